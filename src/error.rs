@@ -1,0 +1,100 @@
+//! The one error type of the library.
+//!
+//! A message names the thing, what was expected and what was got, so that it can be shown to a person as it is. Code
+//! that must react to an error looks at [`Error::kind`].
+
+use alloc::string::String;
+use core::fmt;
+
+/// `Result` with this library's [`Error`].
+pub type Result<T, E = Error> = core::result::Result<T, E>;
+
+/// What kind of thing went wrong. More kinds may be added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// An argument or option is out of its range, or two of them contradict each other.
+    InvalidArgument,
+    /// A buffer or tensor has not the shape or length that the call needs.
+    Shape,
+    /// A model, scheduler or pipeline configuration is malformed or holds an unknown key or value.
+    Config,
+    /// A weight file is malformed, or a tensor in it is missing, unexpected, misshapen or not finite.
+    Weights,
+    /// The input is well formed, but this build or backend cannot do it.
+    Unsupported,
+    /// Reading or writing a file failed.
+    Io,
+    /// The caller asked to stop.
+    Cancelled,
+    /// Memory could not be had, or a workspace is too small.
+    OutOfMemory,
+    /// A callback of the caller reported a failure.
+    Callback,
+    /// A network, callback or evidence returned NaN or infinity.
+    NonFinite,
+}
+
+/// An error: its [`ErrorKind`] and one line of text for a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
+}
+
+impl Error {
+    /// Makes an error. `message` is one line without a full stop: the thing, what was expected, what was got.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+
+    /// The kind, for code.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The text, for a person.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Puts `context` in front of the text, for example the file that was being read.
+    #[must_use]
+    pub fn context(self, context: impl fmt::Display) -> Self {
+        Self { kind: self.kind, message: alloc::format!("{context}: {}", self.message) }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl core::error::Error for Error {}
+
+#[cfg(feature = "std")]
+impl From<std::io::Error> for Error {
+    fn from(e: std::io::Error) -> Self {
+        Self::new(ErrorKind::Io, alloc::format!("{e}"))
+    }
+}
+
+/// Makes an [`Error`] of the named kind: `err!(Shape, "x has {n} values, expected {m}")`.
+macro_rules! err {
+    ($kind:ident, $($arg:tt)*) => {
+        $crate::error::Error::new($crate::error::ErrorKind::$kind, alloc::format!($($arg)*))
+    };
+}
+
+/// Returns early with an [`Error`] unless the condition holds: `ensure!(n > 0, InvalidArgument, "count is 0, expected at least 1")`.
+macro_rules! ensure {
+    ($cond:expr, $kind:ident, $($arg:tt)*) => {
+        if !$cond {
+            return Err($crate::error::err!($kind, $($arg)*));
+        }
+    };
+}
+
+#[allow(unused_imports)]
+pub(crate) use {ensure, err};

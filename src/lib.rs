@@ -1,0 +1,15 @@
+//! A lean runtime for pretrained diffusion models.
+//!
+//! It loads a model that was trained and exported elsewhere and runs only the reverse diffusion chain and
+//! posterior-perturbed sampling. See ARCHITECTURE.md for the map of the modules and the order in which they may use
+//! one another.
+#![no_std]
+#![deny(unsafe_code)]
+
+extern crate alloc;
+#[cfg(feature = "std")]
+extern crate std;
+
+pub mod error;
+
+pub use error::{Error, ErrorKind, Result};
