@@ -10,6 +10,9 @@ extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
+pub mod cancel;
 pub mod error;
+pub mod tensor;
 
+pub use cancel::Cancel;
 pub use error::{Error, ErrorKind, Result};
