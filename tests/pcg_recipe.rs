@@ -1,0 +1,10 @@
+//! The recipe of seeded values that Rust tests and NumPy scripts share gives the same values on both sides.
+
+#[path = "common/pcg.rs"]
+mod pcg;
+
+#[test]
+fn first_values_are_those_of_numpy() {
+    // Printed by `python tests/golden/pcg.py`.
+    assert_eq!(pcg::uniform(7, 3, 4, 0.3), [0.276807457, -0.165907979, 0.0502442494, 0.111224242]);
+}
