@@ -10,8 +10,10 @@ extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
+pub mod backend;
 pub mod cancel;
 pub mod error;
+pub mod graph;
 pub mod tensor;
 
 pub use cancel::Cancel;

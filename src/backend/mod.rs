@@ -1,0 +1,94 @@
+//! What runs a graph.
+//!
+//! A [`Backend`] compiles a graph and its weights once into a [`Network`]; a network is then called for any batch with a
+//! workspace whose size was known before. [`reference`] is the oracle: plain loops in `f64`, slow, and the measure of all others.
+
+use alloc::boxed::Box;
+
+use crate::cancel::Cancel;
+use crate::error::{Result, ensure, err};
+use crate::graph::Graph;
+use crate::tensor::Dims;
+
+pub mod reference;
+
+/// Where a backend gets its weights. Implemented by the readers of weight files and, in tests, by closures.
+pub trait ParamSource {
+    /// Fills `out` with the parameter of this name in row-major order. `dims` are what the graph expects and
+    /// `out.len()` is their product; an implementation refuses a tensor of other dimensions.
+    fn read(&self, name: &str, dims: &Dims, out: &mut [f32]) -> Result<()>;
+}
+
+impl<F: Fn(&str, &Dims, &mut [f32]) -> Result<()>> ParamSource for F {
+    fn read(&self, name: &str, dims: &Dims, out: &mut [f32]) -> Result<()> {
+        self(name, dims, out)
+    }
+}
+
+/// Compiles graphs.
+pub trait Backend {
+    /// The backend's name as users choose it: `"reference"`, `"cpu"`.
+    fn name(&self) -> &'static str;
+
+    /// Plans the graph, reads each of its parameters once and packs it.
+    fn compile(&self, graph: &Graph, params: &dyn ParamSource) -> Result<Box<dyn Network>>;
+}
+
+/// A compiled network. It holds packed weights and no state of a run, so threads may share it, each with its own workspace.
+pub trait Network: Send + Sync {
+    /// Dimensions of each input for one sample, in the graph's order.
+    fn inputs(&self) -> &[Dims];
+
+    /// Dimensions of each output for one sample, in the graph's order.
+    fn outputs(&self) -> &[Dims];
+
+    /// The bytes of packed weights it holds.
+    fn weight_bytes(&self) -> usize;
+
+    /// The `f32` elements of workspace that [`Network::run`] needs for a batch. Errors: `batch` is 0 or too large for this machine.
+    fn workspace_len(&self, batch: usize) -> Result<usize>;
+
+    /// What the backend runs on, for reports: `"cpu avx512, 2 threads"`.
+    fn describe(&self) -> alloc::string::String;
+
+    /// Runs the network for `batch` samples. Inputs and outputs are row-major with the batch first (images NCHW).
+    ///
+    /// Nothing is allocated. Results for a sample depend on that sample alone: they are the same bits for any batch and number of threads.
+    /// Errors: `Shape` if a buffer has the wrong length, `OutOfMemory` if the workspace is shorter than
+    /// [`Network::workspace_len`], `Cancelled` within the time of one layer; outputs are then unspecified and the network stays usable.
+    fn run(
+        &self,
+        batch: usize,
+        inputs: &[&[f32]],
+        outputs: &mut [&mut [f32]],
+        workspace: &mut [f32],
+        cancel: &Cancel,
+    ) -> Result<()>;
+}
+
+/// The checks of [`Network::run`] that every backend makes first.
+pub(crate) fn check_run(
+    network: &dyn Network,
+    batch: usize,
+    inputs: &[&[f32]],
+    outputs: &[&mut [f32]],
+    workspace: &[f32],
+) -> Result<()> {
+    let needed = network.workspace_len(batch)?;
+    ensure!(workspace.len() >= needed, OutOfMemory, "the workspace has {} values, expected {needed}", workspace.len());
+    let lens = |what: &str, dims: &[Dims], got: &mut dyn ExactSizeIterator<Item = usize>| -> Result<()> {
+        ensure!(got.len() == dims.len(), InvalidArgument, "{} {what}s, expected {}", got.len(), dims.len());
+        for (i, (n, d)) in got.zip(dims).enumerate() {
+            let expected =
+                d.elements().checked_mul(batch).ok_or_else(|| err!(Shape, "a batch of {batch} is too large"))?;
+            ensure!(
+                n == expected,
+                Shape,
+                "{what} {i} has {n} values, expected {expected}: a batch of {batch} times {d}"
+            );
+        }
+        Ok(())
+    };
+    lens("input", network.inputs(), &mut inputs.iter().map(|s| s.len()))?;
+    lens("output", network.outputs(), &mut outputs.iter().map(|s| s.len()))
+}

@@ -1,0 +1,230 @@
+//! The oracle: every operation as plain loops in `f64`, in the layout of the documentation (NCHW), with no fusion and no plan.
+//!
+//! It is slow and it allocates. Tests compare all other backends, and the fusion pass, with it.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::{Backend, Network, ParamSource, check_run};
+use crate::cancel::Cancel;
+use crate::error::{Result, ensure};
+use crate::graph::{FusedConv, Graph, Node, Op, ValueId, Window};
+use crate::tensor::Dims;
+
+mod ops;
+
+/// The backend of plain `f64` loops.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reference;
+
+impl Backend for Reference {
+    fn name(&self) -> &'static str {
+        "reference"
+    }
+
+    fn compile(&self, graph: &Graph, params: &dyn ParamSource) -> Result<Box<dyn Network>> {
+        let mut values = Vec::with_capacity(graph.params().len());
+        let mut buffer = Vec::new();
+        for p in graph.params() {
+            buffer.clear();
+            buffer.resize(p.dims.elements(), 0f32);
+            params.read(&p.name, &p.dims, &mut buffer)?;
+            values.push(buffer.iter().map(|&v| f64::from(v)).collect());
+        }
+        Ok(Box::new(ReferenceNetwork {
+            inputs: graph.inputs().iter().map(|p| graph.dims(p.value)).collect(),
+            outputs: graph.outputs().iter().map(|p| graph.dims(p.value)).collect(),
+            graph: graph.clone(),
+            params: values,
+        }))
+    }
+}
+
+#[derive(Debug)]
+struct ReferenceNetwork {
+    graph: Graph,
+    params: Vec<Vec<f64>>,
+    inputs: Vec<Dims>,
+    outputs: Vec<Dims>,
+}
+
+/// One sample's value: its dimensions and its elements.
+#[derive(Clone)]
+struct Tensor {
+    dims: Dims,
+    data: Vec<f64>,
+}
+
+impl Network for ReferenceNetwork {
+    fn inputs(&self) -> &[Dims] {
+        &self.inputs
+    }
+
+    fn outputs(&self) -> &[Dims] {
+        &self.outputs
+    }
+
+    fn weight_bytes(&self) -> usize {
+        self.params.iter().map(|p| p.len() * 8).sum()
+    }
+
+    fn workspace_len(&self, batch: usize) -> Result<usize> {
+        ensure!(batch > 0, InvalidArgument, "the batch is 0, expected at least 1");
+        Ok(0)
+    }
+
+    fn describe(&self) -> String {
+        "reference f64".into()
+    }
+
+    fn run(
+        &self,
+        batch: usize,
+        inputs: &[&[f32]],
+        outputs: &mut [&mut [f32]],
+        workspace: &mut [f32],
+        cancel: &Cancel,
+    ) -> Result<()> {
+        check_run(self, batch, inputs, outputs, workspace)?;
+        for sample in 0..batch {
+            let mut values: Vec<Option<Tensor>> = alloc::vec![None; self.graph.nodes().len()];
+            let mut uses = self.graph.use_counts();
+            for (id, node) in self.graph.ids().zip(self.graph.nodes()) {
+                cancel.check()?;
+                let value = match node.op {
+                    Op::Input(slot) => {
+                        let n = node.ty.dims.elements();
+                        let from = &inputs[slot.index()][sample * n..][..n];
+                        Tensor { dims: node.ty.dims, data: from.iter().map(|&v| f64::from(v)).collect() }
+                    }
+                    _ => {
+                        let args: Vec<&Tensor> = node.args.iter().filter_map(|a| values[a.index()].as_ref()).collect();
+                        self.node(node, &args)?
+                    }
+                };
+                debug_assert_eq!(value.data.len(), value.dims.elements());
+                values[id.index()] = Some(value);
+                for a in &node.args {
+                    uses[a.index()] -= 1;
+                    if uses[a.index()] == 0 {
+                        values[a.index()] = None;
+                    }
+                }
+            }
+            self.write_outputs(sample, &values, outputs);
+        }
+        Ok(())
+    }
+}
+
+impl ReferenceNetwork {
+    fn write_outputs(&self, sample: usize, values: &[Option<Tensor>], outputs: &mut [&mut [f32]]) {
+        let value = |id: ValueId| values[id.index()].as_ref();
+        for (port, out) in self.graph.outputs().iter().zip(outputs) {
+            if let Some(v) = value(port.value) {
+                let n = v.data.len();
+                for (to, &from) in out[sample * n..][..n].iter_mut().zip(&v.data) {
+                    *to = from as f32;
+                }
+            }
+        }
+    }
+
+    fn node(&self, node: &Node, args: &[&Tensor]) -> Result<Tensor> {
+        let param = |id: crate::graph::ParamId| self.params[id.index()].as_slice();
+        let dims = node.ty.dims;
+        let data = match &node.op {
+            // Handled by the caller, which has the inputs.
+            Op::Input(_) => Vec::new(),
+            Op::Conv2d { window, kernel } => {
+                ops::conv2d(args[0], param(kernel.weight), kernel.bias.map(param), window, dims)
+            }
+            Op::Linear(k) => ops::conv2d(args[0], param(k.weight), k.bias.map(param), &Window::POINT, dims),
+            Op::GroupNorm(n) => {
+                let ab = ops::group_norm_affine(args[0], n, param(n.weight), param(n.bias));
+                ops::apply_affine(args[0], &ab)
+            }
+            Op::Activation(f) => ops::activate(args[0], *f),
+            Op::Binary(f) => ops::binary(args[0], args[1], *f),
+            &Op::Affine { scale, shift } => {
+                args[0].data.iter().map(|x| x * f64::from(scale) + f64::from(shift)).collect()
+            }
+            Op::Concat => args.iter().flat_map(|a| a.data.iter().copied()).collect(),
+            &Op::SliceChannels { start, len } => {
+                let n = dims.positions();
+                args[0].data[start * n..(start + len) * n].into()
+            }
+            &Op::UpsampleNearest { factor } => ops::upsample(args[0], factor),
+            &Op::AveragePool { factor } => ops::average_pool(args[0], factor, dims),
+            Op::Fir { taps, up, down, pad } => ops::fir(args[0], taps, *up, *down, *pad, dims),
+            &Op::Attention { heads } => ops::attention(args[0], args[1], args[2], heads),
+            &Op::SinusoidalEmbedding { dim, flip_sin_to_cos, freq_shift, max_period } => {
+                ops::sinusoidal(args[0].data[0], dim, flip_sin_to_cos, f64::from(freq_shift), f64::from(max_period))
+            }
+            &Op::FourierEmbedding { weight, log, flip_sin_to_cos } => {
+                ops::fourier(args[0].data[0], param(weight), log, flip_sin_to_cos)
+            }
+            Op::Embedding { table } => ops::embedding(args[0].data[0], param(*table), dims)?,
+            &Op::GroupNormAffine { ref norm, sources, modulated } => {
+                let x = ops::concat(&args[..sources]);
+                let mut ab = ops::group_norm_affine(&x, norm, param(norm.weight), param(norm.bias));
+                if modulated {
+                    let (m, s) = (&args[sources].data, &args[sources + 1].data);
+                    let (a, b) = ab.split_at_mut(m.len());
+                    for c in 0..m.len() {
+                        a[c] *= m[c];
+                        b[c] = b[c] * m[c] + s[c];
+                    }
+                }
+                ab
+            }
+            Op::ApplyAffine { activation } => {
+                let y = Tensor { dims, data: ops::apply_affine(args[0], &args[1].data) };
+                activation.map_or(y.data.clone(), |f| ops::activate(&y, f))
+            }
+            Op::FusedConv(c) => self.fused(c, args, dims)?,
+        };
+        Ok(Tensor { dims, data })
+    }
+
+    /// A fused convolution as the sequence of primitive operations that it stands for.
+    fn fused(&self, c: &FusedConv, args: &[&Tensor], dims: Dims) -> Result<Vec<f64>> {
+        let mut next = c.prologue.sources;
+        let mut x = ops::concat(&args[..next]);
+        if c.prologue.affine {
+            x.data = ops::apply_affine(&x, &args[next].data);
+            next += 1;
+        }
+        if let Some(f) = c.prologue.activation {
+            x.data = ops::activate(&x, f);
+        }
+        if c.prologue.upsample > 1 {
+            let f = c.prologue.upsample;
+            let d = x.dims.as_slice();
+            x = Tensor { dims: Dims::new(&[d[0], d[1] * f, d[2] * f])?, data: ops::upsample(&x, f) };
+        }
+        let mut data = Vec::with_capacity(dims.elements());
+        for k in &c.kernels {
+            let mut part = dims.as_slice().to_vec();
+            part[0] = self.graph.param(k.weight).dims.channels();
+            let bias = k.bias.map(|b| self.params[b.index()].as_slice());
+            data.extend(ops::conv2d(&x, &self.params[k.weight.index()], bias, &c.window, Dims::new(&part)?));
+        }
+        let mut y = Tensor { dims, data };
+        if c.epilogue.channel {
+            y.data = ops::binary(&y, args[next], crate::graph::Binary::Add);
+            next += 1;
+        }
+        if c.epilogue.residual {
+            y.data = ops::binary(&y, args[next], crate::graph::Binary::Add);
+        }
+        for v in &mut y.data {
+            *v *= f64::from(c.epilogue.scale);
+        }
+        Ok(c.epilogue.activation.map_or(y.data.clone(), |f| ops::activate(&y, f)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+//! Building a graph node by node.
+
+use alloc::borrow::ToOwned;
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::infer::{Context, infer};
+use super::{
+    Activation, Binary, Graph, GroupNorm, InputId, Kernel, Node, Op, Padding, Param, ParamId, Port, ValueId, ValueType,
+    Window,
+};
+use crate::error::{Result, ensure, err};
+use crate::tensor::{DType, Dims};
+
+/// The most nodes, parameters or arguments of one graph; far above any real model.
+const MAX_NODES: usize = 1 << 20;
+
+/// Builds a [`Graph`]. Every method checks shapes at once, so an error names the operation that does not fit.
+///
+/// Methods that take a `name` make the parameters `name.weight` and `name.bias`.
+#[derive(Debug, Default)]
+pub struct GraphBuilder {
+    graph: Graph,
+    names: BTreeMap<String, ParamId>,
+}
+
+impl GraphBuilder {
+    /// An empty graph.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The type of a value made so far.
+    pub fn ty(&self, id: ValueId) -> Result<ValueType> {
+        self.graph
+            .nodes
+            .get(id.index())
+            .map(|n| n.ty)
+            .ok_or_else(|| err!(InvalidArgument, "value {} is not of this graph", id.index()))
+    }
+
+    /// The dimensions of a value made so far, for one sample.
+    pub fn dims(&self, id: ValueId) -> Result<Dims> {
+        Ok(self.ty(id)?.dims)
+    }
+
+    /// Adds a node of any operation but [`Op::Input`].
+    pub fn push(&mut self, op: Op, args: &[ValueId]) -> Result<ValueId> {
+        let mut types = Vec::new();
+        for &a in args {
+            types.push(self.ty(a)?);
+        }
+        let cx = Context { args: &types, params: &self.graph.params };
+        let dims = infer(&op, &cx).map_err(|e| e.context(op.name()))?;
+        self.push_typed(op, args, ValueType { dims, dtype: DType::F32 })
+    }
+
+    fn push_typed(&mut self, op: Op, args: &[ValueId], ty: ValueType) -> Result<ValueId> {
+        let nodes = &mut self.graph.nodes;
+        ensure!(nodes.len() < MAX_NODES, Unsupported, "the network has more than {MAX_NODES} operations");
+        nodes.push(Node { op, args: args.to_owned(), ty });
+        Ok(ValueId(nodes.len() as u32 - 1))
+    }
+
+    /// Adds a network input with the dimensions of one sample.
+    pub fn input(&mut self, name: &str, dims: &[usize]) -> Result<ValueId> {
+        let dims = Dims::new(dims).map_err(|e| e.context(format_args!("input {name}")))?;
+        let slot = InputId(self.graph.inputs.len() as u32);
+        let value = self.push_typed(Op::Input(slot), &[], ValueType { dims, dtype: DType::F32 })?;
+        self.graph.inputs.push(Port { name: name.to_owned(), value });
+        Ok(value)
+    }
+
+    /// Names a value as a network output.
+    pub fn output(&mut self, name: &str, value: ValueId) -> Result<()> {
+        self.ty(value)?;
+        self.graph.outputs.push(Port { name: name.to_owned(), value });
+        Ok(())
+    }
+
+    /// Adds a parameter. The same name twice gives the same parameter if the dimensions agree, else an error.
+    pub fn param(&mut self, name: &str, dims: &[usize]) -> Result<ParamId> {
+        let dims = Dims::new(dims).map_err(|e| e.context(format_args!("parameter {name}")))?;
+        if let Some(&id) = self.names.get(name) {
+            let is = self.graph.param(id).dims;
+            ensure!(is == dims, Shape, "parameter {name} is used as {is} and as {dims}");
+            return Ok(id);
+        }
+        let params = &mut self.graph.params;
+        ensure!(params.len() < MAX_NODES, Unsupported, "the network has more than {MAX_NODES} parameters");
+        let id = ParamId(params.len() as u32);
+        params.push(Param { name: name.to_owned(), dims });
+        self.names.insert(name.to_owned(), id);
+        Ok(id)
+    }
+
+    fn kernel(&mut self, name: &str, weight: &[usize], bias: bool) -> Result<Kernel> {
+        let w = self.param(&format!("{name}.weight"), weight)?;
+        let b = if bias { Some(self.param(&format!("{name}.bias"), &weight[..1])?) } else { None };
+        Ok(Kernel { weight: w, bias: b })
+    }
+
+    /// A convolution with bias, weight `[out, C, k, k]`.
+    pub fn conv2d(
+        &mut self,
+        name: &str,
+        x: ValueId,
+        out: usize,
+        k: usize,
+        stride: usize,
+        padding: Padding,
+    ) -> Result<ValueId> {
+        let inputs = self.dims(x)?.channels();
+        let kernel = self.kernel(name, &[out, inputs, k, k], true)?;
+        self.push(Op::Conv2d { window: Window { kernel: [k, k], stride, padding }, kernel }, &[x])
+    }
+
+    /// A linear map of the channels at every position, weight `[out, C]`.
+    pub fn linear(&mut self, name: &str, x: ValueId, out: usize, bias: bool) -> Result<ValueId> {
+        let inputs = self.dims(x)?.channels();
+        let kernel = self.kernel(name, &[out, inputs], bias)?;
+        self.push(Op::Linear(kernel), &[x])
+    }
+
+    /// Group normalisation with factors and offsets `[C]`.
+    pub fn group_norm(&mut self, name: &str, x: ValueId, groups: usize, eps: f32) -> Result<ValueId> {
+        let c = self.dims(x)?.channels();
+        let weight = self.param(&format!("{name}.weight"), &[c])?;
+        let bias = self.param(&format!("{name}.bias"), &[c])?;
+        self.push(Op::GroupNorm(GroupNorm { groups, eps, weight, bias }), &[x])
+    }
+
+    /// An elementwise function.
+    pub fn activation(&mut self, x: ValueId, f: Activation) -> Result<ValueId> {
+        self.push(Op::Activation(f), &[x])
+    }
+
+    /// `a + b`; see [`Op::Binary`] for shapes.
+    pub fn add(&mut self, a: ValueId, b: ValueId) -> Result<ValueId> {
+        self.push(Op::Binary(Binary::Add), &[a, b])
+    }
+
+    /// `a * b`; see [`Op::Binary`] for shapes.
+    pub fn mul(&mut self, a: ValueId, b: ValueId) -> Result<ValueId> {
+        self.push(Op::Binary(Binary::Mul), &[a, b])
+    }
+
+    /// `a / b`; see [`Op::Binary`] for shapes.
+    pub fn div(&mut self, a: ValueId, b: ValueId) -> Result<ValueId> {
+        self.push(Op::Binary(Binary::Div), &[a, b])
+    }
+
+    /// `x * scale + shift`.
+    pub fn affine(&mut self, x: ValueId, scale: f32, shift: f32) -> Result<ValueId> {
+        self.push(Op::Affine { scale, shift }, &[x])
+    }
+
+    /// Values put together along channels.
+    pub fn concat(&mut self, parts: &[ValueId]) -> Result<ValueId> {
+        self.push(Op::Concat, parts)
+    }
+
+    /// Channels `start .. start + len`.
+    pub fn slice_channels(&mut self, x: ValueId, start: usize, len: usize) -> Result<ValueId> {
+        self.push(Op::SliceChannels { start, len }, &[x])
+    }
+
+    /// The graph. Errors: no output was named.
+    pub fn finish(self) -> Result<Graph> {
+        ensure!(!self.graph.outputs.is_empty(), InvalidArgument, "the network has no output");
+        Ok(self.graph)
+    }
+}

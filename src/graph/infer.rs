@@ -1,0 +1,299 @@
+//! Shapes of results, and the checks that make a graph well formed.
+
+use alloc::vec::Vec;
+
+use super::{FusedConv, Graph, GroupNorm, Kernel, Node, Op, Param, ParamId, ValueType, Window};
+use crate::error::{Result, ensure, err};
+use crate::tensor::Dims;
+
+/// What inference may look at: the argument types and the parameters.
+pub(super) struct Context<'a> {
+    pub args: &'a [ValueType],
+    pub params: &'a [Param],
+}
+
+impl Context<'_> {
+    fn arg(&self, i: usize) -> Result<Dims> {
+        self.args
+            .get(i)
+            .map(|t| t.dims)
+            .ok_or_else(|| err!(InvalidArgument, "argument {i} is missing, got {}", self.args.len()))
+    }
+
+    fn exactly(&self, n: usize) -> Result<()> {
+        ensure!(self.args.len() == n, InvalidArgument, "{} arguments, expected {n}", self.args.len());
+        Ok(())
+    }
+
+    fn param(&self, id: ParamId) -> Result<&Param> {
+        self.params
+            .get(id.index())
+            .ok_or_else(|| err!(InvalidArgument, "parameter {} is not of this graph", id.index()))
+    }
+
+    fn param_is(&self, id: ParamId, dims: &[usize]) -> Result<()> {
+        let p = self.param(id)?;
+        ensure!(p.dims.as_slice() == dims, Shape, "parameter {} is {}, expected {dims:?}", p.name, p.dims);
+        Ok(())
+    }
+
+    /// Checks a kernel for `inputs` channels and gives its output channels.
+    fn kernel(&self, k: &Kernel, window: &Window, inputs: usize) -> Result<usize> {
+        let p = self.param(k.weight)?;
+        let (&out, rest) =
+            p.dims.as_slice().split_first().ok_or_else(|| err!(Shape, "parameter {} is empty", p.name))?;
+        let [kh, kw] = window.kernel;
+        let fits = match *rest {
+            [i] => window.is_point() && i == inputs,
+            [i, 1] => window.is_point() && i == inputs,
+            [i, h, w] => i == inputs && (h, w) == (kh, kw),
+            _ => false,
+        };
+        ensure!(fits, Shape, "parameter {} is {}, expected [{out}, {inputs}, {kh}, {kw}]", p.name, p.dims);
+        if let Some(b) = k.bias {
+            self.param_is(b, &[out])?;
+        }
+        Ok(out)
+    }
+
+    fn norm(&self, n: &GroupNorm, channels: usize) -> Result<()> {
+        ensure!(
+            n.groups > 0 && channels.is_multiple_of(n.groups),
+            Shape,
+            "group norm of {channels} channels in {} groups, expected a divisor",
+            n.groups
+        );
+        ensure!(
+            n.eps.is_finite() && n.eps >= 0.0,
+            InvalidArgument,
+            "group norm epsilon is {}, expected at least 0",
+            n.eps
+        );
+        self.param_is(n.weight, &[channels])?;
+        self.param_is(n.bias, &[channels])
+    }
+
+    /// The type of the first `n` arguments put together along channels.
+    fn concat(&self, n: usize) -> Result<Dims> {
+        ensure!(n >= 1, InvalidArgument, "nothing to concatenate, expected at least 1 argument");
+        let first = self.arg(0)?;
+        let mut channels = 0usize;
+        for i in 0..n {
+            let d = self.arg(i)?;
+            ensure!(
+                d.as_slice()[1..] == first.as_slice()[1..],
+                Shape,
+                "argument {i} is {d}, expected the positions of {first}"
+            );
+            channels = channels.checked_add(d.channels()).ok_or_else(|| err!(Shape, "too many channels"))?;
+        }
+        with_channels(first, channels)
+    }
+
+    fn fused_conv(&self, c: &FusedConv) -> Result<Dims> {
+        let (pro, epi) = (&c.prologue, &c.epilogue);
+        let joined = self.concat(pro.sources)?;
+        let mut next = pro.sources;
+        if pro.affine {
+            let d = self.arg(next)?;
+            ensure!(
+                d.as_slice() == [2 * joined.channels()],
+                Shape,
+                "affine argument is {d}, expected [{}]",
+                2 * joined.channels()
+            );
+            next += 1;
+        }
+        let shown = if pro.upsample == 1 { joined } else { upsampled(joined, pro.upsample)? };
+        let mut out = 0usize;
+        for k in &c.kernels {
+            out = out.saturating_add(self.kernel(k, &c.window, joined.channels())?);
+        }
+        let result = if c.window.is_point() { with_channels(shown, out)? } else { windowed(shown, &c.window, out)? };
+        if epi.channel {
+            let d = self.arg(next)?;
+            ensure!(d.as_slice() == [out], Shape, "channel argument is {d}, expected [{out}]");
+            next += 1;
+        }
+        if epi.residual {
+            let d = self.arg(next)?;
+            ensure!(d == result, Shape, "residual argument is {d}, expected {result}");
+            next += 1;
+        }
+        self.exactly(next)?;
+        Ok(result)
+    }
+}
+
+fn with_channels(d: Dims, channels: usize) -> Result<Dims> {
+    let mut v: Vec<usize> = d.as_slice().into();
+    v[0] = channels;
+    Dims::new(&v)
+}
+
+fn image(d: Dims) -> Result<[usize; 3]> {
+    <[usize; 3]>::try_from(d.as_slice()).map_err(|_| err!(Shape, "the argument is {d}, expected an image [C, H, W]"))
+}
+
+fn upsampled(d: Dims, factor: usize) -> Result<Dims> {
+    let [c, h, w] = image(d)?;
+    ensure!(factor >= 1, InvalidArgument, "upsampling factor is 0, expected at least 1");
+    Dims::new(&[c, h.saturating_mul(factor), w.saturating_mul(factor)])
+}
+
+fn windowed(d: Dims, window: &Window, out: usize) -> Result<Dims> {
+    let [_, h, w] = image(d)?;
+    ensure!(window.stride >= 1, InvalidArgument, "convolution stride is 0, expected at least 1");
+    let p = window.padding;
+    let along = |size: usize, before: usize, after: usize, kernel: usize| {
+        size.checked_add(before)
+            .and_then(|s| s.checked_add(after))
+            .and_then(|s| s.checked_sub(kernel))
+            .filter(|_| kernel > 0)
+            .map(|s| s / window.stride + 1)
+            .ok_or_else(|| {
+                err!(Shape, "a kernel of {kernel} does not fit {size} pixels padded by {before} and {after}")
+            })
+    };
+    let [kh, kw] = window.kernel;
+    Dims::new(&[out, along(h, p.top, p.bottom, kh)?, along(w, p.left, p.right, kw)?])
+}
+
+/// The dimensions of what `op` makes of these arguments, or why it cannot.
+pub(super) fn infer(op: &Op, cx: &Context<'_>) -> Result<Dims> {
+    let unary = || cx.exactly(1).and_then(|()| cx.arg(0));
+    match op {
+        Op::Input(_) => Err(err!(InvalidArgument, "an input has no arguments to infer from")),
+        Op::Conv2d { window, kernel } => {
+            let d = unary()?;
+            let out = cx.kernel(kernel, window, image(d)?[0])?;
+            windowed(d, window, out)
+        }
+        Op::Linear(kernel) => {
+            let d = unary()?;
+            with_channels(d, cx.kernel(kernel, &Window::POINT, d.channels())?)
+        }
+        Op::GroupNorm(norm) => {
+            let d = unary()?;
+            cx.norm(norm, d.channels())?;
+            Ok(d)
+        }
+        Op::Activation(_) | Op::Affine { .. } => unary(),
+        Op::Binary(_) => {
+            cx.exactly(2)?;
+            let (a, b) = (cx.arg(0)?, cx.arg(1)?);
+            let fits = b == a || b.as_slice() == [a.channels()] || b.as_slice() == [1];
+            ensure!(fits, Shape, "the second argument is {b}, expected {a}, [{}] or [1]", a.channels());
+            Ok(a)
+        }
+        Op::Concat => cx.concat(cx.args.len()),
+        &Op::SliceChannels { start, len } => {
+            let d = unary()?;
+            let fits = len > 0 && start.checked_add(len).is_some_and(|end| end <= d.channels());
+            ensure!(fits, Shape, "channels {start} and {len} following are not within {d}");
+            with_channels(d, len)
+        }
+        &Op::UpsampleNearest { factor } => upsampled(unary()?, factor),
+        &Op::AveragePool { factor } => {
+            let [c, h, w] = image(unary()?)?;
+            ensure!(
+                factor >= 1 && h >= factor && w >= factor,
+                Shape,
+                "pooling by {factor} does not fit {h} x {w} pixels"
+            );
+            Dims::new(&[c, h / factor, w / factor])
+        }
+        Op::Fir { taps, up, down, pad } => {
+            let [c, h, w] = image(unary()?)?;
+            ensure!(
+                !taps.is_empty() && *up >= 1 && *down >= 1,
+                InvalidArgument,
+                "a filter needs taps and factors of at least 1"
+            );
+            let along = |size: usize| {
+                size.checked_mul(*up)
+                    .and_then(|s| s.checked_add_signed(pad[0]))
+                    .and_then(|s| s.checked_add_signed(pad[1]))
+                    .and_then(|s| s.checked_sub(taps.len()))
+                    .map(|s| s / down + 1)
+                    .ok_or_else(|| err!(Shape, "a filter of {} taps does not fit {size} pixels", taps.len()))
+            };
+            Dims::new(&[c, along(h)?, along(w)?])
+        }
+        &Op::Attention { heads } => {
+            cx.exactly(3)?;
+            let (q, k, v) = (cx.arg(0)?, cx.arg(1)?, cx.arg(2)?);
+            let fits = heads > 0
+                && q.channels().is_multiple_of(heads)
+                && v.channels().is_multiple_of(heads)
+                && k.channels() == q.channels()
+                && k.positions() == v.positions();
+            ensure!(fits, Shape, "attention with {heads} heads of q {q}, k {k}, v {v}");
+            with_channels(q, v.channels())
+        }
+        &Op::SinusoidalEmbedding { dim, freq_shift, max_period, .. } => {
+            let d = unary()?;
+            ensure!(d.as_slice() == [1], Shape, "an embedding of {d}, expected [1]");
+            ensure!(
+                dim >= 2 && freq_shift.is_finite() && (dim / 2) as f32 != freq_shift && max_period > 0.0,
+                InvalidArgument,
+                "sinusoidal embedding of size {dim} with freq_shift {freq_shift}, max_period {max_period}"
+            );
+            Dims::new(&[dim])
+        }
+        Op::FourierEmbedding { weight, .. } => {
+            let d = unary()?;
+            ensure!(d.as_slice() == [1], Shape, "an embedding of {d}, expected [1]");
+            let p = cx.param(*weight)?;
+            ensure!(p.dims.rank() == 1, Shape, "parameter {} is {}, expected one dimension", p.name, p.dims);
+            Dims::new(&[p.dims.elements().saturating_mul(2)])
+        }
+        Op::Embedding { table } => {
+            let d = unary()?;
+            ensure!(d.as_slice() == [1], Shape, "an embedding of {d}, expected [1]");
+            let p = cx.param(*table)?;
+            ensure!(p.dims.rank() == 2, Shape, "parameter {} is {}, expected [rows, dim]", p.name, p.dims);
+            Dims::new(&p.dims.as_slice()[1..])
+        }
+        &Op::GroupNormAffine { ref norm, sources, modulated } => {
+            cx.exactly(sources + if modulated { 2 } else { 0 })?;
+            let c = cx.concat(sources)?.channels();
+            cx.norm(norm, c)?;
+            for i in sources..cx.args.len() {
+                let d = cx.arg(i)?;
+                ensure!(d.as_slice() == [c], Shape, "argument {i} is {d}, expected [{c}]");
+            }
+            Dims::new(&[2 * c])
+        }
+        Op::ApplyAffine { .. } => {
+            cx.exactly(2)?;
+            let (x, ab) = (cx.arg(0)?, cx.arg(1)?);
+            ensure!(
+                ab.as_slice() == [2 * x.channels()],
+                Shape,
+                "affine argument is {ab}, expected [{}]",
+                2 * x.channels()
+            );
+            Ok(x)
+        }
+        Op::FusedConv(c) => cx.fused_conv(c),
+    }
+}
+
+/// See [`Graph::flops`].
+pub(super) fn flops(g: &Graph, node: &Node) -> u64 {
+    let mul = |v: &[usize]| v.iter().fold(2u64, |a, &b| a.saturating_mul(b as u64));
+    let kernel = |k: &Kernel| {
+        let w = g.param(k.weight).dims;
+        mul(&[w.elements(), node.ty.dims.positions()])
+    };
+    match &node.op {
+        Op::Conv2d { kernel: k, .. } | Op::Linear(k) => kernel(k),
+        Op::FusedConv(c) => c.kernels.iter().map(kernel).sum(),
+        Op::Attention { .. } => {
+            let (q, v) = (g.dims(node.args[0]), g.dims(node.args[2]));
+            mul(&[q.elements(), v.positions()]) + mul(&[q.positions(), v.elements()])
+        }
+        _ => 0,
+    }
+}

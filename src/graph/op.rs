@@ -1,0 +1,310 @@
+//! The operations of a [`Graph`](super::Graph).
+//!
+//! Values are described for one sample; every operation acts on each sample of a batch alone. A value's first dimension
+//! is its channels and the others are positions, so that `Linear` on an image `[C, H, W]` is a 1x1 convolution and
+//! attention sees `H * W` tokens, with no reshape in between.
+
+use alloc::vec::Vec;
+
+use super::{InputId, ParamId};
+
+/// An elementwise function.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Activation {
+    /// `x * sigmoid(x)`, also called swish.
+    Silu,
+    /// `x * tanh(softplus(x))`.
+    Mish,
+    /// `x * Phi(x)` with the exact normal distribution function, as `torch.nn.GELU()`.
+    Gelu,
+    /// `max(x, 0)`.
+    Relu,
+    /// `x` where positive, else `slope * x`.
+    LeakyRelu {
+        /// The factor below zero.
+        slope: f32,
+    },
+    /// `1 / (1 + exp(-x))`.
+    Sigmoid,
+    /// The hyperbolic tangent.
+    Tanh,
+    /// `ln(1 + exp(x))`.
+    Softplus,
+}
+
+/// How two values combine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Binary {
+    /// `a + b`.
+    Add,
+    /// `a * b`.
+    Mul,
+    /// `a / b`.
+    Div,
+}
+
+/// Rows and columns of zeros around an image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Padding {
+    /// Rows above.
+    pub top: usize,
+    /// Rows below.
+    pub bottom: usize,
+    /// Columns to the left.
+    pub left: usize,
+    /// Columns to the right.
+    pub right: usize,
+}
+
+impl Padding {
+    /// The same on all four sides.
+    pub const fn all(n: usize) -> Self {
+        Self { top: n, bottom: n, left: n, right: n }
+    }
+}
+
+/// The window of a two-dimensional convolution. As in every network library it is a cross-correlation: kernels are not flipped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Kernel height and width.
+    pub kernel: [usize; 2],
+    /// Step between outputs, the same in both directions.
+    pub stride: usize,
+    /// Zeros around the input.
+    pub padding: Padding,
+}
+
+impl Window {
+    /// A 1x1 window: the convolution is a linear map of channels at each position.
+    pub const POINT: Self = Self { kernel: [1, 1], stride: 1, padding: Padding::all(0) };
+
+    /// Whether this is [`Window::POINT`].
+    pub fn is_point(&self) -> bool {
+        *self == Self::POINT
+    }
+}
+
+/// One weight matrix with its bias. The weight is `[out, in]` for a point window, else or also `[out, in, kh, kw]`; the bias is `[out]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kernel {
+    /// The weight.
+    pub weight: ParamId,
+    /// The bias, if any.
+    pub bias: Option<ParamId>,
+}
+
+/// Group normalisation: each sample's channels in `groups` equal groups are shifted and scaled to mean 0 and variance 1
+/// over all channels and positions of the group (variance with divisor n), then per channel by `weight` and `bias`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GroupNorm {
+    /// How many groups; divides the channels.
+    pub groups: usize,
+    /// Added to the variance under the root.
+    pub eps: f32,
+    /// Factor per channel, `[C]`.
+    pub weight: ParamId,
+    /// Offset per channel, `[C]`.
+    pub bias: ParamId,
+}
+
+/// What a fused convolution does to its input before the window: concatenate the sources along channels, then
+/// `x * a + b` per sample and channel, then an activation, then nearest upsampling.
+/// Zero padding comes last, so it stays zero.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Prologue {
+    /// How many leading arguments are sources; at least 1.
+    pub sources: usize,
+    /// Whether the argument after the sources is a `[2 * C]` value with `a` then `b`.
+    pub affine: bool,
+    /// Applied after the affine map.
+    pub activation: Option<Activation>,
+    /// 1, or the factor by which rows and columns are repeated.
+    pub upsample: usize,
+}
+
+/// What a fused convolution does to its result: `activation((result + bias + v + residual) * scale)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Epilogue {
+    /// Whether an argument `v` of shape `[out]` is added at every position.
+    pub channel: bool,
+    /// Whether an argument of the result's shape is added; it is the last argument.
+    pub residual: bool,
+    /// The factor; 1 for none.
+    pub scale: f32,
+    /// Applied last.
+    pub activation: Option<Activation>,
+}
+
+/// A convolution or linear map with what surrounds it.
+/// Arguments in order: the sources, the affine value, the channel value, the residual (each where it is there).
+#[derive(Clone, Debug, PartialEq)]
+pub struct FusedConv {
+    /// The window; a point window for linear maps.
+    pub window: Window,
+    /// The weights; several are stacked along the output channels.
+    pub kernels: Vec<Kernel>,
+    /// Before the window.
+    pub prologue: Prologue,
+    /// After it.
+    pub epilogue: Epilogue,
+}
+
+/// An operation. Models are written with the primitive ones; the fused ones come from the fusion pass.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Op {
+    /// An argument of the network.
+    Input(InputId),
+    /// Image `[C, H, W]` to `[O, H', W']`, `H' = (H + top + bottom - kh) / stride + 1` rounded down.
+    Conv2d {
+        /// Kernel size, stride, padding.
+        window: Window,
+        /// Weight `[O, C, kh, kw]` and bias `[O]`.
+        kernel: Kernel,
+    },
+    /// `[I, ..]` to `[O, ..]`, at every position: `y = W x + b`. Weight `[O, I]` (or `[O, I, 1]`, `[O, I, 1, 1]`).
+    Linear(Kernel),
+    /// See [`GroupNorm`].
+    GroupNorm(GroupNorm),
+    /// Elementwise.
+    Activation(Activation),
+    /// `a op b`, where `b` has the shape of `a`, or `[C]` (the same at every position), or `[1]` (the same everywhere).
+    Binary(Binary),
+    /// `x * scale + shift`.
+    Affine {
+        /// The factor.
+        scale: f32,
+        /// The offset.
+        shift: f32,
+    },
+    /// All arguments along channels; their positions agree.
+    Concat,
+    /// Channels `start .. start + len`.
+    SliceChannels {
+        /// The first channel kept.
+        start: usize,
+        /// How many.
+        len: usize,
+    },
+    /// Image `[C, H, W]` to `[C, H * factor, W * factor]` by repeating pixels.
+    UpsampleNearest {
+        /// How often each row and column is repeated.
+        factor: usize,
+    },
+    /// Image `[C, H, W]` to `[C, H / factor, W / factor]`, mean over whole windows; what is left at the edge is dropped.
+    AveragePool {
+        /// Window and stride.
+        factor: usize,
+    },
+    /// Each channel alone: insert `up - 1` zeros after every pixel, pad (or, where negative, crop) by `pad` = [before, after] in both
+    /// directions, convolve with the outer product of `taps` with itself (a true convolution: taps flipped), keep every `down`-th pixel.
+    Fir {
+        /// One-dimensional taps.
+        taps: Vec<f32>,
+        /// Upsampling factor.
+        up: usize,
+        /// Downsampling factor.
+        down: usize,
+        /// Zeros before and after, for rows and for columns.
+        pad: [isize; 2],
+    },
+    /// Arguments q, k, v of shape `[heads * d, ..]`: `softmax(q^T k / sqrt(d)) v` for each head; head h has channels `h * d .. (h + 1) * d`.
+    /// k and v agree in positions; the result has the shape of q with v's channels.
+    Attention {
+        /// How many heads.
+        heads: usize,
+    },
+    /// `[1]` to `[dim]`: sine and cosine of the value times a geometric series of frequencies (Vaswani et al. 2017).
+    /// The frequencies are `exp(-ln(max_period) * i / (dim / 2 - freq_shift))`, i in `0 .. dim / 2`; an odd `dim` ends in a zero.
+    SinusoidalEmbedding {
+        /// Output size.
+        dim: usize,
+        /// Cosines first.
+        flip_sin_to_cos: bool,
+        /// Subtracted from `dim / 2` in the exponent's denominator.
+        freq_shift: f32,
+        /// The lowest frequency's period over 2 pi; 10000 in diffusers.
+        max_period: f32,
+    },
+    /// `[1]` to `[2 * n]`: `[sin, cos](2 pi x w)` with stored frequencies w `[n]`, of `ln x` if `log`.
+    FourierEmbedding {
+        /// The frequencies.
+        weight: ParamId,
+        /// Takes the logarithm first.
+        log: bool,
+        /// Cosines first.
+        flip_sin_to_cos: bool,
+    },
+    /// `[1]`, a row number, to that row of a `[rows, dim]` table. A number that is no row is an error of the run.
+    Embedding {
+        /// The table.
+        table: ParamId,
+    },
+    /// Fused: arguments are the sources of a concatenation, then, if `modulated`, two values `[C]`, m and s.
+    /// The result `[2 * C]` holds a and b per channel such that the group norm of x is `x * a + b`, and if modulated
+    /// `norm(x) * m + s` is.
+    GroupNormAffine {
+        /// The norm.
+        norm: GroupNorm,
+        /// How many leading arguments are sources.
+        sources: usize,
+        /// Whether m and s follow.
+        modulated: bool,
+    },
+    /// Fused: `x * a + b` with a `[2 * C]` second argument as [`Op::GroupNormAffine`] makes it, then the activation.
+    ApplyAffine {
+        /// Applied last.
+        activation: Option<Activation>,
+    },
+    /// Fused: see [`FusedConv`].
+    FusedConv(FusedConv),
+}
+
+impl Op {
+    /// The operation's name, for messages and reports.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Input(_) => "input",
+            Self::Conv2d { .. } => "conv2d",
+            Self::Linear(_) => "linear",
+            Self::GroupNorm(_) => "group_norm",
+            Self::Activation(_) => "activation",
+            Self::Binary(_) => "binary",
+            Self::Affine { .. } => "affine",
+            Self::Concat => "concat",
+            Self::SliceChannels { .. } => "slice_channels",
+            Self::UpsampleNearest { .. } => "upsample_nearest",
+            Self::AveragePool { .. } => "average_pool",
+            Self::Fir { .. } => "fir",
+            Self::Attention { .. } => "attention",
+            Self::SinusoidalEmbedding { .. } => "sinusoidal_embedding",
+            Self::FourierEmbedding { .. } => "fourier_embedding",
+            Self::Embedding { .. } => "embedding",
+            Self::GroupNormAffine { .. } => "group_norm_affine",
+            Self::ApplyAffine { .. } => "apply_affine",
+            Self::FusedConv(_) => "fused_conv",
+        }
+    }
+
+    /// Calls `f` with every parameter that the operation reads.
+    pub fn for_each_param(&self, mut f: impl FnMut(ParamId)) {
+        let mut kernel = |k: &Kernel| {
+            f(k.weight);
+            if let Some(b) = k.bias {
+                f(b);
+            }
+        };
+        match self {
+            Self::Conv2d { kernel: k, .. } | Self::Linear(k) => kernel(k),
+            Self::FusedConv(c) => c.kernels.iter().for_each(kernel),
+            Self::GroupNorm(n) | Self::GroupNormAffine { norm: n, .. } => {
+                f(n.weight);
+                f(n.bias);
+            }
+            Self::FourierEmbedding { weight, .. } => f(*weight),
+            Self::Embedding { table } => f(*table),
+            _ => {}
+        }
+    }
+}
