@@ -14,6 +14,7 @@ pub mod backend;
 pub mod cancel;
 pub mod error;
 pub mod graph;
+pub mod noise;
 pub mod tensor;
 
 pub use cancel::Cancel;
