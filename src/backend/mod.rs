@@ -30,7 +30,8 @@ pub trait Backend {
     /// The backend's name as users choose it: `"reference"`, `"cpu"`.
     fn name(&self) -> &'static str;
 
-    /// Plans the graph, reads each of its parameters once and packs it.
+    /// Plans the graph, reads each of its parameters once and packs it. The graph is as the model built it; a backend that wants it fused calls
+    /// [`fuse`](crate::graph::fuse::fuse) itself.
     fn compile(&self, graph: &Graph, params: &dyn ParamSource) -> Result<Box<dyn Network>>;
 }
 

@@ -172,4 +172,10 @@ impl GraphBuilder {
         ensure!(!self.graph.outputs.is_empty(), InvalidArgument, "the network has no output");
         Ok(self.graph)
     }
+
+    /// A builder that starts with the parameters of `graph` and nothing else: what a rewriting pass fills again.
+    pub(super) fn rewriting(graph: &Graph) -> Self {
+        let names = graph.params.iter().enumerate().map(|(i, p)| (p.name.clone(), ParamId(i as u32))).collect();
+        Self { graph: Graph { params: graph.params.clone(), ..Graph::default() }, names }
+    }
 }

@@ -1,6 +1,6 @@
 //! A network as data: values, operations and parameters, with shapes known and checked when it is built.
 //!
-//! Models build a graph, backends plan and run it. The batch is no
+//! Models build a graph, [`fuse::fuse`] rewrites it once for every backend, and backends plan and run it. The batch is no
 //! dimension of a value: every operation acts on each sample alone, so one graph serves any batch size.
 //! [`Graph`] is in static single assignment form: a node makes one value, and its arguments stand before it.
 //!
@@ -27,6 +27,7 @@ use alloc::vec::Vec;
 use crate::tensor::{DType, Dims};
 
 mod builder;
+pub mod fuse;
 mod infer;
 mod op;
 pub mod plan;

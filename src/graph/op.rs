@@ -150,7 +150,7 @@ pub struct FusedConv {
     pub epilogue: Epilogue,
 }
 
-/// An operation. Models are written with the primitive ones; the fused ones come from the fusion pass.
+/// An operation. Models are written with the primitive ones; the fused ones come from [`fuse`](super::fuse::fuse).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Op {
