@@ -12,64 +12,15 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use super::{
-    Activation, Binary, Epilogue, FusedConv, Graph, GraphBuilder, GroupNorm, Kernel, Node, Op, Prologue, ValueId,
-    Window,
-};
-use crate::error::{Result, err};
+use super::rebuild::Rebuild;
+use super::{Activation, Binary, Epilogue, FusedConv, Graph, GroupNorm, Kernel, Node, Op, Prologue, ValueId, Window};
+use crate::error::Result;
 
 /// Rewrites `graph` as the module says. The parameters stay as they are, in the same order.
 pub fn fuse(graph: &Graph) -> Result<Graph> {
     let merged = merge_linears(&share_equal(graph)?)?;
     let fused = Fuser::new(&merged).run()?;
     remove_dead(&fused)
-}
-
-/// A graph being rebuilt node by node: where each old value went.
-struct Rebuild<'a> {
-    old: &'a Graph,
-    new: GraphBuilder,
-    map: Vec<Option<ValueId>>,
-}
-
-impl<'a> Rebuild<'a> {
-    fn new(old: &'a Graph) -> Self {
-        Self { old, new: GraphBuilder::rewriting(old), map: alloc::vec![None; old.nodes().len()] }
-    }
-
-    fn mapped(&self, id: ValueId) -> Result<ValueId> {
-        self.map[id.index()].ok_or_else(|| err!(InvalidArgument, "value {} is used before it is made", id.index()))
-    }
-
-    fn mapped_all(&self, ids: &[ValueId]) -> Result<Vec<ValueId>> {
-        ids.iter().map(|&id| self.mapped(id)).collect()
-    }
-
-    fn set(&mut self, old: ValueId, new: ValueId) {
-        self.map[old.index()] = Some(new);
-    }
-
-    /// Copies a node with its arguments renamed.
-    fn copy(&mut self, id: ValueId) -> Result<()> {
-        let node = self.old.node(id);
-        let new = match &node.op {
-            Op::Input(slot) => {
-                let port = &self.old.inputs()[slot.index()];
-                self.new.input(&port.name, node.ty.dims.as_slice())?
-            }
-            op => self.new.push(op.clone(), &self.mapped_all(&node.args)?)?,
-        };
-        self.set(id, new);
-        Ok(())
-    }
-
-    fn finish(mut self) -> Result<Graph> {
-        for port in self.old.outputs() {
-            let value = self.mapped(port.value)?;
-            self.new.output(&port.name, value)?;
-        }
-        self.new.finish()
-    }
 }
 
 /// Drops what no output needs. Inputs stay, so that a network's arguments do not depend on what it does with them.

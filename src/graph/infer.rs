@@ -255,6 +255,44 @@ pub(super) fn infer(op: &Op, cx: &Context<'_>) -> Result<Dims> {
             ensure!(p.dims.rank() == 2, Shape, "parameter {} is {}, expected [rows, dim]", p.name, p.dims);
             Dims::new(&p.dims.as_slice()[1..])
         }
+        &Op::ConvAdjoint { window, weight, dims } => {
+            let d = unary()?;
+            let kernel = Kernel { weight, bias: None };
+            let out = cx.kernel(&kernel, &window, dims.channels())?;
+            let made = if window.is_point() { with_channels(dims, out)? } else { windowed(dims, &window, out)? };
+            ensure!(d == made, Shape, "the argument is {d}, expected {made}, which the map makes of {dims}");
+            Ok(dims)
+        }
+        Op::ActivationGrad(_) | Op::GroupNormGrad(_) => {
+            cx.exactly(2)?;
+            let (x, dy) = (cx.arg(0)?, cx.arg(1)?);
+            ensure!(x == dy, Shape, "the gradient is {dy}, expected {x}");
+            if let Op::GroupNormGrad(norm) = op {
+                cx.norm(norm, x.channels())?;
+            }
+            Ok(x)
+        }
+        &Op::AttentionGrad { heads, query_only } => {
+            cx.exactly(4)?;
+            let (q, k, v, dy) = (cx.arg(0)?, cx.arg(1)?, cx.arg(2)?, cx.arg(3)?);
+            let forward = Context { args: &cx.args[..3], params: cx.params };
+            let y = infer(&Op::Attention { heads }, &forward)?;
+            ensure!(dy == y, Shape, "the gradient is {dy}, expected {y}");
+            if query_only {
+                return Ok(q);
+            }
+            ensure!(
+                q.positions() == k.positions(),
+                Shape,
+                "gradients of attention of q {q} and k {k}, expected equal positions"
+            );
+            with_channels(q, q.channels().saturating_add(k.channels()).saturating_add(v.channels()))
+        }
+        &Op::PadChannels { before, after } => {
+            let d = unary()?;
+            with_channels(d, d.channels().saturating_add(before).saturating_add(after))
+        }
+        Op::SumPositions => Dims::new(&[unary()?.channels()]),
         &Op::GroupNormAffine { ref norm, sources, modulated } => {
             cx.exactly(sources + if modulated { 2 } else { 0 })?;
             let c = cx.concat(sources)?.channels();
@@ -289,6 +327,9 @@ pub(super) fn flops(g: &Graph, node: &Node) -> u64 {
     };
     match &node.op {
         Op::Conv2d { kernel: k, .. } | Op::Linear(k) => kernel(k),
+        &Op::ConvAdjoint { weight, .. } => {
+            mul(&[g.param(weight).dims.elements(), node.args.first().map_or(0, |&a| g.dims(a).positions())])
+        }
         Op::FusedConv(c) => c.kernels.iter().map(kernel).sum(),
         Op::Attention { .. } => {
             let (q, v) = (g.dims(node.args[0]), g.dims(node.args[2]));

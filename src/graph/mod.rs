@@ -31,6 +31,8 @@ pub mod fuse;
 mod infer;
 mod op;
 pub mod plan;
+mod rebuild;
+pub mod vjp;
 
 pub use builder::GraphBuilder;
 pub use op::{Activation, Binary, Epilogue, FusedConv, GroupNorm, Kernel, Op, Padding, Prologue, Window};

@@ -7,6 +7,7 @@
 use alloc::vec::Vec;
 
 use super::{InputId, ParamId};
+use crate::tensor::Dims;
 
 /// An elementwise function.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -241,6 +242,37 @@ pub enum Op {
         /// The table.
         table: ParamId,
     },
+    /// The adjoint of [`Op::Conv2d`] or, with a point window, of [`Op::Linear`], without bias: of the map from `[C, ..]` with
+    /// `dims` to the argument's `[O, ..]`. Its value is what the transposed matrix of that map makes of the argument.
+    ConvAdjoint {
+        /// The window of the map.
+        window: Window,
+        /// The weight of the map, `[O, C, kh, kw]` or `[O, C]`.
+        weight: ParamId,
+        /// What the map takes, and so what this makes.
+        dims: Dims,
+    },
+    /// Arguments x and dy: `dy * f'(x)`.
+    ActivationGrad(Activation),
+    /// Arguments x and dy: the gradient by x of the inner product of dy with the group norm of x.
+    GroupNormGrad(GroupNorm),
+    /// Arguments q, k, v, dy: the gradients by q, k and v of the inner product of dy with [`Op::Attention`], stacked along channels in
+    /// that order; q and k have as many positions. With `query_only` the gradient by q alone.
+    AttentionGrad {
+        /// How many heads.
+        heads: usize,
+        /// Leaves k and v out.
+        query_only: bool,
+    },
+    /// `[C, ..]` to `[before + C + after, ..]` with zeros: the adjoint of [`Op::SliceChannels`].
+    PadChannels {
+        /// Zero channels in front.
+        before: usize,
+        /// Zero channels behind.
+        after: usize,
+    },
+    /// `[C, ..]` to `[C]`: the sum over positions, the adjoint of adding one number per channel.
+    SumPositions,
     /// Fused: arguments are the sources of a concatenation, then, if `modulated`, two values `[C]`, m and s.
     /// The result `[2 * C]` holds a and b per channel such that the group norm of x is `x * a + b`, and if modulated
     /// `norm(x) * m + s` is.
@@ -281,6 +313,12 @@ impl Op {
             Self::SinusoidalEmbedding { .. } => "sinusoidal_embedding",
             Self::FourierEmbedding { .. } => "fourier_embedding",
             Self::Embedding { .. } => "embedding",
+            Self::ConvAdjoint { .. } => "conv_adjoint",
+            Self::ActivationGrad(_) => "activation_grad",
+            Self::GroupNormGrad(_) => "group_norm_grad",
+            Self::AttentionGrad { .. } => "attention_grad",
+            Self::PadChannels { .. } => "pad_channels",
+            Self::SumPositions => "sum_positions",
             Self::GroupNormAffine { .. } => "group_norm_affine",
             Self::ApplyAffine { .. } => "apply_affine",
             Self::FusedConv(_) => "fused_conv",
@@ -298,11 +336,11 @@ impl Op {
         match self {
             Self::Conv2d { kernel: k, .. } | Self::Linear(k) => kernel(k),
             Self::FusedConv(c) => c.kernels.iter().for_each(kernel),
-            Self::GroupNorm(n) | Self::GroupNormAffine { norm: n, .. } => {
+            Self::GroupNorm(n) | Self::GroupNormGrad(n) | Self::GroupNormAffine { norm: n, .. } => {
                 f(n.weight);
                 f(n.bias);
             }
-            Self::FourierEmbedding { weight, .. } => f(*weight),
+            Self::FourierEmbedding { weight, .. } | Self::ConvAdjoint { weight, .. } => f(*weight),
             Self::Embedding { table } => f(*table),
             _ => {}
         }

@@ -12,6 +12,7 @@ use crate::error::{Result, ensure};
 use crate::graph::{FusedConv, Graph, Node, Op, ValueId, Window};
 use crate::tensor::Dims;
 
+mod grad;
 mod ops;
 
 /// The backend of plain `f64` loops.
@@ -88,47 +89,45 @@ impl Network for ReferenceNetwork {
     ) -> Result<()> {
         check_run(self, batch, inputs, outputs, workspace)?;
         for sample in 0..batch {
-            let mut values: Vec<Option<Tensor>> = alloc::vec![None; self.graph.nodes().len()];
-            let mut uses = self.graph.use_counts();
-            for (id, node) in self.graph.ids().zip(self.graph.nodes()) {
-                cancel.check()?;
-                let value = match node.op {
-                    Op::Input(slot) => {
-                        let n = node.ty.dims.elements();
-                        let from = &inputs[slot.index()][sample * n..][..n];
-                        Tensor { dims: node.ty.dims, data: from.iter().map(|&v| f64::from(v)).collect() }
-                    }
-                    _ => {
-                        let args: Vec<&Tensor> = node.args.iter().filter_map(|a| values[a.index()].as_ref()).collect();
-                        self.node(node, &args)?
-                    }
-                };
-                debug_assert_eq!(value.data.len(), value.dims.elements());
-                values[id.index()] = Some(value);
-                for a in &node.args {
-                    uses[a.index()] -= 1;
-                    if uses[a.index()] == 0 {
-                        values[a.index()] = None;
-                    }
-                }
+            let one = |(x, d): (&&[f32], &Dims)| {
+                let n = d.elements();
+                x[sample * n..][..n].iter().map(|&v| f64::from(v)).collect()
+            };
+            let x: Vec<Vec<f64>> = inputs.iter().zip(&self.inputs).map(one).collect();
+            for (y, out) in self.evaluate(&x, cancel)?.iter().zip(&mut *outputs) {
+                let out = &mut out[sample * y.len()..][..y.len()];
+                out.iter_mut().zip(y).for_each(|(to, &from)| *to = from as f32);
             }
-            self.write_outputs(sample, &values, outputs);
         }
         Ok(())
     }
 }
 
 impl ReferenceNetwork {
-    fn write_outputs(&self, sample: usize, values: &[Option<Tensor>], outputs: &mut [&mut [f32]]) {
-        let value = |id: ValueId| values[id.index()].as_ref();
-        for (port, out) in self.graph.outputs().iter().zip(outputs) {
-            if let Some(v) = value(port.value) {
-                let n = v.data.len();
-                for (to, &from) in out[sample * n..][..n].iter_mut().zip(&v.data) {
-                    *to = from as f32;
+    /// The outputs for one sample's inputs, all in `f64`.
+    fn evaluate(&self, inputs: &[Vec<f64>], cancel: &Cancel) -> Result<Vec<Vec<f64>>> {
+        let mut values: Vec<Option<Tensor>> = alloc::vec![None; self.graph.nodes().len()];
+        let mut uses = self.graph.use_counts();
+        for (id, node) in self.graph.ids().zip(self.graph.nodes()) {
+            cancel.check()?;
+            let value = match node.op {
+                Op::Input(slot) => Tensor { dims: node.ty.dims, data: inputs[slot.index()].clone() },
+                _ => {
+                    let args: Vec<&Tensor> = node.args.iter().filter_map(|a| values[a.index()].as_ref()).collect();
+                    self.node(node, &args)?
+                }
+            };
+            debug_assert_eq!(value.data.len(), value.dims.elements());
+            values[id.index()] = Some(value);
+            for a in &node.args {
+                uses[a.index()] -= 1;
+                if uses[a.index()] == 0 {
+                    values[a.index()] = None;
                 }
             }
         }
+        let output = |id: ValueId| values[id.index()].as_ref().map(|t| t.data.clone()).unwrap_or_default();
+        Ok(self.graph.outputs().iter().map(|port| output(port.value)).collect())
     }
 
     fn node(&self, node: &Node, args: &[&Tensor]) -> Result<Tensor> {
@@ -166,6 +165,19 @@ impl ReferenceNetwork {
                 ops::fourier(args[0].data[0], param(weight), log, flip_sin_to_cos)
             }
             Op::Embedding { table } => ops::embedding(args[0].data[0], param(*table), dims)?,
+            Op::ConvAdjoint { window, weight, .. } => grad::conv2d(args[0], param(*weight), window, dims),
+            &Op::ActivationGrad(f) => grad::activation(args[0], args[1], f),
+            Op::GroupNormGrad(n) => grad::group_norm(args[0], args[1], n, param(n.weight)),
+            &Op::AttentionGrad { heads, query_only } => {
+                let [dq, dk, dv] = grad::attention([args[0], args[1], args[2]], args[3], heads);
+                if query_only { dq } else { [dq, dk, dv].concat() }
+            }
+            &Op::PadChannels { before, .. } => {
+                let mut y = alloc::vec![0.0; dims.elements()];
+                y[before * dims.positions()..][..args[0].data.len()].copy_from_slice(&args[0].data);
+                y
+            }
+            Op::SumPositions => args[0].data.chunks_exact(args[0].dims.positions()).map(|c| c.iter().sum()).collect(),
             &Op::GroupNormAffine { ref norm, sources, modulated } => {
                 let x = ops::concat(&args[..sources]);
                 let mut ab = ops::group_norm_affine(&x, norm, param(norm.weight), param(norm.bias));

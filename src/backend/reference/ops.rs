@@ -8,7 +8,7 @@ use crate::error::{Result, ensure};
 use crate::graph::{Activation, Binary, GroupNorm, Window};
 use crate::tensor::Dims;
 
-fn image(d: Dims) -> [usize; 3] {
+pub(super) fn image(d: Dims) -> [usize; 3] {
     match *d.as_slice() {
         [c, h, w] => [c, h, w],
         _ => [d.channels(), 1, d.positions()],

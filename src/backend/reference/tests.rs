@@ -1,10 +1,13 @@
-//! The oracle itself is checked by hand-worked cases here and against PyTorch in tests/unet_golden.rs.
+//! The oracle itself is checked by hand-worked cases here, its derivatives by finite differences, and whole networks against
+//! PyTorch in tests/unet_golden.rs.
 
 use alloc::vec;
 use alloc::vec::Vec;
 
 use super::*;
-use crate::graph::{Activation, GraphBuilder, Padding};
+use crate::graph::fuse::fuse;
+use crate::graph::vjp::vjp;
+use crate::graph::{Activation, Binary, GraphBuilder, Padding};
 
 /// Runs a graph with one output on one sample; parameters count up 1, 2, 3 in their order.
 fn run(g: GraphBuilder, inputs: &[&[f32]]) -> Vec<f32> {
@@ -110,4 +113,149 @@ fn wrong_buffers_and_a_cancelled_run_are_errors() {
     cancel.reset();
     net.run(2, &[&[0., 1., 2., 3.]], &mut [&mut y], &mut [], &cancel).unwrap();
     assert_eq!(y, [1., 3., 5., 7.]);
+}
+
+/// Numbers that look random, -1 to 1.
+fn seeded(seed: u64, n: usize) -> Vec<f64> {
+    let mix = |i: u64| {
+        let h = (i + seed * 7919).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        (h ^ (h >> 31)).wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 11
+    };
+    (0..n as u64).map(|i| mix(i) as f64 / (1u64 << 52) as f64 - 1.0).collect()
+}
+
+fn compiled(graph: &Graph) -> ReferenceNetwork {
+    let params = graph.params().iter().enumerate().map(|(i, p)| seeded(100 + i as u64, p.dims.elements())).collect();
+    let dims = |ports: &[crate::graph::Port]| ports.iter().map(|p| graph.dims(p.value)).collect();
+    ReferenceNetwork { inputs: dims(graph.inputs()), outputs: dims(graph.outputs()), graph: graph.clone(), params }
+}
+
+/// Compares `<v, (f(x + h d) - f(x - h d)) / 2h>` with `<vjp(v), d>` in `f64`, for the graph as built and fused.
+fn check_derivative(name: &str, g: GraphBuilder) {
+    let graph = g.finish().unwrap();
+    let with_vjp = vjp(&graph, 0, 0).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let (f, df) = (compiled(&graph), compiled(&with_vjp));
+    let fused = compiled(&fuse(&with_vjp).unwrap());
+    let cancel = Cancel::new();
+    let mut inputs: Vec<Vec<f64>> = f
+        .inputs
+        .iter()
+        .enumerate()
+        .map(|(i, d)| seeded(i as u64, d.elements()).iter().map(|x| x + 0.01).collect())
+        .collect();
+    let (d, v) = (seeded(50, f.inputs[0].elements()), seeded(51, f.outputs[0].elements()));
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let h = 1e-5;
+    let at = |scale: f64| {
+        let mut shifted = inputs.clone();
+        shifted[0].iter_mut().zip(&d).for_each(|(x, d)| *x += scale * h * d);
+        dot(&f.evaluate(&shifted, &cancel).unwrap()[0], &v)
+    };
+    let numeric = (at(1.0) - at(-1.0)) / (2.0 * h);
+    inputs.push(v);
+    for net in [&df, &fused] {
+        let exact = dot(&net.evaluate(&inputs, &cancel).unwrap()[f.outputs.len()], &d);
+        assert!(
+            (numeric - exact).abs() <= 1e-7 * (1.0 + exact.abs()),
+            "{name}: {numeric} by differences, {exact} by vjp"
+        );
+    }
+}
+
+/// A test case: its name, the input's dimensions, and what is built on the input.
+type Case = (&'static str, &'static [usize], fn(&mut GraphBuilder, ValueId) -> Result<ValueId>);
+
+#[test]
+fn every_derivative_agrees_with_finite_differences() {
+    let cases: &[Case] = &[
+        ("conv", &[2, 5, 4], |g, x| g.conv2d("c", x, 3, 3, 1, Padding::all(1))),
+        ("conv, stride 2, padded below", &[2, 6, 4], |g, x| {
+            g.conv2d("c", x, 3, 3, 2, Padding { bottom: 1, right: 1, ..Padding::default() })
+        }),
+        ("linear", &[4, 3, 2], |g, x| g.linear("l", x, 5, true)),
+        ("group norm", &[4, 3, 3], |g, x| g.group_norm("n", x, 2, 1e-3)),
+        ("fused residual block", &[4, 4, 4], |g, x| {
+            let h = g.group_norm("n", x, 2, 1e-3)?;
+            let h = g.activation(h, Activation::Silu)?;
+            let h = g.conv2d("c", h, 4, 3, 1, Padding::all(1))?;
+            let h = g.add(h, x)?;
+            g.affine(h, 0.7, 0.0)
+        }),
+        ("a product of two values that both depend", &[4, 3, 3], |g, x| {
+            let up = g.push(Op::AveragePool { factor: 3 }, &[x])?;
+            let up = g.push(Op::UpsampleNearest { factor: 3 }, &[up])?;
+            g.mul(x, up)
+        }),
+        ("concat, slice, upsample", &[4, 2, 2], |g, x| {
+            let a = g.slice_channels(x, 1, 2)?;
+            let b = g.activation(x, Activation::Tanh)?;
+            let c = g.concat(&[a, b, a])?;
+            g.push(Op::UpsampleNearest { factor: 3 }, &[c])
+        }),
+        ("average pool that drops an edge", &[2, 5, 5], |g, x| g.push(Op::AveragePool { factor: 2 }, &[x])),
+        ("fir down", &[2, 6, 4], |g, x| {
+            g.push(Op::Fir { taps: vec![0.1, 0.4, 0.3, 0.2], up: 1, down: 2, pad: [1, 1] }, &[x])
+        }),
+        ("fir up", &[2, 3, 4], |g, x| {
+            g.push(Op::Fir { taps: vec![0.1, 0.4, 0.3, 0.2], up: 2, down: 1, pad: [2, 1] }, &[x])
+        }),
+        ("fir that crops", &[1, 6, 6], |g, x| {
+            g.push(Op::Fir { taps: vec![0.5, 0.3, 0.2], up: 1, down: 1, pad: [-1, 2] }, &[x])
+        }),
+        ("self attention", &[4, 2, 3], |g, x| {
+            let [q, k, v] = ["q", "k", "v"].map(|n| g.linear(n, x, 4, true));
+            g.push(Op::Attention { heads: 2 }, &[q?, k?, v?])
+        }),
+        ("attention to another input", &[4, 5], |g, x| {
+            let context = g.input("context", &[4, 3])?;
+            g.push(Op::Attention { heads: 1 }, &[x, context, context])
+        }),
+        ("a channel vector from the input", &[3], |g, x| {
+            let image = g.input("image", &[3, 2, 2])?;
+            let y = g.mul(image, x)?;
+            g.add(y, x)
+        }),
+        ("division by an input", &[3, 2, 2], |g, x| {
+            let sigma = g.input("sigma", &[1])?;
+            g.div(x, sigma)
+        }),
+    ];
+    for &(name, dims, build) in cases {
+        let mut g = GraphBuilder::new();
+        let x = g.input("x", dims).unwrap();
+        let y = build(&mut g, x).unwrap_or_else(|e| panic!("{name}: {e}"));
+        g.output("y", y).unwrap();
+        check_derivative(name, g);
+    }
+    let slope = 0.05;
+    use Activation::{Gelu, LeakyRelu, Mish, Relu, Sigmoid, Silu, Softplus, Tanh};
+    for f in [Silu, Mish, Gelu, Relu, LeakyRelu { slope }, Sigmoid, Tanh, Softplus] {
+        let mut g = GraphBuilder::new();
+        let x = g.input("x", &[9]).unwrap();
+        let y = g.affine(x, 4.0, 0.0).unwrap();
+        let y = g.activation(y, f).unwrap();
+        g.output("y", y).unwrap();
+        check_derivative("activation", g);
+    }
+}
+
+#[test]
+fn what_has_no_derivative_is_named() {
+    let mut g = GraphBuilder::new();
+    let x = g.input("x", &[1]).unwrap();
+    let y = g.input("y", &[1]).unwrap();
+    let e = g
+        .push(Op::SinusoidalEmbedding { dim: 4, flip_sin_to_cos: true, freq_shift: 0.0, max_period: 1e4 }, &[x])
+        .unwrap();
+    let z = g.push(Op::Binary(Binary::Div), &[e, y]).unwrap();
+    g.output("z", z).unwrap();
+    let graph = g.finish().unwrap();
+    assert!(vjp(&graph, 0, 0).unwrap_err().message().contains("sinusoidal_embedding"));
+    assert!(vjp(&graph, 0, 1).unwrap_err().message().contains("divisor"));
+    assert!(vjp(&graph, 1, 0).is_err() && vjp(&graph, 0, 2).is_err());
+    let mut g = GraphBuilder::new();
+    let x = g.input("x", &[2]).unwrap();
+    g.input("unused", &[2]).unwrap();
+    g.output("x", x).unwrap();
+    assert!(vjp(&g.finish().unwrap(), 0, 1).unwrap_err().message().contains("does not depend"));
 }

@@ -7,7 +7,7 @@ use super::*;
 use crate::Cancel;
 use crate::backend::reference::Reference;
 use crate::backend::{Backend, ParamSource};
-use crate::graph::Padding;
+use crate::graph::{GraphBuilder, Padding};
 use crate::tensor::Dims;
 
 /// A value that depends on a name and an index and on nothing else, within -0.5 .. 0.5.

@@ -1,0 +1,232 @@
+//! Reverse-mode differentiation as a graph transform: from a network y = f(x, ...) to one that also gives `v^T df/dx`.
+//!
+//! Guidance methods need this vector-Jacobian product; training needs the same with more inputs. The result is an ordinary
+//! graph: it is fused, planned and compiled like any other, and its memory is known before it runs.
+
+use alloc::vec::Vec;
+
+use super::rebuild::Rebuild;
+use super::{Binary, Graph, Op, ParamId, ValueId, Window};
+use crate::error::{Result, ensure, err};
+use crate::tensor::Dims;
+
+/// The network of `graph` with one more input, `cotangent`, of the dimensions of output number `output`, and one more output,
+/// `gradient`, of the dimensions of input number `input`: the vector-Jacobian product of the cotangent with that output by that input.
+///
+/// Errors: `InvalidArgument` if there is no such input or output, or the output does not depend on the input; `Unsupported` if an operation
+/// between them has no derivative here (it is named).
+pub fn vjp(graph: &Graph, output: usize, input: usize) -> Result<Graph> {
+    let y = graph
+        .outputs()
+        .get(output)
+        .ok_or_else(|| err!(InvalidArgument, "output {output} of {}", graph.outputs().len()))?
+        .value;
+    let x = graph
+        .inputs()
+        .get(input)
+        .ok_or_else(|| err!(InvalidArgument, "input {input} of {}", graph.inputs().len()))?
+        .value;
+    let mut depends = alloc::vec![false; graph.nodes().len()];
+    depends[x.index()] = true;
+    for id in graph.ids() {
+        let through = graph.node(id).args.iter().any(|a| depends[a.index()]);
+        depends[id.index()] |= through;
+    }
+    ensure!(depends[y.index()], InvalidArgument, "output {output} does not depend on input {input}");
+
+    let mut forward = Rebuild::new(graph);
+    for id in graph.ids() {
+        forward.copy(id)?;
+    }
+    let cotangent = forward.new.input("cotangent", graph.dims(y).as_slice())?;
+    let mut reverse = Reverse { forward, depends, gradients: alloc::vec![None; graph.nodes().len()] };
+    reverse.gradients[y.index()] = Some(cotangent);
+    for id in graph.ids().rev().filter(|&id| id > x) {
+        if let Some(dy) = reverse.gradients[id.index()] {
+            reverse.node(id, dy).map_err(|e| e.context(graph.node(id).op.name()))?;
+        }
+    }
+    let gradient =
+        reverse.gradients[x.index()].ok_or_else(|| err!(InvalidArgument, "no gradient reaches input {input}"))?;
+    let mut forward = reverse.forward;
+    forward.outputs()?;
+    forward.new.output("gradient", gradient)?;
+    forward.new.finish()
+}
+
+/// The state of the backward sweep: the gradient collected so far for each value of the old graph.
+struct Reverse<'a> {
+    forward: Rebuild<'a>,
+    depends: Vec<bool>,
+    gradients: Vec<Option<ValueId>>,
+}
+
+impl Reverse<'_> {
+    fn dims(&self, old: ValueId) -> Dims {
+        self.forward.old.dims(old)
+    }
+
+    fn needs(&self, old: ValueId) -> bool {
+        self.depends[old.index()]
+    }
+
+    fn push(&mut self, op: Op, args: &[ValueId]) -> Result<ValueId> {
+        self.forward.new.push(op, args)
+    }
+
+    /// Adds `dx` to the gradient of an old value.
+    fn collect(&mut self, old: ValueId, dx: ValueId) -> Result<()> {
+        let sum = match self.gradients[old.index()] {
+            Some(so_far) => self.push(Op::Binary(Binary::Add), &[so_far, dx])?,
+            None => dx,
+        };
+        self.gradients[old.index()] = Some(sum);
+        Ok(())
+    }
+
+    /// Hands the gradient `dy` of a node's value on to those of its arguments that depend on the input.
+    fn node(&mut self, id: ValueId, dy: ValueId) -> Result<()> {
+        let node = self.forward.old.node(id);
+        let args = node.args.as_slice();
+        let arg = |i: usize| args.get(i).copied().ok_or_else(|| err!(InvalidArgument, "argument {i} is missing"));
+        match &node.op {
+            &Op::Conv2d { window, ref kernel } => self.conv(arg(0)?, window, kernel.weight, dy),
+            Op::Linear(kernel) => self.conv(arg(0)?, Window::POINT, kernel.weight, dy),
+            Op::GroupNorm(norm) => self.with_input(arg(0)?, Op::GroupNormGrad(*norm), dy),
+            &Op::Activation(f) => self.with_input(arg(0)?, Op::ActivationGrad(f), dy),
+            &Op::Affine { scale, .. } => {
+                let dx = self.push(Op::Affine { scale, shift: 0.0 }, &[dy])?;
+                self.collect(arg(0)?, dx)
+            }
+            &Op::Binary(f) => self.binary(f, arg(0)?, arg(1)?, dy),
+            Op::Concat => {
+                let mut start = 0;
+                for &a in args {
+                    let len = self.dims(a).channels();
+                    if self.needs(a) {
+                        let dx = self.push(Op::SliceChannels { start, len }, &[dy])?;
+                        self.collect(a, dx)?;
+                    }
+                    start += len;
+                }
+                Ok(())
+            }
+            &Op::SliceChannels { start, len } => {
+                let after = self.dims(arg(0)?).channels() - start - len;
+                let dx = self.push(Op::PadChannels { before: start, after }, &[dy])?;
+                self.collect(arg(0)?, dx)
+            }
+            &Op::UpsampleNearest { factor } => {
+                let mean = self.push(Op::AveragePool { factor }, &[dy])?;
+                let dx = self.push(Op::Affine { scale: (factor * factor) as f32, shift: 0.0 }, &[mean])?;
+                self.collect(arg(0)?, dx)
+            }
+            &Op::AveragePool { factor } => {
+                // Inserting zeros and filtering with ones repeats pixels, and pads the edge that pooling dropped.
+                let taps = alloc::vec![1.0 / factor as f32; factor];
+                self.fir_adjoint(arg(0)?, id, &taps, [1, factor], [0, 0], dy)
+            }
+            Op::Fir { taps, up, down, pad } => self.fir_adjoint(arg(0)?, id, taps, [*up, *down], *pad, dy),
+            &Op::Attention { heads } => self.attention(heads, arg(0)?, arg(1)?, arg(2)?, dy),
+            op => Err(err!(Unsupported, "{} has no derivative by a network input here", op.name())),
+        }
+    }
+
+    fn conv(&mut self, x: ValueId, window: Window, weight: ParamId, dy: ValueId) -> Result<()> {
+        let dx = self.push(Op::ConvAdjoint { window, weight, dims: self.dims(x) }, &[dy])?;
+        self.collect(x, dx)
+    }
+
+    /// An operation whose gradient is a function of its input and of dy.
+    fn with_input(&mut self, x: ValueId, op: Op, dy: ValueId) -> Result<()> {
+        let input = self.forward.mapped(x)?;
+        let dx = self.push(op, &[input, dy])?;
+        self.collect(x, dx)
+    }
+
+    fn binary(&mut self, f: Binary, a: ValueId, b: ValueId, dy: ValueId) -> Result<()> {
+        let other = |this: &Self, v| this.forward.mapped(v);
+        if self.needs(a) {
+            let da = match f {
+                Binary::Add => dy,
+                Binary::Mul | Binary::Div => {
+                    let by = other(self, b)?;
+                    self.push(Op::Binary(f), &[dy, by])?
+                }
+            };
+            self.collect(a, da)?;
+        }
+        if self.needs(b) {
+            let full = match f {
+                Binary::Add => dy,
+                Binary::Mul => {
+                    let by = other(self, a)?;
+                    self.push(Op::Binary(Binary::Mul), &[dy, by])?
+                }
+                Binary::Div => {
+                    return Err(err!(Unsupported, "a divisor that depends on the input has no derivative here"));
+                }
+            };
+            let (da, db) = (self.dims(a), self.dims(b));
+            let db = if da == db {
+                full
+            } else {
+                ensure!(
+                    db.as_slice() == [da.channels()],
+                    Unsupported,
+                    "a scalar that depends on the input has no derivative here"
+                );
+                self.push(Op::SumPositions, &[full])?
+            };
+            self.collect(b, db)?;
+        }
+        Ok(())
+    }
+
+    /// The adjoint of [`Op::Fir`] from `x` to `y`: the same with the taps reversed, the factors `[up, down]` exchanged, and paddings
+    /// that give back the size of x.
+    fn fir_adjoint(
+        &mut self,
+        x: ValueId,
+        y: ValueId,
+        taps: &[f32],
+        [up, down]: [usize; 2],
+        pad: [isize; 2],
+        dy: ValueId,
+    ) -> Result<()> {
+        let (from, to) = (self.dims(y), self.dims(x));
+        let along = |axis: usize| -> Result<[isize; 2]> {
+            let (from, to, n) = (from.as_slice()[axis] as isize, to.as_slice()[axis] as isize, taps.len() as isize);
+            let before = n - 1 - pad[0];
+            Ok([before, (to - 1) * up as isize + n - from * down as isize - before])
+        };
+        let (rows, columns) = (along(1)?, along(2)?);
+        ensure!(
+            rows == columns,
+            Unsupported,
+            "the filter of a {to} image has no derivative here, expected equal sides"
+        );
+        let reversed = taps.iter().rev().copied().collect();
+        let dx = self.push(Op::Fir { taps: reversed, up: down, down: up, pad: rows }, &[dy])?;
+        self.collect(x, dx)
+    }
+
+    fn attention(&mut self, heads: usize, q: ValueId, k: ValueId, v: ValueId, dy: ValueId) -> Result<()> {
+        let query_only = !self.needs(k) && !self.needs(v);
+        let args = [self.forward.mapped(q)?, self.forward.mapped(k)?, self.forward.mapped(v)?, dy];
+        let stacked = self.push(Op::AttentionGrad { heads, query_only }, &args)?;
+        if query_only {
+            return self.collect(q, stacked);
+        }
+        let mut start = 0;
+        for x in [q, k, v] {
+            let len = self.dims(x).channels();
+            if self.needs(x) {
+                let dx = self.push(Op::SliceChannels { start, len }, &[stacked])?;
+                self.collect(x, dx)?;
+            }
+            start += len;
+        }
+        Ok(())
+    }
+}
