@@ -10,6 +10,7 @@ use crate::error::{Result, ensure, err};
 use crate::graph::Graph;
 use crate::tensor::Dims;
 
+pub mod cpu;
 pub mod reference;
 
 /// Where a backend gets its weights. Implemented by the readers of weight files and, in tests, by closures.

@@ -1,0 +1,176 @@
+//! Memory for kernels: zeroed f32 buffers that start on a cache line, and a view that several tasks may write to.
+#![allow(unsafe_code)] // The allocator is called with an alignment, and tasks write disjoint parts of one buffer.
+
+use alloc::alloc::{Layout, alloc_zeroed, dealloc};
+use core::marker::PhantomData;
+use core::ops::{Deref, DerefMut};
+use core::ptr::NonNull;
+
+use crate::error::{Result, err};
+
+/// Bytes that every [`AlignedBuf`] is aligned to: one cache line and one AVX-512 register.
+pub const ALIGNMENT: usize = 64;
+
+/// An owned f32 buffer of fixed length, aligned to [`ALIGNMENT`] bytes, all zero when made.
+pub struct AlignedBuf {
+    ptr: NonNull<f32>,
+    len: usize,
+}
+
+// SAFETY: the buffer owns its memory alone, as a Box<[f32]> would.
+unsafe impl Send for AlignedBuf {}
+// SAFETY: a shared reference gives only shared access to the floats.
+unsafe impl Sync for AlignedBuf {}
+
+impl AlignedBuf {
+    /// A buffer of `len` zeros.
+    ///
+    /// # Errors
+    /// `OutOfMemory` if the size overflows or the allocator refuses.
+    pub fn zeroed(len: usize) -> Result<Self> {
+        if len == 0 {
+            return Ok(Self { ptr: NonNull::dangling(), len });
+        }
+        let layout = Self::layout(len).ok_or_else(|| err!(OutOfMemory, "a buffer of {len} f32 is too large"))?;
+        // SAFETY: the layout is not empty, as `len` is not 0.
+        let raw = unsafe { alloc_zeroed(layout) };
+        match NonNull::new(raw.cast::<f32>()) {
+            Some(ptr) => Ok(Self { ptr, len }),
+            None => Err(err!(OutOfMemory, "no memory for a buffer of {len} f32")),
+        }
+    }
+
+    fn layout(len: usize) -> Option<Layout> {
+        Layout::from_size_align(len.checked_mul(size_of::<f32>())?, ALIGNMENT).ok()
+    }
+
+    /// Bytes that the buffer holds.
+    pub fn bytes(&self) -> usize {
+        self.len * size_of::<f32>()
+    }
+}
+
+impl Drop for AlignedBuf {
+    fn drop(&mut self) {
+        if let Some(layout) = Self::layout(self.len).filter(|_| self.len > 0) {
+            // SAFETY: `ptr` came from `alloc_zeroed` with this layout.
+            unsafe { dealloc(self.ptr.as_ptr().cast(), layout) }
+        }
+    }
+}
+
+impl Deref for AlignedBuf {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        // SAFETY: `ptr` is aligned and holds `len` initialised floats (or `len` is 0 and it dangles).
+        unsafe { core::slice::from_raw_parts(self.ptr.as_ptr(), self.len) }
+    }
+}
+
+impl DerefMut for AlignedBuf {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        // SAFETY: as in `deref`; the buffer is borrowed mutably.
+        unsafe { core::slice::from_raw_parts_mut(self.ptr.as_ptr(), self.len) }
+    }
+}
+
+impl core::fmt::Debug for AlignedBuf {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "AlignedBuf({} f32)", self.len)
+    }
+}
+
+/// A mutable slice that is shared by tasks, each of which writes a part that no other task touches. It is a pointer
+/// and a length; making one is safe, writing through one is for the kernels.
+#[derive(Clone, Copy, Debug)]
+pub struct SharedMut<'a> {
+    ptr: *mut f32,
+    len: usize,
+    _borrow: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: it is a borrowed slice; who writes through it (an unsafe act) answers for disjointness.
+unsafe impl Send for SharedMut<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for SharedMut<'_> {}
+
+impl<'a> SharedMut<'a> {
+    /// Shares `slice` among tasks for as long as it is borrowed.
+    pub fn new(slice: &'a mut [f32]) -> Self {
+        Self { ptr: slice.as_mut_ptr(), len: slice.len(), _borrow: PhantomData }
+    }
+
+    /// Shares raw memory, such as a part of an arena whose other parts are read meanwhile.
+    ///
+    /// # Safety
+    /// `ptr` must be valid for `len` floats for reads and writes during `'a`, and nobody else may touch them.
+    pub unsafe fn from_raw(ptr: *mut f32, len: usize) -> Self {
+        Self { ptr, len, _borrow: PhantomData }
+    }
+
+    /// Floats in the slice.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether the slice is empty.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The start of the slice.
+    pub fn as_ptr(&self) -> *mut f32 {
+        self.ptr
+    }
+
+    /// The part `start..start + len` as a slice; empty if it does not lie inside.
+    ///
+    /// # Safety
+    /// No other task may read or write this part while the slice lives.
+    // The borrow is `'a`'s, not `self`'s: the caller promises disjointness.
+    pub unsafe fn part(&self, start: usize, len: usize) -> &'a mut [f32] {
+        match start.checked_add(len) {
+            // SAFETY: inside the slice that was borrowed for 'a; the caller promises that nobody else uses it.
+            Some(end) if end <= self.len => unsafe { core::slice::from_raw_parts_mut(self.ptr.add(start), len) },
+            _ => &mut [],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn zeroed_aligned_and_writable() {
+        for len in [0, 1, 15, 16, 17, 4097] {
+            let mut b = AlignedBuf::zeroed(len).unwrap();
+            assert_eq!((b.len(), b.bytes()), (len, 4 * len));
+            assert!(b.iter().all(|v| *v == 0.0));
+            assert!(len == 0 || b.as_ptr().addr().is_multiple_of(ALIGNMENT));
+            b.fill(1.0);
+            assert!(b.iter().all(|v| *v == 1.0));
+        }
+    }
+
+    #[test]
+    fn too_large_is_an_error() {
+        for len in [usize::MAX, usize::MAX / 4, usize::MAX / 8] {
+            assert_eq!(AlignedBuf::zeroed(len).map(|_| ()).map_err(|e| e.kind()), Err(ErrorKind::OutOfMemory));
+        }
+    }
+
+    #[test]
+    fn parts_outside_are_empty() {
+        let mut data = [0.0; 8];
+        let s = SharedMut::new(&mut data);
+        // SAFETY: one thread, one part at a time.
+        unsafe {
+            s.part(2, 3).fill(1.0);
+            assert!(s.part(6, 3).is_empty() && s.part(usize::MAX, 2).is_empty());
+        }
+        assert_eq!(data, [0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0]);
+    }
+}

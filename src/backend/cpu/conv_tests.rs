@@ -1,0 +1,312 @@
+//! Convolutions and gathers against plain loops, on every path, for odd shapes, batch splits and task orders.
+#![allow(unsafe_code)] // Runs tasks one by one.
+
+use alloc::vec;
+use alloc::vec::Vec;
+use std::println;
+
+use super::aligned::SharedMut;
+use super::conv::{ConvArgs, ConvShape, PackedConv, Padding, Rows};
+use super::gather::{Affine, GatherArgs, GatherSource};
+use super::isa::{Isa, Path};
+use super::vmath::Activation;
+
+pub(super) fn numbers(n: usize, seed: u32) -> Vec<f32> {
+    let mut s = seed;
+    (0..n)
+        .map(|_| {
+            s = s.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (s >> 8) as f32 / (1 << 23) as f32 - 1.0
+        })
+        .collect()
+}
+
+pub(super) fn paths() -> Vec<Isa> {
+    let have = |p| {
+        let isa = Isa::try_new(p);
+        if isa.is_none() {
+            println!("skipped: this CPU or build has no {p}");
+        }
+        isa
+    };
+    Path::ALL.into_iter().filter_map(have).collect()
+}
+
+fn silu(x: f64) -> f64 {
+    x / (1.0 + (-x).exp())
+}
+
+/// `x` is the padded input.
+pub(super) fn plain_conv(s: &ConvShape, batch: usize, x: &[f32], w: &[f32], bias: &[f32]) -> Vec<f64> {
+    let [oh, ow] = s.output().unwrap();
+    let [ph, pw] = s.padded().unwrap();
+    let [kh, kw] = s.kernel;
+    let (ci, co) = (s.in_channels, s.out_channels);
+    let mut out = Vec::new();
+    for n in 0..batch {
+        for p in 0..oh * ow {
+            let (y, xx) = (p / ow * s.stride[0], p % ow * s.stride[1]);
+            for o in 0..co {
+                let mut sum = bias.get(o).copied().map_or(0.0, f64::from);
+                for ky in 0..kh {
+                    for kx in 0..kw {
+                        let at = ((n * ph + y + ky) * pw + xx + kx) * ci;
+                        for c in 0..ci {
+                            let wv = w[((o * ci + c) * kh + ky) * kw + kx];
+                            sum += f64::from(x[at + c]) * f64::from(wv);
+                        }
+                    }
+                }
+                out.push(sum);
+            }
+        }
+    }
+    out
+}
+
+fn padded(s: &ConvShape, batch: usize, x: &[f32]) -> Vec<f32> {
+    let [ph, pw] = s.padded().unwrap();
+    let mut out = vec![0.0; batch * ph * pw * s.in_channels];
+    for n in 0..batch {
+        for y in 0..s.height {
+            for xx in 0..s.width {
+                let from = ((n * s.height + y) * s.width + xx) * s.in_channels;
+                let to = ((n * ph + y + s.padding.top) * pw + xx + s.padding.left) * s.in_channels;
+                out[to..to + s.in_channels].copy_from_slice(&x[from..from + s.in_channels]);
+            }
+        }
+    }
+    out
+}
+
+fn close(got: &[f32], want: &[f64], what: &str) {
+    assert_eq!(got.len(), want.len(), "{what}");
+    let norm: f64 = want.iter().map(|v| v * v).sum();
+    let off: f64 = got.iter().zip(want).map(|(g, w)| (f64::from(*g) - w).powi(2)).sum();
+    assert!(off.sqrt() <= 2e-6 * norm.sqrt(), "{what}: relative error {:e}", (off / norm).sqrt());
+}
+
+fn shapes() -> Vec<ConvShape> {
+    let down = Padding { top: 0, bottom: 1, left: 0, right: 1 };
+    let mut v = Vec::new();
+    for (h, w) in [(1, 1), (2, 3), (4, 4), (5, 17), (8, 8), (17, 6)] {
+        for (ci, co) in [(1, 1), (3, 5), (5, 16), (16, 33), (33, 3), (128, 40)] {
+            v.push(ConvShape::square(h, w, ci, co, 3, 1, Padding::same(1)));
+            v.push(ConvShape::square(h, w, ci, co, 1, 1, Padding::same(0)));
+            if h > 1 && w > 1 {
+                v.push(ConvShape::square(h, w, ci, co, 3, 2, down));
+                v.push(ConvShape::square(h, w, ci, co, 3, 2, Padding::same(1)));
+                v.push(ConvShape::square(h, w, ci, co, 1, 2, Padding::same(0)));
+            }
+            if h >= 7 && w >= 7 && ci <= 16 {
+                v.push(ConvShape::square(h, w, ci, co, 7, 1, Padding::same(0)));
+                v.push(ConvShape::square(h, w, ci, co, 3, 1, Padding::same(0)));
+                v.push(ConvShape { kernel: [2, 5], stride: [1, 2], ..ConvShape::square(h, w, ci, co, 1, 1, down) });
+            }
+        }
+    }
+    v.push(ConvShape::linear(37, 100));
+    v
+}
+
+#[test]
+fn convolutions_equal_plain_loops_on_every_path() {
+    for s in shapes() {
+        let batch = 3;
+        let [oh, ow] = s.output().unwrap();
+        let per = oh * ow * s.out_channels;
+        let image = s.height * s.width * s.in_channels;
+        let x = padded(&s, batch, &numbers(batch * image, 1));
+        let w = numbers(s.out_channels * s.in_channels * s.kernel[0] * s.kernel[1], 2);
+        let bias = numbers(s.out_channels, 3);
+        let want = plain_conv(&s, batch, &x, &w, &bias);
+        for isa in paths() {
+            let conv = PackedConv::new(isa, s, &w, Some(&bias)).unwrap();
+            let mut scratch = vec![0.0; conv.scratch_len()];
+            let mut out = vec![0.0; batch * per];
+            let path = conv
+                .bind(batch, ConvArgs::new(&x, SharedMut::new(&mut out), s.out_channels))
+                .unwrap()
+                .run(&mut scratch);
+            assert_eq!(path, isa.path(), "forced path did not run");
+            close(&out, &want, &alloc::format!("{s:?} on {path}"));
+            // One image at a time, tasks in reverse: the same bits.
+            let px = x.len() / batch;
+            for n in 0..batch {
+                let mut one = vec![0.0; per];
+                let args = ConvArgs::new(&x[n * px..(n + 1) * px], SharedMut::new(&mut one), s.out_channels);
+                let call = conv.bind(1, args).unwrap();
+                for t in (0..call.tasks()).rev() {
+                    // SAFETY: one thread, `one` is used by nobody else.
+                    unsafe { call.run_task(t, &mut scratch) };
+                }
+                assert_eq!(one, out[n * per..(n + 1) * per], "{s:?} on {path}: batch split changed bits");
+            }
+        }
+    }
+}
+
+#[test]
+fn everything_added_at_the_store() {
+    let batch = 3;
+    for (h, w, ci, co) in [(4, 5, 8, 40), (3, 3, 5, 3), (8, 8, 16, 32)] {
+        let s = ConvShape::square(h, w, ci, co, 3, 1, Padding::same(1));
+        let x = padded(&s, batch, &numbers(batch * h * w * ci, 1));
+        let (wt, bias) = (numbers(co * ci * 9, 2), numbers(co, 3));
+        let (sample, residual) = (numbers(batch * (co + 7), 4), numbers(batch * h * w * (co + 2), 5));
+        let plain = plain_conv(&s, batch, &x, &wt, &bias);
+        for (activation, f) in [(Activation::Identity, (|x| x) as fn(f64) -> f64), (Activation::Silu, silu)] {
+            let want: Vec<f64> = (0..plain.len())
+                .map(|i| {
+                    let (p, c) = (i / co, i % co);
+                    let v = plain[i]
+                        + f64::from(sample[p / (h * w) * (co + 7) + c])
+                        + f64::from(residual[p * (co + 2) + c]);
+                    f(v * 0.7)
+                })
+                .collect();
+            for isa in paths() {
+                let conv = PackedConv::new(isa, s, &wt, Some(&bias)).unwrap();
+                let stride = co + 5;
+                let mut out = vec![9.0; batch * h * w * stride];
+                let args = ConvArgs {
+                    sample: Some(Rows { data: &sample, stride: co + 7 }),
+                    residual: Some(Rows { data: &residual, stride: co + 2 }),
+                    scale: 0.7,
+                    activation,
+                    out_stride: stride,
+                    ..ConvArgs::new(&x, SharedMut::new(&mut out), co)
+                };
+                let mut scratch = vec![0.0; conv.scratch_len()];
+                conv.bind(batch, args).unwrap().run(&mut scratch);
+                let dense: Vec<f32> = out.chunks(stride).flat_map(|r| r[..co].to_vec()).collect();
+                close(&dense, &want, "epilogue");
+                assert!(out.chunks(stride).all(|r| r[co..].iter().all(|v| *v == 9.0)), "wrote between pixels");
+            }
+        }
+    }
+}
+
+#[test]
+fn two_sources_equal_one_concatenated() {
+    let (batch, h, w) = (2, 3, 7);
+    for (c0, c1, co) in [(1, 1, 1), (5, 3, 40), (16, 33, 17)] {
+        let (a, b) = (numbers(batch * h * w * c0, 1), numbers(batch * h * w * c1, 2));
+        let cat: Vec<f32> =
+            a.chunks(c0).zip(b.chunks(c1)).flat_map(|(a, b)| a.iter().chain(b).copied().collect::<Vec<_>>()).collect();
+        let s = ConvShape::square(h, w, c0 + c1, co, 1, 1, Padding::same(0));
+        let wt = numbers(co * (c0 + c1), 3);
+        for isa in paths() {
+            let conv = PackedConv::new(isa, s, &wt, None).unwrap();
+            let (mut one, mut two) = (vec![0.0; batch * h * w * co], vec![0.0; batch * h * w * co]);
+            conv.bind(batch, ConvArgs::new(&cat, SharedMut::new(&mut one), co)).unwrap().run(&mut []);
+            let args = ConvArgs { second: Some((&b, c1)), ..ConvArgs::new(&a, SharedMut::new(&mut two), co) };
+            conv.bind(batch, args).unwrap().run(&mut []);
+            assert_eq!(one, two);
+        }
+    }
+}
+
+#[test]
+fn wrong_arguments_are_refused() {
+    let isa = Isa::best();
+    let s = ConvShape::square(4, 4, 3, 5, 3, 1, Padding::same(1));
+    let w = numbers(135, 1);
+    assert!(PackedConv::new(isa, s, &w[1..], None).is_err());
+    assert!(PackedConv::new(isa, s, &w, Some(&[0.0; 4])).is_err());
+    for bad in [
+        ConvShape { height: 0, ..s },
+        ConvShape { stride: [0, 1], ..s },
+        ConvShape { kernel: [7, 3], ..s },
+        ConvShape { out_channels: usize::MAX, ..s },
+        ConvShape { padding: Padding::same(usize::MAX), ..s },
+        ConvShape { height: usize::MAX, ..s },
+    ] {
+        assert!(PackedConv::new(isa, bad, &w, None).is_err(), "{bad:?}");
+    }
+    let conv = PackedConv::new(isa, s, &w, None).unwrap();
+    let x = numbers(conv.input_len(2).unwrap(), 2);
+    let mut out = vec![0.0; conv.output_len(2).unwrap()];
+    let n = out.len();
+    let mut tried = |batch: usize, x: &[f32], len: usize, f: &dyn Fn(&mut ConvArgs<'_>)| {
+        let mut args = ConvArgs::new(x, SharedMut::new(&mut out[..len]), 5);
+        f(&mut args);
+        conv.bind(batch, args).map(|c| c.tasks()).map_err(|e| e.kind())
+    };
+    assert!(tried(2, &x, n, &|_| ()).is_ok());
+    assert_eq!(tried(0, &[], 0, &|_| ()), Ok(0));
+    assert!(tried(1, &x, n, &|_| ()).is_err());
+    assert!(tried(2, &x[1..], n, &|_| ()).is_err());
+    assert!(tried(2, &x, n - 1, &|_| ()).is_err());
+    assert!(tried(usize::MAX, &x, n, &|_| ()).is_err());
+    assert!(tried(2, &x, n, &|a| a.out_stride = 4).is_err());
+    assert!(tried(2, &x, n, &|a| a.second = Some((&[0.0; 32], 1))).is_err());
+    assert!(tried(2, &x, n, &|a| a.sample = Some(Rows { data: &[0.0; 9], stride: 5 })).is_err());
+    assert!(tried(2, &x, n, &|a| a.sample = Some(Rows { data: &[0.0; 5], stride: 0 })).is_ok());
+    assert!(tried(2, &x, n, &|a| a.residual = Some(Rows { data: &[0.0; 159], stride: 5 })).is_err());
+}
+
+#[test]
+fn gathers_equal_plain_loops_on_every_path() {
+    let odd = Padding { top: 0, bottom: 1, left: 2, right: 1 };
+    for (h, w, c0, c1) in [(1, 1, 1, 0), (3, 5, 3, 0), (4, 4, 16, 5), (5, 2, 33, 16)] {
+        for (upsample, padding) in [(1, Padding::same(1)), (2, Padding::same(1)), (1, Padding::default()), (3, odd)] {
+            for (affine, activation) in [
+                (false, Activation::Identity),
+                (true, Activation::Silu),
+                (true, Activation::Identity),
+                (false, Activation::Relu),
+            ] {
+                let batch = 2;
+                let c = c0 + c1;
+                let (a, b) = (numbers(batch * h * w * c0, 1), numbers(batch * h * w * c1, 2));
+                let (scale, shift) = (numbers(batch * c, 3), numbers(batch * c, 4));
+                let (oh, ow) =
+                    (padding.top + h * upsample + padding.bottom, padding.left + w * upsample + padding.right);
+                let mut want = vec![0.0f64; batch * oh * ow * c];
+                for n in 0..batch {
+                    for y in 0..h * upsample {
+                        for x in 0..w * upsample {
+                            for ch in 0..c {
+                                let p = (n * h + y / upsample) * w + x / upsample;
+                                let mut v = f64::from(if ch < c0 { a[p * c0 + ch] } else { b[p * c1 + ch - c0] });
+                                if affine {
+                                    v = v * f64::from(scale[n * c + ch]) + f64::from(shift[n * c + ch]);
+                                }
+                                v = match activation {
+                                    Activation::Silu => silu(v),
+                                    Activation::Relu => v.max(0.0),
+                                    _ => v,
+                                };
+                                want[((n * oh + y + padding.top) * ow + x + padding.left) * c + ch] = v;
+                            }
+                        }
+                    }
+                }
+                for isa in paths() {
+                    let mut out = vec![f32::NAN; want.len()];
+                    let args = GatherArgs {
+                        isa,
+                        batch,
+                        height: h,
+                        width: w,
+                        first: GatherSource { data: &a, channels: c0 },
+                        second: (c1 > 0).then_some(GatherSource { data: &b, channels: c1 }),
+                        affine: affine.then_some(Affine { scale: &scale, shift: &shift }),
+                        activation,
+                        upsample,
+                        padding,
+                        out: SharedMut::new(&mut out),
+                    };
+                    assert!(GatherArgs { height: h + 1, ..args }.bind().is_err());
+                    assert!(GatherArgs { padding: Padding::same(4), ..args }.bind().is_err());
+                    assert!(GatherArgs { upsample: 0, ..args }.bind().is_err());
+                    args.bind().unwrap().run();
+                    for (g, w) in out.iter().zip(&want) {
+                        assert!((f64::from(*g) - w).abs() <= 1e-6 * (1.0 + w.abs()), "{g} for {w} on {}", isa.path());
+                    }
+                }
+            }
+        }
+    }
+}

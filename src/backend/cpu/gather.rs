@@ -1,0 +1,229 @@
+//! Makes the input of a convolution: concatenates, normalises, activates, upsamples and pads, in one pass.
+//!
+//! `out[n][y + top][x + left][c] = activation(in[n][y / up][x / up][c] * scale[n][c] + shift[n][c])`, and zeros around it.
+#![allow(unsafe_code)] // Calls the generic vector code, compiled per path, and writes shared output.
+
+use super::aligned::SharedMut;
+use super::conv::Padding;
+use super::isa::{Isa, Path};
+use super::simd::{Simd, dispatch};
+use super::vmath::{Activation, activate, silu_v};
+use crate::error::{Result, ensure, err};
+
+/// A source of channels: `[batch][height][width][channels]`, dense.
+#[derive(Clone, Copy, Debug)]
+pub struct GatherSource<'a> {
+    /// The floats.
+    pub data: &'a [f32],
+    /// Channels of this source.
+    pub channels: usize,
+}
+
+/// GroupNorm folded into one multiplication and one addition for each sample and channel, over the channels of all sources.
+#[derive(Clone, Copy, Debug)]
+pub struct Affine<'a> {
+    /// `[batch][channels]`.
+    pub scale: &'a [f32],
+    /// `[batch][channels]`.
+    pub shift: &'a [f32],
+}
+
+/// One call.
+#[derive(Clone, Copy, Debug)]
+pub struct GatherArgs<'a> {
+    /// The path.
+    pub isa: Isa,
+    /// Images.
+    pub batch: usize,
+    /// Rows of the sources.
+    pub height: usize,
+    /// Columns of the sources.
+    pub width: usize,
+    /// The first channels.
+    pub first: GatherSource<'a>,
+    /// The channels that follow, if any.
+    pub second: Option<GatherSource<'a>>,
+    /// Applied first.
+    pub affine: Option<Affine<'a>>,
+    /// Applied to the values, not to the padding.
+    pub activation: Activation,
+    /// How often each row and column is repeated (nearest-neighbour upsampling): 1 for none.
+    pub upsample: usize,
+    /// Zeros around the upsampled image.
+    pub padding: Padding,
+    /// `[batch][top + height * upsample + bottom][left + width * upsample + right][channels]`; it must not overlap a source.
+    pub out: SharedMut<'a>,
+}
+
+/// A checked call: its tasks may run on any threads in any order.
+#[derive(Clone, Copy, Debug)]
+pub struct GatherCall<'a> {
+    args: GatherArgs<'a>,
+    channels: usize,
+    out_height: usize,
+    out_width: usize,
+}
+
+impl<'a> GatherArgs<'a> {
+    /// Checks the arguments once. Allocates nothing.
+    ///
+    /// # Errors
+    /// `Shape` if a tensor has not the floats that the sizes ask for, or a size is 0 or overflows.
+    pub fn bind(self) -> Result<GatherCall<'a>> {
+        let too_large = || err!(Shape, "gather of {}x{}x{} is too large", self.batch, self.height, self.width);
+        ensure!(self.upsample >= 1, InvalidArgument, "upsampling by 0, expected at least 1");
+        let image =
+            self.height.checked_mul(self.width).and_then(|n| n.checked_mul(self.batch)).ok_or_else(too_large)?;
+        let mut channels = 0usize;
+        for s in core::iter::once(&self.first).chain(&self.second) {
+            ensure!(s.channels > 0, Shape, "gather source without channels");
+            ensure!(
+                image.checked_mul(s.channels) == Some(s.data.len()),
+                Shape,
+                "gather source has {} floats, expected {} x {} x {} x {}",
+                s.data.len(),
+                self.batch,
+                self.height,
+                self.width,
+                s.channels
+            );
+            channels = channels.checked_add(s.channels).ok_or_else(too_large)?;
+        }
+        if let Some(a) = self.affine {
+            let need = channels.checked_mul(self.batch).ok_or_else(too_large)?;
+            ensure!(
+                a.scale.len() == need && a.shift.len() == need,
+                Shape,
+                "gather scale and shift have {} and {} floats, expected {} x {channels}",
+                a.scale.len(),
+                a.shift.len(),
+                self.batch
+            );
+        }
+        let side = |n: usize, before: usize, after: usize| {
+            n.checked_mul(self.upsample)
+                .and_then(|n| n.checked_add(before))
+                .and_then(|n| n.checked_add(after))
+                .ok_or_else(too_large)
+        };
+        let out_height = side(self.height, self.padding.top, self.padding.bottom)?;
+        let out_width = side(self.width, self.padding.left, self.padding.right)?;
+        let need = self
+            .batch
+            .checked_mul(out_height)
+            .and_then(|n| n.checked_mul(out_width))
+            .and_then(|n| n.checked_mul(channels))
+            .ok_or_else(too_large)?;
+        ensure!(self.out.len() == need, Shape, "gather output has {} floats, expected {need}", self.out.len());
+        Ok(GatherCall { args: self, channels, out_height, out_width })
+    }
+}
+
+impl GatherCall<'_> {
+    /// How many tasks there are: one for each row of each padded image.
+    pub fn tasks(&self) -> usize {
+        self.args.batch * self.out_height
+    }
+
+    /// Makes row `i % padded height` of image `i / padded height`, and says which path ran. Task numbers outside `0..tasks()` do nothing.
+    ///
+    /// # Safety
+    /// Each task may run on one thread at a time, and nobody else may touch the output meanwhile.
+    pub unsafe fn run_task(&self, i: usize) -> Path {
+        let a = &self.args;
+        if i >= self.tasks() {
+            return a.isa.path();
+        }
+        let c = self.channels;
+        let (image, row) = (i / self.out_height, i % self.out_height);
+        // SAFETY: `bind` checked the size; a row is one task's.
+        let out = unsafe { a.out.part(i * self.out_width * c, self.out_width * c) };
+        let inside = row.checked_sub(a.padding.top).map(|y| y / a.upsample).filter(|y| *y < a.height);
+        let Some(y) = inside else {
+            out.fill(0.0);
+            return a.isa.path();
+        };
+        let middle = a.width * a.upsample * c;
+        let (left, rest) = out.split_at_mut(a.padding.left * c);
+        let (mid, right) = rest.split_at_mut(middle.min(rest.len()));
+        left.fill(0.0);
+        right.fill(0.0);
+        let mut path = a.isa.path();
+        let mut done = 0;
+        for s in core::iter::once(&a.first).chain(&a.second) {
+            let start = (image * a.height + y) * a.width * s.channels;
+            let line = Line {
+                input: s.data.as_ptr().wrapping_add(start),
+                out: mid.as_mut_ptr().wrapping_add(done),
+                pixels: a.width,
+                channels: s.channels,
+                out_stride: c,
+                repeat: a.upsample,
+                scale: a.affine.map_or(core::ptr::null(), |f| f.scale.as_ptr().wrapping_add(image * c + done)),
+                shift: a.affine.map_or(core::ptr::null(), |f| f.shift.as_ptr().wrapping_add(image * c + done)),
+                silu: a.activation == Activation::Silu,
+            };
+            // SAFETY: `bind` checked the sizes of sources, scale, shift and output.
+            path = unsafe { line_raw(a.isa, &line) };
+            done += s.channels;
+        }
+        if !matches!(a.activation, Activation::Identity | Activation::Silu) {
+            path = activate(a.isa, a.activation, mid);
+        }
+        path
+    }
+
+    /// Runs all tasks on this thread.
+    pub fn run(&mut self) -> Path {
+        let mut path = self.args.isa.path();
+        for i in 0..self.tasks() {
+            // SAFETY: one task at a time; `&mut self` keeps other safe calls away.
+            path = unsafe { self.run_task(i) };
+        }
+        path
+    }
+}
+
+/// One row of pixels of one source.
+struct Line {
+    input: *const f32,
+    out: *mut f32,
+    pixels: usize,
+    channels: usize,
+    out_stride: usize,
+    repeat: usize,
+    scale: *const f32,
+    shift: *const f32,
+    silu: bool,
+}
+
+#[inline(always)]
+unsafe fn line_body<S: Simd>(l: &Line) {
+    // SAFETY: the caller gives `pixels * channels` floats of input, the same of scale and shift by channel or null, and
+    // `pixels * repeat` output pixels of `channels` floats that lie `out_stride` apart.
+    unsafe {
+        for x in 0..l.pixels {
+            let from = l.input.add(x * l.channels);
+            let to = l.out.add(x * l.repeat * l.out_stride);
+            let mut c = 0;
+            while c < l.channels {
+                let n = (l.channels - c).min(S::LANES);
+                let whole = n == S::LANES;
+                let get = |p: *const f32| if whole { S::load(p) } else { S::load_n(p, n) };
+                let mut v = get(from.add(c));
+                if !l.scale.is_null() {
+                    v = S::mul_add(v, get(l.scale.add(c)), get(l.shift.add(c)));
+                }
+                if l.silu {
+                    v = silu_v::<S>(v);
+                }
+                for r in 0..l.repeat {
+                    let p = to.add(r * l.out_stride + c);
+                    if whole { S::store(p, v) } else { S::store_n(p, n, v) }
+                }
+                c += n;
+            }
+        }
+    }
+}
+dispatch! { unsafe fn line_raw = line_body(l: &Line) }

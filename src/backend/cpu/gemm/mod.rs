@@ -1,0 +1,20 @@
+//! The register-tiled matrix kernels that convolutions, linear layers and attention share.
+//!
+//! A tile is up to `mr` output rows by up to `nr` output columns. Each row has its own pointer, so rows may be the
+//! pixels of an image in any order; the sum runs over segments, each a constant offset from all row pointers and a
+//! length, against a packed panel of B that is read once from front to back. The order of the sum is that of the
+//! segments: it depends on the layer alone, never on the tile's height or place, so results are the same bits however
+//! the rows are split.
+#![allow(unsafe_code)] // Pointers to rows, and kernels compiled for instruction sets that an `Isa` proves.
+
+pub mod matmul;
+pub mod pack;
+mod tile;
+
+pub(crate) use tile::{MAX_MR, Segment, Tile, kernels};
+
+/// Rows and columns of an output tile of a path's widest kernel: `(mr, nr)`.
+pub fn tile_size(isa: super::isa::Isa) -> (usize, usize) {
+    let k = kernels(isa);
+    (k.mr, k.nr())
+}

@@ -1,0 +1,200 @@
+//! The microkernels: one generic body, compiled for each path and each tile height.
+#![allow(unsafe_code)] // Raw row pointers; every dereference is inside what `Tile`'s contract promises.
+
+use super::super::isa::{Isa, Path};
+use super::super::simd::{Portable, Simd};
+
+/// The largest tile height of any path.
+pub(crate) const MAX_MR: usize = 14;
+
+/// A run of the sum: `len` floats of each row of table `table`, at `offset` floats from the row's pointer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Segment {
+    pub table: usize,
+    pub offset: usize,
+    pub len: usize,
+}
+
+/// One output tile. Rows at and beyond the kernel's height are not looked at.
+///
+/// Contract: every row pointer is valid for every segment of its table, `b` for `sum(len) * nr` floats, `bias` (if
+/// not null) for `nr`, and `out` and (if `has_..`) `sample` and `residual` rows for `n` floats, `1 <= n <= nr`.
+#[derive(Clone, Copy)]
+pub(crate) struct Tile<'a> {
+    pub a: [[*const f32; MAX_MR]; 2],
+    pub segments: &'a [Segment],
+    pub b: *const f32,
+    /// Columns to store.
+    pub n: usize,
+    pub out: [*mut f32; MAX_MR],
+    pub bias: *const f32,
+    pub has_sample: bool,
+    pub sample: [*const f32; MAX_MR],
+    pub has_residual: bool,
+    pub residual: [*const f32; MAX_MR],
+    /// `out = (sum + bias + sample + residual) * scale`.
+    pub scale: f32,
+}
+
+impl<'a> Tile<'a> {
+    /// A tile without rows, bias or additions.
+    pub fn new(segments: &'a [Segment], n: usize, scale: f32) -> Self {
+        Self {
+            a: [[core::ptr::null(); MAX_MR]; 2],
+            segments,
+            b: core::ptr::null(),
+            n,
+            out: [core::ptr::null_mut(); MAX_MR],
+            bias: core::ptr::null(),
+            has_sample: false,
+            sample: [core::ptr::null(); MAX_MR],
+            has_residual: false,
+            residual: [core::ptr::null(); MAX_MR],
+            scale,
+        }
+    }
+}
+
+/// A kernel for one tile height and panel width; it returns the path it was compiled for.
+pub(crate) type TileFn = unsafe fn(&Tile<'_>) -> Path;
+
+/// The kernels of one path.
+pub(crate) struct Kernels {
+    /// Floats in a vector: panels are multiples of it wide.
+    pub lanes: usize,
+    /// Vectors in the widest panel.
+    pub nv: usize,
+    /// The tallest tile.
+    pub mr: usize,
+    /// By panel width in vectors minus 1, then by height minus 1.
+    table: &'static [&'static [TileFn]],
+}
+
+impl Kernels {
+    /// Columns of a full panel.
+    pub fn nr(&self) -> usize {
+        self.lanes * self.nv
+    }
+
+    /// Width of the panel that holds `n` remaining columns.
+    pub fn panel_width(&self, n: usize) -> usize {
+        n.min(self.nr()).next_multiple_of(self.lanes)
+    }
+
+    /// The kernel for `rows` rows and a panel `width` columns wide.
+    pub fn tile_fn(&self, rows: usize, width: usize) -> Option<TileFn> {
+        self.table.get((width / self.lanes).checked_sub(1)?)?.get(rows.checked_sub(1)?).copied()
+    }
+}
+
+/// The kernels of a path. Calling one is sound for the holder of the `Isa`.
+pub(crate) fn kernels(isa: Isa) -> &'static Kernels {
+    match isa.path() {
+        #[cfg(target_arch = "x86_64")]
+        Path::Avx512 => &avx512::KERNELS,
+        #[cfg(target_arch = "x86_64")]
+        Path::Avx2 => &avx2::KERNELS,
+        #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+        Path::Neon => &neon::KERNELS,
+        _ => &portable::KERNELS,
+    }
+}
+
+/// The body of all kernels. The loops over `MR` and `NV` unroll, so that `acc` lives in registers.
+#[inline(always)]
+unsafe fn tile_body<S: Simd, const MR: usize, const NV: usize>(t: &Tile<'_>) {
+    // SAFETY: the contract of `Tile` for every pointer, of `S` for the instructions.
+    unsafe {
+        let mut acc = [[S::zero(); NV]; MR];
+        let mut b = t.b;
+        for s in t.segments {
+            let mut a = [core::ptr::null::<f32>(); MR];
+            for (i, a) in a.iter_mut().enumerate() {
+                *a = t.a[s.table][i].add(s.offset);
+            }
+            for k in 0..s.len {
+                let mut bv = [S::zero(); NV];
+                for (j, bv) in bv.iter_mut().enumerate() {
+                    *bv = S::load(b.add(j * S::LANES));
+                }
+                b = b.add(NV * S::LANES);
+                for i in 0..MR {
+                    let av = S::splat(*a[i].add(k));
+                    for j in 0..NV {
+                        acc[i][j] = S::mul_add(av, bv[j], acc[i][j]);
+                    }
+                }
+            }
+        }
+        if !t.bias.is_null() {
+            for j in 0..NV {
+                let v = S::load(t.bias.add(j * S::LANES));
+                for row in &mut acc {
+                    row[j] = S::add(row[j], v);
+                }
+            }
+        }
+        let whole = t.n == NV * S::LANES;
+        for (i, row) in acc.iter().enumerate() {
+            for (j, sum) in row.iter().enumerate() {
+                let at = j * S::LANES;
+                let left = if whole { S::LANES } else { t.n.saturating_sub(at).min(S::LANES) };
+                if left == 0 {
+                    continue;
+                }
+                let get = |p: *const f32| if whole { S::load(p.add(at)) } else { S::load_n(p.add(at), left) };
+                let mut v = *sum;
+                if t.has_sample {
+                    v = S::add(v, get(t.sample[i]));
+                }
+                if t.has_residual {
+                    v = S::add(v, get(t.residual[i]));
+                }
+                v = S::mul(v, S::splat(t.scale));
+                let out = t.out[i].add(at);
+                if whole { S::store(out, v) } else { S::store_n(out, left, v) }
+            }
+        }
+    }
+}
+
+/// A module with the kernels of one path: its `Simd` type, heights, widths and target features.
+macro_rules! kernel_set {
+    ($module:ident, $simd:ty, [$($feature:meta)?], mr: $mr:literal [$($h:literal)*], nv: $nv:literal [$($w:literal)*]) => {
+        mod $module {
+            use super::*;
+
+            $(#[$feature])?
+            unsafe fn tile<const MR: usize, const NV: usize>(t: &Tile<'_>) -> Path {
+                // SAFETY: the features are enabled here; the rest is the caller's contract.
+                unsafe { tile_body::<$simd, MR, NV>(t) };
+                <$simd>::PATH
+            }
+
+            const fn heights<const NV: usize>() -> [TileFn; $mr] {
+                [$(tile::<$h, NV>),*]
+            }
+
+            pub(super) static KERNELS: Kernels = Kernels {
+                lanes: <$simd>::LANES,
+                nv: $nv,
+                mr: $mr,
+                table: &[$(&const { heights::<$w>() }),*],
+            };
+        }
+    };
+}
+
+kernel_set!(portable, Portable, [], mr: 4 [1 2 3 4], nv: 2 [1 2]);
+#[cfg(target_arch = "x86_64")]
+kernel_set!(
+    avx2, super::super::super::simd::Avx2, [target_feature(enable = "avx2,fma")],
+    mr: 6 [1 2 3 4 5 6], nv: 2 [1 2]
+);
+#[cfg(target_arch = "x86_64")]
+kernel_set!(
+    avx512, super::super::super::simd::Avx512, [target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512dq,avx512bw")],
+    mr: 14 [1 2 3 4 5 6 7 8 9 10 11 12 13 14], nv: 2 [1 2]
+);
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+kernel_set!(neon, super::super::super::simd::Neon, [], mr: 6 [1 2 3 4 5 6], nv: 4 [1 2 3 4]);

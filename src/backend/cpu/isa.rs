@@ -1,0 +1,114 @@
+//! Which instruction set a kernel uses.
+//!
+//! An [`Isa`] can only be made by a check that the CPU has the instructions, so holding one is the proof that the
+//! kernels of its path may run. Nothing here reads the environment: a caller or a test that wants a certain path asks
+//! [`Isa::try_new`] for it.
+
+use core::fmt;
+
+/// The kernel families that exist. A build has only those of its target architecture and [`Path::Portable`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Path {
+    /// Plain Rust, which the compiler vectorises for the target's base instruction set. Multiply and add round apart.
+    Portable,
+    /// x86-64 with AVX2 and FMA: 8 lanes.
+    Avx2,
+    /// x86-64 with AVX-512 F, VL, DQ and BW: 16 lanes.
+    Avx512,
+    /// AArch64 Advanced SIMD: 4 lanes.
+    Neon,
+}
+
+impl Path {
+    /// Every path, from the slowest to the fastest.
+    pub const ALL: [Self; 4] = [Self::Portable, Self::Neon, Self::Avx2, Self::Avx512];
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Portable => "portable",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+            Self::Neon => "neon",
+        })
+    }
+}
+
+/// A path that this CPU was found to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Isa(Path);
+
+impl Isa {
+    /// The given path, if this build has it and this CPU can run it. With `std` the CPU is asked at run time; without
+    /// it only what the build's target features promise is used.
+    pub fn try_new(path: Path) -> Option<Self> {
+        let present = match path {
+            Path::Portable => true,
+            Path::Avx2 => has_avx2(),
+            Path::Avx512 => has_avx512(),
+            Path::Neon => cfg!(all(target_arch = "aarch64", target_feature = "neon")),
+        };
+        present.then_some(Self(path))
+    }
+
+    /// The fastest path of this CPU.
+    pub fn best() -> Self {
+        Path::ALL.into_iter().rev().find_map(Self::try_new).unwrap_or(Self(Path::Portable))
+    }
+
+    /// The path this value stands for.
+    pub fn path(self) -> Path {
+        self.0
+    }
+}
+
+#[cfg(all(target_arch = "x86_64", feature = "std"))]
+fn has_avx2() -> bool {
+    std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma")
+}
+
+#[cfg(not(all(target_arch = "x86_64", feature = "std")))]
+fn has_avx2() -> bool {
+    cfg!(all(target_arch = "x86_64", target_feature = "avx2", target_feature = "fma"))
+}
+
+#[cfg(all(target_arch = "x86_64", feature = "std"))]
+fn has_avx512() -> bool {
+    has_avx2()
+        && std::arch::is_x86_feature_detected!("avx512f")
+        && std::arch::is_x86_feature_detected!("avx512vl")
+        && std::arch::is_x86_feature_detected!("avx512dq")
+        && std::arch::is_x86_feature_detected!("avx512bw")
+}
+
+#[cfg(not(all(target_arch = "x86_64", feature = "std")))]
+fn has_avx512() -> bool {
+    cfg!(all(
+        target_arch = "x86_64",
+        target_feature = "avx2",
+        target_feature = "fma",
+        target_feature = "avx512f",
+        target_feature = "avx512vl",
+        target_feature = "avx512dq",
+        target_feature = "avx512bw"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn portable_is_always_there_and_best_is_a_path_of_this_cpu() {
+        assert_eq!(Isa::try_new(Path::Portable).map(Isa::path), Some(Path::Portable));
+        let best = Isa::best();
+        assert_eq!(Isa::try_new(best.path()), Some(best));
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn no_path_of_another_architecture() {
+        assert_eq!(Isa::try_new(Path::Neon), None);
+    }
+}

@@ -1,0 +1,397 @@
+//! The vector operations that all kernels are written in, once, generically; one implementation per path.
+//!
+//! A kernel body is an `#[inline(always)]` function over `S: Simd`; [`dispatch`] and the tables in `gemm` put it into a
+//! function compiled with the path's target features, where every operation becomes its instruction. Only the modules
+//! of this folder use it.
+#![allow(unsafe_code)] // Vendor intrinsics and raw loads and stores; the bodies say what they read and write.
+#![allow(clippy::missing_safety_doc)] // One contract for all of it, stated on the trait.
+
+use super::isa::Path;
+
+/// Vectors of `LANES` f32.
+///
+/// # Safety
+/// Every function needs the instructions of `PATH` (a caller holds an [`Isa`](super::isa::Isa) of it) and, if it takes a pointer, that the
+/// `LANES` (or `n`) floats there are valid; no alignment is needed.
+pub(crate) trait Simd: Copy {
+    const PATH: Path;
+    const LANES: usize;
+    type V: Copy;
+
+    unsafe fn splat(x: f32) -> Self::V;
+    unsafe fn load(p: *const f32) -> Self::V;
+    unsafe fn store(p: *mut f32, v: Self::V);
+    /// The first `n <= LANES` floats; the other lanes are 0.
+    unsafe fn load_n(p: *const f32, n: usize) -> Self::V;
+    /// Stores the first `n <= LANES` lanes.
+    unsafe fn store_n(p: *mut f32, n: usize, v: Self::V);
+    unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn div(a: Self::V, b: Self::V) -> Self::V;
+    /// `a * b + c`; one rounding except on the portable path.
+    unsafe fn mul_add(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// The smaller; `b` if one is NaN (or NaN, on NEON).
+    unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
+    /// The larger; `b` if one is NaN (or NaN, on NEON).
+    unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn abs(a: Self::V) -> Self::V;
+    /// `a < b ? t : e` by lane.
+    unsafe fn select_lt(a: Self::V, b: Self::V, t: Self::V, e: Self::V) -> Self::V;
+    /// The nearest integer, for `|a| < 2^22`.
+    unsafe fn round(a: Self::V) -> Self::V;
+    /// `a * 2^n` for integer-valued `|n| <= 252`, with one rounding where the result is subnormal.
+    unsafe fn scale_pow2(a: Self::V, n: Self::V) -> Self::V;
+    #[inline(always)]
+    unsafe fn zero() -> Self::V {
+        // SAFETY: the trait's contract.
+        unsafe { Self::splat(0.0) }
+    }
+
+    /// The lanes in memory order; those at `LANES..` are 0.
+    #[inline(always)]
+    unsafe fn to_array(v: Self::V) -> [f32; 16] {
+        let mut a = [0.0; 16];
+        // SAFETY: LANES <= 16 for every path.
+        unsafe { Self::store(a.as_mut_ptr(), v) };
+        a
+    }
+}
+
+/// 1.5 * 2^23: a float this large has no room for a fraction, so adding it rounds to an integer.
+const MAGIC: f32 = 12_582_912.0;
+
+/// Four lanes in plain Rust.
+#[derive(Clone, Copy)]
+pub(crate) struct Portable;
+
+/// The portable path's vector.
+#[derive(Clone, Copy)]
+#[repr(C, align(16))]
+pub(crate) struct F4([f32; 4]);
+
+#[inline(always)]
+fn map2(a: F4, b: F4, f: impl Fn(f32, f32) -> f32) -> F4 {
+    F4([f(a.0[0], b.0[0]), f(a.0[1], b.0[1]), f(a.0[2], b.0[2]), f(a.0[3], b.0[3])])
+}
+
+impl Simd for Portable {
+    const PATH: Path = Path::Portable;
+    const LANES: usize = 4;
+    type V = F4;
+
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> F4 {
+        F4([x; 4])
+    }
+    #[inline(always)]
+    unsafe fn load(p: *const f32) -> F4 {
+        // SAFETY: the trait's contract.
+        F4(unsafe { p.cast::<[f32; 4]>().read_unaligned() })
+    }
+    #[inline(always)]
+    unsafe fn store(p: *mut f32, v: F4) {
+        // SAFETY: the trait's contract.
+        unsafe { p.cast::<[f32; 4]>().write_unaligned(v.0) }
+    }
+    #[inline(always)]
+    unsafe fn load_n(p: *const f32, n: usize) -> F4 {
+        let mut a = [0.0; 4];
+        for (i, v) in a.iter_mut().enumerate().take(n) {
+            // SAFETY: i < n.
+            *v = unsafe { *p.add(i) };
+        }
+        F4(a)
+    }
+    #[inline(always)]
+    unsafe fn store_n(p: *mut f32, n: usize, v: F4) {
+        for (i, v) in v.0.into_iter().enumerate().take(n) {
+            // SAFETY: i < n.
+            unsafe { *p.add(i) = v };
+        }
+    }
+    #[inline(always)]
+    unsafe fn add(a: F4, b: F4) -> F4 {
+        map2(a, b, |x, y| x + y)
+    }
+    #[inline(always)]
+    unsafe fn sub(a: F4, b: F4) -> F4 {
+        map2(a, b, |x, y| x - y)
+    }
+    #[inline(always)]
+    unsafe fn mul(a: F4, b: F4) -> F4 {
+        map2(a, b, |x, y| x * y)
+    }
+    #[inline(always)]
+    unsafe fn div(a: F4, b: F4) -> F4 {
+        map2(a, b, |x, y| x / y)
+    }
+    #[inline(always)]
+    unsafe fn mul_add(a: F4, b: F4, c: F4) -> F4 {
+        map2(map2(a, b, |x, y| x * y), c, |x, y| x + y)
+    }
+    #[inline(always)]
+    unsafe fn min(a: F4, b: F4) -> F4 {
+        map2(a, b, |x, y| if x < y { x } else { y })
+    }
+    #[inline(always)]
+    unsafe fn max(a: F4, b: F4) -> F4 {
+        map2(a, b, |x, y| if x > y { x } else { y })
+    }
+    #[inline(always)]
+    unsafe fn abs(a: F4) -> F4 {
+        map2(a, a, |x, _| f32::from_bits(x.to_bits() & 0x7fff_ffff))
+    }
+    #[inline(always)]
+    unsafe fn select_lt(a: F4, b: F4, t: F4, e: F4) -> F4 {
+        let pick = |i: usize| if a.0[i] < b.0[i] { t.0[i] } else { e.0[i] };
+        F4([pick(0), pick(1), pick(2), pick(3)])
+    }
+    #[inline(always)]
+    unsafe fn round(a: F4) -> F4 {
+        map2(a, a, |x, _| (x + MAGIC) - MAGIC)
+    }
+    #[inline(always)]
+    unsafe fn scale_pow2(a: F4, n: F4) -> F4 {
+        // 2^n in two exact halves, as n may lie beyond the exponents of normal numbers.
+        map2(a, n, |x, n| {
+            // The integer stands in the low bits of n + MAGIC. For NaN it is any, and x is NaN too.
+            let n = (n + MAGIC).to_bits().wrapping_sub(MAGIC.to_bits()) as i32;
+            let half = n >> 1;
+            let p = |e: i32| f32::from_bits((e.wrapping_add(127) as u32) << 23);
+            x * p(half) * p(n.wrapping_sub(half))
+        })
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use x86::{Avx2, Avx512};
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{Path, Simd};
+    use core::arch::x86_64::*;
+
+    /// Eight lanes: AVX2 and FMA.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Avx2;
+
+    /// The mask of the first `n` of 8 lanes.
+    #[inline(always)]
+    unsafe fn mask8(n: usize) -> __m256i {
+        // SAFETY: AVX2, by the trait's contract.
+        unsafe {
+            let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+            _mm256_cmpgt_epi32(_mm256_set1_epi32(n as i32), lane)
+        }
+    }
+
+    // SAFETY of every block below: the trait's contract gives the instructions and the memory.
+    macro_rules! op {
+        ($($name:ident($($a:ident: $t:ty),*) $(-> $r:ty)? { $e:expr })*) => {
+            $(
+                #[inline(always)]
+                unsafe fn $name($($a: $t),*) $(-> $r)? {
+                    // SAFETY: the trait's contract gives the instructions and the memory.
+                    unsafe { $e }
+                }
+            )*
+        };
+    }
+
+    impl Simd for Avx2 {
+        const PATH: Path = Path::Avx2;
+        const LANES: usize = 8;
+        type V = __m256;
+        op! {
+            splat(x: f32) -> __m256 { _mm256_set1_ps(x) }
+            load(p: *const f32) -> __m256 { _mm256_loadu_ps(p) }
+            store(p: *mut f32, v: __m256) { _mm256_storeu_ps(p, v) }
+            load_n(p: *const f32, n: usize) -> __m256 { _mm256_maskload_ps(p, mask8(n)) }
+            store_n(p: *mut f32, n: usize, v: __m256) { _mm256_maskstore_ps(p, mask8(n), v) }
+            add(a: __m256, b: __m256) -> __m256 { _mm256_add_ps(a, b) }
+            sub(a: __m256, b: __m256) -> __m256 { _mm256_sub_ps(a, b) }
+            mul(a: __m256, b: __m256) -> __m256 { _mm256_mul_ps(a, b) }
+            div(a: __m256, b: __m256) -> __m256 { _mm256_div_ps(a, b) }
+            mul_add(a: __m256, b: __m256, c: __m256) -> __m256 { _mm256_fmadd_ps(a, b, c) }
+            min(a: __m256, b: __m256) -> __m256 { _mm256_min_ps(a, b) }
+            max(a: __m256, b: __m256) -> __m256 { _mm256_max_ps(a, b) }
+            abs(a: __m256) -> __m256 { _mm256_andnot_ps(_mm256_set1_ps(-0.0), a) }
+            select_lt(a: __m256, b: __m256, t: __m256, e: __m256) -> __m256 {
+                _mm256_blendv_ps(e, t, _mm256_cmp_ps::<_CMP_LT_OQ>(a, b))
+            }
+            round(a: __m256) -> __m256 { _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a) }
+            scale_pow2(a: __m256, n: __m256) -> __m256 {
+                {
+                    let n = _mm256_cvtps_epi32(n);
+                    let half = _mm256_srai_epi32::<1>(n);
+                    let bias = _mm256_set1_epi32(127);
+                    let p1 = _mm256_slli_epi32::<23>(_mm256_add_epi32(half, bias));
+                    let p2 = _mm256_slli_epi32::<23>(_mm256_add_epi32(_mm256_sub_epi32(n, half), bias));
+                    _mm256_mul_ps(_mm256_mul_ps(a, _mm256_castsi256_ps(p1)), _mm256_castsi256_ps(p2))
+                }
+            }
+        }
+    }
+
+    /// Sixteen lanes: AVX-512 F, VL, DQ, BW.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Avx512;
+
+    /// The mask of the first `n` of 16 lanes.
+    #[inline(always)]
+    fn mask16(n: usize) -> __mmask16 {
+        ((1u32 << n) - 1) as u16
+    }
+
+    impl Simd for Avx512 {
+        const PATH: Path = Path::Avx512;
+        const LANES: usize = 16;
+        type V = __m512;
+        op! {
+            splat(x: f32) -> __m512 { _mm512_set1_ps(x) }
+            load(p: *const f32) -> __m512 { _mm512_loadu_ps(p) }
+            store(p: *mut f32, v: __m512) { _mm512_storeu_ps(p, v) }
+            load_n(p: *const f32, n: usize) -> __m512 { _mm512_maskz_loadu_ps(mask16(n), p) }
+            store_n(p: *mut f32, n: usize, v: __m512) { _mm512_mask_storeu_ps(p, mask16(n), v) }
+            add(a: __m512, b: __m512) -> __m512 { _mm512_add_ps(a, b) }
+            sub(a: __m512, b: __m512) -> __m512 { _mm512_sub_ps(a, b) }
+            mul(a: __m512, b: __m512) -> __m512 { _mm512_mul_ps(a, b) }
+            div(a: __m512, b: __m512) -> __m512 { _mm512_div_ps(a, b) }
+            mul_add(a: __m512, b: __m512, c: __m512) -> __m512 { _mm512_fmadd_ps(a, b, c) }
+            min(a: __m512, b: __m512) -> __m512 { _mm512_min_ps(a, b) }
+            max(a: __m512, b: __m512) -> __m512 { _mm512_max_ps(a, b) }
+            abs(a: __m512) -> __m512 { _mm512_abs_ps(a) }
+            select_lt(a: __m512, b: __m512, t: __m512, e: __m512) -> __m512 {
+                _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b), e, t)
+            }
+            round(a: __m512) -> __m512 { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a) }
+            scale_pow2(a: __m512, n: __m512) -> __m512 { _mm512_scalef_ps(a, n) }
+        }
+    }
+}
+
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+pub(crate) use arm::Neon;
+
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+mod arm {
+    use super::{Path, Simd};
+    use core::arch::aarch64::*;
+
+    /// Four lanes: AArch64 Advanced SIMD.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Neon;
+
+    macro_rules! op {
+        ($($name:ident($($a:ident: $t:ty),*) $(-> $r:ty)? { $e:expr })*) => {
+            $(
+                #[inline(always)]
+                unsafe fn $name($($a: $t),*) $(-> $r)? {
+                    // SAFETY: the trait's contract gives the instructions and the memory.
+                    #[allow(unused_unsafe)]
+                    unsafe { $e }
+                }
+            )*
+        };
+    }
+
+    impl Simd for Neon {
+        const PATH: Path = Path::Neon;
+        const LANES: usize = 4;
+        type V = float32x4_t;
+        op! {
+            splat(x: f32) -> float32x4_t { vdupq_n_f32(x) }
+            load(p: *const f32) -> float32x4_t { vld1q_f32(p) }
+            store(p: *mut f32, v: float32x4_t) { vst1q_f32(p, v) }
+            add(a: float32x4_t, b: float32x4_t) -> float32x4_t { vaddq_f32(a, b) }
+            sub(a: float32x4_t, b: float32x4_t) -> float32x4_t { vsubq_f32(a, b) }
+            mul(a: float32x4_t, b: float32x4_t) -> float32x4_t { vmulq_f32(a, b) }
+            div(a: float32x4_t, b: float32x4_t) -> float32x4_t { vdivq_f32(a, b) }
+            mul_add(a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t { vfmaq_f32(c, a, b) }
+            min(a: float32x4_t, b: float32x4_t) -> float32x4_t { vminq_f32(a, b) }
+            max(a: float32x4_t, b: float32x4_t) -> float32x4_t { vmaxq_f32(a, b) }
+            abs(a: float32x4_t) -> float32x4_t { vabsq_f32(a) }
+            select_lt(a: float32x4_t, b: float32x4_t, t: float32x4_t, e: float32x4_t) -> float32x4_t {
+                vbslq_f32(vcltq_f32(a, b), t, e)
+            }
+            round(a: float32x4_t) -> float32x4_t { vrndnq_f32(a) }
+            scale_pow2(a: float32x4_t, n: float32x4_t) -> float32x4_t {
+                {
+                    let n = vcvtq_s32_f32(n);
+                    let half = vshrq_n_s32::<1>(n);
+                    let bias = vdupq_n_s32(127);
+                    let p1 = vreinterpretq_f32_s32(vshlq_n_s32::<23>(vaddq_s32(half, bias)));
+                    let p2 = vreinterpretq_f32_s32(vshlq_n_s32::<23>(vaddq_s32(vsubq_s32(n, half), bias)));
+                    vmulq_f32(vmulq_f32(a, p1), p2)
+                }
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn load_n(p: *const f32, n: usize) -> float32x4_t {
+            let mut a = [0.0; 4];
+            for (i, v) in a.iter_mut().enumerate().take(n) {
+                // SAFETY: i < n.
+                *v = unsafe { *p.add(i) };
+            }
+            // SAFETY: 4 floats.
+            unsafe { vld1q_f32(a.as_ptr()) }
+        }
+
+        #[inline(always)]
+        unsafe fn store_n(p: *mut f32, n: usize, v: float32x4_t) {
+            let mut a = [0.0; 4];
+            // SAFETY: 4 floats.
+            unsafe { vst1q_f32(a.as_mut_ptr(), v) };
+            for (i, v) in a.into_iter().enumerate().take(n) {
+                // SAFETY: i < n.
+                unsafe { *p.add(i) = v };
+            }
+        }
+    }
+}
+
+/// Makes `fn $name(isa, args) -> Path` out of a body generic over `Simd`: it runs the body compiled for the path of `isa` and
+/// returns that path. The second form makes an `unsafe fn` whose contract is the body's.
+macro_rules! dispatch {
+    ($(#[$doc:meta])* $vis:vis unsafe fn $name:ident = $body:ident($($a:ident: $t:ty),* $(,)?)) => {
+        $(#[$doc])*
+        $vis unsafe fn $name(isa: $crate::backend::cpu::isa::Isa, $($a: $t),*) -> $crate::backend::cpu::isa::Path {
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            unsafe fn avx2($($a: $t),*) -> $crate::backend::cpu::isa::Path {
+                // SAFETY: the features are enabled here; the rest is the caller's contract.
+                unsafe { $body::<$crate::backend::cpu::simd::Avx2>($($a),*) };
+                $crate::backend::cpu::isa::Path::Avx2
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512dq,avx512bw")]
+            unsafe fn avx512($($a: $t),*) -> $crate::backend::cpu::isa::Path {
+                // SAFETY: as above.
+                unsafe { $body::<$crate::backend::cpu::simd::Avx512>($($a),*) };
+                $crate::backend::cpu::isa::Path::Avx512
+            }
+            match isa.path() {
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: an Isa of this path proves the features.
+                $crate::backend::cpu::isa::Path::Avx2 => unsafe { avx2($($a),*) },
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: an Isa of this path proves the features.
+                $crate::backend::cpu::isa::Path::Avx512 => unsafe { avx512($($a),*) },
+                #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+                $crate::backend::cpu::isa::Path::Neon => {
+                    // SAFETY: the build has NEON; the rest is the caller's contract.
+                    unsafe { $body::<$crate::backend::cpu::simd::Neon>($($a),*) };
+                    $crate::backend::cpu::isa::Path::Neon
+                }
+                _ => {
+                    // SAFETY: plain Rust; the rest is the caller's contract.
+                    unsafe { $body::<$crate::backend::cpu::simd::Portable>($($a),*) };
+                    $crate::backend::cpu::isa::Path::Portable
+                }
+            }
+        }
+    };
+}
+pub(crate) use dispatch;
