@@ -1,7 +1,7 @@
 //! What runs a graph.
 //!
 //! A [`Backend`] compiles a graph and its weights once into a [`Network`]; a network is then called for any batch with a
-//! workspace whose size was known before. [`reference`] is the oracle: plain loops in `f64`, slow, and the measure of all others.
+//! workspace whose size was known before. [`mod@reference`] is the oracle: plain loops in `f64`, slow, and the measure of all others.
 
 use alloc::boxed::Box;
 

@@ -35,13 +35,13 @@ impl<'a> Given<'a> {
     pub fn new(x_t: &'a [f32], noise: &'a [f32], samples: usize, first_sample: u64) -> Result<Self> {
         ensure!(samples > 0, InvalidArgument, "given noise is for 0 samples, expected at least 1");
         ensure!(
-            !x_t.is_empty() && x_t.len() % samples == 0,
+            !x_t.is_empty() && x_t.len().is_multiple_of(samples),
             Shape,
             "given x_T has {} values, expected a multiple of its {samples} samples",
             x_t.len()
         );
         ensure!(
-            noise.len() % x_t.len() == 0,
+            noise.len().is_multiple_of(x_t.len()),
             Shape,
             "given noise has {} values, expected a multiple of the {} of x_T",
             noise.len(),

@@ -83,7 +83,7 @@ impl<N: NoiseSource + ?Sized> NoiseSource for Box<N> {
 /// That `out` is a whole number of samples.
 fn check_batch(what: &str, sample_len: usize, out: &[f32]) -> Result<()> {
     ensure!(
-        sample_len > 0 && out.len() % sample_len == 0,
+        sample_len > 0 && out.len().is_multiple_of(sample_len),
         Shape,
         "{what}: a buffer of {} values is no whole number of samples of {sample_len} values",
         out.len()
