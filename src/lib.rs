@@ -15,6 +15,8 @@ pub mod cancel;
 pub mod error;
 pub mod graph;
 pub mod noise;
+pub mod sampler;
+pub mod schedule;
 pub mod tensor;
 
 pub use cancel::Cancel;

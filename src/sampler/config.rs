@@ -1,0 +1,450 @@
+//! diffusers' `scheduler_config.json`, read and written.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde_json::{Map, Value};
+
+use super::ddpm::VarianceType;
+use super::options::SamplerKind;
+use super::prediction::PredictionType;
+use crate::error::{Result, ensure, err};
+use crate::schedule::{BetaSchedule, Betas, MAX_TRAIN_TIMESTEPS, TimestepSpacing};
+
+/// The longest text that is read; a configuration with 100,000 trained betas stays below it.
+const MAX_TEXT: usize = 4 << 20;
+
+/// Schedulers of diffusers 0.42.1 that a model directory may name and that are not implemented here.
+const KNOWN_CLASSES: [&str; 40] = [
+    "AmusedScheduler",
+    "CMStochasticIterativeScheduler",
+    "CogVideoXDDIMScheduler",
+    "CogVideoXDPMScheduler",
+    "ConsistencyDecoderScheduler",
+    "CosineDPMSolverMultistepScheduler",
+    "DDIMInverseScheduler",
+    "DDIMParallelScheduler",
+    "DDPMParallelScheduler",
+    "DDPMWuerstchenScheduler",
+    "DEISMultistepScheduler",
+    "DPMSolverMultistepInverseScheduler",
+    "DPMSolverMultistepScheduler",
+    "DPMSolverSDEScheduler",
+    "DPMSolverSinglestepScheduler",
+    "EDMDPMSolverMultistepScheduler",
+    "EDMEulerScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "EulerDiscreteScheduler",
+    "FlowMatchEulerDiscreteScheduler",
+    "FlowMatchHeunDiscreteScheduler",
+    "FlowMatchLCMScheduler",
+    "HeliosScheduler",
+    "HeunDiscreteScheduler",
+    "IPNDMScheduler",
+    "KDPM2AncestralDiscreteScheduler",
+    "KDPM2DiscreteScheduler",
+    "KarrasVeScheduler",
+    "LCMScheduler",
+    "LMSDiscreteScheduler",
+    "PNDMScheduler",
+    "RePaintScheduler",
+    "SASolverScheduler",
+    "SCMScheduler",
+    "ScoreSdeVeScheduler",
+    "ScoreSdeVpScheduler",
+    "TCDScheduler",
+    "UnCLIPScheduler",
+    "UniPCMultistepScheduler",
+    "VQDiffusionScheduler",
+];
+
+/// Keys of diffusers' other schedulers. They stand in configurations that were written for one scheduler and are read
+/// by another; like diffusers, DDPM and DDIM do without them. They are kept and written back.
+const OTHER_KEYS: [&str; 27] = [
+    "algorithm_type",
+    "disable_corrector",
+    "euler_at_final",
+    "final_sigmas_type",
+    "flow_shift",
+    "interpolation_type",
+    "lambda_min_clipped",
+    "lower_order_final",
+    "predict_x0",
+    "rho",
+    "shift_terminal",
+    "sigma_data",
+    "sigma_max",
+    "sigma_min",
+    "sigma_schedule",
+    "skip_prk_steps",
+    "solver_order",
+    "solver_p",
+    "solver_type",
+    "time_shift_type",
+    "timestep_type",
+    "use_beta_sigmas",
+    "use_dynamic_shifting",
+    "use_exponential_sigmas",
+    "use_flow_sigmas",
+    "use_karras_sigmas",
+    "use_lu_lambdas",
+];
+
+/// The union of `DDPMScheduler`'s and `DDIMScheduler`'s configurations, with diffusers' defaults and names.
+///
+/// ```
+/// use undiffuse::sampler::{PredictionType, SamplerKind, SchedulerConfig};
+///
+/// let config = SchedulerConfig::from_json(r#"{"_class_name": "DDIMScheduler", "prediction_type": "v_prediction"}"#)?;
+/// assert_eq!((config.class, config.prediction_type), (SamplerKind::Ddim, PredictionType::VPrediction));
+/// assert_eq!(SchedulerConfig::from_json(&config.to_json())?, config);
+/// let e = SchedulerConfig::from_json(r#"{"_class_name": "DDIMScheduler", "eta_": 1}"#).unwrap_err();
+/// assert!(e.message().contains("eta_"));
+/// # Ok::<(), undiffuse::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct SchedulerConfig {
+    /// The sampler the configuration was written for.
+    pub class: SamplerKind,
+    /// T.
+    pub num_train_timesteps: usize,
+    /// The first beta.
+    pub beta_start: f64,
+    /// The last beta.
+    pub beta_end: f64,
+    /// The curve between them. All curves work with both samplers (diffusers' DDIM lacks `sigmoid` and `laplace`).
+    pub beta_schedule: BetaSchedule,
+    /// The betas themselves.
+    pub trained_betas: Option<Vec<f64>>,
+    /// DDPM's variance.
+    pub variance_type: VarianceType,
+    /// Whether x_0 is clamped to plus or minus `clip_sample_range`.
+    pub clip_sample: bool,
+    /// The range of `clip_sample`.
+    pub clip_sample_range: f64,
+    /// What the network gives.
+    pub prediction_type: PredictionType,
+    /// Whether x_0 is thresholded dynamically; wins over `clip_sample`.
+    pub thresholding: bool,
+    /// The quantile of `thresholding`.
+    pub dynamic_thresholding_ratio: f64,
+    /// The largest threshold of `thresholding`.
+    pub sample_max_value: f64,
+    /// How the visited timesteps are spread.
+    pub timestep_spacing: TimestepSpacing,
+    /// Added to the timesteps of `leading` spacing.
+    pub steps_offset: u32,
+    /// Whether the betas are rescaled to abar_T = 0.
+    pub rescale_betas_zero_snr: bool,
+    /// Whether DDIM's last step leads to abar = 1; if not, to abar_0.
+    pub set_alpha_to_one: bool,
+    /// Keys that start with `_` (but `_class_name`) and keys of other schedulers: kept, not used.
+    pub other: BTreeMap<String, Value>,
+}
+
+impl SchedulerConfig {
+    /// Diffusers' defaults for a class.
+    pub fn new(class: SamplerKind) -> Self {
+        Self {
+            class,
+            num_train_timesteps: 1000,
+            beta_start: 1e-4,
+            beta_end: 0.02,
+            beta_schedule: BetaSchedule::Linear,
+            trained_betas: None,
+            variance_type: VarianceType::FixedSmall,
+            clip_sample: true,
+            clip_sample_range: 1.0,
+            prediction_type: PredictionType::Epsilon,
+            thresholding: false,
+            dynamic_thresholding_ratio: 0.995,
+            sample_max_value: 1.0,
+            timestep_spacing: TimestepSpacing::Leading,
+            steps_offset: 0,
+            rescale_betas_zero_snr: false,
+            set_alpha_to_one: true,
+            other: BTreeMap::new(),
+        }
+    }
+
+    /// Reads the text of a `scheduler_config.json`.
+    ///
+    /// Errors: kind `Config` if it is too long, no JSON object, or holds an unknown class, key or value, which is named;
+    /// kind `Unsupported` for a class of diffusers that is not implemented.
+    pub fn from_json(text: &str) -> Result<Self> {
+        ensure!(
+            text.len() <= MAX_TEXT,
+            Config,
+            "the scheduler configuration has {} bytes, expected at most {MAX_TEXT}",
+            text.len()
+        );
+        let value: Value =
+            serde_json::from_str(text).map_err(|e| err!(Config, "the scheduler configuration is no JSON: {e}"))?;
+        Self::from_value(&value)
+    }
+
+    /// As [`SchedulerConfig::from_json`], from a parsed value.
+    pub fn from_value(value: &Value) -> Result<Self> {
+        let Value::Object(map) = value else {
+            return Err(err!(Config, "the scheduler configuration is {}, expected an object", kind_of(value)));
+        };
+        let mut config = Self::new(class(map)?);
+        for (key, value) in map {
+            config.set(key, value)?;
+        }
+        if let Some(trained) = &config.trained_betas {
+            // Diffusers takes T from the list where both are given; two different numbers are a mistake here.
+            ensure!(
+                trained.len() == config.num_train_timesteps,
+                Config,
+                "trained_betas has {} values, num_train_timesteps is {}",
+                trained.len(),
+                config.num_train_timesteps
+            );
+        }
+        Ok(config)
+    }
+
+    fn set(&mut self, key: &str, value: &Value) -> Result<()> {
+        match key {
+            "_class_name" => {}
+            "num_train_timesteps" => {
+                self.num_train_timesteps = integer(key, value, 1, MAX_TRAIN_TIMESTEPS as u64)? as usize;
+            }
+            "beta_start" => self.beta_start = number(key, value)?,
+            "beta_end" => self.beta_end = number(key, value)?,
+            "beta_schedule" => self.beta_schedule = choice(key, value, &BetaSchedule::NAMES)?,
+            "trained_betas" => self.trained_betas = numbers(key, value)?,
+            "variance_type" => self.variance_type = choice(key, value, &VarianceType::NAMES)?,
+            "clip_sample" => self.clip_sample = boolean(key, value)?,
+            "clip_sample_range" => self.clip_sample_range = number(key, value)?,
+            "prediction_type" => self.prediction_type = choice(key, value, &PredictionType::NAMES)?,
+            "thresholding" => self.thresholding = boolean(key, value)?,
+            "dynamic_thresholding_ratio" => self.dynamic_thresholding_ratio = number(key, value)?,
+            "sample_max_value" => self.sample_max_value = number(key, value)?,
+            "timestep_spacing" => self.timestep_spacing = choice(key, value, &TimestepSpacing::NAMES)?,
+            "steps_offset" => self.steps_offset = integer(key, value, 0, u64::from(u32::MAX))? as u32,
+            "rescale_betas_zero_snr" => self.rescale_betas_zero_snr = boolean(key, value)?,
+            "set_alpha_to_one" => self.set_alpha_to_one = boolean(key, value)?,
+            _ if key.starts_with('_') || OTHER_KEYS.contains(&key) => {
+                self.other.insert(key.into(), value.clone());
+            }
+            _ => {
+                return Err(err!(Config, "the scheduler configuration has the unknown key \"{}\"", Shown(key)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the configuration so that diffusers and [`SchedulerConfig::from_json`] read it: all keys, sorted.
+    pub fn to_json(&self) -> String {
+        let mut map: Map<String, Value> = self.other.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+        let mut set = |key: &str, value: Value| {
+            map.insert(key.into(), value);
+        };
+        set("_class_name", self.class.class_name().into());
+        set("num_train_timesteps", self.num_train_timesteps.into());
+        set("beta_start", self.beta_start.into());
+        set("beta_end", self.beta_end.into());
+        set("beta_schedule", name_of(self.beta_schedule, &BetaSchedule::NAMES));
+        set("trained_betas", self.trained_betas.clone().map_or(Value::Null, Value::from));
+        set("variance_type", name_of(self.variance_type, &VarianceType::NAMES));
+        set("clip_sample", self.clip_sample.into());
+        set("clip_sample_range", self.clip_sample_range.into());
+        set("prediction_type", name_of(self.prediction_type, &PredictionType::NAMES));
+        set("thresholding", self.thresholding.into());
+        set("dynamic_thresholding_ratio", self.dynamic_thresholding_ratio.into());
+        set("sample_max_value", self.sample_max_value.into());
+        set("timestep_spacing", name_of(self.timestep_spacing, &TimestepSpacing::NAMES));
+        set("steps_offset", self.steps_offset.into());
+        set("rescale_betas_zero_snr", self.rescale_betas_zero_snr.into());
+        set("set_alpha_to_one", self.set_alpha_to_one.into());
+        alloc::format!("{:#}", Value::Object(map))
+    }
+
+    /// The part that makes a noise schedule.
+    pub fn betas(&self) -> Betas {
+        Betas {
+            num_train_timesteps: self.num_train_timesteps,
+            start: self.beta_start,
+            end: self.beta_end,
+            schedule: self.beta_schedule,
+            trained: self.trained_betas.clone(),
+            rescale_zero_snr: self.rescale_betas_zero_snr,
+        }
+    }
+}
+
+fn class(map: &Map<String, Value>) -> Result<SamplerKind> {
+    let name = map
+        .get("_class_name")
+        .and_then(Value::as_str)
+        .ok_or_else(|| err!(Config, "the scheduler configuration has no string \"_class_name\""))?;
+    if let Some((_, kind)) = SamplerKind::NAMES.into_iter().find(|(_, kind)| kind.class_name() == name) {
+        return Ok(kind);
+    }
+    if KNOWN_CLASSES.contains(&name) {
+        return Err(err!(
+            Unsupported,
+            "the scheduler {name} is not implemented, expected DDPMScheduler or DDIMScheduler"
+        ));
+    }
+    Err(err!(Config, "the scheduler class \"{}\" is unknown, expected DDPMScheduler or DDIMScheduler", Shown(name)))
+}
+
+/// Text from outside in a message: cut, and without control characters.
+struct Shown<'a>(&'a str);
+
+impl core::fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let mut chars = self.0.chars();
+        for c in chars.by_ref().take(60) {
+            core::fmt::Write::write_char(f, if c.is_control() { '?' } else { c })?;
+        }
+        if chars.next().is_some() { f.write_str("...") } else { Ok(()) }
+    }
+}
+
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+fn unexpected(key: &str, value: &Value, expected: &str) -> crate::Error {
+    match value {
+        Value::String(s) => err!(Config, "the scheduler's {key} is \"{}\", expected {expected}", Shown(s)),
+        Value::Number(n) => err!(Config, "the scheduler's {key} is {n}, expected {expected}"),
+        other => err!(Config, "the scheduler's {key} is {}, expected {expected}", kind_of(other)),
+    }
+}
+
+fn number(key: &str, value: &Value) -> Result<f64> {
+    value.as_f64().filter(|v| v.is_finite()).ok_or_else(|| unexpected(key, value, "a number"))
+}
+
+fn integer(key: &str, value: &Value, low: u64, high: u64) -> Result<u64> {
+    value
+        .as_u64()
+        .filter(|v| (low..=high).contains(v))
+        .ok_or_else(|| unexpected(key, value, &alloc::format!("a whole number from {low} to {high}")))
+}
+
+fn boolean(key: &str, value: &Value) -> Result<bool> {
+    value.as_bool().ok_or_else(|| unexpected(key, value, "true or false"))
+}
+
+fn numbers(key: &str, value: &Value) -> Result<Option<Vec<f64>>> {
+    match value {
+        Value::Null => Ok(None),
+        Value::Array(list) if list.len() <= MAX_TRAIN_TIMESTEPS => {
+            list.iter().map(|v| number(key, v)).collect::<Result<_>>().map(Some)
+        }
+        _ => Err(unexpected(key, value, "null or a list of numbers")),
+    }
+}
+
+fn choice<T: Copy>(key: &str, value: &Value, names: &[(&str, T)]) -> Result<T> {
+    value.as_str().and_then(|s| names.iter().find(|(n, _)| *n == s)).map(|(_, v)| *v).ok_or_else(|| {
+        let list: Vec<&str> = names.iter().map(|(n, _)| *n).collect();
+        unexpected(key, value, &alloc::format!("one of {}", list.join(", ")))
+    })
+}
+
+fn name_of<T: PartialEq>(value: T, names: &[(&str, T)]) -> Value {
+    names.iter().find(|(_, v)| *v == value).map_or(Value::Null, |(n, _)| Value::from(*n))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{SamplerOptions, Steps};
+    use super::*;
+    use crate::error::ErrorKind;
+
+    fn error(text: &str) -> crate::Error {
+        SchedulerConfig::from_json(text).unwrap_err()
+    }
+
+    #[test]
+    fn defaults_are_those_of_diffusers() {
+        for kind in SamplerKind::NAMES.map(|(_, k)| k) {
+            let text = alloc::format!(r#"{{"_class_name": "{}"}}"#, kind.class_name());
+            assert_eq!(SchedulerConfig::from_json(&text).unwrap(), SchedulerConfig::new(kind));
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let mut config = SchedulerConfig::new(SamplerKind::Ddim);
+        config.num_train_timesteps = 3;
+        config.trained_betas = Some(alloc::vec![0.1, 0.25, 0.5]);
+        config.beta_schedule = BetaSchedule::Sigmoid;
+        config.variance_type = VarianceType::LearnedRange;
+        config.prediction_type = PredictionType::Sample;
+        config.timestep_spacing = TimestepSpacing::Trailing;
+        config.steps_offset = 1;
+        config.set_alpha_to_one = false;
+        config.clip_sample_range = 1.5;
+        config.other.insert("_diffusers_version".into(), "0.42.1".into());
+        config.other.insert("skip_prk_steps".into(), true.into());
+        assert_eq!(SchedulerConfig::from_json(&config.to_json()).unwrap(), config);
+    }
+
+    #[test]
+    fn errors_name_the_thing() {
+        let ddim = r#"{"_class_name": "DDIMScheduler", "#;
+        for (rest, kind, part) in [
+            (r#""eta": 1}"#, ErrorKind::Config, "unknown key \"eta\""),
+            (r#""beta_schedule": "quadratic"}"#, ErrorKind::Config, "\"quadratic\", expected one of linear"),
+            (r#""beta_start": "a"}"#, ErrorKind::Config, "beta_start is \"a\""),
+            (r#""num_train_timesteps": 0}"#, ErrorKind::Config, "num_train_timesteps is 0"),
+            (r#""num_train_timesteps": 1e3}"#, ErrorKind::Config, "num_train_timesteps is 1000.0"),
+            (r#""clip_sample": 1}"#, ErrorKind::Config, "clip_sample is 1"),
+            (r#""steps_offset": -1}"#, ErrorKind::Config, "steps_offset is -1"),
+            (r#""trained_betas": [0.1]}"#, ErrorKind::Config, "trained_betas has 1 values"),
+            (r#""trained_betas": [null]}"#, ErrorKind::Config, "trained_betas is null"),
+            (r#""beta_end": 1e999}"#, ErrorKind::Config, "no JSON"),
+        ] {
+            let e = error(&alloc::format!("{ddim}{rest}"));
+            assert_eq!(e.kind(), kind, "{rest}: {e}");
+            assert!(e.message().contains(part), "{rest}: {e}");
+        }
+        assert_eq!(error(r#"{"_class_name": "PNDMScheduler"}"#).kind(), ErrorKind::Unsupported);
+        assert!(error(r#"{"_class_name": "MyScheduler"}"#).message().contains("MyScheduler"));
+        assert!(error("{}").message().contains("_class_name"));
+        assert!(error("[]").message().contains("a list"));
+        assert!(error("{").message().contains("no JSON"));
+        assert_eq!(error(&"[".repeat(100_000)).kind(), ErrorKind::Config);
+        assert_eq!(error(&" ".repeat(MAX_TEXT + 1)).kind(), ErrorKind::Config);
+    }
+
+    #[test]
+    fn one_configuration_serves_both_samplers() {
+        let config = SchedulerConfig::new(SamplerKind::Ddpm);
+        let options = SamplerOptions { steps: Steps::Count(10), ..Default::default() };
+        assert_eq!(config.sampler(&options).unwrap().name(), "DDPM");
+        let options = SamplerOptions { sampler: Some(SamplerKind::Ddim), ..options };
+        let sampler = config.sampler(&options).unwrap();
+        assert_eq!((sampler.name(), sampler.levels().len()), ("DDIM", 10));
+    }
+
+    #[test]
+    fn bad_options_are_refused() {
+        let config = SchedulerConfig::new(SamplerKind::Ddim);
+        for steps in
+            [Steps::Count(0), Steps::Count(1001), Steps::Timesteps(Vec::new()), Steps::Timesteps(alloc::vec![5, 9])]
+        {
+            let e = config.sampler(&SamplerOptions { steps, ..Default::default() }).err().unwrap();
+            assert_eq!(e.kind(), ErrorKind::InvalidArgument);
+        }
+        for eta in [-0.1, 1.1, f64::NAN] {
+            assert!(config.sampler(&SamplerOptions { eta, ..Default::default() }).is_err());
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! DDIM (Song, Meng and Ermon 2020).
+
+use alloc::vec::Vec;
+
+use super::prediction::{Linear, Prediction};
+use super::{Estimate, Sampler, Spread, check_len};
+use crate::error::{Result, ensure, err};
+use crate::noise::Fingerprint;
+use crate::schedule::{Arithmetic, Level, NoiseSchedule, Real, custom_timesteps};
+
+/// Which timestep a DDIM step leads to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum DdimPrevious {
+    /// t - T / N (rounded down), as diffusers computes it. It equals the next visited timestep with `leading` spacing;
+    /// with `linspace` and often with `trailing` it does not, so the next network call is told another level than x has
+    /// (diffusers issues 11347 and 12633).
+    #[default]
+    Diffusers,
+    /// The next timestep of the list: what the paper says.
+    NextTimestep,
+}
+
+/// The options of [`Ddim`] beside those of the prediction.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DdimOptions {
+    /// 0 is deterministic, 1 has the variance of DDPM's `fixed_small`; 0 ..= 1.
+    pub eta: f64,
+    /// Whether the last step leads to abar = 1; if not, to abar_0.
+    pub set_alpha_to_one: bool,
+    /// Which timestep a step leads to.
+    pub previous: DdimPrevious,
+}
+
+impl Default for DdimOptions {
+    fn default() -> Self {
+        Self { eta: 0.0, set_alpha_to_one: true, previous: DdimPrevious::Diffusers }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    alpha: f32,
+    sigma: f32,
+    x0: f32,
+    eps: f32,
+    std: f32,
+}
+
+/// The DDIM sampler.
+///
+/// mean = sqrt(abar_s) x_0 + sqrt(1 - abar_s - sigma^2) eps with sigma = eta sqrt((1 - abar_s) / (1 - abar_t)
+/// (1 - abar_t / abar_s)), the spread (Song 2020, eq. 12 and 16). eps is not computed again after clipping unless
+/// [`Prediction::rederive_eps`] says so.
+///
+/// A network that also gives a learned variance may be used: the second half of its output is ignored.
+#[derive(Clone, Debug)]
+pub struct Ddim {
+    prediction: Prediction,
+    levels: Vec<Level>,
+    targets: Vec<Level>,
+    steps: Vec<Step>,
+    fingerprint: u64,
+}
+
+impl Ddim {
+    /// The sampler for decreasing `timesteps` of `schedule`.
+    ///
+    /// Errors (kind `InvalidArgument`): the list is empty, not decreasing or beyond the schedule; eta is not in 0 ..= 1; the
+    /// clip is no range; a coefficient is not finite in the schedule's arithmetic.
+    pub fn new(
+        schedule: &NoiseSchedule,
+        timesteps: &[u32],
+        prediction: Prediction,
+        options: DdimOptions,
+    ) -> Result<Self> {
+        prediction.check()?;
+        let DdimOptions { eta, set_alpha_to_one, previous } = options;
+        ensure!((0.0..=1.0).contains(&eta), InvalidArgument, "eta is {eta}, expected 0 to 1");
+        let train = schedule.num_train_timesteps();
+        let list = custom_timesteps(train, timesteps)?;
+        let stride = (train / list.len().max(1)) as u64;
+        let last = if set_alpha_to_one { 1.0 } else { schedule.alpha_bar(0)? };
+        let mut levels = Vec::with_capacity(list.len());
+        let mut targets = Vec::with_capacity(list.len());
+        let mut steps = Vec::with_capacity(list.len());
+        for (i, &t) in list.iter().enumerate() {
+            let abar = schedule.alpha_bar(t)?;
+            let s = match previous {
+                DdimPrevious::Diffusers => u64::from(t).checked_sub(stride).map(|s| s as u32),
+                DdimPrevious::NextTimestep => list.get(i + 1).copied(),
+            };
+            let abar_s = s.map_or(Ok(last), |s| schedule.alpha_bar(s))?;
+            let step = match schedule.arithmetic() {
+                Arithmetic::Float32 => coefficients::<f32>(abar, abar_s, eta),
+                Arithmetic::Float64 => coefficients::<f64>(abar, abar_s, eta),
+            };
+            ensure!(
+                step.sigma > 0.0 && step.x0.is_finite() && step.eps.is_finite() && step.std.is_finite(),
+                InvalidArgument,
+                "the step from timestep {t} (product of alphas {abar}, then {abar_s}) has no finite coefficients"
+            );
+            levels.push(Level::variance_preserving(f64::from(t), abar));
+            targets.push(Level::variance_preserving(s.map_or(0.0, f64::from), abar_s));
+            steps.push(step);
+        }
+        let mut f = prediction.fingerprint(Fingerprint::new().bytes(b"ddim"));
+        for (step, level) in steps.iter().zip(&levels) {
+            f = f.f64(level.timestep).f32s(&[step.alpha, step.sigma, step.x0, step.eps, step.std]);
+        }
+        Ok(Self { prediction, levels, targets, steps, fingerprint: f.finish() })
+    }
+
+    /// How x_0 and eps follow from the output.
+    pub fn prediction(&self) -> &Prediction {
+        &self.prediction
+    }
+
+    fn at(&self, step: usize) -> Result<&Step> {
+        self.steps.get(step).ok_or_else(|| missing(step, self.steps.len()))
+    }
+}
+
+fn missing(step: usize, steps: usize) -> crate::Error {
+    err!(InvalidArgument, "DDIM step {step} does not exist, there are {steps}")
+}
+
+fn coefficients<R: Real>(abar: f64, previous: f64, eta: f64) -> Step {
+    let (abar, previous) = (R::of(abar), R::of(previous));
+    let one_minus = R::ONE - abar;
+    let one_minus_previous = R::ONE - previous;
+    let variance = one_minus_previous / one_minus * (R::ONE - abar / previous);
+    let std = R::of(eta) * variance.sqrt();
+    // At eta = 1 this is 0 in exact arithmetic where abar_t is 0 and may round below it.
+    let direction = one_minus_previous - std * std;
+    let direction = if direction < R::of(0.0) { R::of(0.0) } else { direction };
+    let f32 = |v: R| v.f64() as f32;
+    Step {
+        alpha: f32(abar.sqrt()),
+        sigma: f32(one_minus.sqrt()),
+        x0: f32(previous.sqrt()),
+        eps: f32(direction.sqrt()),
+        std: f32(std),
+    }
+}
+
+impl Sampler for Ddim {
+    fn name(&self) -> &'static str {
+        "DDIM"
+    }
+
+    fn levels(&self) -> &[Level] {
+        &self.levels
+    }
+
+    fn target(&self, step: usize) -> Result<Level> {
+        self.targets.get(step).copied().ok_or_else(|| missing(step, self.steps.len()))
+    }
+
+    fn needs_noise(&self, step: usize) -> bool {
+        self.steps.get(step).is_some_and(|s| s.std > 0.0)
+    }
+
+    fn check_output_len(&self, n: usize, output_len: usize) -> Result<()> {
+        ensure!(
+            output_len == n || Some(output_len) == n.checked_mul(2),
+            Shape,
+            "the network gives {output_len} values for a sample of {n}, expected as many, or twice as many"
+        );
+        Ok(())
+    }
+
+    fn linear(&self, step: usize) -> Result<Linear> {
+        let level = self.levels.get(step).ok_or_else(|| missing(step, self.steps.len()))?;
+        Ok(self.prediction.linear(level))
+    }
+
+    fn predict(&self, step: usize, x: &[f32], output: &[f32], x0: &mut [f32], eps: &mut [f32]) -> Result<()> {
+        let s = self.at(step)?;
+        self.check_output_len(x.len(), output.len())?;
+        check_len("x_0", x0.len(), x.len())?;
+        check_len("eps", eps.len(), x.len())?;
+        self.prediction.apply(s.alpha, s.sigma, x, output, x0, eps);
+        Ok(())
+    }
+
+    fn mean(
+        &self,
+        step: usize,
+        _done: usize,
+        estimate: Estimate<'_>,
+        state: &[f32],
+        next_state: &mut [f32],
+        mean: &mut [f32],
+    ) -> Result<()> {
+        let s = self.at(step)?;
+        check_len("x_0", estimate.x0.len(), mean.len())?;
+        check_len("eps", estimate.eps.len(), mean.len())?;
+        check_len("the state", state.len(), 0)?;
+        check_len("the next state", next_state.len(), 0)?;
+        for ((m, x0), eps) in mean.iter_mut().zip(estimate.x0).zip(estimate.eps) {
+            *m = s.x0 * x0 + s.eps * eps;
+        }
+        Ok(())
+    }
+
+    fn spread(&self, step: usize, n: usize, output: &mut [f32]) -> Result<Spread> {
+        let s = self.at(step)?;
+        self.check_output_len(n, output.len())?;
+        Ok(if s.std > 0.0 { Spread::Scalar(s.std) } else { Spread::None })
+    }
+
+    fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+}

@@ -1,0 +1,250 @@
+//! The reverse step, one file per algorithm: pure functions of what they are given.
+//!
+//! A [`Sampler`] holds everything that is known before a run: the noise levels and the scalars of each step. It draws no
+//! random number, calls no network and keeps no history; the chain (or another engine) owns x, the noise and the state
+//! buffers and passes them in. So a step can be repeated, saved, split over batches and restored.
+//!
+//! One step is one network call, also for methods that make several calls per update: those keep what they need between
+//! calls in the state. A step has three parts, so that evidence can act in between:
+//!
+//! 1. [`Sampler::predict`]: the network's output becomes x_0 (clipped or thresholded) and eps;
+//! 2. [`Sampler::mean`]: x_t, x_0 and eps become the mean of x_s;
+//! 3. [`Sampler::spread`]: x_s = mean + spread * z with z standard normal.
+//!
+//! ```
+//! use undiffuse::sampler::{SamplerOptions, SchedulerConfig, StepIo, Steps};
+//!
+//! let config = SchedulerConfig::from_json(r#"{"_class_name": "DDIMScheduler", "clip_sample": false}"#)?;
+//! let sampler = config.sampler(&SamplerOptions { steps: Steps::Count(50), ..Default::default() })?;
+//! assert_eq!(sampler.levels().len(), 50);
+//!
+//! // One step of two values, driven by hand: x_t and the network's output give x_s and x_0.
+//! let (x, output, mut scratch) = ([0.3, -0.2], [0.1, 0.4], [0.0; 2]);
+//! let (mut next, mut x0) = ([0.0; 2], [0.0; 2]);
+//! sampler.step(0, 0, StepIo {
+//!     x: &x, output: &mut output.clone(), noise: &[], state: &[], next_state: &mut [],
+//!     eps: &mut scratch, x0: &mut x0, next: &mut next,
+//! })?;
+//! # Ok::<(), undiffuse::Error>(())
+//! ```
+
+mod config;
+mod ddim;
+mod ddpm;
+mod options;
+mod prediction;
+
+pub use config::SchedulerConfig;
+pub use ddim::{Ddim, DdimOptions, DdimPrevious};
+pub use ddpm::{Ddpm, VarianceType};
+pub use options::{SamplerKind, SamplerOptions, Steps};
+pub use prediction::{Linear, Prediction, PredictionType, SampleClip};
+
+use alloc::boxed::Box;
+
+use crate::error::{Result, ensure};
+use crate::schedule::Level;
+
+/// How much noise a step adds to its mean.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Spread {
+    /// None: x_s is the mean.
+    None,
+    /// The same standard deviation for every element.
+    Scalar(f32),
+    /// A standard deviation for each element, found in the second half of the output buffer.
+    PerElement,
+}
+
+/// What [`Sampler::mean`] reads. All slices have the length of one sample.
+#[derive(Clone, Copy, Debug)]
+pub struct Estimate<'a> {
+    /// x_t.
+    pub x: &'a [f32],
+    /// The predicted x_0, as [`Sampler::predict`] gave it or as evidence changed it.
+    pub x0: &'a [f32],
+    /// The predicted noise, likewise.
+    pub eps: &'a [f32],
+}
+
+/// The buffers of [`Sampler::step`], all of one sample of n values.
+#[derive(Debug)]
+pub struct StepIo<'a> {
+    /// x_t, n values.
+    pub x: &'a [f32],
+    /// The network's output, n or 2 n values. The second half, a learned variance, becomes standard deviations.
+    pub output: &'a mut [f32],
+    /// Standard normal values, n of them, or empty where [`Sampler::needs_noise`] is false.
+    pub noise: &'a [f32],
+    /// The state before the step, [`Sampler::state_len`] values.
+    pub state: &'a [f32],
+    /// The state after it.
+    pub next_state: &'a mut [f32],
+    /// Receives the predicted noise.
+    pub eps: &'a mut [f32],
+    /// Receives the predicted x_0.
+    pub x0: &'a mut [f32],
+    /// Receives x_s.
+    pub next: &'a mut [f32],
+}
+
+/// A reverse process with its steps fixed.
+///
+/// All methods that take `step` return kind `InvalidArgument` where it is not below `levels().len()`, and kind `Shape`
+/// where a buffer has the wrong length. Buffers must not overlap, which the borrow checker sees to.
+///
+/// Accuracy: scalars are computed as [`Arithmetic`](crate::schedule::Arithmetic) says and rounded once to f32; elements are
+/// f32, one rounding per operation in the order of the documented formula, without fused operations.
+pub trait Sampler {
+    /// The algorithm's name, for messages.
+    fn name(&self) -> &'static str;
+
+    /// The level of each network call, in the order of the calls.
+    fn levels(&self) -> &[Level];
+
+    /// The level that step `step` leads to; after the last, the level of the result.
+    fn target(&self, step: usize) -> Result<Level>;
+
+    /// The standard deviation of x_T: draw 0 is multiplied by it.
+    fn initial_scale(&self) -> f32 {
+        1.0
+    }
+
+    /// What x_t is multiplied by before it is given to the network at step `step`.
+    fn input_scale(&self, step: usize) -> f32 {
+        let _ = step;
+        1.0
+    }
+
+    /// f32 values of history that a sample of n values carries from step to step.
+    fn state_len(&self, n: usize) -> usize {
+        let _ = n;
+        0
+    }
+
+    /// Whether step `step` adds noise.
+    fn needs_noise(&self, step: usize) -> bool;
+
+    /// Whether a network with `output_len` values per sample of n values suits. `Err` (kind `Shape`) says what is expected.
+    fn check_output_len(&self, n: usize, output_len: usize) -> Result<()>;
+
+    /// x_0 before clipping as a linear function of x_t and the network's output, and eps likewise. Evidence that
+    /// needs the Jacobian of x_0 combines it with the network's.
+    fn linear(&self, step: usize) -> Result<Linear>;
+
+    /// Part 1: `x`, n values, and `output`, n or 2 n values, give `x0` and `eps`, n values each.
+    fn predict(&self, step: usize, x: &[f32], output: &[f32], x0: &mut [f32], eps: &mut [f32]) -> Result<()>;
+
+    /// Part 2: writes the mean of x_s. `done` is the number of steps made before this one in this run, 0 where the
+    /// state holds nothing yet. `next_state` is written whole.
+    fn mean(
+        &self,
+        step: usize,
+        done: usize,
+        estimate: Estimate<'_>,
+        state: &[f32],
+        next_state: &mut [f32],
+        mean: &mut [f32],
+    ) -> Result<()>;
+
+    /// Part 3: the standard deviation around the mean for a sample of n values. With a learned variance the second half
+    /// of `output` is replaced by each element's standard deviation.
+    ///
+    /// Errors: kind `NonFinite` if a learned variance is negative or too large.
+    fn spread(&self, step: usize, n: usize, output: &mut [f32]) -> Result<Spread>;
+
+    /// A number that differs between samplers which compute different steps.
+    fn fingerprint(&self) -> u64;
+
+    /// All three parts for one sample: x_s and x_0 without evidence.
+    fn step(&self, step: usize, done: usize, io: StepIo<'_>) -> Result<()> {
+        let n = io.x.len();
+        self.predict(step, io.x, io.output, io.x0, io.eps)?;
+        let spread = self.spread(step, n, io.output)?;
+        let estimate = Estimate { x: io.x, x0: io.x0, eps: io.eps };
+        self.mean(step, done, estimate, io.state, io.next_state, io.next)?;
+        add_noise(spread, io.output, io.noise, io.next)
+    }
+}
+
+/// Adds `spread` times `noise` to the mean in `next`. `output` is what [`Sampler::spread`] left.
+///
+/// Errors: kind `Shape` if noise is needed and has not the length of `next`.
+pub fn add_noise(spread: Spread, output: &[f32], noise: &[f32], next: &mut [f32]) -> Result<()> {
+    let n = next.len();
+    match spread {
+        Spread::None => {}
+        Spread::Scalar(std) => {
+            check_len("noise", noise.len(), n)?;
+            next.iter_mut().zip(noise).for_each(|(x, z)| *x += std * z);
+        }
+        Spread::PerElement => {
+            check_len("noise", noise.len(), n)?;
+            let std = output.get(n..).unwrap_or(&[]);
+            check_len("standard deviations", std.len(), n)?;
+            next.iter_mut().zip(std).zip(noise).for_each(|((x, std), z)| *x += std * z);
+        }
+    }
+    Ok(())
+}
+
+fn check_len(what: &str, got: usize, expected: usize) -> Result<()> {
+    ensure!(got == expected, Shape, "{what} has {got} values, expected {expected}");
+    Ok(())
+}
+
+macro_rules! forward {
+    ($($of:ty),*) => {$(
+        impl<S: Sampler + ?Sized> Sampler for $of {
+            fn name(&self) -> &'static str {
+                (**self).name()
+            }
+            fn levels(&self) -> &[Level] {
+                (**self).levels()
+            }
+            fn target(&self, step: usize) -> Result<Level> {
+                (**self).target(step)
+            }
+            fn initial_scale(&self) -> f32 {
+                (**self).initial_scale()
+            }
+            fn input_scale(&self, step: usize) -> f32 {
+                (**self).input_scale(step)
+            }
+            fn state_len(&self, n: usize) -> usize {
+                (**self).state_len(n)
+            }
+            fn needs_noise(&self, step: usize) -> bool {
+                (**self).needs_noise(step)
+            }
+            fn check_output_len(&self, n: usize, output_len: usize) -> Result<()> {
+                (**self).check_output_len(n, output_len)
+            }
+            fn linear(&self, step: usize) -> Result<Linear> {
+                (**self).linear(step)
+            }
+            fn predict(&self, step: usize, x: &[f32], output: &[f32], x0: &mut [f32], eps: &mut [f32]) -> Result<()> {
+                (**self).predict(step, x, output, x0, eps)
+            }
+            fn mean(
+                &self,
+                step: usize,
+                done: usize,
+                estimate: Estimate<'_>,
+                state: &[f32],
+                next_state: &mut [f32],
+                mean: &mut [f32],
+            ) -> Result<()> {
+                (**self).mean(step, done, estimate, state, next_state, mean)
+            }
+            fn spread(&self, step: usize, n: usize, output: &mut [f32]) -> Result<Spread> {
+                (**self).spread(step, n, output)
+            }
+            fn fingerprint(&self) -> u64 {
+                (**self).fingerprint()
+            }
+        }
+    )*};
+}
+
+forward!(&S, Box<S>);

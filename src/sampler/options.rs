@@ -1,0 +1,106 @@
+//! From a configuration and the caller's options to a sampler.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use super::ddim::{Ddim, DdimOptions, DdimPrevious};
+use super::ddpm::Ddpm;
+use super::prediction::{Prediction, SampleClip};
+use super::{Sampler, SchedulerConfig};
+use crate::error::Result;
+use crate::schedule::{Arithmetic, NoiseSchedule, custom_timesteps, spaced_timesteps};
+
+/// The samplers there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SamplerKind {
+    /// [`Ddpm`](super::Ddpm).
+    Ddpm,
+    /// [`Ddim`](super::Ddim).
+    Ddim,
+}
+
+impl SamplerKind {
+    /// All of them, with the names that the command line uses.
+    pub const NAMES: [(&'static str, Self); 2] = [("ddpm", Self::Ddpm), ("ddim", Self::Ddim)];
+
+    /// Diffusers' class name.
+    pub const fn class_name(self) -> &'static str {
+        match self {
+            Self::Ddpm => "DDPMScheduler",
+            Self::Ddim => "DDIMScheduler",
+        }
+    }
+}
+
+/// Which timesteps a run visits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Steps {
+    /// All T of the training, from the last to the first.
+    #[default]
+    All,
+    /// So many, spread as the configuration says.
+    Count(usize),
+    /// These: decreasing, each below T.
+    Timesteps(Vec<u32>),
+}
+
+/// What is chosen per run and not in the configuration.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SamplerOptions {
+    /// The algorithm; `None` takes the configuration's class. The other options of the configuration carry over, as
+    /// with diffusers' `from_config`.
+    pub sampler: Option<SamplerKind>,
+    /// The timesteps.
+    pub steps: Steps,
+    /// DDIM's eta, 0 (the default) ..= 1. DDPM ignores it.
+    pub eta: f64,
+    /// Whether eps is computed again from the clipped x_0. DDPM's steps do not use eps.
+    pub use_clipped_model_output: bool,
+    /// Which timestep a DDIM step leads to. With [`Steps::Timesteps`] it is always the next of the list.
+    pub ddim_previous: DdimPrevious,
+    /// The precision of schedules and step scalars.
+    pub arithmetic: Arithmetic,
+}
+
+impl SchedulerConfig {
+    /// Makes the sampler of a run.
+    ///
+    /// Errors (kind `InvalidArgument`): more steps than T or none, timesteps out of range or order, eta out of range, or
+    /// values of the configuration that make no schedule.
+    pub fn sampler(&self, options: &SamplerOptions) -> Result<Box<dyn Sampler + Send + Sync>> {
+        let schedule = NoiseSchedule::new(&self.betas(), options.arithmetic)?;
+        let train = self.num_train_timesteps;
+        let timesteps = match &options.steps {
+            Steps::All => spaced_timesteps(self.timestep_spacing, train, train, self.steps_offset)?,
+            Steps::Count(n) => spaced_timesteps(self.timestep_spacing, train, *n, self.steps_offset)?,
+            Steps::Timesteps(list) => custom_timesteps(train, list)?,
+        };
+        let prediction = Prediction {
+            kind: self.prediction_type,
+            clip: self.clip(),
+            rederive_eps: options.use_clipped_model_output,
+        };
+        Ok(match options.sampler.unwrap_or(self.class) {
+            SamplerKind::Ddpm => Box::new(Ddpm::new(&schedule, &timesteps, prediction, self.variance_type)?),
+            SamplerKind::Ddim => {
+                let previous = match options.steps {
+                    Steps::Timesteps(_) => DdimPrevious::NextTimestep,
+                    _ => options.ddim_previous,
+                };
+                let ddim = DdimOptions { eta: options.eta, set_alpha_to_one: self.set_alpha_to_one, previous };
+                Box::new(Ddim::new(&schedule, &timesteps, prediction, ddim)?)
+            }
+        })
+    }
+
+    /// What is done to a predicted x_0: `thresholding` wins over `clip_sample`, as in diffusers.
+    pub fn clip(&self) -> SampleClip {
+        if self.thresholding {
+            SampleClip::Dynamic { ratio: self.dynamic_thresholding_ratio as f32, max: self.sample_max_value as f32 }
+        } else if self.clip_sample {
+            SampleClip::Range(self.clip_sample_range as f32)
+        } else {
+            SampleClip::None
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Betas, cumulative alphas, noise levels and timesteps: what is known before a run.
+//!
+//! Samplers build their steps from a [`NoiseSchedule`] and a list of timesteps; nothing here touches a sample.
+//!
+//! ```
+//! use undiffuse::schedule::{Arithmetic, BetaSchedule, Betas, NoiseSchedule, TimestepSpacing, spaced_timesteps};
+//!
+//! let betas = Betas { schedule: BetaSchedule::SquaredcosCapV2, ..Betas::default() };
+//! let schedule = NoiseSchedule::new(&betas, Arithmetic::Float64)?;
+//! assert!(schedule.alphas_cumprod()[0] > 0.9999);
+//! assert_eq!(spaced_timesteps(TimestepSpacing::Leading, 1000, 4, 0)?, [750, 500, 250, 0]);
+//! # Ok::<(), undiffuse::Error>(())
+//! ```
+
+mod betas;
+mod level;
+mod real;
+mod timesteps;
+
+pub use betas::{BetaSchedule, Betas, MAX_TRAIN_TIMESTEPS, NoiseSchedule};
+pub use level::Level;
+pub(crate) use real::Real;
+pub use timesteps::{TimestepSpacing, custom_timesteps, spaced_timesteps};
+
+/// In which precision schedules and the scalars of a step are computed. A sample's elements are f32 in both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Arithmetic {
+    /// f32, operation by operation as diffusers 0.42.1 does on PyTorch, so that a chain follows it to rounding. Its
+    /// 1 - abar_t / abar_s loses digits where beta is small: near t = 0 a coefficient is off by up to some 1e-4.
+    #[default]
+    Float32,
+    /// f64, rounded once to f32 where it meets an element: the published equations as such.
+    Float64,
+}
