@@ -295,14 +295,15 @@ impl PackedConv {
         if second > 0 {
             segments = [Segment { table: 0, offset: 0, len: first }, Segment { table: 1, offset: 0, len: second }];
         }
-        let blocks = self.blocks(pixels);
-        Ok(ConvCall { conv: self, args, first, second, segments, pixels, blocks })
+        let (groups, blocks) = self.cut(pixels);
+        Ok(ConvCall { conv: self, args, first, second, segments, pixels, groups, blocks })
     }
 
-    /// Into how many runs of pixels the work is cut: few enough input per run to stay in a core's cache, and enough
-    /// tasks in all for a few threads.
-    fn blocks(&self, pixels: usize) -> usize {
-        /// Floats of input per run: half of a 512 KiB cache.
+    /// Into how many groups of panels and runs of pixels the work is cut. A run's input stays in a core's cache. So do
+    /// small weights, and then a task takes a run through all of them; of large weights a task takes one panel, and
+    /// neighbouring tasks the same one. There are enough tasks in all for a few threads.
+    fn cut(&self, pixels: usize) -> (usize, usize) {
+        /// Floats of input or of weights that leave room in a cache of 512 KiB.
         const RUN: usize = 64 * 1024;
         const TASKS: usize = 8;
         let s = &self.shape;
@@ -310,8 +311,13 @@ impl PackedConv {
         let per_pixel = s.in_channels.saturating_mul(s.stride[0]).saturating_mul(s.stride[1]);
         let run = (RUN / per_pixel.max(1)).max(4 * k.mr);
         let panels = s.out_channels.div_ceil(k.nr());
-        let tiles = pixels.div_ceil(k.mr);
-        pixels.div_ceil(run).max(TASKS.div_ceil(panels)).min(tiles).max(1)
+        let tiles = pixels.div_ceil(k.mr).max(1);
+        if self.weights.len() <= 2 * RUN {
+            let blocks = pixels.div_ceil(run).max(TASKS).min(tiles);
+            (TASKS.div_ceil(blocks).min(panels), blocks)
+        } else {
+            (panels, pixels.div_ceil(run).max(TASKS.div_ceil(panels)).min(tiles))
+        }
     }
 }
 
@@ -324,6 +330,7 @@ pub struct ConvCall<'a> {
     second: usize,
     segments: [Segment; 2],
     pixels: usize,
+    groups: usize,
     blocks: usize,
 }
 
@@ -333,7 +340,7 @@ impl ConvCall<'_> {
         if self.pixels == 0 {
             return 0;
         }
-        self.conv.shape.out_channels.div_ceil(kernels(self.conv.isa).nr()) * self.blocks
+        self.groups * self.blocks
     }
 
     /// Runs task `i` and says which path ran. A worker that takes neighbouring tasks one after the other finds their weights in its
@@ -349,20 +356,23 @@ impl ConvCall<'_> {
         }
         let kn = kernels(isa);
         let s = &self.conv.shape;
-        let column = i / self.blocks * kn.nr();
-        let block = i % self.blocks;
+        let (group, block) = (i / self.blocks, i % self.blocks);
+        let panels = s.out_channels.div_ceil(kn.nr());
         let from = split(self.pixels, self.blocks, block);
         let to = split(self.pixels, self.blocks, block + 1);
-        let width = kn.panel_width(s.out_channels - column);
-        let n = width.min(s.out_channels - column);
         let tiles = (to - from).div_ceil(kn.mr);
         let mut path = isa.path();
-        for t in 0..tiles {
-            let first = from + split(to - from, tiles, t);
-            let last = from + split(to - from, tiles, t + 1);
-            // SAFETY: pixels, columns and all strides were checked against the slices by `bind`; the caller gives
-            // this task's part of the output to this thread alone.
-            path = unsafe { self.run_tile(first, last, column, width, n) };
+        for panel in split(panels, self.groups, group)..split(panels, self.groups, group + 1) {
+            let column = panel * kn.nr();
+            let width = kn.panel_width(s.out_channels - column);
+            let n = width.min(s.out_channels - column);
+            for t in 0..tiles {
+                let first = from + split(to - from, tiles, t);
+                let last = from + split(to - from, tiles, t + 1);
+                // SAFETY: pixels, columns and all strides were checked against the slices by `bind`; the caller gives
+                // this task's part of the output to this thread alone.
+                path = unsafe { self.run_tile(first, last, column, width, n) };
+            }
         }
         path
     }

@@ -101,6 +101,7 @@ pub(crate) fn kernels(isa: Isa) -> &'static Kernels {
 }
 
 /// The body of all kernels. The loops over `MR` and `NV` unroll, so that `acc` lives in registers.
+#[allow(clippy::needless_range_loop)] // Two arrays by one constant index read better than zips.
 #[inline(always)]
 unsafe fn tile_body<S: Simd, const MR: usize, const NV: usize>(t: &Tile<'_>) {
     // SAFETY: the contract of `Tile` for every pointer, of `S` for the instructions.
@@ -110,7 +111,7 @@ unsafe fn tile_body<S: Simd, const MR: usize, const NV: usize>(t: &Tile<'_>) {
         for s in t.segments {
             let mut a = [core::ptr::null::<f32>(); MR];
             for (i, a) in a.iter_mut().enumerate() {
-                *a = t.a[s.table][i].add(s.offset);
+                *a = t.a[s.table & 1][i].add(s.offset);
             }
             for k in 0..s.len {
                 let mut bv = [S::zero(); NV];
@@ -126,31 +127,33 @@ unsafe fn tile_body<S: Simd, const MR: usize, const NV: usize>(t: &Tile<'_>) {
                 }
             }
         }
-        if !t.bias.is_null() {
+        // Through memory, so that the loops below need not unroll and `acc` has only constant indices.
+        let mut sums = [[core::mem::MaybeUninit::<S::V>::uninit(); NV]; MR];
+        let start: *mut f32 = sums.as_mut_ptr().cast();
+        for i in 0..MR {
             for j in 0..NV {
-                let v = S::load(t.bias.add(j * S::LANES));
-                for row in &mut acc {
-                    row[j] = S::add(row[j], v);
-                }
+                S::store(start.add((i * NV + j) * S::LANES), acc[i][j]);
             }
         }
         let whole = t.n == NV * S::LANES;
-        for (i, row) in acc.iter().enumerate() {
-            for (j, sum) in row.iter().enumerate() {
-                let at = j * S::LANES;
-                let left = if whole { S::LANES } else { t.n.saturating_sub(at).min(S::LANES) };
-                if left == 0 {
-                    continue;
-                }
-                let get = |p: *const f32| if whole { S::load(p.add(at)) } else { S::load_n(p.add(at), left) };
-                let mut v = *sum;
+        let scale = S::splat(t.scale);
+        for j in 0..NV {
+            let at = j * S::LANES;
+            let left = if whole { S::LANES } else { t.n.saturating_sub(at).min(S::LANES) };
+            if left == 0 {
+                break;
+            }
+            let get = |p: *const f32| if whole { S::load(p.add(at)) } else { S::load_n(p.add(at), left) };
+            let bias = if t.bias.is_null() { S::zero() } else { S::load(t.bias.add(at)) };
+            for i in 0..MR {
+                let mut v = S::add(S::load(start.add((i * NV + j) * S::LANES)), bias);
                 if t.has_sample {
                     v = S::add(v, get(t.sample[i]));
                 }
                 if t.has_residual {
                     v = S::add(v, get(t.residual[i]));
                 }
-                v = S::mul(v, S::splat(t.scale));
+                v = S::mul(v, scale);
                 let out = t.out[i].add(at);
                 if whole { S::store(out, v) } else { S::store_n(out, left, v) }
             }

@@ -1,0 +1,191 @@
+//! Times the CPU kernels on the layers of the ddpm-cifar10-32 network, on one thread.
+//!
+//!     cargo bench --bench kernels -- [avx512|avx2|portable] [batch N] [only TEXT] [rounds N]
+//!
+//! Layers take turns, each figure is the best of all rounds, and every ratio is to the peak of fused multiply-adds measured in
+//! the same process on the same path.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use undiffuse::backend::cpu::aligned::{AlignedBuf, SharedMut};
+use undiffuse::backend::cpu::conv::{ConvArgs, ConvShape, PackedConv, Padding};
+use undiffuse::backend::cpu::isa::{Isa, Path};
+
+/// Name, side, channels in and out, filter, how often the network has it.
+const LAYERS: &[(&str, usize, usize, usize, usize, usize)] = &[
+    ("conv_in", 32, 3, 128, 3, 1),
+    ("32 128-128", 32, 128, 128, 3, 7),
+    ("32 256-128", 32, 256, 128, 3, 2),
+    ("32 384-128", 32, 384, 128, 3, 1),
+    ("32 256-256", 32, 256, 256, 3, 1),
+    ("16 128-256", 16, 128, 256, 3, 1),
+    ("16 256-256", 16, 256, 256, 3, 7),
+    ("16 384-256", 16, 384, 256, 3, 1),
+    ("16 512-256", 16, 512, 256, 3, 2),
+    ("8 256-256", 8, 256, 256, 3, 8),
+    ("8 512-256", 8, 512, 256, 3, 3),
+    ("4 256-256", 4, 256, 256, 3, 11),
+    ("4 512-256", 4, 512, 256, 3, 3),
+    ("1x1 32 256-128", 32, 256, 128, 1, 2),
+    ("1x1 32 384-128", 32, 384, 128, 1, 1),
+    ("1x1 16 512-256", 16, 512, 256, 1, 2),
+    ("1x1 16 256-768", 16, 256, 768, 1, 5),
+    ("conv_out", 32, 128, 3, 3, 1),
+];
+
+struct Case {
+    name: String,
+    flops: f64,
+    count: usize,
+    conv: PackedConv,
+    input: AlignedBuf,
+    out: AlignedBuf,
+    scratch: AlignedBuf,
+    batch: usize,
+    best: Duration,
+}
+
+fn fill(x: &mut [f32], seed: u32) {
+    let mut s = seed;
+    for v in x {
+        s = s.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        *v = (s >> 8) as f32 / (1 << 23) as f32 - 1.0;
+    }
+}
+
+fn main() {
+    if let Err(e) = run() {
+        eprintln!("{e}");
+        std::process::exit(1);
+    }
+}
+
+fn run() -> undiffuse::Result<()> {
+    let mut isa = Isa::best();
+    let (mut batches, mut only, mut rounds) = (vec![1, 16], String::new(), 15);
+    let mut args = std::env::args().skip(1).filter(|a| a != "--bench");
+    while let Some(a) = args.next() {
+        match a.as_str() {
+            "batch" => batches = args.next().and_then(|v| v.parse().ok()).into_iter().collect(),
+            "only" => only = args.next().unwrap_or_default(),
+            "rounds" => rounds = args.next().and_then(|v| v.parse().ok()).unwrap_or(rounds),
+            name => match Path::ALL.into_iter().find(|p| p.to_string() == name).and_then(Isa::try_new) {
+                Some(i) => isa = i,
+                None => {
+                    eprintln!("{name}: no such option, or this CPU has not this path");
+                    std::process::exit(2);
+                }
+            },
+        }
+    }
+    for batch in batches {
+        bench(isa, batch, &only, rounds)?;
+    }
+    Ok(())
+}
+
+fn bench(isa: Isa, batch: usize, only: &str, rounds: usize) -> undiffuse::Result<()> {
+    let mut cases = Vec::new();
+    for &(name, side, ci, co, k, count) in LAYERS.iter().filter(|l| l.0.contains(only)) {
+        let s = ConvShape::square(side, side, ci, co, k, 1, Padding::same(k / 2));
+        let mut w = AlignedBuf::zeroed(ci * co * k * k)?;
+        fill(&mut w, 1);
+        let conv = PackedConv::new(isa, s, &w, None)?;
+        let mut input = AlignedBuf::zeroed(conv.input_len(batch).unwrap_or(0))?;
+        fill(&mut input, 2);
+        let out = AlignedBuf::zeroed(conv.output_len(batch).unwrap_or(0))?;
+        let scratch = AlignedBuf::zeroed(conv.scratch_len())?;
+        let flops = 2.0 * (batch * side * side * ci * co * k * k) as f64;
+        cases.push(Case { name: name.into(), flops, count, conv, input, out, scratch, batch, best: Duration::MAX });
+    }
+    let mut peak: f64 = 0.0;
+    for _ in 0..rounds {
+        peak = peak.max(peak_gflops(isa));
+        for c in &mut cases {
+            let n = c.out.len() / c.conv.shape().out_channels.max(1);
+            let args = ConvArgs::new(&c.input, SharedMut::new(&mut c.out), c.conv.shape().out_channels);
+            let mut call = c.conv.bind(c.batch, args)?;
+            let repeat = (2e7 / c.flops).ceil().max(1.0) as u32;
+            let start = Instant::now();
+            for _ in 0..repeat {
+                assert_eq!(call.run(&mut c.scratch), isa.path());
+            }
+            c.best = c.best.min(start.elapsed() / repeat);
+            black_box(n);
+        }
+    }
+    println!("{} batch {batch}, 1 thread; peak {peak:.1} GFLOP/s", isa.path());
+    println!("{:18} {:>9} {:>9} {:>7}", "layer", "us/image", "GFLOP/s", "of peak");
+    let mut total = 0.0;
+    for c in &cases {
+        let s = c.best.as_secs_f64();
+        let g = c.flops / s / 1e9;
+        println!("{:18} {:9.1} {:9.1} {:6.1}%", c.name, s * 1e6 / batch as f64, g, 100.0 * g / peak);
+        total += s * c.count as f64 / batch as f64;
+    }
+    println!("all of the network's convolutions: {:.1} ms per image", total * 1e3);
+    Ok(())
+}
+
+/// Multiply-adds on registers only.
+fn peak_gflops(isa: Isa) -> f64 {
+    const STEPS: usize = 200_000;
+    let start = Instant::now();
+    let flops = match isa.path() {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the Isa proves the features.
+        Path::Avx512 => unsafe { x86::avx512(STEPS) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the Isa proves the features.
+        Path::Avx2 => unsafe { x86::avx2(STEPS) },
+        _ => plain(STEPS),
+    };
+    flops as f64 / start.elapsed().as_secs_f64() / 1e9
+}
+
+fn plain(steps: usize) -> usize {
+    let mut acc = [[1.0f32; 4]; 8];
+    let (a, b) = (black_box([0.999f32; 4]), black_box([0.001f32; 4]));
+    for _ in 0..steps {
+        for v in &mut acc {
+            for (i, x) in v.iter_mut().enumerate() {
+                *x = *x * a[i] + b[i];
+            }
+        }
+    }
+    black_box(acc);
+    2 * 32 * steps
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use core::arch::x86_64::*;
+    use std::hint::black_box;
+
+    #[target_feature(enable = "avx512f")]
+    pub fn avx512(steps: usize) -> usize {
+        let mut acc = [_mm512_set1_ps(1.0); 12];
+        let (a, b) = (_mm512_set1_ps(black_box(0.999)), _mm512_set1_ps(black_box(0.001)));
+        for _ in 0..steps {
+            for v in &mut acc {
+                *v = _mm512_fmadd_ps(*v, a, b);
+            }
+        }
+        black_box(acc);
+        2 * 16 * 12 * steps
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    pub fn avx2(steps: usize) -> usize {
+        let mut acc = [_mm256_set1_ps(1.0); 12];
+        let (a, b) = (_mm256_set1_ps(black_box(0.999)), _mm256_set1_ps(black_box(0.001)));
+        for _ in 0..steps {
+            for v in &mut acc {
+                *v = _mm256_fmadd_ps(*v, a, b);
+            }
+        }
+        black_box(acc);
+        2 * 8 * 12 * steps
+    }
+}
