@@ -14,10 +14,12 @@ pub mod backend;
 pub mod cancel;
 pub mod error;
 pub mod graph;
+pub mod model;
 pub mod noise;
 pub mod sampler;
 pub mod schedule;
 pub mod tensor;
+pub mod weights;
 
 pub use cancel::Cancel;
 pub use error::{Error, ErrorKind, Result};

@@ -1,0 +1,170 @@
+//! Reading a JSON configuration key by key, so that no key or value is skipped in silence.
+
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::ops::RangeInclusive;
+
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+use serde_json::Value;
+
+use crate::error::{Error, Result, err};
+
+/// The keys of a configuration that have not been taken yet. A key that is absent, and a key whose value is `null`, are
+/// told apart: `null` is a value, and only some keys accept it.
+pub(super) struct Fields {
+    left: BTreeMap<String, Value>,
+}
+
+impl Fields {
+    /// Parses a JSON object. Keys that begin with `_` (metadata) can be taken but need not be.
+    pub fn parse(json: &str) -> Result<Self> {
+        let unique: Unique =
+            serde_json::from_str(json).map_err(|e| err!(Config, "the model config is malformed: {e}"))?;
+        Ok(Self { left: unique.0 })
+    }
+
+    /// Takes a key's value if it is there.
+    pub fn take(&mut self, key: &str) -> Option<Value> {
+        self.left.remove(key)
+    }
+
+    /// Takes a key through `convert`, which gives `None` for a value that is not `expected`.
+    pub fn with<T>(
+        &mut self,
+        key: &str,
+        default: T,
+        expected: impl fmt::Display,
+        convert: impl FnOnce(&Value) -> Option<T>,
+    ) -> Result<T> {
+        match self.take(key) {
+            None => Ok(default),
+            Some(v) => convert(&v).ok_or_else(|| wrong(key, &v, expected)),
+        }
+    }
+
+    /// A whole number.
+    pub fn integer(&mut self, key: &str, default: usize, range: RangeInclusive<usize>) -> Result<usize> {
+        self.with(key, default, within(&range), |v| integer(v, &range))
+    }
+
+    /// A whole number or `null`.
+    pub fn integer_or_null(
+        &mut self,
+        key: &str,
+        default: Option<usize>,
+        range: RangeInclusive<usize>,
+    ) -> Result<Option<usize>> {
+        self.with(key, default, format_args!("{} or null", within(&range)), |v| match v {
+            Value::Null => Some(None),
+            v => integer(v, &range).map(Some),
+        })
+    }
+
+    /// A number.
+    pub fn number(&mut self, key: &str, default: f64, range: RangeInclusive<f64>) -> Result<f64> {
+        let expected = format!("a number from {:e} to {:e}", range.start(), range.end());
+        self.with(key, default, expected, |v| v.as_f64().filter(|x| range.contains(x)))
+    }
+
+    /// `true` or `false`.
+    pub fn boolean(&mut self, key: &str, default: bool) -> Result<bool> {
+        self.with(key, default, "true or false", Value::as_bool)
+    }
+
+    /// One of several words.
+    pub fn word<T: Copy>(&mut self, key: &str, default: T, words: &[(&str, T)]) -> Result<T> {
+        self.with(key, default, one_of(words), |v| word(v.as_str()?, words))
+    }
+
+    /// A list of 1 to `max` items.
+    pub fn list<T>(
+        &mut self,
+        key: &str,
+        default: Vec<T>,
+        max: usize,
+        expected: impl fmt::Display,
+        item: impl Fn(&Value) -> Option<T>,
+    ) -> Result<Vec<T>> {
+        self.with(key, default, format_args!("a list of 1 to {max}, each {expected}"), |v| {
+            let items = v.as_array().filter(|a| !a.is_empty() && a.len() <= max)?;
+            items.iter().map(item).collect()
+        })
+    }
+
+    /// Refuses what is left, except metadata. `known` are the keys that the configuration has, for the message.
+    pub fn finish(self, known: &str) -> Result<()> {
+        match self.left.into_iter().find(|(k, _)| !k.starts_with('_')) {
+            None => Ok(()),
+            Some((key, _)) => {
+                Err(err!(Config, "unknown key {:?} in the model config, expected one of {known}", cut(&key)))
+            }
+        }
+    }
+}
+
+/// The error for a value that a key does not accept.
+pub(super) fn wrong(key: &str, value: &Value, expected: impl fmt::Display) -> Error {
+    err!(Config, "{key} is {} in the model config, expected {expected}", cut(&format!("{value}")))
+}
+
+/// A whole number within a range; 2.0 counts as whole, as Python writes it so at times.
+pub(super) fn integer(v: &Value, range: &RangeInclusive<usize>) -> Option<usize> {
+    let n =
+        v.as_u64().or_else(|| v.as_f64().filter(|x| (0.0..1e15).contains(x) && x % 1.0 == 0.0).map(|x| x as u64))?;
+    usize::try_from(n).ok().filter(|n| range.contains(n))
+}
+
+/// The meaning of a word, in any case as diffusers takes it where it does.
+pub(super) fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Option<T> {
+    words.iter().find(|(w, _)| *w == text).map(|&(_, t)| t)
+}
+
+/// "a, b or c", for messages.
+pub(super) fn one_of<T>(words: &[(&str, T)]) -> String {
+    let quoted: Vec<String> = words.iter().map(|(w, _)| format!("{w:?}")).collect();
+    format!("one of {}", quoted.join(", "))
+}
+
+fn within(range: &RangeInclusive<usize>) -> String {
+    format!("a whole number from {} to {}", range.start(), range.end())
+}
+
+/// Foreign text cut to a length that fits a message.
+fn cut(text: &str) -> String {
+    const SHOWN: usize = 80;
+    let mut short: String = text.chars().take(SHOWN).collect();
+    if short.len() < text.len() {
+        short.push_str("...");
+    }
+    short
+}
+
+/// A JSON object in which no key stands twice.
+struct Unique(BTreeMap<String, Value>);
+
+impl<'de> Deserialize<'de> for Unique {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> core::result::Result<Self, D::Error> {
+        struct UniqueVisitor;
+        impl<'de> Visitor<'de> for UniqueVisitor {
+            type Value = Unique;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> core::result::Result<Unique, A::Error> {
+                let mut out = BTreeMap::new();
+                while let Some((key, value)) = map.next_entry::<String, Value>()? {
+                    if out.insert(key.clone(), value).is_some() {
+                        return Err(A::Error::custom(format!("{:?} stands twice", cut(&key))));
+                    }
+                }
+                Ok(Unique(out))
+            }
+        }
+        deserializer.deserialize_map(UniqueVisitor)
+    }
+}

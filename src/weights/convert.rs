@@ -1,0 +1,76 @@
+//! Stored elements to `f32` and back.
+
+use half::{bf16, f16};
+
+use crate::error::{Result, err};
+use crate::tensor::DType;
+
+/// Converts little-endian elements; `bytes` holds exactly `out.len()` of them. The first element that is not finite as `f32`
+/// is an error; `at` is the place of `out[0]` in the tensor.
+pub(super) fn decode(name: &str, dtype: DType, bytes: &[u8], out: &mut [f32], at: u64) -> Result<()> {
+    let refuse = |i: usize, v: f32| {
+        Err(err!(
+            Weights,
+            "tensor {name} holds {v} at element {}, expected finite numbers",
+            at.saturating_add(i as u64)
+        ))
+    };
+    macro_rules! each {
+        ($n:literal, $from:expr) => {
+            for (i, (o, b)) in out.iter_mut().zip(bytes.as_chunks::<$n>().0).enumerate() {
+                *o = $from(*b);
+                if !o.is_finite() {
+                    return refuse(i, *o);
+                }
+            }
+        };
+    }
+    match dtype {
+        DType::F64 => each!(8, |b| f64::from_le_bytes(b) as f32),
+        DType::F32 => each!(4, f32::from_le_bytes),
+        DType::F16 => each!(2, |b| f16::from_le_bytes(b).to_f32()),
+        DType::BF16 => each!(2, |b| bf16::from_le_bytes(b).to_f32()),
+    }
+    Ok(())
+}
+
+/// Converts values to little-endian elements, which `sink` gets in pieces of at most 1 KiB. A finite value that the type
+/// cannot hold is an error.
+pub(super) fn encode(
+    name: &str,
+    dtype: DType,
+    values: &[f32],
+    sink: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
+    let mut piece = [0u8; 1024];
+    let size = dtype.size();
+    for values in values.chunks(piece.len() / size) {
+        for (v, to) in values.iter().zip(piece.chunks_exact_mut(size)) {
+            let fits = match dtype {
+                DType::F64 => {
+                    to.copy_from_slice(&f64::from(*v).to_le_bytes());
+                    true
+                }
+                DType::F32 => {
+                    to.copy_from_slice(&v.to_le_bytes());
+                    true
+                }
+                DType::F16 => {
+                    let h = f16::from_f32(*v);
+                    to.copy_from_slice(&h.to_le_bytes());
+                    h.is_finite() || !v.is_finite()
+                }
+                DType::BF16 => {
+                    let h = bf16::from_f32(*v);
+                    to.copy_from_slice(&h.to_le_bytes());
+                    h.is_finite() || !v.is_finite()
+                }
+            };
+            if !fits {
+                return Err(err!(Weights, "tensor {name} holds {v}, which {dtype} cannot hold"));
+            }
+        }
+        sink(piece.get(..values.len() * size).unwrap_or(&piece))?;
+    }
+    Ok(())
+}

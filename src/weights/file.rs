@@ -1,0 +1,94 @@
+//! Weights in a file, read on demand.
+
+use alloc::format;
+use alloc::vec;
+use alloc::vec::Vec;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use super::header::{Header, LENGTH_BYTES, header_len};
+use super::{TensorInfo, WeightSource, convert, missing};
+use crate::error::{Error, Result, ensure, err};
+
+/// Bytes read at a time; a multiple of every element size.
+const PIECE: usize = 1 << 16;
+
+/// A safetensors file on disk. Only the header stays in memory; a tensor is read, 64 KiB at a time, when it is asked for.
+#[derive(Debug)]
+pub struct SafeTensorsFile {
+    header: Header,
+    /// Where the data begins in the file.
+    data_start: u64,
+    /// Behind a lock because reading moves its position.
+    file: Mutex<File>,
+    path: PathBuf,
+}
+
+impl SafeTensorsFile {
+    /// Opens a file and checks its header. Errors: kind `Io` if it cannot be read, `Weights` if it is malformed.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        Self::open_inner(path).map_err(|e| e.context(path.display()))
+    }
+
+    fn open_inner(path: &Path) -> Result<Self> {
+        let mut file = File::open(path)?;
+        let meta = file.metadata()?;
+        ensure!(meta.is_file(), Io, "this is no regular file");
+        let mut start = [0; LENGTH_BYTES as usize];
+        let available = start.len().min(usize::try_from(meta.len()).unwrap_or(start.len()));
+        let start = &mut start[..available];
+        file.read_exact(start)?;
+        let len = header_len(start, meta.len())?;
+        let mut json = Vec::new();
+        let bytes = usize::try_from(len).map_err(|_| err!(Weights, "the header is too long for this machine"))?;
+        json.try_reserve_exact(bytes).map_err(|_| err!(OutOfMemory, "no memory for a header of {len} bytes"))?;
+        json.resize(bytes, 0);
+        file.read_exact(&mut json)?;
+        let data_start = LENGTH_BYTES + len;
+        let header = Header::parse(&json, meta.len().saturating_sub(data_start))?;
+        Ok(Self { header, data_start, file: Mutex::new(file), path: path.to_path_buf() })
+    }
+
+    /// A text of the file's metadata.
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.header.metadata.get(key).map(|s| s.as_str())
+    }
+
+    fn read(&self, name: &str, out: &mut [f32]) -> Result<()> {
+        let entry = self.header.tensors.get(name).ok_or_else(|| missing(name))?;
+        let size = entry.info.dtype.size();
+        let count = (entry.data.end - entry.data.start) / size as u64;
+        ensure!(out.len() as u64 == count, Weights, "tensor {name} has {count} elements, expected {}", out.len());
+        // A panic while the lock was held cannot leave the file worse than at another position.
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let io = |e: std::io::Error| Error::from(e).context(format!("tensor {name}"));
+        file.seek(SeekFrom::Start(self.data_start.saturating_add(entry.data.start))).map_err(io)?;
+        let mut piece = vec![0; PIECE.min(out.len().saturating_mul(size))];
+        let mut at = 0u64;
+        for part in out.chunks_mut(PIECE / size) {
+            let bytes =
+                piece.get_mut(..part.len() * size).ok_or_else(|| err!(Weights, "tensor {name} is too large"))?;
+            file.read_exact(bytes).map_err(io)?;
+            convert::decode(name, entry.info.dtype, bytes, part, at)?;
+            at += part.len() as u64;
+        }
+        Ok(())
+    }
+}
+
+impl WeightSource for SafeTensorsFile {
+    fn names(&self) -> Vec<&str> {
+        self.header.tensors.keys().map(|s| s.as_str()).collect()
+    }
+
+    fn info(&self, name: &str) -> Option<TensorInfo> {
+        self.header.tensors.get(name).map(|e| e.info.clone())
+    }
+
+    fn read_f32(&self, name: &str, out: &mut [f32]) -> Result<()> {
+        self.read(name, out).map_err(|e| e.context(self.path.display()))
+    }
+}

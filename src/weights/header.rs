@@ -1,0 +1,182 @@
+//! The header of a safetensors file: 8 bytes of length, then JSON that says where each tensor lies.
+//!
+//! The `safetensors` crate gives the entry's form; the checks are here because it keeps the last of two equal names and its
+//! errors do not say which tensor is wrong.
+
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::ops::Range;
+
+use safetensors::tensor::{Dtype, TensorInfo as StoredInfo};
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+
+use super::{TensorInfo, what_it_may_be};
+use crate::error::{Result, ensure, err};
+use crate::tensor::{DType, MAX_ELEMENTS};
+
+/// The longest header that the format allows.
+const MAX_HEADER: u64 = 100_000_000;
+/// Bytes of the length that stands first.
+pub(super) const LENGTH_BYTES: u64 = 8;
+
+/// Where a tensor lies and what it is.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub info: TensorInfo,
+    /// Bytes from the end of the header.
+    pub data: Range<u64>,
+}
+
+/// A checked header: every tensor lies within the file, none overlaps another and no byte is left over.
+#[derive(Clone, Debug)]
+pub(super) struct Header {
+    pub tensors: BTreeMap<String, Entry>,
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// Checks the length that opens a file of `file_len` bytes, before anything is allocated for it.
+pub(super) fn header_len(start: &[u8], file_len: u64) -> Result<u64> {
+    let bytes: [u8; LENGTH_BYTES as usize] = start
+        .get(..LENGTH_BYTES as usize)
+        .and_then(|b| b.try_into().ok())
+        .ok_or_else(|| err!(Weights, "the safetensors file has {file_len} bytes, expected at least {LENGTH_BYTES}"))?;
+    let len = u64::from_le_bytes(bytes);
+    ensure!(
+        len <= MAX_HEADER && len <= file_len.saturating_sub(LENGTH_BYTES),
+        Weights,
+        "the safetensors header claims {len} bytes, expected at most {}{}",
+        MAX_HEADER.min(file_len.saturating_sub(LENGTH_BYTES)),
+        what_it_may_be(start)
+    );
+    Ok(len)
+}
+
+impl Header {
+    /// Parses the JSON of a header. `data_len` is the number of bytes behind it.
+    pub fn parse(json: &[u8], data_len: u64) -> Result<Self> {
+        let raw: Raw =
+            serde_json::from_slice(json).map_err(|e| err!(Weights, "the safetensors header is malformed: {e}"))?;
+        let mut tensors = BTreeMap::new();
+        for (name, stored) in raw.tensors {
+            let entry = check(&name, &stored, data_len)?;
+            tensors.insert(name, entry);
+        }
+        check_cover(&tensors, data_len)?;
+        Ok(Self { tensors, metadata: raw.metadata })
+    }
+}
+
+fn check(name: &str, stored: &StoredInfo, data_len: u64) -> Result<Entry> {
+    let dtype = match stored.dtype {
+        Dtype::F64 => DType::F64,
+        Dtype::F32 => DType::F32,
+        Dtype::F16 => DType::F16,
+        Dtype::BF16 => DType::BF16,
+        other => {
+            return Err(err!(Weights, "tensor {name} has elements of type {other}, expected F64, F32, F16 or BF16"));
+        }
+    };
+    let bytes = stored
+        .shape
+        .iter()
+        .try_fold(1u64, |n, &d| n.checked_mul(u64::try_from(d).ok()?).filter(|&n| n <= MAX_ELEMENTS))
+        .and_then(|n| n.checked_mul(dtype.size() as u64))
+        .ok_or_else(|| err!(Weights, "tensor {name} of shape {:?} has too many elements", stored.shape))?;
+    let (start, end) = (stored.data_offsets.0 as u64, stored.data_offsets.1 as u64);
+    ensure!(
+        start <= end && end <= data_len,
+        Weights,
+        "tensor {name} claims bytes {start} to {end}, but the file has {data_len} bytes of data (is it truncated?)"
+    );
+    ensure!(
+        end - start == bytes,
+        Weights,
+        "tensor {name} of shape {:?} and type {dtype} claims {} bytes, expected {bytes}",
+        stored.shape,
+        end - start
+    );
+    Ok(Entry { info: TensorInfo { dtype, shape: stored.shape.clone() }, data: start..end })
+}
+
+fn check_cover(tensors: &BTreeMap<String, Entry>, data_len: u64) -> Result<()> {
+    let mut order: Vec<(&String, &Range<u64>)> = tensors.iter().map(|(n, e)| (n, &e.data)).collect();
+    order.sort_by_key(|(_, r)| (r.start, r.end));
+    let mut at = 0;
+    for (name, range) in order {
+        ensure!(range.start >= at, Weights, "tensor {name} at byte {} overlaps the tensor before it", range.start);
+        ensure!(range.start == at, Weights, "bytes {at} to {} before tensor {name} belong to no tensor", range.start);
+        at = range.end;
+    }
+    ensure!(at == data_len, Weights, "the tensors end at byte {at} of the data, but the file has {data_len}");
+    Ok(())
+}
+
+/// The header as it stands, with equal names refused.
+struct Raw {
+    tensors: Vec<(String, StoredInfo)>,
+    metadata: BTreeMap<String, String>,
+}
+
+impl<'de> Deserialize<'de> for Raw {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> core::result::Result<Self, D::Error> {
+        struct RawVisitor;
+        impl<'de> Visitor<'de> for RawVisitor {
+            type Value = Raw;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of tensors")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> core::result::Result<Raw, A::Error> {
+                let mut seen = BTreeMap::new();
+                let mut metadata = None;
+                while let Some(name) = map.next_key::<String>()? {
+                    if name == "__metadata__" {
+                        let text: UniqueMap = map.next_value()?;
+                        if metadata.replace(text.0).is_some() {
+                            return Err(A::Error::custom("__metadata__ stands twice"));
+                        }
+                        continue;
+                    }
+                    let info: StoredInfo =
+                        map.next_value().map_err(|e| A::Error::custom(format!("tensor {name}: {e}")))?;
+                    if seen.insert(name.clone(), info).is_some() {
+                        return Err(A::Error::custom(format!("tensor {name} stands twice")));
+                    }
+                }
+                Ok(Raw { tensors: seen.into_iter().collect(), metadata: metadata.unwrap_or_default() })
+            }
+        }
+        deserializer.deserialize_map(RawVisitor)
+    }
+}
+
+/// A map from strings to strings in which no key stands twice.
+pub(super) struct UniqueMap(pub BTreeMap<String, String>);
+
+impl<'de> Deserialize<'de> for UniqueMap {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> core::result::Result<Self, D::Error> {
+        struct UniqueVisitor;
+        impl<'de> Visitor<'de> for UniqueVisitor {
+            type Value = UniqueMap;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map from strings to strings")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> core::result::Result<UniqueMap, A::Error> {
+                let mut out = BTreeMap::new();
+                while let Some((key, value)) = map.next_entry::<String, String>()? {
+                    if out.insert(key.clone(), value).is_some() {
+                        return Err(A::Error::custom(format!("{key} stands twice")));
+                    }
+                }
+                Ok(UniqueMap(out))
+            }
+        }
+        deserializer.deserialize_map(UniqueVisitor)
+    }
+}

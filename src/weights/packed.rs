@@ -1,0 +1,79 @@
+//! The packed file: one safetensors file that holds a whole pipeline.
+//!
+//! Its metadata has `undiffuse.format` (a version), `undiffuse.model` and `undiffuse.scheduler` (the two configurations as JSON
+//! text), so any safetensors reader can open it and this library needs no other file.
+
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use super::{SafeTensorsView, TensorToWrite, WeightSource, write_safetensors};
+use crate::error::{Result, ensure, err};
+use crate::tensor::DType;
+
+const FORMAT: &str = "undiffuse.format";
+const MODEL: &str = "undiffuse.model";
+const SCHEDULER: &str = "undiffuse.scheduler";
+/// The version that this library writes and the only one it reads.
+const VERSION: &str = "1";
+
+/// The two configurations of a packed file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PackedConfigs {
+    /// The model's configuration, as in `unet/config.json`.
+    pub model: String,
+    /// The scheduler's configuration, as in `scheduler/scheduler_config.json`.
+    pub scheduler: String,
+}
+
+impl PackedConfigs {
+    /// Takes the configurations from a file's metadata, `get` being its look-up.
+    /// Errors (kind `Weights`): the file was not packed by this library or is of another version.
+    pub fn from_metadata<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Result<Self> {
+        let version = get(FORMAT).ok_or_else(|| {
+            err!(Weights, "the file has weights but no configuration: give a pipeline directory, or a file that `undiffuse pack` wrote")
+        })?;
+        ensure!(version == VERSION, Weights, "the packed file has format version {version:?}, expected {VERSION:?}");
+        let text =
+            |key: &str| get(key).map(ToString::to_string).ok_or_else(|| err!(Weights, "the packed file has no {key}"));
+        Ok(Self { model: text(MODEL)?, scheduler: text(SCHEDULER)? })
+    }
+}
+
+/// A packed file in memory, opened: its weights and its configurations. Errors: as [`SafeTensorsView::parse`] and
+/// [`PackedConfigs::from_metadata`].
+pub fn open(bytes: &[u8]) -> Result<(SafeTensorsView<'_>, PackedConfigs)> {
+    let view = SafeTensorsView::parse(bytes)?;
+    let configs = PackedConfigs::from_metadata(|key| view.metadata(key))?;
+    Ok((view, configs))
+}
+
+/// Writes a packed file, piece by piece, to `sink`. Matrices and convolution kernels are stored as `dtype`; vectors (biases, norms,
+/// Fourier frequencies) stay `f32`, because they are few and the results hang on them. Equal arguments give equal bytes.
+pub fn write(
+    configs: &PackedConfigs,
+    weights: &dyn WeightSource,
+    dtype: DType,
+    sink: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
+    let mut shapes: Vec<(&str, Vec<usize>)> = Vec::new();
+    for name in weights.names() {
+        let info = weights.info(name).ok_or_else(|| super::missing(name))?;
+        shapes.push((name, info.shape));
+    }
+    let tensors: Vec<TensorToWrite<'_>> = shapes
+        .iter()
+        .map(|(name, shape)| {
+            let dtype = if shape.len() > 1 { dtype } else { DType::F32 };
+            TensorToWrite { name, dtype, shape }
+        })
+        .collect();
+    let metadata: BTreeMap<String, String> =
+        [(FORMAT, VERSION), (MODEL, &configs.model), (SCHEDULER, &configs.scheduler)]
+            .into_iter()
+            .map(|(k, v)| (k.to_string(), v.to_string()))
+            .collect();
+    write_safetensors(&tensors, &metadata, &mut |name, out| weights.read_f32(name, out), sink)
+        .map_err(|e| e.context(format!("packing as {dtype}")))
+}

@@ -1,0 +1,99 @@
+//! Weights in several files with an index.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::diffusers::read_text;
+use super::header::UniqueMap;
+use super::{SafeTensorsFile, TensorInfo, WeightSource, missing};
+use crate::error::{Result, ensure, err};
+
+/// The most files of one model; the largest models have a few dozen.
+const MAX_SHARDS: usize = 1024;
+
+/// Safetensors files named by an index (`*.safetensors.index.json`) that stands in the same directory.
+#[derive(Debug)]
+pub struct ShardedFiles {
+    /// For each tensor its file, as a place in `files`.
+    places: BTreeMap<String, usize>,
+    files: Vec<SafeTensorsFile>,
+}
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: UniqueMap,
+}
+
+impl ShardedFiles {
+    /// Reads an index and the headers of all its files. Errors: an index entry that is no plain file name, a tensor that
+    /// is not where the index says, or one that the index does not know (kind `Weights`); a file that cannot be read (kind `Io`).
+    pub fn open(index: impl AsRef<Path>) -> Result<Self> {
+        let index = index.as_ref();
+        Self::open_inner(index).map_err(|e| e.context(index.display()))
+    }
+
+    fn open_inner(path: &Path) -> Result<Self> {
+        let text = read_text(path)?;
+        let index: Index = serde_json::from_str(&text).map_err(|e| err!(Weights, "the index is malformed: {e}"))?;
+        let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
+        for file in index.weight_map.0.values() {
+            check_file_name(file)?;
+            let next = numbers.len();
+            numbers.entry(file).or_insert(next);
+            ensure!(numbers.len() <= MAX_SHARDS, Weights, "the index names more than {MAX_SHARDS} files");
+        }
+        let mut in_order: Vec<(&str, usize)> = numbers.iter().map(|(&name, &n)| (name, n)).collect();
+        in_order.sort_by_key(|&(_, n)| n);
+        let folder = path.parent().unwrap_or_else(|| Path::new(""));
+        let mut files = Vec::new();
+        for (name, _) in in_order {
+            files.push(SafeTensorsFile::open(folder.join(name))?);
+        }
+        let mut places = BTreeMap::new();
+        for (tensor, file) in &index.weight_map.0 {
+            let number = *numbers.get(file.as_str()).unwrap_or(&usize::MAX);
+            let there = files.get(number).is_some_and(|f| f.info(tensor).is_some());
+            ensure!(there, Weights, "tensor {tensor} is not in {file}, where the index says it is");
+            places.insert(tensor.clone(), number);
+        }
+        for (number, file) in files.iter().enumerate() {
+            for tensor in file.names() {
+                ensure!(
+                    places.get(tensor) == Some(&number),
+                    Weights,
+                    "tensor {tensor} is in a file where the index does not say it is"
+                );
+            }
+        }
+        Ok(Self { places, files })
+    }
+
+    fn file_of(&self, tensor: &str) -> Option<&SafeTensorsFile> {
+        self.places.get(tensor).and_then(|&n| self.files.get(n))
+    }
+}
+
+/// Refuses whatever could lead out of the index's own directory.
+fn check_file_name(name: &str) -> Result<()> {
+    let plain = name.ends_with(".safetensors") && !name.starts_with('.') && !name.contains(['/', '\\', ':', '\0']);
+    ensure!(plain, Weights, "the index names the file {name:?}, expected a plain name that ends in .safetensors");
+    Ok(())
+}
+
+impl WeightSource for ShardedFiles {
+    fn names(&self) -> Vec<&str> {
+        self.places.keys().map(|s| s.as_str()).collect()
+    }
+
+    fn info(&self, name: &str) -> Option<TensorInfo> {
+        self.file_of(name)?.info(name)
+    }
+
+    fn read_f32(&self, name: &str, out: &mut [f32]) -> Result<()> {
+        self.file_of(name).ok_or_else(|| missing(name))?.read_f32(name, out)
+    }
+}

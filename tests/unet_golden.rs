@@ -1,0 +1,90 @@
+//! Every block family and configuration key of UNet2DModel, and the exact ddpm-cifar10-32 network, against diffusers in float64.
+
+use serde_json::Value;
+use undiffuse::Cancel;
+use undiffuse::backend::Backend;
+use undiffuse::backend::reference::Reference;
+use undiffuse::model::unet2d::{self, UNet2DConfig};
+
+#[path = "common/golden.rs"]
+mod golden;
+#[path = "common/pcg.rs"]
+mod pcg;
+use golden::{INPUT_SEED, ROOT_3, Seeded, relative_l2, stored};
+
+/// The bound that the project promises.
+const BOUND: f64 = 1e-5;
+
+fn floats(v: &Value) -> Vec<f32> {
+    v.as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32).collect()
+}
+
+/// Runs the last `images` of a case on a backend, one by one, and gives the worst relative L2 error.
+fn worst(backend: &dyn Backend, index: usize, case: &Value, images: usize) -> f64 {
+    let name = case["name"].as_str().unwrap();
+    let config = UNet2DConfig::from_json(&case["config"].to_string()).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let size = floats(&case["size"]);
+    let graph = unet2d::build(&config, [size[0] as usize, size[1] as usize]).unwrap_or_else(|e| panic!("{name}: {e}"));
+    assert_eq!(graph.parameter_count() as u64, case["parameters"].as_u64().unwrap(), "{name}");
+    let seeded = Seeded::new(&graph);
+    let network = backend.compile(&graph, &|n: &str, d: &_, out: &mut [f32]| seeded.read(n, d, out)).unwrap();
+
+    let t = floats(&case["t"]);
+    let x_len = network.inputs()[0].elements();
+    let x = pcg::uniform(INPUT_SEED, index as u64, t.len() * x_len, ROOT_3);
+    let class_len = network.inputs().get(2).map(|d| d.elements());
+    let class = match (case.get("class_labels"), case.get("class_vectors")) {
+        (Some(labels), _) => floats(labels),
+        (None, Some(_)) => pcg::uniform(INPUT_SEED, 1000 + index as u64, t.len() * class_len.unwrap(), 1.0),
+        (None, None) => Vec::new(),
+    };
+    assert_eq!(class.len(), t.len() * class_len.unwrap_or(0), "{name}");
+    let want = stored(&std::fs::read(golden::path("unet.safetensors")).unwrap(), name);
+    let y_len = network.outputs()[0].elements();
+    let mut workspace = vec![0.0; network.workspace_len(1).unwrap()];
+    let mut worst = 0f64;
+    for i in t.len().saturating_sub(images)..t.len() {
+        let mut y = vec![0.0; y_len];
+        let mut inputs = vec![&x[i * x_len..][..x_len], &t[i..][..1]];
+        if let Some(n) = class_len {
+            inputs.push(&class[i * n..][..n]);
+        }
+        network.run(1, &inputs, &mut [&mut y], &mut workspace, &Cancel::new()).unwrap();
+        worst = worst.max(relative_l2(&y, &want[i * y_len..][..y_len]));
+    }
+    worst
+}
+
+fn check(backend: &dyn Backend, images: usize, wanted: impl Fn(&str) -> bool) {
+    let cases = golden::json();
+    let mut failed = Vec::new();
+    let mut seen = 0;
+    for (index, case) in cases["cases"].as_array().unwrap().iter().enumerate() {
+        let name = case["name"].as_str().unwrap();
+        if !wanted(name) {
+            continue;
+        }
+        seen += 1;
+        let error = worst(backend, index, case, images);
+        println!("{}: {name}: {error:.2e}", backend.name());
+        if error.is_nan() || error > BOUND {
+            failed.push(format!("{name}: {error:e}"));
+        }
+    }
+    assert!(seen > 0);
+    assert!(failed.is_empty(), "{}: relative L2 error over {BOUND:e}: {failed:?}", backend.name());
+}
+
+const LARGE: &str = "ddpm_cifar10_32";
+const ALL: usize = usize::MAX;
+
+#[test]
+fn tiny_networks_of_every_family_on_the_reference_backend() {
+    check(&Reference, ALL, |name| name != LARGE);
+}
+
+#[test]
+fn ddpm_cifar10_32_on_the_reference_backend() {
+    // One image, because plain loops take ten seconds for it.
+    check(&Reference, 1, |name| name == LARGE);
+}
