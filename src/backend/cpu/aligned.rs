@@ -101,6 +101,11 @@ impl<'a> SharedMut<'a> {
         Self { ptr: slice.as_mut_ptr(), len: slice.len(), _borrow: PhantomData }
     }
 
+    /// No memory.
+    pub const fn empty() -> Self {
+        Self { ptr: NonNull::dangling().as_ptr(), len: 0, _borrow: PhantomData }
+    }
+
     /// Shares raw memory, such as a part of an arena whose other parts are read meanwhile.
     ///
     /// # Safety

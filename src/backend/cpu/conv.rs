@@ -137,6 +137,8 @@ pub struct ConvArgs<'a> {
     pub out: SharedMut<'a>,
     /// Floats from one pixel of the output to the next, at least out_channels.
     pub out_stride: usize,
+    /// Memory of [`PackedConv::shared_len`] floats for what one stage hands to the next. Its contents do not matter.
+    pub shared: SharedMut<'a>,
 }
 
 impl<'a> ConvArgs<'a> {
@@ -151,6 +153,7 @@ impl<'a> ConvArgs<'a> {
             activation: Activation::Identity,
             out,
             out_stride: out_channels,
+            shared: SharedMut::empty(),
         }
     }
 }
@@ -228,9 +231,14 @@ impl PackedConv {
         batch.checked_mul(self.out_size[0])?.checked_mul(self.out_size[1])?.checked_mul(self.shape.out_channels)
     }
 
-    /// Floats of scratch that each worker brings to [`ConvCall::run_task`].
+    /// Floats of scratch that each worker brings to [`ConvCall::run_task`]: small, so it stays in the worker's cache.
     pub fn scratch_len(&self) -> usize {
         0
+    }
+
+    /// Floats of memory that the tasks of a call share (see [`ConvArgs::shared`]); `None` on overflow.
+    pub fn shared_len(&self, _batch: usize) -> Option<usize> {
+        Some(0)
     }
 
     /// Checks the arguments of a call once. Allocates nothing.
@@ -285,6 +293,13 @@ impl PackedConv {
         };
         ensure!(args.out_stride >= cout, Shape, "output stride is {}, expected at least {cout}", args.out_stride);
         rows("output", args.out.len(), args.out_stride, pixels)?;
+        ensure!(
+            self.shared_len(batch).is_some_and(|n| n <= args.shared.len()),
+            Shape,
+            "convolution has {} floats of shared memory, expected {:?}",
+            args.shared.len(),
+            self.shared_len(batch)
+        );
         if let Some(r) = args.residual {
             rows("residual", r.data.len(), r.stride, pixels)?;
         }
@@ -335,23 +350,26 @@ pub struct ConvCall<'a> {
 }
 
 impl ConvCall<'_> {
-    /// How many tasks there are; 0 for an empty batch.
-    pub fn tasks(&self) -> usize {
-        if self.pixels == 0 {
-            return 0;
-        }
-        self.groups * self.blocks
+    /// How many stages the call has. Every task of a stage must have ended before one of the next begins.
+    pub fn stages(&self) -> usize {
+        usize::from(self.pixels > 0)
     }
 
-    /// Runs task `i` and says which path ran. A worker that takes neighbouring tasks one after the other finds their weights in its
-    /// cache. Task numbers outside `0..tasks()` do nothing.
+    /// How many tasks a stage has.
+    pub fn tasks(&self, stage: usize) -> usize {
+        if stage < self.stages() { self.groups * self.blocks } else { 0 }
+    }
+
+    /// Runs task `i` of a stage and says which path ran. A worker that takes neighbouring tasks one after the other
+    /// finds their weights in its cache. Task numbers outside `0..tasks(stage)`, or a scratch shorter than
+    /// [`PackedConv::scratch_len`], do nothing.
     ///
     /// # Safety
-    /// Each task may run on one thread at a time, and nobody else may touch the output meanwhile.
-    pub unsafe fn run_task(&self, i: usize, scratch: &mut [f32]) -> Path {
-        let _ = scratch;
+    /// Each task may run on one thread at a time, after all tasks of the stages before, and nobody else may touch the
+    /// output and the shared memory meanwhile.
+    pub unsafe fn run_task(&self, stage: usize, i: usize, scratch: &mut [f32]) -> Path {
         let isa = self.conv.isa;
-        if i >= self.tasks() {
+        if i >= self.tasks(stage) || scratch.len() < self.conv.scratch_len() {
             return isa.path();
         }
         let kn = kernels(isa);
@@ -433,13 +451,15 @@ impl ConvCall<'_> {
         }
     }
 
-    /// Runs all tasks on this thread.
+    /// Runs all tasks on this thread; `scratch` has [`PackedConv::scratch_len`] floats.
     pub fn run(&mut self, scratch: &mut [f32]) -> Path {
         let mut path = self.conv.isa.path();
-        for i in 0..self.tasks() {
-            // SAFETY: one task at a time; the output is borrowed by the arguments, and `&mut self` keeps other safe
-            // calls away.
-            path = unsafe { self.run_task(i, scratch) };
+        for stage in 0..self.stages() {
+            for i in 0..self.tasks(stage) {
+                // SAFETY: one task at a time, stage by stage; output and shared memory are borrowed by the arguments,
+                // and `&mut self` keeps other safe calls away.
+                path = unsafe { self.run_task(stage, i, scratch) };
+            }
         }
         path
     }

@@ -136,9 +136,11 @@ fn convolutions_equal_plain_loops_on_every_path() {
                 let mut one = vec![0.0; per];
                 let args = ConvArgs::new(&x[n * px..(n + 1) * px], SharedMut::new(&mut one), s.out_channels);
                 let call = conv.bind(1, args).unwrap();
-                for t in (0..call.tasks()).rev() {
-                    // SAFETY: one thread, `one` is used by nobody else.
-                    unsafe { call.run_task(t, &mut scratch) };
+                for stage in 0..call.stages() {
+                    for t in (0..call.tasks(stage)).rev() {
+                        // SAFETY: one thread, `one` is used by nobody else.
+                        unsafe { call.run_task(stage, t, &mut scratch) };
+                    }
                 }
                 assert_eq!(one, out[n * per..(n + 1) * per], "{s:?} on {path}: batch split changed bits");
             }
@@ -231,7 +233,7 @@ fn wrong_arguments_are_refused() {
     let mut tried = |batch: usize, x: &[f32], len: usize, f: &dyn Fn(&mut ConvArgs<'_>)| {
         let mut args = ConvArgs::new(x, SharedMut::new(&mut out[..len]), 5);
         f(&mut args);
-        conv.bind(batch, args).map(|c| c.tasks()).map_err(|e| e.kind())
+        conv.bind(batch, args).map(|c| c.tasks(0)).map_err(|e| e.kind())
     };
     assert!(tried(2, &x, n, &|_| ()).is_ok());
     assert_eq!(tried(0, &[], 0, &|_| ()), Ok(0));
