@@ -12,6 +12,8 @@ extern crate std;
 
 pub mod backend;
 pub mod cancel;
+pub mod chain;
+pub mod denoiser;
 pub mod error;
 pub mod graph;
 pub mod model;

@@ -1,0 +1,408 @@
+//! The loop: a resumable machine that carries a batch from x_T to x_0.
+//!
+//! A [`Chain`] owns its buffers and its position; the denoiser, the sampler and the noise source are the caller's, by
+//! value or by reference. All memory is had when the chain is made; [`Chain::step`] allocates nothing (a denoiser that
+//! allocates aside). After an error, a cancel or a stop the chain stands where its last whole step left it and may go on.
+//!
+//! ```
+//! use undiffuse::chain::{Chain, ChainOptions, Flow};
+//! use undiffuse::denoiser::{Component, Covariance, GaussianMixture};
+//! use undiffuse::noise::Seeded;
+//! use undiffuse::sampler::{PredictionType, SamplerKind, SamplerOptions, SchedulerConfig, Steps};
+//! use undiffuse::tensor::Dims;
+//!
+//! let mode = |m: f64| Component { weight: 1.0, mean: vec![m; 4], covariance: Covariance::Diagonal(vec![0.01; 4]) };
+//! let prior = GaussianMixture::new(Dims::new(&[1, 2, 2])?, &[mode(-0.5), mode(0.5)], PredictionType::Epsilon)?;
+//! let config = SchedulerConfig::new(SamplerKind::Ddim);
+//! let sampler = config.sampler(&SamplerOptions { steps: Steps::Count(20), ..Default::default() })?;
+//!
+//! let options = ChainOptions { batch: 3, ..Default::default() };
+//! let mut chain = Chain::new(prior, sampler, Seeded::new(42), &options)?;
+//! chain.run_with(undiffuse::chain::never(), |progress| {
+//!     assert_eq!(progress.x.len(), 3 * 4);
+//!     Flow::Continue
+//! })?;
+//! assert!(chain.x().iter().all(|v| v.abs() < 1.0));
+//! # Ok::<(), undiffuse::Error>(())
+//! ```
+
+mod buffers;
+mod save;
+
+use crate::cancel::Cancel;
+use crate::denoiser::{Call, Denoiser};
+use crate::error::{Result, ensure, err};
+use crate::noise::{Fingerprint, NoiseSource};
+use crate::sampler::{Estimate, Sampler, Spread, add_noise};
+use crate::schedule::Level;
+use buffers::{Arena, Layout};
+
+static NEVER: Cancel = Cancel::new();
+
+/// A flag that nobody sets, for calls that need none.
+pub fn never() -> &'static Cancel {
+    &NEVER
+}
+
+/// Which samples a chain makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChainOptions {
+    /// Samples at once, at least 1.
+    pub batch: usize,
+    /// The number of the first of them. Sample i of a seed is the same in whatever batch or shard it is made.
+    pub first_sample: u64,
+}
+
+impl Default for ChainOptions {
+    fn default() -> Self {
+        Self { batch: 1, first_sample: 0 }
+    }
+}
+
+/// What an observer wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Go on.
+    Continue,
+    /// Stop after this step. The chain can be continued.
+    Stop,
+}
+
+/// Where a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// There are steps left.
+    Running,
+    /// The last step is made; `x` is the result.
+    Done,
+}
+
+/// What an observer sees after a step.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress<'a> {
+    /// The step just made, from 0.
+    pub step: usize,
+    /// How many there are.
+    pub steps: usize,
+    /// The level at which the network was called; its `timestep` is diffusers' t.
+    pub level: Level,
+    /// The number of the first sample of the batch.
+    pub first_sample: u64,
+    /// x after the step, `[batch, ...dims]`.
+    pub x: &'a [f32],
+    /// The x_0 that the step predicted, after clipping: a preview.
+    pub x0: &'a [f32],
+}
+
+/// A run of the reverse process over one batch.
+///
+/// The denoiser `D`, sampler `S` and noise source `N` may be owned, boxed or borrowed.
+pub struct Chain<'w, D, S, N> {
+    denoiser: D,
+    sampler: S,
+    noise: N,
+    layout: Layout,
+    arena: Arena<'w>,
+    first_sample: u64,
+    /// Samples in this run; at most the layout's batch.
+    count: usize,
+    step: usize,
+    start: usize,
+}
+
+impl<D: Denoiser, S: Sampler, N: NoiseSource> Chain<'static, D, S, N> {
+    /// A chain with buffers of its own, at x_T.
+    ///
+    /// Errors: kind `InvalidArgument` for a batch of 0 or above the denoiser's, kind `Shape` where denoiser and sampler do
+    /// not suit each other, kind `OutOfMemory`, and the noise source's.
+    pub fn new(denoiser: D, sampler: S, noise: N, options: &ChainOptions) -> Result<Self> {
+        let layout = Layout::new(&denoiser, &sampler, options.batch)?;
+        let arena = Arena::allocate(layout.len())?;
+        Chain::build(denoiser, sampler, noise, options, layout, arena)
+    }
+}
+
+impl<'w, D: Denoiser, S: Sampler, N: NoiseSource> Chain<'w, D, S, N> {
+    /// As [`Chain::new`], in the caller's memory of at least [`Chain::workspace_len`] values; nothing is allocated.
+    ///
+    /// Errors: as [`Chain::new`]; kind `OutOfMemory` for a workspace that is too short, naming both lengths.
+    pub fn in_workspace(
+        denoiser: D,
+        sampler: S,
+        noise: N,
+        options: &ChainOptions,
+        workspace: &'w mut [f32],
+    ) -> Result<Self> {
+        let layout = Layout::new(&denoiser, &sampler, options.batch)?;
+        let arena = Arena::borrow(workspace, layout.len())?;
+        Chain::build(denoiser, sampler, noise, options, layout, arena)
+    }
+
+    /// The f32 values of workspace that a chain of this denoiser, sampler and batch needs (the denoiser's own memory not
+    /// counted). Errors as [`Chain::new`].
+    pub fn workspace_len(denoiser: &D, sampler: &S, batch: usize) -> Result<usize> {
+        Ok(Layout::new(denoiser, sampler, batch)?.len())
+    }
+
+    fn build(
+        denoiser: D,
+        sampler: S,
+        noise: N,
+        options: &ChainOptions,
+        layout: Layout,
+        arena: Arena<'w>,
+    ) -> Result<Self> {
+        let ChainOptions { batch, first_sample } = *options;
+        let mut chain = Self { denoiser, sampler, noise, layout, arena, first_sample, count: batch, step: 0, start: 0 };
+        chain.restart(first_sample, batch)?;
+        Ok(chain)
+    }
+
+    /// Begins again at x_T with the samples `first_sample` to `first_sample + count - 1`; `count` may be smaller than the
+    /// batch the chain was made for, for a last, partial batch. Allocates nothing.
+    ///
+    /// Errors: kind `InvalidArgument` for a count of 0 or above the batch or numbers beyond `u64`; the noise source's. The
+    /// chain is then where it was.
+    pub fn restart(&mut self, first_sample: u64, count: usize) -> Result<()> {
+        self.check_samples(first_sample, count)?;
+        let n = self.layout.sample;
+        let scale = self.sampler.initial_scale();
+        let b = self.layout.split(self.arena.values(), self.layout.batch)?;
+        // Drawn into the spare buffer first, so that a failure leaves x as it is.
+        let whole = count * n;
+        let fresh = b.spare.get_mut(..whole).ok_or_else(|| short("spare"))?;
+        self.noise.normal(first_sample, 0, n, fresh)?;
+        fresh.iter_mut().for_each(|v| *v *= scale);
+        self.begin(first_sample, count, 0)
+    }
+
+    /// Begins in the middle: `x`, `[count, ...dims]`, is taken as x_t of step `step` (for SDEdit and restarts from an
+    /// image noised by the caller). `step` may be the number of steps, which makes a finished chain.
+    ///
+    /// Errors: as [`Chain::restart`]; kind `Shape` for a wrong length and `NonFinite` for NaN or infinity in `x`.
+    pub fn start_from(&mut self, step: usize, x: &[f32], first_sample: u64) -> Result<()> {
+        let n = self.layout.sample;
+        let count = x.len() / n;
+        self.check_samples(first_sample, count)?;
+        ensure!(x.len() == count * n, Shape, "x has {} values, expected a multiple of {n}", x.len());
+        let steps = self.steps();
+        ensure!(step <= steps, InvalidArgument, "cannot start from step {step}, there are {steps}");
+        ensure!(all_finite(x), NonFinite, "the x to start from is not finite");
+        let b = self.layout.split(self.arena.values(), self.layout.batch)?;
+        b.spare.get_mut(..x.len()).ok_or_else(|| short("spare"))?.copy_from_slice(x);
+        self.begin(first_sample, count, step)
+    }
+
+    fn check_samples(&self, first_sample: u64, count: usize) -> Result<()> {
+        let batch = self.layout.batch;
+        ensure!((1..=batch).contains(&count), InvalidArgument, "{count} samples at once, expected 1 to {batch}");
+        ensure!(
+            first_sample.checked_add(count as u64).is_some(),
+            InvalidArgument,
+            "the first sample is number {first_sample}, too large for {count} samples"
+        );
+        Ok(())
+    }
+
+    /// Takes what stands in the spare buffer as x.
+    fn begin(&mut self, first_sample: u64, count: usize, step: usize) -> Result<()> {
+        let b = self.layout.split(self.arena.values(), self.layout.batch)?;
+        b.x.copy_from_slice(b.spare);
+        b.x0.fill(0.0);
+        b.state.fill(0.0);
+        (self.first_sample, self.count, self.step, self.start) = (first_sample, count, step, step);
+        Ok(())
+    }
+
+    /// The number of network calls of a whole run.
+    pub fn steps(&self) -> usize {
+        self.sampler.levels().len()
+    }
+
+    /// The next step, from 0; equal to [`Chain::steps`] when the run is done.
+    pub fn position(&self) -> usize {
+        self.step
+    }
+
+    /// Whether there are steps left.
+    pub fn status(&self) -> Status {
+        if self.step < self.steps() { Status::Running } else { Status::Done }
+    }
+
+    /// The number of the first sample.
+    pub fn first_sample(&self) -> u64 {
+        self.first_sample
+    }
+
+    /// The number of samples in this run.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// x at the current position, `[count, ...dims]`; the result once the run is done.
+    pub fn x(&self) -> &[f32] {
+        self.layout.x(self.arena.get(), self.count)
+    }
+
+    /// The x_0 predicted by the last step, after clipping; zeros before the first.
+    pub fn x0(&self) -> &[f32] {
+        self.layout.x0(self.arena.get(), self.count)
+    }
+
+    /// The denoiser.
+    pub fn denoiser(&self) -> &D {
+        &self.denoiser
+    }
+
+    /// The sampler.
+    pub fn sampler(&self) -> &S {
+        &self.sampler
+    }
+
+    /// Makes one step, if there is one left.
+    ///
+    /// Errors: kind `NonFinite`, naming the step, where the denoiser or the step gives NaN or infinity; `Cancelled`; those of
+    /// the denoiser and the noise source. The chain is then as before the call.
+    pub fn step(&mut self) -> Result<Status> {
+        self.step_with(never())
+    }
+
+    /// As [`Chain::step`], with a flag that stops it; the denoiser sees it too.
+    pub fn step_with(&mut self, cancel: &Cancel) -> Result<Status> {
+        let (step, steps) = (self.step, self.steps());
+        let Some(&level) = self.sampler.levels().get(step) else { return Ok(Status::Done) };
+        cancel.check()?;
+        self.advance(step, level, cancel).map_err(|e| {
+            e.context(alloc::format!("step {} of {steps} (timestep {})", step.saturating_add(1), level.timestep))
+        })?;
+        self.step = step + 1;
+        Ok(self.status())
+    }
+
+    fn advance(&mut self, step: usize, level: Level, cancel: &Cancel) -> Result<()> {
+        let (n, m, s) = (self.layout.sample, self.layout.output, self.layout.state);
+        let b = self.layout.split(self.arena.values(), self.count)?;
+
+        // The network, on x or on x scaled into the spare buffer, which is free until the mean is written.
+        let scale = self.sampler.input_scale(step);
+        let input: &[f32] = if scale == 1.0 {
+            b.x
+        } else {
+            b.spare.iter_mut().zip(&*b.x).for_each(|(i, x)| *i = scale * x);
+            b.spare
+        };
+        let call = Call { level, first_sample: self.first_sample, cancel };
+        self.denoiser.predict(&call, input, b.output)?;
+        if let Some(at) = b.output.iter().position(|v| !v.is_finite()) {
+            return Err(err!(
+                NonFinite,
+                "the denoiser \"{}\" gave {} in sample {}",
+                self.denoiser.name(),
+                b.output.get(at).copied().unwrap_or(f32::NAN),
+                self.first_sample.saturating_add((at / m.max(1)) as u64)
+            ));
+        }
+
+        // Part 1 and the spread, for all samples before anything is changed.
+        let mut spread = Spread::None;
+        for (((x, output), x0), eps) in
+            chunks(b.x, n).zip(chunks_mut(b.output, m)).zip(chunks_mut(b.x0_next, n)).zip(chunks_mut(b.eps, n))
+        {
+            self.sampler.predict(step, x, output, x0, eps)?;
+            spread = self.sampler.spread(step, n, output)?;
+        }
+        if self.sampler.needs_noise(step) {
+            let draw = (step as u64).saturating_add(1);
+            self.noise.normal(self.first_sample, draw, n, b.noise)?;
+        }
+
+        // Part 2 and 3, into the spare buffers.
+        let noise = if self.sampler.needs_noise(step) { &*b.noise } else { &[] };
+        for i in 0..self.count {
+            let estimate = Estimate { x: row(b.x, i, n), x0: row(b.x0_next, i, n), eps: row(b.eps, i, n) };
+            let (state, next_state) = (row(b.state, i, s), row_mut(b.next_state, i, s));
+            let next = row_mut(b.spare, i, n);
+            self.sampler.mean(step, step - self.start, estimate, state, next_state, next)?;
+            add_noise(spread, row(b.output, i, m), row(noise, i, n), next)?;
+        }
+        ensure!(
+            all_finite(b.spare) && all_finite(b.x0_next),
+            NonFinite,
+            "{} gave NaN or infinity",
+            self.sampler.name()
+        );
+
+        // Only now does the chain move.
+        b.x.copy_from_slice(b.spare);
+        b.x0.copy_from_slice(b.x0_next);
+        b.state.copy_from_slice(b.next_state);
+        Ok(())
+    }
+
+    /// Makes all steps that are left.
+    ///
+    /// Errors: as [`Chain::step`]; the chain can be run again from where it stopped.
+    pub fn run(&mut self) -> Result<()> {
+        self.run_with(never(), |_| Flow::Continue).map(|_| ())
+    }
+
+    /// As [`Chain::run`], with a flag that stops it and an observer that is called after each step. `Ok(Running)` means
+    /// that the observer stopped it.
+    pub fn run_with(&mut self, cancel: &Cancel, mut observer: impl FnMut(&Progress<'_>) -> Flow) -> Result<Status> {
+        while self.status() == Status::Running {
+            let step = self.step;
+            self.step_with(cancel)?;
+            let levels = self.sampler.levels();
+            let Some(&level) = levels.get(step) else { break };
+            let progress = Progress {
+                step,
+                steps: levels.len(),
+                level,
+                first_sample: self.first_sample,
+                x: self.x(),
+                x0: self.x0(),
+            };
+            if observer(&progress) == Flow::Stop {
+                break;
+            }
+        }
+        Ok(self.status())
+    }
+
+    /// What a saved chain must have in common with the one that takes it up.
+    fn fingerprint(&self) -> u64 {
+        let f = Fingerprint::new()
+            .u64(self.denoiser.fingerprint())
+            .u64(self.sampler.fingerprint())
+            .u64(self.noise.fingerprint());
+        self.denoiser.sample_dims().as_slice().iter().fold(f, |f, &d| f.u64(d as u64)).finish()
+    }
+}
+
+fn short(what: &str) -> crate::Error {
+    err!(OutOfMemory, "the {what} buffer of the chain is too short")
+}
+
+fn all_finite(values: &[f32]) -> bool {
+    values.iter().all(|v| v.is_finite())
+}
+
+/// Row `i` of `[rows, len]`; empty where there is none, and the callee then refuses the length.
+fn row(values: &[f32], i: usize, len: usize) -> &[f32] {
+    i.checked_mul(len).and_then(|at| values.get(at..)?.get(..len)).unwrap_or(&[])
+}
+
+fn row_mut(values: &mut [f32], i: usize, len: usize) -> &mut [f32] {
+    i.checked_mul(len).and_then(|at| values.get_mut(at..)?.get_mut(..len)).unwrap_or(&mut [])
+}
+
+fn chunks(values: &[f32], len: usize) -> core::slice::ChunksExact<'_, f32> {
+    values.chunks_exact(len.max(1))
+}
+
+fn chunks_mut(values: &mut [f32], len: usize) -> core::slice::ChunksExactMut<'_, f32> {
+    values.chunks_exact_mut(len.max(1))
+}
+
+#[cfg(test)]
+mod tests;
