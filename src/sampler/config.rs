@@ -6,9 +6,9 @@ use alloc::vec::Vec;
 
 use serde_json::{Map, Value};
 
+use super::PredictionType;
 use super::ddpm::VarianceType;
 use super::options::SamplerKind;
-use super::prediction::PredictionType;
 use crate::error::{Result, ensure, err};
 use crate::schedule::{BetaSchedule, Betas, MAX_TRAIN_TIMESTEPS, TimestepSpacing};
 

@@ -2,8 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::prediction::{Linear, Prediction};
-use super::{Estimate, Sampler, Spread, check_len};
+use super::{Estimate, Linear, Prediction, Sampler, Spread, check_len, fingerprint};
 use crate::error::{Result, ensure, err};
 use crate::noise::Fingerprint;
 use crate::schedule::{Arithmetic, Level, NoiseSchedule, Real, custom_timesteps};
@@ -103,7 +102,7 @@ impl Ddim {
             targets.push(Level::variance_preserving(s.map_or(0.0, f64::from), abar_s));
             steps.push(step);
         }
-        let mut f = prediction.fingerprint(Fingerprint::new().bytes(b"ddim"));
+        let mut f = fingerprint(Fingerprint::new().bytes(b"ddim"), &prediction);
         for (step, level) in steps.iter().zip(&levels) {
             f = f.f64(level.timestep).f32s(&[step.alpha, step.sigma, step.x0, step.eps, step.std]);
         }

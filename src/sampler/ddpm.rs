@@ -2,10 +2,10 @@
 
 use alloc::vec::Vec;
 
-use super::prediction::{Linear, Prediction};
-use super::{Estimate, Sampler, Spread, check_len};
+use super::{Estimate, Linear, Prediction, Sampler, Spread, check_len, fingerprint};
 use crate::error::{Result, ensure, err};
 use crate::noise::Fingerprint;
+use crate::process::Posterior;
 use crate::schedule::{Arithmetic, Level, NoiseSchedule, Real, custom_timesteps};
 
 /// The variance of a DDPM step. The names are diffusers'. With beta the step's own beta (between visited timesteps) and
@@ -102,9 +102,10 @@ impl Ddpm {
                 Some(&s) => schedule.alpha_bar(s)?,
                 None => 1.0,
             };
+            let posterior = Posterior::new(abar, previous, schedule.arithmetic());
             let step = match schedule.arithmetic() {
-                Arithmetic::Float32 => coefficients::<f32>(abar, previous, variance, t),
-                Arithmetic::Float64 => coefficients::<f64>(abar, previous, variance, t),
+                Arithmetic::Float32 => coefficients::<f32>(abar, &posterior, variance, t),
+                Arithmetic::Float64 => coefficients::<f64>(abar, &posterior, variance, t),
             };
             let log_is_finite = match step.variance {
                 Variance::LearnedRange { min_log, max_log } => min_log.is_finite() && max_log.is_finite(),
@@ -119,7 +120,7 @@ impl Ddpm {
             levels.push(Level::variance_preserving(f64::from(t), abar));
             steps.push(step);
         }
-        let mut f = prediction.fingerprint(Fingerprint::new().bytes(b"ddpm"));
+        let mut f = fingerprint(Fingerprint::new().bytes(b"ddpm"), &prediction);
         for (step, level) in steps.iter().zip(&levels) {
             f = f.f64(level.timestep).f32s(&[step.alpha, step.sigma, step.x0, step.x]);
             f = match step.variance {
@@ -144,15 +145,11 @@ impl Ddpm {
     }
 }
 
-fn coefficients<R: Real>(abar: f64, previous: f64, variance: VarianceType, timestep: u32) -> Step {
-    let (abar, previous) = (R::of(abar), R::of(previous));
-    let one_minus = R::ONE - abar;
-    let one_minus_previous = R::ONE - previous;
-    let alpha = abar / previous;
-    let beta = R::ONE - alpha;
-    let small = one_minus_previous / one_minus * beta;
-    // The logarithm of the variance is taken, so it is kept above 0.
-    let small = if small < R::of(1e-20) { R::of(1e-20) } else { small };
+fn coefficients<R: Real>(abar: f64, posterior: &Posterior, variance: VarianceType, timestep: u32) -> Step {
+    let abar = R::of(abar);
+    let beta = R::of(posterior.beta);
+    // Its logarithm is taken, so it is kept above 0.
+    let small = R::of(posterior.variance.max(1e-20));
     let f32 = |v: R| v.f64() as f32;
     let variance = match variance {
         _ if timestep == 0 => Variance::Zero,
@@ -164,9 +161,9 @@ fn coefficients<R: Real>(abar: f64, previous: f64, variance: VarianceType, times
     };
     Step {
         alpha: f32(abar.sqrt()),
-        sigma: f32(one_minus.sqrt()),
-        x0: f32(previous.sqrt() * beta / one_minus),
-        x: f32(alpha.sqrt() * one_minus_previous / one_minus),
+        sigma: f32((R::ONE - abar).sqrt()),
+        x0: posterior.x0 as f32,
+        x: posterior.x as f32,
         variance,
     }
 }

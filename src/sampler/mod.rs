@@ -32,17 +32,17 @@ mod config;
 mod ddim;
 mod ddpm;
 mod options;
-mod prediction;
 
 pub use config::SchedulerConfig;
 pub use ddim::{Ddim, DdimOptions, DdimPrevious};
 pub use ddpm::{Ddpm, VarianceType};
 pub use options::{SamplerKind, SamplerOptions, Steps};
-pub use prediction::{Linear, Prediction, PredictionType, SampleClip};
 
 use alloc::boxed::Box;
 
 use crate::error::{Result, ensure};
+use crate::noise::Fingerprint;
+pub use crate::process::{Linear, Prediction, PredictionType, SampleClip};
 use crate::schedule::Level;
 
 /// How much noise a step adds to its mean.
@@ -191,6 +191,15 @@ pub fn add_noise(spread: Spread, output: &[f32], noise: &[f32], next: &mut [f32]
 fn check_len(what: &str, got: usize, expected: usize) -> Result<()> {
     ensure!(got == expected, Shape, "{what} has {got} values, expected {expected}");
     Ok(())
+}
+
+fn fingerprint(f: Fingerprint, prediction: &Prediction) -> Fingerprint {
+    let (clip, a, b) = match prediction.clip {
+        SampleClip::None => (0, 0.0, 0.0),
+        SampleClip::Range(r) => (1, r, 0.0),
+        SampleClip::Dynamic { ratio, max } => (2, ratio, max),
+    };
+    f.u64(prediction.kind as u64).u64(u64::from(prediction.rederive_eps)).u64(clip).f32s(&[a, b])
 }
 
 macro_rules! forward {

@@ -5,8 +5,7 @@ use alloc::vec::Vec;
 
 use super::ddim::{Ddim, DdimOptions, DdimPrevious};
 use super::ddpm::Ddpm;
-use super::prediction::{Prediction, SampleClip};
-use super::{Sampler, SchedulerConfig};
+use super::{Prediction, SampleClip, Sampler, SchedulerConfig};
 use crate::error::Result;
 use crate::schedule::{Arithmetic, NoiseSchedule, custom_timesteps, spaced_timesteps};
 

@@ -7,7 +7,7 @@ use super::linalg::symmetric_eigen;
 use super::{Call, Denoiser, check_batch};
 use crate::error::{Result, ensure};
 use crate::noise::Fingerprint;
-use crate::sampler::PredictionType;
+use crate::process::PredictionType;
 use crate::schedule::Level;
 use crate::tensor::Dims;
 
@@ -54,7 +54,7 @@ struct Prepared {
 ///
 /// ```
 /// use undiffuse::denoiser::{Component, Covariance, GaussianMixture};
-/// use undiffuse::sampler::PredictionType;
+/// use undiffuse::process::PredictionType;
 /// use undiffuse::tensor::Dims;
 ///
 /// let one = |mean: f64| Component { weight: 1.0, mean: vec![mean], covariance: Covariance::Diagonal(vec![0.1]) };
@@ -154,7 +154,7 @@ impl GaussianMixture {
     }
 
     /// E[eps | x] to `a` and E[x_0 | x] to `b` of the scratch, for one sample.
-    fn expect(&mut self, level: &Level, x: &[f32]) {
+    fn moments(&mut self, level: &Level, x: &[f32]) {
         self.respond(level, x);
         let n = self.dims.elements();
         let Scratch { responsibility, h, rotated, a, b } = &mut self.scratch;
@@ -299,7 +299,7 @@ impl Denoiser for GaussianMixture {
         let level = &call.level;
         for (x, out) in x.chunks_exact(n).zip(out.chunks_exact_mut(n)) {
             call.cancel.check()?;
-            self.expect(level, x);
+            self.moments(level, x);
             for ((out, eps), x0) in out.iter_mut().zip(&self.scratch.a).zip(&self.scratch.b) {
                 *out = match self.kind {
                     PredictionType::Epsilon => *eps,

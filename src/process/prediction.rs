@@ -1,7 +1,6 @@
-//! From the network's output to x_0 and eps: shared by all samplers.
+//! From a network's output to x_0 and eps: shared by all samplers and all evidence.
 
 use crate::error::{Result, ensure};
-use crate::noise::Fingerprint;
 use crate::schedule::Level;
 
 /// What the network was trained to give. The names are diffusers'.
@@ -95,8 +94,8 @@ impl Prediction {
     }
 
     /// Fills `x0` and `eps` (n values each) from `x` (n values) and the first n values of `output`. `alpha` and `sigma`
-    /// are the level's, rounded to f32.
-    pub(super) fn apply(&self, alpha: f32, sigma: f32, x: &[f32], output: &[f32], x0: &mut [f32], eps: &mut [f32]) {
+    /// are the level's, rounded to f32. Elements are f32; of differing lengths the shortest counts.
+    pub fn apply(&self, alpha: f32, sigma: f32, x: &[f32], output: &[f32], x0: &mut [f32], eps: &mut [f32]) {
         let to_x0 = |x: f32, o: f32| match self.kind {
             PredictionType::Epsilon => (x - sigma * o) / alpha,
             PredictionType::Sample => o,
@@ -124,15 +123,6 @@ impl Prediction {
             PredictionType::VPrediction => alpha * o + sigma * x,
         };
         eps.iter_mut().zip(x).zip(output).for_each(|((e, &x), &o)| *e = to_eps(x, o));
-    }
-
-    pub(super) fn fingerprint(&self, f: Fingerprint) -> Fingerprint {
-        let (clip, a, b) = match self.clip {
-            SampleClip::None => (0, 0.0, 0.0),
-            SampleClip::Range(r) => (1, r, 0.0),
-            SampleClip::Dynamic { ratio, max } => (2, ratio, max),
-        };
-        f.u64(self.kind as u64).u64(u64::from(self.rederive_eps)).u64(clip).f32s(&[a, b])
     }
 }
 
