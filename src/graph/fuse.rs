@@ -194,7 +194,8 @@ impl<'a> Fuser<'a> {
         match &self.node(id).op {
             Op::Conv2d { window, kernel } => Some(FusedConv::plain(*window, alloc::vec![*kernel])),
             Op::Linear(kernel) => Some(FusedConv::plain(Window::POINT, alloc::vec![*kernel])),
-            Op::FusedConv(c) => Some(c.clone()),
+            // One that has its surroundings already is left as it is.
+            Op::FusedConv(c) if *c == FusedConv::plain(c.window, c.kernels.clone()) => Some(c.clone()),
             _ => None,
         }
     }

@@ -261,8 +261,9 @@ fn gathers_equal_plain_loops_on_every_path() {
             ] {
                 let batch = 2;
                 let c = c0 + c1;
-                let (a, b) = (numbers(batch * h * w * c0, 1), numbers(batch * h * w * c1, 2));
-                let (scale, shift) = (numbers(batch * c, 3), numbers(batch * c, 4));
+                let (a, b) = (numbers(batch * h * w * (c0 + 1), 1), numbers(batch * h * w * c1, 2));
+                // The affine map as the backend lays it out: factors, then offsets, sample after sample.
+                let ab = numbers(batch * 2 * c, 3);
                 let (oh, ow) =
                     (padding.top + h * upsample + padding.bottom, padding.left + w * upsample + padding.right);
                 let mut want = vec![0.0f64; batch * oh * ow * c];
@@ -271,9 +272,9 @@ fn gathers_equal_plain_loops_on_every_path() {
                         for x in 0..w * upsample {
                             for ch in 0..c {
                                 let p = (n * h + y / upsample) * w + x / upsample;
-                                let mut v = f64::from(if ch < c0 { a[p * c0 + ch] } else { b[p * c1 + ch - c0] });
+                                let mut v = f64::from(if ch < c0 { a[p * (c0 + 1) + ch] } else { b[p * c1 + ch - c0] });
                                 if affine {
-                                    v = v * f64::from(scale[n * c + ch]) + f64::from(shift[n * c + ch]);
+                                    v = v * f64::from(ab[n * 2 * c + ch]) + f64::from(ab[n * 2 * c + c + ch]);
                                 }
                                 v = match activation {
                                     Activation::Silu => silu(v),
@@ -287,14 +288,17 @@ fn gathers_equal_plain_loops_on_every_path() {
                 }
                 for isa in paths() {
                     let mut out = vec![f32::NAN; want.len()];
+                    let both = [
+                        GatherSource { data: &a, channels: c0, stride: c0 + 1 },
+                        GatherSource { data: &b, channels: c1, stride: c1 },
+                    ];
                     let args = GatherArgs {
                         isa,
                         batch,
                         height: h,
                         width: w,
-                        first: GatherSource { data: &a, channels: c0 },
-                        second: (c1 > 0).then_some(GatherSource { data: &b, channels: c1 }),
-                        affine: affine.then_some(Affine { scale: &scale, shift: &shift }),
+                        sources: &both[..if c1 > 0 { 2 } else { 1 }],
+                        affine: affine.then_some(Affine { scale: &ab, shift: &ab[c..], stride: 2 * c }),
                         activation,
                         upsample,
                         padding,

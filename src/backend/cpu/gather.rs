@@ -10,13 +10,15 @@ use super::simd::{Simd, dispatch};
 use super::vmath::{Activation, activate, silu_v};
 use crate::error::{Result, ensure, err};
 
-/// A source of channels: `[batch][height][width][channels]`, dense.
+/// A source of channels: `[batch][height][width]` pixels.
 #[derive(Clone, Copy, Debug)]
 pub struct GatherSource<'a> {
-    /// The floats.
+    /// The floats, from the first pixel on.
     pub data: &'a [f32],
     /// Channels of this source.
     pub channels: usize,
+    /// Floats from one pixel to the next, at least `channels`.
+    pub stride: usize,
 }
 
 /// GroupNorm folded into one multiplication and one addition for each sample and channel, over the channels of all sources.
@@ -26,6 +28,8 @@ pub struct Affine<'a> {
     pub scale: &'a [f32],
     /// `[batch][channels]`.
     pub shift: &'a [f32],
+    /// Floats from one sample to the next in both, at least the channels.
+    pub stride: usize,
 }
 
 /// One call.
@@ -39,10 +43,8 @@ pub struct GatherArgs<'a> {
     pub height: usize,
     /// Columns of the sources.
     pub width: usize,
-    /// The first channels.
-    pub first: GatherSource<'a>,
-    /// The channels that follow, if any.
-    pub second: Option<GatherSource<'a>>,
+    /// What is concatenated along channels, in this order.
+    pub sources: &'a [GatherSource<'a>],
     /// Applied first.
     pub affine: Option<Affine<'a>>,
     /// Applied to the values, not to the padding.
@@ -75,29 +77,37 @@ impl<'a> GatherArgs<'a> {
         let image =
             self.height.checked_mul(self.width).and_then(|n| n.checked_mul(self.batch)).ok_or_else(too_large)?;
         let mut channels = 0usize;
-        for s in core::iter::once(&self.first).chain(&self.second) {
+        let rows = |count: usize, stride: usize, len: usize| {
+            count
+                .checked_sub(1)
+                .map_or(Some(0), |last| last.checked_mul(stride)?.checked_add(len))
+                .filter(|_| stride >= len)
+        };
+        for s in self.sources {
             ensure!(s.channels > 0, Shape, "gather source without channels");
             ensure!(
-                image.checked_mul(s.channels) == Some(s.data.len()),
+                rows(image, s.stride, s.channels).is_some_and(|need| need <= s.data.len()),
                 Shape,
-                "gather source has {} floats, expected {} x {} x {} x {}",
+                "gather source has {} floats, expected {} x {} x {} pixels of {}, {} apart",
                 s.data.len(),
                 self.batch,
                 self.height,
                 self.width,
-                s.channels
+                s.channels,
+                s.stride
             );
             channels = channels.checked_add(s.channels).ok_or_else(too_large)?;
         }
         if let Some(a) = self.affine {
-            let need = channels.checked_mul(self.batch).ok_or_else(too_large)?;
+            let need = rows(self.batch, a.stride, channels).ok_or_else(too_large)?;
             ensure!(
-                a.scale.len() == need && a.shift.len() == need,
+                a.scale.len() >= need && a.shift.len() >= need,
                 Shape,
-                "gather scale and shift have {} and {} floats, expected {} x {channels}",
+                "gather scale and shift have {} and {} floats, expected {} x {channels}, {} apart",
                 a.scale.len(),
                 a.shift.len(),
-                self.batch
+                self.batch,
+                a.stride
             );
         }
         let side = |n: usize, before: usize, after: usize| {
@@ -150,17 +160,18 @@ impl GatherCall<'_> {
         right.fill(0.0);
         let mut path = a.isa.path();
         let mut done = 0;
-        for s in core::iter::once(&a.first).chain(&a.second) {
-            let start = (image * a.height + y) * a.width * s.channels;
+        for s in a.sources {
+            let start = (image * a.height + y) * a.width * s.stride;
             let line = Line {
                 input: s.data.as_ptr().wrapping_add(start),
                 out: mid.as_mut_ptr().wrapping_add(done),
                 pixels: a.width,
                 channels: s.channels,
+                stride: s.stride,
                 out_stride: c,
                 repeat: a.upsample,
-                scale: a.affine.map_or(core::ptr::null(), |f| f.scale.as_ptr().wrapping_add(image * c + done)),
-                shift: a.affine.map_or(core::ptr::null(), |f| f.shift.as_ptr().wrapping_add(image * c + done)),
+                scale: a.affine.map_or(core::ptr::null(), |f| f.scale.as_ptr().wrapping_add(image * f.stride + done)),
+                shift: a.affine.map_or(core::ptr::null(), |f| f.shift.as_ptr().wrapping_add(image * f.stride + done)),
                 silu: a.activation == Activation::Silu,
             };
             // SAFETY: `bind` checked the sizes of sources, scale, shift and output.
@@ -190,6 +201,7 @@ struct Line {
     out: *mut f32,
     pixels: usize,
     channels: usize,
+    stride: usize,
     out_stride: usize,
     repeat: usize,
     scale: *const f32,
@@ -199,11 +211,11 @@ struct Line {
 
 #[inline(always)]
 unsafe fn line_body<S: Simd>(l: &Line) {
-    // SAFETY: the caller gives `pixels * channels` floats of input, the same of scale and shift by channel or null, and
+    // SAFETY: the caller gives `pixels` input pixels of `channels` floats, `stride` apart, as many floats of scale and shift or null, and
     // `pixels * repeat` output pixels of `channels` floats that lie `out_stride` apart.
     unsafe {
         for x in 0..l.pixels {
-            let from = l.input.add(x * l.channels);
+            let from = l.input.add(x * l.stride);
             let to = l.out.add(x * l.repeat * l.out_stride);
             let mut c = 0;
             while c < l.channels {

@@ -1,11 +1,152 @@
 //! The CPU backend. Everything in this folder works on plain f32 memory; activations are channels-last (NHWC).
+//!
+//! [`Cpu`] compiles a graph: `compile` fuses it, lays its values out in one arena and packs the weights; `network` runs the
+//! steps, each spread over [`threads`]. The kernels (`gemm`, [`conv`], [`gather`], [`vmath`]) are written once
+//! over `simd` and compiled for each [`isa::Path`].
+//!
+//! ```
+//! use undiffuse::backend::cpu::Cpu;
+//! use undiffuse::backend::{Backend, Network};
+//! use undiffuse::graph::GraphBuilder;
+//! use undiffuse::tensor::Dims;
+//! # fn main() -> undiffuse::Result<()> {
+//! let mut g = GraphBuilder::new();
+//! let x = g.input("x", &[2])?;
+//! let y = g.linear("fc", x, 1, true)?;
+//! g.output("y", y)?;
+//! let ones = |_: &str, _: &Dims, out: &mut [f32]| Ok(out.fill(1.0));
+//! let net = Cpu::new()?.compile(&g.finish()?, &ones)?;
+//! let mut workspace = vec![0.0; net.workspace_len(1)?];
+//! let mut y = [0.0];
+//! net.run(1, &[&[3.0, 4.0]], &mut [&mut y], &mut workspace, &undiffuse::Cancel::new())?;
+//! assert_eq!(y, [8.0]);
+//! # Ok(())
+//! # }
+//! ```
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+
+use super::{Backend, Network, ParamSource};
+use crate::error::{Result, ensure, err};
+use crate::graph::Graph;
 
 pub mod aligned;
+mod compile;
 pub mod conv;
 #[cfg(test)]
 mod conv_tests;
 pub mod gather;
 pub mod gemm;
 pub mod isa;
+mod memory;
+pub mod network;
+#[cfg(feature = "threads")]
+pub mod pool;
 pub(crate) mod simd;
+mod steps;
+pub mod threads;
 pub mod vmath;
+
+use isa::{Isa, Path};
+use network::CpuNetwork;
+use threads::{Serial, Threads};
+
+/// How a [`Cpu`] runs its networks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CpuOptions {
+    /// The kernels to use; `None` for the fastest that this CPU has.
+    pub path: Option<Path>,
+    /// How many threads, the caller's counted; `None` for as many as the process may use at once (one without the feature `threads`).
+    pub threads: Option<usize>,
+}
+
+/// The backend that runs networks on this machine's processor. Its networks share its threads; a clone shares them too.
+#[derive(Clone)]
+pub struct Cpu {
+    isa: Isa,
+    threads: Arc<dyn Threads>,
+}
+
+impl Cpu {
+    /// The fastest kernels on all cores.
+    ///
+    /// # Errors
+    /// `OutOfMemory` if the system refuses a thread.
+    pub fn new() -> Result<Self> {
+        Self::with_options(CpuOptions::default())
+    }
+
+    /// As `options` say.
+    ///
+    /// # Errors
+    /// `Unsupported` if this CPU or build has not the path, or if there are to be several threads and this build has none;
+    /// `InvalidArgument` for a number of threads outside of `1..=256`.
+    pub fn with_options(options: CpuOptions) -> Result<Self> {
+        let threads = own_threads(options.threads)?;
+        Self::with_threads(options.path, threads)
+    }
+
+    /// With threads that the host gives, see [`Threads`]. `path` is as in [`CpuOptions`].
+    ///
+    /// # Errors
+    /// `Unsupported` if this CPU or build has not the path.
+    pub fn with_threads(path: Option<Path>, threads: Arc<dyn Threads>) -> Result<Self> {
+        let isa = match path {
+            None => Isa::best(),
+            Some(p) => Isa::try_new(p).ok_or_else(|| err!(Unsupported, "this CPU or build has no {p} kernels"))?,
+        };
+        Ok(Self { isa, threads })
+    }
+
+    /// The kernels it uses.
+    pub fn path(&self) -> Path {
+        self.isa.path()
+    }
+
+    /// [`Backend::compile`] with the network's own type, which can be profiled.
+    ///
+    /// # Errors
+    /// As [`Backend::compile`].
+    pub fn compile_network(&self, graph: &Graph, params: &dyn ParamSource) -> Result<CpuNetwork> {
+        CpuNetwork::new(self.isa, Arc::clone(&self.threads), graph, params)
+    }
+}
+
+impl Backend for Cpu {
+    fn name(&self) -> &'static str {
+        "cpu"
+    }
+
+    fn compile(&self, graph: &Graph, params: &dyn ParamSource) -> Result<Box<dyn Network>> {
+        Ok(Box::new(self.compile_network(graph, params)?))
+    }
+}
+
+impl core::fmt::Debug for Cpu {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Cpu({}, {} threads)", self.path(), self.threads.count())
+    }
+}
+
+#[cfg(feature = "threads")]
+fn own_threads(count: Option<usize>) -> Result<Arc<dyn Threads>> {
+    ensure!(count != Some(0), InvalidArgument, "0 threads, expected at least 1");
+    Ok(match count {
+        Some(1) => Arc::new(Serial),
+        Some(n) => Arc::new(pool::Pool::new(n)?),
+        None => Arc::new(pool::Pool::with_all_cores()?),
+    })
+}
+
+#[cfg(not(feature = "threads"))]
+fn own_threads(count: Option<usize>) -> Result<Arc<dyn Threads>> {
+    ensure!(count != Some(0), InvalidArgument, "0 threads, expected at least 1");
+    ensure!(
+        matches!(count, None | Some(1)),
+        Unsupported,
+        "{} threads, but this build is without the feature `threads`",
+        count.unwrap_or(1)
+    );
+    Ok(Arc::new(Serial))
+}

@@ -1,0 +1,418 @@
+//! From a graph to steps: fuses it, lays values out as views of buffers, packs weights, plans the arena.
+//!
+//! The time of a buffer's life is counted in nodes: node i runs at time i + 1, inputs are there at time 0 and outputs are
+//! read at the end.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::collections::btree_map::Entry;
+use alloc::vec::Vec;
+
+use super::conv::{ConvShape, PackedConv, Padding};
+use super::isa::Isa;
+use super::memory::{View, lines};
+use super::steps::Step;
+use super::steps::activation::in_kernel;
+use super::steps::attention::Attention;
+use super::steps::conv::{Conv, Gather, MAX_SOURCES};
+use super::steps::elementwise::{Elementwise, Map};
+use super::steps::embed::{Embed, Kind};
+use super::steps::norm::GroupNormAffine;
+use super::steps::resample::{Axis, Resample};
+use super::vmath;
+use crate::backend::ParamSource;
+use crate::error::{Result, err};
+use crate::graph::plan::{ArenaPlan, Buffer, plan};
+use crate::graph::{Activation, FusedConv, Graph, GroupNorm, Kernel, Node, Op, ParamId, ValueId, Window};
+
+/// A compiled graph.
+pub(super) struct Program {
+    pub steps: Vec<Box<dyn Step>>,
+    /// Where each input goes; `None` for one that nothing reads.
+    pub inputs: Vec<Option<View>>,
+    /// Where each output comes from.
+    pub outputs: Vec<View>,
+    pub arena: ArenaPlan,
+}
+
+/// Compiles `graph` for one path, as it is: it should have been fused.
+pub(super) fn compile(isa: Isa, graph: &Graph, source: &dyn ParamSource) -> Result<Program> {
+    let mut c = Compiler::new(isa, graph, source);
+    for id in graph.ids() {
+        let node = graph.node(id);
+        c.now = id.index() + 1;
+        let view = c.node(id, node).map_err(|e| e.context(node.op.name()))?;
+        c.views.push(view);
+    }
+    let uses = graph.use_counts();
+    let view = |id: ValueId| c.views.get(id.index()).copied().ok_or_else(|| err!(InvalidArgument, "an unknown value"));
+    let mut inputs = Vec::new();
+    for port in graph.inputs() {
+        let used = uses.get(port.value.index()).is_some_and(|&n| n > 0);
+        inputs.push(if used { Some(view(port.value)?) } else { None });
+    }
+    let outputs = graph.outputs().iter().map(|p| view(p.value)).collect::<Result<_>>()?;
+    Ok(Program { inputs, outputs, arena: plan(&c.buffers), steps: c.steps })
+}
+
+/// Reads each parameter once, and keeps it only as long as another operation needs it too.
+struct Params<'a> {
+    graph: &'a Graph,
+    source: &'a dyn ParamSource,
+    uses: Vec<usize>,
+    kept: BTreeMap<usize, Vec<f32>>,
+}
+
+impl<'a> Params<'a> {
+    fn new(graph: &'a Graph, source: &'a dyn ParamSource) -> Self {
+        let mut uses = alloc::vec![0; graph.params().len()];
+        for node in graph.nodes() {
+            node.op.for_each_param(|id| uses[id.index()] += 1);
+        }
+        Self { graph, source, uses, kept: BTreeMap::new() }
+    }
+
+    /// The values of a parameter, appended to `out`.
+    fn append(&mut self, id: ParamId, out: &mut Vec<f32>) -> Result<()> {
+        let param = self.graph.param(id);
+        let n = param.dims.elements();
+        let begin = out.len();
+        out.try_reserve_exact(n).map_err(|_| err!(OutOfMemory, "no memory for parameter {}", param.name))?;
+        match self.kept.get(&id.index()) {
+            Some(values) => out.extend_from_slice(values),
+            None => {
+                out.resize(begin + n, 0.0);
+                self.source.read(&param.name, &param.dims, &mut out[begin..])?;
+            }
+        }
+        let left = self.uses[id.index()].saturating_sub(1);
+        self.uses[id.index()] = left;
+        if left == 0 {
+            self.kept.remove(&id.index());
+        } else if let Entry::Vacant(kept) = self.kept.entry(id.index()) {
+            let mut values = Vec::new();
+            values.try_reserve_exact(n).map_err(|_| err!(OutOfMemory, "no memory for parameter {}", param.name))?;
+            values.extend_from_slice(&out[begin..]);
+            kept.insert(values);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, id: ParamId) -> Result<Vec<f32>> {
+        let mut values = Vec::new();
+        self.append(id, &mut values)?;
+        Ok(values)
+    }
+}
+
+struct Compiler<'a> {
+    isa: Isa,
+    graph: &'a Graph,
+    params: Params<'a>,
+    /// For each value, the last time it is read, by itself or through a slice.
+    last_use: Vec<usize>,
+    views: Vec<View>,
+    buffers: Vec<Buffer>,
+    steps: Vec<Box<dyn Step>>,
+    now: usize,
+}
+
+impl<'a> Compiler<'a> {
+    fn new(isa: Isa, graph: &'a Graph, source: &'a dyn ParamSource) -> Self {
+        let mut last_use = alloc::vec![0; graph.nodes().len()];
+        for port in graph.outputs() {
+            last_use[port.value.index()] = graph.nodes().len() + 1;
+        }
+        for id in graph.ids().rev() {
+            let node = graph.node(id);
+            // A slice is no copy, so reading it is reading what it is of.
+            let time = match node.op {
+                Op::SliceChannels { .. } => last_use[id.index()],
+                _ => id.index() + 1,
+            };
+            for a in &node.args {
+                last_use[a.index()] = last_use[a.index()].max(time);
+            }
+        }
+        Self {
+            isa,
+            graph,
+            params: Params::new(graph, source),
+            last_use,
+            views: Vec::new(),
+            buffers: Vec::new(),
+            steps: Vec::new(),
+            now: 0,
+        }
+    }
+
+    fn buffer(&mut self, floats: usize, first: usize, last: usize) -> Result<usize> {
+        self.buffers.push(Buffer { size: lines(floats)?, first, last: last.max(first) });
+        Ok(self.buffers.len() - 1)
+    }
+
+    /// A buffer that only the step at this time uses.
+    fn temporary(&mut self, floats: usize) -> Result<usize> {
+        self.buffer(floats, self.now, self.now)
+    }
+
+    /// A new dense buffer for the value `id`.
+    fn fresh(&mut self, id: ValueId) -> Result<View> {
+        let dims = self.graph.dims(id);
+        let buffer = self.buffer(dims.elements(), self.now, self.last_use[id.index()])?;
+        Ok(View::dense(buffer, dims))
+    }
+
+    /// The buffer of `x` for the value `id`, if `x` is whole and nobody reads it later; else a new one.
+    fn in_place(&mut self, x: View, id: ValueId) -> Result<View> {
+        let whole = x.is_dense() && x.start == 0 && self.graph.dims(id).channels() == x.channels;
+        match self.buffers.get_mut(x.buffer) {
+            Some(b) if whole && b.last == self.now => {
+                b.last = b.last.max(self.last_use[id.index()]);
+                Ok(x)
+            }
+            _ => self.fresh(id),
+        }
+    }
+
+    fn step(&mut self, step: impl Step + 'static) {
+        self.steps.push(Box::new(step));
+    }
+
+    fn args(&self, node: &Node) -> Result<Vec<View>> {
+        let known = |a: &ValueId| self.views.get(a.index()).copied();
+        node.args.iter().map(known).collect::<Option<_>>().ok_or_else(|| err!(InvalidArgument, "an unknown argument"))
+    }
+
+    /// Makes the steps of a node and says where its value will be.
+    fn node(&mut self, id: ValueId, node: &Node) -> Result<View> {
+        let name = node.op.name();
+        let args = self.args(node)?;
+        let x = args.first().copied();
+        let x = move || x.ok_or_else(|| err!(InvalidArgument, "no argument"));
+        match &node.op {
+            Op::Input(_) => {
+                let dims = node.ty.dims;
+                let buffer = self.buffer(dims.elements(), 0, self.last_use[id.index()])?;
+                Ok(View::dense(buffer, dims))
+            }
+            Op::Conv2d { window, kernel } => {
+                self.conv(name, id, &FusedConv::plain(*window, alloc::vec![*kernel]), &args)
+            }
+            Op::Linear(kernel) => self.conv(name, id, &FusedConv::plain(Window::POINT, alloc::vec![*kernel]), &args),
+            Op::FusedConv(c) => self.conv(name, id, c, &args),
+            Op::GroupNorm(norm) => {
+                let x = x()?;
+                let buffer = self.temporary(2 * x.channels)?;
+                let ab =
+                    View { buffer, start: 0, stride: 2 * x.channels, channels: 2 * x.channels, height: 1, width: 1 };
+                self.norm(norm, alloc::vec![x], None, ab)?;
+                let out = self.in_place(x, id)?;
+                self.step(Elementwise { name, x, out, map: Map::ApplyAffine { ab, activation: None } });
+                Ok(out)
+            }
+            &Op::GroupNormAffine { ref norm, sources, modulated } => {
+                let out = self.fresh(id)?;
+                let modulation = match args.get(sources..) {
+                    Some(&[m, s]) if modulated => Some([m, s]),
+                    _ => None,
+                };
+                self.norm(norm, args.get(..sources).unwrap_or(&[]).to_vec(), modulation, out)?;
+                Ok(out)
+            }
+            &Op::ApplyAffine { activation } => {
+                let &[x, ab] = args.as_slice() else { return Err(err!(InvalidArgument, "{} arguments", args.len())) };
+                self.elementwise(name, id, x, Map::ApplyAffine { ab, activation })
+            }
+            &Op::Activation(f) => self.elementwise(name, id, x()?, Map::Activation(f)),
+            &Op::Affine { scale, shift } => self.elementwise(name, id, x()?, Map::Affine { scale, shift }),
+            &Op::Binary(op) => {
+                let &[a, b] = args.as_slice() else { return Err(err!(InvalidArgument, "{} arguments", args.len())) };
+                let dims = |i: usize| node.args.get(i).map(|a| self.graph.dims(*a));
+                let map = if dims(0) == dims(1) {
+                    Map::Binary { op, y: b }
+                } else if b.channels == 1 {
+                    Map::Scalar { op, y: b }
+                } else {
+                    Map::Channel { op, y: b }
+                };
+                self.elementwise(name, id, a, map)
+            }
+            Op::Concat => {
+                let out = self.fresh(id)?;
+                self.concat(name, &args, out);
+                Ok(out)
+            }
+            &Op::SliceChannels { start, len } => Ok(x()?.slice(start, len)),
+            &Op::UpsampleNearest { factor } => self.resample(name, id, x()?, |_, to| Axis::repeat(to, factor)),
+            &Op::AveragePool { factor } => self.resample(name, id, x()?, |_, to| Axis::mean(to, factor)),
+            Op::Fir { taps, up, down, pad } => {
+                self.resample(name, id, x()?, |from, to| Axis::fir(from, to, taps, *up, *down, pad[0]))
+            }
+            &Op::Attention { heads } => {
+                let &[q, k, v] = args.as_slice() else { return Err(err!(InvalidArgument, "{} arguments", args.len())) };
+                let out = self.fresh(id)?;
+                let probe = Attention::new(self.isa, heads, q, k, v, out, 0)?;
+                let packed = self.temporary(probe.packed_len()?)?;
+                self.step(Attention::new(self.isa, heads, q, k, v, out, packed)?);
+                Ok(out)
+            }
+            &Op::SinusoidalEmbedding { dim, flip_sin_to_cos, freq_shift, max_period } => {
+                let half = dim / 2;
+                let exponent = -libm::log(f64::from(max_period)) / (half as f64 - f64::from(freq_shift));
+                let frequencies = (0..half).map(|i| libm::exp(exponent * i as f64)).collect();
+                self.embed(name, id, x()?, Kind::Waves { frequencies, log: false, cosines_first: flip_sin_to_cos })
+            }
+            &Op::FourierEmbedding { weight, log, flip_sin_to_cos } => {
+                let weight = self.params.take(weight)?;
+                let frequencies = weight.iter().map(|w| f64::from(*w) * 2.0 * core::f64::consts::PI).collect();
+                self.embed(name, id, x()?, Kind::Waves { frequencies, log, cosines_first: flip_sin_to_cos })
+            }
+            Op::Embedding { table } => {
+                let table = self.params.take(*table)?;
+                self.embed(name, id, x()?, Kind::Table { table })
+            }
+            _ => Err(err!(Unsupported, "the cpu backend has no such operation")),
+        }
+    }
+
+    fn elementwise(&mut self, name: &'static str, id: ValueId, x: View, map: Map) -> Result<View> {
+        let out = self.in_place(x, id)?;
+        self.step(Elementwise { name, x, out, map });
+        Ok(out)
+    }
+
+    fn embed(&mut self, name: &'static str, id: ValueId, x: View, kind: Kind) -> Result<View> {
+        let out = self.fresh(id)?;
+        self.step(Embed { name, x, out, kind });
+        Ok(out)
+    }
+
+    fn resample(
+        &mut self,
+        name: &'static str,
+        id: ValueId,
+        x: View,
+        axis: impl Fn(usize, usize) -> Axis,
+    ) -> Result<View> {
+        let out = self.fresh(id)?;
+        let (rows, columns) = (axis(x.height, out.height), axis(x.width, out.width));
+        self.step(Resample { name, x, out, rows, columns });
+        Ok(out)
+    }
+
+    fn concat(&mut self, name: &'static str, parts: &[View], out: View) {
+        let mut start = 0;
+        for &x in parts {
+            let out = out.slice(start, x.channels);
+            self.step(Elementwise { name, x, out, map: Map::Copy });
+            start += x.channels;
+        }
+    }
+
+    fn norm(&mut self, norm: &GroupNorm, sources: Vec<View>, modulation: Option<[View; 2]>, out: View) -> Result<()> {
+        let (weight, bias) = (self.params.take(norm.weight)?, self.params.take(norm.bias)?);
+        self.step(GroupNormAffine { sources, modulation, out, groups: norm.groups, eps: norm.eps, weight, bias });
+        Ok(())
+    }
+
+    /// All kernels of a fused convolution stacked: weights `[out, in, kh, kw]` and, if any has one, bias `[out]`.
+    fn kernels(&mut self, kernels: &[Kernel]) -> Result<(Vec<f32>, Option<Vec<f32>>)> {
+        let (mut weights, mut bias) = (Vec::new(), Vec::new());
+        for k in kernels {
+            self.params.append(k.weight, &mut weights)?;
+            let out = self.graph.param(k.weight).dims.channels();
+            match k.bias {
+                Some(b) => self.params.append(b, &mut bias)?,
+                None => bias.resize(bias.len() + out, 0.0),
+            }
+        }
+        let any = kernels.iter().any(|k| k.bias.is_some());
+        Ok((weights, any.then_some(bias)))
+    }
+
+    /// The arguments of a fused convolution joined to at most `most` sources.
+    fn joined(&mut self, mut sources: Vec<View>, most: usize) -> Result<Vec<View>> {
+        if sources.len() <= most {
+            return Ok(sources);
+        }
+        let rest = sources.split_off(most - 1);
+        let channels = rest.iter().map(|v| v.channels).sum();
+        let first = rest.first().copied().ok_or_else(|| err!(InvalidArgument, "no sources"))?;
+        let out = View { start: 0, stride: channels, channels, ..first };
+        let buffer = self.temporary(out.positions().saturating_mul(channels))?;
+        let out = View { buffer, ..out };
+        self.concat("concat", &rest, out);
+        sources.push(out);
+        Ok(sources)
+    }
+
+    fn conv(&mut self, name: &'static str, id: ValueId, c: &FusedConv, args: &[View]) -> Result<View> {
+        let (pro, epi) = (&c.prologue, &c.epilogue);
+        let mut rest = args.get(pro.sources..).unwrap_or(&[]).iter().copied();
+        let affine = pro.affine.then(|| rest.next()).flatten();
+        let channel = epi.channel.then(|| rest.next()).flatten();
+        let residual = epi.residual.then(|| rest.next()).flatten();
+        let mut sources = self.joined(args.get(..pro.sources).unwrap_or(&[]).to_vec(), MAX_SOURCES)?;
+        let (mut affine, mut before) = (affine, in_kernel(pro.activation));
+        if before.is_none() {
+            // An activation that the gather has not: a step of its own.
+            let joined = self.joined(sources, 1)?;
+            let x = *joined.first().ok_or_else(|| err!(InvalidArgument, "no sources"))?;
+            let buffer = self.temporary(x.positions().saturating_mul(x.channels))?;
+            let out = View { buffer, start: 0, stride: x.channels, ..x };
+            let map = match (affine.take(), pro.activation) {
+                (Some(ab), activation) => Map::ApplyAffine { ab, activation },
+                (None, Some(f)) => Map::Activation(f),
+                (None, None) => Map::Copy,
+            };
+            self.step(Elementwise { name: "activation", x, out, map });
+            (sources, before) = (alloc::vec![out], Some(vmath::Activation::Identity));
+        }
+        let before = before.unwrap_or(vmath::Activation::Identity);
+        let first = *sources.first().ok_or_else(|| err!(InvalidArgument, "no sources"))?;
+        let in_channels = sources.iter().map(|v| v.channels).sum();
+        let p = c.window.padding;
+        let padding = Padding { top: p.top, bottom: p.bottom, left: p.left, right: p.right };
+        let shape = ConvShape {
+            height: first.height * pro.upsample,
+            width: first.width * pro.upsample,
+            in_channels,
+            out_channels: self.graph.dims(id).channels(),
+            kernel: c.window.kernel,
+            stride: [c.window.stride; 2],
+            padding,
+        };
+        let (weights, bias) = self.kernels(&c.kernels)?;
+        let weights = PackedConv::new(self.isa, shape, &weights, bias.as_deref())?;
+        let plain = affine.is_none()
+            && before == vmath::Activation::Identity
+            && pro.upsample == 1
+            && c.window.padding == crate::graph::Padding::default()
+            && (sources.len() == 1 || (sources.len() == 2 && c.window.kernel == [1, 1]))
+            && sources.iter().all(View::is_dense);
+        let gather = if plain {
+            None
+        } else {
+            let len = weights.input_len(1).ok_or_else(|| err!(OutOfMemory, "the padded input is too large"))?;
+            let buffer = self.temporary(len)?;
+            Some(Gather { buffer, affine, activation: before, upsample: pro.upsample, padding })
+        };
+        let out = self.fresh(id)?;
+        let (activation, after) = match in_kernel(epi.activation) {
+            Some(f) => (f, None),
+            None => (vmath::Activation::Identity, epi.activation),
+        };
+        let conv = Conv { name, sources, gather, weights, channel, residual, scale: epi.scale, activation, out };
+        self.step(conv);
+        if let Some(f) = after {
+            self.after(out, f);
+        }
+        Ok(out)
+    }
+
+    /// An activation that the kernels have not, in place.
+    fn after(&mut self, out: View, f: Activation) {
+        self.step(Elementwise { name: "activation", x: out, out, map: Map::Activation(f) });
+    }
+}

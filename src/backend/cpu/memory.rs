@@ -1,0 +1,183 @@
+//! Where values lie during a run: views of buffers in one arena.
+//!
+//! A value of `[C, H, W]` is `batch * H * W` rows of C floats (channels last), `stride` floats apart; the batch is the
+//! outermost index of the rows. A view may be some channels of a wider buffer.
+#![allow(unsafe_code)] // Slices of one arena: the plan keeps what is alive at the same time apart.
+
+use core::marker::PhantomData;
+
+use super::aligned::{ALIGNMENT, SharedMut};
+use crate::error::{Result, ensure, err};
+use crate::tensor::Dims;
+
+/// Floats that buffers are rounded up to, so that every one begins on a cache line.
+pub(super) const LINE: usize = ALIGNMENT / size_of::<f32>();
+
+/// A number of floats rounded up to whole cache lines.
+pub(super) fn lines(floats: usize) -> Result<usize> {
+    floats.checked_next_multiple_of(LINE).ok_or_else(|| err!(OutOfMemory, "a buffer of {floats} f32 is too large"))
+}
+
+/// Some channels of a buffer, as rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct View {
+    /// Which buffer of the plan.
+    pub buffer: usize,
+    /// The first channel, in floats from the row's begin.
+    pub start: usize,
+    /// Floats from one row to the next.
+    pub stride: usize,
+    /// Channels: floats of a row that are of this value.
+    pub channels: usize,
+    /// Rows of the image; 1 for other values.
+    pub height: usize,
+    /// Columns of the image, or tokens, or 1.
+    pub width: usize,
+}
+
+impl View {
+    /// A whole buffer for a value of these dimensions.
+    pub fn dense(buffer: usize, dims: Dims) -> Self {
+        let (height, width) = match *dims.as_slice() {
+            [_, h, w] => (h, w),
+            _ => (1, dims.positions()),
+        };
+        Self { buffer, start: 0, stride: dims.channels(), channels: dims.channels(), height, width }
+    }
+
+    /// Channels `start .. start + len` of this view.
+    pub fn slice(self, start: usize, len: usize) -> Self {
+        Self { start: self.start + start, channels: len, ..self }
+    }
+
+    /// Positions of one sample.
+    pub fn positions(&self) -> usize {
+        self.height * self.width
+    }
+
+    /// Whether the rows follow one another without a gap.
+    pub fn is_dense(&self) -> bool {
+        self.stride == self.channels
+    }
+}
+
+/// The arena of one run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Memory<'a> {
+    base: *mut f32,
+    len: usize,
+    batch: usize,
+    /// Where each buffer begins, for one sample.
+    offsets: &'a [usize],
+    /// Where the scratch begins that does not grow with the batch.
+    fixed: usize,
+    _borrow: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: it is a borrowed slice; those who take parts of it (unsafe acts) answer for disjointness.
+unsafe impl Send for Memory<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Memory<'_> {}
+
+impl<'a> Memory<'a> {
+    /// Lays `offsets` (multiples of [`LINE`]) out in `workspace` for a batch; `arena` is the size of all buffers for one
+    /// sample and `fixed` what follows them.
+    pub fn new(
+        workspace: &'a mut [f32],
+        batch: usize,
+        offsets: &'a [usize],
+        arena: usize,
+        fixed: usize,
+    ) -> Result<Self> {
+        let skip = workspace.as_ptr().align_offset(ALIGNMENT);
+        let (len, have) = (workspace.len(), workspace.len().saturating_sub(skip));
+        let at = arena.checked_mul(batch).ok_or_else(|| err!(OutOfMemory, "a batch of {batch} is too large"))?;
+        ensure!(
+            at.checked_add(fixed).is_some_and(|need| need <= have),
+            OutOfMemory,
+            "the workspace has {len} values, expected {} more",
+            at.saturating_add(fixed).saturating_sub(have)
+        );
+        let base = workspace.as_mut_ptr().wrapping_add(skip);
+        Ok(Self { base, len: at + fixed, batch, offsets, fixed: at, _borrow: PhantomData })
+    }
+
+    fn rows(&self, v: &View) -> usize {
+        v.positions() * self.batch
+    }
+
+    /// First float and length of a view.
+    fn span(&self, v: &View) -> (usize, usize) {
+        let begin = self.offsets.get(v.buffer).map_or(self.len, |o| o * self.batch + v.start);
+        let len = self.rows(v).saturating_sub(1) * v.stride + v.channels;
+        if begin.checked_add(len).is_some_and(|end| end <= self.len) { (begin, len) } else { (0, 0) }
+    }
+
+    /// A view's floats from the first row's begin to the last row's end, to read.
+    ///
+    /// # Safety
+    /// Nobody may write to the view's rows while the slice lives; what lies between its rows must not be written through
+    /// another reference either, except through [`SharedMut`] pointers to other rows' floats.
+    pub unsafe fn read(&self, v: &View) -> &'a [f32] {
+        let (begin, len) = self.span(v);
+        // SAFETY: `span` lies in the arena; the caller answers for aliasing.
+        unsafe { core::slice::from_raw_parts(self.base.add(begin), len) }
+    }
+
+    /// A view's floats to write, by several tasks.
+    ///
+    /// # Safety
+    /// Nobody else may use the view's floats meanwhile.
+    pub unsafe fn write(&self, v: &View) -> SharedMut<'a> {
+        let (begin, len) = self.span(v);
+        // SAFETY: `span` lies in the arena; the caller answers for aliasing.
+        unsafe { SharedMut::from_raw(self.base.add(begin), len) }
+    }
+
+    /// A buffer of `len` floats for each sample.
+    ///
+    /// # Safety
+    /// Nobody else may use the buffer meanwhile.
+    pub unsafe fn buffer(&self, buffer: usize, len: usize) -> SharedMut<'a> {
+        let flat = View { buffer, start: 0, stride: len, channels: len, height: 1, width: 1 };
+        // SAFETY: the caller's promise.
+        unsafe { self.write(&flat) }
+    }
+
+    /// The scratch of one worker: `len` floats (a multiple of [`LINE`]), the same for every call of a step.
+    ///
+    /// # Safety
+    /// Only one thread at a time may use a worker's scratch.
+    pub unsafe fn scratch(&self, worker: usize, len: usize) -> &'a mut [f32] {
+        let begin = worker.saturating_mul(len).saturating_add(self.fixed);
+        match begin.checked_add(len) {
+            // SAFETY: inside the arena; the caller answers for aliasing.
+            Some(end) if end <= self.len => unsafe { core::slice::from_raw_parts_mut(self.base.add(begin), len) },
+            _ => &mut [],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn views_lie_where_the_plan_says_and_never_outside() {
+        let mut workspace = [0.0; 16 * 10 + 15];
+        let offsets = [0, 16];
+        assert!(Memory::new(&mut workspace, 3, &offsets, 48, 32).is_err());
+        let m = Memory::new(&mut workspace, 3, &offsets, 32, 32).unwrap();
+        let v = View { buffer: 1, start: 2, stride: 5, channels: 3, height: 1, width: 3 };
+        // SAFETY: one thread, one view at a time.
+        unsafe {
+            assert_eq!(m.read(&v).len(), 8 * 5 + 3);
+            assert_eq!(m.read(&v).as_ptr().addr(), m.base.addr() + 4 * (3 * 16 + 2));
+            assert_eq!(m.base.addr() % ALIGNMENT, 0);
+            assert_eq!(m.scratch(1, 16).len(), 16);
+            assert!(m.scratch(2, 16).is_empty());
+            assert!(m.read(&View { buffer: 2, ..v }).is_empty());
+            assert!(m.read(&View { width: 30, ..v }).is_empty());
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! A compiled network and its runs.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::compile::{Program, compile};
+use super::isa::Isa;
+use super::memory::{LINE, Memory, View};
+use super::steps::{Run, Step, edge};
+use super::threads::Threads;
+use crate::backend::{Network, ParamSource, check_run};
+use crate::cancel::Cancel;
+use crate::error::{Result, ensure, err};
+use crate::graph::Graph;
+use crate::graph::fuse::fuse;
+use crate::tensor::Dims;
+
+/// A network compiled for the CPU: see [`Network`] for how to call it.
+pub struct CpuNetwork {
+    isa: Isa,
+    threads: Arc<dyn Threads>,
+    workers: usize,
+    inputs: Vec<Dims>,
+    outputs: Vec<Dims>,
+    input_views: Vec<Option<View>>,
+    output_views: Vec<View>,
+    steps: Vec<Box<dyn Step>>,
+    /// Where each buffer begins and how much they take, for one sample.
+    offsets: Vec<usize>,
+    arena: usize,
+    /// Scratch of all workers together.
+    fixed: usize,
+}
+
+/// The buffers of one call.
+struct Call<'a, 'b> {
+    batch: usize,
+    inputs: &'a [&'a [f32]],
+    outputs: &'a mut [&'b mut [f32]],
+    workspace: &'a mut [f32],
+    cancel: &'a Cancel,
+}
+
+impl CpuNetwork {
+    pub(super) fn new(isa: Isa, threads: Arc<dyn Threads>, graph: &Graph, params: &dyn ParamSource) -> Result<Self> {
+        Self::unfused(isa, threads, &fuse(graph)?, params)
+    }
+
+    /// Compiles the operations as they are.
+    fn unfused(isa: Isa, threads: Arc<dyn Threads>, graph: &Graph, params: &dyn ParamSource) -> Result<Self> {
+        let Program { steps, inputs, outputs, arena } = compile(isa, graph, params)?;
+        let workers = threads.count().max(1);
+        let scratch = steps.iter().map(|s| s.scratch()).max().unwrap_or(0);
+        let fixed = scratch
+            .checked_mul(workers)
+            .ok_or_else(|| err!(OutOfMemory, "scratch of {scratch} values for {workers} threads is too large"))?;
+        Ok(Self {
+            isa,
+            threads,
+            workers,
+            inputs: graph.inputs().iter().map(|p| graph.dims(p.value)).collect(),
+            outputs: graph.outputs().iter().map(|p| graph.dims(p.value)).collect(),
+            input_views: inputs,
+            output_views: outputs,
+            steps,
+            offsets: arena.offsets,
+            arena: arena.size,
+            fixed,
+        })
+    }
+
+    /// The operations that a call runs, in order, by name.
+    pub fn operations(&self) -> impl ExactSizeIterator<Item = &'static str> + '_ {
+        self.steps.iter().map(|s| s.name())
+    }
+
+    /// [`Network::run`] that calls `after(i)` when operation `i` of [`CpuNetwork::operations`] is done: for profiles.
+    ///
+    /// # Errors
+    /// As [`Network::run`].
+    pub fn run_observed(
+        &self,
+        batch: usize,
+        inputs: &[&[f32]],
+        outputs: &mut [&mut [f32]],
+        workspace: &mut [f32],
+        cancel: &Cancel,
+        after: &mut dyn FnMut(usize),
+    ) -> Result<()> {
+        check_run(self, batch, inputs, outputs, workspace)?;
+        self.call(Call { batch, inputs, outputs, workspace, cancel }, after)
+    }
+
+    fn call(&self, call: Call<'_, '_>, after: &mut dyn FnMut(usize)) -> Result<()> {
+        let memory = Memory::new(call.workspace, call.batch, &self.offsets, self.arena, self.fixed)?;
+        let run = Run {
+            isa: self.isa,
+            batch: call.batch,
+            memory,
+            threads: &*self.threads,
+            workers: self.workers,
+            cancel: call.cancel,
+        };
+        for (view, from) in self.input_views.iter().zip(call.inputs) {
+            if let Some(view) = view {
+                edge::load(&run, from, view)?;
+            }
+        }
+        for (i, step) in self.steps.iter().enumerate() {
+            call.cancel.check()?;
+            step.run(&run).map_err(|e| e.context(step.name()))?;
+            after(i);
+        }
+        for (view, to) in self.output_views.iter().zip(call.outputs.iter_mut()) {
+            edge::store(&run, view, to)?;
+        }
+        Ok(())
+    }
+}
+
+impl Network for CpuNetwork {
+    fn inputs(&self) -> &[Dims] {
+        &self.inputs
+    }
+
+    fn outputs(&self) -> &[Dims] {
+        &self.outputs
+    }
+
+    fn weight_bytes(&self) -> usize {
+        self.steps.iter().map(|s| s.weight_bytes()).sum()
+    }
+
+    fn workspace_len(&self, batch: usize) -> Result<usize> {
+        ensure!(batch > 0, InvalidArgument, "the batch is 0, expected at least 1");
+        // The caller's slice may begin anywhere, so a cache line less one value is for alignment.
+        self.arena
+            .checked_mul(batch)
+            .and_then(|n| n.checked_add(self.fixed)?.checked_add(LINE - 1))
+            .filter(|n| n.checked_mul(size_of::<f32>()).is_some_and(|bytes| bytes <= isize::MAX as usize))
+            .ok_or_else(|| err!(InvalidArgument, "a batch of {batch} is too large for this machine"))
+    }
+
+    fn describe(&self) -> String {
+        let s = if self.workers == 1 { "" } else { "s" };
+        format!("cpu {}, {} thread{s}", self.isa.path(), self.workers)
+    }
+
+    fn run(
+        &self,
+        batch: usize,
+        inputs: &[&[f32]],
+        outputs: &mut [&mut [f32]],
+        workspace: &mut [f32],
+        cancel: &Cancel,
+    ) -> Result<()> {
+        self.run_observed(batch, inputs, outputs, workspace, cancel, &mut |_| {})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::Backend;
+    use crate::backend::cpu::threads::Serial;
+    use crate::backend::reference::Reference;
+    use crate::error::ErrorKind;
+    use crate::graph::{Activation, GraphBuilder, Padding};
+    use alloc::vec;
+
+    fn graph() -> Graph {
+        let mut g = GraphBuilder::new();
+        let x = g.input("x", &[4, 6, 5]).unwrap();
+        g.input("unused", &[2]).unwrap();
+        let n = g.group_norm("n", x, 2, 1e-5).unwrap();
+        let n = g.activation(n, Activation::Silu).unwrap();
+        let h = g.conv2d("c", n, 4, 3, 1, Padding::all(1)).unwrap();
+        let h = g.linear("l", h, 4, false).unwrap();
+        let y = g.add(h, x).unwrap();
+        g.output("y", y).unwrap();
+        g.finish().unwrap()
+    }
+
+    fn params(name: &str, _: &Dims, out: &mut [f32]) -> Result<()> {
+        let seed = name.bytes().map(usize::from).sum::<usize>();
+        out.iter_mut().enumerate().for_each(|(i, v)| *v = ((i * 7 + seed) % 13) as f32 / 6.0 - 1.0);
+        Ok(())
+    }
+
+    fn x() -> Vec<f32> {
+        (0..240).map(|i| (i % 17) as f32 / 4.0 - 2.0).collect()
+    }
+
+    #[test]
+    fn a_graph_without_fusion_gives_the_same() {
+        let mut want = vec![0.0; 240];
+        let inputs: [&[f32]; 2] = [&x(), &[0.0; 4]];
+        let oracle = Reference.compile(&graph(), &params).unwrap();
+        oracle.run(2, &inputs, &mut [&mut want], &mut [], &Cancel::new()).unwrap();
+        let net = CpuNetwork::unfused(Isa::best(), Arc::new(Serial), &graph(), &params).unwrap();
+        let names: Vec<_> = net.operations().collect();
+        assert_eq!(names, ["group_norm_affine", "group_norm", "activation", "conv2d", "linear", "binary"]);
+        let mut got = vec![0.0; 240];
+        let mut workspace = vec![f32::NAN; net.workspace_len(2).unwrap()];
+        net.run(2, &inputs, &mut [&mut got], &mut workspace, &Cancel::new()).unwrap();
+        for (g, w) in got.iter().zip(&want) {
+            assert!((g - w).abs() <= 1e-5 * w.abs().max(1.0), "{g} for {w}");
+        }
+    }
+
+    #[test]
+    fn refusals_leave_the_network_usable() {
+        let net = CpuNetwork::new(Isa::best(), Arc::new(Serial), &graph(), &params).unwrap();
+        let (mut y, cancel) = (vec![0.0; 120], Cancel::new());
+        let x = x();
+        let mut workspace = vec![0.0; net.workspace_len(1).unwrap()];
+        let mut run = |x: &[f32], workspace: &mut [f32], cancel: &Cancel| {
+            net.run(1, &[x, &[0.0; 2]], &mut [&mut y], workspace, cancel).map_err(|e| e.kind())
+        };
+        let short = workspace.len() - 1;
+        assert_eq!(run(&x[..119], &mut workspace, &cancel), Err(ErrorKind::Shape));
+        assert_eq!(run(&x[..120], &mut workspace[..short], &cancel), Err(ErrorKind::OutOfMemory));
+        cancel.cancel();
+        assert_eq!(run(&x[..120], &mut workspace, &cancel), Err(ErrorKind::Cancelled));
+        cancel.reset();
+        assert_eq!(run(&x[..120], &mut workspace, &cancel), Ok(()));
+        assert!(net.workspace_len(0).is_err());
+        assert!(net.workspace_len(usize::MAX / 2).is_err());
+        let mut other = vec![0.0; 120];
+        // Any place of the workspace will do.
+        let mut workspace = vec![0.0; net.workspace_len(1).unwrap() + 1];
+        net.run(1, &[&x[..120], &[0.0; 2]], &mut [&mut other], &mut workspace[1..], &cancel).unwrap();
+        assert_eq!(other, y);
+    }
+
+    #[test]
+    fn a_cancel_from_within_stops_between_operations() {
+        let net = CpuNetwork::new(Isa::best(), Arc::new(Serial), &graph(), &params).unwrap();
+        let mut workspace = vec![0.0; net.workspace_len(1).unwrap()];
+        let (mut y, cancel, mut done) = (vec![0.0; 120], Cancel::new(), 0);
+        let e = net.run_observed(1, &[&x()[..120], &[0.0; 2]], &mut [&mut y], &mut workspace, &cancel, &mut |_| {
+            done += 1;
+            cancel.cancel();
+        });
+        assert_eq!((e.map_err(|e| e.kind()), done), (Err(ErrorKind::Cancelled), 1));
+    }
+}

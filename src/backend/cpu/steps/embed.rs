@@ -1,0 +1,74 @@
+//! Embeddings of one number: the diffusion step, the noise level, the class.
+#![allow(unsafe_code)] // Writes rows of the arena.
+
+use alloc::vec::Vec;
+
+use super::super::memory::View;
+use super::{Run, Step};
+use crate::error::{Result, ensure, err};
+
+/// What becomes of the number.
+#[derive(Debug)]
+pub(in super::super) enum Kind {
+    /// Sines and cosines of the number (or its logarithm) times these frequencies.
+    Waves { frequencies: Vec<f64>, log: bool, cosines_first: bool },
+    /// The row of a table that the number names.
+    Table { table: Vec<f32> },
+}
+
+/// An embedding of `[1]` to `[dim]`.
+#[derive(Debug)]
+pub(in super::super) struct Embed {
+    pub name: &'static str,
+    pub x: View,
+    pub out: View,
+    pub kind: Kind,
+}
+
+impl Step for Embed {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn weight_bytes(&self) -> usize {
+        match &self.kind {
+            Kind::Waves { frequencies, .. } => frequencies.len() * size_of::<f64>(),
+            Kind::Table { table } => table.len() * size_of::<f32>(),
+        }
+    }
+
+    fn run(&self, run: &Run<'_>) -> Result<()> {
+        let dim = self.out.channels;
+        // SAFETY: the plan gives the result to this step alone and keeps the argument unwritten.
+        let (x, out) = unsafe { (run.memory.read(&self.x), run.memory.write(&self.out)) };
+        for sample in 0..run.batch {
+            let missing = || err!(Shape, "an embedding reads outside of its argument");
+            let v = *x.get(sample * self.x.stride).ok_or_else(missing)?;
+            // SAFETY: one thread, one row at a time.
+            let out = unsafe { out.part(sample * self.out.stride, dim) };
+            match &self.kind {
+                Kind::Waves { frequencies, log, cosines_first } => {
+                    let v = if *log { libm::log(f64::from(v)) } else { f64::from(v) };
+                    let (first, second) = out.split_at_mut(frequencies.len().min(dim));
+                    second.fill(0.0);
+                    for ((a, b), f) in first.iter_mut().zip(second).zip(frequencies) {
+                        let (sin, cos) = libm::sincos(v * f);
+                        let (x, y) = if *cosines_first { (cos, sin) } else { (sin, cos) };
+                        (*a, *b) = (x as f32, y as f32);
+                    }
+                }
+                Kind::Table { table } => {
+                    let rows = table.len() / dim.max(1);
+                    ensure!(
+                        v >= 0.0 && v < rows as f32 && libm::floorf(v) == v,
+                        InvalidArgument,
+                        "class {v} of an embedding with {rows} rows"
+                    );
+                    let row = table.get(v as usize * dim..).and_then(|t| t.get(..dim)).ok_or_else(missing)?;
+                    out.copy_from_slice(row);
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,73 @@
+//! The operations of a compiled network, each ready to run: where its arguments lie, its packed weights, its task cut.
+//!
+//! [`compile`](super::compile) makes them, [`network`](super::network) runs them in order.
+
+use super::isa::Isa;
+use super::memory::Memory;
+use super::threads::{Threads, for_each};
+use crate::cancel::Cancel;
+use crate::error::Result;
+
+pub(super) mod activation;
+pub(super) mod attention;
+pub(super) mod conv;
+pub(super) mod edge;
+pub(super) mod elementwise;
+pub(super) mod embed;
+pub(super) mod norm;
+pub(super) mod resample;
+
+/// One operation of a compiled network.
+pub(super) trait Step: Send + Sync {
+    /// The operation's name, for reports.
+    fn name(&self) -> &'static str;
+
+    /// Floats of scratch that each worker needs, whatever the batch.
+    fn scratch(&self) -> usize {
+        0
+    }
+
+    /// Bytes of weights that it holds.
+    fn weight_bytes(&self) -> usize {
+        0
+    }
+
+    /// Does it. Results do not depend on threads, and those of a sample on no other sample.
+    fn run(&self, run: &Run<'_>) -> Result<()>;
+}
+
+/// What a step may use during a run.
+#[derive(Clone, Copy)]
+pub(super) struct Run<'a> {
+    pub isa: Isa,
+    pub batch: usize,
+    pub memory: Memory<'a>,
+    pub threads: &'a dyn Threads,
+    /// The most tasks at once: the workspace has scratch for so many.
+    pub workers: usize,
+    pub cancel: &'a Cancel,
+}
+
+/// Floats that a core moves in the time it takes to hand a task to another core.
+const SMALL: usize = 4096;
+
+impl Run<'_> {
+    /// Runs `task(worker, i)` for `i` below `count`, on several threads if `cost` (floats moved, or the like) is worth it.
+    pub fn each(&self, cost: usize, count: usize, task: &(dyn Fn(usize, usize) -> Result<()> + Sync)) -> Result<()> {
+        let workers = if cost <= SMALL { 1 } else { self.workers };
+        for_each(self.threads, workers, self.cancel, count, task)
+    }
+
+    /// Cuts `rows` rows of `channels` floats into tasks of whole rows and runs `task(first, last)` for each.
+    pub fn each_rows(
+        &self,
+        rows: usize,
+        channels: usize,
+        task: &(dyn Fn(usize, usize) -> Result<()> + Sync),
+    ) -> Result<()> {
+        let per_task = (SMALL / channels.max(1)).max(1);
+        self.each(rows.saturating_mul(channels), rows.div_ceil(per_task), &|_, i| {
+            task(i * per_task, ((i + 1) * per_task).min(rows))
+        })
+    }
+}

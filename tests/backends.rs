@@ -1,0 +1,57 @@
+//! The cpu backend against the reference: every operation, every path of this CPU, one to three threads, batches of one and three.
+
+use undiffuse::backend::Backend;
+use undiffuse::backend::cpu::isa::Path;
+use undiffuse::backend::cpu::{Cpu, CpuOptions};
+
+#[path = "common/op_suite.rs"]
+mod op_suite;
+
+/// A backend for each path of this CPU; with 1, 2 and 3 threads in turn.
+fn backends() -> Vec<Cpu> {
+    let mut found = Vec::new();
+    for path in Path::ALL {
+        for threads in 1..=3 {
+            match Cpu::with_options(CpuOptions { path: Some(path), threads: Some(threads) }) {
+                Ok(cpu) => {
+                    assert_eq!(cpu.path(), path);
+                    found.push(cpu);
+                }
+                Err(e) => println!("skipped: {e}"),
+            }
+        }
+    }
+    assert!(found.iter().any(|c| c.path() == Path::Portable));
+    found
+}
+
+#[test]
+fn every_operation_equals_the_reference() {
+    let backends = backends();
+    let mut worst = std::collections::BTreeMap::new();
+    for case in op_suite::cases() {
+        for batch in [1, 3] {
+            let expected = op_suite::expected(&case, batch);
+            for backend in &backends {
+                let d = op_suite::hold(backend, &case, &expected);
+                let w = worst.entry(format!("{}", backend.path())).or_insert((0.0, String::new()));
+                if d > w.0 {
+                    *w = (d, case.name.clone());
+                }
+            }
+        }
+    }
+    for (path, (d, name)) in worst {
+        println!("{path}: worst relative L2 {d:.1e} in {name}");
+    }
+}
+
+#[test]
+fn a_network_says_what_it_runs_on() {
+    for backend in backends() {
+        let case = &op_suite::cases()[1];
+        let net = backend.compile(&case.graph, &op_suite::Weights).unwrap();
+        assert!(net.describe().contains(&backend.path().to_string()), "{}", net.describe());
+        assert!(net.weight_bytes() > 0);
+    }
+}

@@ -1,0 +1,413 @@
+//! Every operation of a graph in small, odd shapes, and how to hold a backend to the reference.
+//!
+//! A test file includes it by `#[path = "common/op_suite.rs"] mod op_suite;`. A new backend adds a file that calls [`hold`].
+
+use undiffuse::backend::reference::Reference;
+use undiffuse::backend::{Backend, Network, ParamSource};
+use undiffuse::graph::{
+    Activation, Binary, Epilogue, FusedConv, Graph, GraphBuilder, GroupNorm, Kernel, Op, Padding, Prologue, ValueId,
+    Window,
+};
+use undiffuse::tensor::Dims;
+use undiffuse::{Cancel, Result};
+
+#[path = "pcg.rs"]
+pub mod pcg;
+
+/// One graph and how far a backend may be from the reference: relative L2 over each sample's outputs.
+pub struct Case {
+    pub name: String,
+    pub graph: Graph,
+    pub bound: f64,
+}
+
+/// Weights drawn by name: uniform, of deviation one over the root of their inputs, so that values keep their size.
+pub struct Weights;
+
+impl ParamSource for Weights {
+    fn read(&self, name: &str, dims: &Dims, out: &mut [f32]) -> Result<()> {
+        let stream = name.bytes().fold(7u64, |h, b| h.wrapping_mul(31).wrapping_add(u64::from(b)));
+        let fan_in = if dims.rank() == 1 { 1 } else { dims.positions() };
+        out.copy_from_slice(&pcg::uniform(1, stream, out.len(), (3.0 / fan_in as f32).sqrt()));
+        Ok(())
+    }
+}
+
+/// A batch of inputs: `class` is a row number, `t` a step, all others are uniform with variance 1, plus `input_shift` if
+/// the name ends so.
+pub fn inputs(graph: &Graph, batch: usize) -> Vec<Vec<f32>> {
+    let input = |(i, port): (usize, &undiffuse::graph::Port)| {
+        let n = batch * graph.dims(port.value).elements();
+        let v = pcg::uniform(2, i as u64, n, 3f32.sqrt());
+        match port.name.as_str() {
+            "class" => (0..n).map(|i| (i % 3) as f32).collect(),
+            "t" => v.iter().map(|v| (v.abs() * 500.0).floor() + 1.0).collect(),
+            name if name.ends_with("shifted") => v.iter().map(|v| v + 30.0).collect(),
+            _ => v,
+        }
+    };
+    graph.inputs().iter().enumerate().map(input).collect()
+}
+
+/// Runs a network, with a workspace of exactly the stated length that holds rubbish.
+pub fn run(net: &dyn Network, batch: usize, inputs: &[Vec<f32>]) -> Result<Vec<Vec<f32>>> {
+    let mut outputs: Vec<Vec<f32>> = net.outputs().iter().map(|d| vec![f32::NAN; batch * d.elements()]).collect();
+    let ins: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
+    let mut outs: Vec<&mut [f32]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
+    let mut workspace = vec![f32::NAN; net.workspace_len(batch)?];
+    net.run(batch, &ins, &mut outs, &mut workspace, &Cancel::new())?;
+    Ok(outputs)
+}
+
+/// The relative L2 distance of `got` from `want`; infinite if a value is not finite.
+pub fn distance(got: &[f32], want: &[f32]) -> f64 {
+    let sum = |f: &dyn Fn(usize) -> f64| (0..want.len()).map(f).sum::<f64>();
+    let off = sum(&|i| (f64::from(got[i]) - f64::from(want[i])).powi(2));
+    let d = (off / sum(&|i| f64::from(want[i]).powi(2)).max(1e-300)).sqrt();
+    if d.is_finite() { d } else { f64::INFINITY }
+}
+
+/// What the reference makes of each case at a batch, computed once for all backends under test.
+pub struct Expected {
+    pub batch: usize,
+    pub inputs: Vec<Vec<f32>>,
+    pub outputs: Vec<Vec<f32>>,
+}
+
+pub fn expected(case: &Case, batch: usize) -> Expected {
+    let inputs = inputs(&case.graph, batch);
+    let net = Reference.compile(&case.graph, &Weights).unwrap();
+    let outputs = run(&*net, batch, &inputs).unwrap();
+    Expected { batch, inputs, outputs }
+}
+
+/// Holds a backend to the reference in one case; gives the largest distance.
+pub fn hold(backend: &dyn Backend, case: &Case, expected: &Expected) -> f64 {
+    let net = backend.compile(&case.graph, &Weights).unwrap_or_else(|e| panic!("{}: {e}", case.name));
+    let got = run(&*net, expected.batch, &expected.inputs).unwrap_or_else(|e| panic!("{}: {e}", case.name));
+    let mut worst = 0f64;
+    for (got, want) in got.iter().zip(&expected.outputs) {
+        let n = want.len() / expected.batch;
+        for (got, want) in got.chunks(n).zip(want.chunks(n)) {
+            worst = worst.max(distance(got, want));
+        }
+    }
+    assert!(
+        worst <= case.bound,
+        "{} on {}, batch {}: relative L2 {worst:.2e}, expected at most {:.0e}",
+        case.name,
+        net.describe(),
+        expected.batch,
+        case.bound
+    );
+    worst
+}
+
+/// Collects cases.
+#[derive(Default)]
+struct Cases(Vec<Case>);
+
+impl Cases {
+    fn add(
+        &mut self,
+        name: impl Into<String>,
+        bound: f64,
+        build: impl FnOnce(&mut GraphBuilder) -> Result<Vec<ValueId>>,
+    ) {
+        let name = name.into();
+        let mut g = GraphBuilder::new();
+        let graph = build(&mut g).and_then(|outputs| {
+            for (i, v) in outputs.into_iter().enumerate() {
+                g.output(&format!("y{i}"), v)?;
+            }
+            g.finish()
+        });
+        let graph = graph.unwrap_or_else(|e| panic!("{name}: {e}"));
+        self.0.push(Case { name, graph, bound });
+    }
+}
+
+const ACTIVATIONS: [Activation; 8] = [
+    Activation::Silu,
+    Activation::Mish,
+    Activation::Gelu,
+    Activation::Relu,
+    Activation::LeakyRelu { slope: 0.2 },
+    Activation::Sigmoid,
+    Activation::Tanh,
+    Activation::Softplus,
+];
+
+/// All cases.
+pub fn cases() -> Vec<Case> {
+    let mut c = Cases::default();
+    convolutions(&mut c);
+    fused(&mut c);
+    norms(&mut c);
+    elementwise(&mut c);
+    images(&mut c);
+    attention(&mut c);
+    embeddings(&mut c);
+    c.0
+}
+
+fn convolutions(c: &mut Cases) {
+    let one = Padding::all(1);
+    let lower = Padding { bottom: 1, right: 1, ..Padding::default() };
+    for (ci, co, h, w, k, stride, padding) in [
+        (1, 1, 1, 1, 1, 1, Padding::all(0)),
+        (3, 5, 6, 7, 3, 1, one),
+        (1, 32, 9, 5, 3, 1, one),
+        (16, 3, 8, 8, 3, 1, one),
+        (17, 33, 5, 6, 3, 1, one),
+        (32, 48, 8, 8, 3, 1, one),
+        (64, 64, 4, 4, 3, 1, one),
+        (8, 16, 7, 9, 3, 2, one),
+        (8, 16, 8, 8, 3, 2, lower),
+        (6, 10, 5, 5, 3, 1, Padding { top: 2, bottom: 0, left: 0, right: 1 }),
+        (4, 7, 6, 5, 1, 1, Padding::all(0)),
+        (4, 7, 6, 5, 1, 2, Padding::all(0)),
+        (5, 9, 8, 6, 5, 1, Padding::all(2)),
+        (20, 40, 2, 2, 3, 1, one),
+    ] {
+        let name = format!("conv2d {ci}x{h}x{w} to {co}, kernel {k}, stride {stride}, {padding:?}");
+        c.add(name, 1e-6, |g| {
+            let x = g.input("x", &[ci, h, w])?;
+            Ok(vec![g.conv2d("c", x, co, k, stride, padding)?])
+        });
+    }
+    for (i, o, dims) in [(1, 1, &[][..]), (7, 33, &[]), (128, 70, &[]), (40, 24, &[5]), (9, 17, &[3, 4])] {
+        for bias in [false, true] {
+            c.add(format!("linear {i} to {o} at {dims:?}, bias {bias}"), 1e-6, |g| {
+                let all: Vec<usize> = std::iter::once(i).chain(dims.iter().copied()).collect();
+                let x = g.input("x", &all)?;
+                Ok(vec![g.linear("l", x, o, bias)?])
+            });
+        }
+    }
+}
+
+/// A kernel `[out, inputs, k, k]` with bias.
+fn kernel(g: &mut GraphBuilder, name: &str, out: usize, inputs: usize, k: usize) -> Result<Kernel> {
+    let weight = g.param(&format!("{name}.weight"), &[out, inputs, k, k])?;
+    Ok(Kernel { weight, bias: Some(g.param(&format!("{name}.bias"), &[out])?) })
+}
+
+fn fused(c: &mut Cases) {
+    let window = |k: usize| Window { kernel: [k, k], stride: 1, padding: Padding::all(k / 2) };
+    // Which parts are there, in all combinations that mean something.
+    for bits in 0..64 {
+        let on = |i: usize| bits >> i & 1 == 1;
+        let (affine, upsample, channel, residual, k) =
+            (on(0), 1 + usize::from(on(1)), on(2), on(3), if on(4) { 3 } else { 1 });
+        let sources: &[usize] = if on(5) { &[5, 12] } else { &[17] };
+        let activation = ACTIVATIONS[bits % 8];
+        c.add(format!("fused conv {bits:06b}"), 1e-6, |g| {
+            let mut args = Vec::new();
+            for (i, &n) in sources.iter().enumerate() {
+                args.push(g.input(&format!("x{i}"), &[n, 4, 5])?);
+            }
+            if affine {
+                args.push(g.input("ab", &[34])?);
+            }
+            if channel {
+                args.push(g.input("v", &[20])?);
+            }
+            if residual {
+                args.push(g.input("r", &[20, 4 * upsample, 5 * upsample])?);
+            }
+            let op = FusedConv {
+                window: window(k),
+                kernels: vec![kernel(g, "a", 13, 17, k)?, kernel(g, "b", 7, 17, k)?],
+                prologue: Prologue {
+                    sources: sources.len(),
+                    affine,
+                    activation: on(0).then_some(activation),
+                    upsample,
+                },
+                epilogue: Epilogue {
+                    channel,
+                    residual,
+                    scale: if on(1) { 0.5 } else { 1.0 },
+                    activation: on(2).then_some(ACTIVATIONS[(bits + 3) % 8]),
+                },
+            };
+            Ok(vec![g.push(Op::FusedConv(op), &args)?])
+        });
+    }
+    c.add("fused conv of six sources", 1e-6, |g| {
+        let args = (1..=6).map(|n| g.input(&format!("x{n}"), &[n, 3, 3])).collect::<Result<Vec<_>>>()?;
+        let mut op = FusedConv::plain(window(3), vec![kernel(g, "a", 4, 21, 3)?]);
+        op.prologue.sources = 6;
+        Ok(vec![g.push(Op::FusedConv(op), &args)?])
+    });
+    c.add("convolutions that share a weight", 1e-6, |g| {
+        let x = g.input("x", &[6, 5, 5])?;
+        let h = g.conv2d("c", x, 6, 3, 1, Padding::all(1))?;
+        Ok(vec![g.conv2d("c", h, 6, 3, 1, Padding::all(1))?])
+    });
+}
+
+fn norms(c: &mut Cases) {
+    for (channels, groups, h, w) in
+        [(4, 2, 3, 5), (32, 32, 4, 4), (96, 1, 5, 3), (33, 3, 9, 8), (160, 32, 2, 2), (6, 3, 1, 1)]
+    {
+        for modulated in [false, true] {
+            c.add(format!("group norm {channels}x{h}x{w} in {groups}, modulated {modulated}"), 1e-6, |g| {
+                let x = g.input("x", &[channels, h, w])?;
+                let mut y = g.group_norm("n", x, groups, 1e-5)?;
+                if modulated {
+                    let (m, s) = (g.input("m", &[channels])?, g.input("s", &[channels])?);
+                    y = g.mul(y, m)?;
+                    y = g.add(y, s)?;
+                }
+                let y = g.activation(y, Activation::Silu)?;
+                Ok(vec![y])
+            });
+        }
+    }
+    // The factors alone: where a mean is 30 deviations large, the value after the norm has lost digits in any f32 backend.
+    for (parts, groups) in [(&[4, 2][..], 3), (&[20, 44], 4), (&[5, 70, 21], 8), (&[64], 16)] {
+        c.add(format!("group norm affine of {parts:?} in {groups}, shifted"), 1e-6, |g| {
+            let channels: usize = parts.iter().sum();
+            let mut args = Vec::new();
+            for (i, &n) in parts.iter().enumerate() {
+                args.push(g.input(&format!("x{i} shifted"), &[n, 11, 13])?);
+            }
+            let norm = GroupNorm {
+                groups,
+                eps: 1e-6,
+                weight: g.param("n.weight", &[channels])?,
+                bias: g.param("n.bias", &[channels])?,
+            };
+            Ok(vec![g.push(Op::GroupNormAffine { norm, sources: parts.len(), modulated: false }, &args)?])
+        });
+    }
+    for activation in [None, Some(Activation::Silu), Some(Activation::Tanh)] {
+        c.add(format!("apply affine, {activation:?}"), 1e-6, |g| {
+            let (x, ab) = (g.input("x", &[19, 4, 3])?, g.input("ab", &[38])?);
+            Ok(vec![g.push(Op::ApplyAffine { activation }, &[x, ab])?])
+        });
+    }
+}
+
+fn elementwise(c: &mut Cases) {
+    for f in ACTIVATIONS {
+        c.add(format!("{f:?}"), 1e-6, |g| {
+            let x = g.input("x", &[21, 5, 3])?;
+            Ok(vec![g.activation(x, f)?])
+        });
+    }
+    for f in [Binary::Add, Binary::Mul, Binary::Div] {
+        for dims in [&[21, 5, 3][..], &[21], &[1]] {
+            c.add(format!("{f:?} of {dims:?}"), 1e-6, |g| {
+                let (x, y) = (g.input("x", &[21, 5, 3])?, g.input("y shifted", dims)?);
+                let x = g.affine(x, 2.0, -1.0)?;
+                Ok(vec![g.push(Op::Binary(f), &[x, y])?])
+            });
+        }
+    }
+    c.add("a value that stays while others are made of it in place", 1e-6, |g| {
+        let x = g.input("x", &[8, 3, 3])?;
+        let a = g.affine(x, 0.5, 1.0)?;
+        let b = g.activation(a, Activation::Tanh)?;
+        let s = g.slice_channels(a, 2, 5)?;
+        let t = g.activation(s, Activation::Silu)?;
+        let d = g.add(b, a)?;
+        Ok(vec![d, t, a, x])
+    });
+    c.add("large planes", 1e-6, |g| {
+        let x = g.input("x", &[3, 40, 70])?;
+        let y = g.activation(x, Activation::Silu)?;
+        let z = g.concat(&[x, y])?;
+        Ok(vec![z, y])
+    });
+}
+
+fn images(c: &mut Cases) {
+    c.add("concat, slice", 1e-7, |g| {
+        let (a, b) = (g.input("a", &[3, 4, 5])?, g.input("b", &[18, 4, 5])?);
+        let y = g.concat(&[a, b, a])?;
+        let s = g.slice_channels(y, 2, 17)?;
+        let t = g.slice_channels(s, 1, 3)?;
+        let u = g.concat(&[t, s])?;
+        Ok(vec![y, s, u])
+    });
+    for factor in 1..=3 {
+        c.add(format!("upsample by {factor}"), 1e-7, |g| {
+            let x = g.input("x", &[5, 3, 4])?;
+            Ok(vec![g.push(Op::UpsampleNearest { factor }, &[x])?])
+        });
+        c.add(format!("average pool by {factor}"), 1e-6, |g| {
+            let x = g.input("x", &[18, 7, 9])?;
+            Ok(vec![g.push(Op::AveragePool { factor }, &[x])?])
+        });
+    }
+    for (taps, up, down, pad) in [
+        (&[1f32, 3., 3., 1.][..], 1, 2, [1isize, 1]),
+        (&[1., 3., 3., 1.], 2, 1, [2, 1]),
+        (&[1., 2., 4.], 1, 1, [1, 1]),
+        (&[1., 2.], 3, 2, [-1, 2]),
+        (&[2.], 1, 1, [0, -2]),
+    ] {
+        c.add(format!("fir {taps:?}, up {up}, down {down}, pad {pad:?}"), 1e-6, |g| {
+            let x = g.input("x", &[9, 6, 5])?;
+            Ok(vec![g.push(Op::Fir { taps: taps.to_vec(), up, down, pad }, &[x])?])
+        });
+    }
+}
+
+fn attention(c: &mut Cases) {
+    for (heads, dim, value_dim, queries, keys) in [
+        (1, 1, 1, 1, 1),
+        (1, 8, 8, 16, 16),
+        (2, 5, 3, 7, 9),
+        (4, 16, 16, 33, 33),
+        (1, 64, 32, 30, 70),
+        (3, 4, 8, 40, 1),
+    ] {
+        c.add(
+            format!("attention, {heads} heads of {dim} and {value_dim}, {queries} queries, {keys} keys"),
+            2e-6,
+            |g| {
+                let q = g.input("q", &[heads * dim, queries])?;
+                let k = g.input("k", &[heads * dim, keys])?;
+                let v = g.input("v", &[heads * value_dim, keys])?;
+                Ok(vec![g.push(Op::Attention { heads }, &[q, k, v])?])
+            },
+        );
+    }
+    c.add("self-attention of an image through one projection", 2e-6, |g| {
+        let x = g.input("x", &[24, 5, 4])?;
+        let h = g.group_norm("n", x, 4, 1e-6)?;
+        let q = g.linear("q", h, 24, true)?;
+        let k = g.linear("k", h, 24, true)?;
+        let v = g.linear("v", h, 24, true)?;
+        let h = g.push(Op::Attention { heads: 3 }, &[q, k, v])?;
+        let h = g.linear("o", h, 24, true)?;
+        let y = g.add(h, x)?;
+        Ok(vec![g.affine(y, std::f32::consts::FRAC_1_SQRT_2, 0.0)?])
+    });
+}
+
+fn embeddings(c: &mut Cases) {
+    for (dim, flip_sin_to_cos, freq_shift) in [(32, true, 0.0), (7, false, 1.0)] {
+        c.add(format!("sinusoidal embedding of {dim}"), 1e-7, |g| {
+            let t = g.input("t", &[1])?;
+            let op = Op::SinusoidalEmbedding { dim, flip_sin_to_cos, freq_shift, max_period: 10000.0 };
+            Ok(vec![g.push(op, &[t])?])
+        });
+    }
+    for (log, flip_sin_to_cos) in [(true, true), (false, false)] {
+        c.add(format!("fourier embedding, log {log}"), 1e-7, |g| {
+            let t = g.input("t", &[1])?;
+            let weight = g.param("w", &[9])?;
+            Ok(vec![g.push(Op::FourierEmbedding { weight, log, flip_sin_to_cos }, &[t])?])
+        });
+    }
+    c.add("embedding", 0.0, |g| {
+        let class = g.input("class", &[1])?;
+        let table = g.param("table", &[3, 10])?;
+        Ok(vec![g.push(Op::Embedding { table }, &[class])?])
+    });
+}
