@@ -3,6 +3,8 @@
 use serde_json::Value;
 use undiffuse::Cancel;
 use undiffuse::backend::Backend;
+use undiffuse::backend::cpu::isa::Path;
+use undiffuse::backend::cpu::{Cpu, CpuOptions};
 use undiffuse::backend::reference::Reference;
 use undiffuse::model::unet2d::{self, UNet2DConfig};
 
@@ -87,4 +89,29 @@ fn tiny_networks_of_every_family_on_the_reference_backend() {
 fn ddpm_cifar10_32_on_the_reference_backend() {
     // One image, because plain loops take ten seconds for it.
     check(&Reference, 1, |name| name == LARGE);
+}
+
+/// The cpu backend on each path that this CPU has.
+fn paths() -> Vec<Cpu> {
+    let cpu = |path| match Cpu::with_options(CpuOptions { path: Some(path), threads: Some(2) }) {
+        Ok(cpu) => Some(cpu),
+        Err(e) => {
+            println!("skipped: {e}");
+            None
+        }
+    };
+    Path::ALL.into_iter().filter_map(cpu).collect()
+}
+
+#[test]
+fn tiny_networks_of_every_family_on_every_path_of_the_cpu_backend() {
+    for cpu in paths() {
+        println!("{}", cpu.path());
+        check(&cpu, ALL, |name| name != LARGE);
+    }
+}
+
+#[test]
+fn ddpm_cifar10_32_on_the_cpu_backend() {
+    check(&Cpu::new().unwrap(), ALL, |name| name == LARGE);
 }

@@ -403,7 +403,13 @@ impl<'a> Compiler<'a> {
             Some(f) => (f, None),
             None => (vmath::Activation::Identity, epi.activation),
         };
-        let conv = Conv { name, sources, gather, weights, channel, residual, scale: epi.scale, activation, out };
+        let shared = match weights.shared_len(1) {
+            Some(0) => None,
+            Some(n) => Some(self.temporary(n)?),
+            None => return Err(err!(OutOfMemory, "what the convolution's stages share is too large")),
+        };
+        let conv =
+            Conv { name, sources, gather, weights, shared, channel, residual, scale: epi.scale, activation, out };
         self.step(conv);
         if let Some(f) = after {
             self.after(out, f);

@@ -6,6 +6,7 @@
 
 use alloc::vec::Vec;
 
+use super::super::aligned::SharedMut;
 use super::super::conv::{ConvArgs, PackedConv, Padding, Rows};
 use super::super::gather::{Affine, GatherArgs, GatherSource};
 use super::super::memory::{View, lines};
@@ -36,6 +37,8 @@ pub(in super::super) struct Conv {
     pub sources: Vec<View>,
     pub gather: Option<Gather>,
     pub weights: PackedConv,
+    /// What the stages of the convolution hand on, if it needs any.
+    pub shared: Option<usize>,
     pub channel: Option<View>,
     pub residual: Option<View>,
     pub scale: f32,
@@ -74,7 +77,7 @@ impl Conv {
             upsample: gather.upsample,
             padding: gather.padding,
             // SAFETY: the buffer is this step's.
-            out: unsafe { self.padded(run, gather, len) },
+            out: unsafe { batch_buffer(run, gather.buffer, len) },
         }
         .bind()?;
         run.each(len, call.tasks(), &|_, i| {
@@ -83,17 +86,16 @@ impl Conv {
             Ok(())
         })
     }
+}
 
-    /// The padded input of the whole batch.
-    ///
-    /// # Safety
-    /// As [`Memory::write`](super::super::memory::Memory::write).
-    unsafe fn padded<'a>(&self, run: &Run<'a>, gather: &Gather, len: usize) -> super::super::aligned::SharedMut<'a> {
-        // Dense over samples: the buffer's own size per sample is rounded up, so this is a view of its begin.
-        let view = View { buffer: gather.buffer, start: 0, stride: 0, channels: len, height: 1, width: 1 };
-        // SAFETY: the caller's promise.
-        unsafe { run.memory.write(&view) }
-    }
+/// A buffer as `len` floats for the whole batch, at most its size per sample times the batch.
+///
+/// # Safety
+/// As [`Memory::write`](super::super::memory::Memory::write).
+unsafe fn batch_buffer<'a>(run: &Run<'a>, buffer: usize, len: usize) -> SharedMut<'a> {
+    let view = View { buffer, start: 0, stride: 0, channels: len, height: 1, width: 1 };
+    // SAFETY: the caller's promise.
+    unsafe { run.memory.write(&view) }
 }
 
 impl Step for Conv {
@@ -121,7 +123,7 @@ impl Step for Conv {
             (Some(g), _) => {
                 let len = self.weights.input_len(run.batch).unwrap_or(0);
                 // SAFETY: the gather is done; the buffer is only read from here on.
-                let all = unsafe { self.padded(run, g, len) };
+                let all = unsafe { batch_buffer(run, g.buffer, len) };
                 // SAFETY: as above.
                 (unsafe { &*all.part(0, len) }, None)
             }
@@ -139,16 +141,25 @@ impl Step for Conv {
             // SAFETY: the plan gives the result to this step alone.
             out: unsafe { run.memory.write(&self.out) },
             out_stride: self.out.stride,
+            shared: match self.shared {
+                // SAFETY: the buffer is this step's.
+                Some(buffer) => unsafe { batch_buffer(run, buffer, self.weights.shared_len(run.batch).unwrap_or(0)) },
+                None => SharedMut::empty(),
+            },
         };
         let call = self.weights.bind(run.batch, args)?;
         // A core multiplies and adds some 16 times in the time it takes to move a float.
         let shape = self.weights.shape();
         let macs = [shape.out_channels, shape.kernel[0], shape.kernel[1], self.out.positions(), run.batch];
         let cost = macs.iter().fold(shape.in_channels, |a, &b| a.saturating_mul(b)) / 16;
-        run.each(cost, call.tasks(), &|worker, i| {
-            // SAFETY: each task is run once, and `each` gives one worker number to one thread at a time.
-            unsafe { call.run_task(i, run.memory.scratch(worker, self.scratch())) };
-            Ok(())
-        })
+        for stage in 0..call.stages() {
+            run.each(cost, call.tasks(stage), &|worker, i| {
+                // SAFETY: each task is run once, the stages one after the other, and `each` gives one worker number to one
+                // thread at a time.
+                unsafe { call.run_task(stage, i, run.memory.scratch(worker, self.scratch())) };
+                Ok(())
+            })?;
+        }
+        Ok(())
     }
 }
