@@ -13,7 +13,7 @@ use crate::schedule::{Arithmetic, Level, Real};
 ///
 /// let mut x_t = [0.0; 2];
 /// add_noise(&Level::variance_preserving(0.0, 0.75), &[1.0, -1.0], &[0.0, 2.0], &mut x_t)?;
-/// assert_eq!(x_t, [0.8660254, 0.1339746]);
+/// assert_eq!(x_t, [0.75f32.sqrt(), 1.0 - 0.75f32.sqrt()]);
 /// # Ok::<(), undiffuse::Error>(())
 /// ```
 pub fn add_noise(level: &Level, x0: &[f32], z: &[f32], out: &mut [f32]) -> Result<()> {
