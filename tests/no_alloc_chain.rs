@@ -1,0 +1,89 @@
+//! After a chain is made, sampling allocates nothing: shown by an allocator that counts.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use undiffuse::Cancel;
+use undiffuse::chain::{Chain, ChainOptions, Flow};
+use undiffuse::denoiser::{Component, Covariance, GaussianMixture};
+use undiffuse::noise::Seeded;
+use undiffuse::sampler::{PredictionType, SamplerKind, SamplerOptions, SchedulerConfig, Steps};
+use undiffuse::tensor::Dims;
+
+std::thread_local! {
+    static COUNT: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Counts the allocations of each thread, so that the test runner's own do not disturb.
+struct Counting;
+
+// SAFETY: every call goes to the system's allocator unchanged; the count is a thread local without a destructor, which
+// may be touched at any time.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        COUNT.set(COUNT.get() + 1);
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn allocations(f: impl FnOnce()) -> usize {
+    let before = COUNT.get();
+    f();
+    COUNT.get() - before
+}
+
+#[test]
+fn a_chain_allocates_only_when_it_is_made() {
+    assert!(allocations(|| drop(Vec::<u8>::with_capacity(8))) > 0, "the allocator counts");
+    let n = 12;
+    let component = |m: f64, covariance| Component { weight: 1.0, mean: vec![m; n], covariance };
+    let full = (0..n * n).map(|i| if i / n == i % n { 0.2 } else { 0.1 }).collect();
+    let components = [component(-0.5, Covariance::Diagonal(vec![0.1; n])), component(0.5, Covariance::Full(full))];
+    let thresholded = r#"{"_class_name": "DDPMScheduler", "thresholding": true, "sample_max_value": 2.0}"#;
+    let configs = [
+        SchedulerConfig::new(SamplerKind::Ddpm),
+        SchedulerConfig::new(SamplerKind::Ddim),
+        SchedulerConfig::from_json(thresholded).unwrap(),
+    ];
+    for config in configs {
+        let options = SamplerOptions { steps: Steps::Count(20), eta: 0.5, ..Default::default() };
+        let sampler = config.sampler(&options).unwrap();
+        let prior =
+            || GaussianMixture::new(Dims::new(&[3, 2, 2]).unwrap(), &components, PredictionType::Epsilon).unwrap();
+        let options = ChainOptions { batch: 4, first_sample: 10 };
+        let mut chain = Chain::new(prior(), &sampler, Seeded::new(1), &options).unwrap();
+        let cancel = Cancel::new();
+        let mut saved = Vec::new();
+        let count = allocations(|| {
+            chain.step().unwrap();
+            chain.run_with(&cancel, |p| if p.step == 9 { Flow::Stop } else { Flow::Continue }).unwrap();
+        });
+        assert_eq!(count, 0, "{} to the middle", sampler.name());
+        saved.resize(chain.saved_len(), 0);
+        let count = allocations(|| {
+            chain.save_into(&mut saved).unwrap();
+            chain.run().unwrap();
+            chain.restart(14, 3).unwrap();
+            chain.restore(&saved).unwrap();
+            chain.run().unwrap();
+        });
+        assert_eq!(count, 0, "{} to the end, again and once more", sampler.name());
+
+        let mut workspace = vec![0.0; Chain::<_, _, Seeded>::workspace_len(&prior(), &&sampler, 4).unwrap()];
+        let denoiser = prior();
+        let count = allocations(|| {
+            let mut chain = Chain::in_workspace(denoiser, &sampler, Seeded::new(1), &options, &mut workspace).unwrap();
+            chain.run().unwrap();
+            std::mem::forget(chain);
+        });
+        assert_eq!(count, 0, "{} in the caller's memory, made and run", sampler.name());
+    }
+}
