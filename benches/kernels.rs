@@ -1,6 +1,6 @@
 //! Times the CPU kernels on the layers of the ddpm-cifar10-32 network, on one thread.
 //!
-//!     cargo bench --bench kernels -- [avx512|avx2|portable] [batch N] [only TEXT] [rounds N]
+//!     cargo bench --bench kernels -- [avx512|avx2|portable] [direct|winograd] [batch N] [only TEXT] [rounds N]
 //!
 //! Layers take turns, each figure is the best of all rounds, and every ratio is to the peak of fused multiply-adds measured in
 //! the same process on the same path.
@@ -9,7 +9,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use undiffuse::backend::cpu::aligned::{AlignedBuf, SharedMut};
-use undiffuse::backend::cpu::conv::{ConvArgs, ConvShape, PackedConv, Padding};
+use undiffuse::backend::cpu::conv::{Algorithm, ConvArgs, ConvShape, PackedConv, Padding};
 use undiffuse::backend::cpu::isa::{Isa, Path};
 
 /// Name, side, channels in and out, filter, how often the network has it.
@@ -42,6 +42,7 @@ struct Case {
     input: AlignedBuf,
     out: AlignedBuf,
     scratch: AlignedBuf,
+    shared: AlignedBuf,
     batch: usize,
     best: Duration,
 }
@@ -62,11 +63,13 @@ fn main() {
 }
 
 fn run() -> undiffuse::Result<()> {
-    let mut isa = Isa::best();
+    let (mut isa, mut algorithm) = (Isa::best(), None);
     let (mut batches, mut only, mut rounds) = (vec![1, 16], String::new(), 15);
     let mut args = std::env::args().skip(1).filter(|a| a != "--bench");
     while let Some(a) = args.next() {
         match a.as_str() {
+            "direct" => algorithm = Some(Algorithm::Direct),
+            "winograd" => algorithm = Some(Algorithm::Winograd),
             "batch" => batches = args.next().and_then(|v| v.parse().ok()).into_iter().collect(),
             "only" => only = args.next().unwrap_or_default(),
             "rounds" => rounds = args.next().and_then(|v| v.parse().ok()).unwrap_or(rounds),
@@ -80,31 +83,48 @@ fn run() -> undiffuse::Result<()> {
         }
     }
     for batch in batches {
-        bench(isa, batch, &only, rounds)?;
+        bench(isa, algorithm, batch, &only, rounds)?;
     }
     Ok(())
 }
 
-fn bench(isa: Isa, batch: usize, only: &str, rounds: usize) -> undiffuse::Result<()> {
+fn bench(isa: Isa, algorithm: Option<Algorithm>, batch: usize, only: &str, rounds: usize) -> undiffuse::Result<()> {
     let mut cases = Vec::new();
     for &(name, side, ci, co, k, count) in LAYERS.iter().filter(|l| l.0.contains(only)) {
         let s = ConvShape::square(side, side, ci, co, k, 1, Padding::same(k / 2));
         let mut w = AlignedBuf::zeroed(ci * co * k * k)?;
         fill(&mut w, 1);
-        let conv = PackedConv::new(isa, s, &w, None)?;
+        let conv = match algorithm {
+            Some(a) if k == 3 => PackedConv::with_algorithm(isa, s, a, &w, None)?,
+            _ => PackedConv::new(isa, s, &w, None)?,
+        };
         let mut input = AlignedBuf::zeroed(conv.input_len(batch).unwrap_or(0))?;
         fill(&mut input, 2);
         let out = AlignedBuf::zeroed(conv.output_len(batch).unwrap_or(0))?;
         let scratch = AlignedBuf::zeroed(conv.scratch_len())?;
+        let shared = AlignedBuf::zeroed(conv.shared_len(batch).unwrap_or(0))?;
         let flops = 2.0 * (batch * side * side * ci * co * k * k) as f64;
-        cases.push(Case { name: name.into(), flops, count, conv, input, out, scratch, batch, best: Duration::MAX });
+        cases.push(Case {
+            name: name.into(),
+            flops,
+            count,
+            conv,
+            input,
+            out,
+            scratch,
+            shared,
+            batch,
+            best: Duration::MAX,
+        });
     }
     let mut peak: f64 = 0.0;
     for _ in 0..rounds {
         peak = peak.max(peak_gflops(isa));
         for c in &mut cases {
-            let n = c.out.len() / c.conv.shape().out_channels.max(1);
-            let args = ConvArgs::new(&c.input, SharedMut::new(&mut c.out), c.conv.shape().out_channels);
+            let args = ConvArgs {
+                shared: SharedMut::new(&mut c.shared),
+                ..ConvArgs::new(&c.input, SharedMut::new(&mut c.out), c.conv.shape().out_channels)
+            };
             let mut call = c.conv.bind(c.batch, args)?;
             let repeat = (2e7 / c.flops).ceil().max(1.0) as u32;
             let start = Instant::now();
@@ -112,7 +132,7 @@ fn bench(isa: Isa, batch: usize, only: &str, rounds: usize) -> undiffuse::Result
                 assert_eq!(call.run(&mut c.scratch), isa.path());
             }
             c.best = c.best.min(start.elapsed() / repeat);
-            black_box(n);
+            black_box(&c.out);
         }
     }
     println!("{} batch {batch}, 1 thread; peak {peak:.1} GFLOP/s", isa.path());

@@ -34,8 +34,6 @@ use crate::graph::Graph;
 pub mod aligned;
 mod compile;
 pub mod conv;
-#[cfg(test)]
-mod conv_tests;
 pub mod gather;
 pub mod gemm;
 pub mod isa;

@@ -8,11 +8,16 @@
 
 use alloc::vec::Vec;
 
+mod direct;
+#[cfg(test)]
+mod tests;
+mod winograd;
+
 use super::aligned::{AlignedBuf, SharedMut};
 use super::gemm::pack::{pack_with, packed_len};
-use super::gemm::{MAX_MR, Segment, Tile, kernels};
+use super::gemm::{Segment, kernels};
 use super::isa::{Isa, Path};
-use super::vmath::{Activation, activate};
+use super::vmath::Activation;
 use crate::error::{Result, ensure, err};
 
 /// Zeros around an image.
@@ -167,8 +172,25 @@ pub struct PackedConv {
     out_size: [usize; 2],
     weights: AlignedBuf,
     bias: AlignedBuf,
+    algorithm: Algorithm,
     /// The runs of one filter in the padded input.
     segments: Vec<Segment>,
+}
+
+/// How a convolution is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Algorithm {
+    /// Products of the input and the filters as they are.
+    Direct,
+    /// Winograd's F(4x4, 3x3): a quarter of the multiplications, between transforms of input, filters and output.
+    Winograd,
+}
+
+/// The algorithm for a shape. It never depends on the batch, so that neither do the bits of the result.
+pub fn choose_algorithm(shape: &ConvShape) -> Algorithm {
+    let can = shape.kernel == [3, 3] && shape.stride == [1, 1];
+    let pays = shape.height.saturating_mul(shape.width) >= 64 && shape.in_channels >= 16 && shape.out_channels >= 16;
+    if can && pays { Algorithm::Winograd } else { Algorithm::Direct }
 }
 
 impl PackedConv {
@@ -177,6 +199,20 @@ impl PackedConv {
     /// # Errors
     /// `Shape` if sizes are 0, overflow or do not fit the slices; `OutOfMemory`.
     pub fn new(isa: Isa, shape: ConvShape, weights: &[f32], bias: Option<&[f32]>) -> Result<Self> {
+        Self::with_algorithm(isa, shape, choose_algorithm(&shape), weights, bias)
+    }
+
+    /// [`new`](Self::new) with a given algorithm, for tests and benches.
+    ///
+    /// # Errors
+    /// As `new`; `Unsupported` if the algorithm cannot do the shape.
+    pub fn with_algorithm(
+        isa: Isa,
+        shape: ConvShape,
+        algorithm: Algorithm,
+        weights: &[f32],
+        bias: Option<&[f32]>,
+    ) -> Result<Self> {
         let out_size = shape.output()?;
         let need = shape.weight_len().ok_or_else(|| err!(Shape, "convolution of {shape:?} is too large"))?;
         ensure!(weights.len() == need, Shape, "convolution weights have {} floats, expected {need}", weights.len());
@@ -188,9 +224,18 @@ impl PackedConv {
         let [kh, kw] = shape.kernel;
         let k = cin * kh * kw;
         let len = packed_len(isa, k, cout).ok_or_else(|| err!(Shape, "convolution of {shape:?} is too large"))?;
+        ensure!(
+            algorithm == Algorithm::Direct || (shape.kernel == [3, 3] && shape.stride == [1, 1]),
+            Unsupported,
+            "Winograd convolution of {shape:?}, expected a 3x3 filter and stride 1"
+        );
         let mut packed = AlignedBuf::zeroed(len)?;
         pack_with(isa, k, cout, &mut packed, |k, o| {
-            let (tap, c) = (k / cin, k % cin);
+            // Direct sums run over (tap, channel); the filter transform takes the taps of a channel together.
+            let (tap, c) = match algorithm {
+                Algorithm::Direct => (k / cin, k % cin),
+                Algorithm::Winograd => (k % 9, k / 9),
+            };
             weights.get((o * cin + c) * kh * kw + tap).copied().unwrap_or(0.0)
         })?;
         let mut packed_bias = AlignedBuf::zeroed(cout.next_multiple_of(kernels(isa).nr()))?;
@@ -203,7 +248,7 @@ impl PackedConv {
         let mut segments = Vec::new();
         segments.try_reserve_exact(kh).map_err(|_| err!(OutOfMemory, "no memory for {kh} filter rows"))?;
         segments.extend((0..kh).map(|ky| Segment { table: 0, offset: ky * pitch, len: kw * cin }));
-        Ok(Self { isa, shape, out_size, weights: packed, bias: packed_bias, segments })
+        Ok(Self { isa, shape, out_size, weights: packed, bias: packed_bias, algorithm, segments })
     }
 
     /// The sizes it was packed for.
@@ -231,14 +276,25 @@ impl PackedConv {
         batch.checked_mul(self.out_size[0])?.checked_mul(self.out_size[1])?.checked_mul(self.shape.out_channels)
     }
 
+    /// The algorithm in use.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
     /// Floats of scratch that each worker brings to [`ConvCall::run_task`]: small, so it stays in the worker's cache.
     pub fn scratch_len(&self) -> usize {
-        0
+        match self.algorithm {
+            Algorithm::Direct => 0,
+            Algorithm::Winograd => winograd::scratch_len(self),
+        }
     }
 
     /// Floats of memory that the tasks of a call share (see [`ConvArgs::shared`]); `None` on overflow.
-    pub fn shared_len(&self, _batch: usize) -> Option<usize> {
-        Some(0)
+    pub fn shared_len(&self, batch: usize) -> Option<usize> {
+        match self.algorithm {
+            Algorithm::Direct => Some(0),
+            Algorithm::Winograd => winograd::Cut::new(self, batch)?.shared_len(),
+        }
     }
 
     /// Checks the arguments of a call once. Allocates nothing.
@@ -310,29 +366,13 @@ impl PackedConv {
         if second > 0 {
             segments = [Segment { table: 0, offset: 0, len: first }, Segment { table: 1, offset: 0, len: second }];
         }
-        let (groups, blocks) = self.cut(pixels);
-        Ok(ConvCall { conv: self, args, first, second, segments, pixels, groups, blocks })
-    }
-
-    /// Into how many groups of panels and runs of pixels the work is cut. A run's input stays in a core's cache. So do
-    /// small weights, and then a task takes a run through all of them; of large weights a task takes one panel, and
-    /// neighbouring tasks the same one. There are enough tasks in all for a few threads.
-    fn cut(&self, pixels: usize) -> (usize, usize) {
-        /// Floats of input or of weights that leave room in a cache of 512 KiB.
-        const RUN: usize = 64 * 1024;
-        const TASKS: usize = 8;
-        let s = &self.shape;
-        let k = kernels(self.isa);
-        let per_pixel = s.in_channels.saturating_mul(s.stride[0]).saturating_mul(s.stride[1]);
-        let run = (RUN / per_pixel.max(1)).max(4 * k.mr);
-        let panels = s.out_channels.div_ceil(k.nr());
-        let tiles = pixels.div_ceil(k.mr).max(1);
-        if self.weights.len() <= 2 * RUN {
-            let blocks = pixels.div_ceil(run).max(TASKS).min(tiles);
-            (TASKS.div_ceil(blocks).min(panels), blocks)
-        } else {
-            (panels, pixels.div_ceil(run).max(TASKS.div_ceil(panels)).min(tiles))
-        }
+        let cut = match self.algorithm {
+            Algorithm::Direct => Cut::Direct(direct::Cut::new(self, pixels)),
+            Algorithm::Winograd => Cut::Winograd(
+                winograd::Cut::new(self, batch).ok_or_else(|| err!(Shape, "batch of {batch} is too large"))?,
+            ),
+        };
+        Ok(ConvCall { conv: self, args, first, second, segments, cut })
     }
 }
 
@@ -344,20 +384,32 @@ pub struct ConvCall<'a> {
     first: usize,
     second: usize,
     segments: [Segment; 2],
-    pixels: usize,
-    groups: usize,
-    blocks: usize,
+    cut: Cut,
+}
+
+/// How the work is cut into tasks.
+#[derive(Clone, Copy, Debug)]
+enum Cut {
+    Direct(direct::Cut),
+    Winograd(winograd::Cut),
 }
 
 impl ConvCall<'_> {
     /// How many stages the call has. Every task of a stage must have ended before one of the next begins.
     pub fn stages(&self) -> usize {
-        usize::from(self.pixels > 0)
+        match &self.cut {
+            Cut::Direct(c) => usize::from(c.tasks() > 0),
+            Cut::Winograd(c) => c.stages(),
+        }
     }
 
     /// How many tasks a stage has.
     pub fn tasks(&self, stage: usize) -> usize {
-        if stage < self.stages() { self.groups * self.blocks } else { 0 }
+        match &self.cut {
+            Cut::Direct(c) if stage == 0 => c.tasks(),
+            Cut::Winograd(c) if stage < c.stages() => c.tasks(stage),
+            _ => 0,
+        }
     }
 
     /// Runs task `i` of a stage and says which path ran. A worker that takes neighbouring tasks one after the other
@@ -372,82 +424,13 @@ impl ConvCall<'_> {
         if i >= self.tasks(stage) || scratch.len() < self.conv.scratch_len() {
             return isa.path();
         }
-        let kn = kernels(isa);
-        let s = &self.conv.shape;
-        let (group, block) = (i / self.blocks, i % self.blocks);
-        let panels = s.out_channels.div_ceil(kn.nr());
-        let from = split(self.pixels, self.blocks, block);
-        let to = split(self.pixels, self.blocks, block + 1);
-        let tiles = (to - from).div_ceil(kn.mr);
-        let mut path = isa.path();
-        for panel in split(panels, self.groups, group)..split(panels, self.groups, group + 1) {
-            let column = panel * kn.nr();
-            let width = kn.panel_width(s.out_channels - column);
-            let n = width.min(s.out_channels - column);
-            for t in 0..tiles {
-                let first = from + split(to - from, tiles, t);
-                let last = from + split(to - from, tiles, t + 1);
-                // SAFETY: pixels, columns and all strides were checked against the slices by `bind`; the caller gives
-                // this task's part of the output to this thread alone.
-                path = unsafe { self.run_tile(first, last, column, width, n) };
-            }
-        }
-        path
-    }
-
-    /// Output pixels `first..last` (at most the path's tile height), columns `column..column + n`.
-    ///
-    /// # Safety
-    /// The ranges lie inside the output, and nobody else touches that part of it.
-    unsafe fn run_tile(&self, first: usize, last: usize, column: usize, width: usize, n: usize) -> Path {
-        let conv = self.conv;
-        let kn = kernels(conv.isa);
-        let s = &conv.shape;
-        let segments = if self.second > 0 { &self.segments } else { conv.segments.as_slice() };
-        let k = s.in_channels * s.kernel[0] * s.kernel[1];
-        let mut tile = Tile::new(segments, n, self.args.scale);
-        let [oh, ow] = conv.out_size;
-        let pw = s.width + s.padding.left + s.padding.right;
-        let ph = s.height + s.padding.top + s.padding.bottom;
-        let (mut image, mut y, mut x) = (first / (oh * ow), first / ow % oh, first % ow);
-        // SAFETY: every pointer is inside its slice for the rows and columns of this tile, as `bind` checked the
-        // slices for all of them; the packed weights hold k * width floats from k * column on.
+        // SAFETY: the task exists, `bind` checked all slices, and the caller gives this task's part of output and shared memory
+        // to this thread alone.
         unsafe {
-            tile.b = conv.weights.as_ptr().add(k * column);
-            tile.bias = conv.bias.as_ptr().add(column);
-            for (r, p) in (first..last).enumerate().take(MAX_MR) {
-                let at = (image * ph + y * s.stride[0]) * pw + x * s.stride[1];
-                tile.a[0][r] = self.args.input.as_ptr().add(at * self.first);
-                if let Some((second, _)) = self.args.second {
-                    tile.a[1][r] = second.as_ptr().add(at * self.second);
-                }
-                tile.out[r] = self.args.out.as_ptr().add(p * self.args.out_stride + column);
-                if let Some(v) = self.args.sample {
-                    tile.has_sample = true;
-                    tile.sample[r] = v.data.as_ptr().add(image * v.stride + column);
-                }
-                if let Some(v) = self.args.residual {
-                    tile.has_residual = true;
-                    tile.residual[r] = v.data.as_ptr().add(p * v.stride + column);
-                }
-                x += 1;
-                if x == ow {
-                    (x, y) = (0, y + 1);
-                    if y == oh {
-                        (y, image) = (0, image + 1);
-                    }
-                }
+            match &self.cut {
+                Cut::Direct(c) => direct::run_task(self, c, i),
+                Cut::Winograd(c) => winograd::run_task(self, c, stage, i, scratch),
             }
-            let path = match kn.tile_fn(last - first, width) {
-                Some(f) => f(&tile),
-                None => Path::Portable,
-            };
-            if self.args.activation != Activation::Identity {
-                for out in tile.out.iter().take(last - first) {
-                    activate(conv.isa, self.args.activation, core::slice::from_raw_parts_mut(*out, n));
-                }
-            }
-            path
         }
     }
 

@@ -5,11 +5,11 @@ use alloc::vec;
 use alloc::vec::Vec;
 use std::println;
 
-use super::aligned::SharedMut;
-use super::conv::{ConvArgs, ConvShape, PackedConv, Padding, Rows};
-use super::gather::{Affine, GatherArgs, GatherSource};
-use super::isa::{Isa, Path};
-use super::vmath::Activation;
+use super::super::aligned::SharedMut;
+use super::super::gather::{Affine, GatherArgs, GatherSource};
+use super::super::isa::{Isa, Path};
+use super::super::vmath::Activation;
+use super::{Algorithm, ConvArgs, ConvShape, PackedConv, Padding, Rows};
 
 pub(super) fn numbers(n: usize, seed: u32) -> Vec<f32> {
     let mut s = seed;
@@ -120,21 +120,30 @@ fn convolutions_equal_plain_loops_on_every_path() {
         let w = numbers(s.out_channels * s.in_channels * s.kernel[0] * s.kernel[1], 2);
         let bias = numbers(s.out_channels, 3);
         let want = plain_conv(&s, batch, &x, &w, &bias);
-        for isa in paths() {
-            let conv = PackedConv::new(isa, s, &w, Some(&bias)).unwrap();
-            let mut scratch = vec![0.0; conv.scratch_len()];
-            let mut out = vec![0.0; batch * per];
-            let path = conv
-                .bind(batch, ConvArgs::new(&x, SharedMut::new(&mut out), s.out_channels))
-                .unwrap()
-                .run(&mut scratch);
+        for (isa, algorithm) in paths().into_iter().flat_map(|i| [(i, Algorithm::Direct), (i, Algorithm::Winograd)]) {
+            let Ok(conv) = PackedConv::with_algorithm(isa, s, algorithm, &w, Some(&bias)) else {
+                assert!(algorithm == Algorithm::Winograd && (s.kernel != [3, 3] || s.stride != [1, 1]));
+                continue;
+            };
+            assert_eq!(conv.algorithm(), algorithm);
+            let mut scratch = vec![f32::NAN; conv.scratch_len()];
+            let mut shared = vec![f32::NAN; conv.shared_len(batch).unwrap()];
+            let mut out = vec![f32::NAN; batch * per];
+            let args = ConvArgs {
+                shared: SharedMut::new(&mut shared),
+                ..ConvArgs::new(&x, SharedMut::new(&mut out), s.out_channels)
+            };
+            let path = conv.bind(batch, args).unwrap().run(&mut scratch);
             assert_eq!(path, isa.path(), "forced path did not run");
-            close(&out, &want, &alloc::format!("{s:?} on {path}"));
+            close(&out, &want, &alloc::format!("{s:?}, {algorithm:?} on {path}"));
             // One image at a time, tasks in reverse: the same bits.
             let px = x.len() / batch;
             for n in 0..batch {
                 let mut one = vec![0.0; per];
-                let args = ConvArgs::new(&x[n * px..(n + 1) * px], SharedMut::new(&mut one), s.out_channels);
+                let args = ConvArgs {
+                    shared: SharedMut::new(&mut shared),
+                    ..ConvArgs::new(&x[n * px..(n + 1) * px], SharedMut::new(&mut one), s.out_channels)
+                };
                 let call = conv.bind(1, args).unwrap();
                 for stage in 0..call.stages() {
                     for t in (0..call.tasks(stage)).rev() {
@@ -167,16 +176,19 @@ fn everything_added_at_the_store() {
                     f(v * 0.7)
                 })
                 .collect();
-            for isa in paths() {
-                let conv = PackedConv::new(isa, s, &wt, Some(&bias)).unwrap();
+            for (isa, algorithm) in paths().into_iter().flat_map(|i| [(i, Algorithm::Direct), (i, Algorithm::Winograd)])
+            {
+                let conv = PackedConv::with_algorithm(isa, s, algorithm, &wt, Some(&bias)).unwrap();
                 let stride = co + 5;
                 let mut out = vec![9.0; batch * h * w * stride];
+                let mut shared = vec![f32::NAN; conv.shared_len(batch).unwrap()];
                 let args = ConvArgs {
                     sample: Some(Rows { data: &sample, stride: co + 7 }),
                     residual: Some(Rows { data: &residual, stride: co + 2 }),
                     scale: 0.7,
                     activation,
                     out_stride: stride,
+                    shared: SharedMut::new(&mut shared),
                     ..ConvArgs::new(&x, SharedMut::new(&mut out), co)
                 };
                 let mut scratch = vec![0.0; conv.scratch_len()];

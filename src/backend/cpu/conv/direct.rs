@@ -1,0 +1,127 @@
+//! Direct convolution: tiles of output pixels against panels of filters.
+#![allow(unsafe_code)] // Builds tiles of row pointers and writes shared output, within bounds that `bind` checks.
+
+use super::super::gemm::{MAX_MR, Tile, kernels};
+use super::super::isa::Path;
+use super::super::vmath::{Activation, activate};
+use super::{ConvCall, PackedConv, split};
+
+/// Into how many groups of panels and runs of pixels the work is cut.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cut {
+    pixels: usize,
+    groups: usize,
+    blocks: usize,
+}
+
+impl Cut {
+    /// A run's input stays in a core's cache. So do small weights, and then a task takes a run through all of them; of
+    /// large weights a task takes one panel, and neighbouring tasks the same one. There are enough tasks in all for a
+    /// few threads.
+    pub fn new(conv: &PackedConv, pixels: usize) -> Self {
+        /// Floats of input or of weights that leave room in a cache of 512 KiB.
+        const RUN: usize = 64 * 1024;
+        const TASKS: usize = 8;
+        let s = &conv.shape;
+        let k = kernels(conv.isa);
+        let per_pixel = s.in_channels.saturating_mul(s.stride[0]).saturating_mul(s.stride[1]);
+        let run = (RUN / per_pixel.max(1)).max(4 * k.mr);
+        let panels = s.out_channels.div_ceil(k.nr());
+        let tiles = pixels.div_ceil(k.mr).max(1);
+        if conv.weights.len() <= 2 * RUN {
+            let blocks = pixels.div_ceil(run).max(TASKS).min(tiles);
+            Self { pixels, groups: TASKS.div_ceil(blocks).min(panels), blocks }
+        } else {
+            Self { pixels, groups: panels, blocks: pixels.div_ceil(run).max(TASKS.div_ceil(panels)).min(tiles) }
+        }
+    }
+
+    pub fn tasks(&self) -> usize {
+        if self.pixels == 0 { 0 } else { self.groups * self.blocks }
+    }
+}
+
+/// Runs task `i`.
+///
+/// # Safety
+/// `i < cut.tasks()`, and nobody else touches this task's part of the output.
+pub(super) unsafe fn run_task(call: &ConvCall<'_>, cut: &Cut, i: usize) -> Path {
+    let isa = call.conv.isa;
+    let kn = kernels(isa);
+    let s = &call.conv.shape;
+    let (group, block) = (i / cut.blocks, i % cut.blocks);
+    let panels = s.out_channels.div_ceil(kn.nr());
+    let from = split(cut.pixels, cut.blocks, block);
+    let to = split(cut.pixels, cut.blocks, block + 1);
+    let tiles = (to - from).div_ceil(kn.mr);
+    let mut path = isa.path();
+    for panel in split(panels, cut.groups, group)..split(panels, cut.groups, group + 1) {
+        let column = panel * kn.nr();
+        let width = kn.panel_width(s.out_channels - column);
+        let n = width.min(s.out_channels - column);
+        for t in 0..tiles {
+            let first = from + split(to - from, tiles, t);
+            let last = from + split(to - from, tiles, t + 1);
+            // SAFETY: pixels, columns and all strides were checked against the slices by `bind`; the caller gives
+            // this task's part of the output to this thread alone.
+            path = unsafe { run_tile(call, first, last, column, width, n) };
+        }
+    }
+    path
+}
+
+/// Output pixels `first..last` (at most the path's tile height), columns `column..column + n`.
+///
+/// # Safety
+/// The ranges lie inside the output, and nobody else touches that part of it.
+unsafe fn run_tile(call: &ConvCall<'_>, first: usize, last: usize, column: usize, width: usize, n: usize) -> Path {
+    let conv = call.conv;
+    let kn = kernels(conv.isa);
+    let s = &conv.shape;
+    let segments = if call.second > 0 { &call.segments } else { conv.segments.as_slice() };
+    let k = s.in_channels * s.kernel[0] * s.kernel[1];
+    let mut tile = Tile::new(segments, n, call.args.scale);
+    let [oh, ow] = conv.out_size;
+    let pw = s.width + s.padding.left + s.padding.right;
+    let ph = s.height + s.padding.top + s.padding.bottom;
+    let (mut image, mut y, mut x) = (first / (oh * ow), first / ow % oh, first % ow);
+    // SAFETY: every pointer is inside its slice for the rows and columns of this tile, as `bind` checked the
+    // slices for all of them; the packed weights hold k * width floats from k * column on.
+    unsafe {
+        tile.b = conv.weights.as_ptr().add(k * column);
+        tile.bias = conv.bias.as_ptr().add(column);
+        for (r, p) in (first..last).enumerate().take(MAX_MR) {
+            let at = (image * ph + y * s.stride[0]) * pw + x * s.stride[1];
+            tile.a[0][r] = call.args.input.as_ptr().add(at * call.first);
+            if let Some((second, _)) = call.args.second {
+                tile.a[1][r] = second.as_ptr().add(at * call.second);
+            }
+            tile.out[r] = call.args.out.as_ptr().add(p * call.args.out_stride + column);
+            if let Some(v) = call.args.sample {
+                tile.has_sample = true;
+                tile.sample[r] = v.data.as_ptr().add(image * v.stride + column);
+            }
+            if let Some(v) = call.args.residual {
+                tile.has_residual = true;
+                tile.residual[r] = v.data.as_ptr().add(p * v.stride + column);
+            }
+            x += 1;
+            if x == ow {
+                (x, y) = (0, y + 1);
+                if y == oh {
+                    (y, image) = (0, image + 1);
+                }
+            }
+        }
+        let path = match kn.tile_fn(last - first, width) {
+            Some(f) => f(&tile),
+            None => Path::Portable,
+        };
+        if call.args.activation != Activation::Identity {
+            for out in tile.out.iter().take(last - first) {
+                activate(conv.isa, call.args.activation, core::slice::from_raw_parts_mut(*out, n));
+            }
+        }
+        path
+    }
+}

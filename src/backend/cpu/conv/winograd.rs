@@ -1,0 +1,488 @@
+//! Winograd's F(4x4, 3x3): a 3x3 convolution with stride 1 by a quarter of the multiplications.
+//!
+//! Each patch of 6x6 inputs gives 4x4 outputs, `A^T [sum over channels (G g G^T) . (B^T d B)] A`: transforms of filter g and
+//! patch d, and between them 36 matrix products of (tiles x channels) by (channels x outputs). Lavin and Gray 2015,
+//! with the points 0, 5/8, -5/8, 3/2, -3/2 and infinity instead of the usual 0, 1, -1, 2, -2: all entries of B and A are then exact
+//! in f32 and the error is a third, about that of direct sums.
+//!
+//! The filters are transformed at each call, a panel at a time, into cache: that takes a few percent of the time, where transformed filters
+//! would take four times the memory and, at batch 1, four times the traffic. The transformed patches of a run of tiles are the shared
+//! memory. A tile's result does not depend on the other tiles, so neither on batch nor on tasks.
+#![allow(unsafe_code)] // Transforms over raw memory, within bounds that `bind` checks.
+
+use super::super::gemm::{MAX_MR, Segment, Tile, kernels};
+use super::super::isa::Path;
+use super::super::simd::{Simd, dispatch};
+use super::super::vmath::{Activation, activate};
+use super::{ConvCall, PackedConv, split};
+
+/// Rows and columns of outputs in a tile.
+const OUT: usize = 4;
+/// Rows and columns of a patch of inputs.
+const PATCH: usize = 6;
+/// Entries of a transformed patch.
+const POINTS: usize = PATCH * PATCH;
+/// The most tiles that one task multiplies: its products stay in cache.
+const BLOCK: usize = 64;
+/// Tiles that one task transforms.
+const INPUTS: usize = 8;
+/// Floats of one cache line. Planes are one line longer than their contents, so that the same entry of all 36 does not fall
+/// into one set of the cache.
+const LINE: usize = 16;
+
+// The points a, -a, b, -b, and the sums and products of their squares that the transforms need.
+const A: f32 = 0.625;
+const B: f32 = 1.5;
+const A2: f32 = A * A;
+const B2: f32 = B * B;
+const SUM: f32 = A2 + B2;
+const PRODUCT: f32 = A2 * B2;
+
+/// G: the filter as a polynomial at each point, over the product of the point's distances to the others.
+const G: [[f32; 3]; PATCH] = {
+    const P: f64 = 0.625 * 0.625 * 1.5 * 1.5;
+    const NA: f64 = 2.0 * 0.625 * 0.625 * (0.625 * 0.625 - 1.5 * 1.5);
+    const NB: f64 = 2.0 * 1.5 * 1.5 * (1.5 * 1.5 - 0.625 * 0.625);
+    const fn row(p: f64, n: f64) -> [f32; 3] {
+        [(1.0 / n) as f32, (p / n) as f32, (p * p / n) as f32]
+    }
+    [row(0.0, P), row(0.625, NA), row(-0.625, NA), row(1.5, NB), row(-1.5, NB), [0.0, 0.0, 1.0]]
+};
+
+/// How a call is cut: runs of tiles, each transformed in one stage and multiplied in the next.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cut {
+    /// Tiles of one image, down and across.
+    grid: [usize; 2],
+    /// Tiles of the batch.
+    tiles: usize,
+    runs: usize,
+    channels: usize,
+    panels: usize,
+}
+
+impl Cut {
+    /// `None` on overflow.
+    pub fn new(conv: &PackedConv, batch: usize) -> Option<Self> {
+        /// Floats of transformed patches in a run: half of a small last-level cache, and enough tiles to make the transform of the
+        /// filters cheap beside the products.
+        const RUN: usize = 2 * 1024 * 1024;
+        let grid = [conv.out_size[0].div_ceil(OUT), conv.out_size[1].div_ceil(OUT)];
+        let tiles = grid[0].checked_mul(grid[1])?.checked_mul(batch)?;
+        let channels = conv.shape.in_channels;
+        let run = (RUN / channels.checked_mul(POINTS)?).max(2 * BLOCK);
+        let panels = conv.shape.out_channels.div_ceil(kernels(conv.isa).nr());
+        Some(Self { grid, tiles, runs: tiles.div_ceil(run), channels, panels })
+    }
+
+    /// The longest run.
+    fn longest(&self) -> usize {
+        self.tiles.div_ceil(self.runs.max(1))
+    }
+
+    fn plane(&self) -> Option<usize> {
+        self.longest().checked_mul(self.channels)?.checked_next_multiple_of(LINE)?.checked_add(LINE)
+    }
+
+    pub fn shared_len(&self) -> Option<usize> {
+        // One line more, to begin on one.
+        self.plane()?.checked_mul(POINTS)?.checked_add(LINE)
+    }
+
+    /// Tiles of a run.
+    fn run(&self, run: usize) -> [usize; 2] {
+        [split(self.tiles, self.runs, run), split(self.tiles, self.runs, run + 1)]
+    }
+
+    /// Into how many blocks of tiles a run's products are cut: small ones, but each transforms the filters anew.
+    fn blocks(&self, tiles: usize) -> usize {
+        const TASKS: usize = 4;
+        tiles.div_ceil(BLOCK).max(TASKS.div_ceil(self.panels)).min(tiles)
+    }
+
+    pub fn stages(&self) -> usize {
+        2 * self.runs
+    }
+
+    pub fn tasks(&self, stage: usize) -> usize {
+        let [from, to] = self.run(stage / 2);
+        if stage.is_multiple_of(2) { (to - from).div_ceil(INPUTS) } else { self.blocks(to - from) * self.panels }
+    }
+}
+
+/// Floats of a worker's scratch: the filters at six points and the products of a block, or one patch.
+pub(super) fn scratch_len(conv: &PackedConv) -> usize {
+    let nr = kernels(conv.isa).nr();
+    let c = conv.shape.in_channels;
+    (PATCH * c * nr + POINTS * (BLOCK * nr + LINE)).max(POINTS * c) + LINE
+}
+
+/// Runs task `i` of a stage.
+///
+/// # Safety
+/// The task exists, all stages before have run, and nobody else touches this task's part of output and shared memory.
+pub(super) unsafe fn run_task(call: &ConvCall<'_>, cut: &Cut, stage: usize, i: usize, scratch: &mut [f32]) -> Path {
+    let run = cut.run(stage / 2);
+    // SAFETY: the caller's contract.
+    unsafe {
+        if stage.is_multiple_of(2) { inputs(call, cut, run, i, scratch) } else { products(call, cut, run, i, scratch) }
+    }
+}
+
+/// The first float at or after `p` that begins a cache line.
+fn aligned(p: *mut f32) -> *mut f32 {
+    p.wrapping_add(p.align_offset(LINE * size_of::<f32>()).min(LINE))
+}
+
+/// Image, row and column of a tile.
+fn place(cut: &Cut, tile: usize) -> [usize; 3] {
+    let [rows, columns] = cut.grid;
+    [tile / (rows * columns), tile / columns % rows, tile % columns]
+}
+
+/// Transforms the patches of up to `INPUTS` tiles into the shared memory, `[point][tile of the run][channel]`.
+unsafe fn inputs(call: &ConvCall<'_>, cut: &Cut, run: [usize; 2], i: usize, scratch: &mut [f32]) -> Path {
+    let conv = call.conv;
+    let s = &conv.shape;
+    let c = s.in_channels;
+    let ph = s.height + s.padding.top + s.padding.bottom;
+    let pw = s.width + s.padding.left + s.padding.right;
+    let plane = cut.plane().unwrap_or(0);
+    let count = run[1] - run[0];
+    let mut path = conv.isa.path();
+    let patch = aligned(scratch.as_mut_ptr());
+    for tile in i * INPUTS..count.min((i + 1) * INPUTS) {
+        let [image, ty, tx] = place(cut, run[0] + tile);
+        let [y, x] = [ty * OUT, tx * OUT];
+        let origin = ((image * ph + y) * pw + x) * c;
+        // SAFETY: `bind` found the padded image in `input` and the shared memory as long as `shared_len`; rows and
+        // columns beyond the image are replaced by zeros in the scratch, which holds a patch.
+        unsafe {
+            let mut input = call.args.input.as_ptr().add(origin);
+            let mut pitch = pw * c;
+            if y + PATCH > ph || x + PATCH > pw {
+                core::slice::from_raw_parts_mut(patch, POINTS * c).fill(0.0);
+                let columns = (pw - x).min(PATCH) * c;
+                for r in 0..(ph - y).min(PATCH) {
+                    core::ptr::copy_nonoverlapping(input.add(r * pitch), patch.add(r * PATCH * c), columns);
+                }
+                (input, pitch) = (patch, PATCH * c);
+            }
+            let out = aligned(call.args.shared.as_ptr()).add(tile * c);
+            path = input_raw(conv.isa, &Input { input, pitch, channels: c, out, plane });
+        }
+    }
+    path
+}
+
+/// Multiplies a block of transformed patches with one panel of transformed filters, transforms back and stores.
+unsafe fn products(call: &ConvCall<'_>, cut: &Cut, run: [usize; 2], i: usize, scratch: &mut [f32]) -> Path {
+    let conv = call.conv;
+    let kn = kernels(conv.isa);
+    let s = &conv.shape;
+    let c = s.in_channels;
+    let plane = cut.plane().unwrap_or(0);
+    let blocks = cut.blocks(run[1] - run[0]);
+    let (panel, block) = (i / blocks, i % blocks);
+    let column = panel * kn.nr();
+    let width = kn.panel_width(s.out_channels - column);
+    let from = split(run[1] - run[0], blocks, block);
+    let to = split(run[1] - run[0], blocks, block + 1);
+    let count = to - from;
+    let groups = count.div_ceil(kn.mr);
+    let segments = [Segment { table: 0, offset: 0, len: c }];
+    let filters = aligned(scratch.as_mut_ptr());
+    // SAFETY: `scratch_len` holds six points of filters and the planes of a block; the packed weights hold 9 * channels
+    // rows of each panel; the shared memory holds this run's patches.
+    unsafe {
+        let products = filters.add(PATCH * c * kn.nr());
+        let product_plane = count * width + LINE;
+        let weights = conv.weights.as_ptr().add(9 * c * column);
+        let patches = aligned(call.args.shared.as_ptr()).add(from * c);
+        let mut tile = Tile::new(&segments, width, 1.0);
+        for (row, g) in G.iter().enumerate() {
+            filter_raw(conv.isa, &Filter { weights, channels: c, width, g, out: filters });
+            for j in 0..PATCH {
+                let point = row * PATCH + j;
+                tile.b = filters.add(j * c * width);
+                for g in 0..groups {
+                    let first = split(count, groups, g);
+                    let height = split(count, groups, g + 1) - first;
+                    for r in 0..height.min(MAX_MR) {
+                        tile.a[0][r] = patches.add(point * plane + (first + r) * c);
+                        tile.out[r] = products.add(point * product_plane + (first + r) * width);
+                    }
+                    if let Some(f) = kn.tile_fn(height, width) {
+                        f(&tile);
+                    }
+                }
+            }
+        }
+        outputs(call, cut, [run[0] + from, run[0] + to], column, products, product_plane)
+    }
+}
+
+/// Transforms a block's products back and stores them with all that is added to them.
+unsafe fn outputs(
+    call: &ConvCall<'_>,
+    cut: &Cut,
+    tiles: [usize; 2],
+    column: usize,
+    products: *const f32,
+    plane: usize,
+) -> Path {
+    let conv = call.conv;
+    let kn = kernels(conv.isa);
+    let left = conv.shape.out_channels - column;
+    let width = kn.panel_width(left);
+    let n = left.min(width);
+    let [oh, ow] = conv.out_size;
+    let args = &call.args;
+    let mut path = conv.isa.path();
+    for tile in tiles[0]..tiles[1] {
+        let [image, ty, tx] = place(cut, tile);
+        let [y, x] = [ty * OUT, tx * OUT];
+        let pixel = (image * oh + y) * ow + x;
+        // SAFETY: `bind` found every pixel's row in output, residual and sample vector; `size` keeps to pixels of the image.
+        unsafe {
+            let out = Output {
+                products: products.add((tile - tiles[0]) * width),
+                plane,
+                n,
+                size: [(oh - y).min(OUT), (ow - x).min(OUT)],
+                row: ow,
+                bias: conv.bias.as_ptr().add(column),
+                sample: args.sample.map(|v| v.data.as_ptr().add(image * v.stride + column)),
+                residual: args.residual.map(|v| (v.data.as_ptr().add(pixel * v.stride + column), v.stride)),
+                scale: args.scale,
+                out: args.out.as_ptr().add(pixel * args.out_stride + column),
+                out_stride: args.out_stride,
+            };
+            path = output_raw(conv.isa, &out);
+            if args.activation != Activation::Identity {
+                for p in 0..out.size[0] * out.size[1] {
+                    let at = (p / out.size[1] * ow + p % out.size[1]) * args.out_stride;
+                    activate(conv.isa, args.activation, core::slice::from_raw_parts_mut(out.out.add(at), n));
+                }
+            }
+        }
+    }
+    path
+}
+
+struct Input {
+    /// The patch's first pixel.
+    input: *const f32,
+    /// Floats from one row of the image to the next; pixels are `channels` apart.
+    pitch: usize,
+    channels: usize,
+    /// The tile's row in the first plane.
+    out: *mut f32,
+    plane: usize,
+}
+
+/// One dimension of B^T d.
+#[inline(always)]
+unsafe fn input_1d<S: Simd>(d: [S::V; PATCH]) -> [S::V; PATCH] {
+    // SAFETY: the caller's contract is that of S.
+    unsafe {
+        let k = |x: f32| S::splat(x);
+        let even_a = S::mul_add(k(-B2), d[2], d[4]);
+        let odd_a = S::mul_add(k(-B2), d[1], d[3]);
+        let even_b = S::mul_add(k(-A2), d[2], d[4]);
+        let odd_b = S::mul_add(k(-A2), d[1], d[3]);
+        [
+            S::mul_add(k(PRODUCT), d[0], S::mul_add(k(-SUM), d[2], d[4])),
+            S::mul_add(k(A), odd_a, even_a),
+            S::mul_add(k(-A), odd_a, even_a),
+            S::mul_add(k(B), odd_b, even_b),
+            S::mul_add(k(-B), odd_b, even_b),
+            S::mul_add(k(PRODUCT), d[1], S::mul_add(k(-SUM), d[3], d[5])),
+        ]
+    }
+}
+
+#[inline(always)]
+unsafe fn input_body<S: Simd>(t: &Input) {
+    // SAFETY: the caller gives a patch of `channels` floats a pixel, and a row of `channels` floats in 36 planes.
+    unsafe {
+        let mut c = 0;
+        while c < t.channels {
+            let n = (t.channels - c).min(S::LANES);
+            if n == S::LANES {
+                input_vector::<S>(t, c, |p| S::load(p), |p, v| S::store(p, v));
+            } else {
+                input_vector::<S>(t, c, |p| S::load_n(p, n), |p, v| S::store_n(p, n, v));
+            }
+            c += n;
+        }
+    }
+}
+
+#[allow(clippy::needless_range_loop)] // A column of an array of rows.
+#[inline(always)]
+unsafe fn input_vector<S: Simd>(
+    t: &Input,
+    c: usize,
+    load: impl Fn(*const f32) -> S::V,
+    store: impl Fn(*mut f32, S::V),
+) {
+    // SAFETY: as in `input_body`.
+    unsafe {
+        let mut half = [[S::zero(); PATCH]; PATCH];
+        for (x, half) in half.iter_mut().enumerate() {
+            let at = |y: usize| load(t.input.add(y * t.pitch + x * t.channels + c));
+            *half = input_1d::<S>([at(0), at(1), at(2), at(3), at(4), at(5)]);
+        }
+        for y in 0..PATCH {
+            let v = input_1d::<S>([half[0][y], half[1][y], half[2][y], half[3][y], half[4][y], half[5][y]]);
+            for (x, v) in v.into_iter().enumerate() {
+                store(t.out.add((y * PATCH + x) * t.plane + c), v);
+            }
+        }
+    }
+}
+dispatch! { unsafe fn input_raw = input_body(t: &Input) }
+
+struct Filter {
+    /// `[channel][tap][width]`.
+    weights: *const f32,
+    channels: usize,
+    width: usize,
+    /// The row of G.
+    g: *const [f32; 3],
+    /// `[6 points][channel][width]`.
+    out: *mut f32,
+}
+
+/// One row of G g G^T.
+#[inline(always)]
+unsafe fn filter_body<S: Simd>(t: &Filter) {
+    // SAFETY: the caller gives weights and room for all channels and widths.
+    unsafe {
+        let g = [S::splat((*t.g)[0]), S::splat((*t.g)[1]), S::splat((*t.g)[2])];
+        let k = |i: usize, j: usize| S::splat(G[i][j]);
+        for c in 0..t.channels {
+            for v in (0..t.width).step_by(S::LANES) {
+                let w = t.weights.add(9 * c * t.width + v);
+                let at = |tap: usize| S::load(w.add(tap * t.width));
+                let column = |x: usize| S::mul_add(g[2], at(6 + x), S::mul_add(g[1], at(3 + x), S::mul(g[0], at(x))));
+                let f = [column(0), column(1), column(2)];
+                let even_a = S::mul_add(k(1, 2), f[2], S::mul(k(1, 0), f[0]));
+                let odd_a = S::mul(k(1, 1), f[1]);
+                let even_b = S::mul_add(k(3, 2), f[2], S::mul(k(3, 0), f[0]));
+                let odd_b = S::mul(k(3, 1), f[1]);
+                let out = t.out.add(c * t.width + v);
+                let plane = t.channels * t.width;
+                S::store(out, S::mul(k(0, 0), f[0]));
+                S::store(out.add(plane), S::add(even_a, odd_a));
+                S::store(out.add(2 * plane), S::sub(even_a, odd_a));
+                S::store(out.add(3 * plane), S::add(even_b, odd_b));
+                S::store(out.add(4 * plane), S::sub(even_b, odd_b));
+                S::store(out.add(5 * plane), f[2]);
+            }
+        }
+    }
+}
+dispatch! { unsafe fn filter_raw = filter_body(t: &Filter) }
+
+struct Output {
+    /// The tile's row in the first plane.
+    products: *const f32,
+    plane: usize,
+    /// Columns to store.
+    n: usize,
+    /// Rows and columns of pixels to store.
+    size: [usize; 2],
+    /// Pixels in a row of the image.
+    row: usize,
+    bias: *const f32,
+    sample: Option<*const f32>,
+    residual: Option<(*const f32, usize)>,
+    scale: f32,
+    out: *mut f32,
+    out_stride: usize,
+}
+
+/// One dimension of A^T m.
+#[inline(always)]
+unsafe fn output_1d<S: Simd>(m: [S::V; PATCH]) -> [S::V; OUT] {
+    // SAFETY: the caller's contract is that of S.
+    unsafe {
+        let k = |x: f32| S::splat(x);
+        let (sum_a, dif_a) = (S::add(m[1], m[2]), S::sub(m[1], m[2]));
+        let (sum_b, dif_b) = (S::add(m[3], m[4]), S::sub(m[3], m[4]));
+        [
+            S::add(m[0], S::add(sum_a, sum_b)),
+            S::mul_add(k(B), dif_b, S::mul(k(A), dif_a)),
+            S::mul_add(k(B2), sum_b, S::mul(k(A2), sum_a)),
+            S::mul_add(k(B * B2), dif_b, S::mul_add(k(A * A2), dif_a, m[5])),
+        ]
+    }
+}
+
+#[allow(clippy::needless_range_loop)] // A column of an array of rows.
+#[inline(always)]
+unsafe fn output_body<S: Simd>(t: &Output) {
+    // SAFETY: the caller gives 36 planes of products, and `size` pixels of `n` floats in out and residual.
+    unsafe {
+        let scale = S::splat(t.scale);
+        let mut c = 0;
+        while c < t.n {
+            let n = (t.n - c).min(S::LANES);
+            let whole = n == S::LANES;
+            let get = |p: *const f32| if whole { S::load(p) } else { S::load_n(p, n) };
+            let mut half = [[S::zero(); OUT]; PATCH];
+            for (x, half) in half.iter_mut().enumerate() {
+                let at = |y: usize| S::load(t.products.add((y * PATCH + x) * t.plane + c));
+                *half = output_1d::<S>([at(0), at(1), at(2), at(3), at(4), at(5)]);
+            }
+            let mut add = S::load(t.bias.add(c));
+            if let Some(p) = t.sample {
+                add = S::add(add, get(p.add(c)));
+            }
+            for y in 0..t.size[0].min(OUT) {
+                let v = output_1d::<S>([half[0][y], half[1][y], half[2][y], half[3][y], half[4][y], half[5][y]]);
+                for (x, v) in v.into_iter().enumerate().take(t.size[1]) {
+                    let pixel = y * t.row + x;
+                    let mut v = S::add(v, add);
+                    if let Some((p, stride)) = t.residual {
+                        v = S::add(v, get(p.add(pixel * stride + c)));
+                    }
+                    v = S::mul(v, scale);
+                    let out = t.out.add(pixel * t.out_stride + c);
+                    if whole { S::store(out, v) } else { S::store_n(out, n, v) }
+                }
+            }
+            c += n;
+        }
+    }
+}
+dispatch! { unsafe fn output_raw = output_body(t: &Output) }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The three matrices belong together: a correlation of one row, exactly but for rounding.
+    #[test]
+    fn one_dimension_is_a_correlation() {
+        use super::super::super::simd::Portable as P;
+        let d = [0.3f32, -1.2, 0.7, 2.1, -0.4, 0.9];
+        let g = [0.5f32, -0.25, 1.5];
+        // SAFETY: plain Rust.
+        let y = unsafe {
+            let v = input_1d::<P>(d.map(|x| P::splat(x)));
+            let mut m = [P::zero(); PATCH];
+            for i in 0..PATCH {
+                let u: f32 = (0..3).map(|j| G[i][j] * g[j]).sum();
+                m[i] = P::mul(v[i], P::splat(u));
+            }
+            output_1d::<P>(m).map(|v| P::to_array(v)[0])
+        };
+        for (i, y) in y.into_iter().enumerate() {
+            let want: f32 = (0..3).map(|j| d[i + j] * g[j]).sum();
+            assert!((y - want).abs() < 1e-6, "{i}: {y} for {want}");
+        }
+    }
+}
