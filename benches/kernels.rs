@@ -2,7 +2,8 @@
 //!
 //!     cargo bench --bench kernels -- [avx512|avx2|portable] [direct|winograd] [batch N] [only TEXT] [rounds N]
 //!
-//! Layers take turns, each figure is the best of all rounds, and every ratio is to the peak of fused multiply-adds measured in
+//! Layers take turns, each figure is the sum over the layer's tasks of the best of all rounds (a task is shorter than a time
+//! slice, so that other processes disturb it less), and every ratio is to the peak of fused multiply-adds measured in
 //! the same process on the same path.
 
 use std::hint::black_box;
@@ -44,7 +45,8 @@ struct Case {
     scratch: AlignedBuf,
     shared: AlignedBuf,
     batch: usize,
-    best: Duration,
+    /// The best time of each task, stage after stage.
+    best: Vec<Duration>,
 }
 
 fn fill(x: &mut [f32], seed: u32) {
@@ -114,7 +116,7 @@ fn bench(isa: Isa, algorithm: Option<Algorithm>, batch: usize, only: &str, round
             scratch,
             shared,
             batch,
-            best: Duration::MAX,
+            best: Vec::new(),
         });
     }
     let mut peak: f64 = 0.0;
@@ -125,13 +127,22 @@ fn bench(isa: Isa, algorithm: Option<Algorithm>, batch: usize, only: &str, round
                 shared: SharedMut::new(&mut c.shared),
                 ..ConvArgs::new(&c.input, SharedMut::new(&mut c.out), c.conv.shape().out_channels)
             };
-            let mut call = c.conv.bind(c.batch, args)?;
-            let repeat = (2e7 / c.flops).ceil().max(1.0) as u32;
-            let start = Instant::now();
-            for _ in 0..repeat {
-                assert_eq!(call.run(&mut c.scratch), isa.path());
+            let call = c.conv.bind(c.batch, args)?;
+            let mut n = 0;
+            for stage in 0..call.stages() {
+                for i in 0..call.tasks(stage) {
+                    let start = Instant::now();
+                    // SAFETY: one thread, stage after stage.
+                    let path = unsafe { call.run_task(stage, i, &mut c.scratch) };
+                    let took = start.elapsed();
+                    assert_eq!(path, isa.path(), "another path ran");
+                    match c.best.get_mut(n) {
+                        Some(b) => *b = took.min(*b),
+                        None => c.best.push(took),
+                    }
+                    n += 1;
+                }
             }
-            c.best = c.best.min(start.elapsed() / repeat);
             black_box(&c.out);
         }
     }
@@ -139,7 +150,7 @@ fn bench(isa: Isa, algorithm: Option<Algorithm>, batch: usize, only: &str, round
     println!("{:18} {:>9} {:>9} {:>7}", "layer", "us/image", "GFLOP/s", "of peak");
     let mut total = 0.0;
     for c in &cases {
-        let s = c.best.as_secs_f64();
+        let s = c.best.iter().sum::<Duration>().as_secs_f64();
         let g = c.flops / s / 1e9;
         println!("{:18} {:9.1} {:9.1} {:6.1}%", c.name, s * 1e6 / batch as f64, g, 100.0 * g / peak);
         total += s * c.count as f64 / batch as f64;

@@ -42,6 +42,10 @@ pub(crate) trait Simd: Copy {
     unsafe fn round(a: Self::V) -> Self::V;
     /// `a * 2^n` for integer-valued `|n| <= 252`, with one rounding where the result is subnormal.
     unsafe fn scale_pow2(a: Self::V, n: Self::V) -> Self::V;
+    /// Asks for the cache line at `p`, which need not be valid memory.
+    #[inline(always)]
+    unsafe fn prefetch(_p: *const f32) {}
+
     #[inline(always)]
     unsafe fn zero() -> Self::V {
         // SAFETY: the trait's contract.
@@ -231,6 +235,7 @@ mod x86 {
                     _mm256_mul_ps(_mm256_mul_ps(a, _mm256_castsi256_ps(p1)), _mm256_castsi256_ps(p2))
                 }
             }
+            prefetch(p: *const f32) { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
         }
     }
 
@@ -267,6 +272,7 @@ mod x86 {
             }
             round(a: __m512) -> __m512 { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a) }
             scale_pow2(a: __m512, n: __m512) -> __m512 { _mm512_scalef_ps(a, n) }
+            prefetch(p: *const f32) { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
         }
     }
 }

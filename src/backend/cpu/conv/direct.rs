@@ -89,6 +89,7 @@ unsafe fn run_tile(call: &ConvCall<'_>, first: usize, last: usize, column: usize
     // slices for all of them; the packed weights hold k * width floats from k * column on.
     unsafe {
         tile.b = conv.weights.as_ptr().add(k * column);
+        tile.ahead = (last - first) * s.stride[1] * s.in_channels;
         tile.bias = conv.bias.as_ptr().add(column);
         for (r, p) in (first..last).enumerate().take(MAX_MR) {
             let at = (image * ph + y * s.stride[0]) * pw + x * s.stride[1];

@@ -208,6 +208,7 @@ unsafe fn products(call: &ConvCall<'_>, cut: &Cut, run: [usize; 2], i: usize, sc
                 for g in 0..groups {
                     let first = split(count, groups, g);
                     let height = split(count, groups, g + 1) - first;
+                    tile.ahead = height * c;
                     for r in 0..height.min(MAX_MR) {
                         tile.a[0][r] = patches.add(point * plane + (first + r) * c);
                         tile.out[r] = products.add(point * product_plane + (first + r) * width);

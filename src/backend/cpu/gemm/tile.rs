@@ -7,6 +7,9 @@ use super::super::simd::{Portable, Simd};
 /// The largest tile height of any path.
 pub(crate) const MAX_MR: usize = 14;
 
+/// Floats of a cache line.
+const LINE: usize = 16;
+
 /// A run of the sum: `len` floats of each row of table `table`, at `offset` floats from the row's pointer.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Segment {
@@ -24,6 +27,8 @@ pub(crate) struct Tile<'a> {
     pub a: [[*const f32; MAX_MR]; 2],
     pub segments: &'a [Segment],
     pub b: *const f32,
+    /// Floats from these rows to those of the tile that is likely to come next, which are brought into cache.
+    pub ahead: usize,
     /// Columns to store.
     pub n: usize,
     pub out: [*mut f32; MAX_MR],
@@ -43,6 +48,7 @@ impl<'a> Tile<'a> {
             a: [[core::ptr::null(); MAX_MR]; 2],
             segments,
             b: core::ptr::null(),
+            ahead: 0,
             n,
             out: [core::ptr::null_mut(); MAX_MR],
             bias: core::ptr::null(),
@@ -113,17 +119,26 @@ unsafe fn tile_body<S: Simd, const MR: usize, const NV: usize>(t: &Tile<'_>) {
             for (i, a) in a.iter_mut().enumerate() {
                 *a = t.a[s.table & 1][i].add(s.offset);
             }
-            for k in 0..s.len {
-                let mut bv = [S::zero(); NV];
-                for (j, bv) in bv.iter_mut().enumerate() {
-                    *bv = S::load(b.add(j * S::LANES));
+            let mut k = 0;
+            while k < s.len {
+                // A cache line of each row: ask for the line that the next tile will want.
+                let end = s.len.min(k + LINE);
+                for a in a {
+                    S::prefetch(a.wrapping_add(k + t.ahead));
                 }
-                b = b.add(NV * S::LANES);
-                for i in 0..MR {
-                    let av = S::splat(*a[i].add(k));
-                    for j in 0..NV {
-                        acc[i][j] = S::mul_add(av, bv[j], acc[i][j]);
+                while k < end {
+                    let mut bv = [S::zero(); NV];
+                    for (j, bv) in bv.iter_mut().enumerate() {
+                        *bv = S::load(b.add(j * S::LANES));
                     }
+                    b = b.add(NV * S::LANES);
+                    for i in 0..MR {
+                        let av = S::splat(*a[i].add(k));
+                        for j in 0..NV {
+                            acc[i][j] = S::mul_add(av, bv[j], acc[i][j]);
+                        }
+                    }
+                    k += 1;
                 }
             }
         }
