@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use crate::denoiser::Denoiser;
 use crate::error::{Result, ensure, err};
+use crate::posterior::Evidence;
 use crate::sampler::Sampler;
 
 /// The sizes, in f32 values.
@@ -17,6 +18,10 @@ pub(super) struct Layout {
     pub output: usize,
     /// Values of one sample's state.
     pub state: usize,
+    /// Values of one sample's cotangent: those of a prediction, or 0 where no evidence needs it.
+    pub cotangent: usize,
+    /// Values of the evidence's scratch, for the whole batch.
+    pub evidence: usize,
     len: usize,
 }
 
@@ -32,10 +37,18 @@ pub(super) struct Buffers<'a> {
     pub spare: &'a mut [f32],
     pub next_state: &'a mut [f32],
     pub output: &'a mut [f32],
+    pub cotangent: &'a mut [f32],
+    /// As long for a partial batch as for a whole one.
+    pub evidence: &'a mut [f32],
 }
 
 impl Layout {
-    pub fn new(denoiser: &impl Denoiser, sampler: &impl Sampler, batch: usize) -> Result<Self> {
+    pub fn new(
+        denoiser: &impl Denoiser,
+        sampler: &impl Sampler,
+        evidence: &impl Evidence,
+        batch: usize,
+    ) -> Result<Self> {
         let most = denoiser.max_batch();
         ensure!(
             (1..=most).contains(&batch),
@@ -49,14 +62,33 @@ impl Layout {
             .check_output_len(sample, output)
             .map_err(|e| e.context(alloc::format!("{} with the denoiser \"{}\"", sampler.name(), denoiser.name())))?;
         let state = sampler.state_len(sample);
+        let of_evidence = |e: crate::Error| e.context(alloc::format!("the evidence \"{}\"", evidence.name()));
+        let dims = denoiser.sample_dims();
+        evidence.check(dims, sampler).map_err(of_evidence)?;
+        ensure!(
+            !evidence.needs_vjp() || denoiser.has_vjp(),
+            Unsupported,
+            "the evidence \"{}\" needs a vector-Jacobian product, which the denoiser \"{}\" has not",
+            evidence.name(),
+            denoiser.name()
+        );
+        let cotangent = if evidence.needs_vjp() { output } else { 0 };
+        let scratch = evidence.scratch_len(dims, batch);
         let len = || -> Option<usize> {
-            let per_sample = sample.checked_mul(6)?.checked_add(state.checked_mul(2)?)?.checked_add(output)?;
-            per_sample.checked_mul(batch).filter(|len| len.checked_mul(4).is_some_and(|b| isize::try_from(b).is_ok()))
+            let per_sample = sample
+                .checked_mul(6)?
+                .checked_add(state.checked_mul(2)?)?
+                .checked_add(output)?
+                .checked_add(cotangent)?;
+            per_sample
+                .checked_mul(batch)?
+                .checked_add(scratch)
+                .filter(|len| len.checked_mul(4).is_some_and(|b| isize::try_from(b).is_ok()))
         };
         let len = len().ok_or_else(|| {
             err!(OutOfMemory, "a batch of {batch} samples of {sample} values is too large for this machine")
         })?;
-        Ok(Self { batch, sample, output, state, len })
+        Ok(Self { batch, sample, output, state, cotangent, evidence: scratch, len })
     }
 
     /// Values of the whole arena.
@@ -83,27 +115,28 @@ impl Layout {
 
     /// Cuts the arena. `count` is at most the batch.
     pub fn split<'a>(&self, arena: &'a mut [f32], count: usize) -> Result<Buffers<'a>> {
-        let mut rest = arena;
-        let mut take = |per_sample: usize| -> Option<&'a mut [f32]> {
+        let short = || err!(OutOfMemory, "the workspace of the chain is shorter than {} values", self.len);
+        let (mut rest, evidence) = arena.split_at_mut_checked(self.len - self.evidence).ok_or_else(short)?;
+        let mut take = |per_sample: usize| -> Result<&'a mut [f32]> {
             // The products are below the arena's checked length.
-            let (region, tail) = core::mem::take(&mut rest).split_at_mut_checked(self.batch * per_sample)?;
+            let cut = core::mem::take(&mut rest).split_at_mut_checked(self.batch * per_sample);
+            let (region, tail) = cut.ok_or_else(short)?;
             rest = tail;
-            region.get_mut(..count * per_sample)
+            region.get_mut(..count * per_sample).ok_or_else(short)
         };
-        let mut cut = || {
-            Some(Buffers {
-                x: take(self.sample)?,
-                x0: take(self.sample)?,
-                state: take(self.state)?,
-                x0_next: take(self.sample)?,
-                eps: take(self.sample)?,
-                noise: take(self.sample)?,
-                spare: take(self.sample)?,
-                next_state: take(self.state)?,
-                output: take(self.output)?,
-            })
-        };
-        cut().ok_or_else(|| err!(OutOfMemory, "the workspace of the chain is shorter than {} values", self.len))
+        Ok(Buffers {
+            x: take(self.sample)?,
+            x0: take(self.sample)?,
+            state: take(self.state)?,
+            x0_next: take(self.sample)?,
+            eps: take(self.sample)?,
+            noise: take(self.sample)?,
+            spare: take(self.sample)?,
+            next_state: take(self.state)?,
+            output: take(self.output)?,
+            cotangent: take(self.cotangent)?,
+            evidence,
+        })
     }
 }
 

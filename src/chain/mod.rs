@@ -3,6 +3,7 @@
 //! A [`Chain`] owns its buffers and its position; the denoiser, the sampler and the noise source are the caller's, by
 //! value or by reference. All memory is had when the chain is made; [`Chain::step`] allocates nothing (a denoiser that
 //! allocates aside). After an error, a cancel or a stop the chain stands where its last whole step left it and may go on.
+//! With [`Evidence`] it samples from p(x) r(x); every step calls the evidence at its three places.
 //!
 //! ```
 //! use undiffuse::chain::{Chain, ChainOptions, Flow};
@@ -27,15 +28,18 @@
 //! ```
 
 mod buffers;
+mod jacobian;
 mod save;
 
 use crate::cancel::Cancel;
 use crate::denoiser::{Call, Denoiser};
 use crate::error::{Result, ensure, err};
 use crate::noise::{Fingerprint, NoiseSource};
+use crate::posterior::{At, Evidence, Kernel, NoEvidence};
 use crate::sampler::{Estimate, Sampler, Spread, add_noise};
 use crate::schedule::Level;
 use buffers::{Arena, Layout};
+use jacobian::NetworkJacobian;
 
 static NEVER: Cancel = Cancel::new();
 
@@ -96,11 +100,12 @@ pub struct Progress<'a> {
 
 /// A run of the reverse process over one batch.
 ///
-/// The denoiser `D`, sampler `S` and noise source `N` may be owned, boxed or borrowed.
-pub struct Chain<'w, D, S, N> {
+/// The denoiser `D`, sampler `S`, noise source `N` and evidence `E` may be owned, boxed or borrowed.
+pub struct Chain<'w, D, S, N, E = NoEvidence> {
     denoiser: D,
     sampler: S,
     noise: N,
+    evidence: E,
     layout: Layout,
     arena: Arena<'w>,
     first_sample: u64,
@@ -116,9 +121,19 @@ impl<D: Denoiser, S: Sampler, N: NoiseSource> Chain<'static, D, S, N> {
     /// Errors: kind `InvalidArgument` for a batch of 0 or above the denoiser's, kind `Shape` where denoiser and sampler do
     /// not suit each other, kind `OutOfMemory`, and the noise source's.
     pub fn new(denoiser: D, sampler: S, noise: N, options: &ChainOptions) -> Result<Self> {
-        let layout = Layout::new(&denoiser, &sampler, options.batch)?;
+        Chain::with_evidence(denoiser, sampler, noise, NoEvidence, options)
+    }
+}
+
+impl<D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'static, D, S, N, E> {
+    /// As [`Chain::new`], with evidence.
+    ///
+    /// Errors: as [`Chain::new`]; the evidence's, where it does not suit the samples or the sampler; kind `Unsupported`
+    /// where it needs a vector-Jacobian product that the denoiser has not.
+    pub fn with_evidence(denoiser: D, sampler: S, noise: N, evidence: E, options: &ChainOptions) -> Result<Self> {
+        let layout = Layout::new(&denoiser, &sampler, &evidence, options.batch)?;
         let arena = Arena::allocate(layout.len())?;
-        Chain::build(denoiser, sampler, noise, options, layout, arena)
+        Chain::build(denoiser, sampler, noise, evidence, options, layout, arena)
     }
 }
 
@@ -133,27 +148,48 @@ impl<'w, D: Denoiser, S: Sampler, N: NoiseSource> Chain<'w, D, S, N> {
         options: &ChainOptions,
         workspace: &'w mut [f32],
     ) -> Result<Self> {
-        let layout = Layout::new(&denoiser, &sampler, options.batch)?;
-        let arena = Arena::borrow(workspace, layout.len())?;
-        Chain::build(denoiser, sampler, noise, options, layout, arena)
+        Chain::with_evidence_in_workspace(denoiser, sampler, noise, NoEvidence, options, workspace)
     }
 
     /// The f32 values of workspace that a chain of this denoiser, sampler and batch needs (the denoiser's own memory not
     /// counted). Errors as [`Chain::new`].
     pub fn workspace_len(denoiser: &D, sampler: &S, batch: usize) -> Result<usize> {
-        Ok(Layout::new(denoiser, sampler, batch)?.len())
+        Ok(Layout::new(denoiser, sampler, &NoEvidence, batch)?.len())
+    }
+}
+
+impl<'w, D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'w, D, S, N, E> {
+    /// As [`Chain::with_evidence`], in the caller's memory of at least [`Chain::workspace_len_with_evidence`] values.
+    pub fn with_evidence_in_workspace(
+        denoiser: D,
+        sampler: S,
+        noise: N,
+        evidence: E,
+        options: &ChainOptions,
+        workspace: &'w mut [f32],
+    ) -> Result<Self> {
+        let layout = Layout::new(&denoiser, &sampler, &evidence, options.batch)?;
+        let arena = Arena::borrow(workspace, layout.len())?;
+        Chain::build(denoiser, sampler, noise, evidence, options, layout, arena)
+    }
+
+    /// As [`Chain::workspace_len`], for a chain with evidence.
+    pub fn workspace_len_with_evidence(denoiser: &D, sampler: &S, evidence: &E, batch: usize) -> Result<usize> {
+        Ok(Layout::new(denoiser, sampler, evidence, batch)?.len())
     }
 
     fn build(
         denoiser: D,
         sampler: S,
         noise: N,
+        evidence: E,
         options: &ChainOptions,
         layout: Layout,
         arena: Arena<'w>,
     ) -> Result<Self> {
         let ChainOptions { batch, first_sample } = *options;
-        let mut chain = Self { denoiser, sampler, noise, layout, arena, first_sample, count: batch, step: 0, start: 0 };
+        let mut chain =
+            Self { denoiser, sampler, noise, evidence, layout, arena, first_sample, count: batch, step: 0, start: 0 };
         chain.restart(first_sample, batch)?;
         Ok(chain)
     }
@@ -259,6 +295,11 @@ impl<'w, D: Denoiser, S: Sampler, N: NoiseSource> Chain<'w, D, S, N> {
         &self.sampler
     }
 
+    /// The evidence.
+    pub fn evidence(&self) -> &E {
+        &self.evidence
+    }
+
     /// Makes one step, if there is one left.
     ///
     /// Errors: kind `NonFinite`, naming the step, where the denoiser or the step gives NaN or infinity; `Cancelled`; those of
@@ -311,26 +352,69 @@ impl<'w, D: Denoiser, S: Sampler, N: NoiseSource> Chain<'w, D, S, N> {
             self.sampler.predict(step, x, output, x0, eps)?;
             spread = self.sampler.spread(step, n, output)?;
         }
-        if self.sampler.needs_noise(step) {
+        ensure!(all_finite(b.x0_next), NonFinite, "{} gave NaN or infinity for x_0", self.sampler.name());
+        let at = At {
+            step,
+            steps: self.sampler.levels().len(),
+            level,
+            target: self.sampler.target(step)?,
+            first_sample: self.first_sample,
+            sample_len: n,
+        };
+        let mut jacobian = NetworkJacobian {
+            denoiser: &mut self.denoiser,
+            call,
+            input,
+            scale,
+            linear: self.sampler.linear(step)?,
+            cotangent: b.cotangent,
+            sample: n,
+            output: m,
+        };
+        let of_evidence = |e: crate::Error, name: &str| e.context(alloc::format!("the evidence \"{name}\""));
+        self.evidence
+            .estimate(&at, b.x, b.x0_next, b.eps, &mut jacobian, b.evidence)
+            .map_err(|e| of_evidence(e, self.evidence.name()))?;
+        ensure!(
+            all_finite(b.x0_next) && all_finite(b.eps),
+            NonFinite,
+            "the evidence \"{}\" gave NaN or infinity for x_0 or eps",
+            self.evidence.name()
+        );
+
+        let needs_noise = self.sampler.needs_noise(step);
+        if needs_noise {
             let draw = (step as u64).saturating_add(1);
             self.noise.normal(self.first_sample, draw, n, b.noise)?;
         }
 
         // Part 2 and 3, into the spare buffers.
-        let noise = if self.sampler.needs_noise(step) { &*b.noise } else { &[] };
         for i in 0..self.count {
             let estimate = Estimate { x: row(b.x, i, n), x0: row(b.x0_next, i, n), eps: row(b.eps, i, n) };
             let (state, next_state) = (row(b.state, i, s), row_mut(b.next_state, i, s));
-            let next = row_mut(b.spare, i, n);
-            self.sampler.mean(step, step - self.start, estimate, state, next_state, next)?;
-            add_noise(spread, row(b.output, i, m), row(noise, i, n), next)?;
+            self.sampler.mean(step, step - self.start, estimate, state, next_state, row_mut(b.spare, i, n))?;
         }
+        let noise = if needs_noise { b.noise } else { &mut [] };
+        let stds = match spread {
+            Spread::PerElement => b.output.get_mut(n..).unwrap_or(&mut []),
+            Spread::None | Spread::Scalar(_) => &mut [],
+        };
+        ensure!(all_finite(b.spare), NonFinite, "the step of {} gave NaN or infinity", self.sampler.name());
+        let kernel = Kernel { mean: b.spare, noise: &mut *noise, spread, stds, std_stride: m };
+        self.evidence.kernel(&at, b.x, kernel, b.evidence).map_err(|e| of_evidence(e, self.evidence.name()))?;
         ensure!(
-            all_finite(b.spare) && all_finite(b.x0_next),
+            all_finite(b.spare) && all_finite(noise),
             NonFinite,
-            "{} gave NaN or infinity",
-            self.sampler.name()
+            "the evidence \"{}\" gave NaN or infinity for the mean or the noise of x",
+            self.evidence.name()
         );
+        for i in 0..self.count {
+            add_noise(spread, row(b.output, i, m), row(noise, i, n), row_mut(b.spare, i, n))?;
+        }
+        self.evidence
+            .merge(&at, b.x, b.spare, &mut self.noise, b.evidence)
+            .map_err(|e| of_evidence(e, self.evidence.name()))?;
+        ensure!(all_finite(b.spare), NonFinite, "the evidence \"{}\" gave NaN or infinity for x", self.evidence.name());
 
         // Only now does the chain move.
         b.x.copy_from_slice(b.spare);
@@ -374,7 +458,8 @@ impl<'w, D: Denoiser, S: Sampler, N: NoiseSource> Chain<'w, D, S, N> {
         let f = Fingerprint::new()
             .u64(self.denoiser.fingerprint())
             .u64(self.sampler.fingerprint())
-            .u64(self.noise.fingerprint());
+            .u64(self.noise.fingerprint())
+            .u64(self.evidence.fingerprint());
         self.denoiser.sample_dims().as_slice().iter().fold(f, |f, &d| f.u64(d as u64)).finish()
     }
 }
@@ -404,5 +489,7 @@ fn chunks_mut(values: &mut [f32], len: usize) -> core::slice::ChunksExactMut<'_,
     values.chunks_exact_mut(len.max(1))
 }
 
+#[cfg(test)]
+mod evidence_tests;
 #[cfg(test)]
 mod tests;

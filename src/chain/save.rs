@@ -1,7 +1,7 @@
 //! Saving a chain to bytes and taking it up again.
 //!
 //! All numbers are little-endian: the magic `UNDIFFCH`, version (u32), 0 (u32), then as u64 the fingerprint of denoiser,
-//! sampler, noise and dims, the next step, the step it started from, the first sample, the number of samples, the values
+//! sampler, noise, evidence and dims, the next step, the step it started from, the first sample, the number of samples, the values
 //! of one sample and of its state; x, x_0 and the state of each sample as f32; last the FNV-1a 64 of all before.
 
 use alloc::vec::Vec;
@@ -10,6 +10,7 @@ use super::{Chain, all_finite};
 use crate::denoiser::Denoiser;
 use crate::error::{Result, ensure, err};
 use crate::noise::{Fingerprint, NoiseSource};
+use crate::posterior::Evidence;
 use crate::sampler::Sampler;
 
 const MAGIC: &[u8; 8] = b"UNDIFFCH";
@@ -17,7 +18,7 @@ const VERSION: u32 = 1;
 const HEADER: usize = 8 + 4 + 4 + 7 * 8;
 const CHECKSUM: usize = 8;
 
-impl<D: Denoiser, S: Sampler, N: NoiseSource> Chain<'_, D, S, N> {
+impl<D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'_, D, S, N, E> {
     /// The bytes that [`Chain::save_into`] writes for the samples of this run.
     pub fn saved_len(&self) -> usize {
         // Two samples and a state per sample are below the arena's checked size.
@@ -107,7 +108,7 @@ impl<D: Denoiser, S: Sampler, N: NoiseSource> Chain<'_, D, S, N> {
                 && sample == self.layout.sample as u64
                 && state == self.layout.state as u64,
             InvalidArgument,
-            "the saved chain was made with another denoiser, sampler setting, seed or sample shape"
+            "the saved chain was made with another denoiser, sampler setting, seed, evidence or sample shape"
         );
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         self.check_samples(first_sample, count).map_err(|e| e.context("the saved chain"))?;

@@ -1,0 +1,208 @@
+//! What the chain asks of evidence, and what evidence may ask of the chain.
+
+use alloc::boxed::Box;
+
+use crate::error::Result;
+use crate::noise::NoiseSource;
+use crate::sampler::{Sampler, Spread};
+use crate::schedule::Level;
+use crate::tensor::Dims;
+
+/// Draws of evidence are numbered from here on, so that they never meet the chain's own: with evidence or without, a
+/// sample sees the same noise.
+const EVIDENCE_DRAWS: u64 = 1 << 63;
+
+/// How many draws of its own evidence may take in one step.
+pub const DRAWS_A_STEP: u64 = 16;
+
+/// Where the chain stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct At {
+    /// The step, from 0.
+    pub step: usize,
+    /// How many there are.
+    pub steps: usize,
+    /// The level of x_t.
+    pub level: Level,
+    /// The level of x_s, to which the step leads.
+    pub target: Level,
+    /// The number of the first sample of the batch.
+    pub first_sample: u64,
+    /// Values of one sample. The batch is a buffer's length divided by it.
+    pub sample_len: usize,
+}
+
+impl At {
+    /// The number under which to ask the noise source for draw `k` of this step, `k` below [`DRAWS_A_STEP`].
+    pub fn draw(&self, k: u64) -> u64 {
+        EVIDENCE_DRAWS | (self.step as u64).wrapping_mul(DRAWS_A_STEP).wrapping_add(k % DRAWS_A_STEP)
+    }
+}
+
+/// The Jacobian J = d x_0 / d x_t of the predicted x_0, before it is clipped, at the x_t of the step.
+pub trait Jacobian {
+    /// Writes J^T v to `out` for every sample of the batch; both `[batch, sample_len]`. One backward pass through the
+    /// network for all samples.
+    ///
+    /// Errors: kind `Unsupported` if the denoiser has none or the evidence did not say that it
+    /// [needs it](Evidence::needs_vjp); otherwise the denoiser's.
+    fn vjp(&mut self, v: &[f32], out: &mut [f32]) -> Result<()>;
+}
+
+/// The Gaussian from which a step draws: x_s = mean + std * noise.
+#[derive(Debug)]
+pub struct Kernel<'a> {
+    /// The mean, `[batch, sample_len]`.
+    pub mean: &'a mut [f32],
+    /// Standard normal values, as many, or none where the step adds no noise. Evidence that changes the covariance to
+    /// std^2 F F^T replaces the noise z by F z.
+    pub noise: &'a mut [f32],
+    /// The standard deviation before the evidence.
+    pub spread: Spread,
+    /// Each element's, `[batch, sample_len]` in rows of [`Kernel::std_stride`], where the spread is
+    /// [`Spread::PerElement`]; empty otherwise.
+    pub stds: &'a mut [f32],
+    /// The distance from one sample's standard deviations to the next one's.
+    pub std_stride: usize,
+}
+
+impl Kernel<'_> {
+    /// The standard deviations of sample `i` of the batch, if they are given for each element.
+    pub fn stds(&self, i: usize, sample_len: usize) -> Option<&[f32]> {
+        let at = i.checked_mul(self.std_stride)?;
+        self.stds.get(at..at.checked_add(sample_len)?)
+    }
+}
+
+/// Evidence r in p(x) r(x): what a method does to a reverse chain.
+///
+/// In each step the chain offers three places, in this order, each with the whole batch:
+///
+/// 1. [`estimate`](Self::estimate), after the network's prediction: may change x_0 and eps, may ask for the
+///    vector-Jacobian product;
+/// 2. [`kernel`](Self::kernel), when the mean of x_s and its spread are known: may change mean and noise;
+/// 3. [`merge`](Self::merge), when x_s is drawn: may change it.
+///
+/// Evidence keeps nothing from step to step (a saved chain must continue without it) and treats every sample by itself:
+/// what it does to one depends neither on its batch nor on its place in it. An error stops the step; the chain is then as
+/// before. NaN or infinity left in a buffer is found by the chain and reported with the evidence's name.
+pub trait Evidence {
+    /// A name for messages.
+    fn name(&self) -> &str;
+
+    /// Whether it can act on samples of shape `dims` made by `sampler`; called when a chain is made. Errors say what does
+    /// not fit.
+    fn check(&self, dims: Dims, sampler: &dyn Sampler) -> Result<()> {
+        let _ = (dims, sampler);
+        Ok(())
+    }
+
+    /// f32 values of scratch that it needs for a batch. The content is unspecified when a step begins and kept from one
+    /// place of the step to the next.
+    fn scratch_len(&self, dims: Dims, batch: usize) -> usize {
+        let _ = (dims, batch);
+        0
+    }
+
+    /// Whether [`estimate`](Self::estimate) asks for the vector-Jacobian product.
+    fn needs_vjp(&self) -> bool {
+        false
+    }
+
+    /// Place 1. `x` is x_t, `x0` the predicted x_0 after clipping, `eps` the predicted noise.
+    fn estimate(
+        &mut self,
+        at: &At,
+        x: &[f32],
+        x0: &mut [f32],
+        eps: &mut [f32],
+        jacobian: &mut dyn Jacobian,
+        scratch: &mut [f32],
+    ) -> Result<()> {
+        let _ = (at, x, x0, eps, jacobian, scratch);
+        Ok(())
+    }
+
+    /// Place 2.
+    fn kernel(&mut self, at: &At, x: &[f32], kernel: Kernel<'_>, scratch: &mut [f32]) -> Result<()> {
+        let _ = (at, x, kernel, scratch);
+        Ok(())
+    }
+
+    /// Place 3. `next` is x_s. Noise of its own it draws from `noise` under the numbers [`At::draw`].
+    fn merge(
+        &mut self,
+        at: &At,
+        x: &[f32],
+        next: &mut [f32],
+        noise: &mut dyn NoiseSource,
+        scratch: &mut [f32],
+    ) -> Result<()> {
+        let _ = (at, x, next, noise, scratch);
+        Ok(())
+    }
+
+    /// A number that differs between evidence that acts differently, for saved chains.
+    fn fingerprint(&self) -> u64;
+}
+
+/// No evidence: the chain samples from the model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NoEvidence;
+
+impl Evidence for NoEvidence {
+    fn name(&self) -> &str {
+        "none"
+    }
+    fn fingerprint(&self) -> u64 {
+        0
+    }
+}
+
+macro_rules! forward {
+    ($($of:ty),*) => {$(
+        impl<E: Evidence + ?Sized> Evidence for $of {
+            fn name(&self) -> &str {
+                (**self).name()
+            }
+            fn check(&self, dims: Dims, sampler: &dyn Sampler) -> Result<()> {
+                (**self).check(dims, sampler)
+            }
+            fn scratch_len(&self, dims: Dims, batch: usize) -> usize {
+                (**self).scratch_len(dims, batch)
+            }
+            fn needs_vjp(&self) -> bool {
+                (**self).needs_vjp()
+            }
+            fn estimate(
+                &mut self,
+                at: &At,
+                x: &[f32],
+                x0: &mut [f32],
+                eps: &mut [f32],
+                jacobian: &mut dyn Jacobian,
+                scratch: &mut [f32],
+            ) -> Result<()> {
+                (**self).estimate(at, x, x0, eps, jacobian, scratch)
+            }
+            fn kernel(&mut self, at: &At, x: &[f32], kernel: Kernel<'_>, scratch: &mut [f32]) -> Result<()> {
+                (**self).kernel(at, x, kernel, scratch)
+            }
+            fn merge(
+                &mut self,
+                at: &At,
+                x: &[f32],
+                next: &mut [f32],
+                noise: &mut dyn NoiseSource,
+                scratch: &mut [f32],
+            ) -> Result<()> {
+                (**self).merge(at, x, next, noise, scratch)
+            }
+            fn fingerprint(&self) -> u64 {
+                (**self).fingerprint()
+            }
+        }
+    )*};
+}
+
+forward!(&mut E, Box<E>);
