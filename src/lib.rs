@@ -18,6 +18,7 @@ pub mod error;
 pub mod graph;
 pub mod model;
 pub mod noise;
+pub mod pipeline;
 pub mod posterior;
 pub mod process;
 pub mod sampler;

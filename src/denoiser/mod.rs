@@ -24,9 +24,11 @@
 mod callback;
 mod linalg;
 mod mixture;
+mod network;
 
 pub use callback::{FnDenoiser, NoVjp};
 pub use mixture::{Component, Covariance, GaussianMixture};
+pub use network::NetworkDenoiser;
 
 use alloc::boxed::Box;
 

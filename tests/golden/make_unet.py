@@ -1,10 +1,10 @@
 """Golden outputs of diffusers' UNet2DModel, for tests/unet_golden.rs and tests/chains_golden.rs.
 
 Made with torch 2.15.0, diffusers 0.42.1, safetensors 0.8.0 and numpy 2.4.6 (any close release should agree); nothing is downloaded.
-Run by hand: `python tests/golden/make_unet.py`. It writes unet.json (the cases), unet.safetensors (their outputs) and
-chains.safetensors (final images of whole chains) beside itself.
+Run by hand: `python tests/golden/make_unet.py`. It writes unet.json (the cases), unet.safetensors (their outputs),
+chain_weights.safetensors (a tiny network, trained for the purpose) and chains.safetensors (final images of whole chains).
 
-Weights and inputs are not stored: both sides draw them by pcg.py's recipe.
+But for the chains, weights and inputs are not stored: both sides draw them by pcg.py's recipe.
   * The state dict's names, sorted, give each tensor its stream: seed WEIGHT_SEED, stream = position in that order.
   * Two or more dimensions: uniform in [-a, a] with a = sqrt(3 / fan_in), fan_in = product of all dimensions but the first.
   * One dimension: "time_proj.weight" has a = 16; a name that ends in "norm.weight", "norm1.weight", "norm2.weight" or
@@ -20,12 +20,13 @@ outputs are rounded once to float32.
 import json
 import math
 import pathlib
+import sys
 
 import numpy as np
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
 from diffusers.schedulers import scheduling_ddpm
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 import pcg
 
@@ -160,8 +161,41 @@ CHAIN_CONFIG = {**down_up("", "Attn"), "block_out_channels": [8, 16], "norm_num_
 CHAIN_SHAPE = (2, 3, 8, 8)
 
 
+def train():
+    """A network that really denoises, in about a minute: with random weights a deterministic chain is chaotic, and two
+    exact implementations part ways. Images are plane waves of one colour. The weights are kept as f16."""
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    model = UNet2DModel(**CHAIN_CONFIG)
+    ddpm = DDPMScheduler(num_train_timesteps=1000)
+    steps = 800
+    adam = torch.optim.Adam(model.parameters(), lr=4e-3)
+    decay = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
+    rows, columns = torch.meshgrid(torch.linspace(0, 1, 8), torch.linspace(0, 1, 8), indexing="ij")
+    total = 0.0
+    for step in range(steps):
+        a, b, phase = (torch.randn(32, 1, 1) for _ in range(3))
+        wave = torch.cos(2 * (a * rows + b * columns) + 3 * phase)
+        x0 = wave[:, None] * (2 * torch.rand(32, 3, 1, 1) - 1)
+        t = torch.randint(0, 1000, (32,))
+        eps = torch.randn_like(x0)
+        loss = torch.nn.functional.mse_loss(model(ddpm.add_noise(x0, eps, t), t).sample, eps)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        decay.step()
+        total += loss.item()
+        if step % 200 == 199:
+            print(f"training: step {step + 1}, mean loss {total / 200:.3f}")
+            total = 0.0
+    weights = {k: v.detach().to(torch.float16).contiguous().numpy() for k, v in model.state_dict().items()}
+    save_file(weights, HERE / "chain_weights.safetensors")
+
+
 def chains():
-    model = build(CHAIN_CONFIG)
+    model = UNet2DModel(**CHAIN_CONFIG).double().eval()
+    stored = load_file(HERE / "chain_weights.safetensors")
+    model.load_state_dict({k: torch.from_numpy(v.astype(np.float64)) for k, v in stored.items()}, strict=True)
     x_t = draw(CHAIN_SEED, 0, CHAIN_SHAPE, math.sqrt(3))
     noise = lambda i: draw(CHAIN_SEED, 1 + i, CHAIN_SHAPE, math.sqrt(3))
     out = {}
@@ -187,7 +221,7 @@ def chains():
 
 
 @torch.no_grad()
-def main():
+def make_forwards():
     outputs = {}
     for index, c in enumerate(CASES):
         y, parameters = forward(index, c)
@@ -197,13 +231,20 @@ def main():
         outputs[c["name"]] = y.float().contiguous().numpy()
         print(f"{c['name']}: {tuple(y.shape)}, std {y.std():.3f}, {parameters} parameters")
     save_file(outputs, HERE / "unet.safetensors")
-    finals = chains()
-    for name, x in finals.items():
-        print(f"{name}: std {x.std():.3f}, extremes {x.min():.3f} {x.max():.3f}")
-    save_file({k: v.float().contiguous().numpy() for k, v in finals.items()}, HERE / "chains.safetensors")
     text = {"cases": CASES, "chain": {"shape": CHAIN_SHAPE, "config": CHAIN_CONFIG}}
     (HERE / "unet.json").write_text(json.dumps(text, indent=1) + "\n")
 
 
+@torch.no_grad()
+def make_chains():
+    finals = chains()
+    for name, x in finals.items():
+        print(f"{name}: std {x.std():.3f}, extremes {x.min():.3f} {x.max():.3f}")
+    save_file({k: v.float().contiguous().numpy() for k, v in finals.items()}, HERE / "chains.safetensors")
+
+
 if __name__ == "__main__":
-    main()
+    # Parts can be named: `make_unet.py chains`.
+    parts = sys.argv[1:] or ["forwards", "weights", "chains"]
+    for part in parts:
+        {"forwards": make_forwards, "weights": train, "chains": make_chains}[part]()

@@ -1,0 +1,237 @@
+//! A model and its scheduler from one directory, file or byte slice: the library's front door.
+//!
+//! [`Source`] is what was found: configurations and weights, checked but not yet compiled; it can be packed into one file.
+//! [`Pipeline`] is a source compiled for a backend; it gives denoisers and samplers for [`Chain`](crate::chain::Chain).
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::sync::Arc;
+use core::cell::Cell;
+
+use crate::backend::{Backend, Network};
+use crate::denoiser::NetworkDenoiser;
+use crate::error::{Result, ensure, err};
+use crate::graph::Graph;
+use crate::model::unet2d::{self, UNet2DConfig};
+use crate::noise::Fingerprint;
+use crate::sampler::{Sampler, SamplerOptions, SchedulerConfig};
+use crate::tensor::{DType, Dims};
+use crate::weights::packed::{self, PackedConfigs};
+use crate::weights::{DiffusersNames, WeightSource, check_params, read_param};
+
+/// What can be chosen when a source is compiled.
+#[derive(Clone, Debug, Default)]
+pub struct PipelineOptions {
+    /// Height and width of the images; `None` is the model's `sample_size`.
+    pub size: Option<[usize; 2]>,
+    /// Takes the place of the source's scheduler configuration, or stands in where there is none.
+    pub scheduler: Option<SchedulerConfig>,
+}
+
+/// Configurations and weights, found and parsed. Weights are read when it is compiled or packed.
+pub struct Source<'a> {
+    model: UNet2DConfig,
+    model_text: String,
+    scheduler: Option<SchedulerConfig>,
+    scheduler_text: Option<String>,
+    weights: Box<dyn WeightSource + 'a>,
+}
+
+impl<'a> Source<'a> {
+    /// Opens a diffusers pipeline directory or a packed file. Errors (kind `Io`, `Config`, `Weights` or `Unsupported`) name the file.
+    #[cfg(feature = "std")]
+    pub fn open(path: impl AsRef<std::path::Path>) -> Result<Source<'static>> {
+        use crate::weights::{SafeTensorsFile, diffusers};
+        let path = path.as_ref();
+        if path.is_dir() {
+            let files = diffusers::open(path)?;
+            return Source::new(files.model, files.scheduler, files.weights).map_err(|e| e.context(path.display()));
+        }
+        let file = SafeTensorsFile::open(path)?;
+        PackedConfigs::from_metadata(|key| file.metadata(key))
+            .and_then(|configs| {
+                Source::new(configs.model, Some(configs.scheduler), Box::new(DiffusersNames::new(file)?))
+            })
+            .map_err(|e| e.context(path.display()))
+    }
+
+    /// Opens a packed file in memory; the bytes stay where they are.
+    pub fn from_bytes(bytes: &'a [u8]) -> Result<Self> {
+        let (view, configs) = packed::open(bytes)?;
+        Self::new(configs.model, Some(configs.scheduler), Box::new(DiffusersNames::new(view)?))
+    }
+
+    /// A source from the texts of the two configurations and weights from anywhere, under diffusers' names.
+    pub fn new(model: String, scheduler: Option<String>, weights: Box<dyn WeightSource + 'a>) -> Result<Self> {
+        Ok(Self {
+            model: UNet2DConfig::from_json(&model)?,
+            scheduler: scheduler.as_deref().map(SchedulerConfig::from_json).transpose()?,
+            model_text: model,
+            scheduler_text: scheduler,
+            weights,
+        })
+    }
+
+    /// The model's configuration.
+    pub fn model(&self) -> &UNet2DConfig {
+        &self.model
+    }
+
+    /// The scheduler's configuration, if there was one.
+    pub fn scheduler(&self) -> Option<&SchedulerConfig> {
+        self.scheduler.as_ref()
+    }
+
+    /// The weights.
+    pub fn weights(&self) -> &dyn WeightSource {
+        self.weights.as_ref()
+    }
+
+    /// The network, with the weights' names and shapes checked against it; no weight is read. `size` as in [`PipelineOptions`].
+    pub fn graph(&self, size: Option<[usize; 2]>) -> Result<Graph> {
+        let graph = unet2d::build(&self.model, self.model.size(size)?)?;
+        check_params(&graph, self.weights())?;
+        Ok(graph)
+    }
+
+    /// Writes a packed file piece by piece to `sink`; see [`packed::write`]. Everything is checked before the first piece but the weights'
+    /// values, which are read one tensor at a time.
+    pub fn pack(&self, dtype: DType, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let scheduler = self.scheduler_text.clone().ok_or_else(no_scheduler)?;
+        // A model without a usual size is built for the smallest it can have.
+        let smallest = [1usize << (self.model.block_out_channels.len() - 1); 2];
+        self.graph(Some(self.model.sample_size.unwrap_or(smallest)))?;
+        packed::write(&PackedConfigs { model: self.model_text.clone(), scheduler }, self.weights(), dtype, sink)
+    }
+
+    /// Compiles the network for a backend, reading each weight once.
+    pub fn compile(&self, backend: &dyn Backend, options: &PipelineOptions) -> Result<Pipeline> {
+        let scheduler = options.scheduler.clone().or_else(|| self.scheduler.clone()).ok_or_else(no_scheduler)?;
+        let graph = self.graph(options.size)?;
+        // The sum does not depend on the order in which a backend reads.
+        let sum = Cell::new(Fingerprint::new().bytes(self.model_text.as_bytes()).finish());
+        let read = |name: &str, dims: &Dims, out: &mut [f32]| {
+            read_param(self.weights(), name, dims, out)?;
+            let one = Fingerprint::new().bytes(name.as_bytes()).f32s(out).finish();
+            sum.set(sum.get().wrapping_add(one));
+            Ok(())
+        };
+        let network = backend.compile(&graph, &read)?;
+        Ok(Pipeline {
+            model: self.model.clone(),
+            scheduler,
+            network: Arc::from(network),
+            parameters: graph.parameter_count(),
+            flops: graph.flops(),
+            fingerprint: sum.get(),
+        })
+    }
+}
+
+fn no_scheduler() -> crate::Error {
+    err!(Config, "there is no scheduler_config.json, so a scheduler must be given")
+}
+
+/// A compiled model with its scheduler's configuration. Threads may share it.
+///
+/// ```no_run
+/// use undiffuse::backend::reference::Reference;
+/// use undiffuse::chain::{Chain, ChainOptions};
+/// use undiffuse::noise::Seeded;
+/// use undiffuse::pipeline::{Pipeline, PipelineOptions};
+/// use undiffuse::sampler::{SamplerOptions, Steps};
+///
+/// let pipeline = Pipeline::open("ddpm-cifar10-32", &Reference, &PipelineOptions::default())?;
+/// println!("a batch of 4 needs {} bytes", pipeline.workspace_bytes(4)?);
+/// let sampler = pipeline.sampler(&SamplerOptions { steps: Steps::Count(50), ..Default::default() })?;
+/// let options = ChainOptions { batch: 4, ..Default::default() };
+/// let mut chain = Chain::new(pipeline.denoiser(4, &[])?, sampler, Seeded::new(1), &options)?;
+/// # Ok::<(), undiffuse::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Pipeline {
+    model: UNet2DConfig,
+    scheduler: SchedulerConfig,
+    network: Arc<dyn Network>,
+    parameters: usize,
+    flops: u64,
+    fingerprint: u64,
+}
+
+impl Pipeline {
+    /// Opens and compiles a diffusers pipeline directory or a packed file.
+    #[cfg(feature = "std")]
+    pub fn open(path: impl AsRef<std::path::Path>, backend: &dyn Backend, options: &PipelineOptions) -> Result<Self> {
+        Source::open(path)?.compile(backend, options)
+    }
+
+    /// Opens and compiles a packed file in memory. The bytes are no longer needed afterwards.
+    pub fn from_bytes(bytes: &[u8], backend: &dyn Backend, options: &PipelineOptions) -> Result<Self> {
+        Source::from_bytes(bytes)?.compile(backend, options)
+    }
+
+    /// The model's configuration.
+    pub fn model(&self) -> &UNet2DConfig {
+        &self.model
+    }
+
+    /// The scheduler's configuration.
+    pub fn scheduler(&self) -> &SchedulerConfig {
+        &self.scheduler
+    }
+
+    /// The compiled network, to call it by hand.
+    pub fn network(&self) -> &Arc<dyn Network> {
+        &self.network
+    }
+
+    /// The dimensions of one image, `[channels, height, width]`.
+    pub fn sample_dims(&self) -> Dims {
+        self.network.inputs()[0]
+    }
+
+    /// How many weights the model has.
+    pub fn parameter_count(&self) -> usize {
+        self.parameters
+    }
+
+    /// Floating-point operations of one network call for one image, see [`Graph::flops`].
+    pub fn flops(&self) -> u64 {
+        self.flops
+    }
+
+    /// A number that differs between models that predict differently: of the configuration and all weights.
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+
+    /// Bytes of the compiled weights.
+    pub fn weight_bytes(&self) -> usize {
+        self.network.weight_bytes()
+    }
+
+    /// Bytes of memory that [`Pipeline::denoiser`] takes for a batch.
+    pub fn workspace_bytes(&self, batch: usize) -> Result<usize> {
+        let values = NetworkDenoiser::<&mut [f32]>::memory_len(self.network.as_ref(), batch)?;
+        values.checked_mul(size_of::<f32>()).ok_or_else(|| err!(OutOfMemory, "a batch of {batch} is too large"))
+    }
+
+    /// A denoiser for batches of up to `max_batch` images. Class models take `classes`, one class (or, with `class_embed_type` `identity`, one
+    /// vector) per entry; see [`NetworkDenoiser`]. Errors: as [`NetworkDenoiser::new`], and for a class that the model does not have.
+    pub fn denoiser(&self, max_batch: usize, classes: &[f32]) -> Result<NetworkDenoiser> {
+        if let (None, Some(rows)) = (self.model.class_embed_type, self.model.num_class_embeds) {
+            for &c in classes {
+                let whole = c >= 0.0 && libm::floorf(c) == c && (c as usize) < rows;
+                ensure!(whole, InvalidArgument, "class {c} is not one of the model's 0 to {}", rows - 1);
+            }
+        }
+        let denoiser = NetworkDenoiser::new(self.network.clone(), max_batch, classes)?;
+        let classes = Fingerprint::new().f32s(classes).finish();
+        Ok(denoiser.with_fingerprint(self.fingerprint ^ classes))
+    }
+
+    /// A sampler as the scheduler's configuration and `options` say.
+    pub fn sampler(&self, options: &SamplerOptions) -> Result<Box<dyn Sampler + Send + Sync>> {
+        self.scheduler.sampler(options)
+    }
+}
