@@ -4,8 +4,14 @@ use undiffuse::backend::Backend;
 use undiffuse::backend::cpu::isa::Path;
 use undiffuse::backend::cpu::{Cpu, CpuOptions};
 
+#[path = "common/draw.rs"]
+mod draw;
+#[path = "common/hold.rs"]
+mod hold;
 #[path = "common/op_suite.rs"]
 mod op_suite;
+#[path = "common/pcg.rs"]
+mod pcg;
 
 /// A backend for each path of this CPU; with 1, 2 and 3 threads in turn.
 fn backends() -> Vec<Cpu> {
@@ -31,9 +37,9 @@ fn every_operation_equals_the_reference() {
     let mut worst = std::collections::BTreeMap::new();
     for case in op_suite::cases() {
         for batch in [1, 3] {
-            let expected = op_suite::expected(&case, batch);
+            let expected = hold::expected(&case, batch);
             for backend in &backends {
-                let d = op_suite::hold(backend, &case, &expected);
+                let d = hold::hold(backend, &case, &expected);
                 let w = worst.entry(format!("{}", backend.path())).or_insert((0.0, String::new()));
                 if d > w.0 {
                     *w = (d, case.name.clone());
@@ -50,7 +56,7 @@ fn every_operation_equals_the_reference() {
 fn a_network_says_what_it_runs_on() {
     for backend in backends() {
         let case = &op_suite::cases()[1];
-        let net = backend.compile(&case.graph, &op_suite::Weights).unwrap();
+        let net = backend.compile(&case.graph, &draw::Weights).unwrap();
         assert!(net.describe().contains(&backend.path().to_string()), "{}", net.describe());
         assert!(net.weight_bytes() > 0);
     }

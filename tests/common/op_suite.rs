@@ -1,106 +1,19 @@
-//! Every operation of a graph in small, odd shapes, and how to hold a backend to the reference.
+//! Every operation of a graph in small, odd shapes.
 //!
-//! A test file includes it by `#[path = "common/op_suite.rs"] mod op_suite;`. A new backend adds a file that calls [`hold`].
+//! A test file includes it by `#[path = "common/op_suite.rs"] mod op_suite;`, with `hold`, which holds a backend to the reference in
+//! each case.
 
-use undiffuse::backend::reference::Reference;
-use undiffuse::backend::{Backend, Network, ParamSource};
+use undiffuse::Result;
 use undiffuse::graph::{
     Activation, Binary, Epilogue, FusedConv, Graph, GraphBuilder, GroupNorm, Kernel, Op, Padding, Prologue, ValueId,
     Window,
 };
-use undiffuse::tensor::Dims;
-use undiffuse::{Cancel, Result};
-
-#[path = "pcg.rs"]
-pub mod pcg;
 
 /// One graph and how far a backend may be from the reference: relative L2 over each sample's outputs.
 pub struct Case {
     pub name: String,
     pub graph: Graph,
     pub bound: f64,
-}
-
-/// Weights drawn by name: uniform, of deviation one over the root of their inputs, so that values keep their size.
-pub struct Weights;
-
-impl ParamSource for Weights {
-    fn read(&self, name: &str, dims: &Dims, out: &mut [f32]) -> Result<()> {
-        let stream = name.bytes().fold(7u64, |h, b| h.wrapping_mul(31).wrapping_add(u64::from(b)));
-        let fan_in = if dims.rank() == 1 { 1 } else { dims.positions() };
-        out.copy_from_slice(&pcg::uniform(1, stream, out.len(), (3.0 / fan_in as f32).sqrt()));
-        Ok(())
-    }
-}
-
-/// A batch of inputs: `class` is a row number, `t` a step, all others are uniform with variance 1, plus `input_shift` if
-/// the name ends so.
-pub fn inputs(graph: &Graph, batch: usize) -> Vec<Vec<f32>> {
-    let input = |(i, port): (usize, &undiffuse::graph::Port)| {
-        let n = batch * graph.dims(port.value).elements();
-        let v = pcg::uniform(2, i as u64, n, 3f32.sqrt());
-        match port.name.as_str() {
-            "class" => (0..n).map(|i| (i % 3) as f32).collect(),
-            "t" => v.iter().map(|v| (v.abs() * 500.0).floor() + 1.0).collect(),
-            name if name.ends_with("shifted") => v.iter().map(|v| v + 30.0).collect(),
-            _ => v,
-        }
-    };
-    graph.inputs().iter().enumerate().map(input).collect()
-}
-
-/// Runs a network, with a workspace of exactly the stated length that holds rubbish.
-pub fn run(net: &dyn Network, batch: usize, inputs: &[Vec<f32>]) -> Result<Vec<Vec<f32>>> {
-    let mut outputs: Vec<Vec<f32>> = net.outputs().iter().map(|d| vec![f32::NAN; batch * d.elements()]).collect();
-    let ins: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
-    let mut outs: Vec<&mut [f32]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
-    let mut workspace = vec![f32::NAN; net.workspace_len(batch)?];
-    net.run(batch, &ins, &mut outs, &mut workspace, &Cancel::new())?;
-    Ok(outputs)
-}
-
-/// The relative L2 distance of `got` from `want`; infinite if a value is not finite.
-pub fn distance(got: &[f32], want: &[f32]) -> f64 {
-    let sum = |f: &dyn Fn(usize) -> f64| (0..want.len()).map(f).sum::<f64>();
-    let off = sum(&|i| (f64::from(got[i]) - f64::from(want[i])).powi(2));
-    let d = (off / sum(&|i| f64::from(want[i]).powi(2)).max(1e-300)).sqrt();
-    if d.is_finite() { d } else { f64::INFINITY }
-}
-
-/// What the reference makes of each case at a batch, computed once for all backends under test.
-pub struct Expected {
-    pub batch: usize,
-    pub inputs: Vec<Vec<f32>>,
-    pub outputs: Vec<Vec<f32>>,
-}
-
-pub fn expected(case: &Case, batch: usize) -> Expected {
-    let inputs = inputs(&case.graph, batch);
-    let net = Reference.compile(&case.graph, &Weights).unwrap();
-    let outputs = run(&*net, batch, &inputs).unwrap();
-    Expected { batch, inputs, outputs }
-}
-
-/// Holds a backend to the reference in one case; gives the largest distance.
-pub fn hold(backend: &dyn Backend, case: &Case, expected: &Expected) -> f64 {
-    let net = backend.compile(&case.graph, &Weights).unwrap_or_else(|e| panic!("{}: {e}", case.name));
-    let got = run(&*net, expected.batch, &expected.inputs).unwrap_or_else(|e| panic!("{}: {e}", case.name));
-    let mut worst = 0f64;
-    for (got, want) in got.iter().zip(&expected.outputs) {
-        let n = want.len() / expected.batch;
-        for (got, want) in got.chunks(n).zip(want.chunks(n)) {
-            worst = worst.max(distance(got, want));
-        }
-    }
-    assert!(
-        worst <= case.bound,
-        "{} on {}, batch {}: relative L2 {worst:.2e}, expected at most {:.0e}",
-        case.name,
-        net.describe(),
-        expected.batch,
-        case.bound
-    );
-    worst
 }
 
 /// Collects cases.

@@ -46,7 +46,8 @@ struct Shared {
     /// Threads that wait on a condition variable or are about to.
     sleepers: AtomicUsize,
     caller_waits: AtomicBool,
-    lock: Mutex<()>,
+    /// For the condition variables; it holds how many workers have begun.
+    lock: Mutex<usize>,
     opened: Condvar,
     left: Condvar,
 }
@@ -57,7 +58,7 @@ unsafe impl Sync for Shared {}
 unsafe impl Send for Shared {}
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, ()> {
+    fn lock(&self) -> MutexGuard<'_, usize> {
         self.lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -74,6 +75,8 @@ impl Shared {
     }
 
     fn worker(&self) {
+        *self.lock() += 1;
+        self.left.notify_all();
         let mut seen = 0;
         while let Some(number) = self.wait_for_work(seen) {
             seen = number;
@@ -168,7 +171,7 @@ impl Pool {
             stop: AtomicBool::new(false),
             sleepers: AtomicUsize::new(0),
             caller_waits: AtomicBool::new(false),
-            lock: Mutex::new(()),
+            lock: Mutex::new(0),
             opened: Condvar::new(),
             left: Condvar::new(),
         });
@@ -181,6 +184,12 @@ impl Pool {
                 .map_err(|e| err!(OutOfMemory, "thread {i} of {threads} did not start: {e}"))?;
             pool.workers.push(spawned);
         }
+        // What a thread allocates when it starts is then done before the first network call.
+        let mut begun = pool.shared.lock();
+        while *begun < pool.workers.len() {
+            begun = pool.shared.left.wait(begun).unwrap_or_else(PoisonError::into_inner);
+        }
+        drop(begun);
         Ok(pool)
     }
 

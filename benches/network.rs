@@ -1,0 +1,263 @@
+//! Times one call of whole networks: ddpm-cifar10-32 and the digits model for the edge, with seeded random weights.
+//!
+//!     cargo bench --bench network -- [cifar|edge] [threads N] [batch N] [rounds N] [avx512|avx2|portable] [profile]
+//!
+//! Without options: both networks at batch 1 and 16 on 1 and 2 threads, taking turns; each figure is the best of all rounds. The share of
+//! the peak is against fused multiply-adds measured in the same process, times the threads. `profile` adds where the time
+//! goes, by operation. The last line holds the process's peak memory to the bound (weights + workspace + 40 MB).
+//!
+//! `serve`, for benches/peers.py: makes one call for each line on the standard input and answers with its nanoseconds.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, Write};
+use std::time::{Duration, Instant};
+
+use undiffuse::backend::Network;
+use undiffuse::backend::cpu::aligned::AlignedBuf;
+use undiffuse::backend::cpu::isa::{Isa, Path};
+use undiffuse::backend::cpu::network::CpuNetwork;
+use undiffuse::backend::cpu::{Cpu, CpuOptions};
+use undiffuse::model::unet2d::{self, UNet2DConfig};
+use undiffuse::tensor::Dims;
+use undiffuse::{Cancel, Result};
+
+#[path = "common/peak.rs"]
+mod peak;
+
+/// The configuration of google/ddpm-cifar10-32.
+const CIFAR: &str = include_str!("common/cifar.json");
+
+/// A model of handwritten digits that fits small machines.
+const EDGE: &str = include_str!("common/edge.json");
+
+struct Options {
+    names: Vec<&'static str>,
+    threads: Vec<usize>,
+    batches: Vec<usize>,
+    rounds: usize,
+    path: Option<Path>,
+    profile: bool,
+    serve: bool,
+}
+
+impl Options {
+    fn parse() -> std::result::Result<Self, String> {
+        let mut o = Self {
+            names: vec!["cifar", "edge"],
+            threads: vec![1, 2],
+            batches: vec![1, 16],
+            rounds: 7,
+            path: None,
+            profile: false,
+            serve: false,
+        };
+        let mut args = std::env::args().skip(1).filter(|a| a != "--bench");
+        while let Some(a) = args.next() {
+            let mut number = || {
+                args.next()
+                    .and_then(|v| v.parse::<usize>().ok())
+                    .filter(|&n| n > 0)
+                    .ok_or(format!("{a} needs a number"))
+            };
+            match a.as_str() {
+                "cifar" => o.names = vec!["cifar"],
+                "edge" => o.names = vec!["edge"],
+                "threads" => o.threads = vec![number()?],
+                "batch" => o.batches = vec![number()?],
+                "rounds" => o.rounds = number()?,
+                "profile" => o.profile = true,
+                "serve" => o.serve = true,
+                other => match Path::ALL.into_iter().find(|p| p.to_string() == other) {
+                    Some(p) => o.path = Some(p),
+                    None => return Err(format!("{other}: no such option")),
+                },
+            }
+        }
+        Ok(o)
+    }
+}
+
+fn fill(stream: u32, out: &mut [f32], scale: f32) {
+    let mut s = stream.wrapping_mul(2_654_435_761).wrapping_add(1);
+    for v in out {
+        s = s.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        *v = ((s >> 8) as f32 / (1 << 23) as f32 - 1.0) * scale;
+    }
+}
+
+/// Values of variance 1 stay so through matrices; vectors are small numbers around 0.
+fn weights(name: &str, dims: &Dims, out: &mut [f32]) -> Result<()> {
+    let fan_in = if dims.rank() > 1 { dims.positions() } else { 25 };
+    let stream = name.bytes().fold(0u32, |h, b| h.wrapping_mul(31).wrapping_add(u32::from(b)));
+    fill(stream, out, (3.0 / fan_in as f32).sqrt());
+    Ok(())
+}
+
+/// A network with the buffers of one call.
+struct Case {
+    name: &'static str,
+    threads: usize,
+    batch: usize,
+    flops: f64,
+    net: CpuNetwork,
+    inputs: Vec<Vec<f32>>,
+    outputs: Vec<Vec<f32>>,
+    workspace: AlignedBuf,
+    best: Duration,
+    by_operation: Vec<Duration>,
+}
+
+impl Case {
+    fn new(name: &'static str, threads: usize, batch: usize, path: Option<Path>) -> Result<Self> {
+        let config = UNet2DConfig::from_json(if name == "cifar" { CIFAR } else { EDGE })?;
+        let graph = unet2d::build(&config, config.size(None)?)?;
+        let cpu = Cpu::with_options(CpuOptions { path, threads: Some(threads) })?;
+        let net = cpu.compile_network(&graph, &weights)?;
+        let by_operation = vec![Duration::MAX; net.operations().len()];
+        let make = |i: usize, d: &Dims| {
+            let mut v = vec![500.0; d.elements() * batch];
+            if d.elements() > 1 {
+                fill(i as u32 + 100, &mut v, 1.732);
+            }
+            v
+        };
+        Ok(Self {
+            name,
+            threads,
+            batch,
+            flops: graph.flops() as f64 * batch as f64,
+            inputs: net.inputs().iter().enumerate().map(|(i, d)| make(i, d)).collect(),
+            outputs: net.outputs().iter().map(|d| vec![0.0; d.elements() * batch]).collect(),
+            workspace: AlignedBuf::zeroed(net.workspace_len(batch)?)?,
+            best: Duration::MAX,
+            by_operation,
+            net,
+        })
+    }
+
+    fn call(&mut self, observe: bool) -> Result<Duration> {
+        let inputs: Vec<&[f32]> = self.inputs.iter().map(Vec::as_slice).collect();
+        let mut outputs: Vec<&mut [f32]> = self.outputs.iter_mut().map(Vec::as_mut_slice).collect();
+        let cancel = Cancel::new();
+        let start = Instant::now();
+        if observe {
+            let mut last = start;
+            let by = &mut self.by_operation;
+            self.net.run_observed(self.batch, &inputs, &mut outputs, &mut self.workspace, &cancel, &mut |i| {
+                let now = Instant::now();
+                by[i] = by[i].min(now - last);
+                last = now;
+            })?;
+        } else {
+            self.net.run(self.batch, &inputs, &mut outputs, &mut self.workspace, &cancel)?;
+        }
+        Ok(start.elapsed())
+    }
+
+    fn report(&self, peak: f64) {
+        let seconds = self.best.as_secs_f64();
+        let gflops = self.flops / seconds / 1e9;
+        println!(
+            "{:6} batch {:2} {}: {:9.3} ms, {:8.3} ms/image, {gflops:6.1} GFLOP/s, {:5.1}% of peak",
+            self.name,
+            self.batch,
+            self.net.describe(),
+            seconds * 1e3,
+            seconds * 1e3 / self.batch as f64,
+            100.0 * gflops / (peak * self.threads as f64)
+        );
+    }
+
+    fn report_profile(&self) {
+        let mut by_name: BTreeMap<&str, (usize, Duration)> = BTreeMap::new();
+        for (name, &time) in self.net.operations().zip(&self.by_operation) {
+            let e = by_name.entry(name).or_default();
+            *e = (e.0 + 1, e.1 + time);
+        }
+        let total: Duration = self.by_operation.iter().sum();
+        for (name, (count, time)) in by_name {
+            let share = 100.0 * time.as_secs_f64() / total.as_secs_f64();
+            println!("    {name:22} {count:4} times {:9.3} ms {share:5.1}%", time.as_secs_f64() * 1e3);
+        }
+    }
+}
+
+/// The most memory this process has had, in bytes, where the system says.
+fn peak_resident() -> Option<usize> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;
+    Some(line.split_whitespace().nth(1)?.parse::<usize>().ok()? * 1024)
+}
+
+fn bench(o: &Options) -> Result<()> {
+    let isa = o.path.and_then(Isa::try_new).unwrap_or_else(Isa::best);
+    let (mut peak, mut stated) = (0f64, 0);
+    for &name in &o.names {
+        for &batch in &o.batches {
+            let mut cases = Vec::new();
+            for &threads in &o.threads {
+                cases.push(Case::new(name, threads, batch, o.path)?);
+            }
+            stated = stated.max(cases.iter().map(|c| c.net.weight_bytes() + c.workspace.bytes()).sum());
+            for round in 0..=o.rounds {
+                peak = peak.max(peak::gflops(isa));
+                for c in &mut cases {
+                    // The first call warms up; small networks get more calls for a steadier best.
+                    let repeat = if round == 0 { 1 } else { (2e9 / c.flops).ceil().max(1.0) as usize };
+                    for _ in 0..repeat {
+                        let time = c.call(false)?;
+                        if round > 0 {
+                            c.best = c.best.min(time);
+                            if o.profile {
+                                c.call(true)?;
+                            }
+                        }
+                    }
+                }
+            }
+            for c in &cases {
+                c.report(peak);
+                if o.profile {
+                    c.report_profile();
+                }
+            }
+        }
+    }
+    println!("peak of multiply-adds: {peak:.1} GFLOP/s a thread");
+    if let Some(resident) = peak_resident() {
+        let mb = |n: usize| n as f64 / 1e6;
+        let over = resident.saturating_sub(stated);
+        let verdict = if over <= 40_000_000 { "within" } else { "OVER" };
+        println!(
+            "peak resident {:.1} MB, weights and workspaces {:.1} MB: {:.1} MB more, {verdict} the bound of 40 MB",
+            mb(resident),
+            mb(stated),
+            mb(over)
+        );
+    }
+    Ok(())
+}
+
+fn serve(o: &Options) -> Result<()> {
+    let mut case = Case::new(o.names[0], o.threads[0], o.batches[0], o.path)?;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "ready {}", case.net.describe())?;
+    out.flush()?;
+    for line in std::io::stdin().lock().lines() {
+        line?;
+        writeln!(out, "{}", case.call(false)?.as_nanos())?;
+        out.flush()?;
+    }
+    Ok(())
+}
+
+fn main() {
+    let options = Options::parse().unwrap_or_else(|e| {
+        eprintln!("{e}");
+        std::process::exit(2);
+    });
+    if let Err(e) = if options.serve { serve(&options) } else { bench(&options) } {
+        eprintln!("{e}");
+        std::process::exit(1);
+    }
+}

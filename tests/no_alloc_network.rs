@@ -1,0 +1,102 @@
+//! A network call on the cpu backend allocates nothing, on the caller's thread or on a worker, and no thread is busy afterwards.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use undiffuse::backend::Network;
+use undiffuse::backend::cpu::{Cpu, CpuOptions};
+use undiffuse::model::unet2d::{self, UNet2DConfig};
+use undiffuse::{Cancel, Result};
+
+#[path = "common/draw.rs"]
+mod draw;
+#[path = "common/pcg.rs"]
+mod pcg;
+
+/// Counts what all threads ask of the system.
+struct Counting;
+
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: all calls go to the system's allocator as they are.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::SeqCst);
+        // SAFETY: the caller's contract.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::SeqCst);
+        // SAFETY: the caller's contract.
+        unsafe { System.realloc(ptr, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: the caller's contract.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Every block family and operation that a UNet can have.
+const CONFIGS: [&str; 3] = [
+    r#"{"block_out_channels": [8, 16], "down_block_types": ["DownBlock2D", "AttnDownBlock2D"], "sample_size": 12,
+        "up_block_types": ["AttnUpBlock2D", "UpBlock2D"], "norm_num_groups": 4, "num_class_embeds": 3, "act_fn": "mish",
+        "layers_per_block": 1, "attention_head_dim": 4}"#,
+    r#"{"block_out_channels": [32, 32], "down_block_types": ["SkipDownBlock2D", "AttnSkipDownBlock2D"], "sample_size": 8,
+        "up_block_types": ["AttnSkipUpBlock2D", "SkipUpBlock2D"], "layers_per_block": 1, "attention_head_dim": null,
+        "time_embedding_type": "fourier", "freq_shift": 0, "center_input_sample": true}"#,
+    r#"{"block_out_channels": [8, 16], "down_block_types": ["ResnetDownsampleBlock2D", "DownBlock2D"], "sample_size": 12,
+        "up_block_types": ["UpBlock2D", "ResnetUpsampleBlock2D"], "norm_num_groups": 4, "layers_per_block": 1,
+        "resnet_time_scale_shift": "scale_shift", "downsample_type": "resnet", "act_fn": "gelu"}"#,
+];
+
+/// The time that this process has spent on all its threads, in clock ticks.
+#[cfg(target_os = "linux")]
+fn ticks() -> u64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+// Without the test harness (see Cargo.toml), whose own thread allocates when it likes: the counter counts the whole process.
+fn main() {
+    let graphs = CONFIGS.map(|json| {
+        let config = UNet2DConfig::from_json(json).unwrap();
+        unet2d::build(&config, config.size(None).unwrap()).unwrap()
+    });
+    for threads in [1, 3] {
+        let cpu = Cpu::with_options(CpuOptions { path: None, threads: Some(threads) }).unwrap();
+        for graph in &graphs {
+            let net = cpu.compile_network(graph, &draw::Weights).unwrap();
+            let inputs = draw::inputs(graph, 2);
+            let mut outputs: Vec<Vec<f32>> = net.outputs().iter().map(|d| vec![0.0; 2 * d.elements()]).collect();
+            let ins: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
+            let mut outs: Vec<&mut [f32]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
+            let mut workspace = vec![0.0; net.workspace_len(2).unwrap()];
+            let cancel = Cancel::new();
+            let mut call = || -> Result<usize> {
+                let before = ALLOCATIONS.load(Ordering::SeqCst);
+                net.run(2, &ins, &mut outs, &mut workspace, &cancel)?;
+                Ok(ALLOCATIONS.load(Ordering::SeqCst) - before)
+            };
+            assert_eq!((call(), call()), (Ok(0), Ok(0)), "{threads} threads");
+        }
+        #[cfg(target_os = "linux")]
+        {
+            let before = ticks();
+            std::thread::sleep(std::time::Duration::from_millis(300));
+            // A busy worker would take 30 ticks of 10 ms.
+            let spent = ticks() - before;
+            assert!(spent <= 2, "{spent} ticks spent while asleep");
+        }
+    }
+    // The counter counts.
+    let before = ALLOCATIONS.load(Ordering::SeqCst);
+    drop(vec![0u8; 100]);
+    assert!(ALLOCATIONS.load(Ordering::SeqCst) > before);
+    println!("test a_call_allocates_nothing_and_leaves_no_thread_busy ... ok");
+}
