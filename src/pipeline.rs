@@ -112,7 +112,10 @@ impl<'a> Source<'a> {
         let sum = Cell::new(Fingerprint::new().bytes(self.model_text.as_bytes()).finish());
         let read = |name: &str, dims: &Dims, out: &mut [f32]| {
             read_param(self.weights(), name, dims, out)?;
-            let one = Fingerprint::new().bytes(name.as_bytes()).f32s(out).finish();
+            // A word at a time, because a model has many.
+            let words = out.iter().map(|v| u64::from(v.to_bits()));
+            let one = Fingerprint::new().bytes(name.as_bytes()).finish();
+            let one = words.fold(one, |h, w| (h.rotate_left(29) ^ w).wrapping_mul(0x0000_0100_0000_01b3));
             sum.set(sum.get().wrapping_add(one));
             Ok(())
         };
