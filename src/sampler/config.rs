@@ -15,8 +15,27 @@ use crate::schedule::{BetaSchedule, Betas, MAX_TRAIN_TIMESTEPS, TimestepSpacing}
 /// The longest text that is read; a configuration with 100,000 trained betas stays below it.
 const MAX_TEXT: usize = 4 << 20;
 
-/// Schedulers of diffusers 0.42.1 that a model directory may name and that are not implemented here.
-const KNOWN_CLASSES: [&str; 40] = [
+/// Schedulers of diffusers 0.42.1 that are not implemented here, but whose configuration describes the same kind of model:
+/// a discrete schedule of betas.
+const BETA_CLASSES: [&str; 14] = [
+    "DDIMParallelScheduler",
+    "DDPMParallelScheduler",
+    "DEISMultistepScheduler",
+    "DPMSolverMultistepScheduler",
+    "DPMSolverSDEScheduler",
+    "DPMSolverSinglestepScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "EulerDiscreteScheduler",
+    "HeunDiscreteScheduler",
+    "KDPM2AncestralDiscreteScheduler",
+    "KDPM2DiscreteScheduler",
+    "LMSDiscreteScheduler",
+    "PNDMScheduler",
+    "UniPCMultistepScheduler",
+];
+
+/// Other schedulers of diffusers 0.42.1 that a model directory may name.
+const KNOWN_CLASSES: [&str; 26] = [
     "AmusedScheduler",
     "CMStochasticIterativeScheduler",
     "CogVideoXDDIMScheduler",
@@ -24,30 +43,17 @@ const KNOWN_CLASSES: [&str; 40] = [
     "ConsistencyDecoderScheduler",
     "CosineDPMSolverMultistepScheduler",
     "DDIMInverseScheduler",
-    "DDIMParallelScheduler",
-    "DDPMParallelScheduler",
     "DDPMWuerstchenScheduler",
-    "DEISMultistepScheduler",
     "DPMSolverMultistepInverseScheduler",
-    "DPMSolverMultistepScheduler",
-    "DPMSolverSDEScheduler",
-    "DPMSolverSinglestepScheduler",
     "EDMDPMSolverMultistepScheduler",
     "EDMEulerScheduler",
-    "EulerAncestralDiscreteScheduler",
-    "EulerDiscreteScheduler",
     "FlowMatchEulerDiscreteScheduler",
     "FlowMatchHeunDiscreteScheduler",
     "FlowMatchLCMScheduler",
     "HeliosScheduler",
-    "HeunDiscreteScheduler",
     "IPNDMScheduler",
-    "KDPM2AncestralDiscreteScheduler",
-    "KDPM2DiscreteScheduler",
     "KarrasVeScheduler",
     "LCMScheduler",
-    "LMSDiscreteScheduler",
-    "PNDMScheduler",
     "RePaintScheduler",
     "SASolverScheduler",
     "SCMScheduler",
@@ -55,7 +61,6 @@ const KNOWN_CLASSES: [&str; 40] = [
     "ScoreSdeVpScheduler",
     "TCDScheduler",
     "UnCLIPScheduler",
-    "UniPCMultistepScheduler",
     "VQDiffusionScheduler",
 ];
 
@@ -173,6 +178,15 @@ impl SchedulerConfig {
     /// Errors: kind `Config` if it is too long, no JSON object, or holds an unknown class, key or value, which is named;
     /// kind `Unsupported` for a class of diffusers that is not implemented.
     pub fn from_json(text: &str) -> Result<Self> {
+        Self::from_json_for(text, None)
+    }
+
+    /// As [`SchedulerConfig::from_json`], but to be run with `sampler` whatever class wrote it, as diffusers' `from_config`
+    /// does. The class may then also be another one of diffusers with a discrete schedule of betas (PNDM, Euler,
+    /// DPM-Solver++ and the like); keys it leaves out take `sampler`'s defaults.
+    ///
+    /// Errors: as [`SchedulerConfig::from_json`]; kind `Unsupported` for a class without betas or a flow-matching model.
+    pub fn from_json_for(text: &str, sampler: Option<SamplerKind>) -> Result<Self> {
         ensure!(
             text.len() <= MAX_TEXT,
             Config,
@@ -181,15 +195,15 @@ impl SchedulerConfig {
         );
         let value: Value =
             serde_json::from_str(text).map_err(|e| err!(Config, "the scheduler configuration is no JSON: {e}"))?;
-        Self::from_value(&value)
+        Self::from_value(&value, sampler)
     }
 
-    /// As [`SchedulerConfig::from_json`], from a parsed value.
-    pub fn from_value(value: &Value) -> Result<Self> {
+    /// As [`SchedulerConfig::from_json_for`], from a parsed value.
+    pub fn from_value(value: &Value, sampler: Option<SamplerKind>) -> Result<Self> {
         let Value::Object(map) = value else {
             return Err(err!(Config, "the scheduler configuration is {}, expected an object", kind_of(value)));
         };
-        let mut config = Self::new(class(map)?);
+        let mut config = Self::new(class(map, sampler)?);
         for (key, value) in map {
             config.set(key, value)?;
         }
@@ -227,6 +241,12 @@ impl SchedulerConfig {
             "steps_offset" => self.steps_offset = integer(key, value, 0, u64::from(u32::MAX))? as u32,
             "rescale_betas_zero_snr" => self.rescale_betas_zero_snr = boolean(key, value)?,
             "set_alpha_to_one" => self.set_alpha_to_one = boolean(key, value)?,
+            "use_flow_sigmas" if *value == Value::Bool(true) => {
+                return Err(err!(
+                    Unsupported,
+                    "the scheduler configuration is of a flow-matching model (use_flow_sigmas)"
+                ));
+            }
             _ if key.starts_with('_') || OTHER_KEYS.contains(&key) => {
                 self.other.insert(key.into(), value.clone());
             }
@@ -276,13 +296,21 @@ impl SchedulerConfig {
     }
 }
 
-fn class(map: &Map<String, Value>) -> Result<SamplerKind> {
+fn class(map: &Map<String, Value>, wanted: Option<SamplerKind>) -> Result<SamplerKind> {
     let name = map
         .get("_class_name")
         .and_then(Value::as_str)
         .ok_or_else(|| err!(Config, "the scheduler configuration has no string \"_class_name\""))?;
     if let Some((_, kind)) = SamplerKind::NAMES.into_iter().find(|(_, kind)| kind.class_name() == name) {
-        return Ok(kind);
+        return Ok(wanted.unwrap_or(kind));
+    }
+    if BETA_CLASSES.contains(&name) {
+        return wanted.ok_or_else(|| {
+            err!(
+                Unsupported,
+                "the scheduler {name} is not implemented; its model runs with the sampler ddim or ddpm when asked for"
+            )
+        });
     }
     if KNOWN_CLASSES.contains(&name) {
         return Err(err!(
@@ -363,9 +391,12 @@ fn name_of<T: PartialEq>(value: T, names: &[(&str, T)]) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{SamplerOptions, Steps};
+    use proptest::prelude::*;
+
+    use super::super::{Sampler, SamplerOptions, StepIo, Steps};
     use super::*;
     use crate::error::ErrorKind;
+    use crate::schedule::Arithmetic;
 
     fn error(text: &str) -> crate::Error {
         SchedulerConfig::from_json(text).unwrap_err()
@@ -422,6 +453,84 @@ mod tests {
         assert!(error("{").message().contains("no JSON"));
         assert_eq!(error(&"[".repeat(100_000)).kind(), ErrorKind::Config);
         assert_eq!(error(&" ".repeat(MAX_TEXT + 1)).kind(), ErrorKind::Config);
+    }
+
+    #[test]
+    fn another_class_serves_when_a_sampler_is_named() {
+        // As stable diffusion's, where PNDM's keys stand beside the common ones.
+        let text = r#"{"_class_name": "PNDMScheduler", "_diffusers_version": "0.6.0", "beta_end": 0.012,
+            "beta_schedule": "scaled_linear", "beta_start": 0.00085, "num_train_timesteps": 1000,
+            "set_alpha_to_one": false, "skip_prk_steps": true, "steps_offset": 1, "trained_betas": null,
+            "clip_sample": false}"#;
+        let e = error(text);
+        assert!(e.kind() == ErrorKind::Unsupported && e.message().contains("ddim"), "{e}");
+        let config = SchedulerConfig::from_json_for(text, Some(SamplerKind::Ddim)).unwrap();
+        assert_eq!((config.class, config.steps_offset, config.set_alpha_to_one), (SamplerKind::Ddim, 1, false));
+        let sampler = config.sampler(&SamplerOptions { steps: Steps::Count(50), ..Default::default() }).unwrap();
+        assert_eq!((sampler.levels()[0].timestep, sampler.levels()[49].timestep), (981.0, 1.0));
+        for text in [
+            r#"{"_class_name": "KarrasVeScheduler"}"#,
+            r#"{"_class_name": "EulerDiscreteScheduler", "use_flow_sigmas": true}"#,
+        ] {
+            let e = SchedulerConfig::from_json_for(text, Some(SamplerKind::Ddim)).unwrap_err();
+            assert_eq!(e.kind(), ErrorKind::Unsupported, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in ".{0,60}", key in "[a-z_]{1,20}", value in any::<f64>()) {
+            let _ = SchedulerConfig::from_json(&text);
+            let known = alloc::format!(r#"{{"_class_name": "DDIMScheduler", "{key}": {value}}}"#);
+            let _ = SchedulerConfig::from_json(&known);
+        }
+
+        #[test]
+        fn whatever_is_accepted_gives_finite_falling_levels(
+            t in 1usize..300,
+            part in 0.0..1.0f64,
+            schedule in 0usize..6,
+            spacing in 0usize..3,
+            eta in 0.0..=1.0f64,
+            start in 1e-6..0.5f64,
+            end in 1e-6..0.5f64,
+            double in any::<bool>(),
+        ) {
+            let n = (1 + (part * t as f64) as usize).min(t);
+            for (_, class) in SamplerKind::NAMES {
+                let config = SchedulerConfig {
+                    num_train_timesteps: t,
+                    beta_start: start,
+                    beta_end: end,
+                    beta_schedule: BetaSchedule::NAMES[schedule].1,
+                    timestep_spacing: TimestepSpacing::NAMES[spacing].1,
+                    ..SchedulerConfig::new(class)
+                };
+                prop_assert_eq!(&SchedulerConfig::from_json(&config.to_json()).unwrap(), &config);
+                let arithmetic = if double { Arithmetic::Float64 } else { Arithmetic::Float32 };
+                let options = SamplerOptions { steps: Steps::Count(n), eta, arithmetic, ..Default::default() };
+                // A product that vanishes before the last step is refused; all else works.
+                let Ok(sampler) = config.sampler(&options) else { continue };
+                prop_assert!(sampler.levels().windows(2).all(|w| w[0].alpha_bar() <= w[1].alpha_bar()));
+                let (mut output, mut eps, mut x0, mut next) = ([0.5, -0.3], [0.0; 2], [0.0; 2], [0.0; 2]);
+                for step in 0..n {
+                    let target = sampler.target(step).unwrap();
+                    prop_assert!(target.alpha_bar() >= sampler.levels()[step].alpha_bar());
+                    sampler.step(step, step, StepIo {
+                        x: &[0.2, 1.0],
+                        output: &mut output,
+                        noise: if sampler.needs_noise(step) { &[1.0, -2.0] } else { &[] },
+                        state: &[],
+                        next_state: &mut [],
+                        eps: &mut eps,
+                        x0: &mut x0,
+                        next: &mut next,
+                    }).unwrap();
+                    prop_assert!(next.iter().chain(&x0).all(|v| v.is_finite()), "{:?} {:?}", next, x0);
+                }
+                prop_assert!(sampler.target(n).is_err());
+            }
+        }
     }
 
     #[test]

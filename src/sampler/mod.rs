@@ -257,3 +257,6 @@ macro_rules! forward {
 }
 
 forward!(&S, Box<S>);
+
+#[cfg(test)]
+mod tests;
