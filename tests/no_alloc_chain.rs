@@ -4,11 +4,22 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use undiffuse::Cancel;
+use undiffuse::backend::cpu::{Cpu, CpuOptions};
 use undiffuse::chain::{Chain, ChainOptions, Flow};
 use undiffuse::denoiser::{Component, Covariance, GaussianMixture};
+use undiffuse::model::unet2d::{self, UNet2DConfig};
 use undiffuse::noise::Seeded;
+use undiffuse::pipeline::{PipelineOptions, Source};
 use undiffuse::sampler::{PredictionType, SamplerKind, SamplerOptions, SchedulerConfig, Steps};
-use undiffuse::tensor::Dims;
+use undiffuse::tensor::{DType, Dims};
+use undiffuse::weights::SafeTensorsView;
+
+#[path = "common/pcg.rs"]
+mod pcg;
+#[path = "common/seeded.rs"]
+mod seeded;
+#[path = "common/seeded_file.rs"]
+mod seeded_file;
 
 std::thread_local! {
     static COUNT: Cell<usize> = const { Cell::new(0) };
@@ -86,4 +97,28 @@ fn a_chain_allocates_only_when_it_is_made() {
         });
         assert_eq!(count, 0, "{} in the caller's memory, made and run", sampler.name());
     }
+}
+
+#[test]
+fn a_chain_with_a_network_allocates_only_when_it_is_made() {
+    let model = r#"{"block_out_channels":[8,16],"down_block_types":["DownBlock2D","AttnDownBlock2D"],"sample_size":8,
+        "up_block_types":["AttnUpBlock2D","UpBlock2D"],"norm_num_groups":4,"layers_per_block":1,"num_class_embeds":4}"#;
+    let config = UNet2DConfig::from_json(model).unwrap();
+    let graph = unet2d::build(&config, config.size(None).unwrap()).unwrap();
+    let bytes = seeded_file::seeded_file(&graph, DType::F32, |_| true);
+    let weights = Box::new(SafeTensorsView::parse(&bytes).unwrap());
+    let scheduler = Some(r#"{"_class_name":"DDIMScheduler"}"#.to_string());
+    let source = Source::new(model.to_string(), scheduler, weights).unwrap();
+    // One thread, because only this one's allocations are counted; tests/no_alloc_network.rs counts all threads'.
+    let cpu = Cpu::with_options(CpuOptions { threads: Some(1), ..Default::default() }).unwrap();
+    let pipeline = source.compile(&cpu, &PipelineOptions::default()).unwrap();
+    let options = SamplerOptions { steps: Steps::Count(5), eta: 0.5, ..Default::default() };
+    let (denoiser, sampler) = (pipeline.denoiser(3, &[1.0, 2.0]).unwrap(), pipeline.sampler(&options).unwrap());
+    let mut chain = Chain::new(denoiser, sampler, Seeded::new(1), &ChainOptions { batch: 3, first_sample: 0 }).unwrap();
+    let count = allocations(|| {
+        chain.run().unwrap();
+        chain.restart(3, 2).unwrap();
+        chain.run().unwrap();
+    });
+    assert_eq!(count, 0);
 }

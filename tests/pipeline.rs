@@ -1,12 +1,14 @@
 //! From a directory, a file or bytes to predictions.
 
-use undiffuse::backend::cpu::Cpu;
+use undiffuse::backend::cpu::{Cpu, CpuOptions};
 use undiffuse::backend::reference::Reference;
+use undiffuse::chain::{Chain, ChainOptions};
 use undiffuse::denoiser::{Call, Denoiser, NetworkDenoiser};
 use undiffuse::graph::Graph;
 use undiffuse::model::unet2d::{self, UNet2DConfig};
+use undiffuse::noise::Seeded;
 use undiffuse::pipeline::{Pipeline, PipelineOptions, Source};
-use undiffuse::sampler::{SamplerKind, SamplerOptions, SchedulerConfig};
+use undiffuse::sampler::{SamplerKind, SamplerOptions, SchedulerConfig, Steps};
 use undiffuse::schedule::Level;
 use undiffuse::tensor::DType;
 use undiffuse::{Cancel, ErrorKind};
@@ -246,4 +248,38 @@ fn what_a_source_lacks_is_named() {
     }
     let e = Source::open(dir.path().join(weights)).err().unwrap();
     assert!(e.message().contains("undiffuse pack"), "{e}");
+}
+
+/// Samples `first .. first + count`, made in batches.
+fn sampled(pipeline: &Pipeline, eta: f64, first: u64, count: usize, batch: usize) -> Vec<f32> {
+    let options = SamplerOptions { steps: Steps::Count(6), eta, ..Default::default() };
+    let mut images = Vec::new();
+    for start in (0..count).step_by(batch) {
+        let batch = batch.min(count - start);
+        let options = (pipeline.sampler(&options).unwrap(), ChainOptions { batch, first_sample: first + start as u64 });
+        let denoiser = pipeline.denoiser(batch, &[1.0, 0.0, 3.0]).unwrap();
+        let mut chain = Chain::new(denoiser, options.0, Seeded::new(9), &options.1).unwrap();
+        chain.run().unwrap();
+        images.extend_from_slice(chain.x());
+    }
+    images
+}
+
+#[test]
+fn images_are_the_same_bits_for_any_batch_shard_and_number_of_threads() {
+    let dir = nested(&class_model(), DType::F16);
+    let open = |threads| {
+        let cpu = Cpu::with_options(CpuOptions { threads: Some(threads), ..Default::default() }).unwrap();
+        Pipeline::open(dir.path(), &cpu, &PipelineOptions::default()).unwrap()
+    };
+    let (one, two) = (open(1), open(2));
+    for eta in [0.0, 1.0] {
+        let whole = sampled(&one, eta, 0, 16, 16);
+        assert!(whole.iter().all(|v| v.is_finite()) && whole[..192] != whole[192..384]);
+        assert_eq!(whole, sampled(&one, eta, 0, 16, 1), "16 times batch 1");
+        assert_eq!(whole, sampled(&two, eta, 0, 16, 16), "2 threads");
+        assert_eq!(whole, sampled(&two, eta, 0, 16, 5), "batches of 5 and a rest");
+        let shards = [sampled(&two, eta, 0, 6, 4), sampled(&one, eta, 6, 10, 4)].concat();
+        assert_eq!(whole, shards, "two shards");
+    }
 }
