@@ -1,7 +1,7 @@
 """Golden arrays for noise schedules, timesteps, single steps and whole chains of DDPM and DDIM.
 
-Made with diffusers 0.42.1, torch 2.15.0 (CPU; its AVX2 kernels round torch.linspace with fused multiply-add), numpy and
-safetensors. No download. Run by hand from the repository root:
+Made with diffusers 0.42.1, torch 2.15.0 (CPU; its AVX2 kernels round torch.linspace with fused multiply-add), numpy 2.4.6 and
+safetensors 0.8.0. No download. Run by hand from the repository root:
 
     python tests/golden/make_schedulers.py
 
