@@ -1,9 +1,14 @@
-//! The Gaussian diffusion process: how noise is added, what a prediction means, and the moments of a step back.
+//! The diffusion processes, Gaussian and binomial: how noise is added, what a prediction means, the moments of a step
+//! back, and the divergences and entropies by which they are judged (natural logarithms throughout).
 //!
 //! Formulas only; the samplers put them in order.
 
+mod binomial;
 mod gaussian;
+mod normal;
 mod prediction;
 
+pub use binomial::{Binomial, bernoulli_entropy, bernoulli_kl, bernoulli_log_prob};
 pub use gaussian::{Posterior, add_noise, velocity};
+pub use normal::{normal_entropy, normal_kl, normal_log_prob, reverse_entropy_bounds};
 pub use prediction::{Linear, Prediction, PredictionType, SampleClip};

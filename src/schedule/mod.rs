@@ -14,11 +14,13 @@
 
 mod betas;
 mod level;
+mod paper2015;
 mod real;
 mod timesteps;
 
 pub use betas::{BetaSchedule, Betas, MAX_TRAIN_TIMESTEPS, NoiseSchedule};
 pub use level::Level;
+pub use paper2015::TemporalBasis;
 pub(crate) use real::Real;
 pub use timesteps::{TimestepSpacing, custom_timesteps, spaced_timesteps};
 
