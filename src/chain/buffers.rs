@@ -72,6 +72,9 @@ impl Layout {
             evidence.name(),
             denoiser.name()
         );
+        if evidence.needs_vjp() {
+            sampler.linear(0).map_err(of_evidence)?;
+        }
         let cotangent = if evidence.needs_vjp() { output } else { 0 };
         let scratch = evidence.scratch_len(dims, batch);
         let len = || -> Option<usize> {

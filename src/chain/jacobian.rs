@@ -1,7 +1,7 @@
 //! The Jacobian of the predicted x_0, from the denoiser's.
 
 use crate::denoiser::{Call, Denoiser};
-use crate::error::{Result, ensure};
+use crate::error::{Result, ensure, err};
 use crate::posterior::Jacobian;
 use crate::process::Linear;
 
@@ -12,8 +12,9 @@ pub(super) struct NetworkJacobian<'a, D> {
     /// scale x, for the batch.
     pub input: &'a [f32],
     pub scale: f32,
-    pub linear: Linear,
-    /// `[batch, output]`, or empty where the evidence did not ask for it.
+    /// `None` where the evidence did not ask for it.
+    pub linear: Option<Linear>,
+    /// `[batch, output]`, or empty likewise.
     pub cotangent: &'a mut [f32],
     pub sample: usize,
     pub output: usize,
@@ -21,11 +22,9 @@ pub(super) struct NetworkJacobian<'a, D> {
 
 impl<D: Denoiser> Jacobian for NetworkJacobian<'_, D> {
     fn vjp(&mut self, v: &[f32], out: &mut [f32]) -> Result<()> {
-        ensure!(
-            !self.cotangent.is_empty(),
-            Unsupported,
-            "a vector-Jacobian product was asked for that was not announced (Evidence::needs_vjp)"
-        );
+        let linear = self.linear.ok_or_else(|| {
+            err!(Unsupported, "a vector-Jacobian product was asked for that was not announced (Evidence::needs_vjp)")
+        })?;
         ensure!(
             v.len() == self.input.len() && out.len() == self.input.len(),
             Shape,
@@ -34,14 +33,14 @@ impl<D: Denoiser> Jacobian for NetworkJacobian<'_, D> {
             out.len(),
             self.input.len()
         );
-        let to_output = self.linear.x0_output as f32;
+        let to_output = linear.x0_output as f32;
         // A learned variance has no part in x_0.
         for (c, v) in self.cotangent.chunks_exact_mut(self.output.max(1)).zip(v.chunks_exact(self.sample.max(1))) {
             c.fill(0.0);
             c.iter_mut().zip(v).for_each(|(c, v)| *c = to_output * v);
         }
         self.denoiser.vjp(&self.call, self.input, self.cotangent, out)?;
-        let direct = self.linear.x0_x as f32;
+        let direct = linear.x0_x as f32;
         out.iter_mut().zip(v).for_each(|(o, v)| *o = direct * v + self.scale * *o);
         Ok(())
     }

@@ -36,7 +36,7 @@ use crate::denoiser::{Call, Denoiser};
 use crate::error::{Result, ensure, err};
 use crate::noise::{Fingerprint, NoiseSource};
 use crate::posterior::{At, Evidence, Kernel, NoEvidence};
-use crate::sampler::{Estimate, Sampler, Spread, add_noise};
+use crate::sampler::{Estimate, Sampler, Spread, StateSpace, add_noise};
 use crate::schedule::Level;
 use buffers::{Arena, Layout};
 use jacobian::NetworkJacobian;
@@ -207,8 +207,16 @@ impl<'w, D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'w, D, S, N
         // Drawn into the spare buffer first, so that a failure leaves x as it is.
         let whole = count * n;
         let fresh = b.spare.get_mut(..whole).ok_or_else(|| short("spare"))?;
-        self.noise.normal(first_sample, 0, n, fresh)?;
-        fresh.iter_mut().for_each(|v| *v *= scale);
+        match self.sampler.space() {
+            StateSpace::Real => {
+                self.noise.normal(first_sample, 0, n, fresh)?;
+                fresh.iter_mut().for_each(|v| *v *= scale);
+            }
+            StateSpace::Bits { ones } => {
+                self.noise.uniform(first_sample, 0, n, fresh)?;
+                fresh.iter_mut().for_each(|v| *v = if *v < ones { 1.0 } else { 0.0 });
+            }
+        }
         self.begin(first_sample, count, 0)
     }
 
@@ -366,7 +374,7 @@ impl<'w, D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'w, D, S, N
             call,
             input,
             scale,
-            linear: self.sampler.linear(step)?,
+            linear: if self.evidence.needs_vjp() { Some(self.sampler.linear(step)?) } else { None },
             cotangent: b.cotangent,
             sample: n,
             output: m,
@@ -385,7 +393,10 @@ impl<'w, D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'w, D, S, N
         let needs_noise = self.sampler.needs_noise(step);
         if needs_noise {
             let draw = (step as u64).saturating_add(1);
-            self.noise.normal(self.first_sample, draw, n, b.noise)?;
+            match self.sampler.space() {
+                StateSpace::Real => self.noise.normal(self.first_sample, draw, n, b.noise)?,
+                StateSpace::Bits { .. } => self.noise.uniform(self.first_sample, draw, n, b.noise)?,
+            }
         }
 
         // Part 2 and 3, into the spare buffers.
@@ -397,7 +408,7 @@ impl<'w, D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'w, D, S, N
         let noise = if needs_noise { b.noise } else { &mut [] };
         let stds = match spread {
             Spread::PerElement => b.output.get_mut(n..).unwrap_or(&mut []),
-            Spread::None | Spread::Scalar(_) => &mut [],
+            Spread::None | Spread::Scalar(_) | Spread::Bits => &mut [],
         };
         ensure!(all_finite(b.spare), NonFinite, "the step of {} gave NaN or infinity", self.sampler.name());
         let kernel = Kernel { mean: b.spare, noise: &mut *noise, spread, stds, std_stride: m };

@@ -49,7 +49,8 @@ pub trait Jacobian {
     fn vjp(&mut self, v: &[f32], out: &mut [f32]) -> Result<()>;
 }
 
-/// The Gaussian from which a step draws: x_s = mean + std * noise.
+/// What a step draws from: x_s = mean + std * noise. In a binary chain ([`Spread::Bits`]) the mean is the probability of a
+/// 1 and the noise is uniform.
 #[derive(Debug)]
 pub struct Kernel<'a> {
     /// The mean, `[batch, sample_len]`.
@@ -79,7 +80,7 @@ impl Kernel<'_> {
 /// In each step the chain offers three places, in this order, each with the whole batch:
 ///
 /// 1. [`estimate`](Self::estimate), after the network's prediction: may change x_0 and eps, may ask for the
-///    vector-Jacobian product;
+///    vector-Jacobian product. Samplers use either, so both should say the same: x_t = alpha x_0 + sigma eps;
 /// 2. [`kernel`](Self::kernel), when the mean of x_s and its spread are known: may change mean and noise;
 /// 3. [`merge`](Self::merge), when x_s is drawn: may change it.
 ///

@@ -9,7 +9,8 @@
 //!
 //! 1. [`Sampler::predict`]: the network's output becomes x_0 (clipped or thresholded) and eps;
 //! 2. [`Sampler::mean`]: x_t, x_0 and eps become the mean of x_s;
-//! 3. [`Sampler::spread`]: x_s = mean + spread * z with z standard normal.
+//! 3. [`Sampler::spread`]: x_s = mean + spread * z with z standard normal; in a binary chain, x_s is 1 with the mean as
+//!    its probability.
 //!
 //! ```
 //! use undiffuse::sampler::{SamplerOptions, SchedulerConfig, StepIo, Steps};
@@ -28,11 +29,15 @@
 //! # Ok::<(), undiffuse::Error>(())
 //! ```
 
+mod ancestral2015;
+mod bits2015;
 mod config;
 mod ddim;
 mod ddpm;
 mod options;
 
+pub use ancestral2015::{Ancestral2015, Ending2015, Readout2015};
+pub use bits2015::{BitPrediction, Bits2015};
 pub use config::SchedulerConfig;
 pub use ddim::{Ddim, DdimOptions, DdimPrevious};
 pub use ddpm::{Ddpm, VarianceType};
@@ -54,6 +59,21 @@ pub enum Spread {
     Scalar(f32),
     /// A standard deviation for each element, found in the second half of the output buffer.
     PerElement,
+    /// x_s is 1 where a uniform value is below the mean, which is a probability, and 0 elsewhere.
+    Bits,
+}
+
+/// What a sample's elements are, and with it the noise.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum StateSpace {
+    /// Real numbers; noise is standard normal and x_T is noise times [`Sampler::initial_scale`].
+    #[default]
+    Real,
+    /// 0 or 1; noise is uniform in [0, 1) and x_T is 1 where it is below `ones`.
+    Bits {
+        /// The chance of a 1 in x_T.
+        ones: f32,
+    },
 }
 
 /// What [`Sampler::mean`] reads. All slices have the length of one sample.
@@ -74,7 +94,7 @@ pub struct StepIo<'a> {
     pub x: &'a [f32],
     /// The network's output, n or 2 n values. The second half, a learned variance, becomes standard deviations.
     pub output: &'a mut [f32],
-    /// Standard normal values, n of them, or empty where [`Sampler::needs_noise`] is false.
+    /// Standard normal values (uniform ones for bits), n of them, or empty where [`Sampler::needs_noise`] is false.
     pub noise: &'a [f32],
     /// The state before the step, [`Sampler::state_len`] values.
     pub state: &'a [f32],
@@ -98,6 +118,11 @@ pub struct StepIo<'a> {
 pub trait Sampler {
     /// The algorithm's name, for messages.
     fn name(&self) -> &'static str;
+
+    /// What the elements of x are.
+    fn space(&self) -> StateSpace {
+        StateSpace::Real
+    }
 
     /// The level of each network call, in the order of the calls.
     fn levels(&self) -> &[Level];
@@ -167,7 +192,7 @@ pub trait Sampler {
     }
 }
 
-/// Adds `spread` times `noise` to the mean in `next`. `output` is what [`Sampler::spread`] left.
+/// Adds `spread` times `noise` to the mean in `next`, or draws bits. `output` is what [`Sampler::spread`] left.
 ///
 /// Errors: kind `Shape` if noise is needed and has not the length of `next`.
 pub fn add_noise(spread: Spread, output: &[f32], noise: &[f32], next: &mut [f32]) -> Result<()> {
@@ -183,6 +208,10 @@ pub fn add_noise(spread: Spread, output: &[f32], noise: &[f32], next: &mut [f32]
             let std = output.get(n..).unwrap_or(&[]);
             check_len("standard deviations", std.len(), n)?;
             next.iter_mut().zip(std).zip(noise).for_each(|((x, std), z)| *x += std * z);
+        }
+        Spread::Bits => {
+            check_len("noise", noise.len(), n)?;
+            next.iter_mut().zip(noise).for_each(|(x, u)| *x = if *u < *x { 1.0 } else { 0.0 });
         }
     }
     Ok(())
@@ -207,6 +236,9 @@ macro_rules! forward {
         impl<S: Sampler + ?Sized> Sampler for $of {
             fn name(&self) -> &'static str {
                 (**self).name()
+            }
+            fn space(&self) -> StateSpace {
+                (**self).space()
             }
             fn levels(&self) -> &[Level] {
                 (**self).levels()
