@@ -10,7 +10,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use undiffuse::backend::cpu::aligned::{AlignedBuf, SharedMut};
-use undiffuse::backend::cpu::conv::{Algorithm, ConvArgs, ConvShape, PackedConv, Padding};
+use undiffuse::backend::cpu::conv::{Algorithm, ConvArgs, ConvShape, PackedConv, Padding, choose_algorithm};
 use undiffuse::backend::cpu::isa::{Isa, Path};
 
 /// Name, side, channels in and out, filter, how often the network has it.
@@ -33,17 +33,26 @@ const LAYERS: &[(&str, usize, usize, usize, usize, usize)] = &[
     ("1x1 16 512-256", 16, 512, 256, 1, 2),
     ("1x1 16 256-768", 16, 256, 768, 1, 5),
     ("conv_out", 32, 128, 3, 3, 1),
+    // Not in that network.
+    ("28 32-32", 28, 32, 32, 3, 0),
+    ("28 96-32", 28, 96, 32, 3, 0),
+    ("14 64-64", 14, 64, 64, 3, 0),
+    ("14 128-64", 14, 128, 64, 3, 0),
+    ("7 64-64", 7, 64, 64, 3, 0),
+    ("7 128-64", 7, 128, 64, 3, 0),
+    ("16 16-16", 16, 16, 16, 3, 0),
+    ("8 32-32", 8, 32, 32, 3, 0),
+    ("64 128-128", 64, 128, 128, 3, 0),
+    ("8 512-512", 8, 512, 512, 3, 0),
 ];
 
 struct Case {
     name: String,
+    /// Whether `choose_algorithm` takes this one.
+    chosen: bool,
     flops: f64,
     count: usize,
     conv: PackedConv,
-    input: AlignedBuf,
-    out: AlignedBuf,
-    scratch: AlignedBuf,
-    shared: AlignedBuf,
     batch: usize,
     /// The best time of each task, stage after stage.
     best: Vec<Duration>,
@@ -92,40 +101,42 @@ fn run() -> undiffuse::Result<()> {
 
 fn bench(isa: Isa, algorithm: Option<Algorithm>, batch: usize, only: &str, rounds: usize) -> undiffuse::Result<()> {
     let mut cases = Vec::new();
-    for &(name, side, ci, co, k, count) in LAYERS.iter().filter(|l| l.0.contains(only)) {
+    // As in a network, all layers share the memory of activations.
+    let (mut most, mut scratch_len) = ([0; 3], 0);
+    let both = [Algorithm::Direct, Algorithm::Winograd];
+    let wanted = LAYERS.iter().filter(|l| l.0.contains(only));
+    for (&(name, side, ci, co, k, count), a) in wanted.flat_map(|l| both.map(|a| (l, a))) {
+        if algorithm.is_some_and(|only| only != a && k == 3) {
+            continue;
+        }
         let s = ConvShape::square(side, side, ci, co, k, 1, Padding::same(k / 2));
         let mut w = AlignedBuf::zeroed(ci * co * k * k)?;
         fill(&mut w, 1);
-        let conv = match algorithm {
-            Some(a) if k == 3 => PackedConv::with_algorithm(isa, s, a, &w, None)?,
-            _ => PackedConv::new(isa, s, &w, None)?,
-        };
-        let mut input = AlignedBuf::zeroed(conv.input_len(batch).unwrap_or(0))?;
-        fill(&mut input, 2);
-        let out = AlignedBuf::zeroed(conv.output_len(batch).unwrap_or(0))?;
-        let scratch = AlignedBuf::zeroed(conv.scratch_len())?;
-        let shared = AlignedBuf::zeroed(conv.shared_len(batch).unwrap_or(0))?;
+        let Ok(conv) = PackedConv::with_algorithm(isa, s, a, &w, None) else { continue };
+        let chosen = a == choose_algorithm(&s);
+        for (most, len) in most.iter_mut().zip([conv.input_len(batch), conv.output_len(batch), conv.shared_len(batch)])
+        {
+            *most = len.unwrap_or(0).max(*most);
+        }
+        scratch_len = conv.scratch_len().max(scratch_len);
         let flops = 2.0 * (batch * side * side * ci * co * k * k) as f64;
-        cases.push(Case {
-            name: name.into(),
-            flops,
-            count,
-            conv,
-            input,
-            out,
-            scratch,
-            shared,
-            batch,
-            best: Vec::new(),
-        });
+        cases.push(Case { name: name.into(), chosen, flops, count, conv, batch, best: Vec::new() });
     }
+    let [mut input, mut out, mut shared] =
+        [AlignedBuf::zeroed(most[0])?, AlignedBuf::zeroed(most[1])?, AlignedBuf::zeroed(most[2])?];
+    let mut scratch = AlignedBuf::zeroed(scratch_len)?;
+    fill(&mut input, 2);
     let mut peak: f64 = 0.0;
     for _ in 0..rounds {
         peak = peak.max(peak_gflops(isa));
         for c in &mut cases {
             let args = ConvArgs {
-                shared: SharedMut::new(&mut c.shared),
-                ..ConvArgs::new(&c.input, SharedMut::new(&mut c.out), c.conv.shape().out_channels)
+                shared: SharedMut::new(&mut shared),
+                ..ConvArgs::new(
+                    &input[..c.conv.input_len(batch).unwrap_or(0)],
+                    SharedMut::new(&mut out),
+                    c.conv.shape().out_channels,
+                )
             };
             let call = c.conv.bind(c.batch, args)?;
             let mut n = 0;
@@ -133,7 +144,7 @@ fn bench(isa: Isa, algorithm: Option<Algorithm>, batch: usize, only: &str, round
                 for i in 0..call.tasks(stage) {
                     let start = Instant::now();
                     // SAFETY: one thread, stage after stage.
-                    let path = unsafe { call.run_task(stage, i, &mut c.scratch) };
+                    let path = unsafe { call.run_task(stage, i, &mut scratch) };
                     let took = start.elapsed();
                     assert_eq!(path, isa.path(), "another path ran");
                     match c.best.get_mut(n) {
@@ -143,17 +154,21 @@ fn bench(isa: Isa, algorithm: Option<Algorithm>, batch: usize, only: &str, round
                     n += 1;
                 }
             }
-            black_box(&c.out);
+            black_box(&out);
         }
     }
     println!("{} batch {batch}, 1 thread; peak {peak:.1} GFLOP/s", isa.path());
-    println!("{:18} {:>9} {:>9} {:>7}", "layer", "us/image", "GFLOP/s", "of peak");
+    println!("{:18} {:10} {:>9} {:>9} {:>7}", "layer", "(* chosen)", "us/image", "GFLOP/s", "of peak");
     let mut total = 0.0;
     for c in &cases {
         let s = c.best.iter().sum::<Duration>().as_secs_f64();
         let g = c.flops / s / 1e9;
-        println!("{:18} {:9.1} {:9.1} {:6.1}%", c.name, s * 1e6 / batch as f64, g, 100.0 * g / peak);
-        total += s * c.count as f64 / batch as f64;
+        let per_image = s * 1e6 / batch as f64;
+        let algorithm = format!("{:?}{}", c.conv.algorithm(), if c.chosen { "*" } else { "" });
+        println!("{:18} {algorithm:10} {per_image:9.1} {g:9.1} {:6.1}%", c.name, 100.0 * g / peak);
+        if c.chosen {
+            total += s * c.count as f64 / batch as f64;
+        }
     }
     println!("all of the network's convolutions: {:.1} ms per image", total * 1e3);
     Ok(())

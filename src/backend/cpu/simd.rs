@@ -45,6 +45,9 @@ pub(crate) trait Simd: Copy {
     /// Asks for the cache line at `p`, which need not be valid memory.
     #[inline(always)]
     unsafe fn prefetch(_p: *const f32) {}
+    /// The same into the second level of cache.
+    #[inline(always)]
+    unsafe fn prefetch_far(_p: *const f32) {}
 
     #[inline(always)]
     unsafe fn zero() -> Self::V {
@@ -236,6 +239,7 @@ mod x86 {
                 }
             }
             prefetch(p: *const f32) { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+            prefetch_far(p: *const f32) { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
         }
     }
 
@@ -273,6 +277,7 @@ mod x86 {
             round(a: __m512) -> __m512 { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a) }
             scale_pow2(a: __m512, n: __m512) -> __m512 { _mm512_scalef_ps(a, n) }
             prefetch(p: *const f32) { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+            prefetch_far(p: *const f32) { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
         }
     }
 }

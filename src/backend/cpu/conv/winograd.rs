@@ -26,6 +26,8 @@ const POINTS: usize = PATCH * PATCH;
 const BLOCK: usize = 64;
 /// Tiles that one task transforms.
 const INPUTS: usize = 8;
+/// How many panels later: two workers take every other one.
+const LATER: usize = 2;
 /// Floats of one cache line. Planes are one line longer than their contents, so that the same entry of all 36 does not fall
 /// into one set of the cache.
 const LINE: usize = 16;
@@ -200,6 +202,12 @@ unsafe fn products(call: &ConvCall<'_>, cut: &Cut, run: [usize; 2], i: usize, sc
         let weights = conv.weights.as_ptr().add(9 * c * column);
         let patches = aligned(call.args.shared.as_ptr()).add(from * c);
         let mut tile = Tile::new(&segments, width, 1.0);
+        // Bring a later panel's weights into cache, spread over this block's products.
+        let later = &conv.weights[conv.weights.len().min(9 * c * (column + LATER * kn.nr()))..];
+        let later = &later[..later.len().min(9 * c * kn.nr())];
+        let lines = later.len() / LINE;
+        let steps = POINTS * groups * c.div_ceil(LINE);
+        tile.stream_lines = if block == 0 { lines.div_ceil(steps) } else { 0 };
         for (row, g) in G.iter().enumerate() {
             filter_raw(conv.isa, &Filter { weights, channels: c, width, g, out: filters });
             for j in 0..PATCH {
@@ -213,6 +221,8 @@ unsafe fn products(call: &ConvCall<'_>, cut: &Cut, run: [usize; 2], i: usize, sc
                         tile.a[0][r] = patches.add(point * plane + (first + r) * c);
                         tile.out[r] = products.add(point * product_plane + (first + r) * width);
                     }
+                    tile.stream =
+                        later.as_ptr().wrapping_add(((point * groups + g) * lines / (POINTS * groups)) * LINE);
                     if let Some(f) = kn.tile_fn(height, width) {
                         f(&tile);
                     }

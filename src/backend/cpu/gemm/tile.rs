@@ -29,6 +29,9 @@ pub(crate) struct Tile<'a> {
     pub b: *const f32,
     /// Floats from these rows to those of the tile that is likely to come next, which are brought into cache.
     pub ahead: usize,
+    /// Memory that will be wanted much later, and how many of its cache lines to ask for at each 16th step of the sum.
+    pub stream: *const f32,
+    pub stream_lines: usize,
     /// Columns to store.
     pub n: usize,
     pub out: [*mut f32; MAX_MR],
@@ -49,6 +52,8 @@ impl<'a> Tile<'a> {
             segments,
             b: core::ptr::null(),
             ahead: 0,
+            stream: core::ptr::null(),
+            stream_lines: 0,
             n,
             out: [core::ptr::null_mut(); MAX_MR],
             bias: core::ptr::null(),
@@ -114,6 +119,7 @@ unsafe fn tile_body<S: Simd, const MR: usize, const NV: usize>(t: &Tile<'_>) {
     unsafe {
         let mut acc = [[S::zero(); NV]; MR];
         let mut b = t.b;
+        let mut stream = t.stream;
         for s in t.segments {
             let mut a = [core::ptr::null::<f32>(); MR];
             for (i, a) in a.iter_mut().enumerate() {
@@ -125,6 +131,10 @@ unsafe fn tile_body<S: Simd, const MR: usize, const NV: usize>(t: &Tile<'_>) {
                 let end = s.len.min(k + LINE);
                 for a in a {
                     S::prefetch(a.wrapping_add(k + t.ahead));
+                }
+                for _ in 0..t.stream_lines {
+                    S::prefetch_far(stream);
+                    stream = stream.wrapping_add(LINE);
                 }
                 while k < end {
                     let mut bv = [S::zero(); NV];
