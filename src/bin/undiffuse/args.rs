@@ -1,0 +1,171 @@
+//! What the commands share in reading their arguments: errors that name the option, and hints.
+
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use lexopt::{Arg, Parser};
+use undiffuse::Error;
+
+/// Why a command ends early.
+#[derive(Debug)]
+pub enum Failure {
+    /// The command line is wrong: exit code 2.
+    Usage(String),
+    /// The command failed: exit code 1.
+    Run(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(e: Error) -> Self {
+        Self::Run(e)
+    }
+}
+
+/// The result of a command.
+pub type Outcome<T = ()> = Result<T, Failure>;
+
+/// `Err(Failure::Usage)` of a message that is made as by `format!`.
+macro_rules! usage {
+    ($($arg:tt)*) => { Err($crate::args::Failure::Usage(format!($($arg)*))) };
+}
+pub(crate) use usage;
+
+/// A command: its name, its help, and what runs it.
+pub struct Command {
+    /// As the user types it.
+    pub name: &'static str,
+    /// The whole text of `--help`. Its words that begin with `--` are the options that a hint may propose.
+    pub help: &'static str,
+    /// Reads its arguments and runs.
+    pub run: fn(&mut Args) -> Outcome,
+}
+
+/// The arguments of one command, one after the other.
+pub struct Args {
+    parser: Parser,
+    command: &'static Command,
+    last: String,
+}
+
+/// An argument.
+pub enum Token {
+    /// `--name` (or `-n`, as `n`); its value is asked for by [`Args::value`].
+    Option(String),
+    /// Anything else.
+    Value(OsString),
+}
+
+impl Args {
+    /// The arguments that follow a command.
+    pub fn new(parser: Parser, command: &'static Command) -> Self {
+        Self { parser, command, last: String::new() }
+    }
+
+    /// The next argument.
+    pub fn next(&mut self) -> Outcome<Option<Token>> {
+        let token = match self.parser.next() {
+            Ok(None) => return Ok(None),
+            Ok(Some(Arg::Long(name))) => Token::Option(name.to_string()),
+            Ok(Some(Arg::Short(letter))) => Token::Option(letter.to_string()),
+            Ok(Some(Arg::Value(value))) => Token::Value(value),
+            Err(e) => return usage!("{e}"),
+        };
+        if let Token::Option(name) = &token {
+            self.last = if name.chars().count() == 1 { format!("-{name}") } else { format!("--{name}") };
+        }
+        Ok(Some(token))
+    }
+
+    /// The value of the option that came last.
+    pub fn value(&mut self) -> Outcome<OsString> {
+        match self.parser.value() {
+            Ok(value) => Ok(value),
+            Err(_) => usage!("{} needs a value; {}", self.last, self.see_help()),
+        }
+    }
+
+    /// The value as a path.
+    pub fn path(&mut self) -> Outcome<PathBuf> {
+        self.value().map(PathBuf::from)
+    }
+
+    /// The value as text.
+    pub fn text(&mut self) -> Outcome<String> {
+        let value = self.value()?;
+        value.into_string().map_err(|v| Failure::Usage(format!("{} is {v:?}, expected UTF-8 text", self.last)))
+    }
+
+    /// The value as a number in a range; `what` names it, as in "a whole number".
+    pub fn number<T: FromStr + PartialOrd + Display>(&mut self, what: &str, range: RangeInclusive<T>) -> Outcome<T> {
+        let text = self.text()?;
+        match text.parse::<T>() {
+            Ok(n) if range.contains(&n) => Ok(n),
+            _ => usage!("{} is {text:?}, expected {what} from {} to {}", self.last, range.start(), range.end()),
+        }
+    }
+
+    /// The value as one of a list of words.
+    pub fn choice<T: Copy>(&mut self, choices: &[(&str, T)]) -> Outcome<T> {
+        let text = self.text()?;
+        if let Some((_, value)) = choices.iter().find(|(word, _)| *word == text) {
+            return Ok(*value);
+        }
+        let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+        usage!("{} is {text:?}, expected {}", self.last, words.join(" or "))
+    }
+
+    /// The error for an option that the command does not have, with the one that may have been meant.
+    pub fn unknown<T>(&self, option: &str) -> Outcome<T> {
+        let shown = &self.last;
+        let known = self.command.help.split_whitespace().filter_map(|w| w.strip_prefix("--"));
+        let known = known.map(|w| w.trim_end_matches(|c: char| !c.is_alphanumeric()));
+        let near = known.map(|w| (distance(w, option), w)).min().filter(|(d, _)| *d <= 2);
+        match near {
+            Some((_, word)) => usage!("unknown option {shown}: did you mean --{word}? {}", self.see_help()),
+            None => usage!("unknown option {shown}; {}", self.see_help()),
+        }
+    }
+
+    /// The error for an argument that the command has no use for.
+    pub fn unexpected<T>(&self, value: &OsString) -> Outcome<T> {
+        usage!("unexpected argument {value:?}; {}", self.see_help())
+    }
+
+    /// Where the user finds what is possible.
+    pub fn see_help(&self) -> String {
+        format!("see `undiffuse {} --help`", self.command.name)
+    }
+}
+
+/// How many letters must be put in, left out or changed to make one word of the other.
+pub fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        for (above, &y) in row.iter_mut().zip(std::iter::once(&'\0').chain(&b)) {
+            // The first column has no letter of `b`.
+            let here = if y == '\0' { i + 1 } else { (diagonal + usize::from(x != y)).min(left + 1).min(*above + 1) };
+            diagonal = std::mem::replace(above, here);
+            left = here;
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distances_are_those_of_levenshtein() {
+        for (a, b, d) in [("", "", 0), ("abc", "", 3), ("", "abc", 3), ("count", "cuont", 2), ("kitten", "sitting", 3)]
+        {
+            assert_eq!(distance(a, b), d, "{a} {b}");
+        }
+    }
+}

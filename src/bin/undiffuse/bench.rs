@@ -1,0 +1,107 @@
+//! `undiffuse bench`: how fast the network is here.
+
+use std::time::Instant;
+
+use undiffuse::denoiser::{Call, Denoiser};
+use undiffuse::noise::{NoiseSource, Seeded};
+use undiffuse::pipeline::Pipeline;
+use undiffuse::sampler::SamplerOptions;
+use undiffuse::{Cancel, Error, ErrorKind, Result};
+
+use crate::args::{Args, Command, Outcome, Token};
+use crate::arrays::Array;
+use crate::source::ModelArgs;
+use crate::{interrupt, output};
+
+/// The command.
+pub const COMMAND: Command = Command {
+    name: "bench",
+    help: "\
+Times the network: one call is one denoising step of a batch.
+
+usage: undiffuse bench [PATH] [OPTION...]
+
+  PATH            a diffusers pipeline directory or a packed file (default: the embedded digits)
+  --batch N       samples at once (default 1)
+  --calls N       timed calls (default 20), after one that is not timed
+  --size HxW      size of the images where the model names none
+  --backend NAME  auto (default), cpu or reference
+  --threads N     threads of the cpu backend (default: all)
+",
+    run,
+};
+
+fn run(args: &mut Args) -> Outcome {
+    let mut model = ModelArgs::default();
+    let (mut batch, mut calls) = (1, 20);
+    while let Some(token) = args.next()? {
+        match token {
+            Token::Option(name) => match name.as_str() {
+                "batch" => batch = args.number("a whole number", 1..=usize::MAX)?,
+                "calls" => calls = args.number("a whole number", 1..=1_000_000)?,
+                "help" | "h" => return Ok(output::say(COMMAND.help)?),
+                other => {
+                    if !model.option(other, args)? {
+                        return args.unknown(other);
+                    }
+                }
+            },
+            Token::Value(path) => model.value(path, args)?,
+        }
+    }
+    model.check()?;
+    let pipeline = model.compile(&model.open()?)?;
+    let seconds = time(&pipeline, batch, calls, interrupt::install()?)?;
+    let (min, median) = (seconds.first().copied(), seconds.get(seconds.len() / 2).copied());
+    let (min, median) = (min.unwrap_or(f64::NAN), median.unwrap_or(f64::NAN));
+    let gflop = pipeline.flops() as f64 * batch as f64 / 1e9;
+    let peak = peak_bytes().map_or("unknown".into(), |b| format!("{b} bytes resident, the whole program"));
+    let text = format!(
+        "{}, {}, batch {batch}\n\
+         ms per step   {:.3} min, {:.3} median of {calls} calls; {:.3} min per sample\n\
+         GFLOP/s       {:.1} max, {:.1} median\n\
+         weights       {} bytes\n\
+         workspace     {} bytes\n\
+         peak          {peak}\n",
+        model.name(),
+        pipeline.network().describe(),
+        min * 1e3,
+        median * 1e3,
+        min * 1e3 / batch as f64,
+        gflop / min,
+        gflop / median,
+        pipeline.weight_bytes(),
+        pipeline.workspace_bytes(batch)?,
+    );
+    Ok(output::say(&text)?)
+}
+
+/// Seconds of each call, sorted.
+fn time(pipeline: &Pipeline, batch: usize, calls: usize, cancel: &Cancel) -> Result<Vec<f64>> {
+    let sampler = pipeline.sampler(&SamplerOptions::default())?;
+    let level = sampler.levels().first().copied();
+    let level = level.ok_or_else(|| Error::new(ErrorKind::Config, "the scheduler has no timestep"))?;
+    // A class model gets class 0, or zeros.
+    let class_len = pipeline.network().inputs().get(2).map_or(0, |d| d.elements());
+    let mut denoiser = pipeline.denoiser(batch, &vec![0.0; class_len])?;
+    let mut x = Array::zeros("the samples", &[batch, pipeline.sample_dims().elements()])?;
+    Seeded::new(0).normal(0, 0, pipeline.sample_dims().elements(), &mut x.data)?;
+    let mut out = Array::zeros("the prediction", &[batch, denoiser.output_len()])?;
+    let mut seconds = Vec::new();
+    for call in 0..=calls {
+        let start = Instant::now();
+        denoiser.predict(&Call { level, first_sample: 0, cancel }, &x.data, &mut out.data)?;
+        if call > 0 {
+            seconds.push(start.elapsed().as_secs_f64());
+        }
+    }
+    seconds.sort_by(f64::total_cmp);
+    Ok(seconds)
+}
+
+/// The most memory that the process has held, where the system says so.
+fn peak_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kb| kb * 1024)
+}

@@ -1,0 +1,220 @@
+//! The work of `undiffuse sample`.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use undiffuse::chain::{Chain, ChainOptions, Flow};
+use undiffuse::noise::{Given, NoiseSource, Seeded};
+use undiffuse::sampler::{Sampler, SamplerOptions};
+use undiffuse::tensor::Dims;
+use undiffuse::{Error, ErrorKind, Result};
+
+use crate::arrays::{Array, ArrayFile, write_npy, write_safetensors_f32};
+use crate::image::Grid;
+use crate::interrupt;
+use crate::output::Output;
+use crate::source::ModelArgs;
+
+/// What to sample and where to put it.
+#[derive(Debug)]
+pub struct Job {
+    /// The samples; the extension names the format.
+    pub output: PathBuf,
+    /// Where every x_t goes.
+    pub trace: Option<PathBuf>,
+    /// Where x_T and the noise come from, instead of the seed.
+    pub noise: Option<PathBuf>,
+    /// Samples of the whole run; `None` for as many as `noise` has.
+    pub count: Option<usize>,
+    /// Samples at once.
+    pub batch: usize,
+    /// The part (from 1) of how many.
+    pub shard: (usize, usize),
+    /// The seed.
+    pub seed: u64,
+    /// Classes, for a class model.
+    pub classes: Vec<f32>,
+    /// The sampler.
+    pub options: SamplerOptions,
+}
+
+/// What was done.
+pub struct Done {
+    /// Samples written.
+    pub samples: usize,
+    /// The dimensions of each.
+    pub dims: Dims,
+    /// Network calls for each.
+    pub steps: usize,
+    /// The algorithm.
+    pub sampler: &'static str,
+}
+
+/// How the samples are written.
+enum Format {
+    Png(Grid),
+    Npy,
+    SafeTensors,
+}
+
+impl Format {
+    fn of(path: &Path, count: usize, dims: &Dims) -> Result<Self> {
+        match path.extension().and_then(OsStr::to_str).map(str::to_ascii_lowercase).as_deref() {
+            Some("png") => Grid::new(count, dims.as_slice()).map(Self::Png),
+            Some("npy") => Ok(Self::Npy),
+            Some("safetensors") => Ok(Self::SafeTensors),
+            _ => Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!("{}: unknown kind of file, expected .png, .npy or .safetensors", path.display()),
+            )),
+        }
+    }
+
+    fn write(&self, samples: &Array, mut out: Output) -> Result<()> {
+        match self {
+            Self::Png(grid) => grid.write(&samples.data, &mut out)?,
+            Self::Npy => write_npy(samples, &mut out)?,
+            Self::SafeTensors => write_safetensors_f32(&[("x_0", samples)], &mut out)?,
+        }
+        out.finish()
+    }
+}
+
+/// x_T and noise of a file.
+struct GivenNoise {
+    x_t: Array,
+    noise: Option<Array>,
+}
+
+impl GivenNoise {
+    fn read(path: &Path) -> Result<Self> {
+        let file = ArrayFile::open(path, &["x_T", "noise"])?;
+        let (x_t, noise) = (file.need("x_T")?, file.get("noise")?);
+        if x_t.shape.len() < 2 || x_t.data.is_empty() {
+            return Err(Error::new(
+                ErrorKind::Shape,
+                format!("{}: x_T is {:?}, expected [N, C, H, W]", path.display(), x_t.shape),
+            ));
+        }
+        Ok(Self { x_t, noise })
+    }
+
+    fn count(&self) -> usize {
+        self.x_t.shape.first().copied().unwrap_or_default()
+    }
+
+    /// Checks it against the run.
+    fn check(&self, dims: &Dims, sampler: &dyn Sampler) -> Result<()> {
+        let mut expected = vec![self.count()];
+        expected.extend(dims.as_slice());
+        let shape = |what: &str, got: &[usize], expected: &[usize]| {
+            let text = format!("{what} is {got:?}, expected {expected:?}");
+            if got == expected { Ok(()) } else { Err(Error::new(ErrorKind::Shape, text)) }
+        };
+        shape("x_T", &self.x_t.shape, &expected)?;
+        let steps = sampler.levels().len();
+        expected.insert(0, steps);
+        match &self.noise {
+            Some(noise) => shape("noise", &noise.shape, &expected),
+            None if (0..steps).any(|step| sampler.needs_noise(step)) => {
+                Err(Error::new(ErrorKind::Weights, format!("noise {expected:?} is missing, which the sampler needs")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn source(&self) -> Result<Given<'_>> {
+        Given::new(&self.x_t.data, self.noise.as_ref().map_or(&[], |n| &n.data), self.count(), 0)
+    }
+}
+
+/// Runs a job. Whatever fails or is interrupted leaves no file.
+pub fn generate(model: &ModelArgs, job: &Job) -> Result<Done> {
+    let given = job.noise.as_deref().map(GivenNoise::read).transpose()?;
+    let in_noise = |e: Error| job.noise.iter().fold(e, |e, path| e.context(path.display()));
+    let (first, count) = part(job, given.as_ref()).map_err(in_noise)?;
+
+    let pipeline = model.compile(&model.open()?)?;
+    let dims = pipeline.sample_dims();
+    let sampler = pipeline.sampler(&job.options)?;
+    let format = Format::of(&job.output, count, &dims)?;
+    if let Some(given) = &given {
+        given.check(&dims, &sampler).map_err(in_noise)?;
+    }
+    let cancel = interrupt::install()?;
+    let output = Output::create(&job.output)?;
+    let trace_output = job.trace.as_deref().map(Output::create).transpose()?;
+
+    let (steps, name) = (sampler.levels().len(), sampler.name());
+    let shape = |outer: &[usize]| [outer, dims.as_slice()].concat();
+    let mut samples = Array::zeros("the samples", &shape(&[count]))?;
+    let mut trace = match trace_output {
+        Some(_) => Some(Array::zeros("the trace", &shape(&[steps + 1, count]))?),
+        None => None,
+    };
+    let noise: Box<dyn NoiseSource + '_> = match &given {
+        Some(given) => Box::new(given.source().map_err(in_noise)?),
+        None => Box::new(Seeded::new(job.seed)),
+    };
+
+    let batch = job.batch.min(count);
+    let denoiser = pipeline.denoiser(batch, &job.classes)?;
+    let mut chain = Chain::new(denoiser, sampler, noise, &ChainOptions { batch, first_sample: first })?;
+    let bar = progress(count.div_ceil(batch) * steps);
+    let n = dims.elements();
+    for (i, out) in samples.data.chunks_mut(batch * n).enumerate() {
+        let begin = i * batch;
+        chain.restart(first + begin as u64, out.len() / n)?;
+        let mut keep = |row: usize, x: &[f32]| {
+            // Row `row` of the trace has all samples; a batch is a part of it.
+            let at = (row * count + begin) * n;
+            if let Some(to) = trace.as_mut().and_then(|t| t.data.get_mut(at..at + x.len())) {
+                to.copy_from_slice(x);
+            }
+        };
+        keep(0, chain.x());
+        chain.run_with(cancel, |progress| {
+            keep(progress.step + 1, progress.x);
+            bar.inc(1);
+            Flow::Continue
+        })?;
+        out.copy_from_slice(chain.x());
+    }
+    bar.finish_and_clear();
+
+    if let (Some(trace), Some(mut out)) = (&trace, trace_output) {
+        write_safetensors_f32(&[("x_t", trace)], &mut out)?;
+        out.finish()?;
+    }
+    format.write(&samples, output)?;
+    Ok(Done { samples: count, dims, steps, sampler: name })
+}
+
+/// The number of the first sample of this run, and how many there are.
+fn part(job: &Job, given: Option<&GivenNoise>) -> Result<(u64, usize)> {
+    let invalid = |text: String| Err(Error::new(ErrorKind::InvalidArgument, text));
+    let total = match (job.count, given.map(GivenNoise::count)) {
+        (Some(count), Some(there)) if count != there => {
+            return invalid(format!("x_T has {there} samples, --count says {count}"));
+        }
+        (count, there) => there.or(count).unwrap_or_default(),
+    };
+    let (i, n) = job.shard;
+    // Wide enough for any count and shard.
+    let border = |i: usize| (total as u128 * i as u128 / n as u128) as usize;
+    let (begin, end) = (border(i - 1), border(i));
+    if begin == end {
+        return invalid(format!("part {i} of {n} has none of the {total} samples"));
+    }
+    Ok((begin as u64, end - begin))
+}
+
+/// A bar on standard error, if that is a terminal.
+fn progress(steps: usize) -> ProgressBar {
+    let bar = ProgressBar::new(steps as u64);
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} step {pos} of {len}, {eta} left") {
+        bar.set_style(style);
+    }
+    bar
+}

@@ -1,0 +1,114 @@
+//! Samples as a picture.
+
+use std::io::Write;
+
+use undiffuse::{Error, ErrorKind, Result};
+
+/// Pixels between two samples.
+const GAP: usize = 2;
+
+/// A picture of many samples, near square.
+pub struct Grid {
+    channels: usize,
+    height: usize,
+    width: usize,
+    columns: usize,
+    rows: usize,
+}
+
+impl Grid {
+    /// The grid for `count` samples of `shape`. Errors: `shape` is no image of 1 or 3 channels, or the picture is too
+    /// large for a PNG.
+    pub fn new(count: usize, shape: &[usize]) -> Result<Self> {
+        let unsupported = |text: String| Error::new(ErrorKind::Unsupported, text);
+        let &[channels @ (1 | 3), height, width] = shape else {
+            return Err(unsupported(format!(
+                "a PNG holds images of 1 or 3 channels, the model's samples are {shape:?}: write .npy or .safetensors"
+            )));
+        };
+        let columns = (1..=count).find(|c| c.checked_mul(*c).is_none_or(|square| square >= count)).unwrap_or(1);
+        let grid = Self { channels, height, width, columns, rows: count.div_ceil(columns) };
+        let fits = |n: usize, side: usize| {
+            side.checked_add(GAP).and_then(|s| s.checked_mul(n)).is_some_and(|all| all <= 1 << 16)
+        };
+        if fits(grid.columns, width) && fits(grid.rows, height) {
+            return Ok(grid);
+        }
+        Err(unsupported(format!("a PNG of {count} samples of {shape:?} is too large: write .npy or .safetensors")))
+    }
+
+    /// Draws the samples, `[count, channels, height, width]` in [-1, 1], as 8-bit pixels by rows.
+    fn pixels(&self, samples: &[f32]) -> Vec<u8> {
+        let (line, lines) = self.size();
+        let mut pixels = vec![0; line * lines * self.channels];
+        for (i, sample) in samples.chunks_exact(self.channels * self.height * self.width).enumerate() {
+            let (top, left) = (i / self.columns * (self.height + GAP), i % self.columns * (self.width + GAP));
+            for (c, plane) in sample.chunks_exact(self.height * self.width).enumerate() {
+                for (y, row) in plane.chunks_exact(self.width).enumerate() {
+                    let start = ((top + y) * line + left) * self.channels + c;
+                    for (to, &x) in pixels.iter_mut().skip(start).step_by(self.channels).zip(row) {
+                        *to = to_byte(x);
+                    }
+                }
+            }
+        }
+        pixels
+    }
+
+    /// Width and height of the picture.
+    fn size(&self) -> (usize, usize) {
+        (self.columns * (self.width + GAP) - GAP, self.rows * (self.height + GAP) - GAP)
+    }
+
+    /// Writes the samples, `[count, channels, height, width]` in [-1, 1], as a PNG.
+    pub fn write(&self, samples: &[f32], out: &mut impl Write) -> Result<()> {
+        let (width, height) = self.size();
+        let failed = |e: png::EncodingError| Error::new(ErrorKind::Io, format!("the PNG cannot be written: {e}"));
+        // `new` keeps both under 2^16.
+        let mut encoder = png::Encoder::new(out, width as u32, height as u32);
+        encoder.set_color(if self.channels == 1 { png::ColorType::Grayscale } else { png::ColorType::Rgb });
+        encoder.set_depth(png::BitDepth::Eight);
+        let mut writer = encoder.write_header().map_err(failed)?;
+        writer.write_image_data(&self.pixels(samples)).map_err(failed)?;
+        writer.finish().map_err(failed)
+    }
+}
+
+/// [-1, 1] to 0..=255, clamped and rounded as diffusers' image processor does it.
+fn to_byte(x: f32) -> u8 {
+    ((x / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_those_of_diffusers() {
+        let cases = [(-2.0, 0), (-1.0, 0), (0.0, 128), (1.0, 255), (7.0, 255), (0.5, 191), (-0.99, 1), (f32::NAN, 0)];
+        for (x, byte) in cases {
+            assert_eq!(to_byte(x), byte, "{x}");
+        }
+    }
+
+    #[test]
+    fn five_images_lie_in_a_grid_of_three_by_two() {
+        let grid = Grid::new(5, &[3, 1, 1]).unwrap();
+        assert_eq!(grid.size(), (3 + 2 * GAP, 2 + GAP));
+        let samples: Vec<f32> = (0..15).map(|i| i as f32 / 7.0 - 1.0).collect();
+        let pixels = grid.pixels(&samples);
+        let at = |x: usize, y: usize| &pixels[(y * grid.size().0 + x) * 3..][..3];
+        let bytes = |i: usize| samples[i * 3..][..3].iter().map(|&v| to_byte(v)).collect::<Vec<_>>();
+        assert_eq!(at(0, 0), bytes(0));
+        assert_eq!(at(1 + GAP, 1 + GAP), bytes(4));
+        assert_eq!(at(2 * (1 + GAP), 1 + GAP), [0, 0, 0]);
+        assert_eq!(at(1, 0), [0, 0, 0]);
+    }
+
+    #[test]
+    fn what_is_no_picture_is_refused() {
+        for shape in [&[2, 8, 8][..], &[3, 8], &[1], &[3, 1 << 20, 1 << 20], &[1, usize::MAX, 1]] {
+            assert!(Grid::new(4, shape).is_err(), "{shape:?}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! `undiffuse predict`: one network call.
+
+use std::path::{Path, PathBuf};
+
+use undiffuse::{Error, ErrorKind, Result};
+
+use crate::args::{Args, Command, Outcome, Token, usage};
+use crate::arrays::{Array, ArrayFile, write_safetensors_f32};
+use crate::interrupt;
+use crate::output::{self, Output};
+use crate::source::ModelArgs;
+
+/// The command.
+pub const COMMAND: Command = Command {
+    name: "predict",
+    help: "\
+Calls the network once, as diffusers' UNet2DModel is called.
+
+usage: undiffuse predict [PATH] --input FILE --output FILE [OPTION...]
+
+  PATH            a diffusers pipeline directory or a packed file (default: the embedded digits)
+  --input FILE    a safetensors file of floating-point tensors: sample [N, C, H, W]; timestep [], [1] or [N];
+                  for a class model class_labels [N] or [N, D]
+  --output FILE   the safetensors file to write: sample [N, C, H, W], f32
+  --backend NAME  auto (default), cpu or reference
+  --threads N     threads of the cpu backend (default: all)
+",
+    run,
+};
+
+fn run(args: &mut Args) -> Outcome {
+    let mut model = ModelArgs::default();
+    let (mut input, mut to): (Option<PathBuf>, Option<PathBuf>) = (None, None);
+    while let Some(token) = args.next()? {
+        match token {
+            Token::Option(name) => match name.as_str() {
+                "input" => input = Some(args.path()?),
+                "output" => to = Some(args.path()?),
+                "help" | "h" => return Ok(output::say(COMMAND.help)?),
+                other => {
+                    if other == "size" || !model.option(other, args)? {
+                        return args.unknown(other);
+                    }
+                }
+            },
+            Token::Value(path) => model.value(path, args)?,
+        }
+    }
+    let (Some(input), Some(to)) = (input, to) else {
+        return usage!("predict needs --input and --output; {}", args.see_help());
+    };
+    model.check()?;
+    predict(&mut model, &input, &to)?;
+    Ok(output::say(&format!("{}\n", to.display()))?)
+}
+
+fn predict(model: &mut ModelArgs, input: &Path, to: &Path) -> Result<()> {
+    let named = |e: Error| e.context(input.display());
+    let file = ArrayFile::open(input, &["sample", "timestep", "class_labels"])?;
+    let sample = file.need("sample")?;
+    let &[batch, _, height, width] = sample.shape.as_slice() else {
+        let text = format!("sample is {:?}, expected [N, C, H, W]", sample.shape);
+        return Err(named(Error::new(ErrorKind::Shape, text)));
+    };
+    model.set_size([height, width]);
+    let timestep = per_sample("timestep", file.need("timestep")?, batch).map_err(named)?;
+    let classes = file.get("class_labels")?;
+
+    let source = model.open()?;
+    let cancel = interrupt::install()?;
+    let out = Output::create(to)?;
+    let pipeline = model.compile(&source)?;
+    let network = pipeline.network();
+    let mut inputs = vec![sample.data.as_slice(), timestep.data.as_slice()];
+    inputs.extend(classes.iter().map(|c| c.data.as_slice()));
+    let mut shape = vec![batch];
+    shape.extend(network.outputs().iter().flat_map(|d| d.as_slice()));
+    let mut prediction = Array::zeros("the prediction", &shape)?;
+    let mut workspace = Array::zeros("the workspace", &[network.workspace_len(batch)?])?;
+    network
+        .run(batch, &inputs, &mut [&mut prediction.data], &mut workspace.data, cancel)
+        .map_err(|e| e.context(format!("{} with the tensors of {}", model.name(), input.display())))?;
+    write(&prediction, out)
+}
+
+fn write(prediction: &Array, mut out: Output) -> Result<()> {
+    write_safetensors_f32(&[("sample", prediction)], &mut out)?;
+    out.finish()
+}
+
+/// One value for all samples, or one for each, as one for each.
+fn per_sample(name: &str, mut array: Array, batch: usize) -> Result<Array> {
+    let shape = array.shape.as_slice();
+    if !(shape.is_empty() || shape == [1] || shape == [batch]) {
+        return Err(Error::new(ErrorKind::Shape, format!("{name} is {shape:?}, expected [], [1] or [{batch}]")));
+    }
+    if let &[one] = array.data.as_slice() {
+        array = Array { shape: vec![batch], data: vec![one; batch] };
+    }
+    Ok(array)
+}

@@ -1,0 +1,138 @@
+//! `undiffuse sample`: the arguments; [`crate::generate`] does the work.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use undiffuse::sampler::{SamplerKind, SamplerOptions, Steps};
+
+use crate::args::{Args, Command, Outcome, Token, usage};
+use crate::generate::{Job, generate};
+use crate::output;
+use crate::source::ModelArgs;
+
+/// Samples at once, unless `--batch` says otherwise.
+const BATCH: usize = 16;
+/// Samples, unless `--count` or `--noise` says otherwise.
+const COUNT: usize = 36;
+/// The most samples of one run.
+const MAX_COUNT: usize = 100_000_000;
+/// Steps of DDIM, unless `--steps` says otherwise.
+const DDIM_STEPS: usize = 50;
+
+/// The command.
+pub const COMMAND: Command = Command {
+    name: "sample",
+    help: "\
+Makes samples.
+
+usage: undiffuse sample [PATH] [OPTION...]
+
+  PATH            a diffusers UNet2DModel pipeline directory or a packed file (default: the embedded digits)
+  --output FILE   X.png (a grid), X.npy or X.safetensors (f32 in [-1, 1], [N, C, H, W]) (default: samples.png)
+  --count N       how many samples (default 36)
+  --batch N       how many at once (default 16); it changes the time and the memory, not the samples
+  --sampler NAME  ddim (default) or ddpm
+  --steps N       network calls for a sample (default: 50 for ddim, all training timesteps for ddpm)
+  --eta X         DDIM's noise, 0 (default) to 1
+  --seed N        (default 0) sample i of a seed is the same in every run
+  --class LIST    classes for a class model, as in 3 or 0,1,2; sample i gets entry i modulo the length
+  --size HxW      size of the images where the model names none
+  --backend NAME  auto (default), cpu or reference
+  --threads N     threads of the cpu backend (default: all)
+  --shard I/N     only part I of N (from 1): the parts, joined in order, are the whole run
+  --noise FILE    take x_T [N, C, H, W] and, if noise is needed, noise [steps, N, C, H, W] from a safetensors file
+  --trace FILE    also write x_t [steps + 1, N, C, H, W], from x_T to x_0, to a safetensors file
+",
+    run,
+};
+
+fn run(args: &mut Args) -> Outcome {
+    let mut model = ModelArgs::default();
+    let mut job = Job {
+        output: PathBuf::from("samples.png"),
+        trace: None,
+        noise: None,
+        count: None,
+        batch: BATCH,
+        shard: (1, 1),
+        seed: 0,
+        classes: Vec::new(),
+        options: SamplerOptions { sampler: Some(SamplerKind::Ddim), ..SamplerOptions::default() },
+    };
+    let (mut steps, mut eta, mut seed) = (None, None, None);
+    while let Some(token) = args.next()? {
+        match token {
+            Token::Option(name) => match name.as_str() {
+                "output" => job.output = args.path()?,
+                "trace" => job.trace = Some(args.path()?),
+                "noise" => job.noise = Some(args.path()?),
+                "count" => job.count = Some(args.number("a whole number", 1..=MAX_COUNT)?),
+                "batch" => job.batch = args.number("a whole number", 1..=MAX_COUNT)?,
+                "steps" => steps = Some(args.number("a whole number", 1..=usize::MAX)?),
+                "sampler" => job.options.sampler = Some(args.choice(&SamplerKind::NAMES)?),
+                "eta" => eta = Some(args.number("a number", 0.0..=1.0)?),
+                "seed" => seed = Some(args.number("a whole number", 0..=u64::MAX)?),
+                "class" => job.classes = classes(args)?,
+                "shard" => job.shard = shard(args)?,
+                "help" | "h" => return Ok(output::say(COMMAND.help)?),
+                other => {
+                    if !model.option(other, args)? {
+                        return args.unknown(other);
+                    }
+                }
+            },
+            Token::Value(path) => model.value(path, args)?,
+        }
+    }
+    model.check()?;
+    let ddpm = job.options.sampler == Some(SamplerKind::Ddpm);
+    if ddpm && eta.is_some() {
+        return usage!("--eta is for ddim; ddpm has none");
+    }
+    if job.noise.is_some() && seed.is_some() {
+        return usage!("--seed has no use with --noise, which gives all noise");
+    }
+    if job.trace.as_ref() == Some(&job.output) {
+        return usage!("--trace and --output name the same file");
+    }
+    job.options.steps = match steps {
+        Some(n) => Steps::Count(n),
+        None if ddpm => Steps::All,
+        None => Steps::Count(DDIM_STEPS),
+    };
+    job.options.eta = eta.unwrap_or_default();
+    job.seed = seed.unwrap_or_default();
+    if job.count.is_none() && job.noise.is_none() {
+        job.count = Some(COUNT);
+    }
+
+    let start = Instant::now();
+    let done = generate(&model, &job)?;
+    Ok(output::say(&format!(
+        "{}: {} samples of {}, {} steps of {}, {:.1} s\n",
+        job.output.display(),
+        done.samples,
+        done.dims,
+        done.steps,
+        done.sampler,
+        start.elapsed().as_secs_f64(),
+    ))?)
+}
+
+fn shard(args: &mut Args) -> Outcome<(usize, usize)> {
+    let text = args.text()?;
+    let parts = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
+    match parts {
+        Some((i, n)) if 0 < i && i <= n => Ok((i, n)),
+        _ => usage!("--shard is {text:?}, expected I/N with I from 1 to N, as in 2/4"),
+    }
+}
+
+fn classes(args: &mut Args) -> Outcome<Vec<f32>> {
+    let text = args.text()?;
+    let list: Option<Vec<f32>> = text.split(',').map(|s| s.parse::<u32>().ok().map(|c| c as f32)).collect();
+    match list {
+        Some(list) => Ok(list),
+        None => usage!("--class is {text:?}, expected whole numbers with commas, as in 0,1,2"),
+    }
+}

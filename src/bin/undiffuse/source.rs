@@ -1,0 +1,116 @@
+//! Which model and which backend a command uses; the options that several commands share.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use undiffuse::backend::Backend;
+use undiffuse::backend::cpu::{Cpu, CpuOptions};
+use undiffuse::backend::reference::Reference;
+use undiffuse::pipeline::{Pipeline, PipelineOptions, Source};
+use undiffuse::{Error, ErrorKind, Result};
+
+use crate::args::{Args, Outcome, usage};
+
+/// The digits that ship with the program.
+static DIGITS: &[u8] = include_bytes!("../../../pretrained/digits.safetensors");
+
+/// The name of [`DIGITS`] in what the program prints.
+const DIGITS_NAME: &str = "the embedded digits";
+
+/// The largest side of an image that `--size` takes.
+const MAX_SIDE: usize = 1 << 16;
+
+/// Threads that `--threads` takes.
+const MAX_THREADS: usize = 256;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum Kind {
+    #[default]
+    Cpu,
+    Reference,
+}
+
+/// PATH, `--size`, `--backend` and `--threads`.
+#[derive(Debug, Default)]
+pub struct ModelArgs {
+    path: Option<PathBuf>,
+    size: Option<[usize; 2]>,
+    kind: Kind,
+    threads: Option<usize>,
+}
+
+impl ModelArgs {
+    /// Takes an option if it is one of these; its value is read from `args`.
+    pub fn option(&mut self, name: &str, args: &mut Args) -> Outcome<bool> {
+        match name {
+            "size" => self.size = Some(size(args)?),
+            "backend" => {
+                self.kind = args.choice(&[("auto", Kind::Cpu), ("cpu", Kind::Cpu), ("reference", Kind::Reference)])?;
+            }
+            "threads" => self.threads = Some(args.number("a whole number", 1..=MAX_THREADS)?),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Takes an argument that is no option as PATH.
+    pub fn value(&mut self, value: OsString, args: &Args) -> Outcome {
+        if self.path.is_some() {
+            return args.unexpected(&value);
+        }
+        self.path = Some(value.into());
+        Ok(())
+    }
+
+    /// For a command that knows the size by other means.
+    pub fn set_size(&mut self, size: [usize; 2]) {
+        self.size = Some(size);
+    }
+
+    /// Checks what concerns several options.
+    pub fn check(&self) -> Outcome {
+        if self.kind == Kind::Reference && self.threads.is_some_and(|n| n > 1) {
+            return usage!("--threads is for the cpu backend; the reference backend has one");
+        }
+        Ok(())
+    }
+
+    /// What the model is called in messages.
+    pub fn name(&self) -> String {
+        self.path.as_ref().map_or(DIGITS_NAME.into(), |p| p.display().to_string())
+    }
+
+    /// Finds the model and parses its configurations.
+    pub fn open(&self) -> Result<Source<'static>> {
+        match &self.path {
+            Some(path) => Source::open(path),
+            None => Source::from_bytes(DIGITS).map_err(|e| e.context(DIGITS_NAME)),
+        }
+    }
+
+    /// Compiles the network for the chosen backend.
+    pub fn compile(&self, source: &Source<'_>) -> Result<Pipeline> {
+        let backend: Box<dyn Backend> = match self.kind {
+            Kind::Cpu => Box::new(Cpu::with_options(CpuOptions { threads: self.threads, ..CpuOptions::default() })?),
+            Kind::Reference => Box::new(Reference),
+        };
+        let options = PipelineOptions { size: self.size, ..PipelineOptions::default() };
+        source.compile(backend.as_ref(), &options).map_err(|e| {
+            if self.size.is_none() && source.model().sample_size.is_none() {
+                return Error::new(ErrorKind::InvalidArgument, format!("{}: {e}: give --size", self.name()));
+            }
+            e.context(self.name())
+        })
+    }
+}
+
+/// `H` or `HxW`.
+fn size(args: &mut Args) -> Outcome<[usize; 2]> {
+    let text = args.text()?;
+    let side = |s: &str| s.parse().ok().filter(|n| (1..=MAX_SIDE).contains(n));
+    let (h, w) = text.split_once('x').unwrap_or((&text, &text));
+    match (side(h), side(w)) {
+        (Some(h), Some(w)) => Ok([h, w]),
+        _ => usage!("--size is {text:?}, expected pixels as in 32 or 32x64, at most {MAX_SIDE}"),
+    }
+}

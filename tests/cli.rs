@@ -1,0 +1,448 @@
+//! The program as a person uses it: what it writes, what it refuses, and that nothing is left half done.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use undiffuse::noise::{NoiseSource, Seeded};
+use undiffuse::tensor::DType;
+use undiffuse::weights::{SafeTensorsFile, TensorToWrite, WeightSource, write_safetensors};
+
+#[path = "common/pcg.rs"]
+mod pcg;
+#[path = "common/scratch.rs"]
+mod scratch;
+#[path = "common/tiny.rs"]
+mod tiny;
+use scratch::Scratch;
+use tiny::SIDE;
+
+const PIXELS: usize = SIDE * SIDE;
+
+/// A directory that holds the tiny model as `model`.
+fn scratch() -> Scratch {
+    let scratch = Scratch::new("cli");
+    tiny::write_pipeline(&scratch.path().join("model"), &tiny::model_config(""));
+    scratch
+}
+
+fn command(dir: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_undiffuse"));
+    command.current_dir(dir).args(args).stdin(Stdio::null());
+    command
+}
+
+fn run(dir: &Path, args: &[&str]) -> Output {
+    command(dir, args).output().unwrap()
+}
+
+/// Runs what must succeed and gives its standard output.
+fn ok(dir: &Path, args: &[&str]) -> String {
+    let out = run(dir, args);
+    assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
+    assert!(out.stderr.is_empty(), "{args:?} wrote to stderr, which is no terminal");
+    String::from_utf8(out.stdout).unwrap()
+}
+
+/// `sample model` with these options and an output.
+fn sample(dir: &Path, output: &str, options: &str) {
+    let mut args = vec!["sample", "model", "--output", output];
+    args.extend(options.split_whitespace());
+    let said = ok(dir, &args);
+    assert!(said.starts_with(&format!("{output}: ")), "{said}");
+}
+
+/// A tensor of a file: its shape and values.
+fn tensor(path: PathBuf, name: &str) -> (Vec<usize>, Vec<f32>) {
+    let file = SafeTensorsFile::open(path).unwrap();
+    let shape = file.info(name).unwrap().shape;
+    let mut values = vec![0.0; shape.iter().product()];
+    file.read_f32(name, &mut values).unwrap();
+    (shape, values)
+}
+
+fn write_tensors(path: &Path, tensors: &[(&str, &[usize], &[f32])]) {
+    let mut bytes = Vec::new();
+    let list: Vec<_> =
+        tensors.iter().map(|&(name, shape, _)| TensorToWrite { name, dtype: DType::F32, shape }).collect();
+    let mut fill = |name: &str, out: &mut [f32]| {
+        out.copy_from_slice(tensors.iter().find(|t| t.0 == name).unwrap().2);
+        Ok(())
+    };
+    write_safetensors(&list, &BTreeMap::new(), &mut fill, &mut |b| {
+        bytes.extend_from_slice(b);
+        Ok(())
+    })
+    .unwrap();
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// All files below a directory.
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { all.extend(files(&path)) } else { all.push(path) }
+    }
+    all.sort();
+    all
+}
+
+#[test]
+fn the_three_formats_hold_the_same_samples() {
+    let s = scratch();
+    for name in ["x.safetensors", "x.npy", "x.png"] {
+        sample(s.path(), name, "--count 5 --steps 4");
+    }
+    let (shape, x) = tensor(s.path().join("x.safetensors"), "x_0");
+    assert_eq!(shape, [5, 1, SIDE, SIDE]);
+    assert!(x.iter().all(|v| v.abs() <= 1.0) && x.iter().any(|v| v.abs() > 0.01));
+
+    let npy = std::fs::read(s.path().join("x.npy")).unwrap();
+    let data = &npy[128..];
+    let values: Vec<f32> = data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+    assert!(String::from_utf8_lossy(&npy[..128]).contains("'shape': (5, 1, 8, 8)"));
+    assert_eq!(values, x);
+
+    let file = std::io::BufReader::new(std::fs::File::open(s.path().join("x.png")).unwrap());
+    let mut reader = png::Decoder::new(file).read_info().unwrap();
+    let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+    let info = reader.next_frame(&mut pixels).unwrap();
+    let (width, height) = (3 * (SIDE + 2) - 2, 2 * (SIDE + 2) - 2);
+    assert_eq!(
+        (info.width as usize, info.height as usize, info.color_type),
+        (width, height, png::ColorType::Grayscale)
+    );
+    for (i, image) in x.chunks_exact(PIXELS).enumerate() {
+        let (top, left) = (i / 3 * (SIDE + 2), i % 3 * (SIDE + 2));
+        for (p, v) in image.iter().enumerate() {
+            let expected = ((v / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8;
+            assert_eq!(pixels[(top + p / SIDE) * width + left + p % SIDE], expected, "image {i}, pixel {p}");
+        }
+    }
+}
+
+#[test]
+fn batches_threads_and_shards_give_the_same_bits() {
+    let s = scratch();
+    let options = "--count 7 --steps 3 --eta 1 --seed 9";
+    let get = |name: &str, more: &str| {
+        sample(s.path(), name, &format!("{options} {more}"));
+        tensor(s.path().join(name), "x_0").1
+    };
+    let whole = get("whole.safetensors", "");
+    assert_eq!(get("batch1.safetensors", "--batch 1 --threads 1"), whole);
+    assert_eq!(get("batch3.safetensors", "--batch 3 --threads 2"), whole);
+    let joined: Vec<f32> =
+        (1..=3).flat_map(|i| get(&format!("part{i}.safetensors"), &format!("--shard {i}/3 --batch 2"))).collect();
+    assert_eq!(joined, whole);
+    assert_ne!(get("other.safetensors", "--seed 10"), whole);
+}
+
+#[test]
+fn given_noise_and_a_trace_repeat_a_seeded_run() {
+    let s = scratch();
+    let (count, steps) = (3usize, 5usize);
+    for (sampler, name) in [("--sampler ddim --eta 0.7", "ddim"), ("--sampler ddpm", "ddpm")] {
+        sample(s.path(), "a.safetensors", &format!("{sampler} --count 3 --steps 5 --seed 4 --trace ta.safetensors"));
+        let draw = |k: u64| {
+            let mut z = vec![0.0; count * PIXELS];
+            Seeded::new(4).normal(0, k, PIXELS, &mut z).unwrap();
+            z
+        };
+        let noise: Vec<f32> = (1..=steps as u64).flat_map(draw).collect();
+        let image = [count, 1, SIDE, SIDE];
+        let all = [steps, count, 1, SIDE, SIDE];
+        write_tensors(&s.path().join("noise.safetensors"), &[("x_T", &image, &draw(0)), ("noise", &all, &noise)]);
+        sample(
+            s.path(),
+            "b.safetensors",
+            &format!("{sampler} --steps 5 --batch 2 --noise noise.safetensors --trace tb.safetensors"),
+        );
+        let (a, b) = (tensor(s.path().join("a.safetensors"), "x_0"), tensor(s.path().join("b.safetensors"), "x_0"));
+        assert_eq!(a, b, "{name}");
+        let (shape, trace) = tensor(s.path().join("ta.safetensors"), "x_t");
+        assert_eq!(shape, [steps + 1, count, 1, SIDE, SIDE]);
+        assert_eq!(trace[..count * PIXELS], draw(0), "{name}: the trace begins at x_T");
+        assert_eq!(trace[steps * count * PIXELS..], a.1, "{name}: the trace ends at x_0");
+        assert_eq!((shape, trace), tensor(s.path().join("tb.safetensors"), "x_t"), "{name}");
+    }
+}
+
+#[test]
+fn predict_is_the_first_step_of_a_chain() {
+    let s = scratch();
+    let x = pcg::uniform(3, 0, 2 * PIXELS, 1.0);
+    let image = [2, 1, SIDE, SIDE];
+    write_tensors(&s.path().join("in.safetensors"), &[("sample", &image, &x), ("timestep", &[], &[40.0])]);
+    write_tensors(&s.path().join("in2.safetensors"), &[("sample", &image, &x), ("timestep", &[2], &[40.0, 40.0])]);
+    let mut results = Vec::new();
+    for (input, backend) in [("in", "cpu"), ("in2", "cpu"), ("in", "reference")] {
+        let file = format!("{input}.safetensors");
+        ok(s.path(), &["predict", "model", "--input", &file, "--output", "y.safetensors", "--backend", backend]);
+        results.push(tensor(s.path().join("y.safetensors"), "sample"));
+    }
+    assert_eq!(results[0].0, image);
+    assert_eq!(results[0], results[1]);
+    let worst = results[0].1.iter().zip(&results[2].1).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(worst > 0.0 && worst < 1e-4, "cpu and reference differ by {worst}");
+}
+
+#[test]
+fn a_packed_file_is_the_directory() {
+    let s = scratch();
+    sample(s.path(), "a.safetensors", "--count 2 --steps 3");
+    for dtype in ["f32", "f16", "bf16"] {
+        ok(s.path(), &["pack", "model", "packed.safetensors", "--dtype", dtype]);
+        ok(s.path(), &["sample", "packed.safetensors", "--count", "2", "--steps", "3", "--output", "b.safetensors"]);
+        let same = tensor(s.path().join("a.safetensors"), "x_0") == tensor(s.path().join("b.safetensors"), "x_0");
+        assert_eq!(same, dtype == "f32", "{dtype}");
+    }
+}
+
+#[test]
+fn a_class_model_takes_its_classes_in_turn() {
+    let s = Scratch::new("cli");
+    tiny::write_pipeline(&s.path().join("model"), &tiny::model_config(r#", "num_class_embeds": 4"#));
+    let get = |name: &str, options: &str| {
+        sample(s.path(), name, &format!("--steps 2 {options}"));
+        tensor(s.path().join(name), "x_0").1
+    };
+    let (both, one) = (get("a.safetensors", "--count 2 --class 3,1"), get("b.safetensors", "--count 2 --class 1"));
+    assert_ne!(both[..PIXELS], one[..PIXELS]);
+    assert_eq!(both[PIXELS..], one[PIXELS..]);
+    for (class, text) in [("", "class"), ("--class 4", "class 4")] {
+        let mut args = vec!["sample", "model", "--count", "1"];
+        args.extend(class.split_whitespace());
+        let out = run(s.path(), &args);
+        assert_eq!(out.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&out.stderr).contains(text), "{out:?}");
+    }
+}
+
+#[test]
+fn info_and_bench_say_what_a_model_is() {
+    let s = scratch();
+    let info = ok(s.path(), &["info", "model", "--batch", "3"]);
+    let bench = ok(s.path(), &["bench", "model", "--batch", "3", "--calls", "2"]);
+    for part in
+        ["[1, 8, 8]", "parameters", "GFLOP", "batch of 3", "\"block_out_channels\": [8, 16]", "squaredcos_cap_v2"]
+    {
+        assert!(info.contains(part), "{part}: {info}");
+    }
+    for part in ["ms per step", "2 calls", "GFLOP/s", "workspace", "peak"] {
+        assert!(bench.contains(part), "{part}: {bench}");
+    }
+}
+
+#[test]
+fn the_embedded_digits_are_there() {
+    let s = Scratch::new("cli");
+    let said = ok(s.path(), &["sample", "--count", "1", "--steps", "1"]);
+    assert!(said.starts_with("samples.png: 1 samples of [1, 28, 28]"), "{said}");
+    assert!(ok(s.path(), &["info"]).contains("embedded"));
+}
+
+#[test]
+fn help_is_on_standard_output() {
+    let s = Scratch::new("cli");
+    for args in [&["--help"][..], &["-h"], &["sample", "--help"], &["info", "-h"], &["predict", "--help"]] {
+        assert!(ok(s.path(), args).contains("usage: undiffuse"));
+    }
+    for command in ["pack", "bench"] {
+        assert!(ok(s.path(), &[command, "--help"]).contains(&format!("usage: undiffuse {command}")));
+    }
+    assert_eq!(ok(s.path(), &["--version"]), format!("undiffuse {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn wrong_arguments_are_refused_with_a_hint() {
+    let s = scratch();
+    let before = files(s.path());
+    for (args, text) in [
+        ("", "a command is missing"),
+        ("smaple", "did you mean sample?"),
+        ("--fast", "'--fast'"),
+        ("sample model --cuont 3", "did you mean --count?"),
+        ("sample model --strength 3", "unknown option --strength"),
+        ("sample model -x", "unknown option -x"),
+        ("sample model --count", "--count needs a value"),
+        ("sample model --count 0", "--count is \"0\", expected a whole number from 1"),
+        ("sample model --count -1", "--count is \"-1\""),
+        ("sample model --count 1e3", "--count is \"1e3\""),
+        ("sample model --count 99999999999999999999", "--count"),
+        ("sample model --batch 0", "--batch is \"0\""),
+        ("sample model --steps 0", "--steps is \"0\""),
+        ("sample model --eta 1.5", "--eta is \"1.5\", expected a number from 0 to 1"),
+        ("sample model --eta nan", "--eta is \"nan\""),
+        ("sample model --sampler ddpm --eta 0", "ddpm has none"),
+        ("sample model --sampler euler", "--sampler is \"euler\", expected ddpm or ddim"),
+        ("sample model --backend cuda", "--backend is \"cuda\", expected auto or cpu or reference"),
+        ("sample model --backend reference --threads 2", "--threads"),
+        ("sample model --threads 0", "--threads is \"0\""),
+        ("sample model --shard 0/2", "--shard is \"0/2\""),
+        ("sample model --shard 3/2", "--shard is \"3/2\""),
+        ("sample model --shard 2", "--shard is \"2\""),
+        ("sample model --size 8x", "--size is \"8x\""),
+        ("sample model --class a", "--class is \"a\""),
+        ("sample model other", "unexpected argument \"other\""),
+        ("sample model --noise n.safetensors --seed 1", "--seed"),
+        ("sample model --output a.npy --trace a.npy", "the same file"),
+        ("pack model", "pack needs DIRECTORY and OUTPUT"),
+        ("pack model x.safetensors y", "unexpected argument \"y\""),
+        ("pack model x.safetensors --dtype f8", "--dtype is \"f8\", expected f16 or bf16 or f32"),
+        ("predict model --input x", "predict needs --input and --output"),
+        ("predict model --size 3", "unknown option --size"),
+        ("bench model --calls 0", "--calls is \"0\""),
+        ("info model --count 1", "unknown option --count"),
+    ] {
+        refused(s.path(), &args.split_whitespace().collect::<Vec<_>>(), 2, text);
+    }
+    assert_eq!(files(s.path()), before);
+}
+
+/// Runs what must fail, in one or two lines that contain `text`.
+fn refused(dir: &Path, args: &[&str], code: i32, text: &str) {
+    let out = run(dir, args);
+    let said = String::from_utf8(out.stderr).unwrap();
+    assert_eq!(out.status.code(), Some(code), "{args:?}: {said}");
+    assert!(out.stdout.is_empty(), "{args:?}");
+    assert!((1..=2).contains(&said.lines().count()) && said.len() < 1000, "{args:?}: {said}");
+    assert!(said.starts_with("undiffuse: ") && said.contains(text), "{args:?}: {said}");
+}
+
+#[test]
+fn bad_models_and_files_are_refused_and_leave_nothing() {
+    let s = scratch();
+    let dir = s.path();
+    std::fs::create_dir(dir.join("empty")).unwrap();
+    std::fs::create_dir(dir.join("folder.png")).unwrap();
+    s.write("pickle/config.json", tiny::model_config(""));
+    s.write("pickle/diffusion_pytorch_model.bin", b"\x80\x02}q\x00.");
+    s.write("alone/config.json", tiny::model_config(""));
+    s.write("alone/diffusion_pytorch_model.safetensors", tiny::weights(&tiny::model_config("")));
+    s.write("key/config.json", tiny::model_config(r#", "speed": 3"#));
+    s.write("key/diffusion_pytorch_model.safetensors", tiny::weights(&tiny::model_config("")));
+    s.write("weights.bin", b"PK\x03\x04....");
+    s.write("text.safetensors", b"this is no safetensors file");
+    let whole = tiny::weights(&tiny::model_config(""));
+    s.write("short/config.json", tiny::model_config(""));
+    s.write("short/scheduler_config.json", tiny::scheduler_config());
+    s.write("short/diffusion_pytorch_model.safetensors", &whole[..whole.len() / 2]);
+    s.write("bare.safetensors", &whole);
+    write_tensors(&dir.join("small.safetensors"), &[("x_T", &[1, 1, 4, 4], &[0.0; 16])]);
+    write_tensors(&dir.join("flat.safetensors"), &[("x_T", &[16], &[0.0; 16])]);
+    write_tensors(&dir.join("still.safetensors"), &[("x_T", &[1, 1, SIDE, SIDE], &[0.0; PIXELS])]);
+    write_tensors(&dir.join("named.safetensors"), &[("latents", &[1], &[0.0])]);
+    write_tensors(&dir.join("image.safetensors"), &[("sample", &[1, SIDE, SIDE], &[0.0; PIXELS])]);
+    let image: (&str, &[usize], &[f32]) = ("sample", &[1, 1, SIDE, SIDE], &[0.0; PIXELS]);
+    write_tensors(&dir.join("untimed.safetensors"), &[image]);
+    write_tensors(&dir.join("times.safetensors"), &[image, ("timestep", &[3], &[0.0; 3])]);
+    write_tensors(
+        &dir.join("classes.safetensors"),
+        &[image, ("timestep", &[], &[0.0]), ("class_labels", &[1], &[0.0])],
+    );
+    let nan = [f32::NAN; PIXELS];
+    write_tensors(&dir.join("zero.safetensors"), &[("x_T", &[0, 1, SIDE, SIDE], &[])]);
+    let read_only = s.write("kept.png", b"kept");
+    let mut permissions = std::fs::metadata(&read_only).unwrap().permissions();
+    permissions.set_readonly(true);
+    std::fs::set_permissions(&read_only, permissions).unwrap();
+
+    let before = files(dir);
+    for (args, text) in [
+        ("sample nowhere", "nowhere"),
+        ("sample empty", "empty"),
+        ("sample pickle", "pickle"),
+        ("sample weights.bin", "pickle"),
+        ("sample text.safetensors", "text.safetensors"),
+        ("sample bare.safetensors", "no configuration"),
+        ("sample short", "truncated"),
+        ("sample key", "speed"),
+        ("sample alone", "scheduler"),
+        ("sample model --steps 101", "101"),
+        ("sample model --count 2 --shard 3/3 --count 1 --steps 1 --shard 2/3", "part 2 of 3 has none of the 1 samples"),
+        ("sample model --class 1", "class"),
+        ("sample model --size 9", "9 x 9"),
+        ("sample model --count 1 --output nowhere/x.png", "cannot write nowhere/x.png"),
+        ("sample model --count 1 --output folder.png", "no regular file"),
+        ("sample model --count 1 --output kept.png", "read-only"),
+        ("sample model --count 1 --output x.jpg", "expected .png, .npy or .safetensors"),
+        ("sample model --count 1 --output x", "expected .png, .npy or .safetensors"),
+        ("sample model --count 1 --output x.npy --trace nowhere/t.safetensors", "cannot write nowhere/t.safetensors"),
+        ("sample model --count 100000000 --output x.png", "too large"),
+        ("sample model --noise nowhere.safetensors", "nowhere.safetensors"),
+        ("sample model --noise small.safetensors", "x_T is [1, 1, 4, 4], expected [1, 1, 8, 8]"),
+        ("sample model --noise flat.safetensors", "x_T is [16], expected [N, C, H, W]"),
+        ("sample model --noise zero.safetensors", "x_T is [0, 1, 8, 8]"),
+        ("sample model --noise named.safetensors", "unknown tensor latents, expected x_T, noise"),
+        ("sample model --noise still.safetensors --count 2", "x_T has 1 samples, --count says 2"),
+        ("sample model --noise still.safetensors --steps 4 --eta 1", "noise [4, 1, 1, 8, 8] is missing"),
+        ("predict model --input nowhere --output y.safetensors", "nowhere"),
+        (
+            "predict model --input image.safetensors --output y.safetensors",
+            "sample is [1, 8, 8], expected [N, C, H, W]",
+        ),
+        ("predict model --input untimed.safetensors --output y.safetensors", "timestep is missing"),
+        ("predict model --input times.safetensors --output y.safetensors", "timestep is [3], expected [], [1] or [1]"),
+        ("predict model --input classes.safetensors --output y.safetensors", "classes.safetensors"),
+        ("predict model --input named.safetensors --output y.safetensors", "unknown tensor latents"),
+        ("pack empty x.safetensors", "empty"),
+        ("pack model nowhere/x.safetensors", "cannot write"),
+        ("pack alone x.safetensors", "scheduler"),
+        ("info empty", "empty"),
+        ("bench nowhere", "nowhere"),
+    ] {
+        refused(dir, &args.split_whitespace().collect::<Vec<_>>(), 1, text);
+        assert_eq!(files(dir), before, "{args}");
+    }
+    // A tensor of NaN is refused by the reader of weights, so it is written as bytes.
+    let mut bytes = std::fs::read(dir.join("still.safetensors")).unwrap();
+    let start = bytes.len() - PIXELS * 4;
+    bytes[start..].copy_from_slice(&nan.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>());
+    s.write("nan.safetensors", bytes);
+    refused(dir, &["sample", "model", "--noise", "nan.safetensors"], 1, "x_T");
+    assert_eq!(std::fs::read(read_only).unwrap(), b"kept");
+}
+
+#[test]
+fn an_output_is_replaced_only_by_a_whole_one() {
+    let s = scratch();
+    s.write("x.npy", b"before");
+    refused(s.path(), &["sample", "model", "--steps", "101", "--output", "x.npy"], 1, "101");
+    assert_eq!(std::fs::read(s.path().join("x.npy")).unwrap(), b"before");
+    sample(s.path(), "x.npy", "--count 1 --steps 1");
+    assert!(std::fs::read(s.path().join("x.npy")).unwrap().starts_with(b"\x93NUMPY"));
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let s = scratch();
+    let mut child =
+        command(s.path(), &["info", "model"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let out = child.wait_with_output().unwrap();
+    assert!(out.status.success() && out.stderr.is_empty(), "{out:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_leaves_nothing_and_says_so() {
+    let s = scratch();
+    let before = files(s.path());
+    for signal in ["INT", "TERM"] {
+        let args = ["sample", "model", "--count", "1000000", "--sampler", "ddpm", "--output", "x.safetensors"];
+        let child = command(s.path(), &args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // Signals are caught before the temporary file is made, and the run takes hours.
+        while files(s.path()) == before {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        let sent = Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        let out = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&out.stderr).to_string();
+        assert_eq!(out.status.code(), Some(130), "{said}");
+        assert!(said.contains("cancelled") && said.lines().count() == 1, "{said}");
+        assert_eq!(files(s.path()), before);
+    }
+}
