@@ -19,10 +19,16 @@ use tiny::SIDE;
 
 const PIXELS: usize = SIDE * SIDE;
 
-/// A directory that holds the tiny model as `model`.
+/// A directory that holds the tiny model as `model`, a nested pipeline.
 fn scratch() -> Scratch {
+    scratch_with(&tiny::model_config(""))
+}
+
+fn scratch_with(model_config: &str) -> Scratch {
     let scratch = Scratch::new("cli");
-    tiny::write_pipeline(&scratch.path().join("model"), &tiny::model_config(""));
+    scratch.write("model/unet/config.json", model_config);
+    scratch.write("model/unet/diffusion_pytorch_model.safetensors", tiny::weights(model_config));
+    scratch.write("model/scheduler/scheduler_config.json", tiny::scheduler_config());
     scratch
 }
 
@@ -202,8 +208,7 @@ fn a_packed_file_is_the_directory() {
 
 #[test]
 fn a_class_model_takes_its_classes_in_turn() {
-    let s = Scratch::new("cli");
-    tiny::write_pipeline(&s.path().join("model"), &tiny::model_config(r#", "num_class_embeds": 4"#));
+    let s = scratch_with(&tiny::model_config(r#", "num_class_embeds": 4"#));
     let get = |name: &str, options: &str| {
         sample(s.path(), name, &format!("--steps 2 {options}"));
         tensor(s.path().join(name), "x_0").1

@@ -1,7 +1,6 @@
-//! A tiny pipeline directory with seeded weights, for tests that need a whole model but no trained one.
+//! A tiny model with seeded weights, for tests that need a whole model but no trained one.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use undiffuse::model::unet2d::{self, UNet2DConfig};
 use undiffuse::tensor::DType;
@@ -9,8 +8,6 @@ use undiffuse::weights::{TensorToWrite, write_safetensors};
 
 /// One image is `[1, SIDE, SIDE]`.
 pub const SIDE: usize = 8;
-/// Training timesteps.
-pub const TIMESTEPS: usize = 100;
 
 /// The model's configuration; `more` are further keys, each with a comma before it.
 pub fn model_config(more: &str) -> String {
@@ -23,9 +20,7 @@ pub fn model_config(more: &str) -> String {
 
 /// The scheduler's configuration.
 pub fn scheduler_config() -> String {
-    format!(
-        r#"{{"_class_name": "DDPMScheduler", "num_train_timesteps": {TIMESTEPS}, "beta_schedule": "squaredcos_cap_v2"}}"#
-    )
+    r#"{"_class_name": "DDPMScheduler", "num_train_timesteps": 100, "beta_schedule": "squaredcos_cap_v2"}"#.into()
 }
 
 /// The weights of a configuration as a safetensors file.
@@ -49,16 +44,4 @@ pub fn weights(model_config: &str) -> Vec<u8> {
     })
     .unwrap();
     bytes
-}
-
-/// Writes a nested pipeline directory.
-pub fn write_pipeline(dir: &Path, model_config: &str) {
-    let write = |name: &str, bytes: &[u8]| {
-        let path = dir.join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, bytes).unwrap();
-    };
-    write("unet/config.json", model_config.as_bytes());
-    write("unet/diffusion_pytorch_model.safetensors", &weights(model_config));
-    write("scheduler/scheduler_config.json", scheduler_config().as_bytes());
 }

@@ -1,0 +1,139 @@
+//! Writes the committed seeds of the fuzz targets: small inputs that are valid, or wrong in one place.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use undiffuse::model::unet2d::{self, UNet2DConfig};
+use undiffuse::pipeline::Source;
+use undiffuse::tensor::DType;
+use undiffuse::weights::{SafeTensorsView, TensorToWrite, write_safetensors};
+
+fn main() {
+    safetensors();
+    configs();
+    packed();
+    chains();
+}
+
+fn seed(target: &str, name: &str, bytes: impl AsRef<[u8]>) {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    fs::create_dir_all(&dir).expect("the corpus can be written");
+    fs::write(dir.join(name), bytes).expect("the corpus can be written");
+}
+
+fn tensors(list: &[TensorToWrite<'_>], metadata: &BTreeMap<String, String>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut fill = |_: &str, out: &mut [f32]| {
+        out.iter_mut().zip(1..).for_each(|(v, i)| *v = 1.0 / i as f32);
+        Ok(())
+    };
+    let mut sink = |piece: &[u8]| {
+        bytes.extend_from_slice(piece);
+        Ok(())
+    };
+    write_safetensors(list, metadata, &mut fill, &mut sink).expect("the seed is well formed");
+    bytes
+}
+
+fn safetensors() {
+    let none = BTreeMap::new();
+    let one = |dtype, shape| tensors(&[TensorToWrite { name: "a.weight", dtype, shape }], &none);
+    for (name, dtype) in [("f64", DType::F64), ("f32", DType::F32), ("f16", DType::F16), ("bf16", DType::BF16)] {
+        seed("safetensors", name, one(dtype, &[2, 3]));
+    }
+    seed("safetensors", "scalar", one(DType::F32, &[]));
+    seed("safetensors", "empty_tensor", one(DType::F32, &[0, 4]));
+    seed("safetensors", "no_tensor", tensors(&[], &none));
+    let metadata = BTreeMap::from([("format".into(), "pt".into()), ("k".into(), "\u{e9}".into())]);
+    let two = [("b", DType::F16, &[2][..]), ("a", DType::F32, &[1, 2][..])];
+    let two = two.map(|(name, dtype, shape)| TensorToWrite { name, dtype, shape });
+    let two = tensors(&two, &metadata);
+    seed("safetensors", "two_with_metadata", &two);
+    seed("safetensors", "cut", &two[..two.len() - 3]);
+    seed("safetensors", "long_header", [&u64::MAX.to_le_bytes()[..], b"{}"].concat());
+    for (name, entry) in [
+        ("overflow", r#"{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,8]}}"#),
+        ("backwards", r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}}"#),
+        ("hole", r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#),
+        ("integers", r#"{"a":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}}"#),
+    ] {
+        seed("safetensors", name, [&(entry.len() as u64).to_le_bytes()[..], entry.as_bytes(), &[0; 8]].concat());
+    }
+}
+
+const MODEL: &str = r#"{"sample_size":4,"in_channels":1,"out_channels":1,"block_out_channels":[4],"layers_per_block":1,
+"norm_num_groups":2,"down_block_types":["DownBlock2D"],"up_block_types":["UpBlock2D"],"add_attention":false}"#;
+const SCHEDULER: &str = r#"{"_class_name":"DDIMScheduler","num_train_timesteps":10}"#;
+
+fn configs() {
+    seed("unet_config", "small", MODEL);
+    seed("unet_config", "defaults", r#"{"_class_name":"UNet2DModel"}"#);
+    seed(
+        "unet_config",
+        "every_key",
+        r#"{"_class_name":"UNet2DModel","_diffusers_version":"0.42.1","act_fn":"mish","add_attention":true,
+"attention_head_dim":4,"attn_norm_num_groups":2,"block_out_channels":[8,8],"center_input_sample":true,
+"class_embed_type":"timestep","down_block_types":["SkipDownBlock2D","AttnSkipDownBlock2D"],"downsample_padding":0,
+"downsample_type":"resnet","dropout":0.1,"flip_sin_to_cos":false,"freq_shift":1,"in_channels":3,"layers_per_block":2,
+"mid_block_scale_factor":1.5,"mid_block_type":"UNetMidBlock2D","norm_eps":1e-6,"norm_num_groups":4,
+"num_class_embeds":5,"num_train_timesteps":100,"out_channels":6,"resnet_time_scale_shift":"scale_shift",
+"sample_size":[8,16],"time_embedding_dim":16,"time_embedding_type":"fourier",
+"up_block_types":["AttnSkipUpBlock2D","SkipUpBlock2D"],"upsample_type":"resnet"}"#,
+    );
+    seed("unet_config", "unknown_key", r#"{"speed":1}"#);
+    seed("unet_config", "deep", "[".repeat(2000));
+    seed("scheduler_config", "small", SCHEDULER);
+    seed("scheduler_config", "class_only", r#"{"_class_name":"DDPMScheduler"}"#);
+    seed(
+        "scheduler_config",
+        "every_key",
+        r#"{"_class_name":"DDPMScheduler","_diffusers_version":"0.42.1","beta_start":0.001,"beta_end":0.2,
+"beta_schedule":"scaled_linear","trained_betas":null,"variance_type":"learned_range","clip_sample":false,
+"clip_sample_range":2.0,"prediction_type":"v_prediction","thresholding":true,"dynamic_thresholding_ratio":0.9,
+"sample_max_value":1.5,"timestep_spacing":"trailing","steps_offset":1,"rescale_betas_zero_snr":true,
+"num_train_timesteps":20,"set_alpha_to_one":false}"#,
+    );
+    seed(
+        "scheduler_config",
+        "trained",
+        r#"{"_class_name":"DDIMScheduler","num_train_timesteps":3,"trained_betas":[0.1,0.2,0.3]}"#,
+    );
+    for schedule in ["squaredcos_cap_v2", "sigmoid", "laplace"] {
+        let text =
+            format!(r#"{{"_class_name":"DDPMScheduler","beta_schedule":"{schedule}","timestep_spacing":"linspace"}}"#);
+        seed("scheduler_config", schedule, text);
+    }
+}
+
+fn packed() {
+    let config = UNet2DConfig::from_json(MODEL).expect("the seed is well formed");
+    let graph = unet2d::build(&config, [4, 4]).expect("the seed is well formed");
+    let params = graph.params().iter();
+    let list: Vec<_> =
+        params.map(|p| TensorToWrite { name: &p.name, dtype: DType::F16, shape: p.dims.as_slice() }).collect();
+    let weights = tensors(&list, &BTreeMap::new());
+    let view = SafeTensorsView::parse(&weights).expect("the seed is well formed");
+    let source = Source::new(MODEL.into(), Some(SCHEDULER.into()), Box::new(view)).expect("the seed is well formed");
+    let mut bytes = Vec::new();
+    source
+        .pack(DType::F16, &mut |piece| {
+            bytes.extend_from_slice(piece);
+            Ok(())
+        })
+        .expect("the seed can be packed");
+    seed("packed", "small", &bytes);
+    seed("packed", "cut", &bytes[..bytes.len() / 2]);
+    seed("packed", "bare", &weights);
+}
+
+fn chains() {
+    let mut chain = undiffuse_fuzz::chain();
+    seed("chain_restore", "begin", chain.save().expect("a chain can be saved"));
+    chain.step().expect("a step can be made");
+    let middle = chain.save().expect("a chain can be saved");
+    seed("chain_restore", "cut", &middle[..40]);
+    seed("chain_restore", "middle", middle);
+    chain.run().expect("the chain runs");
+    seed("chain_restore", "end", chain.save().expect("a chain can be saved"));
+}

@@ -1,0 +1,114 @@
+//! What each fuzz target does with its bytes: no input may panic, hang or ask for memory without bound.
+//!
+//! `RUSTC_BOOTSTRAP=1 cargo fuzz run NAME` runs a target; `.ci/run fuzz` runs all of them for a short time.
+//! `cargo run --bin make_corpus` writes the committed seeds anew.
+
+use undiffuse::backend::cpu::isa::Path;
+use undiffuse::backend::cpu::{Cpu, CpuOptions};
+use undiffuse::chain::{Chain, ChainOptions};
+use undiffuse::denoiser::{Denoiser, FnDenoiser};
+use undiffuse::model::unet2d::{self, UNet2DConfig};
+use undiffuse::noise::{Fingerprint, Seeded};
+use undiffuse::pipeline::{PipelineOptions, Source};
+use undiffuse::sampler::{SamplerKind, SamplerOptions, SchedulerConfig, Steps};
+use undiffuse::tensor::Dims;
+use undiffuse::weights::{SafeTensorsView, WeightSource};
+
+/// Opens a safetensors file and reads all of it.
+pub fn safetensors(data: &[u8]) {
+    let Ok(view) = SafeTensorsView::parse(data) else { return };
+    for name in view.names() {
+        let info = view.info(name).expect("a listed tensor has an entry");
+        let count: usize = info.shape.iter().product();
+        assert!(count <= data.len(), "{count} elements in {} bytes", data.len());
+        let mut values = vec![0.0; count];
+        if view.read_f32(name, &mut values).is_ok() {
+            assert!(values.iter().all(|v| v.is_finite()));
+        }
+    }
+}
+
+/// Reads a model's configuration and translates it for the smallest image that it allows.
+pub fn unet_config(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(config) = UNet2DConfig::from_json(text) else { return };
+    let smallest = [1usize << config.block_out_channels.len().saturating_sub(1); 2];
+    if let Ok(graph) = unet2d::build(&config, smallest) {
+        graph.parameter_count();
+        graph.flops();
+    }
+}
+
+/// Reads a scheduler's configuration, writes and reads it again, and makes both samplers with a few steps.
+pub fn scheduler_config(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(config) = SchedulerConfig::from_json(text) else { return };
+    let again = SchedulerConfig::from_json(&config.to_json()).expect("what is written can be read");
+    assert_eq!(again, config);
+    for kind in [SamplerKind::Ddpm, SamplerKind::Ddim] {
+        let options = SamplerOptions { sampler: Some(kind), steps: Steps::Count(3), eta: 0.5, ..Default::default() };
+        let Ok(sampler) = config.sampler(&options) else { continue };
+        let mut x = [0.25, -0.5];
+        for step in 0..sampler.levels().len() {
+            let (mut output, mut next, mut eps, mut x0) = ([0.1; 4], [0.0; 2], [0.0; 2], [0.0; 2]);
+            let output = if sampler.check_output_len(2, 2).is_ok() { &mut output[..2] } else { &mut output[..] };
+            let io = undiffuse::sampler::StepIo {
+                x: &x,
+                output,
+                noise: &[0.3, -0.3],
+                state: &[],
+                next_state: &mut [],
+                eps: &mut eps,
+                x0: &mut x0,
+                next: &mut next,
+            };
+            if sampler.step(step, step, io).is_ok() {
+                x = next;
+            }
+        }
+    }
+}
+
+/// Opens a packed file and compiles it.
+pub fn packed(data: &[u8]) {
+    let Ok(source) = Source::from_bytes(data) else { return };
+    let options = CpuOptions { path: Some(Path::Portable), threads: Some(1) };
+    let backend = Cpu::with_options(options).expect("the portable path is everywhere");
+    if let Ok(pipeline) = source.compile(&backend, &PipelineOptions::default()) {
+        let _ = pipeline.workspace_bytes(1);
+        let _ = pipeline.sampler(&SamplerOptions::default());
+    }
+}
+
+/// A chain of two samples of three values, at x_T.
+pub fn chain() -> Chain<'static, impl Denoiser, impl undiffuse::sampler::Sampler, Seeded> {
+    let dims = Dims::new(&[3]).expect("a shape");
+    let denoiser = FnDenoiser::new("half", dims, |_, x, out| {
+        out.iter_mut().zip(x).for_each(|(o, x)| *o = x * 0.5);
+        Ok(())
+    });
+    let options = SamplerOptions { steps: Steps::Count(5), ..Default::default() };
+    let sampler = SchedulerConfig::new(SamplerKind::Ddpm).sampler(&options).expect("the defaults make a sampler");
+    let options = ChainOptions { batch: 2, first_sample: 0 };
+    Chain::new(denoiser, sampler, Seeded::new(1), &options).expect("the parts fit")
+}
+
+/// Restores a chain from bytes, as they are and with fingerprint and checksum set right, and runs it to its end.
+pub fn chain_restore(data: &[u8]) {
+    let mut chain = chain();
+    let saved = chain.save().expect("a chain can be saved");
+    let mut mended = data.to_vec();
+    // The layout stands in src/chain/save.rs: the fingerprint is the u64 at 16, the sum the last one.
+    if let (Some(to), Some(from)) = (mended.get_mut(16..24), saved.get(16..24)) {
+        to.copy_from_slice(from);
+    }
+    if let Some(body) = mended.len().checked_sub(8) {
+        let sum = Fingerprint::new().bytes(&mended[..body]).finish();
+        mended[body..].copy_from_slice(&sum.to_le_bytes());
+    }
+    for bytes in [data, &mended] {
+        if chain.restore(bytes).is_ok() && chain.run().is_ok() {
+            assert!(chain.x().iter().all(|v| v.is_finite()));
+        }
+    }
+}
