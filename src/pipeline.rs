@@ -77,6 +77,11 @@ impl<'a> Source<'a> {
         &self.model
     }
 
+    /// The text of the model's configuration.
+    pub fn model_json(&self) -> &str {
+        &self.model_text
+    }
+
     /// The scheduler's configuration, if there was one.
     pub fn scheduler(&self) -> Option<&SchedulerConfig> {
         self.scheduler.as_ref()

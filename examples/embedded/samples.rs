@@ -1,9 +1,12 @@
-//! What the bare-metal program and the host's test both run: a packed model from bytes, a chain of a few steps.
+//! A packed model from bytes and a chain of a few steps, with `core` and `alloc` only.
 
+use alloc::format;
+use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
 use undiffuse::Result;
+use undiffuse::backend::Backend;
 use undiffuse::backend::cpu::isa::Path;
 use undiffuse::backend::cpu::{Cpu, CpuOptions};
 use undiffuse::chain::{Chain, ChainOptions, never};
@@ -15,10 +18,17 @@ use undiffuse::sampler::{SamplerKind, SamplerOptions, Steps};
 const SAMPLES: usize = 2;
 const STEPS: usize = 4;
 
-/// Two samples of four DDIM steps with noise, on the portable kernels, in memory that the caller could have set aside.
-pub fn samples(model: &[u8]) -> Result<Vec<f32>> {
-    let backend = Cpu::with_options(CpuOptions { path: Some(Path::Portable), threads: Some(1) })?;
-    let pipeline = Pipeline::from_bytes(model, &backend, &PipelineOptions::default())?;
+/// What both programs print: a sum over all bits of the samples, and the first values. The portable kernels are the only
+/// ones without std.
+pub fn report(model: &[u8]) -> Result<String> {
+    let x = samples(&Cpu::with_options(CpuOptions { path: Some(Path::Portable), threads: Some(1) })?, model)?;
+    Ok(format!("{:016x}\n{:?}\n", checksum(&x), x.get(..8).unwrap_or(&[])))
+}
+
+/// Two samples of four DDIM steps with noise. The lengths of all memory are known before anything runs, so `memory` and
+/// `workspace` can as well be statics.
+pub fn samples(backend: &dyn Backend, model: &[u8]) -> Result<Vec<f32>> {
+    let pipeline = Pipeline::from_bytes(model, backend, &PipelineOptions::default())?;
     let network = pipeline.network();
 
     let mut memory = vec![0.0; NetworkDenoiser::<&mut [f32]>::memory_len(network.as_ref(), SAMPLES)?];
@@ -33,8 +43,8 @@ pub fn samples(model: &[u8]) -> Result<Vec<f32>> {
     Ok(chain.x().to_vec())
 }
 
-/// A sum that changes with every bit (FNV-1a over the bytes).
-pub fn checksum(values: &[f32]) -> u64 {
+/// FNV-1a over the bytes.
+fn checksum(values: &[f32]) -> u64 {
     let bytes = values.iter().flat_map(|v| v.to_le_bytes());
     bytes.fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
 }
