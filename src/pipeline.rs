@@ -9,9 +9,9 @@ use alloc::sync::Arc;
 use core::cell::Cell;
 
 use crate::backend::{Backend, Network};
-use crate::denoiser::NetworkDenoiser;
+use crate::denoiser::{NetworkDenoiser, Networks};
 use crate::error::{Result, ensure, err};
-use crate::graph::Graph;
+use crate::graph::{Graph, vjp};
 use crate::model::unet2d::{self, UNet2DConfig};
 use crate::noise::Fingerprint;
 use crate::sampler::{Sampler, SamplerOptions, SchedulerConfig};
@@ -26,6 +26,9 @@ pub struct PipelineOptions {
     pub size: Option<[usize; 2]>,
     /// Takes the place of the source's scheduler configuration, or stands in where there is none.
     pub scheduler: Option<SchedulerConfig>,
+    /// Whether denoisers also give vector-Jacobian products, which evidence of some kinds needs. It compiles a second network, with
+    /// its own copy of the weights; a backend that lacks an operation of it says so.
+    pub gradient: bool,
 }
 
 /// Configurations and weights, found and parsed. Weights are read when it is compiled or packed.
@@ -125,13 +128,19 @@ impl<'a> Source<'a> {
             Ok(())
         };
         let network = backend.compile(&graph, &read)?;
+        let fingerprint = sum.get();
+        let gradient = options
+            .gradient
+            .then(|| backend.compile(&vjp::vjp(&graph, 0, 0)?, &read))
+            .transpose()
+            .map_err(|e| e.context("the gradient network"))?;
         Ok(Pipeline {
             model: self.model.clone(),
             scheduler,
-            network: Arc::from(network),
+            networks: Networks { predict: Arc::from(network), gradient: gradient.map(Arc::from) },
             parameters: graph.parameter_count(),
             flops: graph.flops(),
-            fingerprint: sum.get(),
+            fingerprint,
         })
     }
 }
@@ -160,7 +169,7 @@ fn no_scheduler() -> crate::Error {
 pub struct Pipeline {
     model: UNet2DConfig,
     scheduler: SchedulerConfig,
-    network: Arc<dyn Network>,
+    networks: Networks,
     parameters: usize,
     flops: u64,
     fingerprint: u64,
@@ -190,12 +199,17 @@ impl Pipeline {
 
     /// The compiled network, to call it by hand.
     pub fn network(&self) -> &Arc<dyn Network> {
-        &self.network
+        &self.networks.predict
+    }
+
+    /// The compiled networks, to make denoisers in the caller's memory.
+    pub fn networks(&self) -> &Networks {
+        &self.networks
     }
 
     /// The dimensions of one image, `[channels, height, width]`.
     pub fn sample_dims(&self) -> Dims {
-        self.network.inputs()[0]
+        self.networks.predict.inputs()[0]
     }
 
     /// How many weights the model has.
@@ -215,12 +229,12 @@ impl Pipeline {
 
     /// Bytes of the compiled weights.
     pub fn weight_bytes(&self) -> usize {
-        self.network.weight_bytes()
+        self.networks.predict.weight_bytes() + self.networks.gradient.as_ref().map_or(0, |g| g.weight_bytes())
     }
 
     /// Bytes of memory that [`Pipeline::denoiser`] takes for a batch.
     pub fn workspace_bytes(&self, batch: usize) -> Result<usize> {
-        let values = NetworkDenoiser::<&mut [f32]>::memory_len(self.network.as_ref(), batch)?;
+        let values = NetworkDenoiser::<&mut [f32]>::memory_len(&self.networks, batch)?;
         values.checked_mul(size_of::<f32>()).ok_or_else(|| err!(OutOfMemory, "a batch of {batch} is too large"))
     }
 
@@ -233,7 +247,7 @@ impl Pipeline {
                 ensure!(whole, InvalidArgument, "class {c} is not one of the model's 0 to {}", rows - 1);
             }
         }
-        let denoiser = NetworkDenoiser::new(self.network.clone(), max_batch, classes)?;
+        let denoiser = NetworkDenoiser::new(self.networks.clone(), max_batch, classes)?;
         let classes = Fingerprint::new().f32s(classes).finish();
         Ok(denoiser.with_fingerprint(self.fingerprint ^ classes))
     }

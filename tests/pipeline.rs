@@ -176,12 +176,12 @@ fn memory_is_known_before_and_bounded() {
     let dir = nested(MODEL, DType::F32);
     let pipeline = Pipeline::open(dir.path(), &Cpu::new().unwrap(), &PipelineOptions::default()).unwrap();
     let values = pipeline.workspace_bytes(2).unwrap() / 4;
-    let network = pipeline.network();
+    let networks = pipeline.networks();
     let mut memory = vec![0.0; values];
-    let e = NetworkDenoiser::in_memory(network.clone(), 2, &[], &mut memory[1..]).err().unwrap();
+    let e = NetworkDenoiser::in_memory(networks.clone(), 2, &[], &mut memory[1..]).err().unwrap();
     assert_eq!(e.kind(), ErrorKind::OutOfMemory);
     assert!(e.message().contains(&values.to_string()), "{e}");
-    let mut denoiser = NetworkDenoiser::in_memory(network.clone(), 2, &[], memory.as_mut_slice()).unwrap();
+    let mut denoiser = NetworkDenoiser::in_memory(networks.clone(), 2, &[], memory.as_mut_slice()).unwrap();
 
     let n = pipeline.sample_dims().elements();
     let x = pcg::uniform(1, 0, 3 * n, 1.0);

@@ -28,7 +28,7 @@ mod network;
 
 pub use callback::{FnDenoiser, NoVjp};
 pub use mixture::{Component, Covariance, GaussianMixture};
-pub use network::NetworkDenoiser;
+pub use network::{NetworkDenoiser, Networks};
 
 use alloc::boxed::Box;
 
