@@ -29,10 +29,9 @@ pub fn report(model: &[u8]) -> Result<String> {
 /// `workspace` can as well be statics.
 pub fn samples(backend: &dyn Backend, model: &[u8]) -> Result<Vec<f32>> {
     let pipeline = Pipeline::from_bytes(model, backend, &PipelineOptions::default())?;
-    let network = pipeline.network();
-
-    let mut memory = vec![0.0; NetworkDenoiser::<&mut [f32]>::memory_len(network.as_ref(), SAMPLES)?];
-    let denoiser = NetworkDenoiser::in_memory(network.clone(), SAMPLES, &[], memory.as_mut_slice())?;
+    let networks = pipeline.networks();
+    let mut memory = vec![0.0; NetworkDenoiser::<&mut [f32]>::memory_len(networks, SAMPLES)?];
+    let denoiser = NetworkDenoiser::in_memory(networks.clone(), SAMPLES, &[], memory.as_mut_slice())?;
     let options =
         SamplerOptions { sampler: Some(SamplerKind::Ddim), steps: Steps::Count(STEPS), eta: 1.0, ..Default::default() };
     let sampler = pipeline.sampler(&options)?;
