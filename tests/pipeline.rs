@@ -283,3 +283,27 @@ fn images_are_the_same_bits_for_any_batch_shard_and_number_of_threads() {
         assert_eq!(whole, shards, "two shards");
     }
 }
+
+#[test]
+fn gradients_are_there_when_asked_for() {
+    let dir = nested(MODEL, DType::F32);
+    let source = Source::open(dir.path()).unwrap();
+    let without = source.compile(&Reference, &PipelineOptions::default()).unwrap();
+    let with = source.compile(&Reference, &PipelineOptions { gradient: true, ..Default::default() }).unwrap();
+    assert_eq!(with.weight_bytes(), 2 * without.weight_bytes());
+    assert!(with.workspace_bytes(2).unwrap() > without.workspace_bytes(2).unwrap());
+    assert_eq!(with.fingerprint(), without.fingerprint());
+    assert_eq!(predict(&with, 2, &[], 0), predict(&without, 2, &[], 0));
+
+    let n = with.sample_dims().elements();
+    let cancel = Cancel::new();
+    let call = Call { level: Level::variance_preserving(40.0, 0.5), first_sample: 0, cancel: &cancel };
+    let (x, v, mut out) = (pcg::uniform(1, 0, n, 1.0), pcg::uniform(1, 1, n, 1.0), vec![0.0; n]);
+    let mut denoiser = with.denoiser(1, &[]).unwrap();
+    assert!(denoiser.has_vjp());
+    denoiser.vjp(&call, &x, &v, &mut out).unwrap();
+    assert!(out.iter().all(|v| v.is_finite()) && out.iter().any(|&v| v != 0.0));
+    let mut denoiser = without.denoiser(1, &[]).unwrap();
+    assert!(!denoiser.has_vjp());
+    assert_eq!(denoiser.vjp(&call, &x, &v, &mut out).unwrap_err().kind(), ErrorKind::Unsupported);
+}
