@@ -10,12 +10,15 @@ extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
+#[cfg(feature = "ndarray")]
+pub mod arrays;
 pub mod backend;
 pub mod cancel;
 pub mod chain;
 pub mod denoiser;
 pub mod error;
 pub mod graph;
+mod matmul;
 pub mod model;
 pub mod noise;
 pub mod pipeline;

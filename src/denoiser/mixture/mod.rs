@@ -1,5 +1,7 @@
 //! The exact denoiser of a Gaussian mixture: a prior whose chain and posterior are known in closed form.
 
+mod fit;
+
 use alloc::vec;
 use alloc::vec::Vec;
 
