@@ -252,9 +252,7 @@ impl<'a> Compiler<'a> {
             &Op::Attention { heads } => {
                 let &[q, k, v] = args.as_slice() else { return Err(err!(InvalidArgument, "{} arguments", args.len())) };
                 let out = self.fresh(id)?;
-                let probe = Attention::new(self.isa, heads, q, k, v, out, 0)?;
-                let packed = self.temporary(probe.packed_len()?)?;
-                self.step(Attention::new(self.isa, heads, q, k, v, out, packed)?);
+                self.step(Attention::new(self.isa, heads, q, k, v, out)?);
                 Ok(out)
             }
             &Op::SinusoidalEmbedding { dim, flip_sin_to_cos, freq_shift, max_period } => {
@@ -391,25 +389,14 @@ impl<'a> Compiler<'a> {
             && c.window.padding == crate::graph::Padding::default()
             && (sources.len() == 1 || (sources.len() == 2 && c.window.kernel == [1, 1]))
             && sources.iter().all(View::is_dense);
-        let gather = if plain {
-            None
-        } else {
-            let len = weights.input_len(1).ok_or_else(|| err!(OutOfMemory, "the padded input is too large"))?;
-            let buffer = self.temporary(len)?;
-            Some(Gather { buffer, affine, activation: before, upsample: pro.upsample, padding })
-        };
+        let gather =
+            if plain { None } else { Some(Gather { affine, activation: before, upsample: pro.upsample, padding }) };
         let out = self.fresh(id)?;
         let (activation, after) = match in_kernel(epi.activation) {
             Some(f) => (f, None),
             None => (vmath::Activation::Identity, epi.activation),
         };
-        let shared = match weights.shared_len(1) {
-            Some(0) => None,
-            Some(n) => Some(self.temporary(n)?),
-            None => return Err(err!(OutOfMemory, "what the convolution's stages share is too large")),
-        };
-        let conv =
-            Conv { name, sources, gather, weights, shared, channel, residual, scale: epi.scale, activation, out };
+        let conv = Conv { name, sources, gather, weights, channel, residual, scale: epi.scale, activation, out };
         self.step(conv);
         if let Some(f) = after {
             self.after(out, f);

@@ -69,7 +69,7 @@ pub(super) struct Memory<'a> {
     batch: usize,
     /// Where each buffer begins, for one sample.
     offsets: &'a [usize],
-    /// Where the scratch begins that does not grow with the batch.
+    /// Where the memory begins that each step has for itself.
     fixed: usize,
     _borrow: PhantomData<&'a mut [f32]>,
 }
@@ -81,36 +81,33 @@ unsafe impl Sync for Memory<'_> {}
 
 impl<'a> Memory<'a> {
     /// Lays `offsets` (multiples of [`LINE`]) out in `workspace` for a batch; `arena` is the size of all buffers for one
-    /// sample and `fixed` what follows them.
-    pub fn new(
-        workspace: &'a mut [f32],
-        batch: usize,
-        offsets: &'a [usize],
-        arena: usize,
-        fixed: usize,
-    ) -> Result<Self> {
+    /// sample, and `own` floats follow them for the step that runs.
+    pub fn new(workspace: &'a mut [f32], batch: usize, offsets: &'a [usize], arena: usize, own: usize) -> Result<Self> {
         let skip = workspace.as_ptr().align_offset(ALIGNMENT);
         let (len, have) = (workspace.len(), workspace.len().saturating_sub(skip));
         let at = arena.checked_mul(batch).ok_or_else(|| err!(OutOfMemory, "a batch of {batch} is too large"))?;
         ensure!(
-            at.checked_add(fixed).is_some_and(|need| need <= have),
+            at.checked_add(own).is_some_and(|need| need <= have),
             OutOfMemory,
             "the workspace has {len} values, expected {} more",
-            at.saturating_add(fixed).saturating_sub(have)
+            at.saturating_add(own).saturating_sub(have)
         );
         let base = workspace.as_mut_ptr().wrapping_add(skip);
-        Ok(Self { base, len: at + fixed, batch, offsets, fixed: at, _borrow: PhantomData })
+        Ok(Self { base, len: at + own, batch, offsets, fixed: at, _borrow: PhantomData })
     }
 
-    fn rows(&self, v: &View) -> usize {
-        v.positions() * self.batch
-    }
-
-    /// First float and length of a view.
-    fn span(&self, v: &View) -> (usize, usize) {
-        let begin = self.offsets.get(v.buffer).map_or(self.len, |o| o * self.batch + v.start);
-        let len = self.rows(v).saturating_sub(1) * v.stride + v.channels;
-        if begin.checked_add(len).is_some_and(|end| end <= self.len) { (begin, len) } else { (0, 0) }
+    /// The floats of `samples` samples of a view from sample `first` on: where they begin and how many they are. Nothing if
+    /// they are not inside the arena.
+    fn span(&self, v: &View, first: usize, samples: usize) -> (usize, usize) {
+        let begin = || {
+            let at = self.offsets.get(v.buffer)?.checked_mul(self.batch)?.checked_add(v.start)?;
+            at.checked_add(first.checked_mul(v.positions())?.checked_mul(v.stride)?)
+        };
+        let len = (v.positions() * samples).saturating_sub(1).saturating_mul(v.stride).saturating_add(v.channels);
+        match begin() {
+            Some(begin) if begin.checked_add(len).is_some_and(|end| end <= self.fixed) => (begin, len),
+            _ => (0, 0),
+        }
     }
 
     /// A view's floats from the first row's begin to the last row's end, to read.
@@ -119,7 +116,16 @@ impl<'a> Memory<'a> {
     /// Nobody may write to the view's rows while the slice lives; what lies between its rows must not be written through
     /// another reference either, except through [`SharedMut`] pointers to other rows' floats.
     pub unsafe fn read(&self, v: &View) -> &'a [f32] {
-        let (begin, len) = self.span(v);
+        // SAFETY: the caller's promise.
+        unsafe { self.read_samples(v, 0, self.batch) }
+    }
+
+    /// [`Memory::read`] of `samples` samples from sample `first` on.
+    ///
+    /// # Safety
+    /// As [`Memory::read`].
+    pub unsafe fn read_samples(&self, v: &View, first: usize, samples: usize) -> &'a [f32] {
+        let (begin, len) = self.span(v, first, samples);
         // SAFETY: `span` lies in the arena; the caller answers for aliasing.
         unsafe { core::slice::from_raw_parts(self.base.add(begin), len) }
     }
@@ -129,31 +135,32 @@ impl<'a> Memory<'a> {
     /// # Safety
     /// Nobody else may use the view's floats meanwhile.
     pub unsafe fn write(&self, v: &View) -> SharedMut<'a> {
-        let (begin, len) = self.span(v);
+        // SAFETY: the caller's promise.
+        unsafe { self.write_samples(v, 0, self.batch) }
+    }
+
+    /// [`Memory::write`] of `samples` samples from sample `first` on.
+    ///
+    /// # Safety
+    /// As [`Memory::write`].
+    pub unsafe fn write_samples(&self, v: &View, first: usize, samples: usize) -> SharedMut<'a> {
+        let (begin, len) = self.span(v, first, samples);
         // SAFETY: `span` lies in the arena; the caller answers for aliasing.
         unsafe { SharedMut::from_raw(self.base.add(begin), len) }
     }
 
-    /// A buffer of `len` floats for each sample.
+    /// `len` floats from `begin` on of the memory that the running step has for itself, see [`Step::own`](super::steps::Step::own).
+    /// Nothing if they are not inside it.
     ///
     /// # Safety
-    /// Nobody else may use the buffer meanwhile.
-    pub unsafe fn buffer(&self, buffer: usize, len: usize) -> SharedMut<'a> {
-        let flat = View { buffer, start: 0, stride: len, channels: len, height: 1, width: 1 };
-        // SAFETY: the caller's promise.
-        unsafe { self.write(&flat) }
-    }
-
-    /// The scratch of one worker: `len` floats (a multiple of [`LINE`]), the same for every call of a step.
-    ///
-    /// # Safety
-    /// Only one thread at a time may use a worker's scratch.
-    pub unsafe fn scratch(&self, worker: usize, len: usize) -> &'a mut [f32] {
-        let begin = worker.saturating_mul(len).saturating_add(self.fixed);
-        match begin.checked_add(len) {
-            // SAFETY: inside the arena; the caller answers for aliasing.
-            Some(end) if end <= self.len => unsafe { core::slice::from_raw_parts_mut(self.base.add(begin), len) },
-            _ => &mut [],
+    /// Nobody else may use them meanwhile.
+    pub unsafe fn own(&self, begin: usize, len: usize) -> SharedMut<'a> {
+        match self.fixed.checked_add(begin) {
+            // SAFETY: inside the workspace; the caller answers for aliasing.
+            Some(at) if at.checked_add(len).is_some_and(|end| end <= self.len) => unsafe {
+                SharedMut::from_raw(self.base.add(at), len)
+            },
+            _ => SharedMut::empty(),
         }
     }
 }
@@ -174,8 +181,10 @@ mod tests {
             assert_eq!(m.read(&v).len(), 8 * 5 + 3);
             assert_eq!(m.read(&v).as_ptr().addr(), m.base.addr() + 4 * (3 * 16 + 2));
             assert_eq!(m.base.addr() % ALIGNMENT, 0);
-            assert_eq!(m.scratch(1, 16).len(), 16);
-            assert!(m.scratch(2, 16).is_empty());
+            assert_eq!(m.read_samples(&v, 1, 2).as_ptr().addr(), m.base.addr() + 4 * (3 * 16 + 2 + 15));
+            assert_eq!(m.own(16, 16).as_ptr().addr(), m.base.addr() + 4 * (3 * 32 + 16));
+            assert_eq!(m.own(16, 16).len(), 16);
+            assert!(m.own(17, 16).is_empty());
             assert!(m.read(&View { buffer: 2, ..v }).is_empty());
             assert!(m.read(&View { width: 30, ..v }).is_empty());
         }

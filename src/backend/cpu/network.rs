@@ -31,8 +31,6 @@ pub struct CpuNetwork {
     /// Where each buffer begins and how much they take, for one sample.
     offsets: Vec<usize>,
     arena: usize,
-    /// Scratch of all workers together.
-    fixed: usize,
 }
 
 /// The buffers of one call.
@@ -53,10 +51,6 @@ impl CpuNetwork {
     fn unfused(isa: Isa, threads: Arc<dyn Threads>, graph: &Graph, params: &dyn ParamSource) -> Result<Self> {
         let Program { steps, inputs, outputs, arena } = compile(isa, graph, params)?;
         let workers = threads.count().max(1);
-        let scratch = steps.iter().map(|s| s.scratch()).max().unwrap_or(0);
-        let fixed = scratch
-            .checked_mul(workers)
-            .ok_or_else(|| err!(OutOfMemory, "scratch of {scratch} values for {workers} threads is too large"))?;
         Ok(Self {
             isa,
             threads,
@@ -68,7 +62,6 @@ impl CpuNetwork {
             steps,
             offsets: arena.offsets,
             arena: arena.size,
-            fixed,
         })
     }
 
@@ -94,8 +87,14 @@ impl CpuNetwork {
         self.call(Call { batch, inputs, outputs, workspace, cancel }, after)
     }
 
+    /// The most that a step has for itself.
+    fn own(&self, batch: usize) -> Option<usize> {
+        self.steps.iter().try_fold(0, |most, s| Some(most.max(s.own(batch, self.workers)?)))
+    }
+
     fn call(&self, call: Call<'_, '_>, after: &mut dyn FnMut(usize)) -> Result<()> {
-        let memory = Memory::new(call.workspace, call.batch, &self.offsets, self.arena, self.fixed)?;
+        let own = self.own(call.batch).unwrap_or(usize::MAX);
+        let memory = Memory::new(call.workspace, call.batch, &self.offsets, self.arena, own)?;
         let run = Run {
             isa: self.isa,
             batch: call.batch,
@@ -139,7 +138,7 @@ impl Network for CpuNetwork {
         // The caller's slice may begin anywhere, so a cache line less one value is for alignment.
         self.arena
             .checked_mul(batch)
-            .and_then(|n| n.checked_add(self.fixed)?.checked_add(LINE - 1))
+            .and_then(|n| n.checked_add(self.own(batch)?)?.checked_add(LINE - 1))
             .filter(|n| n.checked_mul(size_of::<f32>()).is_some_and(|bytes| bytes <= isize::MAX as usize))
             .ok_or_else(|| err!(InvalidArgument, "a batch of {batch} is too large for this machine"))
     }

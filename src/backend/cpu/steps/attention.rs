@@ -6,10 +6,13 @@ use super::super::gemm::matmul::Matmul;
 use super::super::gemm::pack::{Source, pack, packed_len};
 use super::super::gemm::tile_size;
 use super::super::isa::Isa;
-use super::super::memory::{View, lines};
+use super::super::memory::{LINE, View, lines};
 use super::super::vmath::softmax_row;
 use super::{Run, Step};
 use crate::error::{Result, err};
+
+/// Floats of packed keys and values that are made and consumed at a time.
+const GROUP: usize = 1 << 20;
 
 /// [`Attention`](crate::graph::Op::Attention).
 #[derive(Debug)]
@@ -19,8 +22,6 @@ pub(in super::super) struct Attention {
     k: View,
     v: View,
     out: View,
-    /// Packed keys and values of all heads of a sample.
-    packed: usize,
     /// Floats of one head's packed keys, and of its values.
     key_len: usize,
     value_len: usize,
@@ -29,38 +30,44 @@ pub(in super::super) struct Attention {
 }
 
 impl Attention {
-    /// `packed` is the buffer for [`Attention::packed_len`] floats per sample.
-    pub fn new(isa: Isa, heads: usize, q: View, k: View, v: View, out: View, packed: usize) -> Result<Self> {
+    /// Of views whose dimensions the graph has checked.
+    pub fn new(isa: Isa, heads: usize, q: View, k: View, v: View, out: View) -> Result<Self> {
         let (dim, value_dim, keys) = (q.channels / heads.max(1), v.channels / heads.max(1), k.positions());
         let too_large = || err!(OutOfMemory, "attention over {keys} keys is too large");
         let key_len = lines(packed_len(isa, dim, keys).ok_or_else(too_large)?)?;
         let value_len = lines(packed_len(isa, keys, value_dim).ok_or_else(too_large)?)?;
         // Two tiles high: the packed keys are read once for twice the queries.
         let block = (2 * tile_size(isa).0).min(q.positions());
-        Ok(Self { heads, q, k, v, out, packed, key_len, value_len, block })
+        Ok(Self { heads, q, k, v, out, key_len, value_len, block })
     }
 
-    /// Floats of packed keys and values for one sample.
-    pub fn packed_len(&self) -> Result<usize> {
-        let per_head = self.key_len.checked_add(self.value_len);
-        per_head
-            .and_then(|n| n.checked_mul(self.heads))
-            .ok_or_else(|| err!(OutOfMemory, "attention with {} heads is too large", self.heads))
+    /// Floats of packed keys and values for `samples` samples.
+    fn packed_len(&self, samples: usize) -> Option<usize> {
+        self.key_len.checked_add(self.value_len)?.checked_mul(self.heads)?.checked_mul(samples)
+    }
+
+    /// How many samples are packed and consumed at a time.
+    fn group(&self, batch: usize) -> usize {
+        (GROUP / self.packed_len(1).unwrap_or(GROUP).max(1)).clamp(1, batch.max(1))
+    }
+
+    /// Floats of one worker's scores.
+    fn scores_len(&self) -> Option<usize> {
+        self.block.checked_mul(self.k.positions().checked_next_multiple_of(LINE)?)?.checked_next_multiple_of(LINE)
     }
 
     fn dims(&self) -> (usize, usize, usize) {
         (self.q.channels / self.heads, self.v.channels / self.heads, self.k.positions())
     }
 
-    /// Packs the keys or the values of one head.
-    fn pack(&self, run: &Run<'_>, sample: usize, head: usize, values: bool) -> Result<()> {
+    /// Packs the keys or the values of one head into place `slot`.
+    fn pack(&self, run: &Run<'_>, slot: usize, sample: usize, head: usize, values: bool) -> Result<()> {
         let (dim, value_dim, keys) = self.dims();
-        let at = (sample * self.heads + head) * (self.key_len + self.value_len);
-        // SAFETY: the buffer is this step's, and each head's keys and values are one task's. The plan keeps arguments unwritten.
+        let at = slot * (self.key_len + self.value_len);
+        // SAFETY: the memory is this step's, and each head's keys and values are one task's. The plan keeps arguments unwritten.
         let (buffer, k, v) = unsafe {
-            let all = run.memory.buffer(self.packed, self.packed_len()?);
             let (at, len) = if values { (at + self.key_len, self.value_len) } else { (at, self.key_len) };
-            (all.part(at, len), run.memory.read(&self.k), run.memory.read(&self.v))
+            (run.memory.own(at, len).part(0, len), run.memory.read(&self.k), run.memory.read(&self.v))
         };
         let rows = |data: &'_ [f32], view: &View, width: usize| {
             let begin = sample * keys * view.stride + head * width;
@@ -78,23 +85,23 @@ impl Attention {
         }
     }
 
-    /// One block of queries of one head.
-    fn block(&self, run: &Run<'_>, scratch: &mut [f32], sample: usize, head: usize, first: usize) -> Result<()> {
+    /// One block of queries of one head, whose keys and values are packed in place `slot`.
+    fn block(&self, run: &Run<'_>, scratch: &mut [f32], slot: usize, [sample, head, first]: [usize; 3]) -> Result<()> {
         let (dim, value_dim, keys) = self.dims();
         let isa = run.isa;
         let m = self.block.min(self.q.positions() - first);
-        let at = (sample * self.heads + head) * (self.key_len + self.value_len);
+        let at = slot * (self.key_len + self.value_len);
         let row = sample * self.q.positions() + first;
         let missing = || err!(Shape, "attention reads outside of its arguments");
         // SAFETY: the packed buffer is only read now, the result's rows and channels of this block are this task's.
         let (keys_packed, values_packed, q, out) = unsafe {
-            let all = run.memory.buffer(self.packed, self.packed_len()?);
-            let k = all.part(at, packed_len(isa, dim, keys).ok_or_else(missing)?);
-            let v = all.part(at + self.key_len, packed_len(isa, keys, value_dim).ok_or_else(missing)?);
-            (&*k, &*v, run.memory.read(&self.q), run.memory.write(&self.out))
+            let packed = |at: usize, len: usize| &*run.memory.own(at, len).part(0, len);
+            let k = packed(at, packed_len(isa, dim, keys).ok_or_else(missing)?);
+            let v = packed(at + self.key_len, packed_len(isa, keys, value_dim).ok_or_else(missing)?);
+            (k, v, run.memory.read(&self.q), run.memory.write(&self.out))
         };
         let a = q.get(row * self.q.stride + head * dim..).ok_or_else(missing)?;
-        let stride = keys.next_multiple_of(super::super::memory::LINE);
+        let stride = keys.next_multiple_of(LINE);
         let scores = scratch.get_mut(..m * stride).ok_or_else(missing)?;
         Matmul { isa, m, n: keys, k: dim, a, a_stride: self.q.stride, b: keys_packed, c_stride: stride, scale: 1.0 }
             .run(scores)?;
@@ -124,24 +131,31 @@ impl Step for Attention {
         "attention"
     }
 
-    fn scratch(&self) -> usize {
-        self.block.saturating_mul(self.k.positions().next_multiple_of(super::super::memory::LINE))
+    fn own(&self, batch: usize, workers: usize) -> Option<usize> {
+        self.scores_len()?.checked_mul(workers)?.checked_add(self.packed_len(self.group(batch))?)
     }
 
     fn run(&self, run: &Run<'_>) -> Result<()> {
         let (dim, value_dim, keys) = self.dims();
-        let heads = self.heads * run.batch;
-        let cost = heads.saturating_mul(keys).saturating_mul(dim + value_dim);
-        run.each(cost, 2 * heads, &|_, i| {
-            let head = i / 2;
-            self.pack(run, head / self.heads, head % self.heads, i % 2 == 1)
-        })?;
-        let blocks = self.q.positions().div_ceil(self.block);
-        run.each(cost.saturating_mul(self.block), blocks * heads, &|worker, i| {
-            let head = i / blocks;
-            // SAFETY: `each` gives one worker number to one thread at a time.
-            let scratch = unsafe { run.memory.scratch(worker, self.scratch()) };
-            self.block(run, scratch, head / self.heads, head % self.heads, i % blocks * self.block)
-        })
+        let too_large = || err!(OutOfMemory, "attention over {keys} keys is too large");
+        let group = self.group(run.batch);
+        let (packed, len) = self.packed_len(group).zip(self.scores_len()).ok_or_else(too_large)?;
+        for first in (0..run.batch).step_by(group) {
+            let heads = self.heads * group.min(run.batch - first);
+            let cost = heads.saturating_mul(keys).saturating_mul(dim + value_dim);
+            run.each(cost, 2 * heads, &|_, i| {
+                let slot = i / 2;
+                self.pack(run, slot, first + slot / self.heads, slot % self.heads, i % 2 == 1)
+            })?;
+            let blocks = self.q.positions().div_ceil(self.block);
+            run.each(cost.saturating_mul(self.block), blocks * heads, &|worker, i| {
+                let slot = i / blocks;
+                // SAFETY: `each` gives one worker number to one thread at a time, so this part is one thread's.
+                let scratch = unsafe { run.memory.own(packed + worker * len, len).part(0, len) };
+                let place = [first + slot / self.heads, slot % self.heads, i % blocks * self.block];
+                self.block(run, scratch, slot, place)
+            })?;
+        }
+        Ok(())
     }
 }

@@ -9,19 +9,20 @@ use alloc::vec::Vec;
 use super::super::aligned::SharedMut;
 use super::super::conv::{ConvArgs, PackedConv, Padding, Rows};
 use super::super::gather::{Affine, GatherArgs, GatherSource};
-use super::super::memory::{View, lines};
+use super::super::memory::{LINE, View};
 use super::super::vmath::Activation;
 use super::{Run, Step};
-use crate::error::{Result, ensure};
+use crate::error::{Result, ensure, err};
 
 /// The most sources that are gathered; more are concatenated before.
 pub(in super::super) const MAX_SOURCES: usize = 4;
 
+/// Floats of padded input that are made and consumed at a time, so that they are still in cache when they are read.
+const GROUP: usize = 1 << 20;
+
 /// What is done to the input on its way into the padded buffer.
 #[derive(Debug)]
 pub(in super::super) struct Gather {
-    /// The padded buffer, `input_len` floats for each sample.
-    pub buffer: usize,
     /// `[2 * C]` factors and offsets.
     pub affine: Option<View>,
     pub activation: Activation,
@@ -37,8 +38,6 @@ pub(in super::super) struct Conv {
     pub sources: Vec<View>,
     pub gather: Option<Gather>,
     pub weights: PackedConv,
-    /// What the stages of the convolution hand on, if it needs any.
-    pub shared: Option<usize>,
     pub channel: Option<View>,
     pub residual: Option<View>,
     pub scale: f32,
@@ -46,8 +45,41 @@ pub(in super::super) struct Conv {
     pub out: View,
 }
 
+/// How the step's own memory is cut: the padded input, what the convolution's stages share, each worker's scratch.
+#[derive(Clone, Copy)]
+struct Own {
+    padded: usize,
+    shared: usize,
+    scratch: usize,
+}
+
+/// Some samples of the batch.
+#[derive(Clone, Copy)]
+struct Group {
+    first: usize,
+    samples: usize,
+}
+
 impl Conv {
-    fn gather(&self, run: &Run<'_>, gather: &Gather) -> Result<()> {
+    /// How many samples go through gather and convolution at a time.
+    fn group(&self, batch: usize) -> usize {
+        match (&self.gather, self.weights.input_len(1)) {
+            (Some(_), Some(n)) => (GROUP / n.max(1)).clamp(1, batch.max(1)),
+            _ => batch,
+        }
+    }
+
+    fn layout(&self, batch: usize) -> Option<Own> {
+        let group = self.group(batch);
+        // The last group may be smaller, and smaller is not always less.
+        let last = batch.checked_rem(group)?;
+        let shared = self.weights.shared_len(group)?.max(self.weights.shared_len(last)?);
+        let line = |n: usize| n.checked_next_multiple_of(LINE);
+        let padded = if self.gather.is_some() { self.weights.input_len(group)? } else { 0 };
+        Some(Own { padded: line(padded)?, shared: line(shared)?, scratch: line(self.weights.scratch_len())? })
+    }
+
+    fn gather(&self, run: &Run<'_>, gather: &Gather, group: Group, out: SharedMut<'_>) -> Result<()> {
         let Some(first) = self.sources.first() else { return Ok(()) };
         ensure!(
             self.sources.len() <= MAX_SOURCES,
@@ -55,20 +87,20 @@ impl Conv {
             "{} sources, expected {MAX_SOURCES}",
             self.sources.len()
         );
+        // SAFETY: the plan keeps arguments unwritten while a step reads them.
+        let read = |v: &View| unsafe { run.memory.read_samples(v, group.first, group.samples) };
         let mut sources = [GatherSource { data: &[], channels: 0, stride: 0 }; MAX_SOURCES];
         for (s, v) in sources.iter_mut().zip(&self.sources) {
-            // SAFETY: the plan keeps arguments unwritten while a step reads them.
-            *s = GatherSource { data: unsafe { run.memory.read(v) }, channels: v.channels, stride: v.stride };
+            *s = GatherSource { data: read(v), channels: v.channels, stride: v.stride };
         }
         let affine = gather.affine.as_ref().map(|v| {
-            // SAFETY: as above.
-            let ab = unsafe { run.memory.read(v) };
+            let ab = read(v);
             Affine { scale: ab, shift: ab.get(v.channels / 2..).unwrap_or(&[]), stride: v.stride }
         });
-        let len = self.weights.input_len(run.batch).unwrap_or(0);
+        let cost = out.len();
         let call = GatherArgs {
             isa: run.isa,
-            batch: run.batch,
+            batch: group.samples,
             height: first.height,
             width: first.width,
             sources: &sources[..self.sources.len()],
@@ -76,56 +108,29 @@ impl Conv {
             activation: gather.activation,
             upsample: gather.upsample,
             padding: gather.padding,
-            // SAFETY: the buffer is this step's.
-            out: unsafe { batch_buffer(run, gather.buffer, len) },
+            out,
         }
         .bind()?;
-        run.each(len, call.tasks(), &|_, i| {
+        run.each(cost, call.tasks(), &|_, i| {
             // SAFETY: each task is run once.
             unsafe { call.run_task(i) };
             Ok(())
         })
     }
-}
 
-/// A buffer as `len` floats for the whole batch, at most its size per sample times the batch.
-///
-/// # Safety
-/// As [`Memory::write`](super::super::memory::Memory::write).
-unsafe fn batch_buffer<'a>(run: &Run<'a>, buffer: usize, len: usize) -> SharedMut<'a> {
-    let view = View { buffer, start: 0, stride: 0, channels: len, height: 1, width: 1 };
-    // SAFETY: the caller's promise.
-    unsafe { run.memory.write(&view) }
-}
-
-impl Step for Conv {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn scratch(&self) -> usize {
-        // A size that does not fit is refused when the network is compiled.
-        lines(self.weights.scratch_len()).unwrap_or(usize::MAX)
-    }
-
-    fn weight_bytes(&self) -> usize {
-        self.weights.bytes()
-    }
-
-    fn run(&self, run: &Run<'_>) -> Result<()> {
-        if let Some(g) = &self.gather {
-            self.gather(run, g)?;
-        }
-        // SAFETY: the plan keeps arguments unwritten while a step reads them, and gives the result to this step alone.
-        let read = |v: &View| unsafe { run.memory.read(v) };
+    fn run_group(&self, run: &Run<'_>, own: Own, group: Group) -> Result<()> {
+        let Group { first, samples } = group;
+        // SAFETY: the plan keeps arguments unwritten while a step reads them.
+        let read = |v: &View| unsafe { run.memory.read_samples(v, first, samples) };
         let rows = |v: &View| Rows { data: read(v), stride: v.stride };
         let (input, second) = match (&self.gather, self.sources.as_slice()) {
             (Some(g), _) => {
-                let len = self.weights.input_len(run.batch).unwrap_or(0);
-                // SAFETY: the gather is done; the buffer is only read from here on.
-                let all = unsafe { batch_buffer(run, g.buffer, len) };
-                // SAFETY: as above.
-                (unsafe { &*all.part(0, len) }, None)
+                let len = self.weights.input_len(samples).unwrap_or(0);
+                // SAFETY: this part of the step's own memory is for the padded input, which only the gather writes.
+                let padded = unsafe { run.memory.own(0, len) };
+                self.gather(run, g, group, padded)?;
+                // SAFETY: the gather is done; from here on it is only read.
+                (unsafe { &*padded.part(0, len) }, None)
             }
             (None, [x]) => (read(x), None),
             (None, [x, y]) => (read(x), Some((read(y), y.channels))),
@@ -139,26 +144,51 @@ impl Step for Conv {
             scale: self.scale,
             activation: self.activation,
             // SAFETY: the plan gives the result to this step alone.
-            out: unsafe { run.memory.write(&self.out) },
+            out: unsafe { run.memory.write_samples(&self.out, first, samples) },
             out_stride: self.out.stride,
-            shared: match self.shared {
-                // SAFETY: the buffer is this step's.
-                Some(buffer) => unsafe { batch_buffer(run, buffer, self.weights.shared_len(run.batch).unwrap_or(0)) },
-                None => SharedMut::empty(),
-            },
+            // SAFETY: this part of the step's own memory is for the convolution alone.
+            shared: unsafe { run.memory.own(own.padded, own.shared) },
         };
-        let call = self.weights.bind(run.batch, args)?;
+        let call = self.weights.bind(samples, args)?;
         // A core multiplies and adds some 16 times in the time it takes to move a float.
         let shape = self.weights.shape();
-        let macs = [shape.out_channels, shape.kernel[0], shape.kernel[1], self.out.positions(), run.batch];
+        let macs = [shape.out_channels, shape.kernel[0], shape.kernel[1], self.out.positions(), samples];
         let cost = macs.iter().fold(shape.in_channels, |a, &b| a.saturating_mul(b)) / 16;
+        let scratch = own.padded + own.shared;
         for stage in 0..call.stages() {
             run.each(cost, call.tasks(stage), &|worker, i| {
                 // SAFETY: each task is run once, the stages one after the other, and `each` gives one worker number to one
-                // thread at a time.
-                unsafe { call.run_task(stage, i, run.memory.scratch(worker, self.scratch())) };
+                // thread at a time, so a part of the scratch is one thread's.
+                unsafe {
+                    let scratch = run.memory.own(scratch + worker * own.scratch, own.scratch);
+                    call.run_task(stage, i, scratch.part(0, own.scratch));
+                }
                 Ok(())
             })?;
+        }
+        Ok(())
+    }
+}
+
+impl Step for Conv {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn own(&self, batch: usize, workers: usize) -> Option<usize> {
+        let own = self.layout(batch)?;
+        own.scratch.checked_mul(workers)?.checked_add(own.padded)?.checked_add(own.shared)
+    }
+
+    fn weight_bytes(&self) -> usize {
+        self.weights.bytes()
+    }
+
+    fn run(&self, run: &Run<'_>) -> Result<()> {
+        let own = self.layout(run.batch).ok_or_else(|| err!(OutOfMemory, "a batch of {} is too large", run.batch))?;
+        let step = self.group(run.batch).max(1);
+        for first in (0..run.batch).step_by(step) {
+            self.run_group(run, own, Group { first, samples: step.min(run.batch - first) })?;
         }
         Ok(())
     }

@@ -22,9 +22,9 @@ pub(super) trait Step: Send + Sync {
     /// The operation's name, for reports.
     fn name(&self) -> &'static str;
 
-    /// Floats of scratch that each worker needs, whatever the batch.
-    fn scratch(&self) -> usize {
-        0
+    /// Floats of memory that it has for itself while it runs, beside the values; `None` on overflow. What it holds does not outlive the run.
+    fn own(&self, _batch: usize, _workers: usize) -> Option<usize> {
+        Some(0)
     }
 
     /// Bytes of weights that it holds.
@@ -43,7 +43,7 @@ pub(super) struct Run<'a> {
     pub batch: usize,
     pub memory: Memory<'a>,
     pub threads: &'a dyn Threads,
-    /// The most tasks at once: the workspace has scratch for so many.
+    /// The most tasks at once.
     pub workers: usize,
     pub cancel: &'a Cancel,
 }
