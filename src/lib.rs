@@ -31,3 +31,8 @@ pub mod weights;
 
 pub use cancel::Cancel;
 pub use error::{Error, ErrorKind, Result};
+
+/// The README's example is a test like any other.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
