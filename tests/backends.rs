@@ -3,6 +3,8 @@
 use undiffuse::backend::Backend;
 use undiffuse::backend::cpu::isa::Path;
 use undiffuse::backend::cpu::{Cpu, CpuOptions};
+use undiffuse::graph::vjp::vjp;
+use undiffuse::model::unet2d::{self, UNet2DConfig};
 
 #[path = "common/draw.rs"]
 mod draw;
@@ -59,5 +61,21 @@ fn a_network_says_what_it_runs_on() {
         let net = backend.compile(&case.graph, &draw::Weights).unwrap();
         assert!(net.describe().contains(&backend.path().to_string()), "{}", net.describe());
         assert!(net.weight_bytes() > 0);
+    }
+}
+
+#[test]
+fn the_gradient_of_a_unet_equals_the_reference() {
+    let config = UNet2DConfig::from_json(
+        r#"{"block_out_channels": [8, 16], "down_block_types": ["DownBlock2D", "AttnDownBlock2D"], "sample_size": [8, 6],
+            "up_block_types": ["AttnUpBlock2D", "UpBlock2D"], "norm_num_groups": 4, "layers_per_block": 1,
+            "resnet_time_scale_shift": "scale_shift", "attention_head_dim": 4, "downsample_type": "resnet"}"#,
+    )
+    .unwrap();
+    let graph = vjp(&unet2d::build(&config, config.size(None).unwrap()).unwrap(), 0, 0).unwrap();
+    let case = op_suite::Case { name: "gradient of a UNet".into(), graph, bound: 1e-5 };
+    let expected = hold::expected(&case, 2);
+    for backend in backends() {
+        println!("{backend:?}: {:.1e}", hold::hold(&backend, &case, &expected));
     }
 }

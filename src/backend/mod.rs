@@ -31,7 +31,7 @@ pub trait Backend {
     /// The backend's name as users choose it: `"reference"`, `"cpu"`.
     fn name(&self) -> &'static str;
 
-    /// Plans the graph, reads each of its parameters once and packs it. The graph is as the model built it; a backend that wants it fused calls
+    /// Plans the graph, reads its parameters one at a time and packs them. A parameter that several operations use may be read for each. The graph is as the model built it; a backend that wants it fused calls
     /// [`fuse`](crate::graph::fuse::fuse) itself.
     fn compile(&self, graph: &Graph, params: &dyn ParamSource) -> Result<Box<dyn Network>>;
 }

@@ -8,6 +8,7 @@ use undiffuse::graph::{
     Activation, Binary, Epilogue, FusedConv, Graph, GraphBuilder, GroupNorm, Kernel, Op, Padding, Prologue, ValueId,
     Window,
 };
+use undiffuse::tensor::Dims;
 
 /// One graph and how far a backend may be from the reference: relative L2 over each sample's outputs.
 pub struct Case {
@@ -61,6 +62,7 @@ pub fn cases() -> Vec<Case> {
     images(&mut c);
     attention(&mut c);
     embeddings(&mut c);
+    backward(&mut c);
     c.0
 }
 
@@ -323,4 +325,75 @@ fn embeddings(c: &mut Cases) {
         let table = g.param("table", &[3, 10])?;
         Ok(vec![g.push(Op::Embedding { table }, &[class])?])
     });
+}
+
+fn backward(c: &mut Cases) {
+    let one = Padding::all(1);
+    let lower = Padding { bottom: 1, right: 1, ..Padding::default() };
+    for (ci, co, h, w, k, stride, padding) in [
+        (5, 7, 6, 7, 3, 1, one),
+        (33, 20, 8, 8, 3, 1, one),
+        (4, 9, 7, 6, 3, 2, one),
+        (4, 9, 8, 8, 3, 2, lower),
+        (3, 2, 5, 5, 3, 1, Padding { top: 3, bottom: 0, left: 0, right: 1 }),
+        (6, 5, 4, 4, 1, 1, Padding::all(0)),
+    ] {
+        c.add(format!("adjoint of conv {ci}x{h}x{w} to {co}, kernel {k}, stride {stride}, {padding:?}"), 1e-6, |g| {
+            let window = Window { kernel: [k, k], stride, padding };
+            let weight = g.param("c.weight", &[co, ci, k, k])?;
+            let out = |n: usize, before: usize, after: usize| (n + before + after - k) / stride + 1;
+            let size = [co, out(h, padding.top, padding.bottom), out(w, padding.left, padding.right)];
+            let dy = g.input("dy", &size)?;
+            Ok(vec![g.push(Op::ConvAdjoint { window, weight, dims: Dims::new(&[ci, h, w])? }, &[dy])?])
+        });
+    }
+    for dims in [&[12][..], &[12, 7]] {
+        c.add(format!("adjoint of a linear map at {dims:?}"), 1e-6, |g| {
+            let weight = g.param("l.weight", &[12, 5])?;
+            let dy = g.input("dy", dims)?;
+            let made: Vec<usize> = std::iter::once(5).chain(dims[1..].iter().copied()).collect();
+            Ok(vec![g.push(Op::ConvAdjoint { window: Window::POINT, weight, dims: Dims::new(&made)? }, &[dy])?])
+        });
+    }
+    for f in ACTIVATIONS {
+        c.add(format!("gradient of {f:?}"), 1e-6, |g| {
+            let (x, dy) = (g.input("x", &[21, 5, 3])?, g.input("dy", &[21, 5, 3])?);
+            let y = g.push(Op::ActivationGrad(f), &[x, dy])?;
+            let s = g.slice_channels(x, 3, 10)?;
+            let z = g.slice_channels(dy, 9, 10)?;
+            Ok(vec![y, g.push(Op::ActivationGrad(f), &[s, z])?])
+        });
+    }
+    for (channels, groups, h, w) in [(6, 3, 4, 5), (96, 1, 3, 3), (33, 3, 9, 8), (8, 4, 1, 1)] {
+        c.add(format!("gradient of group norm {channels}x{h}x{w} in {groups}"), 2e-6, |g| {
+            let (x, dy) = (g.input("x", &[channels, h, w])?, g.input("dy", &[channels, h, w])?);
+            let weight = g.param("n.weight", &[channels])?;
+            let bias = g.param("n.bias", &[channels])?;
+            Ok(vec![g.push(Op::GroupNormGrad(GroupNorm { groups, eps: 1e-2, weight, bias }), &[x, dy])?])
+        });
+    }
+    for (heads, dim, value_dim, queries, keys, query_only) in [
+        (1, 8, 8, 16, 16, false),
+        (2, 5, 3, 7, 7, false),
+        (3, 16, 20, 65, 65, false),
+        (2, 5, 3, 7, 9, true),
+        (1, 32, 32, 40, 33, true),
+    ] {
+        let name =
+            format!("gradient of attention, {heads} heads of {dim} and {value_dim}, {queries} queries, {keys} keys");
+        c.add(name, 2e-6, |g| {
+            let q = g.input("q", &[heads * dim, queries])?;
+            let k = g.input("k", &[heads * dim, keys])?;
+            let v = g.input("v", &[heads * value_dim, keys])?;
+            let dy = g.input("dy", &[heads * value_dim, queries])?;
+            Ok(vec![g.push(Op::AttentionGrad { heads, query_only }, &[q, k, v, dy])?])
+        });
+    }
+    for (before, after) in [(0, 3), (2, 0), (4, 17)] {
+        c.add(format!("pad channels by {before} and {after}, sum positions"), 1e-6, |g| {
+            let x = g.input("x", &[19, 4, 3])?;
+            let y = g.push(Op::PadChannels { before, after }, &[x])?;
+            Ok(vec![y, g.push(Op::SumPositions, &[y])?])
+        });
+    }
 }

@@ -4,8 +4,6 @@
 //! read at the end.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
-use alloc::collections::btree_map::Entry;
 use alloc::vec::Vec;
 
 use super::conv::{ConvShape, PackedConv, Padding};
@@ -14,9 +12,11 @@ use super::memory::{View, lines};
 use super::steps::Step;
 use super::steps::activation::in_kernel;
 use super::steps::attention::Attention;
+use super::steps::attention_grad::AttentionGrad;
 use super::steps::conv::{Conv, Gather, MAX_SOURCES};
 use super::steps::elementwise::{Elementwise, Map};
 use super::steps::embed::{Embed, Kind};
+use super::steps::grad::{ActivationGrad, GroupNormGrad, SumPositions};
 use super::steps::norm::GroupNormAffine;
 use super::steps::resample::{Axis, Resample};
 use super::vmath;
@@ -55,50 +55,24 @@ pub(super) fn compile(isa: Isa, graph: &Graph, source: &dyn ParamSource) -> Resu
     Ok(Program { inputs, outputs, arena: plan(&c.buffers), steps: c.steps })
 }
 
-/// Reads each parameter once, and keeps it only as long as another operation needs it too.
+/// Reads parameters one at a time. One that two operations use is read twice rather than kept.
 struct Params<'a> {
     graph: &'a Graph,
     source: &'a dyn ParamSource,
-    uses: Vec<usize>,
-    kept: BTreeMap<usize, Vec<f32>>,
 }
 
-impl<'a> Params<'a> {
-    fn new(graph: &'a Graph, source: &'a dyn ParamSource) -> Self {
-        let mut uses = alloc::vec![0; graph.params().len()];
-        for node in graph.nodes() {
-            node.op.for_each_param(|id| uses[id.index()] += 1);
-        }
-        Self { graph, source, uses, kept: BTreeMap::new() }
-    }
-
+impl Params<'_> {
     /// The values of a parameter, appended to `out`.
-    fn append(&mut self, id: ParamId, out: &mut Vec<f32>) -> Result<()> {
+    fn append(&self, id: ParamId, out: &mut Vec<f32>) -> Result<()> {
         let param = self.graph.param(id);
         let n = param.dims.elements();
         let begin = out.len();
         out.try_reserve_exact(n).map_err(|_| err!(OutOfMemory, "no memory for parameter {}", param.name))?;
-        match self.kept.get(&id.index()) {
-            Some(values) => out.extend_from_slice(values),
-            None => {
-                out.resize(begin + n, 0.0);
-                self.source.read(&param.name, &param.dims, &mut out[begin..])?;
-            }
-        }
-        let left = self.uses[id.index()].saturating_sub(1);
-        self.uses[id.index()] = left;
-        if left == 0 {
-            self.kept.remove(&id.index());
-        } else if let Entry::Vacant(kept) = self.kept.entry(id.index()) {
-            let mut values = Vec::new();
-            values.try_reserve_exact(n).map_err(|_| err!(OutOfMemory, "no memory for parameter {}", param.name))?;
-            values.extend_from_slice(&out[begin..]);
-            kept.insert(values);
-        }
-        Ok(())
+        out.resize(begin + n, 0.0);
+        self.source.read(&param.name, &param.dims, &mut out[begin..])
     }
 
-    fn take(&mut self, id: ParamId) -> Result<Vec<f32>> {
+    fn take(&self, id: ParamId) -> Result<Vec<f32>> {
         let mut values = Vec::new();
         self.append(id, &mut values)?;
         Ok(values)
@@ -137,7 +111,7 @@ impl<'a> Compiler<'a> {
         Self {
             isa,
             graph,
-            params: Params::new(graph, source),
+            params: Params { graph, source },
             last_use,
             views: Vec::new(),
             buffers: Vec::new(),
@@ -270,7 +244,42 @@ impl<'a> Compiler<'a> {
                 let table = self.params.take(*table)?;
                 self.embed(name, id, x()?, Kind::Table { table })
             }
-            _ => Err(err!(Unsupported, "the cpu backend has no such operation")),
+            &Op::ConvAdjoint { window, weight, .. } => self.conv_adjoint(name, id, x()?, &window, weight),
+            &Op::ActivationGrad(f) => {
+                let &[x, dy] = args.as_slice() else { return Err(err!(InvalidArgument, "{} arguments", args.len())) };
+                let out = self.fresh(id)?;
+                self.step(ActivationGrad { x, dy, out, f });
+                Ok(out)
+            }
+            Op::GroupNormGrad(norm) => {
+                let &[x, dy] = args.as_slice() else { return Err(err!(InvalidArgument, "{} arguments", args.len())) };
+                let (out, weight) = (self.fresh(id)?, self.params.take(norm.weight)?);
+                self.step(GroupNormGrad { x, dy, out, groups: norm.groups, eps: norm.eps, weight });
+                Ok(out)
+            }
+            &Op::AttentionGrad { heads, query_only } => {
+                let all = <[View; 4]>::try_from(args.as_slice());
+                let all = all.map_err(|_| err!(InvalidArgument, "{} arguments, expected 4", args.len()))?;
+                let out = self.fresh(id)?;
+                self.step(AttentionGrad::new(self.isa, heads, query_only, all, out)?);
+                Ok(out)
+            }
+            &Op::PadChannels { before, after } => {
+                let (x, out) = (x()?, self.fresh(id)?);
+                for (start, len) in [(0, before), (before + x.channels, after)] {
+                    if len > 0 {
+                        let zeros = out.slice(start, len);
+                        self.step(Elementwise { name, x: zeros, out: zeros, map: Map::Zero });
+                    }
+                }
+                self.concat(name, &[x], out.slice(before, x.channels));
+                Ok(out)
+            }
+            Op::SumPositions => {
+                let (x, out) = (x()?, self.fresh(id)?);
+                self.step(SumPositions { x, out });
+                Ok(out)
+            }
         }
     }
 
@@ -401,6 +410,65 @@ impl<'a> Compiler<'a> {
         if let Some(f) = after {
             self.after(out, f);
         }
+        Ok(out)
+    }
+
+    /// The adjoint of a convolution: its argument spread out by the stride, then a convolution with the filter turned round.
+    fn conv_adjoint(
+        &mut self,
+        name: &'static str,
+        id: ValueId,
+        x: View,
+        window: &Window,
+        weight: ParamId,
+    ) -> Result<View> {
+        let out = self.fresh(id)?;
+        let [kh, kw] = window.kernel;
+        let (outs, ins) = (x.channels, out.channels);
+        let plain = self.params.take(weight)?;
+        let mut turned = Vec::new();
+        turned.try_reserve_exact(plain.len()).map_err(|_| err!(OutOfMemory, "no memory for a turned filter"))?;
+        for (i, o) in (0..ins).flat_map(|i| (0..outs).map(move |o| (i, o))) {
+            let filter = plain.get((o * ins + i) * kh * kw..).and_then(|w| w.get(..kh * kw)).unwrap_or(&[]);
+            turned.extend(filter.iter().rev());
+        }
+        drop(plain);
+        // With this much around it a convolution without steps makes the right size.
+        let p = window.padding;
+        let pads = [(kh, p.top), (kh, p.bottom), (kw, p.left), (kw, p.right)].map(|(k, pad)| (k - 1).checked_sub(pad));
+        let (source, padding) = match (window.stride, pads) {
+            (1, [Some(top), Some(bottom), Some(left), Some(right)]) => (x, Padding { top, bottom, left, right }),
+            _ => {
+                let (height, width) = (out.height + kh - 1, out.width + kw - 1);
+                let buffer = self.temporary(height.saturating_mul(width).saturating_mul(outs))?;
+                let spread = View { buffer, start: 0, stride: outs, channels: outs, height, width };
+                let rows = Axis::spread(x.height, height, window.stride, kh as isize - 1 - p.top as isize);
+                let columns = Axis::spread(x.width, width, window.stride, kw as isize - 1 - p.left as isize);
+                self.step(Resample { name, x, out: spread, rows, columns });
+                (spread, Padding::default())
+            }
+        };
+        let shape = ConvShape {
+            height: source.height,
+            width: source.width,
+            in_channels: outs,
+            out_channels: ins,
+            kernel: window.kernel,
+            stride: [1, 1],
+            padding,
+        };
+        let weights = PackedConv::new(self.isa, shape, &turned, None)?;
+        let none = vmath::Activation::Identity;
+        let gather = (padding != Padding::default() || !source.is_dense()).then_some(Gather {
+            affine: None,
+            activation: none,
+            upsample: 1,
+            padding,
+        });
+        let sources = alloc::vec![source];
+        let conv =
+            Conv { name, sources, gather, weights, channel: None, residual: None, scale: 1.0, activation: none, out };
+        self.step(conv);
         Ok(out)
     }
 

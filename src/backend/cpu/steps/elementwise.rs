@@ -14,6 +14,8 @@ use crate::graph::{Activation, Binary};
 pub(in super::super) enum Map {
     /// Nothing but copying it.
     Copy,
+    /// Zeros in its place.
+    Zero,
     /// An activation.
     Activation(Activation),
     /// `x * scale + shift`.
@@ -91,6 +93,10 @@ impl Elementwise {
             let activation = match self.map {
                 Map::Copy => {
                     core::ptr::copy(x, out, n);
+                    None
+                }
+                Map::Zero => {
+                    core::ptr::write_bytes(out, 0, n);
                     None
                 }
                 Map::Activation(f) => {

@@ -10,10 +10,12 @@ use crate::error::Result;
 
 pub(super) mod activation;
 pub(super) mod attention;
+pub(super) mod attention_grad;
 pub(super) mod conv;
 pub(super) mod edge;
 pub(super) mod elementwise;
 pub(super) mod embed;
+pub(super) mod grad;
 pub(super) mod norm;
 pub(super) mod resample;
 

@@ -17,7 +17,7 @@ use crate::error::{Result, ensure};
 const BLOCK: usize = 64;
 
 /// Columns that are summed at once: four vectors of 16 lanes.
-const COLUMNS: usize = 64;
+pub(super) const COLUMNS: usize = 64;
 
 /// [`GroupNormAffine`](crate::graph::Op::GroupNormAffine): `[2 * C]` factors and offsets for each sample.
 #[derive(Debug)]
@@ -35,9 +35,9 @@ pub(in super::super) struct GroupNormAffine {
 
 /// One source's floats.
 #[derive(Clone, Copy)]
-struct Source<'a> {
-    data: &'a [f32],
-    view: View,
+pub(super) struct Source<'a> {
+    pub data: &'a [f32],
+    pub view: View,
 }
 
 impl Step for GroupNormAffine {
@@ -162,9 +162,9 @@ struct Sums {
 }
 
 /// Mean and sum of squared deviations from it, for each of some channels.
-struct Columns {
-    mean: [f64; COLUMNS],
-    deviation: [f64; COLUMNS],
+pub(super) struct Columns {
+    pub mean: [f64; COLUMNS],
+    pub deviation: [f64; COLUMNS],
 }
 
 impl Default for Columns {
@@ -175,7 +175,7 @@ impl Default for Columns {
 
 impl Source<'_> {
     /// The columns `from .. from + n` (at most [`COLUMNS`]) of `rows` rows from `first` on.
-    fn columns(
+    pub fn columns(
         &self,
         run: &Run<'_>,
         first: usize,

@@ -48,6 +48,14 @@ impl Axis {
         })
     }
 
+    /// Puts the inputs `stride` apart, the first at output `first`, with zeros between; those outside are left out.
+    pub fn spread(inputs: usize, outputs: usize, stride: usize, first: isize) -> Self {
+        Self::new(outputs, 1, |o, _| {
+            let at = o.checked_add_signed(first.checked_neg()?)?;
+            (at.is_multiple_of(stride) && at / stride < inputs).then_some((at / stride, 1.0))
+        })
+    }
+
     fn of(&self, output: usize) -> &[(usize, f32)] {
         let end = self.ends.get(output).copied().unwrap_or(0);
         let begin = output.checked_sub(1).and_then(|o| self.ends.get(o)).copied().unwrap_or(0);
