@@ -1,10 +1,21 @@
 //! Sampling from p(x) r(x): a pretrained model p times evidence r.
 //!
-//! Evidence is mostly a noisy linear measurement y = A x_0 + s n. [`operator`] holds the operators A. A method is an
-//! [`Evidence`]: the chain calls it at three places of each step and gives it what it needs. Nothing here calls a network
-//! or draws noise of its own accord.
+//! Evidence is mostly a noisy linear measurement y = A x_0 + s n: an [`operator`] A with what it saw is a [`Measurement`].
+//! A method is an [`Evidence`]: the chain calls it at three places of each step and gives it what it needs. Nothing here
+//! calls a network or draws noise of its own accord.
 
+mod bits;
+pub mod calibrated;
 mod evidence;
+mod log_r;
+mod measurement;
 pub mod operator;
+pub mod paper2015;
+mod spectral;
 
+pub use bits::{BitProduct, BitR, BitSchedule, FnBitR, IndependentBits};
+pub use calibrated::{Calibrated, CalibratedWhite};
 pub use evidence::{At, DRAWS_A_STEP, Evidence, Jacobian, Kernel, NoEvidence};
+pub use log_r::{FnLogR, LogR, RSchedule};
+pub use measurement::Measurement;
+pub use paper2015::{Clamp, ExactProduct, Known, MeanShift};

@@ -1,6 +1,6 @@
 //! The operator of denoising.
 
-use super::{LinearOperator, Svd, check, filled};
+use super::{Coordinates, LinearOperator, Svd, check, filled};
 use crate::error::Result;
 use crate::tensor::Dims;
 use alloc::vec::Vec;
@@ -61,5 +61,8 @@ impl Svd for Identity {
     }
     fn u(&self, w: &[f32], y: &mut [f32], _: &mut [f32]) -> Result<()> {
         self.copy("U", w, y)
+    }
+    fn coordinates(&self) -> Option<Coordinates<'_>> {
+        Some(Coordinates::All)
     }
 }

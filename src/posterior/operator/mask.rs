@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{LinearOperator, Svd, check, filled, image};
+use super::{Coordinates, LinearOperator, Svd, check, filled, image};
 use crate::error::{Result, ensure, err};
 use crate::tensor::Dims;
 
@@ -128,6 +128,9 @@ impl Svd for Mask {
     }
     fn u(&self, w: &[f32], y: &mut [f32], _: &mut [f32]) -> Result<()> {
         copy(w, y)
+    }
+    fn coordinates(&self) -> Option<Coordinates<'_>> {
+        Some(Coordinates::Some(&self.known))
     }
 }
 

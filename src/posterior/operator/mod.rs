@@ -165,6 +165,30 @@ pub trait Svd {
 
     /// y = U w, m values from k.
     fn u(&self, w: &[f32], y: &mut [f32], scratch: &mut [f32]) -> Result<()>;
+
+    /// Where every column of V is a unit vector, so that evidence acts element by element: which ones.
+    fn coordinates(&self) -> Option<Coordinates<'_>> {
+        None
+    }
+}
+
+/// The elements of x that the columns of V pick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coordinates<'a> {
+    /// Column i is unit vector i, for all n.
+    All,
+    /// Column i is unit vector `.0[i]`.
+    Some(&'a [usize]),
+}
+
+impl Coordinates<'_> {
+    /// The element that column `i` picks.
+    pub fn get(&self, i: usize) -> Option<usize> {
+        match self {
+            Self::All => Some(i),
+            Self::Some(list) => list.get(i).copied(),
+        }
+    }
 }
 
 macro_rules! forward {

@@ -153,6 +153,10 @@ fn decompositions_are_those_of_the_operator() {
         svd.u(&c, &mut uc, &mut scratch).unwrap();
         svd.ut(&uc, &mut back, &mut scratch).unwrap();
         assert!(difference(&back, &c) < 2e-6, "{name}: U^T U by {}", difference(&back, &c));
+        if let Some(coordinates) = svd.coordinates() {
+            let picked: Vec<f32> = (0..k).map(|i| vc[coordinates.get(i).unwrap()]).collect();
+            assert_eq!(picked, c, "{name}: the columns of V are no unit vectors");
+        }
         let (mut vtx, mut uty) = (vec![9.0; k], vec![9.0; k]);
         svd.vt(&x, &mut vtx, &mut scratch).unwrap();
         svd.ut(&y, &mut uty, &mut scratch).unwrap();

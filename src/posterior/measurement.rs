@@ -1,0 +1,203 @@
+//! A noisy linear measurement: the evidence that most methods take.
+
+use alloc::vec::Vec;
+
+use super::operator::LinearOperator;
+use crate::error::{Result, ensure, err};
+use crate::noise::Fingerprint;
+use crate::tensor::Dims;
+
+/// y = A x_0 + s n with n standard normal, in the units of the model's samples: r(x_0) = N(y; A x_0, s^2 I).
+///
+/// One measurement for all samples of a chain, or one for each.
+///
+/// ```
+/// use undiffuse::posterior::{Measurement, operator::Mask};
+/// use undiffuse::tensor::Dims;
+///
+/// let left_half = Mask::new(Dims::new(&[1, 1, 4])?, &[true, true, false, false])?;
+/// let seen = Measurement::new(left_half, &[0.3, -0.1], 0.05)?;
+/// assert_eq!(seen.sigma(), 0.05);
+/// # Ok::<(), undiffuse::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Measurement<O> {
+    operator: O,
+    values: Vec<f32>,
+    /// The sample that the first row belongs to; `None` where the only row belongs to all.
+    first_sample: Option<u64>,
+    sigma: f64,
+}
+
+impl<O: LinearOperator> Measurement<O> {
+    /// One measurement of m values for all samples; `sigma`, the standard deviation s of its noise, above 0.
+    ///
+    /// Errors: kind `InvalidArgument` for another sigma; kind `Shape` for another number of values; kind `NonFinite`.
+    pub fn new(operator: O, y: &[f32], sigma: f64) -> Result<Self> {
+        ensure!(
+            sigma > 0.0 && sigma.is_finite(),
+            InvalidArgument,
+            "sigma, the standard deviation of the measurement's noise, is {sigma}, expected above 0 (for a measurement \
+             without noise use Measurement::exact)"
+        );
+        Self::build(operator, y, None, sigma)
+    }
+
+    /// A measurement without noise. Methods that divide by the noise refuse it.
+    ///
+    /// Errors: as [`Measurement::new`].
+    pub fn exact(operator: O, y: &[f32]) -> Result<Self> {
+        Self::build(operator, y, None, 0.0)
+    }
+
+    /// A measurement for each sample: row i of `y`, `[rows, m]`, belongs to sample `first_sample + i`. A sigma of 0 stands
+    /// for no noise.
+    ///
+    /// Errors: as [`Measurement::new`].
+    pub fn each(operator: O, y: &[f32], first_sample: u64, sigma: f64) -> Result<Self> {
+        ensure!(
+            sigma >= 0.0 && sigma.is_finite(),
+            InvalidArgument,
+            "sigma, the standard deviation of the measurements' noise, is {sigma}, expected 0 or above"
+        );
+        Self::build(operator, y, Some(first_sample), sigma)
+    }
+
+    fn build(operator: O, y: &[f32], first_sample: Option<u64>, sigma: f64) -> Result<Self> {
+        let m = operator.output_dims().elements();
+        let fits = if first_sample.is_some() { !y.is_empty() && y.len().is_multiple_of(m) } else { y.len() == m };
+        ensure!(
+            fits,
+            Shape,
+            "the measurement has {} values, {} gives {m}, shape {}",
+            y.len(),
+            operator.name(),
+            operator.output_dims()
+        );
+        if let Some(i) = y.iter().position(|v| !v.is_finite()) {
+            return Err(err!(NonFinite, "value {i} of the measurement is not finite"));
+        }
+        let mut values = Vec::new();
+        values
+            .try_reserve_exact(y.len())
+            .map_err(|_| err!(OutOfMemory, "no memory for {} measured values", y.len()))?;
+        values.extend_from_slice(y);
+        Ok(Self { operator, values, first_sample, sigma })
+    }
+
+    /// A.
+    pub fn operator(&self) -> &O {
+        &self.operator
+    }
+
+    /// s; 0 for a measurement without noise.
+    pub fn sigma(&self) -> f64 {
+        self.sigma
+    }
+
+    /// m, the values of one measurement.
+    pub fn len(&self) -> usize {
+        self.operator.output_dims().elements()
+    }
+
+    /// Whether a measurement has no values; it always has.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// The row that belongs to a sample. Errors: kind `InvalidArgument` where there is none.
+    pub fn row(&self, sample: u64) -> Result<usize> {
+        let Some(first) = self.first_sample else { return Ok(0) };
+        let rows = self.values.len() / self.len().max(1);
+        sample.checked_sub(first).and_then(|i| usize::try_from(i).ok()).filter(|&i| i < rows).ok_or_else(|| {
+            err!(InvalidArgument, "there is no measurement for sample {sample}, only {rows} from {first} on")
+        })
+    }
+
+    /// How many rows there are.
+    pub fn rows(&self) -> usize {
+        self.values.len() / self.len().max(1)
+    }
+
+    /// The values measured of a sample. Errors: as [`Measurement::row`].
+    pub fn values(&self, sample: u64) -> Result<&[f32]> {
+        Ok(self.row_values(self.row(sample)?))
+    }
+
+    /// The values of a row; none where there is no such row.
+    pub(super) fn row_values(&self, row: usize) -> &[f32] {
+        self.values.chunks_exact(self.len().max(1)).nth(row).unwrap_or(&[])
+    }
+
+    /// That the measured samples are those of the model. Errors: kind `Shape`, naming both.
+    pub fn check(&self, dims: Dims) -> Result<()> {
+        ensure!(
+            self.operator.input_dims().elements() == dims.elements(),
+            Shape,
+            "{} measures samples of shape {}, the model's have {dims}",
+            self.operator.name(),
+            self.operator.input_dims()
+        );
+        Ok(())
+    }
+
+    /// That there is noise to divide by.
+    pub(super) fn check_noise(&self, method: &str) -> Result<()> {
+        ensure!(self.sigma != 0.0, InvalidArgument, "{method} needs a measurement with noise, sigma above 0");
+        Ok(())
+    }
+
+    /// out = y - A x, m values. Scratch as the operator's.
+    pub fn residual(&self, sample: u64, x: &[f32], out: &mut [f32], scratch: &mut [f32]) -> Result<()> {
+        self.operator.apply(x, out, scratch)?;
+        out.iter_mut().zip(self.values(sample)?).for_each(|(o, y)| *o = y - *o);
+        Ok(())
+    }
+
+    /// A number for saved chains. Of the operator it takes name and shapes.
+    pub fn fingerprint(&self) -> u64 {
+        let f = Fingerprint::new().bytes(self.operator.name().as_bytes()).f64(self.sigma).f32s(&self.values);
+        let dims = [self.operator.input_dims(), self.operator.output_dims()];
+        let f = dims.iter().flat_map(|d| d.as_slice().iter().copied()).fold(f, |f, d| f.u64(d as u64));
+        f.u64(self.first_sample.map_or(u64::MAX, |s| s)).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::posterior::operator::{Identity, Mask};
+
+    #[test]
+    fn rows_belong_to_samples() {
+        let dims = Dims::new(&[2]).unwrap();
+        let one = Measurement::new(Identity::new(dims).unwrap(), &[1.0, 2.0], 0.1).unwrap();
+        assert_eq!((one.values(0).unwrap(), one.values(u64::MAX).unwrap()), (&[1.0, 2.0][..], &[1.0, 2.0][..]));
+        let each = Measurement::each(Identity::new(dims).unwrap(), &[1.0, 2.0, 3.0, 4.0], 7, 0.1).unwrap();
+        assert_eq!(each.values(8).unwrap(), [3.0, 4.0]);
+        for sample in [6, 9, u64::MAX] {
+            assert_eq!(each.values(sample).unwrap_err().kind(), ErrorKind::InvalidArgument);
+        }
+        let mut out = [0.0; 2];
+        each.residual(8, &[0.5, 0.5], &mut out, &mut []).unwrap();
+        assert_eq!(out, [2.5, 3.5]);
+        assert_ne!(one.fingerprint(), each.fingerprint());
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        let id = || Identity::new(Dims::new(&[2]).unwrap()).unwrap();
+        for sigma in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            assert_eq!(Measurement::new(id(), &[0.0; 2], sigma).unwrap_err().kind(), ErrorKind::InvalidArgument);
+        }
+        assert_eq!(Measurement::new(id(), &[0.0; 3], 1.0).unwrap_err().kind(), ErrorKind::Shape);
+        assert_eq!(Measurement::each(id(), &[0.0; 3], 0, 1.0).unwrap_err().kind(), ErrorKind::Shape);
+        assert_eq!(Measurement::each(id(), &[], 0, 1.0).unwrap_err().kind(), ErrorKind::Shape);
+        assert_eq!(Measurement::exact(id(), &[0.0, f32::NAN]).unwrap_err().kind(), ErrorKind::NonFinite);
+        let mask = Mask::new(Dims::new(&[1, 2, 2]).unwrap(), &[true, false, false, false]).unwrap();
+        let e = Measurement::exact(mask, &[0.5]).unwrap().check(Dims::new(&[3, 2, 2]).unwrap()).unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::Shape);
+        assert!(e.message().contains("[1, 2, 2]") && e.message().contains("[3, 2, 2]"), "{e}");
+    }
+}
