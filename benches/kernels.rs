@@ -11,7 +11,12 @@ use std::time::{Duration, Instant};
 
 use undiffuse::backend::cpu::aligned::{AlignedBuf, SharedMut};
 use undiffuse::backend::cpu::conv::{Algorithm, ConvArgs, ConvShape, PackedConv, Padding, choose_algorithm};
+use undiffuse::backend::cpu::gather::{Affine, GatherArgs, GatherSource};
 use undiffuse::backend::cpu::isa::{Isa, Path};
+use undiffuse::backend::cpu::vmath::Activation;
+
+#[path = "common/peak.rs"]
+mod peak;
 
 /// Name, side, channels in and out, filter, how often the network has it.
 const LAYERS: &[(&str, usize, usize, usize, usize, usize)] = &[
@@ -95,6 +100,7 @@ fn run() -> undiffuse::Result<()> {
     }
     for batch in batches {
         bench(isa, algorithm, batch, &only, rounds)?;
+        bench_gathers(isa, batch, rounds)?;
     }
     Ok(())
 }
@@ -128,7 +134,7 @@ fn bench(isa: Isa, algorithm: Option<Algorithm>, batch: usize, only: &str, round
     fill(&mut input, 2);
     let mut peak: f64 = 0.0;
     for _ in 0..rounds {
-        peak = peak.max(peak_gflops(isa));
+        peak = peak.max(peak::gflops(isa));
         for c in &mut cases {
             let args = ConvArgs {
                 shared: SharedMut::new(&mut shared),
@@ -174,64 +180,39 @@ fn bench(isa: Isa, algorithm: Option<Algorithm>, batch: usize, only: &str, round
     Ok(())
 }
 
-/// Multiply-adds on registers only.
-fn peak_gflops(isa: Isa) -> f64 {
-    const STEPS: usize = 200_000;
-    let start = Instant::now();
-    let flops = match isa.path() {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: the Isa proves the features.
-        Path::Avx512 => unsafe { x86::avx512(STEPS) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: the Isa proves the features.
-        Path::Avx2 => unsafe { x86::avx2(STEPS) },
-        _ => plain(STEPS),
-    };
-    flops as f64 / start.elapsed().as_secs_f64() / 1e9
-}
-
-fn plain(steps: usize) -> usize {
-    let mut acc = [[1.0f32; 4]; 8];
-    let (a, b) = (black_box([0.999f32; 4]), black_box([0.001f32; 4]));
-    for _ in 0..steps {
-        for v in &mut acc {
-            for (i, x) in v.iter_mut().enumerate() {
-                *x = *x * a[i] + b[i];
-            }
+/// Gathers: side, channels. Affine, SiLU and a border of one pixel, as before a 3x3 convolution.
+fn bench_gathers(isa: Isa, batch: usize, rounds: usize) -> undiffuse::Result<()> {
+    println!("{:18} {:10} {:>9} {:>9}", "gather", "", "us/image", "GB/s");
+    for (side, channels) in [(32, 128), (32, 384), (16, 256), (8, 256), (28, 32)] {
+        let mut input = AlignedBuf::zeroed(batch * side * side * channels)?;
+        let mut affine = AlignedBuf::zeroed(2 * batch * channels)?;
+        let mut out = AlignedBuf::zeroed(batch * (side + 2) * (side + 2) * channels)?;
+        fill(&mut input, 1);
+        fill(&mut affine, 2);
+        let (scale, shift) = affine.split_at(batch * channels);
+        let args = GatherArgs {
+            isa,
+            batch,
+            height: side,
+            width: side,
+            sources: &[GatherSource { data: &input, channels, stride: channels }],
+            affine: Some(Affine { scale, shift, stride: channels }),
+            activation: Activation::Silu,
+            upsample: 1,
+            padding: Padding::same(1),
+            out: SharedMut::new(&mut out),
+        };
+        let mut call = args.bind()?;
+        let mut best = Duration::MAX;
+        for _ in 0..20 * rounds {
+            let start = Instant::now();
+            call.run();
+            best = best.min(start.elapsed());
         }
+        let s = best.as_secs_f64();
+        let bytes = 4 * (input.len() + out.len());
+        let name = format!("{side} {channels}");
+        println!("{name:18} {:10} {:9.1} {:9.1}", "", s * 1e6 / batch as f64, bytes as f64 / s / 1e9);
     }
-    black_box(acc);
-    2 * 32 * steps
-}
-
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use core::arch::x86_64::*;
-    use std::hint::black_box;
-
-    #[target_feature(enable = "avx512f")]
-    pub fn avx512(steps: usize) -> usize {
-        let mut acc = [_mm512_set1_ps(1.0); 12];
-        let (a, b) = (_mm512_set1_ps(black_box(0.999)), _mm512_set1_ps(black_box(0.001)));
-        for _ in 0..steps {
-            for v in &mut acc {
-                *v = _mm512_fmadd_ps(*v, a, b);
-            }
-        }
-        black_box(acc);
-        2 * 16 * 12 * steps
-    }
-
-    #[target_feature(enable = "avx2,fma")]
-    pub fn avx2(steps: usize) -> usize {
-        let mut acc = [_mm256_set1_ps(1.0); 12];
-        let (a, b) = (_mm256_set1_ps(black_box(0.999)), _mm256_set1_ps(black_box(0.001)));
-        for _ in 0..steps {
-            for v in &mut acc {
-                *v = _mm256_fmadd_ps(*v, a, b);
-            }
-        }
-        black_box(acc);
-        2 * 8 * 12 * steps
-    }
+    Ok(())
 }
