@@ -66,9 +66,9 @@ pub(super) struct Cut {
 impl Cut {
     /// `None` on overflow.
     pub fn new(conv: &PackedConv, batch: usize) -> Option<Self> {
-        /// Floats of transformed patches in a run: half of a small last-level cache, and enough tiles to make the transform of the
+        /// Floats of transformed patches in a run: 2 MiB, of which a core's cache holds a good part, and enough tiles to make the transform of the
         /// filters cheap beside the products.
-        const RUN: usize = 2 * 1024 * 1024;
+        const RUN: usize = 512 * 1024;
         let grid = [conv.out_size[0].div_ceil(OUT), conv.out_size[1].div_ceil(OUT)];
         let tiles = grid[0].checked_mul(grid[1])?.checked_mul(batch)?;
         let channels = conv.shape.in_channels;
