@@ -1,10 +1,11 @@
 //! Times the CPU kernels on the layers of the ddpm-cifar10-32 network, on one thread.
 //!
-//!     cargo bench --bench kernels -- [avx512|avx2|portable] [direct|winograd] [batch N] [only TEXT] [rounds N]
+//!     cargo bench --bench kernels -- [avx512|avx2|portable] [direct|winograd] [batch N] [only TEXT] [rounds N] [errors]
 //!
 //! Layers take turns, each figure is the sum over the layer's tasks of the best of all rounds (a task is shorter than a time
 //! slice, so that other processes disturb it less), and every ratio is to the peak of fused multiply-adds measured in
-//! the same process on the same path.
+//! the same process on the same path. `errors` prints each algorithm's relative L2 error against sums in f64 instead, for inputs like
+//! those of a network (SiLU of normal values).
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -80,12 +81,13 @@ fn main() {
 
 fn run() -> undiffuse::Result<()> {
     let (mut isa, mut algorithm) = (Isa::best(), None);
-    let (mut batches, mut only, mut rounds) = (vec![1, 16], String::new(), 15);
+    let (mut batches, mut only, mut rounds, mut errors) = (vec![1, 16], String::new(), 15, false);
     let mut args = std::env::args().skip(1).filter(|a| a != "--bench");
     while let Some(a) = args.next() {
         match a.as_str() {
             "direct" => algorithm = Some(Algorithm::Direct),
             "winograd" => algorithm = Some(Algorithm::Winograd),
+            "errors" => errors = true,
             "batch" => batches = args.next().and_then(|v| v.parse().ok()).into_iter().collect(),
             "only" => only = args.next().unwrap_or_default(),
             "rounds" => rounds = args.next().and_then(|v| v.parse().ok()).unwrap_or(rounds),
@@ -97,6 +99,9 @@ fn run() -> undiffuse::Result<()> {
                 }
             },
         }
+    }
+    if errors {
+        return bench_errors(isa, &only);
     }
     for batch in batches {
         bench(isa, algorithm, batch, &only, rounds)?;
@@ -213,6 +218,60 @@ fn bench_gathers(isa: Isa, batch: usize, rounds: usize) -> undiffuse::Result<()>
         let bytes = 4 * (input.len() + out.len());
         let name = format!("{side} {channels}");
         println!("{name:18} {:10} {:9.1} {:9.1}", "", s * 1e6 / batch as f64, bytes as f64 / s / 1e9);
+    }
+    Ok(())
+}
+
+/// Values that are nearly normal with standard deviation 1.
+fn normals(x: &mut [f32], seed: u32) {
+    let mut twelve = vec![0.0; 12 * x.len()];
+    fill(&mut twelve, seed);
+    for (x, t) in x.iter_mut().zip(twelve.chunks_exact(12)) {
+        *x = t.iter().sum::<f32>() / 2.0;
+    }
+}
+
+fn bench_errors(isa: Isa, only: &str) -> undiffuse::Result<()> {
+    println!("{:18} {:>10} {:>10}   relative L2 error on {}", "layer", "Direct", "Winograd", isa.path());
+    for &(name, side, ci, co, k, _) in LAYERS.iter().filter(|l| l.0.contains(only)) {
+        let s = ConvShape::square(side, side, ci, co, k, 1, Padding::same(k / 2));
+        let mut w = vec![0.0; ci * co * k * k];
+        normals(&mut w, 1);
+        let pitch = side + 2 * (k / 2);
+        let mut input = vec![0.0; pitch * pitch * ci];
+        normals(&mut input, 2);
+        for (i, x) in input.iter_mut().enumerate() {
+            let (row, column) = (i / ci / pitch, i / ci % pitch);
+            let inside = |p: usize| p >= k / 2 && p < side + k / 2;
+            *x = if inside(row) && inside(column) { *x / (1.0 + (-*x).exp()) } else { 0.0 };
+        }
+        // Every pixel of a small image, some of a large one.
+        let pixels: Vec<usize> = (0..side * side).step_by((side * side / 64).max(1) | 1).collect();
+        let mut want = Vec::new();
+        for p in &pixels {
+            for o in 0..co {
+                let mut sum = 0.0;
+                for (tap, c) in (0..k * k).flat_map(|t| (0..ci).map(move |c| (t, c))) {
+                    let at = ((p / side + tap / k) * pitch + p % side + tap % k) * ci + c;
+                    sum += f64::from(input[at]) * f64::from(w[(o * ci + c) * k * k + tap]);
+                }
+                want.push(sum);
+            }
+        }
+        let norm: f64 = want.iter().map(|v| v * v).sum();
+        print!("{name:18}");
+        for a in [Algorithm::Direct, Algorithm::Winograd] {
+            let Ok(conv) = PackedConv::with_algorithm(isa, s, a, &w, None) else { continue };
+            let mut out = vec![0.0; side * side * co];
+            let mut shared = vec![0.0; conv.shared_len(1).unwrap_or(0)];
+            let args =
+                ConvArgs { shared: SharedMut::new(&mut shared), ..ConvArgs::new(&input, SharedMut::new(&mut out), co) };
+            conv.bind(1, args)?.run(&mut vec![0.0; conv.scratch_len()]);
+            let got = pixels.iter().flat_map(|p| &out[p * co..(p + 1) * co]);
+            let off: f64 = got.zip(&want).map(|(g, w)| (f64::from(*g) - w).powi(2)).sum();
+            print!(" {:10.2e}", (off / norm).sqrt());
+        }
+        println!();
     }
     Ok(())
 }
