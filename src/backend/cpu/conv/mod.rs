@@ -144,6 +144,8 @@ pub struct ConvArgs<'a> {
     pub out_stride: usize,
     /// Memory of [`PackedConv::shared_len`] floats for what one stage hands to the next. Its contents do not matter.
     pub shared: SharedMut<'a>,
+    /// How many threads will share the tasks. It says into how many tasks the work is cut; results do not depend on it.
+    pub workers: usize,
 }
 
 impl<'a> ConvArgs<'a> {
@@ -159,6 +161,7 @@ impl<'a> ConvArgs<'a> {
             out,
             out_stride: out_channels,
             shared: SharedMut::empty(),
+            workers: 1,
         }
     }
 }
@@ -310,7 +313,7 @@ impl PackedConv {
     pub fn shared_len(&self, batch: usize) -> Option<usize> {
         match self.algorithm {
             Algorithm::Direct => Some(0),
-            Algorithm::Winograd => winograd::Cut::new(self, batch)?.shared_len(),
+            Algorithm::Winograd => winograd::Cut::new(self, batch, 1)?.shared_len(),
         }
     }
 
@@ -386,7 +389,8 @@ impl PackedConv {
         let cut = match self.algorithm {
             Algorithm::Direct => Cut::Direct(direct::Cut::new(self, pixels)),
             Algorithm::Winograd => Cut::Winograd(
-                winograd::Cut::new(self, batch).ok_or_else(|| err!(Shape, "batch of {batch} is too large"))?,
+                winograd::Cut::new(self, batch, args.workers)
+                    .ok_or_else(|| err!(Shape, "batch of {batch} is too large"))?,
             ),
         };
         Ok(ConvCall { conv: self, args, first, second, segments, cut })

@@ -136,12 +136,13 @@ fn convolutions_equal_plain_loops_on_every_path() {
             let path = conv.bind(batch, args).unwrap().run(&mut scratch);
             assert_eq!(path, isa.path(), "forced path did not run");
             close(&out, &want, &alloc::format!("{s:?}, {algorithm:?} on {path}"));
-            // One image at a time, tasks in reverse: the same bits.
+            // One image at a time, for other numbers of workers, tasks in reverse: the same bits.
             let px = x.len() / batch;
             for n in 0..batch {
                 let mut one = vec![0.0; per];
                 let args = ConvArgs {
                     shared: SharedMut::new(&mut shared),
+                    workers: n + 2,
                     ..ConvArgs::new(&x[n * px..(n + 1) * px], SharedMut::new(&mut one), s.out_channels)
                 };
                 let call = conv.bind(1, args).unwrap();

@@ -148,6 +148,7 @@ impl Conv {
             out_stride: self.out.stride,
             // SAFETY: this part of the step's own memory is for the convolution alone.
             shared: unsafe { run.memory.own(own.padded, own.shared) },
+            workers: run.workers,
         };
         let call = self.weights.bind(samples, args)?;
         // A core multiplies and adds some 16 times in the time it takes to move a float.
