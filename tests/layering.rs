@@ -170,15 +170,14 @@ fn first_names(code: &str, at: usize) -> Vec<String> {
     names
 }
 
-/// The module of a file under `src`, and how deep it lies below the crate root; `None` for the programs.
+/// The module of a file under `src`, and how deep it lies below the crate root; `None` for the root itself and the programs.
 fn module_of(path: &str) -> Option<(String, usize)> {
     let inner = path.strip_prefix("src/")?.strip_suffix(".rs")?;
     let inner = inner.strip_suffix("/mod").unwrap_or(inner);
-    if inner.starts_with("bin/") {
+    if inner == "lib" || inner.starts_with("bin/") {
         return None;
     }
-    let top = inner.split('/').next()?;
-    Some((top.to_string(), if inner == "lib" { 0 } else { inner.split('/').count() }))
+    Some((inner.split('/').next()?.to_string(), inner.split('/').count()))
 }
 
 /// The places where `code` names a module of the crate: (line, module).
@@ -306,6 +305,22 @@ fn the_sources_keep_the_rules() {
     let complaints: Vec<_> =
         sources.iter().flat_map(|(path, text)| check(path, text, tests.contains(path), &order)).collect();
     assert!(complaints.is_empty(), "{} complaints:\n{}", complaints.len(), complaints.join("\n"));
+}
+
+#[test]
+fn a_row_of_the_map_names_only_what_its_module_uses() {
+    let (sources, order) = (sources(), order());
+    let tests = test_files(&sources);
+    let mut unused = order.clone();
+    for (path, text) in sources.iter().filter(|(path, _)| !tests.contains(*path)) {
+        let Some((module, depth)) = module_of(path) else { continue };
+        let code = without_tests(&code_only(text)).0;
+        for (_, name) in uses(&code, depth, &mut Vec::new(), path) {
+            unused.get_mut(&module).map(|names| names.remove(&name));
+        }
+    }
+    unused.retain(|_, names| !names.is_empty());
+    assert!(unused.is_empty(), "not used: {unused:?}");
 }
 
 /// What the checker says of one file under a small map.
