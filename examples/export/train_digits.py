@@ -64,6 +64,7 @@ def save_pipeline(out, weights, scheduler):
     if out.exists():
         out.rename(old)
     fresh.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def main():
