@@ -6,16 +6,24 @@
 
 mod bits;
 pub mod calibrated;
+mod ddnm;
+mod ddrm;
+mod diffpir;
 mod evidence;
 mod log_r;
 mod measurement;
 pub mod operator;
 pub mod paper2015;
+mod repaint;
 mod spectral;
 
 pub use bits::{BitProduct, BitR, BitSchedule, FnBitR, IndependentBits};
 pub use calibrated::{Calibrated, CalibratedWhite};
+pub use ddnm::Ddnm;
+pub use ddrm::Ddrm;
+pub use diffpir::DiffPir;
 pub use evidence::{At, DRAWS_A_STEP, Evidence, Jacobian, Kernel, NoEvidence};
 pub use log_r::{FnLogR, LogR, RSchedule};
 pub use measurement::Measurement;
 pub use paper2015::{Clamp, ExactProduct, Known, MeanShift};
+pub use repaint::Repaint;

@@ -19,11 +19,24 @@ pub enum DdimPrevious {
     NextTimestep,
 }
 
+/// What eta is a fraction of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum DdimNoise {
+    /// The standard deviation of q(x_s | x_t, x_0), as Song 2020 and diffusers say.
+    #[default]
+    Posterior,
+    /// All of the noise in x_s, sqrt(1 - abar_s): x_s = sqrt(abar_s) x_0 + sqrt(1 - abar_s) (sqrt(1 - eta^2) eps + eta z), as
+    /// DDRM, DDNM (eta = 0.85) and DiffPIR (eta^2 = zeta) say. At eta = 1 each step forgets eps.
+    Level,
+}
+
 /// The options of [`Ddim`] beside those of the prediction.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DdimOptions {
-    /// 0 is deterministic, 1 has the variance of DDPM's `fixed_small`; 0 ..= 1.
+    /// 0 is deterministic, 1 has the variance of DDPM's `fixed_small` or, with [`DdimNoise::Level`], all of it; 0 ..= 1.
     pub eta: f64,
+    /// What eta is a fraction of.
+    pub noise: DdimNoise,
     /// Whether the last step leads to abar = 1; if not, to abar_0.
     pub set_alpha_to_one: bool,
     /// Which timestep a step leads to.
@@ -32,7 +45,7 @@ pub struct DdimOptions {
 
 impl Default for DdimOptions {
     fn default() -> Self {
-        Self { eta: 0.0, set_alpha_to_one: true, previous: DdimPrevious::Diffusers }
+        Self { eta: 0.0, noise: DdimNoise::Posterior, set_alpha_to_one: true, previous: DdimPrevious::Diffusers }
     }
 }
 
@@ -48,7 +61,7 @@ struct Step {
 /// The DDIM sampler.
 ///
 /// mean = sqrt(abar_s) x_0 + sqrt(1 - abar_s - sigma^2) eps with sigma = eta sqrt((1 - abar_s) / (1 - abar_t)
-/// (1 - abar_t / abar_s)), the spread (Song 2020, eq. 12 and 16). eps is not computed again after clipping unless
+/// (1 - abar_t / abar_s)), the spread (Song 2020, eq. 12 and 16), or sigma = eta sqrt(1 - abar_s) ([`DdimNoise`]). eps is not computed again after clipping unless
 /// [`Prediction::rederive_eps`] says so.
 ///
 /// A network that also gives a learned variance may be used: the second half of its output is ignored.
@@ -73,7 +86,7 @@ impl Ddim {
         options: DdimOptions,
     ) -> Result<Self> {
         prediction.check()?;
-        let DdimOptions { eta, set_alpha_to_one, previous } = options;
+        let DdimOptions { eta, noise, set_alpha_to_one, previous } = options;
         ensure!((0.0..=1.0).contains(&eta), InvalidArgument, "eta is {eta}, expected 0 to 1");
         let train = schedule.num_train_timesteps();
         let list = custom_timesteps(train, timesteps)?;
@@ -90,8 +103,8 @@ impl Ddim {
             };
             let abar_s = s.map_or(Ok(last), |s| schedule.alpha_bar(s))?;
             let step = match schedule.arithmetic() {
-                Arithmetic::Float32 => coefficients::<f32>(abar, abar_s, eta),
-                Arithmetic::Float64 => coefficients::<f64>(abar, abar_s, eta),
+                Arithmetic::Float32 => coefficients::<f32>(abar, abar_s, eta, noise),
+                Arithmetic::Float64 => coefficients::<f64>(abar, abar_s, eta, noise),
             };
             ensure!(
                 step.sigma > 0.0 && step.x0.is_finite() && step.eps.is_finite() && step.std.is_finite(),
@@ -123,11 +136,14 @@ fn missing(step: usize, steps: usize) -> crate::Error {
     err!(InvalidArgument, "DDIM step {step} does not exist, there are {steps}")
 }
 
-fn coefficients<R: Real>(abar: f64, previous: f64, eta: f64) -> Step {
+fn coefficients<R: Real>(abar: f64, previous: f64, eta: f64, noise: DdimNoise) -> Step {
     let (abar, previous) = (R::of(abar), R::of(previous));
     let one_minus = R::ONE - abar;
     let one_minus_previous = R::ONE - previous;
-    let variance = one_minus_previous / one_minus * (R::ONE - abar / previous);
+    let variance = match noise {
+        DdimNoise::Posterior => one_minus_previous / one_minus * (R::ONE - abar / previous),
+        DdimNoise::Level => one_minus_previous,
+    };
     let std = R::of(eta) * variance.sqrt();
     // At eta = 1 this is 0 in exact arithmetic where abar_t is 0 and may round below it.
     let direction = one_minus_previous - std * std;

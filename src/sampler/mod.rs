@@ -35,13 +35,15 @@ mod config;
 mod ddim;
 mod ddpm;
 mod options;
+mod repaint;
 
 pub use ancestral2015::{Ancestral2015, Ending2015, Readout2015};
 pub use bits2015::{BitPrediction, Bits2015};
 pub use config::SchedulerConfig;
-pub use ddim::{Ddim, DdimOptions, DdimPrevious};
+pub use ddim::{Ddim, DdimNoise, DdimOptions, DdimPrevious};
 pub use ddpm::{Ddpm, VarianceType};
 pub use options::{SamplerKind, SamplerOptions, Steps};
+pub use repaint::{Jumps, RePaint};
 
 use alloc::boxed::Box;
 

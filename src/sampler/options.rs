@@ -3,8 +3,9 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use super::ddim::{Ddim, DdimOptions, DdimPrevious};
+use super::ddim::{Ddim, DdimNoise, DdimOptions, DdimPrevious};
 use super::ddpm::Ddpm;
+use super::repaint::{Jumps, RePaint};
 use super::{Prediction, SampleClip, Sampler, SchedulerConfig};
 use crate::error::Result;
 use crate::schedule::{Arithmetic, NoiseSchedule, custom_timesteps, spaced_timesteps};
@@ -53,6 +54,8 @@ pub struct SamplerOptions {
     pub steps: Steps,
     /// DDIM's eta, 0 (the default) ..= 1. DDPM ignores it.
     pub eta: f64,
+    /// What eta is a fraction of.
+    pub ddim_noise: DdimNoise,
     /// Whether eps is computed again from the clipped x_0. DDPM's steps do not use eps.
     pub use_clipped_model_output: bool,
     /// Which timestep a DDIM step leads to. With [`Steps::Timesteps`] it is always the next of the list.
@@ -67,6 +70,34 @@ impl SchedulerConfig {
     /// Errors (kind `InvalidArgument`): more steps than T or none, timesteps out of range or order, eta out of range, or
     /// values of the configuration that make no schedule.
     pub fn sampler(&self, options: &SamplerOptions) -> Result<Box<dyn Sampler + Send + Sync>> {
+        let (schedule, timesteps, prediction) = self.parts(options)?;
+        Ok(match options.sampler.unwrap_or(self.class) {
+            SamplerKind::Ddpm => Box::new(Ddpm::new(&schedule, &timesteps, prediction, self.variance_type)?),
+            SamplerKind::Ddim => {
+                let previous = match options.steps {
+                    Steps::Timesteps(_) => DdimPrevious::NextTimestep,
+                    _ => options.ddim_previous,
+                };
+                let ddim = DdimOptions {
+                    eta: options.eta,
+                    noise: options.ddim_noise,
+                    set_alpha_to_one: self.set_alpha_to_one,
+                    previous,
+                };
+                Box::new(Ddim::new(&schedule, &timesteps, prediction, ddim)?)
+            }
+        })
+    }
+
+    /// Makes the sampler that goes back and forth, see [`RePaint`]. The kind of `options` and what is DDIM's are not used.
+    ///
+    /// Errors: as [`SchedulerConfig::sampler`] and [`RePaint::new`].
+    pub fn repaint(&self, options: &SamplerOptions, jumps: Jumps) -> Result<RePaint> {
+        let (schedule, timesteps, prediction) = self.parts(options)?;
+        RePaint::new(&schedule, &timesteps, prediction, jumps)
+    }
+
+    fn parts(&self, options: &SamplerOptions) -> Result<(NoiseSchedule, Vec<u32>, Prediction)> {
         let schedule = NoiseSchedule::new(&self.betas(), options.arithmetic)?;
         let train = self.num_train_timesteps;
         let timesteps = match &options.steps {
@@ -79,17 +110,7 @@ impl SchedulerConfig {
             clip: self.clip(),
             rederive_eps: options.use_clipped_model_output,
         };
-        Ok(match options.sampler.unwrap_or(self.class) {
-            SamplerKind::Ddpm => Box::new(Ddpm::new(&schedule, &timesteps, prediction, self.variance_type)?),
-            SamplerKind::Ddim => {
-                let previous = match options.steps {
-                    Steps::Timesteps(_) => DdimPrevious::NextTimestep,
-                    _ => options.ddim_previous,
-                };
-                let ddim = DdimOptions { eta: options.eta, set_alpha_to_one: self.set_alpha_to_one, previous };
-                Box::new(Ddim::new(&schedule, &timesteps, prediction, ddim)?)
-            }
-        })
+        Ok((schedule, timesteps, prediction))
     }
 
     /// What is done to a predicted x_0: `thresholding` wins over `clip_sample`, as in diffusers.

@@ -1,0 +1,106 @@
+//! DDNM: the null-space method (Wang, Yu and Zhang 2022).
+
+use alloc::vec::Vec;
+
+use super::operator::LinearOperator;
+use super::spectral::{check_real, cut};
+use super::{At, Evidence, Jacobian, Measurement};
+use crate::error::{Result, ensure, err};
+use crate::noise::Fingerprint;
+use crate::sampler::Sampler;
+use crate::tensor::Dims;
+
+/// x_0' = x_0 - A^+ (A x_0 - y): every predicted x_0 is replaced by the nearest that gives y (eq. 13); eps stays.
+///
+/// What it samples: images that give y exactly, whose part unseen by A the model fills in. It is no posterior: for a Gaussian
+/// prior the mean is close and the covariance too small. y must be without noise; for a noisy one take
+/// [`Ddrm::ddnm_plus`](super::Ddrm::ddnm_plus).
+///
+/// One network call per step, no vector-Jacobian product. As published: 100 steps of [`Ddim`](crate::sampler::Ddim) with
+/// [`DdimNoise::Level`](crate::sampler::DdimNoise::Level) and eta 0.85 (the authors' code) or of DDPM (Algorithm 1); with
+/// [`RePaint`](crate::sampler::RePaint) it is Algorithm 2, "time-travel". Any sampler of real numbers carries it.
+///
+/// ```
+/// use undiffuse::posterior::{Ddnm, Measurement, operator::BlockAverage};
+/// use undiffuse::tensor::Dims;
+///
+/// let small = BlockAverage::new(Dims::new(&[1, 2, 2])?, 2)?;
+/// let evidence = Ddnm::new(Measurement::exact(small, &[0.5])?)?;
+/// # Ok::<(), undiffuse::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Ddnm<O> {
+    measurement: Measurement<O>,
+}
+
+impl<O: LinearOperator> Ddnm<O> {
+    /// Errors: kind `InvalidArgument` for a measurement with noise; kind `Unsupported` for an operator without A^+.
+    pub fn new(measurement: Measurement<O>) -> Result<Self> {
+        check_exact("DDNM", &measurement, "DDNM+ (Ddrm::ddnm_plus)")?;
+        check_pseudo_inverse("DDNM", &measurement)?;
+        Ok(Self { measurement })
+    }
+}
+
+/// That a measurement has no noise; `instead` does with it.
+pub(super) fn check_exact<O: LinearOperator>(method: &str, m: &Measurement<O>, instead: &str) -> Result<()> {
+    ensure!(
+        m.sigma() == 0.0,
+        InvalidArgument,
+        "{method} takes measurements without noise, this one has sigma {}; take {instead}, or Measurement::exact if y is \
+         to be met exactly",
+        m.sigma()
+    );
+    Ok(())
+}
+
+/// That A^+ is there, by asking for it.
+pub(super) fn check_pseudo_inverse<O: LinearOperator>(method: &str, m: &Measurement<O>) -> Result<()> {
+    let op = m.operator();
+    let mut x = zeros(op.input_dims().elements())?;
+    let y = zeros(m.len())?;
+    op.pseudo_inverse(&y, &mut x, &mut zeros(op.solve_scratch_len())?).map_err(|e| e.context(method))
+}
+
+/// Values for a trial before a run.
+pub(super) fn zeros(len: usize) -> Result<Vec<f32>> {
+    let mut v = Vec::new();
+    v.try_reserve_exact(len).map_err(|_| err!(OutOfMemory, "no memory for {len} values of evidence"))?;
+    v.resize(len, 0.0);
+    Ok(v)
+}
+
+impl<O: LinearOperator> Evidence for Ddnm<O> {
+    fn name(&self) -> &str {
+        "DDNM"
+    }
+    fn check(&self, dims: Dims, sampler: &dyn Sampler) -> Result<()> {
+        check_real("DDNM", sampler)?;
+        self.measurement.check(dims)
+    }
+    fn scratch_len(&self, dims: Dims, _: usize) -> usize {
+        let solve = self.measurement.operator().solve_scratch_len();
+        self.measurement.len().saturating_add(dims.elements()).saturating_add(solve)
+    }
+    fn estimate(
+        &mut self,
+        at: &At,
+        _: &[f32],
+        x0: &mut [f32],
+        _: &mut [f32],
+        _: &mut dyn Jacobian,
+        scratch: &mut [f32],
+    ) -> Result<()> {
+        let (r, scratch) = cut(scratch, self.measurement.len())?;
+        let (shift, scratch) = cut(scratch, at.sample_len)?;
+        for (x0, sample) in x0.chunks_exact_mut(at.sample_len.max(1)).zip(at.first_sample..=u64::MAX) {
+            self.measurement.residual(sample, x0, r, scratch)?;
+            self.measurement.operator().pseudo_inverse(r, shift, scratch)?;
+            x0.iter_mut().zip(&*shift).for_each(|(x0, s)| *x0 += s);
+        }
+        Ok(())
+    }
+    fn fingerprint(&self) -> u64 {
+        Fingerprint::new().bytes(b"ddnm").u64(self.measurement.fingerprint()).finish()
+    }
+}

@@ -1,0 +1,284 @@
+"""Golden runs of the posterior methods: the published equations, in float64, on a problem of 16 values.
+
+Written with numpy 2.4.6 and safetensors 0.8.0 alone; nothing is downloaded. Run by hand from the repository root:
+
+    python tests/golden/make_posterior.py
+
+The prior is a mixture of two Gaussians with diagonal covariances, whose denoiser and its Jacobian are known. Inputs and noise come
+from pcg.py and are not stored: tests/posterior_golden.rs draws the same. It writes tests/golden/posterior.safetensors, for each case
+x after every few steps as `[checkpoints, samples, 16]`.
+
+The equations are those of the papers (numbers beside them), written from the papers in the variance-preserving form, with t the
+present and s the next level. Where the papers' own code decides a point, the comment says so.
+"""
+
+import pathlib
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from pcg import uniform
+
+ROOT3 = 3.0**0.5
+N, SIDE, SAMPLES, FIRST = 16, 4, 2, 5
+EVIDENCE = 1 << 63
+BETAS = np.linspace(1e-4, 0.02, 1000)
+ABAR = np.cumprod(1 - BETAS)
+TIMESTEPS = [950 - 50 * i for i in range(20)]
+EVERY = 4
+
+
+def draw(seed, stream, count, a):
+    return uniform(seed, stream, count, a).astype(np.float64)
+
+
+# --- the prior ---------------------------------------------------------------------------------------------------------
+
+MEANS = [draw(1, k, N, 0.8) for k in range(2)]
+VARIANCES = [0.06 + 0.05 * draw(2, k, N, 1.0) for k in range(2)]
+WEIGHTS = [0.4, 0.6]
+
+
+def denoise(x, abar):
+    """E[x_0 | x_t] and its Jacobian by x_t, which is sqrt(abar) / (1 - abar) Cov[x_0 | x_t] (Tweedie)."""
+    a, v = np.sqrt(abar), 1 - abar
+    logs, means, covs = [], [], []
+    for w, m, s in zip(WEIGHTS, MEANS, VARIANCES):
+        c = abar * s + v
+        d = x - a * m
+        logs.append(np.log(w) - 0.5 * np.sum(d * d / c + np.log(c)))
+        means.append(m + a * s / c * d)
+        covs.append(s * v / c)
+    r = np.exp(np.array(logs) - max(logs))
+    r /= r.sum()
+    x0 = sum(k * m for k, m in zip(r, means))
+    cov = sum(k * (np.diag(c) + np.outer(m, m)) for k, m, c in zip(r, means, covs)) - np.outer(x0, x0)
+    return x0, a / v * cov
+
+
+# --- the operators ------------------------------------------------------------------------------------------------------
+
+KNOWN = [0, 1, 2, 5, 7, 8, 11, 14]
+MASK = np.eye(N)[KNOWN]
+POOL = np.zeros((4, N))
+for i in range(SIDE):
+    for j in range(SIDE):
+        POOL[(i // 2) * 2 + j // 2, i * SIDE + j] = 0.25
+DENSE = draw(3, 0, 5 * N, 0.5).reshape(5, N)
+OPERATORS = {"mask": MASK, "pool": POOL, "dense": DENSE}
+
+
+def measure(op, sigma):
+    """y of each sample, from a draw of the prior's second component."""
+    truth = [MEANS[1] + np.sqrt(VARIANCES[1]) * draw(4, i, N, ROOT3) for i in range(SAMPLES)]
+    return [OPERATORS[op] @ x + sigma * draw(5, i, len(OPERATORS[op]), ROOT3) for i, x in enumerate(truth)]
+
+
+# --- the steps ----------------------------------------------------------------------------------------------------------
+
+
+def ddim_sigma(abar_t, abar_s, eta):
+    return eta * np.sqrt((1 - abar_s) / (1 - abar_t) * (1 - abar_t / abar_s))
+
+
+def ddpm(x, x0, abar_t, abar_s, z):
+    """Ho 2020, eq. 6 and 7, with the variance beta tilde."""
+    beta = 1 - abar_t / abar_s
+    mean = np.sqrt(abar_s) * beta / (1 - abar_t) * x0 + np.sqrt(1 - beta) * (1 - abar_s) / (1 - abar_t) * x
+    return mean + np.sqrt((1 - abar_s) / (1 - abar_t) * beta) * z
+
+
+def noise_of(x, x0, abar):
+    return (x - np.sqrt(abar) * x0) / np.sqrt(1 - abar)
+
+
+class Step:
+    """What a method is given: x_t, the levels, the model, and its noise."""
+
+    def __init__(self, x, abar_t, abar_s, sample, step):
+        self.x, self.abar_t, self.abar_s, self.sample, self.step = x, abar_t, abar_s, sample, step
+        self.x0, self.jacobian = denoise(x, abar_t)
+        self.eps = noise_of(x, self.x0, abar_t)
+        # Only a step that leads to x_0 needs none.
+        self.z = np.zeros(N) if abar_s == 1 else draw(1000 + sample, step + 1, N, ROOT3)
+
+    def own(self, k):
+        return draw(1000 + self.sample, EVIDENCE | (16 * self.step + k), N, ROOT3)
+
+
+def ddnm(st, a, y, sigma, eta, sampler):
+    x0 = st.x0 - np.linalg.pinv(a) @ (a @ st.x0 - y)  # eq. 13
+    if sampler == "ddpm":  # algorithm 1
+        return ddpm(st.x, x0, st.abar_t, st.abar_s, st.z)
+    # The authors' code: eps stays the network's.
+    v = np.sqrt(1 - st.abar_s)
+    return np.sqrt(st.abar_s) * x0 + v * (eta * st.z + np.sqrt(1 - eta**2) * st.eps)
+
+
+def basis(a):
+    """U, all n singular values and the full V."""
+    u, s, vt = np.linalg.svd(a, full_matrices=True)
+    return u, np.concatenate([s, np.zeros(N - len(s))]), vt.T
+
+
+def ddnm_plus(st, a, y, sigma, eta, sampler):
+    """eq. 17 to 19 and the authors' code: Lambda scales the correction, noise keeps the variance at the level's."""
+    _, s, v = basis(a)
+    abar, level = np.sqrt(st.abar_s), np.sqrt(1 - st.abar_s)
+    of_y = np.array([abar * sigma / k if k > 0 else 0.0 for k in s])
+    scale, d1, d2 = np.ones(N), np.full(N, level * eta), np.full(N, level * np.sqrt(1 - eta**2))
+    for i in range(N):
+        if s[i] > 0 and level < of_y[i]:
+            scale[i], d2[i] = s[i] * level * np.sqrt(1 - eta**2) / abar / sigma, 0
+        elif s[i] > 0:
+            d1[i], d2[i] = np.sqrt(level**2 - of_y[i] ** 2), 0
+    correction = np.linalg.pinv(a) @ (a @ st.x0 - y)
+    x0 = st.x0 - v @ (scale * (v.T @ correction))
+    return abar * x0 + v @ (d1 * (v.T @ st.z)) + v @ (d2 * (v.T @ st.eps))
+
+
+def ddrm(st, a, y, sigma, eta, sampler, eta_b=1.0):
+    """eq. 8, for x / sqrt(abar), whose noise has the standard deviation sig."""
+    u, s, v = basis(a)
+    sig_s = np.sqrt((1 - st.abar_s) / st.abar_s)
+    if sampler == "ddpm":  # eta of each step is DDPM's
+        eta = ddim_sigma(st.abar_t, st.abar_s, 1) / np.sqrt(1 - st.abar_s) if st.abar_s < 1 else 0
+    x0, eps, z = v.T @ st.x0, v.T @ st.eps, v.T @ st.z
+    out = np.zeros(N)
+    uty = u.T @ y
+    for i in range(N):
+        if s[i] == 0:
+            out[i] = x0[i] + np.sqrt(1 - eta**2) * sig_s * eps[i] + eta * sig_s * z[i]
+            continue
+        yi = uty[i] / s[i]
+        if sig_s < sigma / s[i]:
+            out[i] = x0[i] + np.sqrt(1 - eta**2) * sig_s * (yi - x0[i]) / (sigma / s[i]) + eta * sig_s * z[i]
+        else:
+            std = np.sqrt(sig_s**2 - (eta_b * sigma / s[i]) ** 2)
+            out[i] = (1 - eta_b) * x0[i] + eta_b * yi + std * z[i]
+    return np.sqrt(st.abar_s) * (v @ out)
+
+
+def ddrm_start(x, a, y, sigma, abar):
+    """eq. 7."""
+    u, s, v = basis(a)
+    sig, z, uty, out = np.sqrt((1 - abar) / abar), v.T @ x, u.T @ y, np.zeros(N)
+    for i in range(N):
+        if s[i] > 0 and sig >= sigma / s[i]:
+            out[i] = uty[i] / s[i] + np.sqrt(sig**2 - (sigma / s[i]) ** 2) * z[i]
+        else:
+            out[i] = sig * z[i]
+    return np.sqrt(abar) * (v @ out)
+
+
+def diffpir(st, a, y, sigma, eta, sampler, lam=1.0):
+    """Algorithm 1; eta is sqrt(zeta). The minimum by its normal equations."""
+    rho = lam * sigma**2 * st.abar_t / (1 - st.abar_t)
+    if rho > 0:
+        x0 = np.linalg.solve(a.T @ a + rho * np.eye(N), a.T @ y + rho * st.x0)
+    else:
+        x0 = st.x0 + np.linalg.pinv(a) @ (y - a @ st.x0)
+    if sampler == "ddpm":
+        return ddpm(st.x, x0, st.abar_t, st.abar_s, st.z)
+    eps = noise_of(st.x, x0, st.abar_t)
+    return np.sqrt(st.abar_s) * x0 + np.sqrt(1 - st.abar_s) * (np.sqrt(1 - eta**2) * eps + eta * st.z)
+
+
+def repaint(st, a, y, sigma, eta, sampler):
+    """eq. 8, without jumps."""
+    out = ddpm(st.x, st.x0, st.abar_t, st.abar_s, st.z)
+    known = np.sqrt(st.abar_s) * y + (np.sqrt(1 - st.abar_s) * st.own(0)[KNOWN] if st.abar_s < 1 else 0)
+    out[KNOWN] = known
+    return out
+
+
+METHODS = [
+    # name, method, operators, sigma, eta, samplers, further arguments
+    ("ddnm", ddnm, ["mask", "pool", "dense"], 0.0, 0.85, ["ddim", "ddpm"], {}),
+    ("ddnm_plus", ddnm_plus, ["mask", "dense"], 0.2, 0.85, ["ddim"], {}),
+    ("ddrm", ddrm, ["mask", "pool", "dense"], 0.2, 0.85, ["ddim", "ddpm"], {}),
+    ("ddrm_07", ddrm, ["dense"], 0.2, 0.6, ["ddim"], {"eta_b": 0.7}),
+    ("diffpir", diffpir, ["mask", "pool", "dense"], 0.2, 0.5, ["ddim", "ddpm"], {"lam": 0.8}),
+    ("diffpir_exact", diffpir, ["pool"], 0.0, 0.5, ["ddim"], {}),
+    ("repaint", repaint, ["mask"], 0.0, 0.0, ["ddpm"], {}),
+]
+
+
+def run(method, op, sigma, eta, sampler, extra, start=None):
+    a, kept = OPERATORS[op], []
+    ys = measure(op, sigma)
+    xs = [draw(1000 + FIRST + i, 0, N, ROOT3) for i in range(SAMPLES)]
+    if start is not None:
+        xs = [start(x, a, y, sigma, ABAR[TIMESTEPS[0]]) for x, y in zip(xs, ys)]
+    for step, t in enumerate(TIMESTEPS):
+        abar_s = ABAR[TIMESTEPS[step + 1]] if step + 1 < len(TIMESTEPS) else 1.0
+        for i in range(SAMPLES):
+            st = Step(xs[i], ABAR[t], abar_s, FIRST + i, step)
+            xs[i] = method(st, a, ys[i], sigma, eta, sampler, **extra)
+        if (step + 1) % EVERY == 0:
+            kept.append(np.stack(xs))
+    return np.stack(kept).astype(np.float32)
+
+
+def repaint_with_jumps(length, resamplings):
+    """Algorithm 1 with the schedule of its supplement, place by place: merge at s, then noise from s up to u one step at a time.
+
+    The library draws one noise for each of the two parts where the paper draws one at s and one for each step up; the noises given
+    to it are these, put together with the same sum.
+    """
+    places = [ABAR[t] for t in reversed(TIMESTEPS)]
+    left = {j: resamplings - 1 for j in range(0, len(places) - length, length)}
+    y = measure("mask", 0.0)
+    hidden = [i for i in range(N) if i not in KNOWN]
+    xs = [draw(1000 + FIRST + i, 0, N, ROOT3) for i in range(SAMPLES)]
+    noise, own, kept = [], [], []
+    at, step, stream = len(places) - 1, 0, 1
+    while at >= 0:
+        abar_t = places[at]
+        abar_s = places[at - 1] if at > 0 else 1.0
+        jump = at > 0 and left.get(at - 1, 0) > 0
+        noise.append([])
+        own.append([])
+        for i in range(SAMPLES):
+            z = lambda k: draw(2000 + i, 100 * stream + k, N, ROOT3)
+            x0, _ = denoise(xs[i], abar_t)
+            new = ddpm(xs[i], x0, abar_t, abar_s, z(0))
+            new[KNOWN] = np.sqrt(abar_s) * y[i] + np.sqrt(1 - abar_s) * z(1)[KNOWN]
+            beta = 1 - abar_t / abar_s
+            var_s = (1 - abar_s) / (1 - abar_t) * beta
+            sums, total = [np.sqrt(var_s) * z(0), np.sqrt(1 - abar_s) * z(1)], [var_s, 1 - abar_s]
+            if jump:
+                for k in range(length):
+                    b = 1 - places[at + k] / places[at - 1 + k]
+                    new = np.sqrt(1 - b) * new + np.sqrt(b) * z(2 + k)
+                    sums = [np.sqrt(1 - b) * q + np.sqrt(b) * z(2 + k) for q in sums]
+                    total = [(1 - b) * v + b for v in total]
+            noise[-1].append(sums[0] / np.sqrt(total[0]) if total[0] > 0 else np.zeros(N))
+            merged = sums[1] / np.sqrt(total[1]) if total[1] > 0 else np.zeros(N)
+            merged[hidden] = 0
+            own[-1].append(merged)
+            xs[i] = new
+        if jump:
+            left[at - 1] -= 1
+        at = at - 1 + length if jump else at - 1
+        step, stream = step + 1, stream + 1
+        if step % EVERY == 0 or at < 0:
+            kept.append(np.stack(xs))
+    f32 = lambda v: np.array(v).astype(np.float32)
+    return f32(noise), f32(own), f32(kept)
+
+
+def main():
+    arrays = {}
+    for name, method, ops, sigma, eta, samplers, extra in METHODS:
+        for op in ops:
+            for sampler in samplers:
+                arrays[f"{name}.{op}.{sampler}"] = run(method, op, sigma, eta, sampler, extra)
+    arrays["ddrm_start.dense.ddim"] = run(ddrm, "dense", 0.2, 0.85, "ddim", {}, ddrm_start)
+    noise, own, kept = repaint_with_jumps(4, 2)
+    arrays["repaint_jumps.noise"], arrays["repaint_jumps.own"], arrays["repaint_jumps.x"] = noise, own, kept
+    save_file(arrays, pathlib.Path(__file__).with_name("posterior.safetensors"))
+
+
+if __name__ == "__main__":
+    main()
