@@ -25,10 +25,12 @@ mod callback;
 mod linalg;
 mod mixture;
 mod network;
+mod product;
 
 pub use callback::{FnDenoiser, NoVjp};
 pub use mixture::{Component, Covariance, GaussianMixture};
 pub use network::{NetworkDenoiser, Networks};
+pub use product::Product;
 
 use alloc::boxed::Box;
 

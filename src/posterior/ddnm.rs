@@ -57,16 +57,16 @@ pub(super) fn check_exact<O: LinearOperator>(method: &str, m: &Measurement<O>, i
 /// That A^+ is there, by asking for it.
 pub(super) fn check_pseudo_inverse<O: LinearOperator>(method: &str, m: &Measurement<O>) -> Result<()> {
     let op = m.operator();
-    let mut x = zeros(op.input_dims().elements())?;
-    let y = zeros(m.len())?;
+    let mut x = zeros::<f32>(op.input_dims().elements())?;
+    let y = zeros::<f32>(m.len())?;
     op.pseudo_inverse(&y, &mut x, &mut zeros(op.solve_scratch_len())?).map_err(|e| e.context(method))
 }
 
-/// Values for a trial before a run.
-pub(super) fn zeros(len: usize) -> Result<Vec<f32>> {
+/// Values for what is made once, not in a step.
+pub(super) fn zeros<T: Clone + Default>(len: usize) -> Result<Vec<T>> {
     let mut v = Vec::new();
     v.try_reserve_exact(len).map_err(|_| err!(OutOfMemory, "no memory for {len} values of evidence"))?;
-    v.resize(len, 0.0);
+    v.resize(len, T::default());
     Ok(v)
 }
 

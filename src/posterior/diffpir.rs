@@ -2,9 +2,10 @@
 
 use super::ddnm::check_pseudo_inverse;
 use super::operator::LinearOperator;
+use super::pigdm::check_levels;
 use super::spectral::{check_real, cut};
 use super::{At, Evidence, Jacobian, Measurement};
-use crate::error::{Result, ensure, err};
+use crate::error::{Result, ensure};
 use crate::noise::Fingerprint;
 use crate::sampler::Sampler;
 use crate::tensor::Dims;
@@ -58,16 +59,7 @@ impl<O: LinearOperator> Evidence for DiffPir<O> {
     }
     fn check(&self, dims: Dims, sampler: &dyn Sampler) -> Result<()> {
         check_real("DiffPIR", sampler)?;
-        if let Some(level) = sampler.levels().iter().find(|l| l.alpha <= 0.0 || l.sigma <= 0.0) {
-            return Err(err!(
-                Unsupported,
-                "DiffPIR needs signal and noise at every level; timestep {} of {} has factors {} and {}",
-                level.timestep,
-                sampler.name(),
-                level.alpha,
-                level.sigma
-            ));
-        }
+        check_levels("DiffPIR", sampler)?;
         self.measurement.check(dims)
     }
     fn scratch_len(&self, dims: Dims, _: usize) -> usize {

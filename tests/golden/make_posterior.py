@@ -192,6 +192,57 @@ def repaint(st, a, y, sigma, eta, sampler):
     return out
 
 
+def sampler_step(st, x0, eps, eta, sampler):
+    if sampler == "ddpm":
+        return ddpm(st.x, x0, st.abar_t, st.abar_s, st.z)
+    std = ddim_sigma(st.abar_t, st.abar_s, eta)
+    return np.sqrt(st.abar_s) * x0 + np.sqrt(1 - st.abar_s - std**2) * eps + std * st.z
+
+
+def dps(st, a, y, sigma, eta, sampler, zeta=0.3, poisson=False):
+    """Algorithm 1; the authors' code takes the gradient of the norm. Poisson: eq. 19 with zeta' / |r|, 2 in zeta."""
+    r = y - a @ st.x0
+    weighted = r / y if poisson else r
+    gradient = -st.jacobian.T @ (a.T @ weighted) / np.linalg.norm(r)
+    return sampler_step(st, st.x0, st.eps, eta, sampler) - zeta * gradient
+
+
+def mcg(st, a, y, sigma, eta, sampler):
+    """Algorithm 1 and its projection."""
+    out = dps(st, a, y, sigma, eta, sampler)
+    y_s = np.sqrt(st.abar_s) * y + (np.sqrt(1 - st.abar_s) * (a @ st.own(0)) if st.abar_s < 1 else 0)
+    return out - np.linalg.pinv(a) @ (a @ out - y_s)
+
+
+def pigdm(st, a, y, sigma, eta, sampler):
+    """Algorithm 1: r_t^2 times the gradient of eq. 7, at weight sqrt(abar_t)."""
+    sig2 = (1 - st.abar_t) / st.abar_t
+    r2 = sig2 / (1 + sig2)
+    c = r2 * a @ a.T + sigma**2 * np.eye(len(y))
+    g = r2 * st.jacobian.T @ (a.T @ np.linalg.solve(c, y - a @ st.x0))
+    return sampler_step(st, st.x0, st.eps, eta, sampler) + np.sqrt(st.abar_t) * g
+
+
+def tmpd(st, a, y, sigma, eta, sampler):
+    """The covariance by eq. 9, its projection as row sums."""
+    rho = (1 - st.abar_t) / np.sqrt(st.abar_t)
+    c = np.maximum((a @ st.jacobian @ a.T).sum(1), 0) + sigma**2 / rho
+    x0 = st.x0 + st.jacobian.T @ (a.T @ ((y - a @ st.x0) / c))
+    return sampler_step(st, x0, noise_of(st.x, x0, st.abar_t), eta, sampler)
+
+
+def classifier(st, a, y, sigma, eta, sampler, mean=False):
+    """Dhariwal and Nichol 2021, algorithms 1 (with the gradient at x_t, as in the authors' code) and 2; scale 1.5,
+    log p = -|y - A x|^2 / 2."""
+    g = 1.5 * (a.T @ (y - a @ st.x))
+    if mean:
+        variance = (1 - st.abar_s) / (1 - st.abar_t) * (1 - st.abar_t / st.abar_s)
+        return sampler_step(st, st.x0, st.eps, eta, sampler) + variance * g
+    eps = st.eps - np.sqrt(1 - st.abar_t) * g
+    x0 = (st.x - np.sqrt(1 - st.abar_t) * eps) / np.sqrt(st.abar_t)
+    return sampler_step(st, x0, eps, eta, sampler)
+
+
 METHODS = [
     # name, method, operators, sigma, eta, samplers, further arguments
     ("ddnm", ddnm, ["mask", "pool", "dense"], 0.0, 0.85, ["ddim", "ddpm"], {}),
@@ -201,12 +252,22 @@ METHODS = [
     ("diffpir", diffpir, ["mask", "pool", "dense"], 0.2, 0.5, ["ddim", "ddpm"], {"lam": 0.8}),
     ("diffpir_exact", diffpir, ["pool"], 0.0, 0.5, ["ddim"], {}),
     ("repaint", repaint, ["mask"], 0.0, 0.0, ["ddpm"], {}),
+    ("dps", dps, ["mask", "pool", "dense"], 0.2, 0.5, ["ddim", "ddpm"], {}),
+    ("dps_poisson", dps, ["pool"], 0.2, 0.0, ["ddpm"], {"poisson": True}),
+    ("mcg", mcg, ["mask", "dense"], 0.0, 0.5, ["ddim", "ddpm"], {}),
+    ("pigdm", pigdm, ["mask", "pool", "dense"], 0.2, 1.0, ["ddim", "ddpm"], {}),
+    ("pigdm_exact", pigdm, ["pool"], 0.0, 1.0, ["ddim"], {}),
+    ("tmpd", tmpd, ["mask", "pool", "dense"], 0.2, 0.5, ["ddim", "ddpm"], {}),
+    ("classifier", classifier, ["mask"], 0.2, 0.5, ["ddim", "ddpm"], {}),
+    ("classifier_mean", classifier, ["mask"], 0.2, 1.0, ["ddim", "ddpm"], {"mean": True}),
 ]
 
 
 def run(method, op, sigma, eta, sampler, extra, start=None):
     a, kept = OPERATORS[op], []
     ys = measure(op, sigma)
+    if extra.get("poisson"):
+        ys = [np.abs(y) + 0.5 for y in ys]
     xs = [draw(1000 + FIRST + i, 0, N, ROOT3) for i in range(SAMPLES)]
     if start is not None:
         xs = [start(x, a, y, sigma, ABAR[TIMESTEPS[0]]) for x, y in zip(xs, ys)]
