@@ -68,8 +68,7 @@ fn measure<O: LinearOperator>(op: O, sigma: f64) -> Measurement<O> {
     let mut y = vec![0.0; SAMPLES * m];
     for (i, y) in y.chunks_exact_mut(m).enumerate() {
         let z = wide(pcg::uniform(4, i as u64, N, ROOT_3));
-        let x: Vec<f32> =
-            mean(1).iter().zip(variance(1)).zip(z).map(|((m, v), z)| (m + v.sqrt() * z) as f32).collect();
+        let x: Vec<f32> = mean(1).iter().zip(variance(1)).zip(z).map(|((m, v), z)| (m + v.sqrt() * z) as f32).collect();
         op.apply(&x, y, &mut scratch).unwrap();
         y.iter_mut().zip(pcg::uniform(5, i as u64, m, ROOT_3)).for_each(|(y, n)| *y += sigma as f32 * n);
     }
@@ -231,8 +230,7 @@ fn methods_with_derivatives_are_the_published_ones() {
     golden.check("pigdm_exact.pool.ddim", &*posterior_ddim(1.0), exact, Drawn);
 
     let seen = measure(operator("pool"), 0.2);
-    let y: Vec<f32> =
-        (FIRST..FIRST + 2).flat_map(|s| seen.values(s).unwrap()).map(|y| y.abs() + 0.5).collect();
+    let y: Vec<f32> = (FIRST..FIRST + 2).flat_map(|s| seen.values(s).unwrap()).map(|y| y.abs() + 0.5).collect();
     let counts = Measurement::each(operator("pool"), &y, FIRST, 0.2).unwrap();
     let poisson = Dps::new(counts, 0.3, Misfit::Poisson).unwrap();
     golden.check("dps_poisson.pool.ddpm", &*sampler("ddpm", 0.0), poisson, Drawn);

@@ -68,7 +68,11 @@ impl<P: Denoiser, Q: Denoiser> Product<P, Q> {
         );
         let n = dims.elements();
         for (name, len) in [(p.name(), p.output_len()), (q.name(), q.output_len())] {
-            ensure!(len == n, Shape, "\"{name}\" gives {len} values for a sample of {n}, expected as many in a product");
+            ensure!(
+                len == n,
+                Shape,
+                "\"{name}\" gives {len} values for a sample of {n}, expected as many in a product"
+            );
         }
         let most = p.max_batch().min(q.max_batch());
         ensure!(
@@ -181,7 +185,8 @@ mod tests {
     static CANCEL: crate::Cancel = crate::Cancel::new();
 
     fn mixture(m: f64, kind: PredictionType) -> GaussianMixture {
-        let of = |m: f64| Component { weight: 1.0, mean: vec![m, 0.3], covariance: Covariance::Diagonal(vec![0.3, 0.1]) };
+        let of =
+            |m: f64| Component { weight: 1.0, mean: vec![m, 0.3], covariance: Covariance::Diagonal(vec![0.3, 0.1]) };
         GaussianMixture::new(Dims::new(&[2]).unwrap(), &[of(m), of(m + 0.6)], kind).unwrap()
     }
 

