@@ -115,6 +115,9 @@ fn what_is_exact_reaches_the_posterior() {
     }
 }
 
+/// Name, sampler, evidence.
+type Method<'a> = (&'a str, Box<dyn Sampler + Send + Sync>, Box<dyn Evidence + 'a>);
+
 /// Correlated priors, where none of these is exact: the table of their bias.
 #[test]
 fn biases_are_what_the_pages_say() {
@@ -139,7 +142,7 @@ fn biases_are_what_the_pages_say() {
         };
         line("none (the prior)", 1000, &(m.clone(), s.clone()));
         let level = |steps: usize, eta: f64| ddim(steps, eta, DdimNoise::Level);
-        let mut methods: Vec<(&str, Box<dyn Sampler + Send + Sync>, Box<dyn Evidence + '_>)> = vec![
+        let mut methods: Vec<Method<'_>> = vec![
             ("DDRM", level(20, 0.85), Box::new(Ddrm::new(seen(), 1.0).unwrap())),
             ("DDRM", level(1000, 0.85), Box::new(Ddrm::new(seen(), 1.0).unwrap())),
             ("DDNM+, DDPM", ddpm(1000), Box::new(Ddrm::ddnm_plus(seen()).unwrap())),
@@ -235,18 +238,18 @@ fn dps_follows_the_gradient_of_the_misfit() {
     }
 }
 
+fn copied(from: &[f32], to: &mut [f32]) -> undiffuse::Result<()> {
+    to.copy_from_slice(from);
+    Ok(())
+}
+
 #[test]
 fn misfits_of_method_operator_and_sampler_are_named() {
     let n = 4;
     let noisy = || Measurement::new(dense(n), &y(3), 0.1).unwrap();
-    let free = || {
-        let op = Callback::new(dims(n), dims(n), |x, y| Ok(y.copy_from_slice(x)), |y, x| Ok(x.copy_from_slice(y)));
-        Measurement::new(op, &y(n), 0.1).unwrap()
-    };
-    let exact_free = || {
-        let op = Callback::new(dims(n), dims(n), |x, y| Ok(y.copy_from_slice(x)), |y, x| Ok(x.copy_from_slice(y)));
-        Measurement::exact(op, &y(n)).unwrap()
-    };
+    let copy = || Callback::new(dims(n), dims(n), copied, copied);
+    let free = || Measurement::new(copy(), &y(n), 0.1).unwrap();
+    let exact_free = || Measurement::exact(copy(), &y(n)).unwrap();
     for (kind, e) in [
         (ErrorKind::InvalidArgument, Ddnm::new(noisy()).err()),
         (ErrorKind::InvalidArgument, Mcg::new(noisy(), 0.3).err()),

@@ -46,7 +46,7 @@ impl<O: LinearOperator> Dps<O> {
             for row in 0..measurement.rows() {
                 let lowest = measurement.row_values(row).iter().fold(f32::INFINITY, |m, v| m.min(*v));
                 ensure!(
-                    lowest > 0.0,
+                    lowest > 0.0 && lowest.is_finite(),
                     InvalidArgument,
                     "a measurement with the noise of counts has the value {lowest}, expected above 0"
                 );
