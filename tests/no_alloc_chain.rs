@@ -10,6 +10,11 @@ use undiffuse::denoiser::{Component, Covariance, GaussianMixture};
 use undiffuse::model::unet2d::{self, UNet2DConfig};
 use undiffuse::noise::Seeded;
 use undiffuse::pipeline::{PipelineOptions, Source};
+use undiffuse::posterior::operator::{BlockAverage, Mask};
+use undiffuse::posterior::{
+    At, Classifier, ClassifierRule, Ddnm, Ddrm, DiffPir, Dps, Evidence, Mcg, Measurement, Misfit, Pigdm, PigdmRule,
+    Repaint, Tmpd,
+};
 use undiffuse::sampler::{PredictionType, SamplerKind, SamplerOptions, SchedulerConfig, Steps};
 use undiffuse::tensor::{DType, Dims};
 use undiffuse::weights::SafeTensorsView;
@@ -96,6 +101,50 @@ fn a_chain_allocates_only_when_it_is_made() {
             std::mem::forget(chain);
         });
         assert_eq!(count, 0, "{} in the caller's memory, made and run", sampler.name());
+    }
+}
+
+#[test]
+fn evidence_allocates_only_when_it_is_made_and_keeps_samples_apart() {
+    let dims = Dims::new(&[1, 2, 4]).unwrap();
+    let n = dims.elements();
+    let component =
+        |m: f64| Component { weight: 1.0, mean: vec![m; n], covariance: Covariance::Diagonal(vec![0.1; n]) };
+    let parts = [component(-0.5), component(0.4)];
+    let prior = || GaussianMixture::new(dims, &parts, PredictionType::Epsilon).unwrap();
+    let mask = || Mask::new(dims, &(0..n).map(|i| i % 3 == 0).collect::<Vec<_>>()).unwrap();
+    let pool = || BlockAverage::new(dims, 2).unwrap();
+    let (noisy, exact) = (|| Measurement::new(pool(), &[0.3, -0.2], 0.1), || Measurement::exact(pool(), &[0.3, -0.2]));
+    let classifier = || {
+        Classifier::new("c", 1.0, ClassifierRule::Score, |_: &At, x: &[f32], out: &mut [f32]| {
+            out.iter_mut().zip(x).for_each(|(g, x)| *g = 0.5 - x);
+            Ok(())
+        })
+    };
+    let methods: [&dyn Fn() -> Box<dyn Evidence>; 9] = [
+        &|| Box::new(Ddnm::new(exact().unwrap()).unwrap()),
+        &|| Box::new(Ddrm::new(noisy().unwrap(), 1.0).unwrap()),
+        &|| Box::new(DiffPir::new(noisy().unwrap(), 1.0).unwrap()),
+        &|| Box::new(Repaint::new(Measurement::exact(mask(), &[0.1, 0.2, 0.3]).unwrap()).unwrap()),
+        &|| Box::new(Dps::new(noisy().unwrap(), 0.3, Misfit::Gaussian).unwrap()),
+        &|| Box::new(Mcg::new(exact().unwrap(), 0.3).unwrap()),
+        &|| Box::new(Pigdm::new(noisy().unwrap(), PigdmRule::Published).unwrap()),
+        &|| Box::new(Tmpd::new(noisy().unwrap()).unwrap()),
+        &|| Box::new(classifier().unwrap()),
+    ];
+    let options = SamplerOptions { steps: Steps::Count(10), eta: 0.5, ..Default::default() };
+    let sampler = SchedulerConfig::new(SamplerKind::Ddim).sampler(&options).unwrap();
+    for method in methods {
+        let make = |batch: usize, first_sample: u64| {
+            let options = ChainOptions { batch, first_sample };
+            Chain::with_evidence(prior(), &sampler, Seeded::new(1), method(), &options).unwrap()
+        };
+        let mut all = make(3, 7);
+        let name = all.evidence().name().to_string();
+        assert_eq!(allocations(|| all.run().unwrap()), 0, "{name}");
+        let mut last = make(1, 9);
+        last.run().unwrap();
+        assert_eq!(&all.x()[2 * n..], last.x(), "{name}: alone and in a batch");
     }
 }
 

@@ -1,6 +1,7 @@
 //! DPS's gradient through a network against PyTorch's autograd: `tests/golden/make_gradient.py`.
 
 use undiffuse::backend::Backend;
+use undiffuse::backend::cpu::Cpu;
 use undiffuse::backend::reference::Reference;
 use undiffuse::chain::{Chain, ChainOptions};
 use undiffuse::noise::Seeded;
@@ -92,4 +93,5 @@ fn check(backend: &dyn Backend) {
 #[test]
 fn the_gradient_is_autograds() {
     check(&Reference);
+    check(&Cpu::new().unwrap());
 }

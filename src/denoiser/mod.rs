@@ -22,12 +22,14 @@
 //! ```
 
 mod callback;
+mod classifier;
 mod linalg;
 mod mixture;
 mod network;
 mod product;
 
 pub use callback::{FnDenoiser, NoVjp};
+pub use classifier::NetworkClassifier;
 pub use mixture::{Component, Covariance, GaussianMixture};
 pub use network::{NetworkDenoiser, Networks};
 pub use product::Product;
