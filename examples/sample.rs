@@ -49,7 +49,7 @@ fn main() -> Result<()> {
     for (i, sample) in chain.x().chunks_exact(dims.elements()).enumerate() {
         let path = std::env::temp_dir().join(format!("undiffuse-sample-{i}.pgm"));
         let mut file = std::fs::File::create(&path)?;
-        write!(file, "P5 {width} {height} 255\n")?;
+        writeln!(file, "P5 {width} {height} 255")?;
         let pixels =
             sample.iter().take(height * width).map(|x| ((x / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round() as u8);
         file.write_all(&pixels.collect::<Vec<u8>>())?;
