@@ -21,6 +21,7 @@
 //! # Ok::<(), undiffuse::Error>(())
 //! ```
 
+mod bits;
 mod callback;
 mod classifier;
 mod linalg;
@@ -28,6 +29,7 @@ mod mixture;
 mod network;
 mod product;
 
+pub use bits::BitSequences;
 pub use callback::{FnDenoiser, NoVjp};
 pub use classifier::NetworkClassifier;
 pub use mixture::{Component, Covariance, GaussianMixture};
