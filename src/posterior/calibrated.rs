@@ -37,6 +37,27 @@
 //!
 //! with which each kernel is multiplied exactly in the singular basis of A. It is the exact posterior for a white prior and
 //! biased for any other: where the prior is narrow it takes the model's own certainty for doubt.
+//!
+//! # What they reach
+//! A correlated Gaussian prior of 8 elements with its exact denoiser; error of the mean (over the root of the posterior's
+//! trace) / of the covariance (Frobenius, relative), in %, without sampling error; `tests/posterior_exact.rs` prints it.
+//! What is left of the first two rows is the chain's: without evidence it has the same.
+//!
+//! | method, 1000 steps | denoising, s 0.5 | inpainting, s 0.1 | dense A, s 0.3 |
+//! |---|---|---|---|
+//! | [`Calibrated`], 10 iterations, DDPM | 0.0 / 1.9 | 0.0 / 1.4 | 0.0 / 1.5 |
+//! | the same, DDIM with eta 0 | 0.4 / 0.7 | 0.4 / 0.5 | 0.2 / 0.6 |
+//! | 3 iterations, DDPM | 0.1 / 1.8 | 0.1 / 1.3 | 0.2 / 1.5 |
+//! | 1 iteration, DDPM | 12 / 5.6 | 7.1 / 1.3 | 9.9 / 5.8 |
+//! | [`CalibratedWhite`] | 14 / 24 | 32 / 60 | 14 / 50 |
+//! | [`ExactProduct`](super::ExactProduct), constant r | 15 / 43 | 17 / 27 | 7.0 / 24 |
+//! | the same, ramp | 15 / 39 | 17 / 27 | 6.6 / 24 |
+//!
+//! A mixture of three Gaussians in the plane seen through one number, 20,000 samples (`tests/posterior_mixture.rs`): with
+//! the true log p(y | x_t), which a caller who knows it can give as a closure
+//! ([`MeanShift`](super::MeanShift) of [`FnLogR`](super::FnLogR)), 0.6 / 1.2, which is the sampling error; [`Calibrated`] 11 / 13,
+//! [`CalibratedWhite`] 19 / 14, the constant r of 2015 9 / 11. With separate modes no Gaussian of p(x_0 | x_t) is right, and the
+//! calibrated form has no lead.
 
 use super::operator::LinearOperator;
 use super::spectral::{Likelihood, Spectral, check_real, cut};

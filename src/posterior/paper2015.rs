@@ -1,7 +1,7 @@
 //! The methods of Sohl-Dickstein, Weiss, Maheswaranathan and Ganguli 2015, section 2.5, under their own names.
 //!
-//! The paper multiplies each reverse kernel by r, with r(x_t) the same at every t (or growing, [`RSchedule::Ramp`]). Data
-//! evidence on a noisy x_t as if it were x_0 counts it too often: for data N(0, 1) and y = 1 seen with s = 1, the constant r
+//! The paper multiplies each reverse kernel by r, with r(x_t) the same at every t (or growing, [`RSchedule::Ramp`]). That
+//! takes a noisy x_t for x_0 and counts the evidence too often: for data N(0, 1) and y = 1 seen with s = 1, the constant r
 //! gives mean 0.667 and variance 0.334 where the posterior has 1/2 and 1/2. These methods do what the paper does;
 //! [`Calibrated`](super::Calibrated) is what to use for a posterior.
 
