@@ -142,12 +142,16 @@ impl Case {
         let start = Instant::now();
         if observe {
             let mut last = start;
-            let by = &mut self.by_operation;
+            // A batch may be run in pieces, so an operation may come several times.
+            let mut times = vec![Duration::ZERO; self.by_operation.len()];
             self.net.run_observed(self.batch, &inputs, &mut outputs, &mut self.workspace, &cancel, &mut |i| {
                 let now = Instant::now();
-                by[i] = by[i].min(now - last);
+                times[i] += now - last;
                 last = now;
             })?;
+            for (best, time) in self.by_operation.iter_mut().zip(times) {
+                *best = time.min(*best);
+            }
         } else {
             self.net.run(self.batch, &inputs, &mut outputs, &mut self.workspace, &cancel)?;
         }

@@ -165,6 +165,39 @@ impl<'a> Memory<'a> {
     }
 }
 
+/// The caller's output slices, shared by workers that write different samples.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slices<'a> {
+    list: *const *mut [f32],
+    len: usize,
+    _borrow: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: they are borrowed slices; who writes through them (an unsafe act) answers for disjointness.
+unsafe impl Send for Slices<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Slices<'_> {}
+
+impl<'a> Slices<'a> {
+    /// Shares the slices for as long as they are borrowed.
+    pub fn new(slices: &'a mut [&mut [f32]]) -> Self {
+        // A reference to a slice and a pointer to it have the same layout; pointers may be copied.
+        Self { list: slices.as_mut_ptr().cast(), len: slices.len(), _borrow: PhantomData }
+    }
+
+    /// A slice; an empty one for a number that is none of theirs.
+    pub fn get(&self, i: usize) -> SharedMut<'a> {
+        if i >= self.len {
+            return SharedMut::empty();
+        }
+        // SAFETY: slice i is there and is borrowed for 'a; nobody has made a reference of it meanwhile.
+        unsafe {
+            let slice = *self.list.add(i);
+            SharedMut::from_raw(slice.cast::<f32>(), slice.len())
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

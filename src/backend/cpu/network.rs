@@ -1,4 +1,5 @@
 //! A compiled network and its runs.
+#![allow(unsafe_code)] // Workers take parts of one workspace and of the outputs.
 
 use alloc::boxed::Box;
 use alloc::format;
@@ -6,11 +7,12 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use super::aligned::SharedMut;
 use super::compile::{Program, compile};
 use super::isa::Isa;
-use super::memory::{LINE, Memory, View};
+use super::memory::{LINE, Memory, Slices, View};
 use super::steps::{Run, Step, edge};
-use super::threads::Threads;
+use super::threads::{Threads, for_each};
 use crate::backend::{Network, ParamSource, check_run};
 use crate::cancel::Cancel;
 use crate::error::{Result, ensure, err};
@@ -34,12 +36,20 @@ pub struct CpuNetwork {
 }
 
 /// The buffers of one call.
-struct Call<'a, 'b> {
+#[derive(Clone, Copy)]
+struct Call<'a> {
     batch: usize,
     inputs: &'a [&'a [f32]],
-    outputs: &'a mut [&'b mut [f32]],
-    workspace: &'a mut [f32],
+    outputs: Slices<'a>,
+    workspace: SharedMut<'a>,
     cancel: &'a Cancel,
+}
+
+/// Some samples of a call.
+#[derive(Clone, Copy)]
+struct Samples {
+    first: usize,
+    count: usize,
 }
 
 impl CpuNetwork {
@@ -70,7 +80,9 @@ impl CpuNetwork {
         self.steps.iter().map(|s| s.name())
     }
 
-    /// [`Network::run`] that calls `after(i)` when operation `i` of [`CpuNetwork::operations`] is done: for profiles.
+    /// [`Network::run`] that calls `after(i)` when operation `i` of [`CpuNetwork::operations`] is done: for profiles. The results are
+    /// the same. All workers are at the same operation; a batch that `run` would cut into pieces, each from the first operation to the
+    /// last, is run piece by piece, and `after` is called for each.
     ///
     /// # Errors
     /// As [`Network::run`].
@@ -84,27 +96,70 @@ impl CpuNetwork {
         after: &mut dyn FnMut(usize),
     ) -> Result<()> {
         check_run(self, batch, inputs, outputs, workspace)?;
-        self.call(Call { batch, inputs, outputs, workspace, cancel }, after)
+        let call = Call { batch, inputs, outputs: Slices::new(outputs), workspace: SharedMut::new(workspace), cancel };
+        self.together(&call, self.piece(batch).unwrap_or(batch), after)
     }
 
     /// The most that a step has for itself.
-    fn own(&self, batch: usize) -> Option<usize> {
-        self.steps.iter().try_fold(0, |most, s| Some(most.max(s.own(batch, self.workers)?)))
+    fn own(&self, samples: usize, workers: usize) -> Option<usize> {
+        self.steps.iter().try_fold(0, |most, s| Some(most.max(s.own(samples, workers)?)))
     }
 
-    fn call(&self, call: Call<'_, '_>, after: &mut dyn FnMut(usize)) -> Result<()> {
-        let own = self.own(call.batch).unwrap_or(usize::MAX);
-        let memory = Memory::new(call.workspace, call.batch, &self.offsets, self.arena, own)?;
-        let run = Run {
-            isa: self.isa,
-            batch: call.batch,
-            memory,
-            threads: &*self.threads,
-            workers: self.workers,
-            cancel: call.cancel,
-        };
-        for (view, from) in self.input_views.iter().zip(call.inputs) {
-            if let Some(view) = view {
+    /// What `workers` workers need to run `samples` samples together, alignment included.
+    fn need(&self, samples: usize, workers: usize) -> Option<usize> {
+        let own = self.own(samples, workers)?;
+        // The caller's slice may begin anywhere, so a cache line less one value is for alignment.
+        self.arena.checked_mul(samples)?.checked_add(own)?.checked_add(LINE - 1)?.checked_next_multiple_of(LINE)
+    }
+
+    /// The samples that a worker runs at a time, from the first operation to the last, if a batch is cut so.
+    ///
+    /// It is where there are samples enough for all workers: they then need not wait for one another, and nothing crosses
+    /// from core to core. Two pieces a worker, if there are that many, so that one that is held up does not hold up the call.
+    fn piece(&self, batch: usize) -> Option<usize> {
+        let w = self.workers;
+        let fits = w > 1 && batch >= w && (batch.is_multiple_of(w) || batch >= 4 * w);
+        fits.then(|| batch.div_ceil(if batch >= 4 * w { 2 * w } else { w }))
+    }
+
+    /// Runs the whole batch, each worker with samples of its own.
+    fn apart(&self, call: &Call<'_>, piece: usize) -> Result<()> {
+        let len = self.need(piece, 1).unwrap_or(usize::MAX);
+        for_each(&*self.threads, self.workers, call.cancel, call.batch.div_ceil(piece), &|worker, i| {
+            let samples = Samples { first: i * piece, count: piece.min(call.batch - i * piece) };
+            // SAFETY: no two threads have the same worker number at the same time.
+            let workspace = unsafe { call.workspace.part(worker.saturating_mul(len), len) };
+            self.steps(call, samples, workspace, 1, &mut |_| {})
+        })
+    }
+
+    /// Runs the whole batch piece by piece and step by step, all workers at one step.
+    fn together(&self, call: &Call<'_>, piece: usize, after: &mut dyn FnMut(usize)) -> Result<()> {
+        for first in (0..call.batch).step_by(piece) {
+            // SAFETY: nobody else runs this call, and what the piece before had there is not used any more.
+            let workspace = unsafe { call.workspace.part(0, call.workspace.len()) };
+            let count = piece.min(call.batch - first);
+            self.steps(call, Samples { first, count }, workspace, self.workers, after)?;
+        }
+        Ok(())
+    }
+
+    fn steps(
+        &self,
+        call: &Call<'_>,
+        samples: Samples,
+        workspace: &mut [f32],
+        workers: usize,
+        after: &mut dyn FnMut(usize),
+    ) -> Result<()> {
+        let Samples { first, count } = samples;
+        let own = self.own(count, workers).unwrap_or(usize::MAX);
+        let memory = Memory::new(workspace, count, &self.offsets, self.arena, own)?;
+        let threads = &*self.threads;
+        let run = Run { isa: self.isa, batch: count, memory, threads, workers, cancel: call.cancel };
+        for ((view, dims), from) in self.input_views.iter().zip(&self.inputs).zip(call.inputs) {
+            let n = dims.elements();
+            if let (Some(view), Some(from)) = (view, from.get(first * n..(first + count) * n)) {
                 edge::load(&run, from, view)?;
             }
         }
@@ -113,8 +168,10 @@ impl CpuNetwork {
             step.run(&run).map_err(|e| e.context(step.name()))?;
             after(i);
         }
-        for (view, to) in self.output_views.iter().zip(call.outputs.iter_mut()) {
-            edge::store(&run, view, to)?;
+        for (i, (view, dims)) in self.output_views.iter().zip(&self.outputs).enumerate() {
+            let n = dims.elements();
+            // SAFETY: these samples are this run's.
+            edge::store(&run, view, unsafe { call.outputs.get(i).part(first * n, count * n) })?;
         }
         Ok(())
     }
@@ -135,10 +192,12 @@ impl Network for CpuNetwork {
 
     fn workspace_len(&self, batch: usize) -> Result<usize> {
         ensure!(batch > 0, InvalidArgument, "the batch is 0, expected at least 1");
-        // The caller's slice may begin anywhere, so a cache line less one value is for alignment.
-        self.arena
-            .checked_mul(batch)
-            .and_then(|n| n.checked_add(self.own(batch)?)?.checked_add(LINE - 1))
+        let piece = self.piece(batch);
+        let together = self.need(piece.unwrap_or(batch), self.workers);
+        let apart = piece.map_or(Some(0), |n| self.need(n, 1)?.checked_mul(self.workers));
+        together
+            .zip(apart)
+            .map(|(together, apart)| together.max(apart))
             .filter(|n| n.checked_mul(size_of::<f32>()).is_some_and(|bytes| bytes <= isize::MAX as usize))
             .ok_or_else(|| err!(InvalidArgument, "a batch of {batch} is too large for this machine"))
     }
@@ -156,7 +215,12 @@ impl Network for CpuNetwork {
         workspace: &mut [f32],
         cancel: &Cancel,
     ) -> Result<()> {
-        self.run_observed(batch, inputs, outputs, workspace, cancel, &mut |_| {})
+        check_run(self, batch, inputs, outputs, workspace)?;
+        let call = Call { batch, inputs, outputs: Slices::new(outputs), workspace: SharedMut::new(workspace), cancel };
+        match self.piece(batch) {
+            Some(piece) => self.apart(&call, piece),
+            None => self.together(&call, batch, &mut |_| {}),
+        }
     }
 }
 
