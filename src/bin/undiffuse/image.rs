@@ -7,6 +7,9 @@ use undiffuse::{Error, ErrorKind, Result};
 /// Pixels between two samples.
 const GAP: usize = 2;
 
+/// The largest picture, gaps counted.
+const MAX_PIXELS: usize = 1 << 28;
+
 /// A picture of many samples, near square.
 pub struct Grid {
     channels: usize,
@@ -28,10 +31,9 @@ impl Grid {
         };
         let columns = (1..=count).find(|c| c.checked_mul(*c).is_none_or(|square| square >= count)).unwrap_or(1);
         let grid = Self { channels, height, width, columns, rows: count.div_ceil(columns) };
-        let fits = |n: usize, side: usize| {
-            side.checked_add(GAP).and_then(|s| s.checked_mul(n)).is_some_and(|all| all <= 1 << 16)
-        };
-        if fits(grid.columns, width) && fits(grid.rows, height) {
+        let side = |n: usize, side: usize| side.checked_add(GAP).and_then(|s| s.checked_mul(n));
+        let pixels = side(grid.columns, width).zip(side(grid.rows, height)).and_then(|(w, h)| w.checked_mul(h));
+        if pixels.is_some_and(|p| p <= MAX_PIXELS) {
             return Ok(grid);
         }
         Err(unsupported(format!("a PNG of {count} samples of {shape:?} is too large: write .npy or .safetensors")))
@@ -64,7 +66,7 @@ impl Grid {
     pub fn write(&self, samples: &[f32], out: &mut impl Write) -> Result<()> {
         let (width, height) = self.size();
         let failed = |e: png::EncodingError| Error::new(ErrorKind::Io, format!("the PNG cannot be written: {e}"));
-        // `new` keeps both under 2^16.
+        // `new` keeps both far below 2^32.
         let mut encoder = png::Encoder::new(out, width as u32, height as u32);
         encoder.set_color(if self.channels == 1 { png::ColorType::Grayscale } else { png::ColorType::Rgb });
         encoder.set_depth(png::BitDepth::Eight);

@@ -41,7 +41,8 @@ fn main() -> ExitCode {
     let (text, code) = match run() {
         Ok(()) => return ExitCode::SUCCESS,
         Err(Failure::Usage(text)) => (text, 2),
-        Err(Failure::Run(e)) => (e.to_string(), if e.kind() == ErrorKind::Cancelled { 130 } else { 1 }),
+        Err(Failure::Run(e)) if e.kind() == ErrorKind::Cancelled => ("cancelled, nothing was written".into(), 130),
+        Err(Failure::Run(e)) => (e.to_string(), 1),
     };
     // Nobody is left to tell if standard error is closed.
     let _ = writeln!(std::io::stderr(), "undiffuse: {text}");
