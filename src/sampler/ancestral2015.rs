@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Estimate, Sampler, Spread, check_len};
+use super::{Estimate, Sampler, Spread, check_len, check_no_state, check_prediction};
 use crate::error::{Result, ensure, err};
 use crate::noise::Fingerprint;
 use crate::process::{Linear, Posterior, Prediction, PredictionType};
@@ -170,8 +170,7 @@ impl Sampler for Ancestral2015 {
         let s = self.at(step)?;
         let n = x.len();
         self.check_output_len(n, output.len())?;
-        check_len("x_0", x0.len(), n)?;
-        check_len("eps", eps.len(), n)?;
+        check_prediction(n, x0, eps)?;
         match self.readout {
             Readout2015::Prediction(kind) => {
                 let p = Prediction { kind, ..Default::default() };
@@ -211,8 +210,7 @@ impl Sampler for Ancestral2015 {
         let s = self.at(step)?;
         check_len("x", estimate.x.len(), mean.len())?;
         check_len("x_0", estimate.x0.len(), mean.len())?;
-        check_len("the state", state.len(), 0)?;
-        check_len("the next state", next_state.len(), 0)?;
+        check_no_state(state, next_state)?;
         for ((mean, x), x0) in mean.iter_mut().zip(estimate.x).zip(estimate.x0) {
             *mean = s.of_x0 * x0 + s.of_x * x;
         }

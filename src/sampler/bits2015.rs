@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Ending2015, Estimate, Sampler, Spread, StateSpace, check_len};
+use super::{Ending2015, Estimate, Sampler, Spread, StateSpace, check_len, check_no_state, check_prediction};
 use crate::error::{Result, ensure, err};
 use crate::noise::Fingerprint;
 use crate::process::{Binomial, Linear};
@@ -127,8 +127,7 @@ impl Sampler for Bits2015 {
     fn predict(&self, step: usize, x: &[f32], output: &[f32], x0: &mut [f32], eps: &mut [f32]) -> Result<()> {
         self.at(step)?;
         self.check_output_len(x.len(), output.len())?;
-        check_len("x_0", x0.len(), x.len())?;
-        check_len("eps", eps.len(), x.len())?;
+        check_prediction(x.len(), x0, eps)?;
         for ((x0, eps), &o) in x0.iter_mut().zip(eps).zip(output) {
             let p = if self.logits { (1.0 / (1.0 + libm::exp(-f64::from(o)))) as f32 } else { o };
             ensure!((0.0..=1.0).contains(&p), InvalidArgument, "the network gave {p} as the probability of a bit");
@@ -149,8 +148,7 @@ impl Sampler for Bits2015 {
         let s = self.at(step)?;
         check_len("x", estimate.x.len(), mean.len())?;
         check_len("x_0", estimate.x0.len(), mean.len())?;
-        check_len("the state", state.len(), 0)?;
-        check_len("the next state", next_state.len(), 0)?;
+        check_no_state(state, next_state)?;
         for ((mean, &x), &p) in mean.iter_mut().zip(estimate.x).zip(estimate.x0) {
             *mean = match self.prediction {
                 BitPrediction::Previous => p,

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Estimate, Linear, Prediction, Sampler, Spread, check_len, fingerprint};
+use super::{Estimate, Linear, Prediction, Sampler, Spread, check_len, check_no_state, check_prediction, fingerprint};
 use crate::error::{Result, ensure, err};
 use crate::noise::Fingerprint;
 use crate::schedule::{Arithmetic, Level, NoiseSchedule, Real, custom_timesteps};
@@ -175,15 +175,6 @@ impl Sampler for Ddim {
         self.steps.get(step).is_some_and(|s| s.std > 0.0)
     }
 
-    fn check_output_len(&self, n: usize, output_len: usize) -> Result<()> {
-        ensure!(
-            output_len == n || Some(output_len) == n.checked_mul(2),
-            Shape,
-            "the network gives {output_len} values for a sample of {n}, expected as many, or twice as many"
-        );
-        Ok(())
-    }
-
     fn linear(&self, step: usize) -> Result<Linear> {
         let level = self.levels.get(step).ok_or_else(|| missing(step, self.steps.len()))?;
         Ok(self.prediction.linear(level))
@@ -192,8 +183,7 @@ impl Sampler for Ddim {
     fn predict(&self, step: usize, x: &[f32], output: &[f32], x0: &mut [f32], eps: &mut [f32]) -> Result<()> {
         let s = self.at(step)?;
         self.check_output_len(x.len(), output.len())?;
-        check_len("x_0", x0.len(), x.len())?;
-        check_len("eps", eps.len(), x.len())?;
+        check_prediction(x.len(), x0, eps)?;
         self.prediction.apply(s.alpha, s.sigma, x, output, x0, eps);
         Ok(())
     }
@@ -210,8 +200,7 @@ impl Sampler for Ddim {
         let s = self.at(step)?;
         check_len("x_0", estimate.x0.len(), mean.len())?;
         check_len("eps", estimate.eps.len(), mean.len())?;
-        check_len("the state", state.len(), 0)?;
-        check_len("the next state", next_state.len(), 0)?;
+        check_no_state(state, next_state)?;
         for ((m, x0), eps) in mean.iter_mut().zip(estimate.x0).zip(estimate.eps) {
             *m = s.x0 * x0 + s.eps * eps;
         }

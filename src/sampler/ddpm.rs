@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Estimate, Linear, Prediction, Sampler, Spread, check_len, fingerprint};
+use super::{Estimate, Linear, Prediction, Sampler, Spread, check_len, check_no_state, check_prediction, fingerprint};
 use crate::error::{Result, ensure, err};
 use crate::noise::Fingerprint;
 use crate::process::Posterior;
@@ -206,8 +206,7 @@ impl Sampler for Ddpm {
     fn predict(&self, step: usize, x: &[f32], output: &[f32], x0: &mut [f32], eps: &mut [f32]) -> Result<()> {
         let s = self.at(step)?;
         self.check_output_len(x.len(), output.len())?;
-        check_len("x_0", x0.len(), x.len())?;
-        check_len("eps", eps.len(), x.len())?;
+        check_prediction(x.len(), x0, eps)?;
         self.prediction.apply(s.alpha, s.sigma, x, output, x0, eps);
         Ok(())
     }
@@ -224,8 +223,7 @@ impl Sampler for Ddpm {
         let s = self.at(step)?;
         check_len("x", estimate.x.len(), mean.len())?;
         check_len("x_0", estimate.x0.len(), mean.len())?;
-        check_len("the state", state.len(), 0)?;
-        check_len("the next state", next_state.len(), 0)?;
+        check_no_state(state, next_state)?;
         for ((m, x), x0) in mean.iter_mut().zip(estimate.x).zip(estimate.x0) {
             *m = s.x0 * x0 + s.x * x;
         }

@@ -152,8 +152,16 @@ pub trait Sampler {
     /// Whether step `step` adds noise.
     fn needs_noise(&self, step: usize) -> bool;
 
-    /// Whether a network with `output_len` values per sample of n values suits. `Err` (kind `Shape`) says what is expected.
-    fn check_output_len(&self, n: usize, output_len: usize) -> Result<()>;
+    /// Whether a network with `output_len` values per sample of n values suits. `Err` (kind `Shape`) says what is expected. Most samplers
+    /// take n, or 2 n and leave the second half, a learned variance, unread.
+    fn check_output_len(&self, n: usize, output_len: usize) -> Result<()> {
+        ensure!(
+            output_len == n || Some(output_len) == n.checked_mul(2),
+            Shape,
+            "the network gives {output_len} values for a sample of {n}, expected as many, or twice as many"
+        );
+        Ok(())
+    }
 
     /// x_0 before clipping as a linear function of x_t and the network's output, and eps likewise. Evidence that
     /// needs the Jacobian of x_0 combines it with the network's.
@@ -222,6 +230,18 @@ pub fn add_noise(spread: Spread, output: &[f32], noise: &[f32], next: &mut [f32]
 fn check_len(what: &str, got: usize, expected: usize) -> Result<()> {
     ensure!(got == expected, Shape, "{what} has {got} values, expected {expected}");
     Ok(())
+}
+
+/// That what [`Sampler::predict`] writes has n values each.
+fn check_prediction(n: usize, x0: &[f32], eps: &[f32]) -> Result<()> {
+    check_len("x_0", x0.len(), n)?;
+    check_len("eps", eps.len(), n)
+}
+
+/// That a sampler without history is given none.
+fn check_no_state(state: &[f32], next_state: &[f32]) -> Result<()> {
+    check_len("the state", state.len(), 0)?;
+    check_len("the next state", next_state.len(), 0)
 }
 
 fn fingerprint(f: Fingerprint, prediction: &Prediction) -> Fingerprint {

@@ -3,7 +3,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::{Estimate, Linear, Prediction, Sampler, Spread, check_len, fingerprint};
+use super::{Estimate, Linear, Prediction, Sampler, Spread, check_len, check_no_state, check_prediction, fingerprint};
 use crate::error::{Result, ensure, err};
 use crate::noise::Fingerprint;
 use crate::process::Posterior;
@@ -158,15 +158,6 @@ impl Sampler for RePaint {
         self.steps.get(step).is_some_and(|s| s.std > 0.0)
     }
 
-    fn check_output_len(&self, n: usize, output_len: usize) -> Result<()> {
-        ensure!(
-            output_len == n || Some(output_len) == n.checked_mul(2),
-            Shape,
-            "the network gives {output_len} values for a sample of {n}, expected as many, or twice as many"
-        );
-        Ok(())
-    }
-
     fn linear(&self, step: usize) -> Result<Linear> {
         let level = self.levels.get(step).ok_or_else(|| missing(step, self.steps.len()))?;
         Ok(self.prediction.linear(level))
@@ -175,8 +166,7 @@ impl Sampler for RePaint {
     fn predict(&self, step: usize, x: &[f32], output: &[f32], x0: &mut [f32], eps: &mut [f32]) -> Result<()> {
         let s = self.at(step)?;
         self.check_output_len(x.len(), output.len())?;
-        check_len("x_0", x0.len(), x.len())?;
-        check_len("eps", eps.len(), x.len())?;
+        check_prediction(x.len(), x0, eps)?;
         self.prediction.apply(s.alpha, s.sigma, x, output, x0, eps);
         Ok(())
     }
@@ -193,8 +183,7 @@ impl Sampler for RePaint {
         let s = self.at(step)?;
         check_len("x", estimate.x.len(), mean.len())?;
         check_len("x_0", estimate.x0.len(), mean.len())?;
-        check_len("the state", state.len(), 0)?;
-        check_len("the next state", next_state.len(), 0)?;
+        check_no_state(state, next_state)?;
         for ((m, x), x0) in mean.iter_mut().zip(estimate.x).zip(estimate.x0) {
             *m = s.x0 * x0 + s.x * x;
         }
