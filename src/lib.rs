@@ -27,6 +27,8 @@ pub mod process;
 pub mod sampler;
 pub mod schedule;
 pub mod tensor;
+#[cfg(feature = "training")]
+pub mod training;
 pub mod weights;
 
 pub use cancel::Cancel;

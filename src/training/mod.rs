@@ -1,0 +1,7 @@
+//! Training, behind the feature `training`: a runtime built without it contains none of this.
+//!
+//! Everything is deterministic by seed, and every state can be saved and restored to the same bits
+//! ([`state`]).
+
+pub mod optim;
+pub mod state;
