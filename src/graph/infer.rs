@@ -2,6 +2,8 @@
 
 use alloc::vec::Vec;
 
+#[cfg(feature = "training")]
+use super::ParamGrad;
 use super::{FusedConv, Graph, GroupNorm, Kernel, Node, Op, Param, ParamId, ValueType, Window};
 use crate::error::{Result, ensure, err};
 use crate::tensor::Dims;
@@ -122,6 +124,34 @@ impl Context<'_> {
         }
         self.exactly(next)?;
         Ok(result)
+    }
+}
+
+#[cfg(feature = "training")]
+impl Context<'_> {
+    /// The dimensions of a parameter's gradient, whose argument dy must be what the operation makes.
+    fn param_grad(&self, of: &ParamGrad) -> Result<Dims> {
+        let forward = |op: &Op| infer(op, &Context { args: self.args.get(..1).unwrap_or(&[]), params: self.params });
+        let (made, dims) = match *of {
+            ParamGrad::Bias => {
+                self.exactly(1)?;
+                return Dims::new(&[self.arg(0)?.channels()]);
+            }
+            ParamGrad::Weight { window, weight } => {
+                let kernel = Kernel { weight, bias: None };
+                let op = if window.is_point() { Op::Linear(kernel) } else { Op::Conv2d { window, kernel } };
+                (forward(&op)?, self.param(weight)?.dims)
+            }
+            ParamGrad::NormWeight(norm) => (forward(&Op::GroupNorm(norm))?, Dims::new(&[self.arg(0)?.channels()])?),
+            ParamGrad::Frequencies { weight, log, flip_sin_to_cos } => {
+                (forward(&Op::FourierEmbedding { weight, log, flip_sin_to_cos })?, self.param(weight)?.dims)
+            }
+            ParamGrad::Table(table) => (forward(&Op::Embedding { table })?, self.param(table)?.dims),
+        };
+        self.exactly(2)?;
+        let dy = self.arg(1)?;
+        ensure!(dy == made, Shape, "the gradient is {dy}, expected {made}");
+        Ok(dims)
     }
 }
 
@@ -315,6 +345,8 @@ pub(super) fn infer(op: &Op, cx: &Context<'_>) -> Result<Dims> {
             Ok(x)
         }
         Op::FusedConv(c) => cx.fused_conv(c),
+        #[cfg(feature = "training")]
+        Op::ParamGrad(of) => cx.param_grad(of),
     }
 }
 

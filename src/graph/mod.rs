@@ -28,6 +28,8 @@ use crate::tensor::{DType, Dims};
 
 mod builder;
 pub mod fuse;
+#[cfg(feature = "training")]
+pub mod gradients;
 mod infer;
 mod op;
 pub mod plan;
@@ -35,6 +37,8 @@ mod rebuild;
 pub mod vjp;
 
 pub use builder::GraphBuilder;
+#[cfg(feature = "training")]
+pub use op::ParamGrad;
 pub use op::{Activation, Binary, Epilogue, FusedConv, GroupNorm, Kernel, Op, Padding, Prologue, Window};
 
 /// Names a value: the node that makes it.

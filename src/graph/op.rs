@@ -291,6 +291,39 @@ pub enum Op {
     },
     /// Fused: see [`FusedConv`].
     FusedConv(FusedConv),
+    /// The part of one use of a parameter, by one sample, in a gradient; see [`ParamGrad`].
+    #[cfg(feature = "training")]
+    ParamGrad(ParamGrad),
+}
+
+/// What [`gradients`](super::gradients::gradients) asks of a parameter's use: the gradient, by the parameter, of the inner product of dy
+/// with what the operation makes of its argument x. Like every value it is that of one sample; a gradient is their sum over a batch.
+#[cfg(feature = "training")]
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum ParamGrad {
+    /// Of the weight of [`Op::Conv2d`] or, with a point window, of [`Op::Linear`]; arguments x and dy.
+    Weight {
+        /// The window of the map.
+        window: Window,
+        /// The weight.
+        weight: ParamId,
+    },
+    /// Of a bias `[C]`, argument dy: the sum over positions.
+    Bias,
+    /// Of the factors of a group norm, arguments x and dy.
+    NormWeight(GroupNorm),
+    /// Of the frequencies of [`Op::FourierEmbedding`], arguments x and dy.
+    Frequencies {
+        /// The frequencies.
+        weight: ParamId,
+        /// As in the operation.
+        log: bool,
+        /// As in the operation.
+        flip_sin_to_cos: bool,
+    },
+    /// Of the table of [`Op::Embedding`], arguments the row number and dy.
+    Table(ParamId),
 }
 
 impl Op {
@@ -322,6 +355,8 @@ impl Op {
             Self::GroupNormAffine { .. } => "group_norm_affine",
             Self::ApplyAffine { .. } => "apply_affine",
             Self::FusedConv(_) => "fused_conv",
+            #[cfg(feature = "training")]
+            Self::ParamGrad(_) => "param_grad",
         }
     }
 
@@ -342,6 +377,8 @@ impl Op {
             }
             Self::FourierEmbedding { weight, .. } | Self::ConvAdjoint { weight, .. } => f(*weight),
             Self::Embedding { table } => f(*table),
+            #[cfg(feature = "training")]
+            Self::ParamGrad(ParamGrad::Frequencies { weight, .. }) => f(*weight),
             _ => {}
         }
     }

@@ -55,10 +55,10 @@ pub fn vjp(graph: &Graph, output: usize, input: usize) -> Result<Graph> {
 }
 
 /// The state of the backward sweep: the gradient collected so far for each value of the old graph.
-struct Reverse<'a> {
-    forward: Rebuild<'a>,
-    depends: Vec<bool>,
-    gradients: Vec<Option<ValueId>>,
+pub(super) struct Reverse<'a> {
+    pub forward: Rebuild<'a>,
+    pub depends: Vec<bool>,
+    pub gradients: Vec<Option<ValueId>>,
 }
 
 impl Reverse<'_> {
@@ -66,16 +66,16 @@ impl Reverse<'_> {
         self.forward.old.dims(old)
     }
 
-    fn needs(&self, old: ValueId) -> bool {
+    pub fn needs(&self, old: ValueId) -> bool {
         self.depends[old.index()]
     }
 
-    fn push(&mut self, op: Op, args: &[ValueId]) -> Result<ValueId> {
+    pub fn push(&mut self, op: Op, args: &[ValueId]) -> Result<ValueId> {
         self.forward.new.push(op, args)
     }
 
     /// Adds `dx` to the gradient of an old value.
-    fn collect(&mut self, old: ValueId, dx: ValueId) -> Result<()> {
+    pub fn collect(&mut self, old: ValueId, dx: ValueId) -> Result<()> {
         let sum = match self.gradients[old.index()] {
             Some(so_far) => self.push(Op::Binary(Binary::Add), &[so_far, dx])?,
             None => dx,
@@ -85,9 +85,12 @@ impl Reverse<'_> {
     }
 
     /// Hands the gradient `dy` of a node's value on to those of its arguments that depend on the input.
-    fn node(&mut self, id: ValueId, dy: ValueId) -> Result<()> {
+    pub fn node(&mut self, id: ValueId, dy: ValueId) -> Result<()> {
         let node = self.forward.old.node(id);
         let args = node.args.as_slice();
+        if !args.iter().any(|&a| self.needs(a)) {
+            return Ok(());
+        }
         let arg = |i: usize| args.get(i).copied().ok_or_else(|| err!(InvalidArgument, "argument {i} is missing"));
         match &node.op {
             &Op::Conv2d { window, ref kernel } => self.conv(arg(0)?, window, kernel.weight, dy),
@@ -164,7 +167,11 @@ impl Reverse<'_> {
                     self.push(Op::Binary(Binary::Mul), &[dy, by])?
                 }
                 Binary::Div => {
-                    return Err(err!(Unsupported, "a divisor that depends on the input has no derivative here"));
+                    let (a, by) = (other(self, a)?, other(self, b)?);
+                    let y = self.push(Op::Binary(Binary::Div), &[a, by])?;
+                    let y = self.push(Op::Binary(Binary::Div), &[y, by])?;
+                    let minus = self.push(Op::Affine { scale: -1.0, shift: 0.0 }, &[y])?;
+                    self.push(Op::Binary(Binary::Mul), &[minus, dy])?
                 }
             };
             let (da, db) = (self.dims(a), self.dims(b));

@@ -244,6 +244,8 @@ impl<'a> Compiler<'a> {
                 let table = self.params.take(*table)?;
                 self.embed(name, id, x()?, Kind::Table { table })
             }
+            #[cfg(feature = "training")]
+            Op::ParamGrad(_) => Err(err!(Unsupported, "this backend has no gradients by parameters")),
             &Op::ConvAdjoint { window, weight, .. } => self.conv_adjoint(name, id, x()?, &window, weight),
             &Op::ActivationGrad(f) => {
                 let &[x, dy] = args.as_slice() else { return Err(err!(InvalidArgument, "{} arguments", args.len())) };

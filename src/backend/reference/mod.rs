@@ -14,6 +14,8 @@ use crate::tensor::Dims;
 
 mod grad;
 mod ops;
+#[cfg(feature = "training")]
+mod param_grad;
 
 /// The backend of plain `f64` loops.
 #[derive(Clone, Copy, Debug, Default)]
@@ -196,6 +198,8 @@ impl ReferenceNetwork {
                 activation.map_or(y.data.clone(), |f| ops::activate(&y, f))
             }
             Op::FusedConv(c) => self.fused(c, args, dims)?,
+            #[cfg(feature = "training")]
+            Op::ParamGrad(of) => param_grad::gradient(of, args, dims, &param),
         };
         Ok(Tensor { dims, data })
     }
