@@ -167,6 +167,23 @@ impl GraphBuilder {
         self.push(Op::SliceChannels { start, len }, &[x])
     }
 
+    /// The same elements under other dimensions; see [`Op::Reshape`] for their order.
+    pub fn reshape(&mut self, x: ValueId, dims: &[usize]) -> Result<ValueId> {
+        let dims = Dims::new(dims).map_err(|e| e.context("reshape"))?;
+        self.push(Op::Reshape { dims }, &[x])
+    }
+
+    /// The row of a table `[rows, dim]`, the parameter `name`, that the value t `[1]` names.
+    pub fn embedding(&mut self, name: &str, t: ValueId, rows: usize, dim: usize) -> Result<ValueId> {
+        let table = self.param(name, &[rows, dim])?;
+        self.push(Op::Embedding { table }, &[t])
+    }
+
+    /// A matrix that is a value times a vector; see [`Op::MatVec`].
+    pub fn mat_vec(&mut self, m: ValueId, v: ValueId) -> Result<ValueId> {
+        self.push(Op::MatVec, &[m, v])
+    }
+
     /// The graph. Errors: no output was named.
     pub fn finish(self) -> Result<Graph> {
         ensure!(!self.graph.outputs.is_empty(), InvalidArgument, "the network has no output");

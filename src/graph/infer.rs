@@ -58,6 +58,17 @@ impl Context<'_> {
         Ok(out)
     }
 
+    /// Checks the parameters of radial basis functions of `inputs` channels and gives how many there are.
+    fn radial_basis(&self, centres: ParamId, widths: ParamId, inputs: usize) -> Result<usize> {
+        let p = self.param(centres)?;
+        let &[n, d] = p.dims.as_slice() else {
+            return Err(err!(Shape, "parameter {} is {}, expected [units, {inputs}]", p.name, p.dims));
+        };
+        ensure!(d == inputs, Shape, "parameter {} is {}, expected [{n}, {inputs}]", p.name, p.dims);
+        self.param_is(widths, &[n])?;
+        Ok(n)
+    }
+
     fn norm(&self, n: &GroupNorm, channels: usize) -> Result<()> {
         ensure!(
             n.groups > 0 && channels.is_multiple_of(n.groups),
@@ -285,6 +296,74 @@ pub(super) fn infer(op: &Op, cx: &Context<'_>) -> Result<Dims> {
             ensure!(p.dims.rank() == 2, Shape, "parameter {} is {}, expected [rows, dim]", p.name, p.dims);
             Dims::new(&p.dims.as_slice()[1..])
         }
+        &Op::Reshape { dims } => {
+            let d = unary()?;
+            ensure!(
+                d.elements() == dims.elements(),
+                Shape,
+                "{d} with {} elements cannot become {dims} with {}",
+                d.elements(),
+                dims.elements()
+            );
+            Ok(dims)
+        }
+        &Op::ElementBias { bias } => {
+            let d = unary()?;
+            cx.param_is(bias, d.as_slice())?;
+            Ok(d)
+        }
+        &Op::RadialBasis { centres, widths } => {
+            let d = unary()?;
+            with_channels(d, cx.radial_basis(centres, widths, d.channels())?)
+        }
+        Op::Softmax => unary(),
+        &Op::TemporalBasis { steps, functions, width } => {
+            let d = unary()?;
+            ensure!(d.as_slice() == [1], Shape, "the basis of {d}, expected a step [1]");
+            ensure!(
+                steps >= 2 && functions >= 2 && width.is_finite() && width > 0.0,
+                InvalidArgument,
+                "a basis of {functions} functions over {steps} steps with width {width}, expected at least 2, 2 and above 0"
+            );
+            Dims::new(&[functions])
+        }
+        Op::MatVec => {
+            cx.exactly(2)?;
+            let (m, v) = (cx.arg(0)?, cx.arg(1)?);
+            let fits = v.rank() == 1 && m.channels().is_multiple_of(v.elements());
+            ensure!(fits, Shape, "a matrix {m} times a vector {v}, expected a divisor of {} channels", m.channels());
+            with_channels(m, m.channels() / v.elements())
+        }
+        Op::Outer => {
+            cx.exactly(2)?;
+            let (dy, v) = (cx.arg(0)?, cx.arg(1)?);
+            ensure!(v.rank() == 1, Shape, "the outer product of {dy} with {v}, expected a vector");
+            with_channels(dy, dy.channels().saturating_mul(v.elements()))
+        }
+        Op::VecMat => {
+            cx.exactly(2)?;
+            let (m, dy) = (cx.arg(0)?, cx.arg(1)?);
+            let fits = m.channels().is_multiple_of(dy.channels()) && m.as_slice().get(1..) == dy.as_slice().get(1..);
+            ensure!(
+                fits,
+                Shape,
+                "a vector {dy} times a matrix {m}, expected its positions and a divisor of its channels"
+            );
+            Dims::new(&[m.channels() / dy.channels()])
+        }
+        Op::SoftmaxGrad => {
+            cx.exactly(2)?;
+            let (y, dy) = (cx.arg(0)?, cx.arg(1)?);
+            ensure!(y == dy, Shape, "the gradient is {dy}, expected {y}");
+            Ok(y)
+        }
+        &Op::RadialBasisGrad { centres, widths } => {
+            cx.exactly(2)?;
+            let (x, dy) = (cx.arg(0)?, cx.arg(1)?);
+            let made = with_channels(x, cx.radial_basis(centres, widths, x.channels())?)?;
+            ensure!(dy == made, Shape, "the gradient is {dy}, expected {made}");
+            Ok(x)
+        }
         &Op::ConvAdjoint { window, weight, dims } => {
             let d = unary()?;
             let kernel = Kernel { weight, bias: None };
@@ -367,6 +446,7 @@ pub(super) fn flops(g: &Graph, node: &Node) -> u64 {
             let (q, v) = (g.dims(node.args[0]), g.dims(node.args[2]));
             mul(&[q.elements(), v.positions()]) + mul(&[q.positions(), v.elements()])
         }
+        Op::MatVec => mul(&[node.args.first().map_or(0, |&m| g.dims(m).elements())]),
         _ => 0,
     }
 }

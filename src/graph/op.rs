@@ -242,6 +242,59 @@ pub enum Op {
         /// The table.
         table: ParamId,
     },
+    /// The same elements under other dimensions: number i in row-major order, channels outermost as network inputs and outputs
+    /// lie (NCHW), stays number i. So `[C, H, W]` flattened to `[C * H * W]` is channel by channel, whatever a backend's layout.
+    Reshape {
+        /// The dimensions of the result, of as many elements.
+        dims: Dims,
+    },
+    /// `x + b` with a parameter b of x's own dimensions: a bias for each element ("untied").
+    ElementBias {
+        /// The bias.
+        bias: ParamId,
+    },
+    /// `[D, ..]` to `[N, ..]` at every position: `y_k = -|x - c_k|^2 / (2 w_k^2)`, the logarithms of N Gaussian bumps.
+    /// [`Op::Softmax`] of it makes normalised radial basis functions. A width of 0 gives what is not finite; its sign has no effect.
+    RadialBasis {
+        /// c, `[N, D]`.
+        centres: ParamId,
+        /// w, `[N]`.
+        widths: ParamId,
+    },
+    /// `y_k = exp(x_k) / sum_j exp(x_j)` over the channels at every position.
+    Softmax,
+    /// `[1]`, a step t, to `[J]`: the bump functions of Sohl-Dickstein et al. 2015, by which one network serves all steps.
+    ///
+    /// At a whole t, `g_j` is proportional to `exp(-(x_t - c_j)^2 / (2 w^2))` and sums to 1 over j, where x_t runs evenly from -1 to 1
+    /// over t = 0 .. T - 1, so do the centres c_j over j = 0 .. J - 1. Between whole steps the values are interpolated linearly; t is
+    /// clamped to 0 .. T - 1, and NaN gives NaN.
+    TemporalBasis {
+        /// T, at least 2.
+        steps: usize,
+        /// J, at least 2.
+        functions: usize,
+        /// w: `1 / (J - 1)`, half the distance of the centres, in the authors' code; `2 / (J - 1)` in the paper.
+        width: f64,
+    },
+    /// Arguments m `[G * J, ..]`, v `[J]`: the product of a matrix that is a value, `[G, J]` row-major at every position, with a
+    /// vector. The result is `[G, ..]`, `y_g = sum_j m_(g J + j) v_j`. With m a row of an [`Op::Embedding`] it is a linear
+    /// map chosen by a number; with v of [`Op::TemporalBasis`] it is a readout that moves with time.
+    MatVec,
+    /// The adjoint of [`Op::MatVec`] by m. Arguments dy `[G, ..]`, v `[J]`; the result is `[G * J, ..]`, `y_(g J + j) = dy_g v_j`.
+    Outer,
+    /// The adjoint of [`Op::MatVec`] by v. Arguments m `[G * J, ..]`, dy `[G, ..]`; the result is `[J]`,
+    /// `y_j = sum_g m_(g J + j) dy_g`, also summed over positions.
+    VecMat,
+    /// Arguments y, the value of [`Op::Softmax`], and dy: the gradient by its argument, `y_k (dy_k - sum_j y_j dy_j)`.
+    SoftmaxGrad,
+    /// Arguments x `[D, ..]` and dy `[N, ..]`: the gradient by x of the inner product of dy with [`Op::RadialBasis`],
+    /// `sum_k dy_k (c_k - x) / w_k^2`.
+    RadialBasisGrad {
+        /// c, `[N, D]`.
+        centres: ParamId,
+        /// w, `[N]`.
+        widths: ParamId,
+    },
     /// The adjoint of [`Op::Conv2d`] or, with a point window, of [`Op::Linear`], without bias: of the map from `[C, ..]` with
     /// `dims` to the argument's `[O, ..]`. Its value is what the transposed matrix of that map makes of the argument.
     ConvAdjoint {
@@ -346,6 +399,16 @@ impl Op {
             Self::SinusoidalEmbedding { .. } => "sinusoidal_embedding",
             Self::FourierEmbedding { .. } => "fourier_embedding",
             Self::Embedding { .. } => "embedding",
+            Self::Reshape { .. } => "reshape",
+            Self::ElementBias { .. } => "element_bias",
+            Self::RadialBasis { .. } => "radial_basis",
+            Self::Softmax => "softmax",
+            Self::TemporalBasis { .. } => "temporal_basis",
+            Self::MatVec => "mat_vec",
+            Self::Outer => "outer",
+            Self::VecMat => "vec_mat",
+            Self::SoftmaxGrad => "softmax_grad",
+            Self::RadialBasisGrad { .. } => "radial_basis_grad",
             Self::ConvAdjoint { .. } => "conv_adjoint",
             Self::ActivationGrad(_) => "activation_grad",
             Self::GroupNormGrad(_) => "group_norm_grad",
@@ -379,6 +442,11 @@ impl Op {
             Self::Embedding { table } => f(*table),
             #[cfg(feature = "training")]
             Self::ParamGrad(ParamGrad::Frequencies { weight, .. }) => f(*weight),
+            Self::ElementBias { bias } => f(*bias),
+            Self::RadialBasis { centres, widths } | Self::RadialBasisGrad { centres, widths } => {
+                f(*centres);
+                f(*widths);
+            }
             _ => {}
         }
     }

@@ -131,6 +131,20 @@ impl Reverse<'_> {
             }
             Op::Fir { taps, up, down, pad } => self.fir_adjoint(arg(0)?, id, taps, [*up, *down], *pad, dy),
             &Op::Attention { heads } => self.attention(heads, arg(0)?, arg(1)?, arg(2)?, dy),
+            Op::Reshape { .. } => {
+                let dx = self.push(Op::Reshape { dims: self.dims(arg(0)?) }, &[dy])?;
+                self.collect(arg(0)?, dx)
+            }
+            Op::ElementBias { .. } => self.collect(arg(0)?, dy),
+            &Op::RadialBasis { centres, widths } => {
+                self.with_input(arg(0)?, Op::RadialBasisGrad { centres, widths }, dy)
+            }
+            Op::Softmax => {
+                let y = self.forward.mapped(id)?;
+                let dx = self.push(Op::SoftmaxGrad, &[y, dy])?;
+                self.collect(arg(0)?, dx)
+            }
+            Op::MatVec => self.mat_vec(arg(0)?, arg(1)?, dy),
             op => Err(err!(Unsupported, "{} has no derivative by a network input here", op.name())),
         }
     }
@@ -216,6 +230,20 @@ impl Reverse<'_> {
         let reversed = taps.iter().rev().copied().collect();
         let dx = self.push(Op::Fir { taps: reversed, up: down, down: up, pad: rows }, &[dy])?;
         self.collect(x, dx)
+    }
+
+    fn mat_vec(&mut self, m: ValueId, v: ValueId, dy: ValueId) -> Result<()> {
+        if self.needs(m) {
+            let by = self.forward.mapped(v)?;
+            let dm = self.push(Op::Outer, &[dy, by])?;
+            self.collect(m, dm)?;
+        }
+        if self.needs(v) {
+            let by = self.forward.mapped(m)?;
+            let dv = self.push(Op::VecMat, &[by, dy])?;
+            self.collect(v, dv)?;
+        }
+        Ok(())
     }
 
     fn attention(&mut self, heads: usize, q: ValueId, k: ValueId, v: ValueId, dy: ValueId) -> Result<()> {

@@ -62,6 +62,8 @@ pub fn cases() -> Vec<Case> {
     images(&mut c);
     attention(&mut c);
     embeddings(&mut c);
+    products(&mut c);
+    basis(&mut c);
     backward(&mut c);
     c.0
 }
@@ -325,6 +327,76 @@ fn embeddings(c: &mut Cases) {
         let table = g.param("table", &[3, 10])?;
         Ok(vec![g.push(Op::Embedding { table }, &[class])?])
     });
+}
+
+fn products(c: &mut Cases) {
+    for (from, to) in [
+        (&[5, 3, 4][..], &[60][..]),
+        (&[60], &[5, 3, 4]),
+        (&[6, 4, 5], &[3, 5, 8]),
+        (&[2, 9], &[3, 2, 3]),
+        (&[1, 7, 5], &[35]),
+        (&[70, 8, 9], &[5040]),
+    ] {
+        c.add(format!("reshape {from:?} to {to:?}"), 0.0, |g| {
+            let x = g.input("x", from)?;
+            Ok(vec![g.reshape(x, to)?])
+        });
+    }
+    for dims in [&[21, 5, 3][..], &[9], &[3, 40, 50]] {
+        c.add(format!("a bias for each element of {dims:?}"), 1e-7, |g| {
+            let x = g.input("x", dims)?;
+            let (a, b) = (g.param("a", dims)?, g.param("b", dims)?);
+            let y = g.push(Op::ElementBias { bias: a }, &[x])?;
+            let z = g.affine(x, 2.0, 0.0)?;
+            Ok(vec![y, g.push(Op::ElementBias { bias: b }, &[z])?])
+        });
+    }
+    for (groups, len, positions) in [(2, 10, &[9, 7][..]), (4, 16, &[]), (20, 50, &[]), (1, 1, &[3]), (3, 100, &[2, 2])]
+    {
+        let dims = move |c: usize| -> Vec<usize> { std::iter::once(c).chain(positions.iter().copied()).collect() };
+        c.add(format!("matrix of {groups} x {len} at {positions:?}: products"), 1e-6, |g| {
+            let m = g.input("m", &dims(groups * len))?;
+            let v = g.input("v", &[len])?;
+            let dy = g.input("dy", &dims(groups))?;
+            Ok(vec![g.mat_vec(m, v)?, g.push(Op::Outer, &[dy, v])?, g.push(Op::VecMat, &[m, dy])?])
+        });
+    }
+    c.add("a linear map for each step", 1e-6, |g| {
+        let (h, t) = (g.input("h", &[12])?, g.input("class", &[1])?);
+        let m = g.embedding("readout.weight", t, 3, 5 * 12)?;
+        let b = g.embedding("readout.bias", t, 3, 5)?;
+        let y = g.mat_vec(m, h)?;
+        Ok(vec![g.add(y, b)?])
+    });
+}
+
+fn basis(c: &mut Cases) {
+    for (steps, functions, width) in [(1000, 10, 1.0 / 9.0), (1000, 10, 2.0 / 9.0), (40, 3, 0.01), (2, 2, 5.0)] {
+        c.add(format!("temporal basis of {functions} over {steps}, width {width:.2}"), 1e-7, |g| {
+            let t = g.input("t", &[1])?;
+            // Whole steps and quarters; some lie beyond the last.
+            let quarter = g.affine(t, if steps == 1000 { 0.25 } else { 0.03125 }, 0.0)?;
+            let op = || Op::TemporalBasis { steps, functions, width };
+            Ok(vec![g.push(op(), &[t])?, g.push(op(), &[quarter])?])
+        });
+    }
+    for (inputs, units, positions) in [(2, 16, &[][..]), (3, 5, &[4, 3]), (20, 70, &[6])] {
+        let dims = move |c: usize| -> Vec<usize> { std::iter::once(c).chain(positions.iter().copied()).collect() };
+        c.add(format!("radial basis of {units} in {inputs} dimensions at {positions:?}"), 1e-6, |g| {
+            let x = g.input("x", &dims(inputs))?;
+            let dy = g.input("dy", &dims(units))?;
+            let (centres, widths) = (g.param("centres", &[units, inputs])?, g.param("widths", &[units])?);
+            let y = g.push(Op::RadialBasis { centres, widths }, &[x])?;
+            Ok(vec![y, g.push(Op::RadialBasisGrad { centres, widths }, &[x, dy])?])
+        });
+        c.add(format!("softmax of {units} at {positions:?}"), 1e-6, |g| {
+            let (x, dy) = (g.input("x", &dims(units))?, g.input("dy", &dims(units))?);
+            let y = g.affine(x, 3.0, 0.0)?;
+            let y = g.push(Op::Softmax, &[y])?;
+            Ok(vec![y, g.push(Op::SoftmaxGrad, &[y, dy])?, g.push(Op::SoftmaxGrad, &[x, dy])?])
+        });
+    }
 }
 
 fn backward(c: &mut Cases) {

@@ -13,12 +13,15 @@ use super::steps::Step;
 use super::steps::activation::in_kernel;
 use super::steps::attention::Attention;
 use super::steps::attention_grad::AttentionGrad;
+use super::steps::basis::{RadialBasis, RadialBasisGrad, Softmax, SoftmaxGrad};
 use super::steps::conv::{Conv, Gather, MAX_SOURCES};
 use super::steps::elementwise::{Elementwise, Map};
 use super::steps::embed::{Embed, Kind};
 use super::steps::grad::{ActivationGrad, GroupNormGrad, SumPositions};
+use super::steps::mat_vec::{MatVec, Outer, VecMat};
 use super::steps::norm::GroupNormAffine;
 use super::steps::resample::{Axis, Resample};
+use super::steps::reshape::{ElementBias, Reshape};
 use super::vmath;
 use crate::backend::ParamSource;
 use crate::error::{Result, err};
@@ -77,6 +80,10 @@ impl Params<'_> {
         self.append(id, &mut values)?;
         Ok(values)
     }
+}
+
+fn two(args: &[View]) -> Result<[View; 2]> {
+    <[View; 2]>::try_from(args).map_err(|_| err!(InvalidArgument, "{} arguments, expected 2", args.len()))
 }
 
 struct Compiler<'a> {
@@ -195,13 +202,13 @@ impl<'a> Compiler<'a> {
                 Ok(out)
             }
             &Op::ApplyAffine { activation } => {
-                let &[x, ab] = args.as_slice() else { return Err(err!(InvalidArgument, "{} arguments", args.len())) };
+                let [x, ab] = two(&args)?;
                 self.elementwise(name, id, x, Map::ApplyAffine { ab, activation })
             }
             &Op::Activation(f) => self.elementwise(name, id, x()?, Map::Activation(f)),
             &Op::Affine { scale, shift } => self.elementwise(name, id, x()?, Map::Affine { scale, shift }),
             &Op::Binary(op) => {
-                let &[a, b] = args.as_slice() else { return Err(err!(InvalidArgument, "{} arguments", args.len())) };
+                let [a, b] = two(&args)?;
                 let dims = |i: usize| node.args.get(i).map(|a| self.graph.dims(*a));
                 let map = if dims(0) == dims(1) {
                     Map::Binary { op, y: b }
@@ -246,15 +253,65 @@ impl<'a> Compiler<'a> {
             }
             #[cfg(feature = "training")]
             Op::ParamGrad(_) => Err(err!(Unsupported, "this backend has no gradients by parameters")),
+            Op::Reshape { .. } => {
+                let (x, out) = (x()?, self.fresh(id)?);
+                self.step(Reshape { x, out });
+                Ok(out)
+            }
+            &Op::ElementBias { bias } => {
+                let (x, bias) = (x()?, self.params.take(bias)?);
+                let out = self.in_place(x, id)?;
+                self.step(ElementBias::new(x, out, &bias));
+                Ok(out)
+            }
+            &Op::RadialBasis { centres, widths } => {
+                let (x, out) = (x()?, self.fresh(id)?);
+                let (centres, widths) = (self.params.take(centres)?, self.params.take(widths)?);
+                self.step(RadialBasis { x, out, centres, widths });
+                Ok(out)
+            }
+            &Op::RadialBasisGrad { centres, widths } => {
+                let [x, dy] = two(&args)?;
+                let out = self.fresh(id)?;
+                let (centres, widths) = (self.params.take(centres)?, self.params.take(widths)?);
+                self.step(RadialBasisGrad { x, dy, out, centres, widths });
+                Ok(out)
+            }
+            Op::Softmax => {
+                let (x, out) = (x()?, self.fresh(id)?);
+                self.step(Softmax { x, out });
+                Ok(out)
+            }
+            Op::SoftmaxGrad => {
+                let ([y, dy], out) = (two(&args)?, self.fresh(id)?);
+                self.step(SoftmaxGrad { y, dy, out });
+                Ok(out)
+            }
+            &Op::TemporalBasis { steps, width, .. } => self.embed(name, id, x()?, Kind::Bumps { steps, width }),
+            Op::MatVec => {
+                let ([m, v], out) = (two(&args)?, self.fresh(id)?);
+                self.step(MatVec { m, v, out });
+                Ok(out)
+            }
+            Op::Outer => {
+                let ([dy, v], out) = (two(&args)?, self.fresh(id)?);
+                self.step(Outer { dy, v, out });
+                Ok(out)
+            }
+            Op::VecMat => {
+                let ([m, dy], out) = (two(&args)?, self.fresh(id)?);
+                self.step(VecMat { m, dy, out });
+                Ok(out)
+            }
             &Op::ConvAdjoint { window, weight, .. } => self.conv_adjoint(name, id, x()?, &window, weight),
             &Op::ActivationGrad(f) => {
-                let &[x, dy] = args.as_slice() else { return Err(err!(InvalidArgument, "{} arguments", args.len())) };
+                let [x, dy] = two(&args)?;
                 let out = self.fresh(id)?;
                 self.step(ActivationGrad { x, dy, out, f });
                 Ok(out)
             }
             Op::GroupNormGrad(norm) => {
-                let &[x, dy] = args.as_slice() else { return Err(err!(InvalidArgument, "{} arguments", args.len())) };
+                let [x, dy] = two(&args)?;
                 let (out, weight) = (self.fresh(id)?, self.params.take(norm.weight)?);
                 self.step(GroupNormGrad { x, dy, out, groups: norm.groups, eps: norm.eps, weight });
                 Ok(out)

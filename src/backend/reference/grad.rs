@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::f64::consts::{FRAC_1_SQRT_2, PI};
 
 use super::Tensor;
-use super::ops::image;
+use super::ops::{at_position, each_position, image};
 use crate::graph::{Activation, GroupNorm, Window};
 use crate::tensor::Dims;
 
@@ -105,4 +105,24 @@ pub(super) fn attention([q, k, v]: [&Tensor; 3], dy: &Tensor, heads: usize) -> [
         }
     }
     grads
+}
+
+pub(super) fn softmax(y: &Tensor, dy: &Tensor) -> Vec<f64> {
+    each_position(y.dims.channels(), y.dims.positions(), |p| {
+        let mean: f64 = at_position(y, p).zip(at_position(dy, p)).map(|(y, d)| y * d).sum();
+        at_position(y, p).zip(at_position(dy, p)).map(|(y, d)| y * (d - mean)).collect()
+    })
+}
+
+pub(super) fn radial_basis(x: &Tensor, dy: &Tensor, centres: &[f64], widths: &[f64]) -> Vec<f64> {
+    let d = x.dims.channels();
+    each_position(d, x.dims.positions(), |p| {
+        let mut dx = alloc::vec![0.0; d];
+        for ((c, w), dy) in centres.chunks_exact(d).zip(widths).zip(at_position(dy, p)) {
+            for ((dx, c), x) in dx.iter_mut().zip(c).zip(at_position(x, p)) {
+                *dx += dy * (c - x) / (w * w);
+            }
+        }
+        dx
+    })
 }

@@ -167,6 +167,20 @@ impl ReferenceNetwork {
                 ops::fourier(args[0].data[0], param(weight), log, flip_sin_to_cos)
             }
             Op::Embedding { table } => ops::embedding(args[0].data[0], param(*table), dims)?,
+            Op::Reshape { .. } => args[0].data.clone(),
+            &Op::ElementBias { bias } => args[0].data.iter().zip(param(bias)).map(|(x, b)| x + b).collect(),
+            &Op::RadialBasis { centres, widths } => ops::radial_basis(args[0], param(centres), param(widths)),
+            Op::Softmax => ops::softmax(args[0]),
+            &Op::TemporalBasis { steps, functions, width } => {
+                ops::temporal_basis(args[0].data[0], steps, functions, width)
+            }
+            Op::MatVec => ops::mat_vec(args[0], args[1]),
+            Op::Outer => ops::outer(args[0], args[1]),
+            Op::VecMat => ops::vec_mat(args[0], args[1]),
+            Op::SoftmaxGrad => grad::softmax(args[0], args[1]),
+            &Op::RadialBasisGrad { centres, widths } => {
+                grad::radial_basis(args[0], args[1], param(centres), param(widths))
+            }
             Op::ConvAdjoint { window, weight, .. } => grad::conv2d(args[0], param(*weight), window, dims),
             &Op::ActivationGrad(f) => grad::activation(args[0], args[1], f),
             Op::GroupNormGrad(n) => grad::group_norm(args[0], args[1], n, param(n.weight)),

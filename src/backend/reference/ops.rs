@@ -221,3 +221,80 @@ pub(super) fn embedding(x: f64, table: &[f64], dims: Dims) -> Result<Vec<f64>> {
     );
     Ok(table[x as usize * n..][..n].into())
 }
+
+/// The elements of one position, channel by channel.
+pub(super) fn at_position(x: &Tensor, position: usize) -> impl Iterator<Item = f64> {
+    x.data.iter().copied().skip(position).step_by(x.dims.positions())
+}
+
+/// Puts `n` channels together that `f` gives for each position.
+pub(super) fn each_position(n: usize, positions: usize, f: impl Fn(usize) -> Vec<f64>) -> Vec<f64> {
+    let mut y = alloc::vec![0.0; n * positions];
+    for p in 0..positions {
+        for (k, v) in f(p).into_iter().enumerate() {
+            y[k * positions + p] = v;
+        }
+    }
+    y
+}
+
+pub(super) fn radial_basis(x: &Tensor, centres: &[f64], widths: &[f64]) -> Vec<f64> {
+    let d = x.dims.channels();
+    each_position(widths.len(), x.dims.positions(), |p| {
+        let distance = |c: &[f64]| at_position(x, p).zip(c).map(|(x, c)| (x - c) * (x - c)).sum::<f64>();
+        centres.chunks_exact(d).zip(widths).map(|(c, w)| -distance(c) / (2.0 * w * w)).collect()
+    })
+}
+
+pub(super) fn softmax(x: &Tensor) -> Vec<f64> {
+    each_position(x.dims.channels(), x.dims.positions(), |p| {
+        let max = at_position(x, p).fold(f64::NEG_INFINITY, f64::max);
+        let e: Vec<f64> = at_position(x, p).map(|v| libm::exp(v - max)).collect();
+        let sum: f64 = e.iter().sum();
+        e.iter().map(|e| e / sum).collect()
+    })
+}
+
+pub(super) fn temporal_basis(t: f64, steps: usize, functions: usize, width: f64) -> Vec<f64> {
+    let grid = |i: f64, n: usize| 2.0 * i / (n - 1) as f64 - 1.0;
+    let whole = |t: f64| -> Vec<f64> {
+        let bump = |j: usize| {
+            let d = (grid(t, steps) - grid(j as f64, functions)) / width;
+            -0.5 * d * d
+        };
+        let logs: Vec<f64> = (0..functions).map(bump).collect();
+        let max = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let sum: f64 = logs.iter().map(|l| libm::exp(l - max)).sum();
+        logs.iter().map(|l| libm::exp(l - max) / sum).collect()
+    };
+    let t = t.clamp(0.0, (steps - 1) as f64);
+    let below = libm::floor(t);
+    let part = t - below;
+    let above = (below + 1.0).min((steps - 1) as f64);
+    whole(below).iter().zip(whole(above)).map(|(a, b)| (1.0 - part) * a + part * b).collect()
+}
+
+pub(super) fn mat_vec(m: &Tensor, v: &Tensor) -> Vec<f64> {
+    let j = v.data.len();
+    each_position(m.dims.channels() / j, m.dims.positions(), |p| {
+        let row: Vec<f64> = at_position(m, p).collect();
+        row.chunks_exact(j).map(|r| r.iter().zip(&v.data).map(|(m, v)| m * v).sum()).collect()
+    })
+}
+
+pub(super) fn outer(dy: &Tensor, v: &Tensor) -> Vec<f64> {
+    each_position(dy.dims.channels() * v.data.len(), dy.dims.positions(), |p| {
+        at_position(dy, p).flat_map(|d| v.data.iter().map(move |v| d * v)).collect()
+    })
+}
+
+pub(super) fn vec_mat(m: &Tensor, dy: &Tensor) -> Vec<f64> {
+    let mut y = alloc::vec![0.0; m.dims.channels() / dy.dims.channels()];
+    for p in 0..m.dims.positions() {
+        let row: Vec<f64> = at_position(m, p).collect();
+        for (r, d) in row.chunks_exact(y.len()).zip(at_position(dy, p)) {
+            y.iter_mut().zip(r).for_each(|(y, m)| *y += m * d);
+        }
+    }
+    y
+}

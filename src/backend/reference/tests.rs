@@ -81,6 +81,78 @@ fn embeddings_and_elementwise_functions() {
 }
 
 #[test]
+fn the_2015_operations_by_hand() {
+    // Channel by channel, whatever the layout: [2, 1, 3] to [3, 2, 1].
+    let mut g = GraphBuilder::new();
+    let x = g.input("x", &[2, 1, 3]).unwrap();
+    let y = g.reshape(x, &[3, 2, 1]).unwrap();
+    g.output("y", y).unwrap();
+    assert_eq!(run(g, &[&[1., 2., 3., 4., 5., 6.]]), [1., 2., 3., 4., 5., 6.]);
+
+    // Centres (1, 2) and (3, 4), widths 1 and 2, at (2, 2): -1/2 and -(1 + 4)/8.
+    let mut g = GraphBuilder::new();
+    let x = g.input("x", &[2]).unwrap();
+    let (centres, widths) = (g.param("c", &[2, 2]).unwrap(), g.param("w", &[2]).unwrap());
+    let y = g.push(Op::RadialBasis { centres, widths }, &[x]).unwrap();
+    g.output("y", y).unwrap();
+    assert_eq!(run(g, &[&[2., 2.]]), [-0.5, -0.625]);
+
+    let mut g = GraphBuilder::new();
+    let x = g.input("x", &[2, 2]).unwrap();
+    let y = g.push(Op::Softmax, &[x]).unwrap();
+    g.output("y", y).unwrap();
+    let ln3 = libm::logf(3.0);
+    for (got, want) in run(g, &[&[0., 7., ln3, 7.]]).iter().zip([0.25, 0.5, 0.75, 0.5]) {
+        assert!((got - want).abs() < 1e-7, "{got} for {want}");
+    }
+
+    // Matrices ((1, 2), (3, 4)) and ((10, 20), (30, 40)) at two positions, times (1, -1).
+    let mut g = GraphBuilder::new();
+    let (m, v) = (g.input("m", &[4, 2]).unwrap(), g.input("v", &[2]).unwrap());
+    let y = g.mat_vec(m, v).unwrap();
+    assert_eq!(g.dims(y).unwrap().as_slice(), [2, 2]);
+    g.output("y", y).unwrap();
+    assert_eq!(run(g, &[&[1., 10., 2., 20., 3., 30., 4., 40.], &[1., -1.]]), [-1., -10., -1., -10.]);
+
+    // Two bumps over three steps: at the middle one they are equal; at the first, 1 : exp(-2 / w^2); clamped before it.
+    let basis = |t: f32| {
+        let mut g = GraphBuilder::new();
+        let x = g.input("t", &[1]).unwrap();
+        let y = g.push(Op::TemporalBasis { steps: 3, functions: 2, width: 1.0 }, &[x]).unwrap();
+        g.output("y", y).unwrap();
+        run(g, &[&[t]])
+    };
+    let first = 1.0 / (1.0 + libm::expf(-2.0));
+    assert_eq!(basis(1.0), [0.5, 0.5]);
+    assert!((basis(0.0)[0] - first).abs() < 1e-7 && basis(-5.0) == basis(0.0) && basis(9.0) == basis(2.0));
+    assert!((basis(0.25)[0] - (0.75 * first + 0.125)).abs() < 1e-7);
+    assert!(basis(f32::NAN)[1].is_nan());
+}
+
+#[test]
+fn what_does_not_fit_the_2015_operations_is_refused() {
+    let mut g = GraphBuilder::new();
+    let x = g.input("x", &[6, 2, 2]).unwrap();
+    let (four, three) = (g.input("four", &[4]).unwrap(), g.input("three", &[3]).unwrap());
+    let t = g.input("t", &[1]).unwrap();
+    let p = g.param("p", &[6, 2]).unwrap();
+    let mut refused =
+        |op: Op, args: &[ValueId]| assert_eq!(g.push(op, args).unwrap_err().kind(), crate::ErrorKind::Shape);
+    refused(Op::Reshape { dims: Dims::new(&[23]).unwrap() }, &[x]);
+    refused(Op::ElementBias { bias: p }, &[x]);
+    refused(Op::RadialBasis { centres: p, widths: p }, &[x]);
+    refused(Op::MatVec, &[x, four]);
+    refused(Op::MatVec, &[three, x]);
+    refused(Op::Outer, &[three, x]);
+    refused(Op::VecMat, &[x, three]);
+    refused(Op::SoftmaxGrad, &[x, three]);
+    refused(Op::TemporalBasis { steps: 9, functions: 2, width: 0.1 }, &[three]);
+    for (steps, functions, width) in [(1, 2, 0.1), (2, 1, 0.1), (2, 2, 0.0), (2, 2, f64::NAN)] {
+        assert!(g.push(Op::TemporalBasis { steps, functions, width }, &[t]).is_err());
+    }
+}
+
+#[test]
 fn a_class_that_is_no_row_is_an_error() {
     let mut g = GraphBuilder::new();
     let t = g.input("class", &[1]).unwrap();
@@ -217,6 +289,43 @@ fn every_derivative_agrees_with_finite_differences() {
             let image = g.input("image", &[3, 2, 2])?;
             let y = g.mul(image, x)?;
             g.add(y, x)
+        }),
+        ("flatten, dense, back", &[2, 3, 2], |g, x| {
+            let h = g.reshape(x, &[12])?;
+            let h = g.linear("l", h, 12, true)?;
+            let h = g.reshape(h, &[3, 2, 2])?;
+            let bias = g.param("b", &[3, 2, 2])?;
+            let h = g.push(Op::ElementBias { bias }, &[h])?;
+            g.activation(h, Activation::Tanh)
+        }),
+        ("radial basis", &[3, 2, 2], |g, x| {
+            let (centres, widths) = (g.param("c", &[5, 3])?, g.param("w", &[5])?);
+            g.push(Op::RadialBasis { centres, widths }, &[x])
+        }),
+        ("softmax", &[5, 2, 2], |g, x| {
+            let y = g.affine(x, 3.0, 0.0)?;
+            g.push(Op::Softmax, &[y])
+        }),
+        ("a matrix from the input times a basis of time", &[6, 2, 3], |g, x| {
+            let t = g.input("t", &[1])?;
+            let v = g.push(Op::TemporalBasis { steps: 3, functions: 3, width: 0.7 }, &[t])?;
+            g.mat_vec(x, v)
+        }),
+        ("a row of a table times the input", &[4], |g, x| {
+            let t = g.input("t", &[1])?;
+            let zero = g.affine(t, 0.0, 1.0)?;
+            let m = g.embedding("table", zero, 3, 5 * 4)?;
+            g.mat_vec(m, x)
+        }),
+        ("a matrix at many positions times the input", &[4], |g, x| {
+            let m = g.input("m", &[8, 3, 2])?;
+            let y = g.mat_vec(m, x)?;
+            g.activation(y, Activation::Tanh)
+        }),
+        ("a product whose factors both depend", &[6], |g, x| {
+            let v = g.linear("l", x, 3, false)?;
+            let y = g.mat_vec(x, v)?;
+            g.mat_vec(x, y)
         }),
         ("division by an input", &[3, 2, 2], |g, x| {
             let sigma = g.input("sigma", &[1])?;

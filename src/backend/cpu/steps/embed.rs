@@ -14,6 +14,25 @@ pub(in super::super) enum Kind {
     Waves { frequencies: Vec<f64>, log: bool, cosines_first: bool },
     /// The row of a table that the number names.
     Table { table: Vec<f32> },
+    /// [`TemporalBasis`](crate::graph::Op::TemporalBasis).
+    Bumps { steps: usize, width: f64 },
+}
+
+/// The bumps at a whole step, times `weight`, added to `out`.
+fn add_bumps(step: f64, steps: usize, width: f64, weight: f64, out: &mut [f32]) {
+    let n = out.len();
+    let grid = |i: f64, n: usize| 2.0 * i / (n - 1) as f64 - 1.0;
+    let x = grid(step, steps);
+    let log = |j: usize| {
+        let d = (x - grid(j as f64, n)) / width;
+        -0.5 * d * d
+    };
+    // The largest is set apart, so that narrow bumps do not vanish together.
+    let largest = (0..n).map(log).fold(f64::NEG_INFINITY, f64::max);
+    let sum: f64 = (0..n).map(|j| libm::exp(log(j) - largest)).sum();
+    for (j, v) in out.iter_mut().enumerate() {
+        *v += (weight * libm::exp(log(j) - largest) / sum) as f32;
+    }
 }
 
 /// An embedding of `[1]` to `[dim]`.
@@ -34,6 +53,7 @@ impl Step for Embed {
         match &self.kind {
             Kind::Waves { frequencies, .. } => frequencies.len() * size_of::<f64>(),
             Kind::Table { table } => table.len() * size_of::<f32>(),
+            Kind::Bumps { .. } => 0,
         }
     }
 
@@ -66,6 +86,16 @@ impl Step for Embed {
                     );
                     let row = table.get(v as usize * dim..).and_then(|t| t.get(..dim)).ok_or_else(missing)?;
                     out.copy_from_slice(row);
+                }
+                &Kind::Bumps { steps, width } => {
+                    let last = (steps - 1) as f64;
+                    let t = f64::from(v).clamp(0.0, last);
+                    let below = libm::floor(t);
+                    out.fill(0.0);
+                    add_bumps(below, steps, width, 1.0 - (t - below), out);
+                    if t != below {
+                        add_bumps((below + 1.0).min(last), steps, width, t - below, out);
+                    }
                 }
             }
         }

@@ -11,13 +11,16 @@ use crate::error::Result;
 pub(super) mod activation;
 pub(super) mod attention;
 pub(super) mod attention_grad;
+pub(super) mod basis;
 pub(super) mod conv;
 pub(super) mod edge;
 pub(super) mod elementwise;
 pub(super) mod embed;
 pub(super) mod grad;
+pub(super) mod mat_vec;
 pub(super) mod norm;
 pub(super) mod resample;
+pub(super) mod reshape;
 
 /// One operation of a compiled network.
 pub(super) trait Step: Send + Sync {
@@ -48,6 +51,11 @@ pub(super) struct Run<'a> {
     /// The most tasks at once.
     pub workers: usize,
     pub cancel: &'a Cancel,
+}
+
+/// `len` floats from `begin` on; none if they are not inside.
+fn row_of(data: &[f32], begin: usize, len: usize) -> &[f32] {
+    data.get(begin..).and_then(|d| d.get(..len)).unwrap_or(&[])
 }
 
 /// Floats that a core moves in the time it takes to hand a task to another core.
