@@ -17,6 +17,7 @@ pub mod cancel;
 pub mod chain;
 pub mod denoiser;
 pub mod error;
+pub mod evaluate;
 pub mod graph;
 mod matmul;
 pub mod model;
