@@ -4,7 +4,7 @@ use crate::error::{Result, ensure};
 use crate::schedule::{Arithmetic, Level, Real};
 
 /// Draws from q(x_t | x_0): writes alpha x_0 + sigma z to `out`, for standard normal `z`. All of one length; elements are
-/// f32, the level's factors are rounded once.
+/// f32, the level's factors are rounded once. One forward step q(x_t | x_(t-1)) is the level whose abar is 1 - beta_t.
 ///
 /// Errors: kind `Shape` for different lengths.
 ///

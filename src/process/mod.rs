@@ -4,11 +4,13 @@
 //! Formulas only; the samplers put them in order.
 
 mod binomial;
+mod continuous;
 mod gaussian;
 mod normal;
 mod prediction;
 
 pub use binomial::{Binomial, bernoulli_entropy, bernoulli_kl, bernoulli_log_prob};
+pub use continuous::{Rate, ReverseStep};
 pub use gaussian::{Posterior, add_noise, velocity};
 pub use normal::{normal_entropy, normal_kl, normal_log_prob, reverse_entropy_bounds};
 pub use prediction::{Linear, Prediction, PredictionType, SampleClip};

@@ -34,6 +34,7 @@ mod bits2015;
 mod config;
 mod ddim;
 mod ddpm;
+mod euler_maruyama;
 mod options;
 mod repaint;
 
@@ -42,6 +43,7 @@ pub use bits2015::{BitPrediction, Bits2015};
 pub use config::SchedulerConfig;
 pub use ddim::{Ddim, DdimNoise, DdimOptions, DdimPrevious};
 pub use ddpm::{Ddpm, VarianceType};
+pub use euler_maruyama::{ContinuousOptions, EulerMaruyama, TimeSpacing};
 pub use options::{SamplerKind, SamplerOptions, Steps};
 pub use repaint::{Jumps, RePaint};
 

@@ -20,18 +20,20 @@ fn check_steps(steps: usize, least: usize) -> Result<()> {
     Ok(())
 }
 
-fn given(betas: Vec<f64>) -> Betas {
-    Betas { num_train_timesteps: betas.len(), trained: Some(betas), ..Betas::default() }
-}
-
 impl Betas {
+    /// These betas and no curve, for example learned ones. [`NoiseSchedule::betas`](super::NoiseSchedule::betas) gives them back, and
+    /// `SchedulerConfig` reads and writes them as `trained_betas`, both without loss; their range is checked when the schedule is made.
+    pub fn explicit(betas: Vec<f64>) -> Self {
+        Self { num_train_timesteps: betas.len(), trained: Some(betas), ..Self::default() }
+    }
+
     /// The paper's: beta_t = 1 / (T - t + 1) for t = 1 .. T, which erases a constant fraction of the signal's variance in
     /// each step, so that abar_t = (T - t) / T. The last beta is 1: x_T is white and knows nothing of x_(T-1).
     ///
     /// Errors: kind `InvalidArgument` for fewer than 2 steps or too many.
     pub fn erasing_evenly(steps: usize) -> Result<Self> {
         check_steps(steps, 2)?;
-        Ok(given((0..steps).map(|i| 1.0 / (steps - i) as f64).collect()))
+        Ok(Self::explicit((0..steps).map(|i| 1.0 / (steps - i) as f64).collect()))
     }
 
     /// The authors' code: with the grid u = T .. 2 in T even steps,
@@ -53,7 +55,7 @@ impl Betas {
             // logit(1 / u) = -ln(u - 1).
             least + (1.0 - least - BELOW_ONE) / (1.0 + libm::exp(libm::log(u - 1.0) - shift))
         };
-        Ok(given((0..steps).map(beta).collect()))
+        Ok(Self::explicit((0..steps).map(beta).collect()))
     }
 }
 
