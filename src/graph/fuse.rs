@@ -16,6 +16,10 @@ use super::rebuild::Rebuild;
 use super::{Activation, Binary, Epilogue, FusedConv, Graph, GroupNorm, Kernel, Node, Op, Prologue, ValueId, Window};
 use crate::error::Result;
 
+mod backward;
+
+pub use backward::fuse_backward;
+
 /// Rewrites `graph` as the module says. The parameters stay as they are, in the same order.
 pub fn fuse(graph: &Graph) -> Result<Graph> {
     let merged = merge_linears(&share_equal(graph)?)?;

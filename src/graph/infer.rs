@@ -4,7 +4,9 @@ use alloc::vec::Vec;
 
 #[cfg(feature = "training")]
 use super::ParamGrad;
-use super::{FusedConv, Graph, GroupNorm, Kernel, Node, Op, Param, ParamId, ValueType, Window};
+use super::{
+    FusedConv, FusedConvAdjoint, FusedNormGrad, Graph, GroupNorm, Kernel, Node, Op, Param, ParamId, ValueType, Window,
+};
 use crate::error::{Result, ensure, err};
 use crate::tensor::Dims;
 
@@ -163,6 +165,46 @@ impl Context<'_> {
         let dy = self.arg(1)?;
         ensure!(dy == made, Shape, "the gradient is {dy}, expected {made}");
         Ok(dims)
+    }
+}
+
+impl Context<'_> {
+    fn fused_norm_grad(&self, n: &FusedNormGrad) -> Result<Dims> {
+        let x = self.concat(n.sources)?;
+        self.norm(&n.norm, x.channels())?;
+        let mut next = n.sources;
+        if n.modulated {
+            for i in [next, next + 1] {
+                let d = self.arg(i)?;
+                ensure!(d.as_slice() == [x.channels()], Shape, "argument {i} is {d}, expected [{}]", x.channels());
+            }
+            next += 2;
+        }
+        for what in ["gradient", "residual"].iter().take(1 + usize::from(n.residual)) {
+            let d = self.arg(next)?;
+            ensure!(d == x, Shape, "the {what} is {d}, expected {x}");
+            next += 1;
+        }
+        self.exactly(next)?;
+        Ok(x)
+    }
+
+    fn fused_conv_adjoint(&self, c: &FusedConvAdjoint) -> Result<Dims> {
+        let mut out = 0usize;
+        for &weight in &c.weights {
+            out = out.saturating_add(self.kernel(&Kernel { weight, bias: None }, &c.window, c.dims.channels())?);
+        }
+        ensure!(out > 0, InvalidArgument, "no weights, expected at least 1");
+        let point = c.window.is_point();
+        let made = if point { with_channels(c.dims, out)? } else { windowed(c.dims, &c.window, out)? };
+        let d = self.arg(0)?;
+        ensure!(d == made, Shape, "the argument is {d}, expected {made}, which the map makes of {}", c.dims);
+        if c.residual {
+            let d = self.arg(1)?;
+            ensure!(d == c.dims, Shape, "residual argument is {d}, expected {}", c.dims);
+        }
+        self.exactly(1 + usize::from(c.residual))?;
+        Ok(c.dims)
     }
 }
 
@@ -424,6 +466,8 @@ pub(super) fn infer(op: &Op, cx: &Context<'_>) -> Result<Dims> {
             Ok(x)
         }
         Op::FusedConv(c) => cx.fused_conv(c),
+        Op::FusedNormGrad(n) => cx.fused_norm_grad(n),
+        Op::FusedConvAdjoint(c) => cx.fused_conv_adjoint(c),
         #[cfg(feature = "training")]
         Op::ParamGrad(of) => cx.param_grad(of),
     }
@@ -442,6 +486,10 @@ pub(super) fn flops(g: &Graph, node: &Node) -> u64 {
             mul(&[g.param(weight).dims.elements(), node.args.first().map_or(0, |&a| g.dims(a).positions())])
         }
         Op::FusedConv(c) => c.kernels.iter().map(kernel).sum(),
+        Op::FusedConvAdjoint(c) => {
+            let positions = node.args.first().map_or(0, |&a| g.dims(a).positions());
+            c.weights.iter().map(|&w| mul(&[g.param(w).dims.elements(), positions])).sum()
+        }
         Op::Attention { .. } => {
             let (q, v) = (g.dims(node.args[0]), g.dims(node.args[2]));
             mul(&[q.elements(), v.positions()]) + mul(&[q.positions(), v.elements()])

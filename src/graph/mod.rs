@@ -39,7 +39,10 @@ pub mod vjp;
 pub use builder::GraphBuilder;
 #[cfg(feature = "training")]
 pub use op::ParamGrad;
-pub use op::{Activation, Binary, Epilogue, FusedConv, GroupNorm, Kernel, Op, Padding, Prologue, Window};
+pub use op::{
+    Activation, Binary, Epilogue, FusedConv, FusedConvAdjoint, FusedNormGrad, GroupNorm, Kernel, Op, Padding, Prologue,
+    Window,
+};
 
 /// Names a value: the node that makes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

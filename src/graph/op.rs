@@ -151,6 +151,39 @@ pub struct FusedConv {
     pub epilogue: Epilogue,
 }
 
+/// The gradient of an activated, perhaps modulated group norm of a concatenation.
+///
+/// Arguments in order: the sources; m and s `[C]`, if modulated; dy; the residual, if there is one. The result, of the shape of the
+/// concatenation x, is the gradient by x of the inner product of dy with `activation(norm(x) * m + s)`, plus the residual.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FusedNormGrad {
+    /// The norm.
+    pub norm: GroupNorm,
+    /// How many leading arguments are sources; at least 1.
+    pub sources: usize,
+    /// Whether m and s follow.
+    pub modulated: bool,
+    /// What was applied to the norm's value.
+    pub activation: Option<Activation>,
+    /// Whether an argument of the result's shape is added; it is the last argument.
+    pub residual: bool,
+}
+
+/// The adjoint of a convolution or linear map of stacked kernels, plus a residual.
+///
+/// Arguments in order: dy, with the channels of all kernels; the residual, if there is one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FusedConvAdjoint {
+    /// The window of the map.
+    pub window: Window,
+    /// The weights of the map, stacked along its output channels, each `[O, C, kh, kw]` or `[O, C]`.
+    pub weights: Vec<ParamId>,
+    /// What the map takes, and so what this makes.
+    pub dims: Dims,
+    /// Whether an argument of the result's shape is added; it is the last argument.
+    pub residual: bool,
+}
+
 /// An operation. Models are written with the primitive ones; the fused ones come from [`fuse`](super::fuse::fuse).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -344,6 +377,10 @@ pub enum Op {
     },
     /// Fused: see [`FusedConv`].
     FusedConv(FusedConv),
+    /// Fused, from [`fuse_backward`](super::fuse::fuse_backward): see [`FusedNormGrad`].
+    FusedNormGrad(FusedNormGrad),
+    /// Fused, from [`fuse_backward`](super::fuse::fuse_backward): see [`FusedConvAdjoint`].
+    FusedConvAdjoint(FusedConvAdjoint),
     /// The part of one use of a parameter, by one sample, in a gradient; see [`ParamGrad`].
     #[cfg(feature = "training")]
     ParamGrad(ParamGrad),
@@ -418,6 +455,8 @@ impl Op {
             Self::GroupNormAffine { .. } => "group_norm_affine",
             Self::ApplyAffine { .. } => "apply_affine",
             Self::FusedConv(_) => "fused_conv",
+            Self::FusedNormGrad(_) => "fused_norm_grad",
+            Self::FusedConvAdjoint(_) => "fused_conv_adjoint",
             #[cfg(feature = "training")]
             Self::ParamGrad(_) => "param_grad",
         }
@@ -434,11 +473,15 @@ impl Op {
         match self {
             Self::Conv2d { kernel: k, .. } | Self::Linear(k) => kernel(k),
             Self::FusedConv(c) => c.kernels.iter().for_each(kernel),
-            Self::GroupNorm(n) | Self::GroupNormGrad(n) | Self::GroupNormAffine { norm: n, .. } => {
+            Self::GroupNorm(n)
+            | Self::GroupNormGrad(n)
+            | Self::GroupNormAffine { norm: n, .. }
+            | Self::FusedNormGrad(FusedNormGrad { norm: n, .. }) => {
                 f(n.weight);
                 f(n.bias);
             }
             Self::FourierEmbedding { weight, .. } | Self::ConvAdjoint { weight, .. } => f(*weight),
+            Self::FusedConvAdjoint(c) => c.weights.iter().for_each(|w| f(*w)),
             Self::Embedding { table } => f(*table),
             #[cfg(feature = "training")]
             Self::ParamGrad(ParamGrad::Frequencies { weight, .. }) => f(*weight),

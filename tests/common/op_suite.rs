@@ -5,8 +5,8 @@
 
 use undiffuse::Result;
 use undiffuse::graph::{
-    Activation, Binary, Epilogue, FusedConv, Graph, GraphBuilder, GroupNorm, Kernel, Op, Padding, Prologue, ValueId,
-    Window,
+    Activation, Binary, Epilogue, FusedConv, FusedConvAdjoint, FusedNormGrad, Graph, GraphBuilder, GroupNorm, Kernel,
+    Op, Padding, Prologue, ValueId, Window,
 };
 use undiffuse::tensor::Dims;
 
@@ -444,6 +444,7 @@ fn backward(c: &mut Cases) {
             Ok(vec![g.push(Op::GroupNormGrad(GroupNorm { groups, eps: 1e-2, weight, bias }), &[x, dy])?])
         });
     }
+    fused_backward(c);
     for (heads, dim, value_dim, queries, keys, query_only) in [
         (1, 8, 8, 16, 16, false),
         (2, 5, 3, 7, 7, false),
@@ -466,6 +467,48 @@ fn backward(c: &mut Cases) {
             let x = g.input("x", &[19, 4, 3])?;
             let y = g.push(Op::PadChannels { before, after }, &[x])?;
             Ok(vec![y, g.push(Op::SumPositions, &[y])?])
+        });
+    }
+}
+
+/// What `fuse_backward` makes.
+fn fused_backward(c: &mut Cases) {
+    for bits in 0..8usize {
+        let (modulated, residual, several) = (bits & 1 != 0, bits & 2 != 0, bits & 4 != 0);
+        for activation in std::iter::once(None).chain(ACTIVATIONS.map(Some)) {
+            let sources: &[usize] = if several { &[5, 70, 21] } else { &[96] };
+            c.add(format!("fused norm gradient {bits:03b} of {activation:?}"), 2e-6, |g| {
+                let mut args = Vec::new();
+                for (i, &n) in sources.iter().enumerate() {
+                    args.push(g.input(&format!("x{i}"), &[n, 9, 8])?);
+                }
+                if modulated {
+                    args.extend([g.input("m", &[96])?, g.input("s", &[96])?]);
+                }
+                args.push(g.input("dy", &[96, 9, 8])?);
+                if residual {
+                    args.push(g.input("r", &[96, 9, 8])?);
+                }
+                let weight = g.param("n.weight", &[96])?;
+                let bias = g.param("n.bias", &[96])?;
+                let norm = GroupNorm { groups: [8, 96, 1][bits % 3], eps: 1e-2, weight, bias };
+                let op = FusedNormGrad { norm, sources: sources.len(), modulated, activation, residual };
+                Ok(vec![g.push(Op::FusedNormGrad(op), &args)?])
+            });
+        }
+    }
+    for (k, residual) in [(1, false), (1, true), (3, true)] {
+        c.add(format!("fused adjoint of two {k}x{k} convolutions, residual {residual}"), 1e-6, |g| {
+            let weights = vec![g.param("a.weight", &[13, 17, k, k])?, g.param("b.weight", &[7, 17, k, k])?];
+            let mut args = vec![g.input("dy", &[20, 4, 5])?];
+            if residual {
+                args.push(g.input("r", &[17, 4, 5])?);
+            }
+            let op = {
+                let window = Window { kernel: [k, k], stride: 1, padding: Padding::all(k / 2) };
+                FusedConvAdjoint { window, weights, dims: Dims::new(&[17, 4, 5])?, residual }
+            };
+            Ok(vec![g.push(Op::FusedConvAdjoint(op), &args)?])
         });
     }
 }

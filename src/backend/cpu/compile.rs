@@ -17,7 +17,7 @@ use super::steps::basis::{RadialBasis, RadialBasisGrad, Softmax, SoftmaxGrad};
 use super::steps::conv::{Conv, Gather, MAX_SOURCES};
 use super::steps::elementwise::{Elementwise, Map};
 use super::steps::embed::{Embed, Kind};
-use super::steps::grad::{ActivationGrad, GroupNormGrad, SumPositions};
+use super::steps::grad::{ActivationGrad, SumPositions};
 use super::steps::mat_vec::{MatVec, Outer, VecMat};
 use super::steps::norm::GroupNormAffine;
 use super::steps::resample::{Axis, Resample};
@@ -26,7 +26,11 @@ use super::vmath;
 use crate::backend::ParamSource;
 use crate::error::{Result, err};
 use crate::graph::plan::{ArenaPlan, Buffer, plan};
-use crate::graph::{Activation, FusedConv, Graph, GroupNorm, Kernel, Node, Op, ParamId, ValueId, Window};
+use crate::graph::{
+    Activation, FusedConv, FusedNormGrad, Graph, GroupNorm, Kernel, Node, Op, ParamId, ValueId, Window,
+};
+
+mod backward;
 
 /// A compiled graph.
 pub(super) struct Program {
@@ -303,7 +307,9 @@ impl<'a> Compiler<'a> {
                 self.step(VecMat { m, dy, out });
                 Ok(out)
             }
-            &Op::ConvAdjoint { window, weight, .. } => self.conv_adjoint(name, id, x()?, &window, weight),
+            &Op::ConvAdjoint { window, weight, .. } => self.conv_adjoint(name, id, x()?, &window, &[weight], None),
+            Op::FusedConvAdjoint(c) => self.conv_adjoint(name, id, x()?, &c.window, &c.weights, args.get(1).copied()),
+            Op::FusedNormGrad(n) => self.norm_grad(id, n, &args),
             &Op::ActivationGrad(f) => {
                 let [x, dy] = two(&args)?;
                 let out = self.fresh(id)?;
@@ -311,10 +317,9 @@ impl<'a> Compiler<'a> {
                 Ok(out)
             }
             Op::GroupNormGrad(norm) => {
-                let [x, dy] = two(&args)?;
-                let (out, weight) = (self.fresh(id)?, self.params.take(norm.weight)?);
-                self.step(GroupNormGrad { x, dy, out, groups: norm.groups, eps: norm.eps, weight });
-                Ok(out)
+                let plain =
+                    FusedNormGrad { norm: *norm, sources: 1, modulated: false, activation: None, residual: false };
+                self.norm_grad(id, &plain, &args)
             }
             &Op::AttentionGrad { heads, query_only } => {
                 let all = <[View; 4]>::try_from(args.as_slice());
@@ -469,65 +474,6 @@ impl<'a> Compiler<'a> {
         if let Some(f) = after {
             self.after(out, f);
         }
-        Ok(out)
-    }
-
-    /// The adjoint of a convolution: its argument spread out by the stride, then a convolution with the filter turned round.
-    fn conv_adjoint(
-        &mut self,
-        name: &'static str,
-        id: ValueId,
-        x: View,
-        window: &Window,
-        weight: ParamId,
-    ) -> Result<View> {
-        let out = self.fresh(id)?;
-        let [kh, kw] = window.kernel;
-        let (outs, ins) = (x.channels, out.channels);
-        let plain = self.params.take(weight)?;
-        let mut turned = Vec::new();
-        turned.try_reserve_exact(plain.len()).map_err(|_| err!(OutOfMemory, "no memory for a turned filter"))?;
-        for (i, o) in (0..ins).flat_map(|i| (0..outs).map(move |o| (i, o))) {
-            let filter = plain.get((o * ins + i) * kh * kw..).and_then(|w| w.get(..kh * kw)).unwrap_or(&[]);
-            turned.extend(filter.iter().rev());
-        }
-        drop(plain);
-        // With this much around it a convolution without steps makes the right size.
-        let p = window.padding;
-        let pads = [(kh, p.top), (kh, p.bottom), (kw, p.left), (kw, p.right)].map(|(k, pad)| (k - 1).checked_sub(pad));
-        let (source, padding) = match (window.stride, pads) {
-            (1, [Some(top), Some(bottom), Some(left), Some(right)]) => (x, Padding { top, bottom, left, right }),
-            _ => {
-                let (height, width) = (out.height + kh - 1, out.width + kw - 1);
-                let buffer = self.temporary(height.saturating_mul(width).saturating_mul(outs))?;
-                let spread = View { buffer, start: 0, stride: outs, channels: outs, height, width };
-                let rows = Axis::spread(x.height, height, window.stride, kh as isize - 1 - p.top as isize);
-                let columns = Axis::spread(x.width, width, window.stride, kw as isize - 1 - p.left as isize);
-                self.step(Resample { name, x, out: spread, rows, columns });
-                (spread, Padding::default())
-            }
-        };
-        let shape = ConvShape {
-            height: source.height,
-            width: source.width,
-            in_channels: outs,
-            out_channels: ins,
-            kernel: window.kernel,
-            stride: [1, 1],
-            padding,
-        };
-        let weights = PackedConv::new(self.isa, shape, &turned, None)?;
-        let none = vmath::Activation::Identity;
-        let gather = (padding != Padding::default() || !source.is_dense()).then_some(Gather {
-            affine: None,
-            activation: none,
-            upsample: 1,
-            padding,
-        });
-        let sources = alloc::vec![source];
-        let conv =
-            Conv { name, sources, gather, weights, channel: None, residual: None, scale: 1.0, activation: none, out };
-        self.step(conv);
         Ok(out)
     }
 

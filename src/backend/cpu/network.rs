@@ -17,7 +17,7 @@ use crate::backend::{Network, ParamSource, check_run};
 use crate::cancel::Cancel;
 use crate::error::{Result, ensure, err};
 use crate::graph::Graph;
-use crate::graph::fuse::fuse;
+use crate::graph::fuse::{fuse, fuse_backward};
 use crate::tensor::Dims;
 
 /// A network compiled for the CPU: see [`Network`] for how to call it.
@@ -54,7 +54,7 @@ struct Samples {
 
 impl CpuNetwork {
     pub(super) fn new(isa: Isa, threads: Arc<dyn Threads>, graph: &Graph, params: &dyn ParamSource) -> Result<Self> {
-        Self::unfused(isa, threads, &fuse(graph)?, params)
+        Self::unfused(isa, threads, &fuse(&fuse_backward(graph)?)?, params)
     }
 
     /// Compiles the operations as they are.

@@ -7,6 +7,7 @@
 
 use super::isa::{Isa, Path};
 use super::simd::{Simd, dispatch};
+use crate::graph;
 
 /// What is applied to a value after the affine part of a layer. The names are those of diffusers' `act_fn`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -80,8 +81,9 @@ unsafe fn tanh_v<S: Simd>(x: S::V) -> S::V {
     }
 }
 
+/// The normal distribution function and exp(-x^2 / 2).
 #[inline(always)]
-unsafe fn gelu_v<S: Simd>(x: S::V) -> S::V {
+unsafe fn normal_v<S: Simd>(x: S::V) -> (S::V, S::V) {
     // SAFETY: the caller's contract is that of S.
     unsafe {
         let z = S::mul(S::abs(x), S::splat(core::f32::consts::FRAC_1_SQRT_2));
@@ -92,9 +94,16 @@ unsafe fn gelu_v<S: Simd>(x: S::V) -> S::V {
         let p = S::mul_add(t, p, S::splat(0.649_561_35));
         let p = S::mul_add(t, p, S::splat(0.091_387_64));
         let p = S::mul_add(t, p, S::splat(0.235_325_34));
-        let half = S::mul(S::mul(S::mul(t, p), S::splat(0.5)), exp_v::<S>(S::sub(S::zero(), S::mul(z, z))));
-        S::mul(x, S::select_lt(x, S::zero(), half, S::sub(S::splat(1.0), half)))
+        let e = exp_v::<S>(S::sub(S::zero(), S::mul(z, z)));
+        let half = S::mul(S::mul(S::mul(t, p), S::splat(0.5)), e);
+        (S::select_lt(x, S::zero(), half, S::sub(S::splat(1.0), half)), e)
     }
+}
+
+#[inline(always)]
+unsafe fn gelu_v<S: Simd>(x: S::V) -> S::V {
+    // SAFETY: the caller's contract is that of S.
+    unsafe { S::mul(x, normal_v::<S>(x).0) }
 }
 
 #[inline(always)]
@@ -112,6 +121,44 @@ unsafe fn mish_v<S: Simd>(x: S::V) -> S::V {
 unsafe fn relu_v<S: Simd>(x: S::V) -> S::V {
     // SAFETY: the caller's contract is that of S. x second, so that NaN goes through.
     unsafe { S::max(S::zero(), x) }
+}
+
+/// The derivative of an activation of the graph, within 1e-6 of its value or of the largest, about 1.
+#[inline(always)]
+pub(crate) unsafe fn slope_v<S: Simd>(f: graph::Activation, x: S::V) -> S::V {
+    // SAFETY: the caller's contract is that of S.
+    unsafe {
+        let one = S::splat(1.0);
+        match f {
+            graph::Activation::Silu => {
+                let s = sigmoid_v::<S>(x);
+                S::mul(s, S::mul_add(x, S::sub(one, s), one))
+            }
+            graph::Activation::Sigmoid => {
+                let s = sigmoid_v::<S>(x);
+                S::mul(s, S::sub(one, s))
+            }
+            graph::Activation::Softplus => sigmoid_v::<S>(x),
+            graph::Activation::Tanh => {
+                let t = tanh_v::<S>(x);
+                S::sub(one, S::mul(t, t))
+            }
+            graph::Activation::Mish => {
+                // As in `mish_v`, with t the factor of x: t' = (1 - t^2) sigmoid(x).
+                let u = exp_v::<S>(S::min(S::splat(20.0), x));
+                let n = S::mul(u, S::add(u, S::splat(2.0)));
+                let t = S::div(n, S::add(n, S::splat(2.0)));
+                let rest = S::div(S::splat(2.0), S::add(n, S::splat(2.0)));
+                S::mul_add(S::mul(x, S::mul(rest, S::add(one, t))), sigmoid_v::<S>(x), t)
+            }
+            graph::Activation::Gelu => {
+                let (cdf, e) = normal_v::<S>(x);
+                S::mul_add(S::mul(x, e), S::splat(0.398_942_28), cdf)
+            }
+            graph::Activation::Relu => S::select_lt(S::zero(), x, one, S::zero()),
+            graph::Activation::LeakyRelu { slope } => S::select_lt(S::zero(), x, one, S::splat(slope)),
+        }
+    }
 }
 
 /// Applies `f` to all of `x[..n]`.

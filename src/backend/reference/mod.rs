@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use super::{Backend, Network, ParamSource, check_run};
 use crate::cancel::Cancel;
 use crate::error::{Result, ensure};
-use crate::graph::{FusedConv, Graph, Node, Op, ValueId, Window};
+use crate::graph::{Binary, FusedConv, FusedConvAdjoint, FusedNormGrad, Graph, Node, Op, ValueId, Window};
 use crate::tensor::Dims;
 
 mod grad;
@@ -212,10 +212,59 @@ impl ReferenceNetwork {
                 activation.map_or(y.data.clone(), |f| ops::activate(&y, f))
             }
             Op::FusedConv(c) => self.fused(c, args, dims)?,
+            Op::FusedNormGrad(n) => self.fused_norm_grad(n, args)?,
+            Op::FusedConvAdjoint(c) => self.fused_conv_adjoint(c, args)?,
             #[cfg(feature = "training")]
             Op::ParamGrad(of) => param_grad::gradient(of, args, dims, &param),
         };
         Ok(Tensor { dims, data })
+    }
+
+    /// The gradient of a group norm and what follows it, operation by operation.
+    fn fused_norm_grad(&self, n: &FusedNormGrad, args: &[&Tensor]) -> Result<Vec<f64>> {
+        let param = |id: crate::graph::ParamId| self.params[id.index()].as_slice();
+        let x = ops::concat(&args[..n.sources]);
+        let mut next = n.sources;
+        let dims = x.dims;
+        let mut y = Tensor { dims, data: Vec::new() };
+        y.data = ops::apply_affine(&x, &ops::group_norm_affine(&x, &n.norm, param(n.norm.weight), param(n.norm.bias)));
+        let mut factor = None;
+        if n.modulated {
+            y.data = ops::binary(&y, args[next], Binary::Mul);
+            y.data = ops::binary(&y, args[next + 1], Binary::Add);
+            factor = Some(args[next]);
+            next += 2;
+        }
+        let mut g = args[next].clone();
+        if let Some(f) = n.activation {
+            g.data = grad::activation(&y, &g, f);
+        }
+        if let Some(m) = factor {
+            g.data = ops::binary(&g, m, Binary::Mul);
+        }
+        let mut dx = Tensor { dims, data: grad::group_norm(&x, &g, &n.norm, param(n.norm.weight)) };
+        if n.residual {
+            dx.data = ops::binary(&dx, args[next + 1], Binary::Add);
+        }
+        Ok(dx.data)
+    }
+
+    /// The adjoints of the stacked kernels one after the other, and the residual.
+    fn fused_conv_adjoint(&self, c: &FusedConvAdjoint, args: &[&Tensor]) -> Result<Vec<f64>> {
+        let dy = args[0];
+        let positions = dy.dims.positions();
+        let mut sum = args.get(1).map_or_else(|| alloc::vec![0.0; c.dims.elements()], |r| r.data.clone());
+        let mut start = 0;
+        for &weight in &c.weights {
+            let mut dims = dy.dims.as_slice().to_vec();
+            dims[0] = self.graph.param(weight).dims.channels();
+            let part = dy.data[start * positions..(start + dims[0]) * positions].to_vec();
+            start += dims[0];
+            let part = Tensor { dims: Dims::new(&dims)?, data: part };
+            let dx = grad::conv2d(&part, &self.params[weight.index()], &c.window, c.dims);
+            sum.iter_mut().zip(dx).for_each(|(s, d)| *s += d);
+        }
+        Ok(sum)
     }
 
     /// A fused convolution as the sequence of primitive operations that it stands for.
@@ -243,11 +292,11 @@ impl ReferenceNetwork {
         }
         let mut y = Tensor { dims, data };
         if c.epilogue.channel {
-            y.data = ops::binary(&y, args[next], crate::graph::Binary::Add);
+            y.data = ops::binary(&y, args[next], Binary::Add);
             next += 1;
         }
         if c.epilogue.residual {
-            y.data = ops::binary(&y, args[next], crate::graph::Binary::Add);
+            y.data = ops::binary(&y, args[next], Binary::Add);
         }
         for v in &mut y.data {
             *v *= f64::from(c.epilogue.scale);

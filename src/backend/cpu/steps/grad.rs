@@ -1,12 +1,9 @@
-//! The backward operations that are no convolution or attention: gradients of activations and group norms, and sums.
+//! Gradients of activations that stand alone, and sums over positions.
 #![allow(unsafe_code)] // Reads and writes rows of the arena.
 
-use alloc::vec::Vec;
-use core::f32::consts::{FRAC_1_SQRT_2, PI};
-
-use super::super::isa::Isa;
 use super::super::memory::View;
-use super::super::vmath;
+use super::super::simd::{Simd, dispatch};
+use super::super::vmath::slope_v;
 use super::norm::{COLUMNS, Columns, Source};
 use super::{Run, Step};
 use crate::error::{Result, ensure};
@@ -21,44 +18,25 @@ pub(in super::super) struct ActivationGrad {
     pub f: Activation,
 }
 
-/// `out = f'(x)`.
-fn slope(isa: Isa, f: Activation, x: &[f32], out: &mut [f32]) {
-    let sigmoid = |out: &mut [f32]| {
-        out.copy_from_slice(x);
-        vmath::sigmoid(isa, out);
-    };
-    let each = |out: &mut [f32], f: &dyn Fn(f32) -> f32| {
-        for (o, v) in out.iter_mut().zip(x) {
-            *o = f(*v);
-        }
-    };
-    match f {
-        Activation::Silu => {
-            sigmoid(out);
-            for (s, v) in out.iter_mut().zip(x) {
-                *s *= 1.0 + v * (1.0 - *s);
+#[inline(always)]
+unsafe fn activation_body<S: Simd>(x: *const f32, dy: *const f32, out: *mut f32, n: usize, f: Activation) {
+    let mut i = 0;
+    // SAFETY: the caller's contract: n floats at x, dy and out.
+    unsafe {
+        while i < n {
+            let m = (n - i).min(S::LANES);
+            if m == S::LANES {
+                S::store(out.add(i), S::mul(S::load(dy.add(i)), slope_v::<S>(f, S::load(x.add(i)))));
+            } else {
+                let v = S::mul(S::load_n(dy.add(i), m), slope_v::<S>(f, S::load_n(x.add(i), m)));
+                S::store_n(out.add(i), m, v);
             }
+            i += m;
         }
-        Activation::Sigmoid => {
-            sigmoid(out);
-            out.iter_mut().for_each(|s| *s *= 1.0 - *s);
-        }
-        Activation::Softplus => sigmoid(out),
-        Activation::Tanh => {
-            out.copy_from_slice(x);
-            vmath::tanh(isa, out);
-            out.iter_mut().for_each(|t| *t = 1.0 - *t * *t);
-        }
-        Activation::Mish => each(out, &|v| {
-            let t = libm::tanhf(v.max(0.0) + libm::log1pf(libm::expf(-v.abs())));
-            t + v * (1.0 - t * t) / (1.0 + libm::expf(-v))
-        }),
-        Activation::Gelu => each(out, &|v| {
-            0.5 * (1.0 + libm::erff(v * FRAC_1_SQRT_2)) + v * libm::expf(-v * v / 2.0) / libm::sqrtf(2.0 * PI)
-        }),
-        Activation::Relu => each(out, &|v| if v > 0.0 { 1.0 } else { 0.0 }),
-        Activation::LeakyRelu { slope } => each(out, &|v| if v > 0.0 { 1.0 } else { slope }),
     }
+}
+dispatch! {
+    unsafe fn activation_raw = activation_body(x: *const f32, dy: *const f32, out: *mut f32, n: usize, f: Activation)
 }
 
 impl Step for ActivationGrad {
@@ -78,95 +56,11 @@ impl Step for ActivationGrad {
                 let x = x.get(r * self.x.stride..).and_then(|x| x.get(..c)).unwrap_or(&[]);
                 let dy = dy.get(r * self.dy.stride..).and_then(|d| d.get(..c)).unwrap_or(&[]);
                 ensure!(row.len() == c && x.len() == c && dy.len() == c, Shape, "row {r} is not inside its buffer");
-                slope(run.isa, self.f, x, row);
-                row.iter_mut().zip(dy).for_each(|(o, d)| *o *= d);
+                // SAFETY: all three have c floats.
+                unsafe { activation_raw(run.isa, x.as_ptr(), dy.as_ptr(), row.as_mut_ptr(), c, self.f) };
             }
             Ok(())
         })
-    }
-}
-
-/// [`GroupNormGrad`](crate::graph::Op::GroupNormGrad). With z the normalised x of a group, r its inverse deviation and
-/// g = weight * dy: `dx = r (g - mean(g) - z mean(g z))`. Sums are in f64.
-#[derive(Debug)]
-pub(in super::super) struct GroupNormGrad {
-    pub x: View,
-    pub dy: View,
-    pub out: View,
-    pub groups: usize,
-    pub eps: f32,
-    pub weight: Vec<f32>,
-}
-
-impl Step for GroupNormGrad {
-    fn name(&self) -> &'static str {
-        "group_norm_grad"
-    }
-
-    fn weight_bytes(&self) -> usize {
-        self.weight.len() * size_of::<f32>()
-    }
-
-    fn run(&self, run: &Run<'_>) -> Result<()> {
-        let cost = self.weight.len().saturating_mul(self.x.positions()).saturating_mul(run.batch);
-        run.each(cost, self.groups * run.batch, &|_, i| self.group(run, i / self.groups, i % self.groups))
-    }
-}
-
-impl GroupNormGrad {
-    fn group(&self, run: &Run<'_>, sample: usize, group: usize) -> Result<()> {
-        let per_group = self.weight.len() / self.groups;
-        let (begin, rows) = (group * per_group, self.x.positions());
-        let count = (per_group * rows) as f64;
-        // SAFETY: the plan gives the result to this step alone and keeps the arguments unwritten.
-        let (x, dy, out) = unsafe {
-            (
-                run.memory.read_samples(&self.x, sample, 1),
-                run.memory.read_samples(&self.dy, sample, 1),
-                run.memory.write_samples(&self.out, sample, 1),
-            )
-        };
-        let (mut sum, mut squares, mut deviation) = (0.0, 0.0, 0.0);
-        let source = Source { data: x, view: self.x };
-        for from in (begin..begin + per_group).step_by(COLUMNS) {
-            let n = COLUMNS.min(begin + per_group - from);
-            let mut columns = Columns::default();
-            source.columns(run, 0, rows, from, n, &mut columns)?;
-            for (m, d) in columns.mean.iter().zip(&columns.deviation).take(n) {
-                sum += m;
-                squares += m * m;
-                deviation += d;
-            }
-        }
-        let mean = sum / per_group as f64;
-        let between = (squares - sum * mean).max(0.0) * rows as f64;
-        let r = 1.0 / libm::sqrt((deviation + between) / count + f64::from(self.eps));
-        let row_of = |data: &'_ [f32], stride: usize, row: usize| -> Result<usize> {
-            let at = row * stride + begin;
-            ensure!(at + per_group <= data.len(), Shape, "row {row} is not inside its buffer");
-            Ok(at)
-        };
-        let weight = &self.weight[begin..begin + per_group];
-        let (mut sum_g, mut sum_gz) = (0.0, 0.0);
-        for row in 0..rows {
-            let (x, dy) = (&x[row_of(x, self.x.stride, row)?..], &dy[row_of(dy, self.dy.stride, row)?..]);
-            for ((x, dy), w) in x.iter().zip(dy).zip(weight) {
-                let g = f64::from(*dy) * f64::from(*w);
-                sum_g += g;
-                sum_gz += g * (f64::from(*x) - mean);
-            }
-        }
-        let (mean_g, mean_gz) = (sum_g / count, sum_gz * r / count);
-        for row in 0..rows {
-            let (x, dy) = (&x[row_of(x, self.x.stride, row)?..], &dy[row_of(dy, self.dy.stride, row)?..]);
-            // SAFETY: a group's channels of the row are this task's.
-            let to = unsafe { out.part(row * self.out.stride + begin, per_group) };
-            for (((to, x), dy), w) in to.iter_mut().zip(x).zip(dy).zip(weight) {
-                let (g, z) = (f64::from(*dy) * f64::from(*w), (f64::from(*x) - mean) * r);
-                *to = (r * (g - mean_g - z * mean_gz)) as f32;
-            }
-        }
-        Ok(())
     }
 }
 

@@ -19,6 +19,7 @@ pub(super) mod embed;
 pub(super) mod grad;
 pub(super) mod mat_vec;
 pub(super) mod norm;
+pub(super) mod norm_grad;
 pub(super) mod resample;
 pub(super) mod reshape;
 

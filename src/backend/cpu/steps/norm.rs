@@ -14,7 +14,7 @@ use super::{Run, Step};
 use crate::error::{Result, ensure};
 
 /// Rows that are summed in f32.
-const BLOCK: usize = 64;
+pub(super) const BLOCK: usize = 64;
 
 /// Columns that are summed at once: four vectors of 16 lanes.
 pub(super) const COLUMNS: usize = 64;

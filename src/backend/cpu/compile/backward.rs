@@ -1,0 +1,101 @@
+//! The steps of backward operations.
+
+use alloc::vec::Vec;
+
+use super::super::conv::{ConvShape, PackedConv, Padding};
+use super::super::memory::View;
+use super::super::steps::conv::{Conv, Gather};
+use super::super::steps::norm_grad::NormGrad;
+use super::super::steps::resample::{Axis, Resample};
+use super::super::vmath;
+use super::Compiler;
+use crate::error::{Result, err};
+use crate::graph::{FusedNormGrad, ParamId, ValueId, Window};
+
+impl Compiler<'_> {
+    /// The gradient of a group norm and what follows it.
+    pub(super) fn norm_grad(&mut self, id: ValueId, n: &FusedNormGrad, args: &[View]) -> Result<View> {
+        let mut rest = args.get(n.sources..).unwrap_or(&[]).iter().copied();
+        let mut next = || rest.next().ok_or_else(|| err!(InvalidArgument, "too few arguments"));
+        let modulation = if n.modulated { Some([next()?, next()?]) } else { None };
+        let dy = next()?;
+        let residual = if n.residual { Some(next()?) } else { None };
+        let step = NormGrad {
+            sources: args.get(..n.sources).unwrap_or(&[]).to_vec(),
+            modulation,
+            dy,
+            residual,
+            out: self.fresh(id)?,
+            activation: n.activation,
+            groups: n.norm.groups,
+            eps: n.norm.eps,
+            weight: self.params.take(n.norm.weight)?,
+            bias: self.params.take(n.norm.bias)?,
+        };
+        let out = step.out;
+        self.step(step);
+        Ok(out)
+    }
+
+    /// The adjoint of a convolution: its argument spread out by the stride, then a convolution with the filter turned round.
+    pub(super) fn conv_adjoint(
+        &mut self,
+        name: &'static str,
+        id: ValueId,
+        x: View,
+        window: &Window,
+        weights: &[ParamId],
+        residual: Option<View>,
+    ) -> Result<View> {
+        let out = self.fresh(id)?;
+        let [kh, kw] = window.kernel;
+        let (outs, ins) = (x.channels, out.channels);
+        let mut plain = Vec::new();
+        for &weight in weights {
+            self.params.append(weight, &mut plain)?;
+        }
+        let mut turned = Vec::new();
+        turned.try_reserve_exact(plain.len()).map_err(|_| err!(OutOfMemory, "no memory for a turned filter"))?;
+        for (i, o) in (0..ins).flat_map(|i| (0..outs).map(move |o| (i, o))) {
+            let filter = plain.get((o * ins + i) * kh * kw..).and_then(|w| w.get(..kh * kw)).unwrap_or(&[]);
+            turned.extend(filter.iter().rev());
+        }
+        drop(plain);
+        // With this much around it a convolution without steps makes the right size.
+        let p = window.padding;
+        let pads = [(kh, p.top), (kh, p.bottom), (kw, p.left), (kw, p.right)].map(|(k, pad)| (k - 1).checked_sub(pad));
+        let (source, padding) = match (window.stride, pads) {
+            (1, [Some(top), Some(bottom), Some(left), Some(right)]) => (x, Padding { top, bottom, left, right }),
+            _ => {
+                let (height, width) = (out.height + kh - 1, out.width + kw - 1);
+                let buffer = self.temporary(height.saturating_mul(width).saturating_mul(outs))?;
+                let spread = View { buffer, start: 0, stride: outs, channels: outs, height, width };
+                let rows = Axis::spread(x.height, height, window.stride, kh as isize - 1 - p.top as isize);
+                let columns = Axis::spread(x.width, width, window.stride, kw as isize - 1 - p.left as isize);
+                self.step(Resample { name, x, out: spread, rows, columns });
+                (spread, Padding::default())
+            }
+        };
+        let shape = ConvShape {
+            height: source.height,
+            width: source.width,
+            in_channels: outs,
+            out_channels: ins,
+            kernel: window.kernel,
+            stride: [1, 1],
+            padding,
+        };
+        let weights = PackedConv::new(self.isa, shape, &turned, None)?;
+        let none = vmath::Activation::Identity;
+        let gather = (padding != Padding::default() || !source.is_dense()).then_some(Gather {
+            affine: None,
+            activation: none,
+            upsample: 1,
+            padding,
+        });
+        let sources = alloc::vec![source];
+        let conv = Conv { name, sources, gather, weights, channel: None, residual, scale: 1.0, activation: none, out };
+        self.step(conv);
+        Ok(out)
+    }
+}

@@ -1,0 +1,351 @@
+//! The gradient of an activated group norm, in three passes over some channels of a sample that stay in a core's cache.
+//!
+//! With x^ = x - mean, r the inverse deviation of a group, u = x a + b the norm's value, modulated, as [`norm`](super::norm) makes it, and
+//! g = dy f'(u) weight m: `dx = r (g - mean(g) - x^ r^2 mean(g x^))`. Sums over [`BLOCK`] rows are in f32, those and everything else about a
+//! group in f64.
+#![allow(unsafe_code)] // Calls the generic vector code on columns of the arena.
+
+use alloc::vec::Vec;
+
+use super::super::aligned::SharedMut;
+use super::super::memory::View;
+use super::super::simd::{Simd, dispatch};
+use super::super::vmath::slope_v;
+use super::norm::{BLOCK, COLUMNS, Columns, Source};
+use super::{Run, Step};
+use crate::error::{Result, ensure};
+use crate::graph::Activation;
+
+/// [`FusedNormGrad`](crate::graph::Op::FusedNormGrad) and, with nothing around it, [`GroupNormGrad`](crate::graph::Op::GroupNormGrad).
+#[derive(Debug)]
+pub(in super::super) struct NormGrad {
+    /// What is concatenated along channels.
+    pub sources: Vec<View>,
+    /// Factors and offsets `[C]` that are applied to the normalised value: m and s.
+    pub modulation: Option<[View; 2]>,
+    pub dy: View,
+    pub residual: Option<View>,
+    pub out: View,
+    pub activation: Option<Activation>,
+    pub groups: usize,
+    pub eps: f32,
+    pub weight: Vec<f32>,
+    pub bias: Vec<f32>,
+}
+
+/// What is known of a group.
+#[derive(Clone, Copy, Default)]
+struct Group {
+    mean: f64,
+    /// The inverse deviation.
+    r: f64,
+    /// Sums of g and of g x^.
+    g: f64,
+    gx: f64,
+}
+
+/// Some channels of one source.
+#[derive(Clone, Copy)]
+struct Piece<'a> {
+    source: Source<'a>,
+    /// The first of them in the source, and in the concatenation.
+    from: usize,
+    channel: usize,
+    n: usize,
+}
+
+impl Step for NormGrad {
+    fn name(&self) -> &'static str {
+        "norm_grad"
+    }
+
+    fn weight_bytes(&self) -> usize {
+        (self.weight.len() + self.bias.len()) * size_of::<f32>()
+    }
+
+    fn run(&self, run: &Run<'_>) -> Result<()> {
+        let channels = self.weight.len();
+        let per_group = (channels / self.groups.max(1)).max(1);
+        // Whole groups of about COLUMNS channels, so that a task reads whole cache lines.
+        let groups_per_task = (COLUMNS / per_group).max(1);
+        let tasks = self.groups.div_ceil(groups_per_task);
+        let cost = self.out.positions().saturating_mul(channels).saturating_mul(run.batch);
+        run.each(cost, tasks * run.batch, &|_, i| {
+            let (sample, first) = (i / tasks, i % tasks * groups_per_task);
+            let last = (first + groups_per_task).min(self.groups);
+            self.groups_of(run, sample, [first, last], per_group)
+        })
+    }
+}
+
+impl NormGrad {
+    /// Calls `f` for the channels `begin .. end`, at most [`COLUMNS`] of one source at a time.
+    fn pieces(
+        &self,
+        run: &Run<'_>,
+        sample: usize,
+        [begin, end]: [usize; 2],
+        mut f: impl FnMut(Piece<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let (mut channel, mut first) = (begin, 0);
+        for view in &self.sources {
+            let last = first + view.channels;
+            // SAFETY: the plan keeps arguments unwritten while a step reads them.
+            let source = Source { data: unsafe { run.memory.read_samples(view, sample, 1) }, view: *view };
+            while channel < end.min(last) {
+                let n = (end.min(last) - channel).min(COLUMNS);
+                f(Piece { source, from: channel - first, channel, n })?;
+                channel += n;
+            }
+            first = last;
+        }
+        Ok(())
+    }
+
+    fn groups_of(&self, run: &Run<'_>, sample: usize, [first, last]: [usize; 2], per_group: usize) -> Result<()> {
+        let rows = self.out.positions();
+        let count = (per_group * rows) as f64;
+        let range = [first * per_group, last * per_group];
+        let mut groups = [Group::default(); COLUMNS];
+        let of = |channel: usize| (channel / per_group - first).min(COLUMNS - 1);
+        // The deviation of a group is its channels' own and that of their means.
+        let mut sums = [(0.0, 0.0); COLUMNS];
+        self.pieces(run, sample, range, |p| {
+            let mut columns = Columns::default();
+            p.source.columns(run, 0, rows, p.from, p.n, &mut columns)?;
+            for (i, (mean, deviation)) in columns.mean.iter().zip(&columns.deviation).take(p.n).enumerate() {
+                let g = of(p.channel + i);
+                groups[g].mean += mean;
+                sums[g].0 += mean * mean;
+                sums[g].1 += deviation;
+            }
+            Ok(())
+        })?;
+        for (g, (squares, deviation)) in groups.iter_mut().zip(sums) {
+            let n = per_group as f64;
+            let between = (squares - g.mean * g.mean / n).max(0.0) * rows as f64;
+            g.mean /= n;
+            g.r = 1.0 / libm::sqrt((deviation + between) / count + f64::from(self.eps));
+        }
+        self.pieces(run, sample, range, |p| {
+            let mut at = self.place(run, sample, rows, &p)?;
+            self.factors(run, sample, &p, |c| groups[of(c)], &mut at);
+            // SAFETY: `place` found all rows inside their buffers, and these channels of the result are this task's.
+            unsafe { slopes_raw(run.isa, &mut at, self.activation) };
+            for i in 0..p.n {
+                let g = &mut groups[of(p.channel + i)];
+                g.g += at.sum[i];
+                g.gx += at.sum_x[i];
+            }
+            Ok(())
+        })?;
+        self.pieces(run, sample, range, |p| {
+            let mut at = self.place(run, sample, rows, &p)?;
+            for i in 0..p.n {
+                let g = groups[of(p.channel + i)];
+                at.mean[i] = g.mean as f32;
+                at.a[i] = g.r as f32;
+                at.b[i] = (-g.r * g.g / count) as f32;
+                at.weight[i] = (-g.r * g.r * g.r * g.gx / count) as f32;
+            }
+            // SAFETY: as above.
+            unsafe { combine_raw(run.isa, &at) };
+            Ok(())
+        })
+    }
+
+    /// Where a piece lies.
+    fn place(&self, run: &Run<'_>, sample: usize, rows: usize, p: &Piece<'_>) -> Result<Place> {
+        // SAFETY: the plan gives the result to this step alone and keeps the arguments unwritten.
+        let (dy, residual, out) = unsafe {
+            (
+                run.memory.read_samples(&self.dy, sample, 1),
+                self.residual.as_ref().map(|v| (run.memory.read_samples(v, sample, 1), v.stride)),
+                run.memory.write_samples(&self.out, sample, 1),
+            )
+        };
+        let inside = |len: usize, stride: usize, at: usize| rows > 0 && at + (rows - 1) * stride + p.n <= len;
+        let (x, c) = (p.source, p.channel);
+        ensure!(
+            p.n <= COLUMNS
+                && inside(x.data.len(), x.view.stride, p.from)
+                && inside(dy.len(), self.dy.stride, c)
+                && inside(out.len(), self.out.stride, c)
+                && residual.is_none_or(|(data, stride)| inside(data.len(), stride, c)),
+            Shape,
+            "{rows} rows of {} channels are not inside their buffer",
+            p.n
+        );
+        let at = |data: &[f32], i: usize| data.as_ptr().wrapping_add(i);
+        Ok(Place {
+            x: (at(x.data, p.from), x.view.stride),
+            dy: (at(dy, c), self.dy.stride),
+            residual: residual.map_or((core::ptr::null(), 0), |(data, stride)| (at(data, c), stride)),
+            out: (out_ptr(out, c), self.out.stride),
+            rows,
+            n: p.n,
+            mean: [0.0; COLUMNS],
+            a: [0.0; COLUMNS],
+            b: [0.0; COLUMNS],
+            weight: [0.0; COLUMNS],
+            sum: [0.0; COLUMNS],
+            sum_x: [0.0; COLUMNS],
+        })
+    }
+
+    /// The factors of u and of g.
+    fn factors(&self, run: &Run<'_>, sample: usize, p: &Piece<'_>, group: impl Fn(usize) -> Group, at: &mut Place) {
+        for i in 0..p.n {
+            let c = p.channel + i;
+            let g = group(c);
+            let (m, s) = match &self.modulation {
+                None => (1.0, 0.0),
+                Some([m, s]) => {
+                    let at = |v: &View| {
+                        // SAFETY: the plan keeps arguments unwritten while a step reads them.
+                        let data = unsafe { run.memory.read_samples(v, sample, 1) };
+                        data.get(c).copied().map_or(f64::NAN, f64::from)
+                    };
+                    (at(m), at(s))
+                }
+            };
+            let (w, bias) = (f64::from(self.weight[c]), f64::from(self.bias[c]));
+            let factor = w * g.r;
+            at.mean[i] = g.mean as f32;
+            at.a[i] = (factor * m) as f32;
+            at.b[i] = ((bias - g.mean * factor) * m + s) as f32;
+            at.weight[i] = (w * m) as f32;
+        }
+    }
+}
+
+fn out_ptr(out: SharedMut<'_>, i: usize) -> *mut f32 {
+    out.as_ptr().wrapping_add(i)
+}
+
+/// `rows` rows of `n <= COLUMNS` floats of each, pointer and floats from one row to the next, and numbers for each column.
+struct Place {
+    x: (*const f32, usize),
+    dy: (*const f32, usize),
+    /// Null if there is none.
+    residual: (*const f32, usize),
+    out: (*mut f32, usize),
+    rows: usize,
+    n: usize,
+    mean: [f32; COLUMNS],
+    a: [f32; COLUMNS],
+    b: [f32; COLUMNS],
+    weight: [f32; COLUMNS],
+    sum: [f64; COLUMNS],
+    sum_x: [f64; COLUMNS],
+}
+
+/// Calls `f` for the columns of a place, several vectors at a time where there are several.
+macro_rules! by_vectors {
+    ($f:ident, $p:ident $(, $more:expr)?) => {{
+        let mut c = 0;
+        while c < $p.n {
+            let left = $p.n - c;
+            if left >= 4 * S::LANES {
+                $f::<S, 4>($p, c, 4 * S::LANES $(, $more)?);
+                c += 4 * S::LANES;
+            } else if left >= 2 * S::LANES {
+                $f::<S, 2>($p, c, 2 * S::LANES $(, $more)?);
+                c += 2 * S::LANES;
+            } else {
+                $f::<S, 1>($p, c, left.min(S::LANES) $(, $more)?);
+                c += left.min(S::LANES);
+            }
+        }
+    }};
+}
+
+/// `out = g`, and its sums for each column.
+#[inline(always)]
+unsafe fn slopes_body<S: Simd>(p: &mut Place, f: Option<Activation>) {
+    // One loop for each function, so that none is chosen within.
+    // SAFETY: the caller's contract.
+    unsafe {
+        match f {
+            None => by_vectors!(slope_columns, p, &|_| S::splat(1.0)),
+            Some(Activation::Silu) => by_vectors!(slope_columns, p, &|u| slope_v::<S>(Activation::Silu, u)),
+            Some(f) => by_vectors!(slope_columns, p, &|u| slope_v::<S>(f, u)),
+        }
+    }
+}
+dispatch! {
+    /// # Safety
+    /// The rows of `p` lie in memory that this thread may read, and write for `out`.
+    unsafe fn slopes_raw = slopes_body(p: &mut Place, f: Option<Activation>)
+}
+
+/// The `n` columns from `c` on in `V` vectors; only a single vector may be partly filled.
+#[inline(always)]
+unsafe fn slope_columns<S: Simd, const V: usize>(p: &mut Place, c: usize, n: usize, slope: &impl Fn(S::V) -> S::V) {
+    let whole = n == V * S::LANES;
+    let mut row = 0;
+    // SAFETY: c + n <= p.n <= COLUMNS, rows below p.rows.
+    unsafe {
+        let load = |q: *const f32, v: usize| if whole { S::load(q.add(v * S::LANES)) } else { S::load_n(q, n) };
+        let of = |values: &[f32; COLUMNS], v: usize| load(values.as_ptr().add(c), v);
+        while row < p.rows {
+            let (mut s, mut sx) = ([S::zero(); V], [S::zero(); V]);
+            let end = (row + BLOCK).min(p.rows);
+            while row < end {
+                let x = p.x.0.add(row * p.x.1 + c);
+                let dy = p.dy.0.add(row * p.dy.1 + c);
+                let to = p.out.0.add(row * p.out.1 + c);
+                for v in 0..V {
+                    let x = load(x, v);
+                    let u = S::mul_add(x, of(&p.a, v), of(&p.b, v));
+                    let g = S::mul(S::mul(load(dy, v), of(&p.weight, v)), slope(u));
+                    s[v] = S::add(s[v], g);
+                    sx[v] = S::mul_add(g, S::sub(x, of(&p.mean, v)), sx[v]);
+                    if whole { S::store(to.add(v * S::LANES), g) } else { S::store_n(to, n, g) }
+                }
+                row += 1;
+            }
+            for v in 0..V {
+                let (s, sx) = (S::to_array(s[v]), S::to_array(sx[v]));
+                for lane in 0..S::LANES.min(n - v * S::LANES) {
+                    p.sum[c + v * S::LANES + lane] += f64::from(s[lane]);
+                    p.sum_x[c + v * S::LANES + lane] += f64::from(sx[lane]);
+                }
+            }
+        }
+    }
+}
+
+/// `out = out a + (x - mean) weight + b + residual`.
+#[inline(always)]
+unsafe fn combine_body<S: Simd>(p: &Place) {
+    // SAFETY: the caller's contract.
+    unsafe { by_vectors!(combine_columns, p) }
+}
+
+#[inline(always)]
+unsafe fn combine_columns<S: Simd, const V: usize>(p: &Place, c: usize, n: usize) {
+    let whole = n == V * S::LANES;
+    // SAFETY: as in `slope_columns`.
+    unsafe {
+        let load = |q: *const f32, v: usize| if whole { S::load(q.add(v * S::LANES)) } else { S::load_n(q, n) };
+        let of = |values: &[f32; COLUMNS], v: usize| load(values.as_ptr().add(c), v);
+        for row in 0..p.rows {
+            let x = p.x.0.add(row * p.x.1 + c);
+            let to = p.out.0.add(row * p.out.1 + c);
+            for v in 0..V {
+                let x = S::sub(load(x, v), of(&p.mean, v));
+                let mut sum = S::mul_add(load(to, v), of(&p.a, v), S::mul_add(x, of(&p.weight, v), of(&p.b, v)));
+                if !p.residual.0.is_null() {
+                    sum = S::add(sum, load(p.residual.0.add(row * p.residual.1 + c), v));
+                }
+                if whole { S::store(to.add(v * S::LANES), sum) } else { S::store_n(to, n, sum) }
+            }
+        }
+    }
+}
+dispatch! {
+    /// # Safety
+    /// As [`slopes_raw`].
+    unsafe fn combine_raw = combine_body(p: &Place)
+}
