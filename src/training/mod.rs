@@ -3,5 +3,6 @@
 //! Everything is deterministic by seed, and every state can be saved and restored to the same bits
 //! ([`state`]).
 
+pub mod data;
 pub mod optim;
 pub mod state;

@@ -1,0 +1,262 @@
+//! NumPy's `.npy` (NEP 1, versions 1 to 3).
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use std::path::Path;
+
+use super::{Dataset, read_bounded, room};
+use crate::error::{Result, ensure, err};
+use crate::tensor::Dims;
+
+/// Reads an array whose first dimension counts the samples.
+///
+/// Errors as [`parse_npy`], and kind `Io`; the message names the file.
+pub fn read_npy(path: &Path) -> Result<Dataset> {
+    parse_npy(&read_bounded(path)?).map_err(|e| e.context(path.display()))
+}
+
+/// The array in the bytes of a `.npy` file: bool, u8, i8, and little-endian integers of 2 to 8 bytes, f16, f32 and f64, each
+/// rounded to f32. The first dimension counts the samples; where it is the only one, samples are single values.
+///
+/// Errors: kind `InvalidArgument` for bytes that are no such file, or that do not fit its header; `Unsupported` for another
+/// element type or Fortran order; those of [`Dataset::new`].
+pub fn parse_npy(bytes: &[u8]) -> Result<Dataset> {
+    let cut = || err!(InvalidArgument, "the .npy file is cut within its header");
+    let rest = bytes
+        .strip_prefix(b"\x93NUMPY")
+        .ok_or_else(|| err!(InvalidArgument, "no .npy file: it does not begin with \\x93NUMPY"))?;
+    let (version, rest) = rest.split_first_chunk::<2>().ok_or_else(cut)?;
+    let (len, rest) = match version[0] {
+        1 => rest.split_first_chunk::<2>().map(|(n, rest)| (u32::from(u16::from_le_bytes(*n)), rest)),
+        2 | 3 => rest.split_first_chunk::<4>().map(|(n, rest)| (u32::from_le_bytes(*n), rest)),
+        other => return Err(err!(Unsupported, "the .npy file has version {other}, expected 1 to 3")),
+    }
+    .ok_or_else(cut)?;
+    let (header, data) = usize::try_from(len).ok().and_then(|n| rest.split_at_checked(n)).ok_or_else(cut)?;
+    let header = core::str::from_utf8(header).map_err(|_| err!(InvalidArgument, "the .npy header is no text"))?;
+    let header = Header::parse(header)?;
+    ensure!(!header.fortran, Unsupported, "the .npy array is in Fortran order, expected C order");
+    let (&count, sample) = header
+        .shape
+        .split_first()
+        .ok_or_else(|| err!(InvalidArgument, "the .npy array has no dimension, expected one that counts samples"))?;
+    let dims = Dims::new(if sample.is_empty() { &[1] } else { sample })?;
+    let mut values = room("the .npy array", count, &dims)?;
+    let expected = (count * dims.elements()).checked_mul(header.element.size());
+    ensure!(
+        expected == Some(data.len()),
+        InvalidArgument,
+        "the .npy array of shape {:?} has {} bytes of {}-byte elements",
+        header.shape,
+        data.len(),
+        header.element.size()
+    );
+    header.element.read(data, &mut values);
+    Dataset::new(dims, values)
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Element {
+    U8,
+    I8,
+    U16,
+    I16,
+    U32,
+    I32,
+    U64,
+    I64,
+    F16,
+    F32,
+    F64,
+}
+
+impl Element {
+    fn parse(descr: &str) -> Result<Self> {
+        Ok(match descr {
+            "|u1" | "|b1" => Element::U8,
+            "|i1" => Element::I8,
+            "<u2" => Element::U16,
+            "<i2" => Element::I16,
+            "<u4" => Element::U32,
+            "<i4" => Element::I32,
+            "<u8" => Element::U64,
+            "<i8" => Element::I64,
+            "<f2" => Element::F16,
+            "<f4" => Element::F32,
+            "<f8" => Element::F64,
+            other => {
+                let shown: String = other.chars().take(40).collect();
+                return Err(err!(Unsupported, "the .npy array is of type {shown}, expected little-endian numbers"));
+            }
+        })
+    }
+
+    fn size(self) -> usize {
+        match self {
+            Element::U8 | Element::I8 => 1,
+            Element::U16 | Element::I16 | Element::F16 => 2,
+            Element::U32 | Element::I32 | Element::F32 => 4,
+            Element::U64 | Element::I64 | Element::F64 => 8,
+        }
+    }
+
+    fn read(self, data: &[u8], out: &mut Vec<f32>) {
+        let twos = data.as_chunks::<2>().0.iter().copied();
+        let fours = data.as_chunks::<4>().0.iter().copied();
+        let eights = data.as_chunks::<8>().0.iter().copied();
+        match self {
+            Element::U8 => out.extend(data.iter().map(|&v| f32::from(v))),
+            Element::I8 => out.extend(data.iter().map(|&v| f32::from(v as i8))),
+            Element::U16 => out.extend(twos.map(|b| f32::from(u16::from_le_bytes(b)))),
+            Element::I16 => out.extend(twos.map(|b| f32::from(i16::from_le_bytes(b)))),
+            Element::F16 => out.extend(twos.map(|b| half::f16::from_le_bytes(b).to_f32())),
+            Element::U32 => out.extend(fours.map(|b| u32::from_le_bytes(b) as f32)),
+            Element::I32 => out.extend(fours.map(|b| i32::from_le_bytes(b) as f32)),
+            Element::F32 => out.extend(fours.map(f32::from_le_bytes)),
+            Element::U64 => out.extend(eights.map(|b| u64::from_le_bytes(b) as f32)),
+            Element::I64 => out.extend(eights.map(|b| i64::from_le_bytes(b) as f32)),
+            Element::F64 => out.extend(eights.map(|b| f64::from_le_bytes(b) as f32)),
+        }
+    }
+}
+
+/// What the dictionary of the header says.
+struct Header {
+    element: Element,
+    fortran: bool,
+    shape: Vec<usize>,
+}
+
+impl Header {
+    /// Parses the Python literal `{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }`, its keys in any order.
+    fn parse(text: &str) -> Result<Self> {
+        let malformed = || err!(InvalidArgument, "the .npy header is no dictionary of descr, fortran_order and shape");
+        let mut rest = text.trim().strip_prefix('{').and_then(|t| t.strip_suffix('}')).ok_or_else(malformed)?.trim();
+        let (mut element, mut fortran, mut shape) = (None, None, None);
+        while !rest.is_empty() {
+            let (key, value) = rest.split_once(':').ok_or_else(malformed)?;
+            let value = value.trim_start();
+            let end = match value.strip_prefix('(') {
+                Some(_) => value.find(')').map(|at| at + 1),
+                None => Some(value.find(',').unwrap_or(value.len())),
+            };
+            let (value, after) = end.and_then(|at| value.split_at_checked(at)).ok_or_else(malformed)?;
+            let value = value.trim();
+            let new = match key.trim() {
+                "'descr'" => {
+                    let descr = value.strip_prefix('\'').and_then(|v| v.strip_suffix('\'')).ok_or_else(malformed)?;
+                    element.replace(Element::parse(descr)?).is_none()
+                }
+                "'fortran_order'" => fortran.replace(boolean(value).ok_or_else(malformed)?).is_none(),
+                "'shape'" => shape.replace(tuple(value).ok_or_else(malformed)?).is_none(),
+                _ => false,
+            };
+            ensure!(new, InvalidArgument, "the .npy header has an unknown key, or one twice");
+            let after = after.trim_start();
+            rest = after.strip_prefix(',').unwrap_or(after).trim();
+            ensure!(after.starts_with(',') || rest.is_empty(), InvalidArgument, "the .npy header lacks a comma");
+        }
+        match (element, fortran, shape) {
+            (Some(element), Some(fortran), Some(shape)) => Ok(Self { element, fortran, shape }),
+            _ => Err(malformed()),
+        }
+    }
+}
+
+fn boolean(text: &str) -> Option<bool> {
+    match text {
+        "True" => Some(true),
+        "False" => Some(false),
+        _ => None,
+    }
+}
+
+/// `()`, `(2,)` or `(2, 3)`.
+fn tuple(text: &str) -> Option<Vec<usize>> {
+    let inner = text.strip_prefix('(')?.strip_suffix(')')?.trim();
+    let inner = inner.strip_suffix(',').unwrap_or(inner);
+    if inner.is_empty() {
+        return Some(Vec::new());
+    }
+    inner.split(',').map(|d| d.trim().parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::format;
+
+    use super::*;
+    use crate::ErrorKind;
+
+    fn file(header: &str, data: &[u8]) -> Vec<u8> {
+        let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+        bytes.extend((header.len() as u16).to_le_bytes());
+        bytes.extend(header.as_bytes());
+        bytes.extend(data);
+        bytes
+    }
+
+    fn header(descr: &str, shape: &str) -> String {
+        format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}   \n")
+    }
+
+    #[test]
+    fn every_type_is_read() {
+        let floats: Vec<u8> = [1.5f32, -2.0, 3.0, 4.0, 5.0, 6.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+        let data = parse_npy(&file(&header("<f4", "(2, 3)"), &floats)).unwrap();
+        assert_eq!((data.count(), data.dims().as_slice()), (2, &[3][..]));
+        assert_eq!(data.sample(0), [1.5, -2.0, 3.0]);
+        for (descr, bytes) in [
+            ("|u1", &[7u8][..]),
+            ("|b1", &[1]),
+            ("|i1", &(-3i8).to_le_bytes()),
+            ("<u2", &300u16.to_le_bytes()),
+            ("<i2", &(-300i16).to_le_bytes()),
+            ("<u4", &70_000u32.to_le_bytes()),
+            ("<i4", &(-70_000i32).to_le_bytes()),
+            ("<u8", &70_000u64.to_le_bytes()),
+            ("<i8", &(-70_000i64).to_le_bytes()),
+            ("<f2", &half::f16::from_f32(0.5).to_le_bytes()),
+            ("<f8", &0.1f64.to_le_bytes()),
+        ] {
+            let expected = [7.0, 1.0, -3.0, 300.0, -300.0, 70_000.0, -70_000.0, 70_000.0, -70_000.0, 0.5, 0.1];
+            let names = ["|u1", "|b1", "|i1", "<u2", "<i2", "<u4", "<i4", "<u8", "<i8", "<f2", "<f8"];
+            let want = expected[names.iter().position(|n| *n == descr).unwrap()];
+            assert_eq!(parse_npy(&file(&header(descr, "(1,)"), bytes)).unwrap().values(), [want], "{descr}");
+        }
+        // Keys in another order, as some writers have them, and version 2.
+        let other = "{'shape': (1,), 'descr': '|u1', 'fortran_order': False}";
+        let mut two = b"\x93NUMPY\x02\x00".to_vec();
+        two.extend((other.len() as u32).to_le_bytes());
+        two.extend(other.as_bytes());
+        two.push(9);
+        assert_eq!(parse_npy(&two).unwrap().values(), [9.0]);
+    }
+
+    #[test]
+    fn what_is_no_array_is_refused() {
+        let good = file(&header("|u1", "(2, 2)"), &[1, 2, 3, 4]);
+        assert_eq!(parse_npy(&good).unwrap().values(), [1.0, 2.0, 3.0, 4.0]);
+        for cut in 0..good.len() {
+            assert!(parse_npy(&good[..cut]).is_err(), "cut at {cut}");
+        }
+        let kind = |header: &str| parse_npy(&file(header, &[1, 2, 3, 4])).unwrap_err().kind();
+        assert_eq!(kind(&header(">f4", "(1,)")), ErrorKind::Unsupported);
+        assert_eq!(kind("{'descr': '|u1', 'fortran_order': True, 'shape': (4,), }"), ErrorKind::Unsupported);
+        for bad in [
+            "",
+            "{}",
+            "{'descr': '|u1', 'fortran_order': False}",
+            "{'descr': '|u1', 'descr': '|u1', 'fortran_order': False, 'shape': (4,)}",
+            "{'descr': '|u1', 'fortran_order': False, 'shape': (4,), 'x': 1}",
+            "{'descr': '|u1' 'fortran_order': False, 'shape': (4,)}",
+            "{'descr': '|u1', 'fortran_order': 0, 'shape': (4,)}",
+        ] {
+            assert_eq!(kind(bad), ErrorKind::InvalidArgument, "{bad}");
+        }
+        for shape in ["()", "(0,)", "(-4,)", "(4", "(2, 0)", "(1, 1, 1, 1, 1, 4)", "(18446744073709551615, 2)", "(9,)"]
+        {
+            assert!(parse_npy(&file(&header("|u1", shape), &[1, 2, 3, 4])).is_err(), "{shape}");
+        }
+    }
+}
