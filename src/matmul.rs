@@ -1,4 +1,4 @@
-//! Products of dense matrices, for work done once: fitting priors, and later training.
+//! Products of dense matrices, for work done once, such as fitting priors, and for training.
 //!
 //! A safe face of the crate `matrixmultiply`, which packs both operands and allocates at each call; so nothing that runs in a sampling step
 //! uses it. The networks have kernels of their own.
@@ -62,6 +62,67 @@ pub(crate) fn add_product(scale: f64, a: Mat<'_>, b: Mat<'_>, c: &mut [f64]) -> 
     Ok(())
 }
 
+/// A matrix of `f32` within a slice: `data[row * strides[0] + column * strides[1]]`.
+#[cfg(feature = "training")]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Strided<'a> {
+    data: &'a [f32],
+    rows: usize,
+    cols: usize,
+    strides: [usize; 2],
+}
+
+#[cfg(feature = "training")]
+impl<'a> Strided<'a> {
+    /// `rows` lines of `cols` values, each line `stride` values behind the one before.
+    pub fn new(data: &'a [f32], rows: usize, cols: usize, stride: usize) -> Result<Self> {
+        let m = Self { data, rows, cols, strides: [stride, 1] };
+        let last = rows.checked_sub(1).and_then(|r| r.checked_mul(stride)?.checked_add(cols));
+        let len = data.len();
+        ensure!(last.unwrap_or(0) <= len, Shape, "a matrix has {len} values, too few for {rows} x {cols} by {stride}");
+        Ok(m)
+    }
+
+    /// The same values as a matrix of `cols` x `rows`.
+    pub fn transposed(self) -> Self {
+        Self { rows: self.cols, cols: self.rows, strides: [self.strides[1], self.strides[0]], ..self }
+    }
+}
+
+/// `c = a b + keep c` in f32, each row of `c` `stride` values behind the one before. The order of the sums depends on the sizes and the
+/// CPU alone.
+#[cfg(feature = "training")]
+pub(crate) fn product_f32(a: Strided<'_>, b: Strided<'_>, keep: f32, c: &mut [f32], stride: usize) -> Result<()> {
+    let (m, k, n) = (a.rows, a.cols, b.cols);
+    ensure!(b.rows == k, Shape, "a product of {m} x {k} and {} x {n}", b.rows);
+    Strided::new(c, m, n, stride)?;
+    ensure!(stride >= n || m <= 1, Shape, "rows of {n} values, {stride} apart");
+    let signed = |strides: [usize; 2]| strides.map(|s| s as isize);
+    let ([ra, ca], [rb, cb]) = (signed(a.strides), signed(b.strides));
+    // SAFETY: `Strided::new` found the last value of each operand in its slice, and transposing keeps the set of indices. The
+    // rows of `c`, checked alike, do not overlap, and it is exclusive. Lengths of slices are at most isize::MAX, so the casts
+    // keep their values (a stride beyond that belongs to a matrix of one row, where it is not used).
+    unsafe {
+        matrixmultiply::sgemm(
+            m,
+            k,
+            n,
+            1.0,
+            a.data.as_ptr(),
+            ra,
+            ca,
+            b.data.as_ptr(),
+            rb,
+            cb,
+            keep,
+            c.as_mut_ptr(),
+            stride as isize,
+            1,
+        );
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,5 +154,37 @@ mod tests {
         assert!(add_product(1.0, m, m, &mut c).is_err());
         assert!(add_product(1.0, m, m.transposed(), &mut c[..3]).is_err());
         assert!(add_product(1.0, m, m.transposed(), &mut c).is_ok());
+    }
+
+    #[cfg(feature = "training")]
+    #[test]
+    fn strided_products_equal_plain_loops() {
+        let a: Vec<f32> = (0..40).map(|i| (i * 7 % 11) as f32 - 5.0).collect();
+        let b: Vec<f32> = (0..40).map(|i| (i * 5 % 13) as f32 - 6.0).collect();
+        let (m, k, n) = (3, 4, 5);
+        for (at, bt) in [(false, false), (true, false), (false, true), (true, true)] {
+            let left =
+                if at { Strided::new(&a, k, m, 9).unwrap().transposed() } else { Strided::new(&a, m, k, 9).unwrap() };
+            let right =
+                if bt { Strided::new(&b, n, k, 7).unwrap().transposed() } else { Strided::new(&b, k, n, 7).unwrap() };
+            let mut c = [1.0; 20];
+            product_f32(left, right, 2.0, &mut c, 6).unwrap();
+            for (i, j) in (0..m).flat_map(|i| (0..6).map(move |j| (i, j))) {
+                let entry = |l: usize| {
+                    (if at { a[l * 9 + i] } else { a[i * 9 + l] }) * (if bt { b[j * 7 + l] } else { b[l * 7 + j] })
+                };
+                if i * 6 + j < 20 {
+                    let want = if j < n { 2.0 + (0..k).map(entry).sum::<f32>() } else { 1.0 };
+                    assert_eq!(c[i * 6 + j], want, "{i}, {j}");
+                }
+            }
+        }
+        let (a, b) = (Strided::new(&a, 3, 4, 9).unwrap(), Strided::new(&b, 4, 5, 7).unwrap());
+        assert!(Strided::new(&[0.0; 8], 3, 3, 3).is_err() && Strided::new(&[0.0; 8], 2, 3, usize::MAX).is_err());
+        assert!(product_f32(a, a, 0.0, &mut [0.0; 9], 3).is_err());
+        assert!(
+            product_f32(a, b, 0.0, &mut [0.0; 14], 5).is_err() && product_f32(a, b, 0.0, &mut [0.0; 15], 4).is_err()
+        );
+        assert!(product_f32(a, b, 0.0, &mut [0.0; 15], 5).is_ok());
     }
 }

@@ -96,7 +96,7 @@ pub fn gradients(graph: &Graph, inputs: &[usize]) -> Result<Gradients> {
 fn parameters(reverse: &mut Reverse<'_>, id: ValueId, dy: ValueId, found: &mut Vec<(ParamId, ValueId)>) -> Result<()> {
     let node = reverse.forward.old.node(id);
     for (param, of) in uses(&node.op)? {
-        let value = if of == ParamGrad::Bias {
+        let value = if matches!(of, ParamGrad::Bias | ParamGrad::ElementBias) {
             reverse.push(Op::ParamGrad(of), &[dy])?
         } else {
             let x = node.args.first().copied().ok_or_else(|| err!(InvalidArgument, "an argument is missing"))?;
@@ -122,6 +122,11 @@ fn uses(op: &Op) -> Result<Vec<(ParamId, ParamGrad)>> {
             alloc::vec![(weight, ParamGrad::Frequencies { weight, log, flip_sin_to_cos })]
         }
         Op::Embedding { table } => alloc::vec![(table, ParamGrad::Table(table))],
+        Op::ElementBias { bias } => alloc::vec![(bias, ParamGrad::ElementBias)],
+        Op::RadialBasis { centres, widths } => alloc::vec![
+            (centres, ParamGrad::Centres { centres, widths }),
+            (widths, ParamGrad::Widths { centres, widths })
+        ],
         ref op => {
             let mut none = true;
             op.for_each_param(|_| none = false);

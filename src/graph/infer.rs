@@ -159,6 +159,16 @@ impl Context<'_> {
             ParamGrad::Frequencies { weight, log, flip_sin_to_cos } => {
                 (forward(&Op::FourierEmbedding { weight, log, flip_sin_to_cos })?, self.param(weight)?.dims)
             }
+            ParamGrad::ElementBias => {
+                self.exactly(1)?;
+                return self.arg(0);
+            }
+            ParamGrad::Centres { centres, widths } => {
+                (forward(&Op::RadialBasis { centres, widths })?, self.param(centres)?.dims)
+            }
+            ParamGrad::Widths { centres, widths } => {
+                (forward(&Op::RadialBasis { centres, widths })?, self.param(widths)?.dims)
+            }
             ParamGrad::Table(table) => (forward(&Op::Embedding { table })?, self.param(table)?.dims),
         };
         self.exactly(2)?;

@@ -414,6 +414,22 @@ pub enum ParamGrad {
     },
     /// Of the table of [`Op::Embedding`], arguments the row number and dy.
     Table(ParamId),
+    /// Of the bias of [`Op::ElementBias`], argument dy: dy itself.
+    ElementBias,
+    /// Of the centres of [`Op::RadialBasis`], arguments x and dy.
+    Centres {
+        /// The centres.
+        centres: ParamId,
+        /// The widths.
+        widths: ParamId,
+    },
+    /// Of its widths, arguments x and dy.
+    Widths {
+        /// The centres.
+        centres: ParamId,
+        /// The widths.
+        widths: ParamId,
+    },
 }
 
 impl Op {
@@ -485,6 +501,11 @@ impl Op {
             Self::Embedding { table } => f(*table),
             #[cfg(feature = "training")]
             Self::ParamGrad(ParamGrad::Frequencies { weight, .. }) => f(*weight),
+            #[cfg(feature = "training")]
+            Self::ParamGrad(ParamGrad::Centres { centres, widths } | ParamGrad::Widths { centres, widths }) => {
+                f(*centres);
+                f(*widths);
+            }
             Self::ElementBias { bias } => f(*bias),
             Self::RadialBasis { centres, widths } | Self::RadialBasisGrad { centres, widths } => {
                 f(*centres);

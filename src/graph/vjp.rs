@@ -192,12 +192,14 @@ impl Reverse<'_> {
             let db = if da == db {
                 full
             } else {
-                ensure!(
-                    db.as_slice() == [da.channels()],
-                    Unsupported,
-                    "a scalar that depends on the input has no derivative here"
-                );
-                self.push(Op::SumPositions, &[full])?
+                let by_channel = self.push(Op::SumPositions, &[full])?;
+                if db.as_slice() == [da.channels()] {
+                    by_channel
+                } else {
+                    // One value for all channels: they become positions, to be summed too.
+                    let row = self.push(Op::Reshape { dims: Dims::new(&[1, da.channels()])? }, &[by_channel])?;
+                    self.push(Op::SumPositions, &[row])?
+                }
             };
             self.collect(b, db)?;
         }

@@ -4,5 +4,6 @@
 //! ([`state`]).
 
 pub mod data;
+pub mod engine;
 pub mod optim;
 pub mod state;

@@ -54,7 +54,7 @@ struct Part {
 ///
 /// # Errors
 /// `Cancelled` if `cancel` was set before the last task began; `Callback` if a task failed or the host's threads did not finish.
-pub(super) fn for_each(
+pub(crate) fn for_each(
     threads: &dyn Threads,
     workers: usize,
     cancel: &Cancel,

@@ -29,6 +29,9 @@ pub(super) fn gradient<'a>(
             };
             param(weight).iter().zip(sin).zip(cos).map(by).collect()
         }
+        ParamGrad::ElementBias => args[0].data.clone(),
+        ParamGrad::Centres { centres, widths } => radial(args[0], args[1], param(centres), param(widths)).0,
+        ParamGrad::Widths { centres, widths } => radial(args[0], args[1], param(centres), param(widths)).1,
         ParamGrad::Table(_) => {
             let n = args[1].data.len();
             let mut table = alloc::vec![0.0; dims.elements()];
@@ -68,4 +71,19 @@ fn norm_weight(x: &Tensor, dy: &Tensor, norm: &GroupNorm) -> Vec<f64> {
     let n = x.dims.positions();
     let by = |(z, dy): (&[f64], &[f64])| z.iter().zip(dy).map(|(z, dy)| z * dy).sum();
     normalised.chunks_exact(n).zip(dy.data.chunks_exact(n)).map(by).collect()
+}
+
+/// Of y_k = -|x - c_k|^2 / (2 w_k^2): by c_k the sum of dy_k (x - c_k) / w_k^2, by w_k that of dy_k |x - c_k|^2 / w_k^3.
+fn radial(x: &Tensor, dy: &Tensor, centres: &[f64], widths: &[f64]) -> (Vec<f64>, Vec<f64>) {
+    let (d, n) = (x.dims.channels(), x.dims.positions());
+    let (mut dc, mut dw) = (alloc::vec![0.0; centres.len()], alloc::vec![0.0; widths.len()]);
+    for (k, p) in (0..widths.len()).flat_map(|k| (0..n).map(move |p| (k, p))) {
+        let (w, dy) = (widths[k], dy.data[k * n + p]);
+        for i in 0..d {
+            let off = x.data[i * n + p] - centres[k * d + i];
+            dc[k * d + i] += dy * off / (w * w);
+            dw[k] += dy * off * off / (w * w * w);
+        }
+    }
+    (dc, dw)
 }

@@ -363,7 +363,6 @@ fn what_has_no_derivative_is_named() {
     g.output("z", z).unwrap();
     let graph = g.finish().unwrap();
     assert!(vjp(&graph, 0, 0).unwrap_err().message().contains("sinusoidal_embedding"));
-    assert!(vjp(&graph, 0, 1).unwrap_err().message().contains("scalar"));
     assert!(vjp(&graph, 1, 0).is_err() && vjp(&graph, 0, 2).is_err());
     let mut g = GraphBuilder::new();
     let x = g.input("x", &[2]).unwrap();

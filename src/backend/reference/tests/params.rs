@@ -11,7 +11,7 @@ const BOUND: f64 = 1e-6;
 const STEP: f64 = 1e-5;
 
 /// Operations without a gradient, each with the reason.
-const NONE: [(&str, &str); 12] = [
+const NONE: [(&str, &str); 17] = [
     ("input", "makes its value of nothing"),
     ("sinusoidal_embedding", "has no parameter, and its argument is the time, which no parameter moves"),
     ("conv_adjoint", "stands in backward sweeps, which are not differentiated again"),
@@ -21,6 +21,11 @@ const NONE: [(&str, &str); 12] = [
     ("pad_channels", "the same"),
     ("sum_positions", "the same"),
     ("param_grad", "the same"),
+    ("outer", "the same"),
+    ("vec_mat", "the same"),
+    ("softmax_grad", "the same"),
+    ("radial_basis_grad", "the same"),
+    ("temporal_basis", "has no parameter, and its argument is the time"),
     ("group_norm_affine", "is made by fusion, and gradients are taken before it"),
     ("apply_affine", "the same"),
     ("fused_conv", "the same"),
@@ -84,7 +89,7 @@ fn others(cases: &mut Vec<Case>) {
         }));
     }
     for f in [Binary::Add, Binary::Mul, Binary::Div] {
-        for by in [&[3, 2, 2][..], &[3]] {
+        for by in [&[3, 2, 2][..], &[3], &[1]] {
             cases.push(case(alloc::format!("{f:?} of {by:?}"), true, |g| {
                 let (a, b) = (g.input("a", &[3, 2, 2])?, g.input("b", by)?);
                 let b = g.affine(b, 0.5, 2.0)?;
@@ -128,10 +133,47 @@ fn others(cases: &mut Vec<Case>) {
     }));
 }
 
+fn of_2015(cases: &mut Vec<Case>) {
+    cases.push(case("a bias for each element, reshaped", true, |g| {
+        let x = g.input("x", &[3, 2, 2])?;
+        let bias = g.param("b", &[3, 2, 2])?;
+        let y = g.push(Op::ElementBias { bias }, &[x])?;
+        let y = g.push(Op::Reshape { dims: Dims::new(&[12])? }, &[y])?;
+        let y = g.linear("l", y, 4, true)?;
+        Ok(vec![g.push(Op::Reshape { dims: Dims::new(&[2, 2])? }, &[y])?])
+    }));
+    for dims in [&[2][..], &[2, 3]] {
+        cases.push(case("normalised radial basis functions", true, |g| {
+            let x = g.input("x", dims)?;
+            let (centres, widths) = (g.param("centres", &[4, 2])?, g.param("widths", &[4])?);
+            let y = g.push(Op::RadialBasis { centres, widths }, &[x])?;
+            Ok(vec![y, g.push(Op::Softmax, &[y])?])
+        }));
+    }
+    for dims in [&[12][..], &[12, 3]] {
+        cases.push(case("a matrix that is a value", true, |g| {
+            let (m, v) = (g.input("m", dims)?, g.input("v", &[4])?);
+            let v = g.linear("l", v, 3, true)?;
+            Ok(vec![g.push(Op::MatVec, &[m, v])?])
+        }));
+    }
+    cases.push(case("a readout for each step, and one by the temporal basis", false, |g| {
+        let (x, t) = (g.input("x", &[3])?, g.input("class", &[1])?);
+        let table = g.param("table", &[4, 6])?;
+        let m = g.push(Op::Embedding { table }, &[t])?;
+        let y = g.push(Op::MatVec, &[m, x])?;
+        let time = g.input("time", &[1])?;
+        let basis = g.push(Op::TemporalBasis { steps: 7, functions: 3, width: 0.5 }, &[time])?;
+        let m = g.linear("l", x, 6, true)?;
+        Ok(vec![y, g.push(Op::MatVec, &[m, basis])?])
+    }));
+}
+
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     convolutions(&mut cases);
     others(&mut cases);
+    of_2015(&mut cases);
     cases
 }
 
@@ -139,12 +181,21 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
+/// The network with drawn parameters; widths stay away from 0.
+fn drawn(graph: &Graph) -> ReferenceNetwork {
+    let mut net = compiled(graph);
+    for (_, values) in graph.params().iter().zip(&mut net.params).filter(|(p, _)| p.name == "widths") {
+        values.iter_mut().for_each(|w| *w = w.abs() + 0.5);
+    }
+    net
+}
+
 /// Holds all directional derivatives of the inner product of the outputs with drawn cotangents to central differences.
 fn check(case: &Case) -> f64 {
     let Case { name, graph, inputs: differentiate } = case;
     let wanted: Vec<usize> = if *differentiate { (0..graph.inputs().len()).collect() } else { Vec::new() };
     let whole = gradients(graph, &wanted).unwrap_or_else(|e| panic!("{name}: {e}"));
-    let (f, df) = (compiled(graph), compiled(&whole.graph));
+    let (f, df) = (drawn(graph), drawn(&whole.graph));
     let cancel = Cancel::new();
     let inputs: Vec<Vec<f64>> = f
         .graph
@@ -186,7 +237,7 @@ fn check(case: &Case) -> f64 {
         let parts = whole.params.iter().zip(&found[wanted.len()..]).filter(|(id, _)| id.index() == i);
         let exact: f64 = parts.map(|(_, gradient)| dot(gradient, &d)).sum();
         let at = |by: f64| {
-            let mut net = compiled(graph);
+            let mut net = drawn(graph);
             net.params[i].iter_mut().zip(&d).for_each(|(w, d)| *w += by * d);
             value(&net, &inputs)
         };
