@@ -8,6 +8,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use core::cell::Cell;
 
+use crate::backend::cpu::threads::Threads;
 use crate::backend::{Backend, Network};
 use crate::denoiser::{NetworkDenoiser, Networks};
 use crate::error::{Result, ensure, err};
@@ -238,18 +239,43 @@ impl Pipeline {
         values.checked_mul(size_of::<f32>()).ok_or_else(|| err!(OutOfMemory, "a batch of {batch} is too large"))
     }
 
+    /// The same model with the same weights, not copied, on other threads: for a session with threads of its own. Errors: as
+    /// [`Network::on_threads`].
+    pub fn on_threads(&self, threads: Arc<dyn Threads>) -> Result<Self> {
+        Ok(Self { networks: self.networks.on_threads(threads)?, ..self.clone() })
+    }
+
     /// A denoiser for batches of up to `max_batch` images. Class models take `classes`, one class (or, with `class_embed_type` `identity`, one
     /// vector) per entry; see [`NetworkDenoiser`]. Errors: as [`NetworkDenoiser::new`], and for a class that the model does not have.
     pub fn denoiser(&self, max_batch: usize, classes: &[f32]) -> Result<NetworkDenoiser> {
+        self.check_classes(classes)?;
+        Ok(self.identified(NetworkDenoiser::new(self.networks.clone(), max_batch, classes)?, classes))
+    }
+
+    /// As [`Pipeline::denoiser`], in memory of at least [`Pipeline::workspace_bytes`].
+    pub fn denoiser_in_memory<M: AsMut<[f32]>>(
+        &self,
+        max_batch: usize,
+        classes: &[f32],
+        memory: M,
+    ) -> Result<NetworkDenoiser<M>> {
+        self.check_classes(classes)?;
+        let denoiser = NetworkDenoiser::in_memory(self.networks.clone(), max_batch, classes, memory)?;
+        Ok(self.identified(denoiser, classes))
+    }
+
+    fn identified<M: AsMut<[f32]>>(&self, denoiser: NetworkDenoiser<M>, classes: &[f32]) -> NetworkDenoiser<M> {
+        denoiser.with_fingerprint(self.fingerprint ^ Fingerprint::new().f32s(classes).finish())
+    }
+
+    fn check_classes(&self, classes: &[f32]) -> Result<()> {
         if let (None, Some(rows)) = (self.model.class_embed_type, self.model.num_class_embeds) {
             for &c in classes {
                 let whole = c >= 0.0 && libm::floorf(c) == c && (c as usize) < rows;
                 ensure!(whole, InvalidArgument, "class {c} is not one of the model's 0 to {}", rows - 1);
             }
         }
-        let denoiser = NetworkDenoiser::new(self.networks.clone(), max_batch, classes)?;
-        let classes = Fingerprint::new().f32s(classes).finish();
-        Ok(denoiser.with_fingerprint(self.fingerprint ^ classes))
+        Ok(())
     }
 
     /// A sampler as the scheduler's configuration and `options` say.

@@ -4,7 +4,9 @@
 //! workspace whose size was known before. [`mod@reference`] is the oracle: plain loops in `f64`, slow, and the measure of all others.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 
+use self::cpu::threads::Threads;
 use crate::cancel::Cancel;
 use crate::error::{Result, ensure, err};
 use crate::graph::Graph;
@@ -49,6 +51,13 @@ pub trait Network: Send + Sync {
 
     /// The `f32` elements of workspace that [`Network::run`] needs for a batch. Errors: `batch` is 0 or too large for this machine.
     fn workspace_len(&self, batch: usize) -> Result<usize>;
+
+    /// The same network with the same weights, not copied, on other threads; its workspace may have another length. Errors: kind
+    /// `Unsupported` for a backend that does not run on the host's threads.
+    fn on_threads(&self, threads: Arc<dyn Threads>) -> Result<Arc<dyn Network>> {
+        let _ = threads;
+        Err(err!(Unsupported, "the network on {} does not run on the host's threads", self.describe()))
+    }
 
     /// What the backend runs on, for reports: `"cpu avx512, 2 threads"`.
     fn describe(&self) -> alloc::string::String;

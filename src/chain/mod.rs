@@ -298,6 +298,11 @@ impl<'w, D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'w, D, S, N
         &self.denoiser
     }
 
+    /// The denoiser, to call it by hand between steps.
+    pub fn denoiser_mut(&mut self) -> &mut D {
+        &mut self.denoiser
+    }
+
     /// The sampler.
     pub fn sampler(&self) -> &S {
         &self.sampler

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 
 use super::{Call, Denoiser, check_batch};
 use crate::backend::Network;
+use crate::backend::cpu::threads::Threads;
 use crate::error::{Result, ensure, err};
 use crate::tensor::Dims;
 
@@ -18,6 +19,14 @@ pub struct Networks {
     pub predict: Arc<dyn Network>,
     /// The network that also takes a cotangent and gives the product.
     pub gradient: Option<Arc<dyn Network>>,
+}
+
+impl Networks {
+    /// The same networks on other threads, see [`Network::on_threads`].
+    pub fn on_threads(&self, threads: Arc<dyn Threads>) -> Result<Self> {
+        let gradient = self.gradient.as_ref().map(|g| g.on_threads(Arc::clone(&threads))).transpose()?;
+        Ok(Self { predict: self.predict.on_threads(threads)?, gradient })
+    }
 }
 
 impl From<Arc<dyn Network>> for Networks {

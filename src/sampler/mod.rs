@@ -48,6 +48,7 @@ pub use options::{SamplerKind, SamplerOptions, Steps};
 pub use repaint::{Jumps, RePaint};
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 
 use crate::error::{Result, ensure};
 use crate::noise::Fingerprint;
@@ -312,7 +313,7 @@ macro_rules! forward {
     )*};
 }
 
-forward!(&S, Box<S>);
+forward!(&S, Box<S>, Arc<S>);
 
 #[cfg(test)]
 mod tests;

@@ -1,11 +1,12 @@
 //! Memory for kernels: zeroed f32 buffers that start on a cache line, and a view that several tasks may write to.
 #![allow(unsafe_code)] // The allocator is called with an alignment, and tasks write disjoint parts of one buffer.
 
-use alloc::alloc::{Layout, alloc_zeroed, dealloc};
+use core::alloc::Layout;
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
 
+use super::heap::Heap;
 use crate::error::{Result, err};
 
 /// Bytes that every [`AlignedBuf`] is aligned to: one cache line and one AVX-512 register.
@@ -15,6 +16,7 @@ pub const ALIGNMENT: usize = 64;
 pub struct AlignedBuf {
     ptr: NonNull<f32>,
     len: usize,
+    heap: Heap,
 }
 
 // SAFETY: the buffer owns its memory alone, as a Box<[f32]> would.
@@ -28,14 +30,20 @@ impl AlignedBuf {
     /// # Errors
     /// `OutOfMemory` if the size overflows or the allocator refuses.
     pub fn zeroed(len: usize) -> Result<Self> {
+        Self::zeroed_in(&Heap::default(), len)
+    }
+
+    /// The same, of the memory of `heap`.
+    ///
+    /// # Errors
+    /// As [`AlignedBuf::zeroed`].
+    pub fn zeroed_in(heap: &Heap, len: usize) -> Result<Self> {
         if len == 0 {
-            return Ok(Self { ptr: NonNull::dangling(), len });
+            return Ok(Self { ptr: NonNull::dangling(), len, heap: Heap::default() });
         }
         let layout = Self::layout(len).ok_or_else(|| err!(OutOfMemory, "a buffer of {len} f32 is too large"))?;
-        // SAFETY: the layout is not empty, as `len` is not 0.
-        let raw = unsafe { alloc_zeroed(layout) };
-        match NonNull::new(raw.cast::<f32>()) {
-            Some(ptr) => Ok(Self { ptr, len }),
+        match heap.block(layout) {
+            Some(block) => Ok(Self { ptr: block.cast(), len, heap: heap.clone() }),
             None => Err(err!(OutOfMemory, "no memory for a buffer of {len} f32")),
         }
     }
@@ -53,8 +61,8 @@ impl AlignedBuf {
 impl Drop for AlignedBuf {
     fn drop(&mut self) {
         if let Some(layout) = Self::layout(self.len).filter(|_| self.len > 0) {
-            // SAFETY: `ptr` came from `alloc_zeroed` with this layout.
-            unsafe { dealloc(self.ptr.as_ptr().cast(), layout) }
+            // SAFETY: `ptr` came from this heap with this layout.
+            unsafe { self.heap.free(self.ptr.cast(), layout) }
         }
     }
 }

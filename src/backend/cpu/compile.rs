@@ -6,7 +6,9 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use super::aligned::AlignedBuf;
 use super::conv::{ConvShape, PackedConv, Padding};
+use super::heap::Heap;
 use super::isa::Isa;
 use super::memory::{View, lines};
 use super::steps::Step;
@@ -43,8 +45,8 @@ pub(super) struct Program {
 }
 
 /// Compiles `graph` for one path, as it is: it should have been fused.
-pub(super) fn compile(isa: Isa, graph: &Graph, source: &dyn ParamSource) -> Result<Program> {
-    let mut c = Compiler::new(isa, graph, source);
+pub(super) fn compile(isa: Isa, heap: &Heap, graph: &Graph, source: &dyn ParamSource) -> Result<Program> {
+    let mut c = Compiler::new(isa, heap, graph, source);
     for id in graph.ids() {
         let node = graph.node(id);
         c.now = id.index() + 1;
@@ -66,28 +68,41 @@ pub(super) fn compile(isa: Isa, graph: &Graph, source: &dyn ParamSource) -> Resu
 struct Params<'a> {
     graph: &'a Graph,
     source: &'a dyn ParamSource,
+    heap: &'a Heap,
 }
 
 impl Params<'_> {
-    /// The values of a parameter, appended to `out`.
-    fn append(&self, id: ParamId, out: &mut Vec<f32>) -> Result<()> {
-        let param = self.graph.param(id);
-        let n = param.dims.elements();
-        let begin = out.len();
-        out.try_reserve_exact(n).map_err(|_| err!(OutOfMemory, "no memory for parameter {}", param.name))?;
-        out.resize(begin + n, 0.0);
-        self.source.read(&param.name, &param.dims, &mut out[begin..])
+    fn len(&self, id: ParamId) -> usize {
+        self.graph.param(id).dims.elements()
     }
 
-    fn take(&self, id: ParamId) -> Result<Vec<f32>> {
-        let mut values = Vec::new();
-        self.append(id, &mut values)?;
+    /// The values of a parameter, at the begin of `out`. Gives the rest.
+    fn read<'b>(&self, id: ParamId, out: &'b mut [f32]) -> Result<&'b mut [f32]> {
+        let param = self.graph.param(id);
+        let split = out.split_at_mut_checked(param.dims.elements());
+        let (values, rest) = split.ok_or_else(|| err!(Shape, "no room for parameter {}", param.name))?;
+        self.source.read(&param.name, &param.dims, values)?;
+        Ok(rest)
+    }
+
+    fn take(&self, id: ParamId) -> Result<AlignedBuf> {
+        let name = || alloc::format!("parameter {}", self.graph.param(id).name);
+        let mut values = self.heap.zeroed(self.len(id)).map_err(|e| e.context(name()))?;
+        self.read(id, &mut values)?;
         Ok(values)
     }
-}
 
-fn two(args: &[View]) -> Result<[View; 2]> {
-    <[View; 2]>::try_from(args).map_err(|_| err!(InvalidArgument, "{} arguments, expected 2", args.len()))
+    /// Several parameters, one after the other.
+    fn stacked(&self, ids: impl Iterator<Item = ParamId> + Clone) -> Result<AlignedBuf> {
+        let len = ids.clone().try_fold(0usize, |sum, id| sum.checked_add(self.len(id)));
+        let len = len.ok_or_else(|| err!(Shape, "the parameters are too large for this machine"))?;
+        let mut values = self.heap.zeroed(len)?;
+        let mut rest = &mut *values;
+        for id in ids {
+            rest = self.read(id, rest)?;
+        }
+        Ok(values)
+    }
 }
 
 struct Compiler<'a> {
@@ -103,7 +118,7 @@ struct Compiler<'a> {
 }
 
 impl<'a> Compiler<'a> {
-    fn new(isa: Isa, graph: &'a Graph, source: &'a dyn ParamSource) -> Self {
+    fn new(isa: Isa, heap: &'a Heap, graph: &'a Graph, source: &'a dyn ParamSource) -> Self {
         let mut last_use = alloc::vec![0; graph.nodes().len()];
         for port in graph.outputs() {
             last_use[port.value.index()] = graph.nodes().len() + 1;
@@ -122,7 +137,7 @@ impl<'a> Compiler<'a> {
         Self {
             isa,
             graph,
-            params: Params { graph, source },
+            params: Params { graph, source, heap },
             last_use,
             views: Vec::new(),
             buffers: Vec::new(),
@@ -388,18 +403,21 @@ impl<'a> Compiler<'a> {
     }
 
     /// All kernels of a fused convolution stacked: weights `[out, in, kh, kw]` and, if any has one, bias `[out]`.
-    fn kernels(&mut self, kernels: &[Kernel]) -> Result<(Vec<f32>, Option<Vec<f32>>)> {
-        let (mut weights, mut bias) = (Vec::new(), Vec::new());
-        for k in kernels {
-            self.params.append(k.weight, &mut weights)?;
-            let out = self.graph.param(k.weight).dims.channels();
-            match k.bias {
-                Some(b) => self.params.append(b, &mut bias)?,
-                None => bias.resize(bias.len() + out, 0.0),
-            }
+    fn kernels(&mut self, kernels: &[Kernel]) -> Result<(AlignedBuf, Option<AlignedBuf>)> {
+        let weights = self.params.stacked(kernels.iter().map(|k| k.weight))?;
+        if kernels.iter().all(|k| k.bias.is_none()) {
+            return Ok((weights, None));
         }
-        let any = kernels.iter().any(|k| k.bias.is_some());
-        Ok((weights, any.then_some(bias)))
+        let out_channels = |k: &Kernel| self.graph.param(k.weight).dims.channels();
+        let mut bias = self.params.heap.zeroed(kernels.iter().map(out_channels).sum())?;
+        let mut rest = &mut *bias;
+        for k in kernels {
+            rest = match k.bias {
+                Some(b) => self.params.read(b, rest)?,
+                None => rest.get_mut(out_channels(k)..).unwrap_or(&mut []),
+            };
+        }
+        Ok((weights, Some(bias)))
     }
 
     /// The arguments of a fused convolution joined to at most `most` sources.
@@ -455,7 +473,7 @@ impl<'a> Compiler<'a> {
             padding,
         };
         let (weights, bias) = self.kernels(&c.kernels)?;
-        let weights = PackedConv::new(self.isa, shape, &weights, bias.as_deref())?;
+        let weights = PackedConv::in_heap(self.params.heap, self.isa, shape, &weights, bias.as_deref())?;
         let plain = affine.is_none()
             && before == vmath::Activation::Identity
             && pro.upsample == 1

@@ -36,6 +36,7 @@ mod compile;
 pub mod conv;
 pub mod gather;
 pub mod gemm;
+pub mod heap;
 pub mod isa;
 mod memory;
 pub mod network;
@@ -46,6 +47,7 @@ mod steps;
 pub mod threads;
 pub mod vmath;
 
+use heap::Heap;
 use isa::{Isa, Path};
 use network::CpuNetwork;
 use threads::{Serial, Threads};
@@ -64,6 +66,7 @@ pub struct CpuOptions {
 pub struct Cpu {
     isa: Isa,
     threads: Arc<dyn Threads>,
+    heap: Heap,
 }
 
 impl Cpu {
@@ -94,7 +97,13 @@ impl Cpu {
             None => Isa::best(),
             Some(p) => Isa::try_new(p).ok_or_else(|| err!(Unsupported, "this CPU or build has no {p} kernels"))?,
         };
-        Ok(Self { isa, threads })
+        Ok(Self { isa, threads, heap: Heap::default() })
+    }
+
+    /// The same, with the weights of the networks that it compiles in the memory of `heap`, as well as what it needs to pack them.
+    #[must_use]
+    pub fn with_heap(self, heap: Heap) -> Self {
+        Self { heap, ..self }
     }
 
     /// The kernels it uses.
@@ -107,7 +116,7 @@ impl Cpu {
     /// # Errors
     /// As [`Backend::compile`].
     pub fn compile_network(&self, graph: &Graph, params: &dyn ParamSource) -> Result<CpuNetwork> {
-        CpuNetwork::new(self.isa, Arc::clone(&self.threads), graph, params)
+        CpuNetwork::new(self.isa, Arc::clone(&self.threads), &self.heap, graph, params)
     }
 }
 

@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 
 use super::aligned::SharedMut;
 use super::compile::{Program, compile};
+use super::heap::Heap;
 use super::isa::Isa;
 use super::memory::{LINE, Memory, Slices, View};
 use super::steps::{Run, Step, edge};
@@ -25,6 +26,11 @@ pub struct CpuNetwork {
     isa: Isa,
     threads: Arc<dyn Threads>,
     workers: usize,
+    program: Arc<Shared>,
+}
+
+/// What networks on other threads have in common: the steps with their weights, and where values lie.
+struct Shared {
     inputs: Vec<Dims>,
     outputs: Vec<Dims>,
     input_views: Vec<Option<View>>,
@@ -53,31 +59,45 @@ struct Samples {
 }
 
 impl CpuNetwork {
-    pub(super) fn new(isa: Isa, threads: Arc<dyn Threads>, graph: &Graph, params: &dyn ParamSource) -> Result<Self> {
-        Self::unfused(isa, threads, &fuse(&fuse_backward(graph)?)?, params)
+    pub(super) fn new(
+        isa: Isa,
+        threads: Arc<dyn Threads>,
+        heap: &Heap,
+        graph: &Graph,
+        params: &dyn ParamSource,
+    ) -> Result<Self> {
+        Self::unfused(isa, threads, heap, &fuse(&fuse_backward(graph)?)?, params)
     }
 
     /// Compiles the operations as they are.
-    fn unfused(isa: Isa, threads: Arc<dyn Threads>, graph: &Graph, params: &dyn ParamSource) -> Result<Self> {
-        let Program { steps, inputs, outputs, arena } = compile(isa, graph, params)?;
+    fn unfused(
+        isa: Isa,
+        threads: Arc<dyn Threads>,
+        heap: &Heap,
+        graph: &Graph,
+        params: &dyn ParamSource,
+    ) -> Result<Self> {
+        let Program { steps, inputs, outputs, arena } = compile(isa, heap, graph, params)?;
         let workers = threads.count().max(1);
         Ok(Self {
             isa,
             threads,
             workers,
-            inputs: graph.inputs().iter().map(|p| graph.dims(p.value)).collect(),
-            outputs: graph.outputs().iter().map(|p| graph.dims(p.value)).collect(),
-            input_views: inputs,
-            output_views: outputs,
-            steps,
-            offsets: arena.offsets,
-            arena: arena.size,
+            program: Arc::new(Shared {
+                inputs: graph.inputs().iter().map(|p| graph.dims(p.value)).collect(),
+                outputs: graph.outputs().iter().map(|p| graph.dims(p.value)).collect(),
+                input_views: inputs,
+                output_views: outputs,
+                steps,
+                offsets: arena.offsets,
+                arena: arena.size,
+            }),
         })
     }
 
     /// The operations that a call runs, in order, by name.
     pub fn operations(&self) -> impl ExactSizeIterator<Item = &'static str> + '_ {
-        self.steps.iter().map(|s| s.name())
+        self.program.steps.iter().map(|s| s.name())
     }
 
     /// [`Network::run`] that calls `after(i)` when operation `i` of [`CpuNetwork::operations`] is done: for profiles. The results are
@@ -102,14 +122,14 @@ impl CpuNetwork {
 
     /// The most that a step has for itself.
     fn own(&self, samples: usize, workers: usize) -> Option<usize> {
-        self.steps.iter().try_fold(0, |most, s| Some(most.max(s.own(samples, workers)?)))
+        self.program.steps.iter().try_fold(0, |most, s| Some(most.max(s.own(samples, workers)?)))
     }
 
     /// What `workers` workers need to run `samples` samples together, alignment included.
     fn need(&self, samples: usize, workers: usize) -> Option<usize> {
         let own = self.own(samples, workers)?;
         // The caller's slice may begin anywhere, so a cache line less one value is for alignment.
-        self.arena.checked_mul(samples)?.checked_add(own)?.checked_add(LINE - 1)?.checked_next_multiple_of(LINE)
+        self.program.arena.checked_mul(samples)?.checked_add(own)?.checked_add(LINE - 1)?.checked_next_multiple_of(LINE)
     }
 
     /// The samples that a worker runs at a time, from the first operation to the last, if a batch is cut so.
@@ -154,21 +174,21 @@ impl CpuNetwork {
     ) -> Result<()> {
         let Samples { first, count } = samples;
         let own = self.own(count, workers).unwrap_or(usize::MAX);
-        let memory = Memory::new(workspace, count, &self.offsets, self.arena, own)?;
+        let memory = Memory::new(workspace, count, &self.program.offsets, self.program.arena, own)?;
         let threads = &*self.threads;
         let run = Run { isa: self.isa, batch: count, memory, threads, workers, cancel: call.cancel };
-        for ((view, dims), from) in self.input_views.iter().zip(&self.inputs).zip(call.inputs) {
+        for ((view, dims), from) in self.program.input_views.iter().zip(&self.program.inputs).zip(call.inputs) {
             let n = dims.elements();
             if let (Some(view), Some(from)) = (view, from.get(first * n..(first + count) * n)) {
                 edge::load(&run, from, view)?;
             }
         }
-        for (i, step) in self.steps.iter().enumerate() {
+        for (i, step) in self.program.steps.iter().enumerate() {
             call.cancel.check()?;
             step.run(&run).map_err(|e| e.context(step.name()))?;
             after(i);
         }
-        for (i, (view, dims)) in self.output_views.iter().zip(&self.outputs).enumerate() {
+        for (i, (view, dims)) in self.program.output_views.iter().zip(&self.program.outputs).enumerate() {
             let n = dims.elements();
             // SAFETY: these samples are this run's.
             edge::store(&run, view, unsafe { call.outputs.get(i).part(first * n, count * n) })?;
@@ -179,15 +199,15 @@ impl CpuNetwork {
 
 impl Network for CpuNetwork {
     fn inputs(&self) -> &[Dims] {
-        &self.inputs
+        &self.program.inputs
     }
 
     fn outputs(&self) -> &[Dims] {
-        &self.outputs
+        &self.program.outputs
     }
 
     fn weight_bytes(&self) -> usize {
-        self.steps.iter().map(|s| s.weight_bytes()).sum()
+        self.program.steps.iter().map(|s| s.weight_bytes()).sum()
     }
 
     fn workspace_len(&self, batch: usize) -> Result<usize> {
@@ -200,6 +220,11 @@ impl Network for CpuNetwork {
             .map(|(together, apart)| together.max(apart))
             .filter(|n| n.checked_mul(size_of::<f32>()).is_some_and(|bytes| bytes <= isize::MAX as usize))
             .ok_or_else(|| err!(InvalidArgument, "a batch of {batch} is too large for this machine"))
+    }
+
+    fn on_threads(&self, threads: Arc<dyn Threads>) -> Result<Arc<dyn Network>> {
+        let workers = threads.count().max(1);
+        Ok(Arc::new(Self { isa: self.isa, threads, workers, program: Arc::clone(&self.program) }))
     }
 
     fn describe(&self) -> String {
@@ -263,7 +288,7 @@ mod tests {
         let inputs: [&[f32]; 2] = [&x(), &[0.0; 4]];
         let oracle = Reference.compile(&graph(), &params).unwrap();
         oracle.run(2, &inputs, &mut [&mut want], &mut [], &Cancel::new()).unwrap();
-        let net = CpuNetwork::unfused(Isa::best(), Arc::new(Serial), &graph(), &params).unwrap();
+        let net = CpuNetwork::unfused(Isa::best(), Arc::new(Serial), &Heap::default(), &graph(), &params).unwrap();
         let names: Vec<_> = net.operations().collect();
         assert_eq!(names, ["group_norm_affine", "group_norm", "activation", "conv2d", "linear", "binary"]);
         let mut got = vec![0.0; 240];
@@ -276,7 +301,7 @@ mod tests {
 
     #[test]
     fn refusals_leave_the_network_usable() {
-        let net = CpuNetwork::new(Isa::best(), Arc::new(Serial), &graph(), &params).unwrap();
+        let net = CpuNetwork::new(Isa::best(), Arc::new(Serial), &Heap::default(), &graph(), &params).unwrap();
         let (mut y, cancel) = (vec![0.0; 120], Cancel::new());
         let x = x();
         let mut workspace = vec![0.0; net.workspace_len(1).unwrap()];
@@ -299,9 +324,43 @@ mod tests {
         assert_eq!(other, y);
     }
 
+    /// Two calls of the work, one after the other, as a host with one free thread may make them.
+    struct Twice;
+
+    impl Threads for Twice {
+        fn count(&self) -> usize {
+            2
+        }
+
+        fn run(&self, work: &(dyn Fn() + Sync)) {
+            work();
+            work();
+        }
+    }
+
+    #[test]
+    fn other_threads_share_the_weights_and_give_the_same_bits() {
+        let net = CpuNetwork::new(Isa::best(), Arc::new(Serial), &Heap::default(), &graph(), &params).unwrap();
+        let inputs: [&[f32]; 2] = [&x(), &[0.0; 4]];
+        let run = |net: &dyn Network| {
+            let (mut y, mut workspace) = (vec![0.0; 240], vec![0.0; net.workspace_len(2).unwrap()]);
+            net.run(2, &inputs, &mut [&mut y], &mut workspace, &Cancel::new()).unwrap();
+            y
+        };
+        let want = run(&net);
+        let other = net.on_threads(Arc::new(Twice)).unwrap();
+        assert!(other.describe().ends_with("2 threads"));
+        assert_eq!(Arc::strong_count(&net.program), 2);
+        drop(net);
+        assert_eq!(run(&*other), want);
+        let oracle = Reference.compile(&graph(), &params).unwrap();
+        let refused = oracle.on_threads(Arc::new(Serial)).map(|_| ());
+        assert_eq!(refused.map_err(|e| e.kind()), Err(ErrorKind::Unsupported));
+    }
+
     #[test]
     fn a_cancel_from_within_stops_between_operations() {
-        let net = CpuNetwork::new(Isa::best(), Arc::new(Serial), &graph(), &params).unwrap();
+        let net = CpuNetwork::new(Isa::best(), Arc::new(Serial), &Heap::default(), &graph(), &params).unwrap();
         let mut workspace = vec![0.0; net.workspace_len(1).unwrap()];
         let (mut y, cancel, mut done) = (vec![0.0; 120], Cancel::new(), 0);
         let e = net.run_observed(1, &[&x()[..120], &[0.0; 2]], &mut [&mut y], &mut workspace, &cancel, &mut |_| {

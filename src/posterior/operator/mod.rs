@@ -50,6 +50,7 @@ pub use kernel::{Padding, gaussian_kernel};
 pub use mask::Mask;
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::error::{Result, ensure, err};
@@ -228,7 +229,7 @@ macro_rules! forward {
     )*};
 }
 
-forward!(&O, Box<O>);
+forward!(&O, Box<O>, Arc<O>);
 
 fn without<O: LinearOperator + ?Sized>(op: &O, what: &str) -> crate::Error {
     err!(Unsupported, "{} has no {what}", op.name())

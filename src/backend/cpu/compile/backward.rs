@@ -1,7 +1,5 @@
 //! The steps of backward operations.
 
-use alloc::vec::Vec;
-
 use super::super::conv::{ConvShape, PackedConv, Padding};
 use super::super::memory::View;
 use super::super::steps::conv::{Conv, Gather};
@@ -50,15 +48,12 @@ impl Compiler<'_> {
         let out = self.fresh(id)?;
         let [kh, kw] = window.kernel;
         let (outs, ins) = (x.channels, out.channels);
-        let mut plain = Vec::new();
-        for &weight in weights {
-            self.params.append(weight, &mut plain)?;
-        }
-        let mut turned = Vec::new();
-        turned.try_reserve_exact(plain.len()).map_err(|_| err!(OutOfMemory, "no memory for a turned filter"))?;
-        for (i, o) in (0..ins).flat_map(|i| (0..outs).map(move |o| (i, o))) {
+        let plain = self.params.stacked(weights.iter().copied())?;
+        let mut turned = self.params.heap.zeroed(plain.len())?;
+        let filters = (0..ins).flat_map(|i| (0..outs).map(move |o| (i, o)));
+        for ((i, o), to) in filters.zip(turned.chunks_exact_mut(kh * kw)) {
             let filter = plain.get((o * ins + i) * kh * kw..).and_then(|w| w.get(..kh * kw)).unwrap_or(&[]);
-            turned.extend(filter.iter().rev());
+            to.iter_mut().zip(filter.iter().rev()).for_each(|(to, w)| *to = *w);
         }
         drop(plain);
         // With this much around it a convolution without steps makes the right size.
@@ -85,7 +80,7 @@ impl Compiler<'_> {
             stride: [1, 1],
             padding,
         };
-        let weights = PackedConv::new(self.isa, shape, &turned, None)?;
+        let weights = PackedConv::in_heap(self.params.heap, self.isa, shape, &turned, None)?;
         let none = vmath::Activation::Identity;
         let gather = (padding != Padding::default() || !source.is_dense()).then_some(Gather {
             affine: None,

@@ -16,6 +16,7 @@ mod winograd;
 use super::aligned::{AlignedBuf, SharedMut};
 use super::gemm::pack::{pack_with, packed_len};
 use super::gemm::{Segment, kernels};
+use super::heap::Heap;
 use super::isa::{Isa, Path};
 use super::vmath::Activation;
 use crate::error::{Result, ensure, err};
@@ -234,7 +235,15 @@ impl PackedConv {
     /// # Errors
     /// `Shape` if sizes are 0, overflow or do not fit the slices; `OutOfMemory`.
     pub fn new(isa: Isa, shape: ConvShape, weights: &[f32], bias: Option<&[f32]>) -> Result<Self> {
-        Self::with_algorithm(isa, shape, choose_algorithm(&shape), weights, bias)
+        Self::in_heap(&Heap::default(), isa, shape, weights, bias)
+    }
+
+    /// [`new`](Self::new) with the packed weights in the memory of `heap`.
+    ///
+    /// # Errors
+    /// As `new`.
+    pub fn in_heap(heap: &Heap, isa: Isa, shape: ConvShape, weights: &[f32], bias: Option<&[f32]>) -> Result<Self> {
+        Self::pack(heap, isa, shape, choose_algorithm(&shape), weights, bias)
     }
 
     /// [`new`](Self::new) with a given algorithm, for tests and benches.
@@ -242,6 +251,17 @@ impl PackedConv {
     /// # Errors
     /// As `new`; `Unsupported` if the algorithm cannot do the shape.
     pub fn with_algorithm(
+        isa: Isa,
+        shape: ConvShape,
+        algorithm: Algorithm,
+        weights: &[f32],
+        bias: Option<&[f32]>,
+    ) -> Result<Self> {
+        Self::pack(&Heap::default(), isa, shape, algorithm, weights, bias)
+    }
+
+    fn pack(
+        heap: &Heap,
         isa: Isa,
         shape: ConvShape,
         algorithm: Algorithm,
@@ -264,7 +284,7 @@ impl PackedConv {
             Unsupported,
             "Winograd convolution of {shape:?}, expected a 3x3 filter and stride 1"
         );
-        let mut packed = AlignedBuf::zeroed(len)?;
+        let mut packed = heap.zeroed(len)?;
         pack_with(isa, k, cout, &mut packed, |k, o| {
             // Direct sums run over (tap, channel); the filter transform takes the taps of a channel together.
             let (tap, c) = match algorithm {
@@ -273,7 +293,7 @@ impl PackedConv {
             };
             weights.get((o * cin + c) * kh * kw + tap).copied().unwrap_or(0.0)
         })?;
-        let mut packed_bias = AlignedBuf::zeroed(cout.next_multiple_of(kernels(isa).nr()))?;
+        let mut packed_bias = heap.zeroed(cout.next_multiple_of(kernels(isa).nr()))?;
         for (to, from) in packed_bias.iter_mut().zip(bias.unwrap_or(&[])) {
             *to = *from;
         }

@@ -3,6 +3,7 @@
 
 use alloc::vec::Vec;
 
+use super::super::aligned::AlignedBuf;
 use super::super::memory::View;
 use super::{Run, Step};
 use crate::error::{Result, ensure, err};
@@ -13,7 +14,7 @@ pub(in super::super) enum Kind {
     /// Sines and cosines of the number (or its logarithm) times these frequencies.
     Waves { frequencies: Vec<f64>, log: bool, cosines_first: bool },
     /// The row of a table that the number names.
-    Table { table: Vec<f32> },
+    Table { table: AlignedBuf },
     /// [`TemporalBasis`](crate::graph::Op::TemporalBasis).
     Bumps { steps: usize, width: f64 },
 }

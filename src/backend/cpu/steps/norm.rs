@@ -7,6 +7,7 @@
 
 use alloc::vec::Vec;
 
+use super::super::aligned::AlignedBuf;
 use super::super::aligned::SharedMut;
 use super::super::memory::View;
 use super::super::simd::{Simd, dispatch};
@@ -29,8 +30,8 @@ pub(in super::super) struct GroupNormAffine {
     pub out: View,
     pub groups: usize,
     pub eps: f32,
-    pub weight: Vec<f32>,
-    pub bias: Vec<f32>,
+    pub weight: AlignedBuf,
+    pub bias: AlignedBuf,
 }
 
 /// One source's floats.

@@ -8,6 +8,7 @@
 use alloc::vec::Vec;
 
 use super::super::aligned::SharedMut;
+use super::super::aligned::AlignedBuf;
 use super::super::memory::View;
 use super::super::simd::{Simd, dispatch};
 use super::super::vmath::slope_v;
@@ -29,8 +30,8 @@ pub(in super::super) struct NormGrad {
     pub activation: Option<Activation>,
     pub groups: usize,
     pub eps: f32,
-    pub weight: Vec<f32>,
-    pub bias: Vec<f32>,
+    pub weight: AlignedBuf,
+    pub bias: AlignedBuf,
 }
 
 /// What is known of a group.
