@@ -280,7 +280,7 @@ impl<'a> Compiler<'a> {
             &Op::ElementBias { bias } => {
                 let (x, bias) = (x()?, self.params.take(bias)?);
                 let out = self.in_place(x, id)?;
-                self.step(ElementBias::new(x, out, &bias));
+                self.step(ElementBias::new(self.params.heap, x, out, &bias)?);
                 Ok(out)
             }
             &Op::RadialBasis { centres, widths } => {

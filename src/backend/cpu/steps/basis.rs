@@ -1,8 +1,7 @@
 //! Radial basis functions and the softmax over channels that normalises them, with their gradients. All sums are short.
 #![allow(unsafe_code)] // Reads and writes rows of the arena.
 
-use alloc::vec::Vec;
-
+use super::super::aligned::AlignedBuf;
 use super::super::memory::View;
 use super::super::vmath;
 use super::{Run, Step, row_of};
@@ -31,8 +30,8 @@ fn each(run: &Run<'_>, a: &View, b: &View, out: &View, f: impl Fn(&[f32], &[f32]
 pub(in super::super) struct RadialBasis {
     pub x: View,
     pub out: View,
-    pub centres: Vec<f32>,
-    pub widths: Vec<f32>,
+    pub centres: AlignedBuf,
+    pub widths: AlignedBuf,
 }
 
 impl Step for RadialBasis {
@@ -46,7 +45,7 @@ impl Step for RadialBasis {
 
     fn run(&self, run: &Run<'_>) -> Result<()> {
         each(run, &self.x, &self.x, &self.out, |x, _, out| {
-            for ((y, c), w) in out.iter_mut().zip(self.centres.chunks_exact(x.len())).zip(&self.widths) {
+            for ((y, c), w) in out.iter_mut().zip(self.centres.chunks_exact(x.len())).zip(&*self.widths) {
                 let distance: f32 = x.iter().zip(c).map(|(x, c)| (x - c) * (x - c)).sum();
                 *y = -distance / (2.0 * w * w);
             }
@@ -60,8 +59,8 @@ pub(in super::super) struct RadialBasisGrad {
     pub x: View,
     pub dy: View,
     pub out: View,
-    pub centres: Vec<f32>,
-    pub widths: Vec<f32>,
+    pub centres: AlignedBuf,
+    pub widths: AlignedBuf,
 }
 
 impl Step for RadialBasisGrad {
@@ -76,7 +75,7 @@ impl Step for RadialBasisGrad {
     fn run(&self, run: &Run<'_>) -> Result<()> {
         each(run, &self.x, &self.dy, &self.out, |x, dy, out| {
             out.fill(0.0);
-            for ((c, w), dy) in self.centres.chunks_exact(x.len()).zip(&self.widths).zip(dy) {
+            for ((c, w), dy) in self.centres.chunks_exact(x.len()).zip(&*self.widths).zip(dy) {
                 let factor = dy / (w * w);
                 for ((o, c), x) in out.iter_mut().zip(c).zip(x) {
                     *o += factor * (c - x);

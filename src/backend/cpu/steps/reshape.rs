@@ -1,8 +1,8 @@
 //! Operations that depend on where an element lies: other dimensions for the same elements, a bias for each element.
 #![allow(unsafe_code)] // Reads and writes rows of the arena, in place where the plan says so.
 
-use alloc::vec::Vec;
-
+use super::super::aligned::AlignedBuf;
+use super::super::heap::Heap;
 use super::super::memory::View;
 use super::{Run, Step, row_of};
 use crate::error::{Result, ensure};
@@ -60,15 +60,17 @@ pub(in super::super) struct ElementBias {
     /// `x` itself, or apart from it.
     pub out: View,
     /// Channels last.
-    pub bias: Vec<f32>,
+    pub bias: AlignedBuf,
 }
 
 impl ElementBias {
     /// `bias` is channels first, as it is stored.
-    pub fn new(x: View, out: View, bias: &[f32]) -> Self {
+    pub fn new(heap: &Heap, x: View, out: View, bias: &[f32]) -> Result<Self> {
         let (c, positions) = (x.channels, x.positions());
         let at = |i: usize| bias.get(i % c * positions + i / c).copied().unwrap_or(f32::NAN);
-        Self { x, out, bias: (0..bias.len()).map(at).collect() }
+        let mut turned = heap.zeroed(bias.len())?;
+        turned.iter_mut().enumerate().for_each(|(i, to)| *to = at(i));
+        Ok(Self { x, out, bias: turned })
     }
 }
 
