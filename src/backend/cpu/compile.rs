@@ -105,6 +105,10 @@ impl Params<'_> {
     }
 }
 
+fn two(args: &[View]) -> Result<[View; 2]> {
+    <[View; 2]>::try_from(args).map_err(|_| err!(InvalidArgument, "{} arguments, expected 2", args.len()))
+}
+
 struct Compiler<'a> {
     isa: Isa,
     graph: &'a Graph,

@@ -7,8 +7,8 @@
 
 use alloc::vec::Vec;
 
-use super::super::aligned::SharedMut;
 use super::super::aligned::AlignedBuf;
+use super::super::aligned::SharedMut;
 use super::super::memory::View;
 use super::super::simd::{Simd, dispatch};
 use super::super::vmath::slope_v;
