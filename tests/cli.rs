@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use undiffuse::noise::{NoiseSource, Seeded};
 use undiffuse::tensor::DType;
@@ -10,45 +10,17 @@ use undiffuse::weights::{SafeTensorsFile, TensorToWrite, WeightSource, write_saf
 
 #[path = "common/pcg.rs"]
 mod pcg;
+#[path = "common/program.rs"]
+mod program;
 #[path = "common/scratch.rs"]
 mod scratch;
 #[path = "common/tiny.rs"]
 mod tiny;
+use program::{command, files, ok, refused, run, scratch, scratch_with};
 use scratch::Scratch;
 use tiny::SIDE;
 
 const PIXELS: usize = SIDE * SIDE;
-
-/// A directory that holds the tiny model as `model`, a nested pipeline.
-fn scratch() -> Scratch {
-    scratch_with(&tiny::model_config(""))
-}
-
-fn scratch_with(model_config: &str) -> Scratch {
-    let scratch = Scratch::new("cli");
-    scratch.write("model/unet/config.json", model_config);
-    scratch.write("model/unet/diffusion_pytorch_model.safetensors", tiny::weights(model_config));
-    scratch.write("model/scheduler/scheduler_config.json", tiny::scheduler_config());
-    scratch
-}
-
-fn command(dir: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_undiffuse"));
-    command.current_dir(dir).args(args).stdin(Stdio::null());
-    command
-}
-
-fn run(dir: &Path, args: &[&str]) -> Output {
-    command(dir, args).output().unwrap()
-}
-
-/// Runs what must succeed and gives its standard output.
-fn ok(dir: &Path, args: &[&str]) -> String {
-    let out = run(dir, args);
-    assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
-    assert!(out.stderr.is_empty(), "{args:?} wrote to stderr, which is no terminal");
-    String::from_utf8(out.stdout).unwrap()
-}
 
 /// `sample model` with these options and an output.
 fn sample(dir: &Path, output: &str, options: &str) {
@@ -81,17 +53,6 @@ fn write_tensors(path: &Path, tensors: &[(&str, &[usize], &[f32])]) {
     })
     .unwrap();
     std::fs::write(path, bytes).unwrap();
-}
-
-/// All files below a directory.
-fn files(dir: &Path) -> Vec<PathBuf> {
-    let mut all = Vec::new();
-    for entry in std::fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() { all.extend(files(&path)) } else { all.push(path) }
-    }
-    all.sort();
-    all
 }
 
 #[test]
@@ -304,16 +265,6 @@ fn wrong_arguments_are_refused_with_a_hint() {
         refused(s.path(), &args.split_whitespace().collect::<Vec<_>>(), 2, text);
     }
     assert_eq!(files(s.path()), before);
-}
-
-/// Runs what must fail, in one or two lines that contain `text`.
-fn refused(dir: &Path, args: &[&str], code: i32, text: &str) {
-    let out = run(dir, args);
-    let said = String::from_utf8(out.stderr).unwrap();
-    assert_eq!(out.status.code(), Some(code), "{args:?}: {said}");
-    assert!(out.stdout.is_empty(), "{args:?}");
-    assert!((1..=2).contains(&said.lines().count()) && said.len() < 1000, "{args:?}: {said}");
-    assert!(said.starts_with("undiffuse: ") && said.contains(text), "{args:?}: {said}");
 }
 
 #[test]

@@ -117,6 +117,16 @@ impl Args {
         usage!("{} is {text:?}, expected {}", self.last, words.join(" or "))
     }
 
+    /// The value as a list of classes.
+    pub fn classes(&mut self) -> Outcome<Vec<f32>> {
+        let text = self.text()?;
+        let list: Option<Vec<f32>> = text.split(',').map(|s| s.parse::<u32>().ok().map(|c| c as f32)).collect();
+        match list {
+            Some(list) => Ok(list),
+            None => usage!("{} is {text:?}, expected whole numbers with commas, as in 0,1,2", self.last),
+        }
+    }
+
     /// The error for an option that the command does not have, with the one that may have been meant.
     pub fn unknown<T>(&self, option: &str) -> Outcome<T> {
         let shown = &self.last;

@@ -1,19 +1,17 @@
 //! The work of `undiffuse sample`.
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use indicatif::{ProgressBar, ProgressStyle};
 use undiffuse::chain::{Chain, ChainOptions, Flow};
 use undiffuse::noise::{Given, NoiseSource, Seeded};
 use undiffuse::sampler::{Sampler, SamplerOptions};
 use undiffuse::tensor::Dims;
 use undiffuse::{Error, ErrorKind, Result};
 
-use crate::arrays::{Array, ArrayFile, write_npy, write_safetensors_f32};
-use crate::image::Grid;
+use crate::arrays::{Array, ArrayFile, write_safetensors_f32};
+use crate::format::Format;
 use crate::interrupt;
-use crate::output::Output;
+use crate::output::{Output, progress};
 use crate::source::ModelArgs;
 
 /// What to sample and where to put it.
@@ -49,36 +47,6 @@ pub struct Done {
     pub steps: usize,
     /// The algorithm.
     pub sampler: &'static str,
-}
-
-/// How the samples are written.
-enum Format {
-    Png(Grid),
-    Npy,
-    SafeTensors,
-}
-
-impl Format {
-    fn of(path: &Path, count: usize, dims: &Dims) -> Result<Self> {
-        match path.extension().and_then(OsStr::to_str).map(str::to_ascii_lowercase).as_deref() {
-            Some("png") => Grid::new(count, dims.as_slice()).map(Self::Png),
-            Some("npy") => Ok(Self::Npy),
-            Some("safetensors") => Ok(Self::SafeTensors),
-            _ => Err(Error::new(
-                ErrorKind::InvalidArgument,
-                format!("{}: unknown kind of file, expected .png, .npy or .safetensors", path.display()),
-            )),
-        }
-    }
-
-    fn write(&self, samples: &Array, mut out: Output) -> Result<()> {
-        match self {
-            Self::Png(grid) => grid.write(&samples.data, &mut out)?,
-            Self::Npy => write_npy(samples, &mut out)?,
-            Self::SafeTensors => write_safetensors_f32(&[("x_0", samples)], &mut out)?,
-        }
-        out.finish()
-    }
 }
 
 /// x_T and noise of a file.
@@ -208,13 +176,4 @@ fn part(job: &Job, given: Option<&GivenNoise>) -> Result<(u64, usize)> {
         return invalid(format!("part {i} of {n} has none of the {total} samples"));
     }
     Ok((begin as u64, end - begin))
-}
-
-/// A bar on standard error, if that is a terminal.
-fn progress(steps: usize) -> ProgressBar {
-    let bar = ProgressBar::new(steps as u64);
-    if let Ok(style) = ProgressStyle::with_template("{bar:40} step {pos} of {len}, {eta} left") {
-        bar.set_style(style);
-    }
-    bar
 }

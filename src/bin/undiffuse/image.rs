@@ -23,13 +23,19 @@ impl Grid {
     /// The grid for `count` samples of `shape`. Errors: `shape` is no image of 1 or 3 channels, or the picture is too
     /// large for a PNG.
     pub fn new(count: usize, shape: &[usize]) -> Result<Self> {
+        let columns = (1..=count).find(|c| c.checked_mul(*c).is_none_or(|square| square >= count)).unwrap_or(1);
+        Self::with_columns(count, columns, shape)
+    }
+
+    /// As [`Grid::new`], with so many columns.
+    pub fn with_columns(count: usize, columns: usize, shape: &[usize]) -> Result<Self> {
         let unsupported = |text: String| Error::new(ErrorKind::Unsupported, text);
         let &[channels @ (1 | 3), height, width] = shape else {
             return Err(unsupported(format!(
                 "a PNG holds images of 1 or 3 channels, the model's samples are {shape:?}: write .npy or .safetensors"
             )));
         };
-        let columns = (1..=count).find(|c| c.checked_mul(*c).is_none_or(|square| square >= count)).unwrap_or(1);
+        let columns = columns.max(1);
         let grid = Self { channels, height, width, columns, rows: count.div_ceil(columns) };
         let side = |n: usize, side: usize| side.checked_add(GAP).and_then(|s| s.checked_mul(n));
         let pixels = side(grid.columns, width).zip(side(grid.rows, height)).and_then(|(w, h)| w.checked_mul(h));

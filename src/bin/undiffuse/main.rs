@@ -3,13 +3,16 @@
 mod args;
 mod arrays;
 mod bench;
+mod format;
 mod generate;
 mod image;
 mod info;
 mod interrupt;
+mod npy;
 mod output;
 mod pack;
 mod predict;
+mod restore;
 mod sample;
 mod source;
 
@@ -20,18 +23,32 @@ use args::{Args, Command, Failure, Outcome, distance, usage};
 use lexopt::Arg;
 use undiffuse::ErrorKind;
 
-const COMMANDS: [&Command; 5] = [&sample::COMMAND, &info::COMMAND, &predict::COMMAND, &pack::COMMAND, &bench::COMMAND];
+const COMMANDS: [&Command; 9] = [
+    &sample::COMMAND,
+    &restore::DENOISE,
+    &restore::INPAINT,
+    &restore::RESTORE,
+    &restore::POSTERIOR,
+    &info::COMMAND,
+    &predict::COMMAND,
+    &pack::COMMAND,
+    &bench::COMMAND,
+];
 
 const HELP: &str = "\
 Samples from pretrained diffusion models.
 
 usage: undiffuse COMMAND [ARGUMENT...]
 
-  sample   make samples and write them as a picture or as arrays
-  info     say what a model is and what memory it needs
-  predict  call the network once on given tensors
-  pack     turn a diffusers directory into one file
-  bench    time the network
+  sample     make samples and write them as a picture or as arrays
+  denoise    take noise out of a picture
+  inpaint    fill in the unknown pixels of a picture
+  restore    undo any linear measurement: masks, reduction, blur, a matrix
+  posterior  maps of the mean and the variance of many restored pictures
+  info       say what a model is and what memory it needs
+  predict    call the network once on given tensors
+  pack       turn a diffusers directory into one file
+  bench      time the network
 
 `undiffuse COMMAND --help` explains a command; `undiffuse --version` prints the version.
 Exit codes: 0 done, 1 failed, 2 wrong arguments, 130 interrupted.

@@ -1,10 +1,11 @@
-//! Files that are there whole or not at all, and text for standard output.
+//! Files that are there whole or not at all, text for standard output, and a bar while the user waits.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use indicatif::{ProgressBar, ProgressStyle};
 use undiffuse::{Error, Result};
 
 /// A file that is written under a temporary name beside its own and takes its name when [`Output::finish`] is called.
@@ -77,4 +78,13 @@ pub fn say(text: &str) -> Result<()> {
         Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(Error::from(e).context("standard output")),
         _ => Ok(()),
     }
+}
+
+/// A bar on standard error, if that is a terminal.
+pub fn progress(steps: usize) -> ProgressBar {
+    let bar = ProgressBar::new(steps as u64);
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} step {pos} of {len}, {eta} left") {
+        bar.set_style(style);
+    }
+    bar
 }

@@ -72,7 +72,7 @@ fn run(args: &mut Args) -> Outcome {
                 "sampler" => job.options.sampler = Some(args.choice(&SamplerKind::NAMES)?),
                 "eta" => eta = Some(args.number("a number", 0.0..=1.0)?),
                 "seed" => seed = Some(args.number("a whole number", 0..=u64::MAX)?),
-                "class" => job.classes = classes(args)?,
+                "class" => job.classes = args.classes()?,
                 "shard" => job.shard = shard(args)?,
                 "help" | "h" => return Ok(output::say(COMMAND.help)?),
                 other => {
@@ -125,14 +125,5 @@ fn shard(args: &mut Args) -> Outcome<(usize, usize)> {
     match parts {
         Some((i, n)) if 0 < i && i <= n => Ok((i, n)),
         _ => usage!("--shard is {text:?}, expected I/N with I from 1 to N, as in 2/4"),
-    }
-}
-
-fn classes(args: &mut Args) -> Outcome<Vec<f32>> {
-    let text = args.text()?;
-    let list: Option<Vec<f32>> = text.split(',').map(|s| s.parse::<u32>().ok().map(|c| c as f32)).collect();
-    match list {
-        Some(list) => Ok(list),
-        None => usage!("--class is {text:?}, expected whole numbers with commas, as in 0,1,2"),
     }
 }

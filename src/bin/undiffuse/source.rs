@@ -37,6 +37,7 @@ pub struct ModelArgs {
     size: Option<[usize; 2]>,
     kind: Kind,
     threads: Option<usize>,
+    gradient: bool,
 }
 
 impl ModelArgs {
@@ -67,6 +68,16 @@ impl ModelArgs {
         self.size = Some(size);
     }
 
+    /// The size that `--size` says.
+    pub fn size(&self) -> Option<[usize; 2]> {
+        self.size
+    }
+
+    /// For a command whose evidence needs vector-Jacobian products.
+    pub fn set_gradient(&mut self, gradient: bool) {
+        self.gradient = gradient;
+    }
+
     /// Checks what concerns several options.
     pub fn check(&self) -> Outcome {
         if self.kind == Kind::Reference && self.threads.is_some_and(|n| n > 1) {
@@ -94,7 +105,7 @@ impl ModelArgs {
             Kind::Cpu => Box::new(Cpu::with_options(CpuOptions { threads: self.threads, ..CpuOptions::default() })?),
             Kind::Reference => Box::new(Reference),
         };
-        let options = PipelineOptions { size: self.size, ..PipelineOptions::default() };
+        let options = PipelineOptions { size: self.size, gradient: self.gradient, ..PipelineOptions::default() };
         source.compile(backend.as_ref(), &options).map_err(|e| {
             if self.size.is_none() && source.model().sample_size.is_none() {
                 return Error::new(ErrorKind::InvalidArgument, format!("{}: {e}: give --size", self.name()));

@@ -1,0 +1,338 @@
+//! Which method: its name and options on the command line, what it goes with, and what makes it.
+
+use undiffuse::posterior::operator::LinearOperator;
+use undiffuse::posterior::{
+    Calibrated, CalibratedWhite, Clamp, Ddnm, Ddrm, DiffPir, Dps, Evidence, ExactProduct, Known, Mcg, MeanShift,
+    Measurement, Misfit, Pigdm, PigdmRule, RSchedule, Repaint, Tmpd,
+};
+use undiffuse::{Error, ErrorKind, Result};
+
+use super::operator::{Operator, OperatorArgs, Task};
+use crate::args::{Args, Outcome, usage};
+
+/// The standard deviation of the noise, where nothing is said and the method needs some.
+pub const DEFAULT_SIGMA: f64 = 0.01;
+
+/// The methods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    Calibrated,
+    White,
+    Dps,
+    Mcg,
+    Pigdm,
+    Tmpd,
+    Ddrm,
+    Ddnm,
+    DdnmPlus,
+    DiffPir,
+    Repaint,
+    ExactProduct,
+    MeanShift,
+    Clamp,
+}
+
+/// What a method needs of the measurement's noise.
+#[derive(Clone, Copy, PartialEq)]
+enum Noise {
+    Some,
+    None,
+    Any,
+}
+
+/// The algorithms that carry evidence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SamplerName {
+    Ddim,
+    Ddpm,
+    Ancestral2015,
+    RePaint,
+}
+
+/// How a method runs unless it is told otherwise.
+pub struct Defaults {
+    pub sampler: SamplerName,
+    pub steps: usize,
+    /// DDIM's eta.
+    pub eta: f64,
+    /// Whether eta is a share of all the noise of a level.
+    pub of_level: bool,
+}
+
+impl Method {
+    const ALL: [Self; 14] = [
+        Self::Calibrated,
+        Self::White,
+        Self::Dps,
+        Self::Mcg,
+        Self::Pigdm,
+        Self::Tmpd,
+        Self::Ddrm,
+        Self::Ddnm,
+        Self::DdnmPlus,
+        Self::DiffPir,
+        Self::Repaint,
+        Self::ExactProduct,
+        Self::MeanShift,
+        Self::Clamp,
+    ];
+
+    /// As the user types it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Calibrated => "calibrated",
+            Self::White => "white",
+            Self::Dps => "dps",
+            Self::Mcg => "mcg",
+            Self::Pigdm => "pigdm",
+            Self::Tmpd => "tmpd",
+            Self::Ddrm => "ddrm",
+            Self::Ddnm => "ddnm",
+            Self::DdnmPlus => "ddnm+",
+            Self::DiffPir => "diffpir",
+            Self::Repaint => "repaint",
+            Self::ExactProduct => "exact-product",
+            Self::MeanShift => "mean-shift",
+            Self::Clamp => "clamp",
+        }
+    }
+
+    /// The options that it reads.
+    fn options(self) -> &'static [&'static str] {
+        match self {
+            Self::Calibrated => &["iterations"],
+            Self::White => &["prior-variance"],
+            Self::Dps | Self::Mcg => &["zeta"],
+            Self::Pigdm => &["rule"],
+            Self::Ddrm => &["eta-b"],
+            Self::DiffPir => &["zeta", "lambda"],
+            Self::Repaint => &["jump-length", "resamplings"],
+            Self::ExactProduct | Self::MeanShift => &["schedule"],
+            Self::Clamp => &["known"],
+            Self::Tmpd | Self::Ddnm | Self::DdnmPlus => &[],
+        }
+    }
+
+    fn noise(self) -> Noise {
+        match self {
+            Self::Calibrated | Self::White | Self::Tmpd | Self::DdnmPlus | Self::MeanShift => Noise::Some,
+            Self::Mcg | Self::Ddnm | Self::Repaint => Noise::None,
+            Self::Dps | Self::Pigdm | Self::Ddrm | Self::DiffPir | Self::ExactProduct | Self::Clamp => Noise::Any,
+        }
+    }
+
+    fn takes_operator(self, operator: &OperatorArgs) -> bool {
+        match self {
+            Self::Repaint => operator.is_mask(),
+            Self::Clamp => operator.picks_pixels(),
+            _ => true,
+        }
+    }
+
+    fn takes_noise(self, sigma: f64) -> bool {
+        match self.noise() {
+            Noise::Some => sigma > 0.0,
+            Noise::None => sigma == 0.0,
+            Noise::Any => true,
+        }
+    }
+
+    /// The methods for an operator and a noise, for messages.
+    fn fitting(operator: &OperatorArgs, sigma: f64) -> String {
+        let fits = Self::ALL.iter().filter(|m| m.takes_operator(operator) && m.takes_noise(sigma));
+        fits.map(|m| m.name()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Whether it needs the network's vector-Jacobian product.
+    pub fn needs_vjp(self) -> bool {
+        matches!(self, Self::Calibrated | Self::Dps | Self::Mcg | Self::Pigdm | Self::Tmpd)
+    }
+}
+
+/// `--method` and its options.
+#[derive(Debug)]
+pub struct MethodArgs {
+    /// The method.
+    pub method: Method,
+    given: Vec<String>,
+    iterations: usize,
+    prior_variance: f64,
+    zeta: Option<f64>,
+    rule: PigdmRule,
+    eta_b: f64,
+    lambda: f64,
+    schedule: RSchedule,
+    known: Known,
+    /// j of RePaint.
+    pub jump_length: usize,
+    /// r of RePaint.
+    pub resamplings: usize,
+}
+
+impl Default for MethodArgs {
+    fn default() -> Self {
+        Self {
+            method: Method::Calibrated,
+            given: Vec::new(),
+            iterations: 3,
+            prior_variance: 1.0,
+            zeta: None,
+            rule: PigdmRule::Published,
+            eta_b: 1.0,
+            lambda: 1.0,
+            schedule: RSchedule::Constant,
+            known: Known::Clean,
+            jump_length: 10,
+            resamplings: 10,
+        }
+    }
+}
+
+/// What acts on the chain, and for DDRM what also makes its x_T.
+pub struct Prepared<'a> {
+    /// The evidence.
+    pub evidence: Box<dyn Evidence + 'a>,
+    /// DDRM once more.
+    pub start: Option<Ddrm<&'a dyn LinearOperator>>,
+}
+
+impl MethodArgs {
+    /// Takes an option if it is one of these; its value is read from `args`.
+    pub fn option(&mut self, name: &str, args: &mut Args) -> Outcome<bool> {
+        let above_0 = f64::MIN_POSITIVE..=1e6;
+        match name {
+            "method" => {
+                let names: Vec<_> = Method::ALL.iter().map(|m| (m.name(), *m)).collect();
+                self.method = args.choice(&names)?;
+                return Ok(true);
+            }
+            "iterations" => self.iterations = args.number("a whole number", 1..=1000)?,
+            "prior-variance" => self.prior_variance = args.number("a number", above_0)?,
+            "zeta" => self.zeta = Some(args.number("a number", above_0)?),
+            "rule" => {
+                self.rule = args.choice(&[("published", PigdmRule::Published), ("score", PigdmRule::Score)])?;
+            }
+            "eta-b" => self.eta_b = args.number("a number", 0.0..=1.0)?,
+            "lambda" => self.lambda = args.number("a number", above_0)?,
+            "schedule" => {
+                self.schedule = args.choice(&[("constant", RSchedule::Constant), ("ramp", RSchedule::Ramp)])?;
+            }
+            "known" => self.known = args.choice(&[("clean", Known::Clean), ("renoised", Known::Renoised)])?,
+            "jump-length" => self.jump_length = args.number("a whole number", 1..=1_000_000)?,
+            "resamplings" => self.resamplings = args.number("a whole number", 1..=1_000_000)?,
+            _ => return Ok(false),
+        }
+        self.given.push(name.into());
+        Ok(true)
+    }
+
+    /// Checks that method, options, operator and noise go together. Gives the noise: `sigma`, or what suits the method.
+    pub fn check(&self, operator: &OperatorArgs, sigma: Option<f64>) -> Outcome<f64> {
+        let (method, name) = (self.method, self.method.name());
+        if let Some(option) = self.given.iter().find(|o| !method.options().contains(&o.as_str())) {
+            let owners = Method::ALL.iter().filter(|m| m.options().contains(&option.as_str()));
+            let owners = owners.map(|m| m.name()).collect::<Vec<_>>().join(", ");
+            return usage!("--{option} is for {owners}; --method {name} does not read it");
+        }
+        if method == Method::DiffPir && self.zeta.is_some_and(|z| z > 1.0) {
+            return usage!("--zeta is {}, expected at most 1 for diffpir", self.zeta.unwrap_or_default());
+        }
+        let sigma = sigma.unwrap_or(if method.noise() == Noise::None { 0.0 } else { DEFAULT_SIGMA });
+        let instead = Method::fitting(operator, sigma);
+        if !method.takes_operator(operator) {
+            return usage!("--method {name} sets known pixels, not --operator {}: take {instead}", operator.text());
+        }
+        if !method.takes_noise(sigma) {
+            return match method.noise() {
+                Noise::None => usage!("--method {name} is for measurements without noise, --sigma 0: take {instead}"),
+                _ => usage!("--method {name} needs noise, --sigma above 0: take {instead}"),
+            };
+        }
+        Ok(sigma)
+    }
+
+    /// How the method runs on an operator.
+    pub fn defaults(&self, operator: &OperatorArgs) -> Defaults {
+        let of = |sampler, steps, eta, of_level| Defaults { sampler, steps, eta, of_level };
+        match self.method {
+            Method::Calibrated => of(SamplerName::Ddim, 50, 1.0, false),
+            Method::White => of(SamplerName::Ddpm, 250, 1.0, false),
+            Method::Pigdm => of(SamplerName::Ddim, 100, 1.0, false),
+            Method::Tmpd => of(SamplerName::Ddpm, 100, 1.0, false),
+            Method::Ddrm => of(SamplerName::Ddim, 20, 0.85, true),
+            Method::Ddnm | Method::DdnmPlus => of(SamplerName::Ddim, 100, 0.85, true),
+            Method::DiffPir => of(SamplerName::Ddim, 100, self.zeta(operator).sqrt(), true),
+            Method::Repaint => of(SamplerName::RePaint, 250, 1.0, false),
+            Method::Dps | Method::Mcg | Method::ExactProduct | Method::MeanShift | Method::Clamp => {
+                of(SamplerName::Ddpm, 1000, 1.0, false)
+            }
+        }
+    }
+
+    /// zeta: what was said, or what was published for the kind of operator.
+    pub fn zeta(&self, operator: &OperatorArgs) -> f64 {
+        let published = match (self.method, operator.task()) {
+            (Method::DiffPir, Task::Scaling) => 0.25,
+            (Method::DiffPir, Task::Blur) => 0.1,
+            (Method::DiffPir, Task::Other) => 1.0,
+            (_, Task::Scaling | Task::Blur) => 0.3,
+            (_, Task::Other) => 0.5,
+        };
+        self.zeta.unwrap_or(published)
+    }
+
+    /// Vector-Jacobian products of a step.
+    pub fn products(&self) -> usize {
+        match self.method {
+            Method::Calibrated => self.iterations,
+            Method::Tmpd => 2,
+            method => usize::from(method.needs_vjp()),
+        }
+    }
+
+    /// The evidence: `y` has one row for all samples, or one for `each` from sample 0 on.
+    pub fn prepare<'a>(
+        &self,
+        operator: &'a Operator,
+        zeta: f64,
+        y: &[f32],
+        each: bool,
+        sigma: f64,
+    ) -> Result<Prepared<'a>> {
+        let seen = || measure(operator.linear(), y, each, sigma);
+        let evidence: Box<dyn Evidence + 'a> = match self.method {
+            Method::Calibrated => Box::new(Calibrated::new(seen()?, self.iterations)?),
+            Method::White => Box::new(CalibratedWhite::new(seen()?, self.prior_variance)?),
+            Method::Dps => Box::new(Dps::new(seen()?, zeta, Misfit::Gaussian)?),
+            Method::Mcg => Box::new(Mcg::new(seen()?, zeta)?),
+            Method::Pigdm => Box::new(Pigdm::new(seen()?, self.rule)?),
+            Method::Tmpd => Box::new(Tmpd::new(seen()?)?),
+            Method::Ddrm => {
+                let ddrm = Ddrm::new(seen()?, self.eta_b)?;
+                return Ok(Prepared { evidence: Box::new(ddrm.clone()), start: Some(ddrm) });
+            }
+            Method::Ddnm => Box::new(Ddnm::new(seen()?)?),
+            Method::DdnmPlus => Box::new(Ddrm::ddnm_plus(seen()?)?),
+            Method::DiffPir => Box::new(DiffPir::new(seen()?, self.lambda)?),
+            Method::Repaint => match operator {
+                Operator::Mask(mask) => Box::new(Repaint::new(measure(mask.clone(), y, each, sigma)?)?),
+                Operator::Other(o) => {
+                    let text = format!("RePaint fills in the pixels that a mask hides; {} is no mask", o.name());
+                    return Err(Error::new(ErrorKind::Unsupported, text));
+                }
+            },
+            Method::ExactProduct => Box::new(ExactProduct::new(seen()?, self.schedule)?),
+            Method::MeanShift => Box::new(MeanShift::new(seen()?, self.schedule)),
+            Method::Clamp => Box::new(Clamp::new(seen()?, self.known)?),
+        };
+        Ok(Prepared { evidence, start: None })
+    }
+}
+
+fn measure<O: LinearOperator>(operator: O, y: &[f32], each: bool, sigma: f64) -> Result<Measurement<O>> {
+    match (each, sigma == 0.0) {
+        (true, _) => Measurement::each(operator, y, 0, sigma),
+        (false, true) => Measurement::exact(operator, y),
+        (false, false) => Measurement::new(operator, y, sigma),
+    }
+}

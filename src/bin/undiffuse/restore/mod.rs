@@ -1,0 +1,295 @@
+//! `undiffuse denoise`, `inpaint`, `restore` and `posterior`: the arguments. They are one job with other beginnings.
+//!
+//! [`operator`] and [`method`] know the names on the command line and make the library's objects; [`run`] does the work;
+//! [`input`] reads, [`sheet`] draws, [`figures`] counts.
+
+mod figures;
+mod input;
+mod method;
+mod operator;
+mod run;
+mod sampling;
+mod sheet;
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use crate::args::{Args, Command, Outcome, Token, usage};
+use crate::output;
+use crate::source::ModelArgs;
+use method::MethodArgs;
+use operator::OperatorArgs;
+use run::{Done, Job, restore};
+use sampling::SamplingArgs;
+
+/// Samples at once, unless `--batch` says otherwise.
+const BATCH: usize = 16;
+/// Samples of `posterior`, unless `--samples` says otherwise.
+const SAMPLES: usize = 64;
+/// The most samples of one picture.
+const MAX_COUNT: usize = 100_000_000;
+
+/// What the four helps share.
+macro_rules! common {
+    () => {
+        "
+  --simulate      IMAGE is clean: measure it here, with noise of the seed; it is then the truth
+  --truth FILE    the clean picture, for --sheet and the PSNR
+  --output FILE   the samples: X.png (a grid), X.npy or X.safetensors
+  --mean FILE     their mean, likewise
+  --variance FILE their variance, X.npy or X.safetensors
+  --sheet FILE    a PNG with a row for each picture: truth (if known), measurement, up to 4 samples, mean, standard
+                  deviation (black 0, white 1)
+  --measured FILE the measurement: X.png, X.npy or X.safetensors
+  --model PATH    a diffusers UNet2DModel pipeline directory or a packed file (default: the embedded digits)
+  --batch N       samples at once (default 16); it changes the time and the memory, not the samples
+  --seed N        (default 0) of x_T, the noise, and what is simulated
+  --class LIST    classes for a class model, as in 3 or 0,1,2; sample i gets entry i modulo the length
+  --size HxW      runs the model at another size than its own
+  --backend NAME  auto (default), cpu or reference
+  --threads N     threads of the cpu backend (default: all)
+
+IMAGE is a PNG (1 or 3 channels) or .npy of |u1, <f4 or <f8: [H, W], [C, H, W] or [N, C, H, W]; several pictures are restored
+side by side. Bytes and PNGs are grey levels 0 to 255 and become -1 to 1; floats are taken as they are, in [-1, 1].
+S is a standard deviation in these units: 1 is half the range, 0.1 are 12.75 grey levels.
+It prints network calls, |y - A x| / (sigma sqrt(m)), which is near 1 for a sample of the posterior, and with a truth the
+PSNR in dB over the range of 2, of values clipped to [-1, 1], averaged over pictures.
+"
+    };
+}
+
+macro_rules! method_help {
+    () => {
+        "
+  --method NAME   how the posterior is sampled (default calibrated); `undiffuse restore --help` lists them
+  --sampler NAME  ddim, ddpm, ancestral2015 or repaint (default: the method's)
+  --steps N       network calls of the sampler (default: the method's)
+  --eta X         ddim's noise, 0 to 1 (default: the method's)"
+    };
+}
+
+/// `undiffuse denoise`.
+pub const DENOISE: Command = Command {
+    name: "denoise",
+    help: concat!(
+        "\
+Takes white noise out of a picture by sampling from p(picture | noisy picture).
+
+usage: undiffuse denoise IMAGE --sigma S [OPTION...]
+
+  --sigma S       the standard deviation of the noise, in units of [-1, 1]
+  --count N       samples of each picture (default 1), written to --output (default denoised.png)",
+        method_help!(),
+        common!()
+    ),
+    run: |args| run(args, &DENOISE, "identity", Some("denoised.png"), 1),
+};
+
+/// `undiffuse inpaint`.
+pub const INPAINT: Command = Command {
+    name: "inpaint",
+    help: concat!(
+        "\
+Fills in the unknown pixels of a picture.
+
+usage: undiffuse inpaint IMAGE --mask MASK [OPTION...]
+
+  --mask MASK     a PNG or .npy [H, W]: white (255 or 1) is known, black (0) is to be filled in
+  --operator O    instead of --mask: box, half or random; `undiffuse restore --help` explains them
+  --sigma S       the standard deviation of noise on the known pixels (default 0.01, or 0 where the method says so)
+  --count N       samples of each picture (default 1), written to --output (default inpainted.png)",
+        method_help!(),
+        common!()
+    ),
+    run: |args| run(args, &INPAINT, "mask", Some("inpainted.png"), 1),
+};
+
+/// `undiffuse restore`.
+pub const RESTORE: Command = Command {
+    name: "restore",
+    help: concat!(
+        "\
+Samples pictures from what a linear operator A and noise left of them: y = A x + sigma z.
+
+usage: undiffuse restore IMAGE --operator O [--method NAME] [OPTION...]
+
+O, what is measured:
+",
+        include_str!("operators.txt"),
+        "
+NAME, how the posterior is sampled, and what it runs with unless --sampler, --steps and --eta say otherwise:
+",
+        include_str!("methods.txt"),
+        "
+  --sigma S       the standard deviation of the noise (default 0.01, or 0 where the method says so)
+  --sampler NAME  ddim, ddpm, ancestral2015 (all training timesteps) or repaint
+  --steps N       network calls of the sampler; timesteps of repaint
+  --eta X         ddim's noise, 0 to 1
+  --count N       samples of each picture (default 1), written to --output (default restored.png)",
+        common!()
+    ),
+    run: |args| run(args, &RESTORE, "", Some("restored.png"), 1),
+};
+
+/// `undiffuse posterior`.
+pub const POSTERIOR: Command = Command {
+    name: "posterior",
+    help: concat!(
+        "\
+Maps of the mean and the variance of many restored pictures, pixel by pixel.
+
+usage: undiffuse posterior IMAGE --operator O [--mean FILE] [--variance FILE] [--sheet FILE] [OPTION...]
+
+  --operator O    what is measured; `undiffuse restore --help` explains it
+  --sigma S       the standard deviation of the noise (default 0.01, or 0 where the method says so)
+  --samples N     samples of each picture (default 64)",
+        method_help!(),
+        common!()
+    ),
+    run: |args| run(args, &POSTERIOR, "", None, SAMPLES),
+};
+
+/// Reads the arguments of one of the four, which begins with an operator (or none), an output and a count.
+fn run(args: &mut Args, command: &Command, operator: &str, output: Option<&str>, count: usize) -> Outcome {
+    let mut model = ModelArgs::default();
+    let mut image: Option<PathBuf> = None;
+    let mut sigma: Option<f64> = None;
+    let mut job = Job {
+        image: PathBuf::new(),
+        truth: None,
+        simulate: false,
+        operator: OperatorArgs::new(operator),
+        method: MethodArgs::default(),
+        sigma: 0.0,
+        sampling: SamplingArgs::default(),
+        output: None,
+        mean: None,
+        variance: None,
+        sheet: None,
+        measured: None,
+        count,
+        batch: BATCH,
+        seed: 0,
+        classes: Vec::new(),
+    };
+    while let Some(token) = args.next()? {
+        let name = match token {
+            Token::Option(name) => name,
+            Token::Value(path) => {
+                if image.is_some() {
+                    return args.unexpected(&path);
+                }
+                image = Some(path.into());
+                continue;
+            }
+        };
+        match name.as_str() {
+            "help" | "h" => return Ok(output::say(command.help)?),
+            "model" => {
+                let path = args.value()?;
+                model.value(path, args)?;
+            }
+            "sigma" => sigma = Some(args.number("a number", 0.0..=1e6)?),
+            "simulate" => job.simulate = true,
+            "truth" => job.truth = Some(args.path()?),
+            "output" => job.output = Some(args.path()?),
+            "mean" => job.mean = Some(args.path()?),
+            "variance" => job.variance = Some(args.path()?),
+            "sheet" => job.sheet = Some(args.path()?),
+            "measured" => job.measured = Some(args.path()?),
+            "count" | "samples" => job.count = args.number("a whole number", 1..=MAX_COUNT)?,
+            "batch" => job.batch = args.number("a whole number", 1..=MAX_COUNT)?,
+            "seed" => job.seed = args.number("a whole number", 0..=u64::MAX)?,
+            "class" => job.classes = args.classes()?,
+            // What is measured is the command's.
+            "operator" if command.name == "denoise" => return args.unknown("operator"),
+            other => {
+                let known = model.option(other, args)?
+                    || job.operator.option(other, args)?
+                    || job.method.option(other, args)?
+                    || job.sampling.option(other, args)?;
+                if !known {
+                    return args.unknown(other);
+                }
+            }
+        }
+    }
+    let Some(image) = image else { return usage!("{} needs IMAGE; {}", command.name, args.see_help()) };
+    job.image = image;
+    check(&mut job, command, sigma, output, args)?;
+    model.check()?;
+
+    let start = Instant::now();
+    let done = restore(&mut model, &job)?;
+    Ok(output::say(&report(&job, &done, start.elapsed().as_secs_f64()))?)
+}
+
+/// Checks what concerns several options, and settles what was left open.
+fn check(job: &mut Job, command: &Command, sigma: Option<f64>, output: Option<&str>, args: &Args) -> Outcome {
+    if command.name == "denoise" && sigma.is_none() {
+        return usage!("denoise needs --sigma; {}", args.see_help());
+    }
+    if command.name == "inpaint" && !job.operator.is_mask() {
+        return usage!(
+            "inpaint is for --mask or --operator box, half or random; for others there is `undiffuse restore`"
+        );
+    }
+    if job.operator.text().is_empty() {
+        return usage!("{} needs --operator; {}", command.name, args.see_help());
+    }
+    job.operator.check()?;
+    job.sigma = job.method.check(&job.operator, sigma)?;
+    job.sampling.check(&job.method, &job.operator)?;
+    if job.simulate && job.truth.is_some() {
+        return usage!("--truth has no use with --simulate, whose IMAGE is the truth");
+    }
+    if job.variance.as_ref().is_some_and(|p| p.extension().is_some_and(|e| e.eq_ignore_ascii_case("png"))) {
+        return usage!("--variance is written as .npy or .safetensors; --sheet draws the standard deviation");
+    }
+    if job.variance.is_some() && job.count < 2 {
+        return usage!("--variance needs at least 2 samples of each picture");
+    }
+    let outputs = [&job.output, &job.mean, &job.variance, &job.sheet, &job.measured];
+    if output.is_none() && outputs.iter().all(|o| o.is_none()) {
+        return usage!("{} needs --mean, --variance, --sheet or --output; {}", command.name, args.see_help());
+    }
+    if job.output.is_none() {
+        job.output = output.map(PathBuf::from);
+    }
+    let outputs = [&job.output, &job.mean, &job.variance, &job.sheet, &job.measured];
+    let named: Vec<_> = outputs.into_iter().flatten().collect();
+    if let Some(twice) = named.iter().enumerate().find_map(|(i, p)| named.get(..i)?.contains(p).then_some(p)) {
+        return usage!("two outputs name the same file, {}", twice.display());
+    }
+    Ok(())
+}
+
+/// What the program says of a run.
+fn report(job: &Job, done: &Done, seconds: f64) -> String {
+    let outputs = [&job.output, &job.mean, &job.variance, &job.sheet, &job.measured];
+    let files: Vec<_> = outputs.into_iter().flatten().map(|p| p.display().to_string()).collect();
+    let mut text = format!(
+        "{}: {} x {} samples of {} by {}, {} network calls and {} vector-Jacobian products each ({}), {seconds:.1} s\n",
+        files.join(", "),
+        done.images,
+        job.count,
+        done.dims,
+        done.method,
+        done.calls,
+        done.products,
+        done.sampler,
+    );
+    if let Some(c) = done.consistency {
+        if job.sigma > 0.0 {
+            text.push_str(&format!("consistency |y - A x| / (sigma sqrt(m)): {c:.3}\n"));
+        } else {
+            text.push_str(&format!("largest |y - A x|: {c:.2e}\n"));
+        }
+    }
+    let names = ["measurement", "samples", "their mean"];
+    let psnr: Vec<_> = names.iter().zip(done.psnr).filter_map(|(n, p)| Some(format!("{n} {:.2} dB", p?))).collect();
+    if !psnr.is_empty() {
+        text.push_str(&format!("PSNR: {}\n", psnr.join(", ")));
+    }
+    text
+}

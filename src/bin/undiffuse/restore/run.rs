@@ -1,0 +1,269 @@
+//! The work of `denoise`, `inpaint`, `restore` and `posterior`.
+
+use std::path::{Path, PathBuf};
+
+use undiffuse::chain::{Chain, ChainOptions, Flow};
+use undiffuse::noise::{NoiseSource, Seeded};
+use undiffuse::pipeline::Source;
+use undiffuse::posterior::operator::LinearOperator;
+use undiffuse::sampler::Sampler;
+use undiffuse::tensor::Dims;
+use undiffuse::{Error, ErrorKind, Result};
+
+use super::figures::{Agreement, Collected, Mean, psnr};
+use super::input::Input;
+use super::method::MethodArgs;
+use super::operator::OperatorArgs;
+use super::sampling::SamplingArgs;
+use super::sheet::{SAMPLES, Sheet, picture};
+use crate::arrays::Array;
+use crate::format::Format;
+use crate::interrupt;
+use crate::output::{Output, progress};
+use crate::source::ModelArgs;
+
+/// The draw of a simulated measurement's noise; no chain comes near it.
+const MEASUREMENT_DRAW: u64 = u64::MAX;
+
+/// What to restore and where to put it.
+#[derive(Debug)]
+pub struct Job {
+    /// The measurement, or with `simulate` the picture to measure.
+    pub image: PathBuf,
+    /// The clean picture, for the sheet and the figures.
+    pub truth: Option<PathBuf>,
+    /// Whether the measurement is made here.
+    pub simulate: bool,
+    /// A.
+    pub operator: OperatorArgs,
+    /// How p(x) r(x) is sampled.
+    pub method: MethodArgs,
+    /// The standard deviation of the measurement's noise.
+    pub sigma: f64,
+    /// The chain.
+    pub sampling: SamplingArgs,
+    /// Where the samples go.
+    pub output: Option<PathBuf>,
+    /// Where their mean goes.
+    pub mean: Option<PathBuf>,
+    /// Where their variance goes.
+    pub variance: Option<PathBuf>,
+    /// Where the sheet goes.
+    pub sheet: Option<PathBuf>,
+    /// Where the measurement goes.
+    pub measured: Option<PathBuf>,
+    /// Samples of each picture.
+    pub count: usize,
+    /// Samples at once.
+    pub batch: usize,
+    /// The seed.
+    pub seed: u64,
+    /// Classes, for a class model.
+    pub classes: Vec<f32>,
+}
+
+/// What was done.
+pub struct Done {
+    /// Pictures restored.
+    pub images: usize,
+    /// The dimensions of each.
+    pub dims: Dims,
+    /// The method's name.
+    pub method: String,
+    /// The sampler's name.
+    pub sampler: &'static str,
+    /// Network calls for each sample.
+    pub calls: usize,
+    /// Vector-Jacobian products for each sample.
+    pub products: usize,
+    /// The mean of |y - A x| / (sigma sqrt(m)), or without noise of the largest |y - A x|.
+    pub consistency: Option<f64>,
+    /// Against the truth, in dB: the measurement as a picture, the samples, their mean.
+    pub psnr: [Option<f64>; 3],
+}
+
+/// Takes the size of the pictures where it tells: it must be the model's unless `--size` says it is meant.
+fn fit_size(model: &mut ModelArgs, source: &Source<'_>, input: &Input, job: &Job) -> Result<()> {
+    let seen = input.size().and_then(|s| if job.simulate { Some(s) } else { job.operator.picture_size(s) });
+    let (Some([h, w]), None) = (seen, model.size()) else { return Ok(()) };
+    match source.model().sample_size {
+        Some([height, width]) if [h, w] != [height, width] => Err(Error::new(
+            ErrorKind::Shape,
+            format!(
+                "{}: the picture is {h}x{w}, the model's are {height}x{width}: to run the model at another size, give \
+                 --size {h}x{w}",
+                input.name()
+            ),
+        )),
+        Some(_) => Ok(()),
+        None => {
+            model.set_size([h, w]);
+            Ok(())
+        }
+    }
+}
+
+/// y = A x + sigma z for every picture, `[N, ...output]`.
+fn measure(operator: &dyn LinearOperator, pictures: &Array, sigma: f64, seed: Option<u64>) -> Result<Array> {
+    let (n, m) = (operator.input_dims().elements(), operator.output_dims().elements());
+    let count = pictures.data.len() / n.max(1);
+    let mut y = Array::zeros("the measurement", &[&[count], operator.output_dims().as_slice()].concat())?;
+    let mut scratch = Array::zeros("the scratch", &[operator.scratch_len()])?.data;
+    let mut z = Array::zeros("the noise", &[m])?.data;
+    for (i, (y, x)) in y.data.chunks_exact_mut(m.max(1)).zip(pictures.data.chunks_exact(n.max(1))).enumerate() {
+        operator.apply(x, y, &mut scratch)?;
+        if let Some(seed) = seed {
+            Seeded::new(seed).normal(i as u64, MEASUREMENT_DRAW, m, &mut z)?;
+            y.iter_mut().zip(&z).for_each(|(y, z)| *y = (f64::from(*y) + sigma * f64::from(*z)) as f32);
+        }
+    }
+    Ok(y)
+}
+
+/// The truth, if it is known, and the measurement.
+fn data(job: &Job, input: &Input, operator: &dyn LinearOperator) -> Result<(Option<Array>, Array)> {
+    let dims = operator.input_dims();
+    let (mut truth, y) = if job.simulate {
+        let truth = input.items("the picture", &dims)?;
+        let y = measure(operator, &truth, job.sigma, Some(job.seed))?;
+        (Some(truth), y)
+    } else if job.operator.sees_whole() {
+        (None, measure(operator, &input.items("the picture", &dims)?, 0.0, None)?)
+    } else {
+        (None, input.items(&format!("the measurement by {}", operator.name()), &operator.output_dims())?)
+    };
+    if let Some(path) = &job.truth {
+        let clean = Input::read(path)?.items("the truth", &dims)?;
+        if clean.shape.first() != y.shape.first() {
+            let text = format!("{}: {:?} pictures for measurements {:?}", path.display(), clean.shape, y.shape);
+            return Err(Error::new(ErrorKind::Shape, text));
+        }
+        truth = Some(clean);
+    }
+    Ok((truth, y))
+}
+
+/// A file for an array, if one was asked for.
+fn place(path: Option<&PathBuf>, count: usize, dims: &Dims) -> Result<Option<(Format, Output)>> {
+    path.map(|path| Ok((Format::of(path, count, dims)?, Output::create(path)?))).transpose()
+}
+
+fn sheet_file(path: &Path) -> Result<Output> {
+    match path.extension() {
+        Some(e) if e.eq_ignore_ascii_case("png") => Output::create(path),
+        _ => Err(Error::new(ErrorKind::InvalidArgument, format!("{}: a sheet is a .png file", path.display()))),
+    }
+}
+
+/// Runs a job. Whatever fails or is interrupted leaves no file.
+pub fn restore(model: &mut ModelArgs, job: &Job) -> Result<Done> {
+    let input = Input::read(&job.image)?;
+    let source = model.open()?;
+    fit_size(model, &source, &input, job)?;
+    model.set_gradient(job.method.method.needs_vjp());
+    let pipeline = model.compile(&source)?;
+    let dims = pipeline.sample_dims();
+    let n = dims.elements();
+    let operator = job.operator.build(dims, job.seed)?;
+    let (truth, y) = data(job, &input, operator.linear())?;
+    let images = y.shape.first().copied().unwrap_or_default();
+    let total = images.checked_mul(job.count).filter(|&t| t > 0);
+    let total = total.ok_or_else(|| Error::new(ErrorKind::InvalidArgument, "too many samples"))?;
+
+    // One measurement is all samples' own; of several, each sample gets its picture's.
+    let m = operator.linear().output_dims().elements();
+    let rows = if images == 1 { y.clone() } else { repeated(&y, m, job.count)? };
+    let sampler = job.sampling.build(&pipeline, &job.method, &job.operator)?;
+    let zeta = job.method.zeta(&job.operator);
+    let prepared = job.method.prepare(&operator, zeta, &rows.data, images > 1, job.sigma)?;
+
+    let cancel = interrupt::install()?;
+    let samples_to = place(job.output.as_ref(), total, &dims)?;
+    let mean_to = place(job.mean.as_ref(), images, &dims)?;
+    let variance_to = place(job.variance.as_ref(), images, &dims)?;
+    let measured_to = place(job.measured.as_ref(), images, &operator.linear().output_dims())?;
+    let sheet = job.sheet.as_ref().map(|_| Sheet::new(images, job.count, truth.is_some(), &dims)).transpose()?;
+    let sheet_to = job.sheet.as_deref().map(sheet_file).transpose()?;
+    let kept = if samples_to.is_some() { job.count } else { job.count.min(SAMPLES) };
+    let mut collected = Collected::new(dims, images, job.count, kept)?;
+
+    let (steps, sampler_name, method) = (sampler.levels().len(), sampler.name(), prepared.evidence.name().to_string());
+    let first_level = sampler.levels().first().copied();
+    let batch = job.batch.min(total);
+    let denoiser = pipeline.denoiser(batch, &job.classes)?;
+    let options = ChainOptions { batch, first_sample: 0 };
+    let mut chain = Chain::with_evidence(denoiser, sampler, Seeded::new(job.seed), prepared.evidence, &options)?;
+    let bar = progress(total.div_ceil(batch) * steps);
+    let mut start = Array::zeros("x_T", &[batch, n])?.data;
+    let mut figures = Agreement::new(operator.linear(), &y, truth.as_ref(), job.sigma)?;
+    for begin in (0..total).step_by(batch) {
+        let count = batch.min(total - begin);
+        chain.restart(begin as u64, count)?;
+        if let (Some(ddrm), Some(level), Some(x)) = (&prepared.start, first_level, start.get_mut(..count * n)) {
+            Seeded::new(job.seed).normal(begin as u64, 0, n, x)?;
+            ddrm.start(&level, begin as u64, x)?;
+            chain.start_from(0, x, begin as u64)?;
+        }
+        chain.run_with(cancel, |_| {
+            bar.inc(1);
+            Flow::Continue
+        })?;
+        for (i, x) in chain.x().chunks_exact(n).enumerate() {
+            figures.add((begin + i) / job.count, x)?;
+            collected.add(x)?;
+        }
+    }
+    bar.finish_and_clear();
+
+    let measured: Vec<Vec<f32>> =
+        y.data.chunks_exact(m).map(|y| picture(operator.linear(), y, &dims)).collect::<Result<_>>()?;
+    let compared = |x: &mut dyn Iterator<Item = &[f32]>| {
+        let mut mean = Mean::default();
+        if let Some(truth) = &truth {
+            x.zip(truth.data.chunks_exact(n)).for_each(|(x, t)| mean.add(psnr(x, t)));
+        }
+        mean.get()
+    };
+    let done = Done {
+        images,
+        dims,
+        method,
+        sampler: sampler_name,
+        calls: steps,
+        products: steps * job.method.products(),
+        consistency: figures.consistency.get(),
+        psnr: [
+            compared(&mut measured.iter().map(Vec::as_slice)),
+            figures.psnr.get(),
+            compared(&mut collected.mean.data.chunks_exact(n)).filter(|_| job.count > 1),
+        ],
+    };
+
+    // Everything is computed; what is left is to write.
+    for (to, array) in [
+        (samples_to, &collected.samples),
+        (mean_to, &collected.mean),
+        (variance_to, &collected.variance),
+        (measured_to, &y),
+    ] {
+        if let Some((format, output)) = to {
+            format.write(array, output)?;
+        }
+    }
+    if let (Some(sheet), Some(output)) = (sheet, sheet_to) {
+        sheet.write(truth.as_ref(), &measured, &collected, kept, output)?;
+    }
+    Ok(done)
+}
+
+/// Every row of `m` values `count` times.
+fn repeated(y: &Array, m: usize, count: usize) -> Result<Array> {
+    let images = y.data.len() / m.max(1);
+    let mut rows = Array::zeros("the measurements", &[images, count, m])?;
+    for (i, to) in rows.data.chunks_exact_mut(m.max(1)).enumerate() {
+        if let Some(from) = y.data.chunks_exact(m.max(1)).nth(i / count.max(1)) {
+            to.copy_from_slice(from);
+        }
+    }
+    Ok(rows)
+}

@@ -1,0 +1,89 @@
+//! Which reverse chain carries the evidence.
+
+use undiffuse::Result;
+use undiffuse::pipeline::Pipeline;
+use undiffuse::sampler::{
+    Ancestral2015, DdimNoise, Ending2015, Jumps, Readout2015, Sampler, SamplerKind, SamplerOptions, Steps,
+};
+use undiffuse::schedule::{Arithmetic, NoiseSchedule};
+
+use super::method::{Defaults, Method, MethodArgs, SamplerName};
+use super::operator::OperatorArgs;
+use crate::args::{Args, Outcome, usage};
+
+/// `--sampler`, `--steps` and `--eta`.
+#[derive(Debug, Default)]
+pub struct SamplingArgs {
+    sampler: Option<SamplerName>,
+    steps: Option<usize>,
+    eta: Option<f64>,
+}
+
+impl SamplingArgs {
+    /// Takes an option if it is one of these; its value is read from `args`.
+    pub fn option(&mut self, name: &str, args: &mut Args) -> Outcome<bool> {
+        match name {
+            "sampler" => {
+                self.sampler = Some(args.choice(&[
+                    ("ddim", SamplerName::Ddim),
+                    ("ddpm", SamplerName::Ddpm),
+                    ("ancestral2015", SamplerName::Ancestral2015),
+                    ("repaint", SamplerName::RePaint),
+                ])?);
+            }
+            "steps" => self.steps = Some(args.number("a whole number", 1..=usize::MAX)?),
+            "eta" => self.eta = Some(args.number("a number", 0.0..=1.0)?),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Checks what concerns several options.
+    pub fn check(&self, method: &MethodArgs, operator: &OperatorArgs) -> Outcome {
+        let sampler = self.sampler.unwrap_or(method.defaults(operator).sampler);
+        if self.eta.is_some() && sampler != SamplerName::Ddim {
+            return usage!("--eta is for --sampler ddim");
+        }
+        if self.eta.is_some() && method.method == Method::DiffPir {
+            return usage!("--eta is sqrt(zeta) with --method diffpir: give --zeta");
+        }
+        if self.steps.is_some() && sampler == SamplerName::Ancestral2015 {
+            return usage!("--sampler ancestral2015 makes every training timestep: leave out --steps");
+        }
+        Ok(())
+    }
+
+    /// The sampler for a model.
+    pub fn build(
+        &self,
+        pipeline: &Pipeline,
+        method: &MethodArgs,
+        operator: &OperatorArgs,
+    ) -> Result<Box<dyn Sampler + Send + Sync>> {
+        let Defaults { sampler: usual, steps, eta, of_level } = method.defaults(operator);
+        let config = pipeline.scheduler();
+        let sampler = self.sampler.unwrap_or(usual);
+        // What is published for a thousand timesteps is all of them where a model has fewer.
+        let steps = self.steps.unwrap_or(steps.min(config.num_train_timesteps));
+        let mut options = SamplerOptions {
+            steps: Steps::Count(steps),
+            eta: self.eta.unwrap_or(eta),
+            ddim_noise: if of_level { DdimNoise::Level } else { DdimNoise::Posterior },
+            ..SamplerOptions::default()
+        };
+        match sampler {
+            SamplerName::Ddim => options.sampler = Some(SamplerKind::Ddim),
+            SamplerName::Ddpm => options.sampler = Some(SamplerKind::Ddpm),
+            SamplerName::RePaint => {
+                let jumps = Jumps { length: method.jump_length, resamplings: method.resamplings };
+                return Ok(Box::new(config.repaint(&options, jumps)?));
+            }
+            SamplerName::Ancestral2015 => {
+                let schedule = NoiseSchedule::new(&config.betas(), Arithmetic::Float64)?;
+                let readout = Readout2015::Prediction(config.prediction_type);
+                return Ok(Box::new(Ancestral2015::new(&schedule, readout, Ending2015::Mean)?));
+            }
+        }
+        pipeline.sampler(&options)
+    }
+}

@@ -1,0 +1,86 @@
+//! The sheet: a row for each picture with what is known of it, side by side.
+
+use undiffuse::posterior::operator::LinearOperator;
+use undiffuse::tensor::Dims;
+use undiffuse::{Error, ErrorKind, Result};
+
+use super::figures::Collected;
+use crate::arrays::Array;
+use crate::image::Grid;
+use crate::output::Output;
+
+/// Rows of a sheet; further pictures are left out.
+pub const ROWS: usize = 16;
+/// Samples in a row.
+pub const SAMPLES: usize = 4;
+
+/// A measurement as a picture: as it is where it has the picture's shape, otherwise A^+ y.
+pub fn picture(operator: &dyn LinearOperator, y: &[f32], dims: &Dims) -> Result<Vec<f32>> {
+    if operator.output_dims() == *dims {
+        return Ok(y.to_vec());
+    }
+    let mut scratch = Array::zeros("the scratch", &[operator.solve_scratch_len()])?.data;
+    let mut x = Array::zeros("a picture", dims.as_slice())?.data;
+    operator.pseudo_inverse(y, &mut x, &mut scratch)?;
+    Ok(x)
+}
+
+/// The columns of a sheet for `count` samples of each picture.
+struct Columns {
+    truth: bool,
+    samples: usize,
+    moments: bool,
+}
+
+impl Columns {
+    fn len(&self) -> usize {
+        usize::from(self.truth) + 1 + self.samples + 2 * usize::from(self.moments)
+    }
+}
+
+/// A sheet that is known to be possible.
+pub struct Sheet {
+    grid: Grid,
+    columns: Columns,
+    rows: usize,
+}
+
+impl Sheet {
+    /// For `images` pictures of `dims`, `count` samples of each. Errors: they are no pictures for a PNG.
+    pub fn new(images: usize, count: usize, truth: bool, dims: &Dims) -> Result<Self> {
+        let columns = Columns { truth, samples: count.min(SAMPLES), moments: count > 1 };
+        let rows = images.min(ROWS);
+        let grid = Grid::with_columns(rows * columns.len(), columns.len(), dims.as_slice())?;
+        Ok(Self { grid, columns, rows })
+    }
+
+    /// Writes it: truth, measurement, samples, mean, standard deviation (black 0, white 1, which is half the range).
+    pub fn write(
+        &self,
+        truth: Option<&Array>,
+        measured: &[Vec<f32>],
+        collected: &Collected,
+        kept: usize,
+        mut out: Output,
+    ) -> Result<()> {
+        let n = measured.first().map_or(0, Vec::len).max(1);
+        let missing = || Error::new(ErrorKind::Shape, "the sheet has too few pictures");
+        let mut all = Vec::new();
+        for i in 0..self.rows {
+            let item = |a: &Array, i: usize| a.data.chunks_exact(n).nth(i).map(<[f32]>::to_vec).ok_or_else(missing);
+            if let (true, Some(truth)) = (self.columns.truth, truth) {
+                all.extend(item(truth, i)?);
+            }
+            all.extend(measured.get(i).ok_or_else(missing)?);
+            for k in 0..self.columns.samples {
+                all.extend(item(&collected.samples, i * kept + k)?);
+            }
+            if self.columns.moments {
+                all.extend(item(&collected.mean, i)?);
+                all.extend(item(&collected.variance, i)?.iter().map(|v| 2.0 * v.sqrt() - 1.0));
+            }
+        }
+        self.grid.write(&all, &mut out)?;
+        out.finish()
+    }
+}

@@ -1,0 +1,422 @@
+//! `undiffuse denoise`, `inpaint`, `restore` and `posterior` as a person uses them: that they compute what the library does,
+//! what they write, what they refuse, and that nothing is left half done.
+
+use std::path::Path;
+
+use undiffuse::backend::cpu::Cpu;
+use undiffuse::chain::{Chain, ChainOptions};
+use undiffuse::noise::{NoiseSource, Seeded};
+use undiffuse::pipeline::{Pipeline, PipelineOptions};
+use undiffuse::posterior::operator::{BlockAverage, LinearOperator, Mask};
+use undiffuse::posterior::{Calibrated, Ddrm, Evidence, Measurement};
+use undiffuse::sampler::{DdimNoise, SamplerKind, SamplerOptions, Steps};
+use undiffuse::tensor::Dims;
+
+#[path = "common/pcg.rs"]
+mod pcg;
+#[path = "common/program.rs"]
+mod program;
+#[path = "common/scratch.rs"]
+mod scratch;
+#[path = "common/tiny.rs"]
+mod tiny;
+use program::{command, files, ok, refused, scratch};
+use tiny::SIDE;
+
+const N: usize = SIDE * SIDE;
+
+/// A .npy file.
+fn npy(descr: &str, shape: &[usize], data: &[u8]) -> Vec<u8> {
+    let dims: String = shape.iter().map(|d| format!("{d},")).collect();
+    let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({dims}), }}\n");
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((header.len() as u16).to_le_bytes());
+    bytes.extend(header.as_bytes());
+    bytes.extend(data);
+    bytes
+}
+
+fn floats(shape: &[usize], data: &[f32]) -> Vec<u8> {
+    npy("<f4", shape, &data.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>())
+}
+
+/// The values of a .npy file that the program wrote, and the text of its shape.
+fn values(path: impl AsRef<Path>) -> (String, Vec<f32>) {
+    let bytes = std::fs::read(path).unwrap();
+    let text = String::from_utf8_lossy(&bytes[10..128]).to_string();
+    let shape = text.split_once("'shape': (").unwrap().1.split_once(')').unwrap().0.to_string();
+    (shape, bytes[128..].chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect())
+}
+
+/// A smooth picture in [-1, 1]; `i` tells several apart.
+fn picture(i: usize) -> Vec<f32> {
+    (0..N).map(|p| ((p % SIDE + i) as f32 * 0.7).sin() * (p / SIDE) as f32 / SIDE as f32).collect()
+}
+
+/// Runs a command of words on the tiny model.
+fn on_model(dir: &Path, words: &str) -> String {
+    let mut args: Vec<&str> = words.split_whitespace().collect();
+    args.extend(["--model", "model"]);
+    ok(dir, &args)
+}
+
+/// What the library makes of the same.
+fn by_library(dir: &Path, evidence: impl Evidence, options: &SamplerOptions, start: Option<&Ddrm<&Mask>>) -> Vec<f32> {
+    let settings = PipelineOptions { gradient: true, ..Default::default() };
+    let pipeline = Pipeline::open(dir.join("model"), &Cpu::new().unwrap(), &settings).unwrap();
+    let sampler = pipeline.sampler(options).unwrap();
+    let level = sampler.levels()[0];
+    let denoiser = pipeline.denoiser(2, &[]).unwrap();
+    let chain_options = ChainOptions { batch: 2, first_sample: 0 };
+    let mut chain = Chain::with_evidence(denoiser, sampler, Seeded::new(3), evidence, &chain_options).unwrap();
+    if let Some(start) = start {
+        let mut x = [0.0; 2 * N];
+        Seeded::new(3).normal(0, 0, N, &mut x).unwrap();
+        start.start(&level, 0, &mut x).unwrap();
+        chain.start_from(0, &x, 0).unwrap();
+    }
+    chain.run().unwrap();
+    chain.x().to_vec()
+}
+
+#[test]
+fn they_make_what_the_library_makes() {
+    let s = scratch();
+    let dir = s.path();
+    let dims = Dims::new(&[1, SIDE, SIDE]).unwrap();
+    let ddim = |steps, eta, ddim_noise| SamplerOptions {
+        sampler: Some(SamplerKind::Ddim),
+        steps: Steps::Count(steps),
+        eta,
+        ddim_noise,
+        ..Default::default()
+    };
+
+    // Super-resolution of two pictures, each sample with its own measurement.
+    let shrink = BlockAverage::new(dims, 2).unwrap();
+    let mut y = vec![0.0; 2 * N / 4];
+    let mut scratch = vec![0.0; shrink.scratch_len()];
+    for (i, y) in y.chunks_exact_mut(N / 4).enumerate() {
+        shrink.apply(&picture(i), y, &mut scratch).unwrap();
+    }
+    s.write("y.npy", floats(&[2, 1, SIDE / 2, SIDE / 2], &y));
+    on_model(dir, "restore y.npy --operator sr2 --sigma 0.1 --iterations 2 --steps 6 --seed 3 --output a.npy");
+    let evidence = Calibrated::new(Measurement::each(&shrink, &y, 0, 0.1).unwrap(), 2).unwrap();
+    let want = by_library(dir, evidence, &ddim(6, 1.0, DdimNoise::Posterior), None);
+    assert_eq!(values(dir.join("a.npy")), (format!("2, 1, {SIDE}, {SIDE}"), want));
+
+    // Inpainting of one picture, two samples of it; the unknown pixels of the picture play no part.
+    let known: Vec<bool> = (0..N).map(|p| p % SIDE > 2).collect();
+    s.write("mask.npy", npy("|b1", &[SIDE, SIDE], &known.iter().map(|&k| u8::from(k)).collect::<Vec<_>>()));
+    s.write("x.npy", floats(&[SIDE, SIDE], &picture(0)));
+    on_model(
+        dir,
+        "inpaint x.npy --mask mask.npy --sigma 0.2 --method ddrm --steps 5 --seed 3 --count 2 --output b.npy",
+    );
+    let mask = Mask::new(dims, &known).unwrap();
+    let mut seen = vec![0.0; mask.known().len()];
+    mask.apply(&picture(0), &mut seen, &mut []).unwrap();
+    let ddrm = Ddrm::new(Measurement::new(&mask, &seen, 0.2).unwrap(), 1.0).unwrap();
+    let want = by_library(dir, ddrm.clone(), &ddim(5, 0.85, DdimNoise::Level), Some(&ddrm));
+    assert_eq!(values(dir.join("b.npy")).1, want);
+}
+
+#[test]
+fn every_method_runs_on_every_operator_or_says_what_does() {
+    let s = scratch();
+    let dir = s.path();
+    s.write("x.npy", floats(&[SIDE, SIDE], &picture(0)));
+    s.write("mask.npy", npy("|u1", &[SIDE, SIDE], &(0..N).map(|p| u8::from(p > 20) * 255).collect::<Vec<_>>()));
+    s.write("taps.npy", floats(&[3, 2], &[0.1, 0.2, 0.2, 0.3, 0.1, 0.1]));
+    let rows: Vec<f32> = (0..5 * N).map(|i| (i as f32 * 0.37).sin()).collect();
+    s.write("matrix.npy", floats(&[5, N], &rows));
+    let exact = ["mcg", "ddnm", "repaint"];
+    let methods = [
+        "calibrated",
+        "white",
+        "dps",
+        "mcg",
+        "pigdm",
+        "tmpd",
+        "ddrm",
+        "ddnm",
+        "ddnm+",
+        "diffpir",
+        "repaint",
+        "exact-product",
+        "mean-shift",
+        "clamp",
+    ];
+    let operators = [
+        "identity",
+        "mask --mask mask.npy",
+        "box",
+        "box:1,2,3x4",
+        "half",
+        "half:left",
+        "random",
+        "channels:0",
+        "sr2",
+        "sr4",
+        "bicubic-sr2",
+        "blur",
+        "blur:1,3",
+        "kernel --kernel taps.npy",
+        "grey",
+        "hadamard",
+        "hadamard:7",
+        "dense --matrix matrix.npy",
+    ];
+    let (mut ran, mut refusals) = (0, 0);
+    for (i, operator) in operators.iter().enumerate() {
+        for (j, method) in methods.iter().enumerate() {
+            // Each fourth operator with all methods, the others with each fourth: half as many processes.
+            if i % 4 != 0 && (i + j) % 4 != 0 {
+                continue;
+            }
+            let sigma = if exact.contains(method) { "0" } else { "0.1" };
+            let words = format!(
+                "restore x.npy --simulate --operator {operator} --method {method} --sigma {sigma} --steps 3 --model model \
+                 --output out.npy"
+            );
+            let args: Vec<&str> = words.split_whitespace().collect();
+            let masks = ["mask", "box", "half", "random"].iter().any(|m| operator.starts_with(m));
+            let fits = match *method {
+                "repaint" => masks,
+                "clamp" => masks || *operator == "identity",
+                _ => true,
+            };
+            if fits {
+                let said = ok(dir, &args);
+                assert!(said.contains("network calls") && said.contains("PSNR: measurement"), "{words}: {said}");
+                assert!(values(dir.join("out.npy")).1.iter().all(|v| v.is_finite()), "{words}");
+                ran += 1;
+            } else {
+                let before = files(dir);
+                refused(dir, &args, 2, "take ");
+                refused(dir, &args, 2, "diffpir");
+                assert_eq!(files(dir), before);
+                refusals += 1;
+            }
+        }
+    }
+    assert!(ran > 80 && refusals > 5, "{ran} and {refusals}");
+}
+
+#[test]
+fn every_sampler_carries_evidence() {
+    let s = scratch();
+    let dir = s.path();
+    s.write("x.npy", floats(&[SIDE, SIDE], &picture(0)));
+    for sampler in ["ddim --steps 4", "ddim --steps 4 --eta 0", "ddpm --steps 4", "ancestral2015", "repaint --steps 12"]
+    {
+        let said = on_model(dir, &format!("restore x.npy --operator half --sigma 0.1 --sampler {sampler}"));
+        assert!(said.contains("restored.png: 1 x 1 samples of [1, 8, 8] by calibrated"), "{said}");
+    }
+    let args = "restore x.npy --operator half --method white --sampler ddim --eta 0 --model model";
+    refused(dir, &args.split_whitespace().collect::<Vec<_>>(), 1, "take a sampler that does (DDPM, DDIM");
+}
+
+#[test]
+fn maps_are_the_moments_of_the_samples() {
+    let s = scratch();
+    let dir = s.path();
+    s.write("x.npy", floats(&[2, SIDE, SIDE], &[picture(0), picture(1)].concat()));
+    let common = "x.npy --simulate --operator box --sigma 0.1 --steps 4";
+    on_model(
+        dir,
+        &format!("posterior {common} --samples 3 --mean m.npy --variance v.npy --sheet sheet.png --measured y.npy"),
+    );
+    on_model(dir, &format!("restore {common} --count 3 --batch 4 --output all.npy"));
+    let (shape, all) = values(dir.join("all.npy"));
+    assert_eq!(shape, format!("6, 1, {SIDE}, {SIDE}"));
+    let ((shape, m), (_, v)) = (values(dir.join("m.npy")), values(dir.join("v.npy")));
+    assert_eq!(shape, format!("2, 1, {SIDE}, {SIDE}"));
+    for i in 0..2 * N {
+        let of: Vec<f64> = (0..3).map(|k| f64::from(all[(i / N * 3 + k) * N + i % N])).collect();
+        let mean = of.iter().sum::<f64>() / 3.0;
+        let variance = of.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 2.0;
+        assert!((f64::from(m[i]) - mean).abs() < 1e-6 && (f64::from(v[i]) - variance).abs() < 1e-6);
+    }
+    assert_eq!(values(dir.join("y.npy")).0, "2, 48");
+    // Truth, measurement, three samples, mean, deviation; two rows.
+    let png = std::fs::read(dir.join("sheet.png")).unwrap();
+    let side = |at: usize| u32::from_be_bytes(png[at..at + 4].try_into().unwrap()) as usize;
+    assert_eq!((side(16), side(20)), (7 * (SIDE + 2) - 2, 2 * (SIDE + 2) - 2));
+}
+
+#[test]
+fn pictures_go_in_and_out_as_grey_levels() {
+    let s = scratch();
+    let dir = s.path();
+    let bytes: Vec<u8> = (0..N).map(|i| (i * 4) as u8).collect();
+    s.write("bytes.npy", npy("|u1", &[SIDE, SIDE], &bytes));
+    // A measurement that is written as a picture and read again is the same in grey levels.
+    on_model(dir, "denoise bytes.npy --sigma 0.3 --steps 2 --measured y.png --output a.npy");
+    on_model(dir, "denoise y.png --sigma 0.3 --steps 2 --output b.npy");
+    let floats_in: Vec<f32> = bytes.iter().map(|&b| f32::from(b) / 127.5 - 1.0).collect();
+    s.write("floats.npy", floats(&[1, 1, SIDE, SIDE], &floats_in));
+    on_model(dir, "denoise floats.npy --sigma 0.3 --steps 2 --output c.npy");
+    let a = values(dir.join("a.npy")).1;
+    assert_eq!(a, values(dir.join("b.npy")).1);
+    assert_eq!(a, values(dir.join("c.npy")).1);
+    // The picture is known: what is called the truth takes part in the figures only.
+    let said = on_model(dir, "denoise floats.npy --truth bytes.npy --sigma 0.3 --steps 2 --output d.npy");
+    assert!(said.contains("PSNR: measurement ") && values(dir.join("d.npy")).1 == a, "{said}");
+}
+
+#[test]
+fn a_picture_of_another_size_is_restored_when_asked_for() {
+    let s = scratch();
+    let dir = s.path();
+    let wide: Vec<f32> = (0..12 * 16).map(|i| (i as f32 * 0.1).sin()).collect();
+    s.write("wide.npy", floats(&[12, 16], &wide));
+    let words = "inpaint wide.npy --operator box:4x4 --steps 2 --model model --output o.npy";
+    let mut args: Vec<&str> = words.split_whitespace().collect();
+    refused(
+        dir,
+        &args,
+        1,
+        "the picture is 12x16, the model's are 8x8: to run the model at another size, give --size 12x16",
+    );
+    args.extend(["--size", "12x16"]);
+    ok(dir, &args);
+    assert_eq!(values(dir.join("o.npy")).0, "1, 1, 12, 16");
+}
+
+#[test]
+fn wrong_arguments_are_refused_with_a_hint() {
+    let s = scratch();
+    let dir = s.path();
+    s.write("x.npy", floats(&[SIDE, SIDE], &picture(0)));
+    let before = files(dir);
+    for (args, text) in [
+        ("denoise", "denoise needs IMAGE"),
+        ("denoise x.npy", "denoise needs --sigma"),
+        ("denoise x.npy --sigma -1", "--sigma is \"-1\", expected a number from 0"),
+        ("denoise x.npy --sigma nan", "--sigma is \"nan\""),
+        ("denoise x.npy --sigma inf", "--sigma is \"inf\""),
+        ("denoise x.npy --sigma 0", "--method calibrated needs noise, --sigma above 0: take dps, mcg, pigdm"),
+        ("denoise x.npy --sigma 0.1 --operator box", "unknown option --operator"),
+        ("denoise x.npy y.npy --sigma 0.1", "unexpected argument \"y.npy\""),
+        ("denoise x.npy --sgima 0.1", "did you mean --sigma?"),
+        ("denoise x.npy --sigma 0.1 --mask m.png", "--mask has no use with --operator identity"),
+        ("inpaint x.npy", "--operator mask needs --mask FILE"),
+        ("inpaint x.npy --operator blur", "for others there is `undiffuse restore`"),
+        ("restore x.npy", "restore needs --operator"),
+        ("restore x.npy --operator blurr", "--operator is \"blurr\", expected identity"),
+        ("restore x.npy --operator dense", "--operator dense needs --matrix FILE"),
+        ("restore x.npy --operator kernel", "--operator kernel needs --kernel FILE"),
+        ("restore x.npy --operator sr2 --method magic", "--method is \"magic\", expected calibrated or"),
+        (
+            "restore x.npy --operator sr2 --method ddnm --sigma 0.1",
+            "is for measurements without noise, --sigma 0: take",
+        ),
+        (
+            "restore x.npy --operator sr2 --zeta 1",
+            "--zeta is for dps, mcg, diffpir; --method calibrated does not read it",
+        ),
+        ("restore x.npy --operator sr2 --method dps --iterations 2", "--iterations is for calibrated"),
+        ("restore x.npy --operator sr2 --method dps --zeta 0", "--zeta is \"0\""),
+        ("restore x.npy --operator sr2 --method diffpir --zeta 2", "expected at most 1 for diffpir"),
+        ("restore x.npy --operator sr2 --method diffpir --eta 1", "give --zeta"),
+        ("restore x.npy --operator sr2 --method dps --eta 1", "--eta is for --sampler ddim"),
+        ("restore x.npy --operator sr2 --sampler ancestral2015 --steps 5", "leave out --steps"),
+        ("restore x.npy --operator sr2 --sampler euler", "--sampler is \"euler\", expected ddim or ddpm or"),
+        ("restore x.npy --operator sr2 --simulate --truth x.npy", "whose IMAGE is the truth"),
+        ("restore x.npy --operator sr2 --variance v.npy", "--variance needs at least 2 samples"),
+        ("restore x.npy --operator sr2 --mean a.npy --output a.npy", "two outputs name the same file, a.npy"),
+        ("posterior x.npy --operator sr2", "posterior needs --mean, --variance, --sheet or --output"),
+        ("posterior x.npy --operator sr2 --variance v.png", "--sheet draws the standard deviation"),
+        ("posterior x.npy --operator sr2 --samples 0", "--samples is \"0\""),
+    ] {
+        refused(dir, &args.split_whitespace().collect::<Vec<_>>(), 2, text);
+    }
+    assert_eq!(files(dir), before);
+    for name in ["denoise", "inpaint", "restore", "posterior"] {
+        let help = ok(dir, &[name, "--help"]);
+        assert!(help.contains(&format!("usage: undiffuse {name} IMAGE")) && help.contains("S is a standard deviation"));
+        assert!(help.lines().all(|l| l.chars().count() <= 130), "{name}");
+    }
+}
+
+#[test]
+fn bad_files_are_refused_and_leave_nothing() {
+    let s = scratch();
+    let dir = s.path();
+    s.write("x.npy", floats(&[SIDE, SIDE], &picture(0)));
+    s.write("small.npy", floats(&[SIDE / 2, SIDE / 2], &picture(0)[..N / 4]));
+    s.write("odd.npy", floats(&[SIDE, SIDE + 1], &[picture(0), vec![0.0; SIDE]].concat()));
+    s.write("three.npy", floats(&[3, SIDE, SIDE], &[picture(0), picture(1), picture(2)].concat()));
+    s.write("two.npy", floats(&[2, SIDE, SIDE], &[picture(0), picture(1)].concat()));
+    s.write("nan.npy", floats(&[SIDE, SIDE], &[f32::NAN; N]));
+    s.write("all.npy", npy("|u1", &[SIDE, SIDE], &[255; N]));
+    s.write("none.npy", npy("|u1", &[SIDE, SIDE], &[0; N]));
+    s.write("grey.npy", npy("|u1", &[SIDE, SIDE], &[128; N]));
+    s.write("text.png", b"no picture");
+    s.write("text.npy", b"no array");
+    s.write("vector.npy", floats(&[3], &[1.0; 3]));
+    s.write("narrow.npy", floats(&[2, 5], &[1.0; 10]));
+    s.write("zero.npy", floats(&[3, 3], &[0.0; 9]));
+    let before = files(dir);
+    for (args, text) in [
+        ("denoise nowhere.png --sigma 0.1", "nowhere.png"),
+        ("denoise text.png --sigma 0.1", "the PNG cannot be read"),
+        ("denoise text.npy --sigma 0.1", "this is no .npy file"),
+        ("denoise x.jpg --sigma 0.1", "expected .png or .npy"),
+        ("denoise nan.npy --sigma 0.1", "nan.npy: value 0 is not finite"),
+        ("denoise small.npy --sigma 0.1", "the picture is 4x4, the model's are 8x8"),
+        ("denoise three.npy --sigma 0.1 --truth two.npy", "pictures for measurements"),
+        ("restore x.npy --operator sr2", "the picture is 16x16"),
+        ("restore odd.npy --operator blur", "the picture is 8x9"),
+        ("restore x.npy --operator sr3 --simulate", "block average"),
+        ("restore x.npy --operator hadamard", "the measurement by"),
+        ("restore x.npy --operator hadamard:99 --simulate", "expected 1 to 64"),
+        ("restore x.npy --operator box:9x9 --simulate", "box"),
+        ("restore x.npy --operator box:8x8 --simulate", "hides everything"),
+        ("restore x.npy --operator channels:1 --simulate", "channel"),
+        ("restore x.npy --operator dense --matrix vector.npy", "expected [m, n]"),
+        ("restore x.npy --operator dense --matrix narrow.npy", "narrow.npy"),
+        ("restore x.npy --operator kernel --kernel zero.npy", "zero.npy"),
+        ("restore x.npy --operator blur:2,4", "odd number"),
+        ("inpaint x.npy --mask all.npy", "the mask hides nothing; for denoising use the identity"),
+        ("inpaint x.npy --mask none.npy", "the mask hides everything"),
+        ("inpaint x.npy --mask grey.npy", "the mask holds 128, expected 0 for unknown and 1 for known"),
+        ("inpaint x.npy --mask small.npy", "small.npy"),
+        ("inpaint x.npy --operator half --steps 101", "101"),
+        ("inpaint x.npy --operator half --sheet sheet.jpg", "a sheet is a .png file"),
+        ("inpaint x.npy --operator half --output x.bmp", "unknown kind of file"),
+        ("inpaint x.npy --operator half --output nowhere/x.png", "cannot write"),
+        ("inpaint x.npy --operator half --measured y.png", "write .npy"),
+        ("inpaint x.npy --operator half --model nowhere", "nowhere"),
+    ] {
+        let mut args: Vec<&str> = args.split_whitespace().collect();
+        if !args.contains(&"--model") {
+            args.extend(["--model", "model"]);
+        }
+        refused(dir, &args, 1, text);
+        assert_eq!(files(dir), before, "{args:?}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_leaves_nothing() {
+    let s = scratch();
+    let dir = s.path();
+    s.write("x.npy", floats(&[SIDE, SIDE], &picture(0)));
+    let before = files(dir);
+    let words = "posterior x.npy --operator half --samples 10000000 --mean m.png --variance v.npy --model model";
+    let args: Vec<&str> = words.split_whitespace().collect();
+    let mut child = command(dir, &args);
+    let child = child.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    // Signals are caught before the temporary files are made, and the run takes hours.
+    while files(dir) == before {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let sent = std::process::Command::new("kill").args(["-s", "INT", &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    let out = child.wait_with_output().unwrap();
+    assert_eq!(out.status.code(), Some(130), "{}", String::from_utf8_lossy(&out.stderr));
+    assert_eq!(files(dir), before);
+}
