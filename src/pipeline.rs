@@ -13,7 +13,7 @@ use crate::backend::{Backend, Network};
 use crate::denoiser::{NetworkDenoiser, Networks};
 use crate::error::{Result, ensure, err};
 use crate::graph::{Graph, vjp};
-use crate::model::unet2d::{self, UNet2DConfig};
+use crate::model::ModelConfig;
 use crate::noise::Fingerprint;
 use crate::sampler::{Sampler, SamplerOptions, SchedulerConfig};
 use crate::tensor::{DType, Dims};
@@ -34,7 +34,7 @@ pub struct PipelineOptions {
 
 /// Configurations and weights, found and parsed. Weights are read when it is compiled or packed.
 pub struct Source<'a> {
-    model: UNet2DConfig,
+    model: ModelConfig,
     model_text: String,
     scheduler: Option<SchedulerConfig>,
     scheduler_text: Option<String>,
@@ -68,7 +68,7 @@ impl<'a> Source<'a> {
     /// A source from the texts of the two configurations and weights from anywhere, under diffusers' names.
     pub fn new(model: String, scheduler: Option<String>, weights: Box<dyn WeightSource + 'a>) -> Result<Self> {
         Ok(Self {
-            model: UNet2DConfig::from_json(&model)?,
+            model: ModelConfig::from_json(&model)?,
             scheduler: scheduler.as_deref().map(SchedulerConfig::from_json).transpose()?,
             model_text: model,
             scheduler_text: scheduler,
@@ -77,7 +77,7 @@ impl<'a> Source<'a> {
     }
 
     /// The model's configuration.
-    pub fn model(&self) -> &UNet2DConfig {
+    pub fn model(&self) -> &ModelConfig {
         &self.model
     }
 
@@ -98,7 +98,7 @@ impl<'a> Source<'a> {
 
     /// The network, with the weights' names and shapes checked against it; no weight is read. `size` as in [`PipelineOptions`].
     pub fn graph(&self, size: Option<[usize; 2]>) -> Result<Graph> {
-        let graph = unet2d::build(&self.model, self.model.size(size)?)?;
+        let graph = self.model.build(size)?;
         check_params(&graph, self.weights())?;
         Ok(graph)
     }
@@ -107,15 +107,21 @@ impl<'a> Source<'a> {
     /// values, which are read one tensor at a time.
     pub fn pack(&self, dtype: DType, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         let scheduler = self.scheduler_text.clone().ok_or_else(no_scheduler)?;
-        // A model without a usual size is built for the smallest it can have.
-        let smallest = [1usize << (self.model.block_out_channels.len() - 1); 2];
-        self.graph(Some(self.model.sample_size.unwrap_or(smallest)))?;
+        check_params(&self.model.build_any()?, self.weights())?;
         packed::write(&PackedConfigs { model: self.model_text.clone(), scheduler }, self.weights(), dtype, sink)
     }
 
     /// Compiles the network for a backend, reading each weight once.
     pub fn compile(&self, backend: &dyn Backend, options: &PipelineOptions) -> Result<Pipeline> {
         let scheduler = options.scheduler.clone().or_else(|| self.scheduler.clone()).ok_or_else(no_scheduler)?;
+        if let Some(t) = self.model.num_train_timesteps() {
+            ensure!(
+                scheduler.num_train_timesteps == t,
+                Config,
+                "the model has {t} timesteps and its scheduler {}, expected as many",
+                scheduler.num_train_timesteps
+            );
+        }
         let graph = self.graph(options.size)?;
         // The sum does not depend on the order in which a backend reads.
         let sum = Cell::new(Fingerprint::new().bytes(self.model_text.as_bytes()).finish());
@@ -168,7 +174,7 @@ fn no_scheduler() -> crate::Error {
 /// ```
 #[derive(Clone)]
 pub struct Pipeline {
-    model: UNet2DConfig,
+    model: ModelConfig,
     scheduler: SchedulerConfig,
     networks: Networks,
     parameters: usize,
@@ -189,7 +195,7 @@ impl Pipeline {
     }
 
     /// The model's configuration.
-    pub fn model(&self) -> &UNet2DConfig {
+    pub fn model(&self) -> &ModelConfig {
         &self.model
     }
 
@@ -269,7 +275,7 @@ impl Pipeline {
     }
 
     fn check_classes(&self, classes: &[f32]) -> Result<()> {
-        if let (None, Some(rows)) = (self.model.class_embed_type, self.model.num_class_embeds) {
+        if let Some(rows) = self.model.classes() {
             for &c in classes {
                 let whole = c >= 0.0 && libm::floorf(c) == c && (c as usize) < rows;
                 ensure!(whole, InvalidArgument, "class {c} is not one of the model's 0 to {}", rows - 1);

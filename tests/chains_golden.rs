@@ -19,7 +19,7 @@ const CHAIN_SEED: u64 = 22;
 const BOUND: f32 = 1e-3;
 
 fn largest_difference(backend: &dyn Backend, name: &str, options: &SamplerOptions) -> f32 {
-    let json = golden::json();
+    let json = golden::json("unet.json");
     let model = json["chain"]["config"].to_string();
     let shape: Vec<usize> =
         json["chain"]["shape"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap() as usize).collect();

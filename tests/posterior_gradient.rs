@@ -59,7 +59,7 @@ impl Evidence for Watched {
 }
 
 fn check(backend: &dyn Backend) {
-    let json = golden::json();
+    let json = golden::json("unet.json");
     let shape: Vec<usize> =
         json["chain"]["shape"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap() as usize).collect();
     let (samples, n) = (shape[0], shape[1..].iter().product::<usize>());

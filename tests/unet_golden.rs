@@ -63,7 +63,7 @@ fn worst(backend: &dyn Backend, index: usize, case: &Value, images: usize) -> f6
 }
 
 fn check(backend: &dyn Backend, images: usize, wanted: impl Fn(&str) -> bool) {
-    let cases = golden::json();
+    let cases = golden::json("unet.json");
     let mut failed = Vec::new();
     let mut seen = 0;
     for (index, case) in cases["cases"].as_array().unwrap().iter().enumerate() {

@@ -105,6 +105,23 @@ impl Fields {
     }
 }
 
+/// Takes `sample_size`: a side, height and width, or null.
+pub(super) fn sample_size(f: &mut Fields, max: usize) -> Result<Option<[usize; 2]>> {
+    let range = 1..=max;
+    match f.take("sample_size") {
+        None | Some(Value::Null) => Ok(None),
+        Some(v) => {
+            let size = match v.as_array().map(Vec::as_slice) {
+                Some([h, w]) => integer(h, &range).zip(integer(w, &range)).map(|(h, w)| [h, w]),
+                Some(_) => None,
+                None => integer(&v, &range).map(|n| [n, n]),
+            };
+            let expected = format!("a whole number from 1 to {max}, two of them, or null");
+            size.map(Some).ok_or_else(|| wrong("sample_size", &v, expected))
+        }
+    }
+}
+
 /// The error for a value that a key does not accept.
 pub(super) fn wrong(key: &str, value: &Value, expected: impl fmt::Display) -> Error {
     err!(Config, "{key} is {} in the model config, expected {expected}", cut(&format!("{value}")))

@@ -1,6 +1,199 @@
 //! Architectures: each turns its configuration into a [`Graph`](crate::graph::Graph) whose parameters bear the names of the weight files.
 //!
-//! Models are data for the backends; nothing here computes. To add one, add a folder with its configuration and its translation.
+//! Models are data for the backends; nothing here computes. [`ModelConfig`] reads the configuration of any of them. To add one, add a
+//! folder with its configuration and its translation, and a variant.
+
+use alloc::string::String;
+
+use serde_json::Value;
+
+use crate::error::{Result, ensure, err};
+use crate::graph::{Activation, Graph};
 
 mod fields;
+pub mod mlp2015;
+pub mod multiscale2015;
+pub mod rbf2015;
+mod role;
 pub mod unet2d;
+
+pub use role::ParamRole;
+
+use fields::Fields;
+use mlp2015::Mlp2015Config;
+use multiscale2015::Multiscale2015Config;
+use rbf2015::Rbf2015Config;
+use unet2d::UNet2DConfig;
+
+/// The name of the input and of the output of every model.
+pub const SAMPLE: &str = "sample";
+/// The name of the time input of every model: `[1]`, a timestep.
+pub const TIMESTEP: &str = "timestep";
+
+/// The configuration of a model of any architecture.
+///
+/// ```
+/// use undiffuse::model::ModelConfig;
+///
+/// let config = ModelConfig::from_json(r#"{"_class_name": "Rbf2015", "features": 2, "units": 16, "num_train_timesteps": 40}"#)?;
+/// let graph = config.build(None)?;
+/// assert_eq!(graph.params()[0].name, "basis.centres");
+/// assert_eq!(graph.params()[0].dims.as_slice(), [16, 2]);
+/// # Ok::<(), undiffuse::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum ModelConfig {
+    /// diffusers' `UNet2DModel`.
+    UNet2D(UNet2DConfig),
+    /// `Multiscale2015`, of images.
+    Multiscale2015(Multiscale2015Config),
+    /// `Rbf2015`, of points.
+    Rbf2015(Rbf2015Config),
+    /// `Mlp2015`, of vectors and bits.
+    Mlp2015(Mlp2015Config),
+}
+
+/// The class names of this library's own architectures.
+const MULTISCALE: &str = "Multiscale2015";
+const RBF: &str = "Rbf2015";
+const MLP: &str = "Mlp2015";
+
+impl ModelConfig {
+    /// Reads the text of a `config.json`; `_class_name` says of which architecture, a text without one is of a `UNet2DModel`.
+    ///
+    /// Errors: kind `Unsupported` for another class; kind `Config` for whatever the architecture's configuration refuses.
+    pub fn from_json(json: &str) -> Result<Self> {
+        let class = Fields::parse(json)?.take("_class_name");
+        Ok(match class.as_ref().map(Value::as_str) {
+            Some(Some(MULTISCALE)) => Self::Multiscale2015(Multiscale2015Config::from_json(json)?),
+            Some(Some(RBF)) => Self::Rbf2015(Rbf2015Config::from_json(json)?),
+            Some(Some(MLP)) => Self::Mlp2015(Mlp2015Config::from_json(json)?),
+            _ => Self::UNet2D(UNet2DConfig::from_json(json)?),
+        })
+    }
+
+    /// The value of `_class_name`.
+    pub fn class_name(&self) -> &'static str {
+        match self {
+            Self::UNet2D(_) => "UNet2DModel",
+            Self::Multiscale2015(_) => MULTISCALE,
+            Self::Rbf2015(_) => RBF,
+            Self::Mlp2015(_) => MLP,
+        }
+    }
+
+    /// The usual height and width of a model of images, if it has one.
+    pub fn sample_size(&self) -> Option<[usize; 2]> {
+        match self {
+            Self::UNet2D(c) => c.sample_size,
+            Self::Multiscale2015(c) => c.sample_size,
+            Self::Rbf2015(_) | Self::Mlp2015(_) => None,
+        }
+    }
+
+    /// Whether the height and width must be given to [`ModelConfig::build`].
+    pub fn needs_size(&self) -> bool {
+        self.is_of_images() && self.sample_size().is_none()
+    }
+
+    /// Whether its samples are images, `[channels, height, width]`.
+    pub fn is_of_images(&self) -> bool {
+        matches!(self, Self::UNet2D(_) | Self::Multiscale2015(_))
+    }
+
+    /// The classes that it tells apart, if it takes a class as a number.
+    pub fn classes(&self) -> Option<usize> {
+        match self {
+            Self::UNet2D(c) if c.class_embed_type.is_none() => c.num_class_embeds,
+            _ => None,
+        }
+    }
+
+    /// T, where the network itself depends on it.
+    pub fn num_train_timesteps(&self) -> Option<usize> {
+        match self {
+            Self::UNet2D(_) => None,
+            Self::Multiscale2015(c) => Some(c.num_train_timesteps),
+            Self::Rbf2015(c) => Some(c.num_train_timesteps),
+            Self::Mlp2015(c) => Some(c.num_train_timesteps),
+        }
+    }
+
+    /// The network. `size` is the height and width of images; `None` is [`ModelConfig::sample_size`].
+    ///
+    /// Errors (kind `Config` or `Shape`): a model of images has no size, or one that it cannot take; a size for another model.
+    pub fn build(&self, size: Option<[usize; 2]>) -> Result<Graph> {
+        match self {
+            Self::UNet2D(c) => unet2d::build(c, c.size(size)?),
+            Self::Multiscale2015(c) => multiscale2015::build(c, c.size(size)?),
+            Self::Rbf2015(_) | Self::Mlp2015(_) => {
+                ensure!(
+                    size.is_none(),
+                    Config,
+                    "a {} has no images, but a height and width are given",
+                    self.class_name()
+                );
+                match self {
+                    Self::Rbf2015(c) => rbf2015::build(c),
+                    Self::Mlp2015(c) => mlp2015::build(c),
+                    _ => Err(err!(Config, "a {} has no network", self.class_name())),
+                }
+            }
+        }
+    }
+
+    /// The network for its usual size or, where there is none, the smallest: what its parameters are does not depend on it.
+    pub fn build_any(&self) -> Result<Graph> {
+        let size = self.needs_size().then(|| {
+            let halvings = match self {
+                Self::UNet2D(c) => c.block_out_channels.len().saturating_sub(1),
+                Self::Multiscale2015(c) => c.scales.saturating_sub(1),
+                _ => 0,
+            };
+            [1usize << halvings.min(16); 2]
+        });
+        self.build(size)
+    }
+}
+
+/// The nonlinearities of the 2015 networks.
+const ACTIVATIONS: [(&str, Activation); 5] = [
+    ("leaky_relu", Activation::LeakyRelu { slope: 0.05 }),
+    ("softplus", Activation::Softplus),
+    ("tanh", Activation::Tanh),
+    ("relu", Activation::Relu),
+    ("silu", Activation::Silu),
+];
+
+/// Takes `_class_name`, which must be `class`.
+fn take_class(f: &mut Fields, class: &str) -> Result<()> {
+    let got = f.take("_class_name");
+    let fits = got.as_ref().is_none_or(|v| v.as_str() == Some(class));
+    ensure!(fits, Unsupported, "the model is of class {}, expected {class:?}", got.map_or(String::new(), shown));
+    Ok(())
+}
+
+fn shown(v: Value) -> String {
+    alloc::format!("{v}").chars().take(80).collect()
+}
+
+/// The most steps of a chain.
+const MAX_STEPS: usize = 100_000;
+/// The most features of a value or units of a layer.
+const MAX_FEATURES: usize = 1 << 16;
+
+/// Takes `num_train_timesteps`, which has no default: tables depend on it.
+fn take_steps(f: &mut Fields) -> Result<usize> {
+    let steps = f.integer_or_null("num_train_timesteps", None, 2..=MAX_STEPS)?;
+    steps.ok_or_else(|| err!(Config, "num_train_timesteps is missing from the model config"))
+}
+
+/// Takes a list of layers' widths, which may be empty.
+fn take_widths(f: &mut Fields, key: &str, default: &[usize], max: usize) -> Result<alloc::vec::Vec<usize>> {
+    let expected = alloc::format!("a list of at most {max}, each a whole number from 1 to {MAX_FEATURES}");
+    f.with(key, default.to_vec(), expected, |v| {
+        let items = v.as_array().filter(|a| a.len() <= max)?;
+        items.iter().map(|v| fields::integer(v, &(1..=MAX_FEATURES))).collect()
+    })
+}

@@ -12,6 +12,10 @@ use super::options::SamplerKind;
 use crate::error::{Result, ensure, err};
 use crate::schedule::{BetaSchedule, Betas, MAX_TRAIN_TIMESTEPS, TimestepSpacing};
 
+mod chain2015;
+
+pub use chain2015::Chain2015;
+
 /// The longest text that is read; a configuration with 100,000 trained betas stays below it.
 const MAX_TEXT: usize = 4 << 20;
 
@@ -96,7 +100,8 @@ const OTHER_KEYS: [&str; 27] = [
     "use_lu_lambdas",
 ];
 
-/// The union of `DDPMScheduler`'s and `DDIMScheduler`'s configurations, with diffusers' defaults and names.
+/// The union of `DDPMScheduler`'s and `DDIMScheduler`'s configurations, with diffusers' defaults and names; or the configuration of a
+/// chain of 2015, see [`Chain2015`].
 ///
 /// ```
 /// use undiffuse::sampler::{PredictionType, SamplerKind, SchedulerConfig};
@@ -144,19 +149,26 @@ pub struct SchedulerConfig {
     pub rescale_betas_zero_snr: bool,
     /// Whether DDIM's last step leads to abar = 1; if not, to abar_0.
     pub set_alpha_to_one: bool,
+    /// What the chains of 2015 have beside T and betas; not used by the others.
+    pub chain_2015: Chain2015,
     /// Keys that start with `_` (but `_class_name`) and keys of other schedulers: kept, not used.
     pub other: BTreeMap<String, Value>,
 }
 
 impl SchedulerConfig {
-    /// Diffusers' defaults for a class.
+    /// Diffusers' defaults for a class; for a chain of 2015 those of [`Chain2015`].
     pub fn new(class: SamplerKind) -> Self {
         Self {
             class,
+            chain_2015: Chain2015::default(),
             num_train_timesteps: 1000,
             beta_start: 1e-4,
             beta_end: 0.02,
-            beta_schedule: BetaSchedule::Linear,
+            beta_schedule: match class {
+                SamplerKind::Ddpm | SamplerKind::Ddim => BetaSchedule::Linear,
+                SamplerKind::Ancestral2015 => BetaSchedule::Authors2015,
+                SamplerKind::Bits2015 => BetaSchedule::ErasingEvenly,
+            },
             trained_betas: None,
             variance_type: VarianceType::FixedSmall,
             clip_sample: true,
@@ -221,6 +233,9 @@ impl SchedulerConfig {
     }
 
     fn set(&mut self, key: &str, value: &Value) -> Result<()> {
+        if self.class.is_2015() {
+            return self.set_2015(key, value);
+        }
         match key {
             "_class_name" => {}
             "num_train_timesteps" => {
@@ -259,6 +274,9 @@ impl SchedulerConfig {
 
     /// Writes the configuration so that diffusers and [`SchedulerConfig::from_json`] read it: all keys, sorted.
     pub fn to_json(&self) -> String {
+        if self.class.is_2015() {
+            return self.to_json_2015();
+        }
         let mut map: Map<String, Value> = self.other.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
         let mut set = |key: &str, value: Value| {
             map.insert(key.into(), value);
@@ -302,7 +320,8 @@ fn class(map: &Map<String, Value>, wanted: Option<SamplerKind>) -> Result<Sample
         .and_then(Value::as_str)
         .ok_or_else(|| err!(Config, "the scheduler configuration has no string \"_class_name\""))?;
     if let Some((_, kind)) = SamplerKind::NAMES.into_iter().find(|(_, kind)| kind.class_name() == name) {
-        return Ok(wanted.unwrap_or(kind));
+        // A chain of 2015 and the samplers of diffusers do not read one another's configurations.
+        return Ok(wanted.filter(|w| !w.is_2015() && !kind.is_2015()).unwrap_or(kind));
     }
     if BETA_CLASSES.contains(&name) {
         return wanted.ok_or_else(|| {
@@ -318,7 +337,8 @@ fn class(map: &Map<String, Value>, wanted: Option<SamplerKind>) -> Result<Sample
             "the scheduler {name} is not implemented, expected DDPMScheduler or DDIMScheduler"
         ));
     }
-    Err(err!(Config, "the scheduler class \"{}\" is unknown, expected DDPMScheduler or DDIMScheduler", Shown(name)))
+    let known: Vec<&str> = SamplerKind::NAMES.iter().map(|(_, k)| k.class_name()).collect();
+    Err(err!(Config, "the scheduler class \"{}\" is unknown, expected one of {}", Shown(name), known.join(", ")))
 }
 
 /// Text from outside in a message: cut, and without control characters.
@@ -390,170 +410,4 @@ fn name_of<T: PartialEq>(value: T, names: &[(&str, T)]) -> Value {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::super::{Sampler, SamplerOptions, StepIo, Steps};
-    use super::*;
-    use crate::error::ErrorKind;
-    use crate::schedule::Arithmetic;
-
-    fn error(text: &str) -> crate::Error {
-        SchedulerConfig::from_json(text).unwrap_err()
-    }
-
-    #[test]
-    fn defaults_are_those_of_diffusers() {
-        for kind in SamplerKind::NAMES.map(|(_, k)| k) {
-            let text = alloc::format!(r#"{{"_class_name": "{}"}}"#, kind.class_name());
-            assert_eq!(SchedulerConfig::from_json(&text).unwrap(), SchedulerConfig::new(kind));
-        }
-    }
-
-    #[test]
-    fn what_is_written_is_read() {
-        let mut config = SchedulerConfig::new(SamplerKind::Ddim);
-        config.num_train_timesteps = 3;
-        config.trained_betas = Some(alloc::vec![0.1, 0.25, 0.5]);
-        config.beta_schedule = BetaSchedule::Sigmoid;
-        config.variance_type = VarianceType::LearnedRange;
-        config.prediction_type = PredictionType::Sample;
-        config.timestep_spacing = TimestepSpacing::Trailing;
-        config.steps_offset = 1;
-        config.set_alpha_to_one = false;
-        config.clip_sample_range = 1.5;
-        config.other.insert("_diffusers_version".into(), "0.42.1".into());
-        config.other.insert("skip_prk_steps".into(), true.into());
-        assert_eq!(SchedulerConfig::from_json(&config.to_json()).unwrap(), config);
-    }
-
-    #[test]
-    fn errors_name_the_thing() {
-        let ddim = r#"{"_class_name": "DDIMScheduler", "#;
-        for (rest, kind, part) in [
-            (r#""eta": 1}"#, ErrorKind::Config, "unknown key \"eta\""),
-            (r#""beta_schedule": "quadratic"}"#, ErrorKind::Config, "\"quadratic\", expected one of linear"),
-            (r#""beta_start": "a"}"#, ErrorKind::Config, "beta_start is \"a\""),
-            (r#""num_train_timesteps": 0}"#, ErrorKind::Config, "num_train_timesteps is 0"),
-            (r#""num_train_timesteps": 1e3}"#, ErrorKind::Config, "num_train_timesteps is 1000.0"),
-            (r#""clip_sample": 1}"#, ErrorKind::Config, "clip_sample is 1"),
-            (r#""steps_offset": -1}"#, ErrorKind::Config, "steps_offset is -1"),
-            (r#""trained_betas": [0.1]}"#, ErrorKind::Config, "trained_betas has 1 values"),
-            (r#""trained_betas": [null]}"#, ErrorKind::Config, "trained_betas is null"),
-            (r#""beta_end": 1e999}"#, ErrorKind::Config, "no JSON"),
-        ] {
-            let e = error(&alloc::format!("{ddim}{rest}"));
-            assert_eq!(e.kind(), kind, "{rest}: {e}");
-            assert!(e.message().contains(part), "{rest}: {e}");
-        }
-        assert_eq!(error(r#"{"_class_name": "PNDMScheduler"}"#).kind(), ErrorKind::Unsupported);
-        assert!(error(r#"{"_class_name": "MyScheduler"}"#).message().contains("MyScheduler"));
-        assert!(error("{}").message().contains("_class_name"));
-        assert!(error("[]").message().contains("a list"));
-        assert!(error("{").message().contains("no JSON"));
-        assert_eq!(error(&"[".repeat(100_000)).kind(), ErrorKind::Config);
-        assert_eq!(error(&" ".repeat(MAX_TEXT + 1)).kind(), ErrorKind::Config);
-    }
-
-    #[test]
-    fn another_class_serves_when_a_sampler_is_named() {
-        // As stable diffusion's, where PNDM's keys stand beside the common ones.
-        let text = r#"{"_class_name": "PNDMScheduler", "_diffusers_version": "0.6.0", "beta_end": 0.012,
-            "beta_schedule": "scaled_linear", "beta_start": 0.00085, "num_train_timesteps": 1000,
-            "set_alpha_to_one": false, "skip_prk_steps": true, "steps_offset": 1, "trained_betas": null,
-            "clip_sample": false}"#;
-        let e = error(text);
-        assert!(e.kind() == ErrorKind::Unsupported && e.message().contains("ddim"), "{e}");
-        let config = SchedulerConfig::from_json_for(text, Some(SamplerKind::Ddim)).unwrap();
-        assert_eq!((config.class, config.steps_offset, config.set_alpha_to_one), (SamplerKind::Ddim, 1, false));
-        let sampler = config.sampler(&SamplerOptions { steps: Steps::Count(50), ..Default::default() }).unwrap();
-        assert_eq!((sampler.levels()[0].timestep, sampler.levels()[49].timestep), (981.0, 1.0));
-        for text in [
-            r#"{"_class_name": "KarrasVeScheduler"}"#,
-            r#"{"_class_name": "EulerDiscreteScheduler", "use_flow_sigmas": true}"#,
-        ] {
-            let e = SchedulerConfig::from_json_for(text, Some(SamplerKind::Ddim)).unwrap_err();
-            assert_eq!(e.kind(), ErrorKind::Unsupported, "{text}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn no_text_panics(text in ".{0,60}", key in "[a-z_]{1,20}", value in any::<f64>()) {
-            let _ = SchedulerConfig::from_json(&text);
-            let known = alloc::format!(r#"{{"_class_name": "DDIMScheduler", "{key}": {value}}}"#);
-            let _ = SchedulerConfig::from_json(&known);
-        }
-
-        #[test]
-        fn whatever_is_accepted_gives_finite_falling_levels(
-            t in 1usize..300,
-            part in 0.0..1.0f64,
-            schedule in 0usize..6,
-            spacing in 0usize..3,
-            eta in 0.0..=1.0f64,
-            start in 1e-6..0.5f64,
-            end in 1e-6..0.5f64,
-            double in any::<bool>(),
-        ) {
-            let n = (1 + (part * t as f64) as usize).min(t);
-            for (_, class) in SamplerKind::NAMES {
-                let config = SchedulerConfig {
-                    num_train_timesteps: t,
-                    beta_start: start,
-                    beta_end: end,
-                    beta_schedule: BetaSchedule::NAMES[schedule].1,
-                    timestep_spacing: TimestepSpacing::NAMES[spacing].1,
-                    ..SchedulerConfig::new(class)
-                };
-                prop_assert_eq!(&SchedulerConfig::from_json(&config.to_json()).unwrap(), &config);
-                let arithmetic = if double { Arithmetic::Float64 } else { Arithmetic::Float32 };
-                let options = SamplerOptions { steps: Steps::Count(n), eta, arithmetic, ..Default::default() };
-                // A product that vanishes before the last step is refused; all else works.
-                let Ok(sampler) = config.sampler(&options) else { continue };
-                prop_assert!(sampler.levels().windows(2).all(|w| w[0].alpha_bar() <= w[1].alpha_bar()));
-                let (mut output, mut eps, mut x0, mut next) = ([0.5, -0.3], [0.0; 2], [0.0; 2], [0.0; 2]);
-                for step in 0..n {
-                    let target = sampler.target(step).unwrap();
-                    prop_assert!(target.alpha_bar() >= sampler.levels()[step].alpha_bar());
-                    sampler.step(step, step, StepIo {
-                        x: &[0.2, 1.0],
-                        output: &mut output,
-                        noise: if sampler.needs_noise(step) { &[1.0, -2.0] } else { &[] },
-                        state: &[],
-                        next_state: &mut [],
-                        eps: &mut eps,
-                        x0: &mut x0,
-                        next: &mut next,
-                    }).unwrap();
-                    prop_assert!(next.iter().chain(&x0).all(|v| v.is_finite()), "{:?} {:?}", next, x0);
-                }
-                prop_assert!(sampler.target(n).is_err());
-            }
-        }
-    }
-
-    #[test]
-    fn one_configuration_serves_both_samplers() {
-        let config = SchedulerConfig::new(SamplerKind::Ddpm);
-        let options = SamplerOptions { steps: Steps::Count(10), ..Default::default() };
-        assert_eq!(config.sampler(&options).unwrap().name(), "DDPM");
-        let options = SamplerOptions { sampler: Some(SamplerKind::Ddim), ..options };
-        let sampler = config.sampler(&options).unwrap();
-        assert_eq!((sampler.name(), sampler.levels().len()), ("DDIM", 10));
-    }
-
-    #[test]
-    fn bad_options_are_refused() {
-        let config = SchedulerConfig::new(SamplerKind::Ddim);
-        for steps in
-            [Steps::Count(0), Steps::Count(1001), Steps::Timesteps(Vec::new()), Steps::Timesteps(alloc::vec![5, 9])]
-        {
-            let e = config.sampler(&SamplerOptions { steps, ..Default::default() }).err().unwrap();
-            assert_eq!(e.kind(), ErrorKind::InvalidArgument);
-        }
-        for eta in [-0.1, 1.1, f64::NAN] {
-            assert!(config.sampler(&SamplerOptions { eta, ..Default::default() }).is_err());
-        }
-    }
-}
+mod tests;

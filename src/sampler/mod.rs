@@ -40,7 +40,7 @@ mod repaint;
 
 pub use ancestral2015::{Ancestral2015, Ending2015, Readout2015};
 pub use bits2015::{BitPrediction, Bits2015};
-pub use config::SchedulerConfig;
+pub use config::{Chain2015, SchedulerConfig};
 pub use ddim::{Ddim, DdimNoise, DdimOptions, DdimPrevious};
 pub use ddpm::{Ddpm, VarianceType};
 pub use euler_maruyama::{ContinuousOptions, EulerMaruyama, TimeSpacing};

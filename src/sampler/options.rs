@@ -7,7 +7,7 @@ use super::ddim::{Ddim, DdimNoise, DdimOptions, DdimPrevious};
 use super::ddpm::Ddpm;
 use super::repaint::{Jumps, RePaint};
 use super::{Prediction, SampleClip, Sampler, SchedulerConfig};
-use crate::error::Result;
+use crate::error::{Result, ensure};
 use crate::schedule::{Arithmetic, NoiseSchedule, custom_timesteps, spaced_timesteps};
 
 /// The samplers there are.
@@ -17,17 +17,33 @@ pub enum SamplerKind {
     Ddpm,
     /// [`Ddim`](super::Ddim).
     Ddim,
+    /// [`Ancestral2015`](super::Ancestral2015), for models whose scheduler configuration is of it.
+    Ancestral2015,
+    /// [`Bits2015`](super::Bits2015), for models whose scheduler configuration is of it.
+    Bits2015,
 }
 
 impl SamplerKind {
     /// All of them, with the names that the command line uses.
-    pub const NAMES: [(&'static str, Self); 2] = [("ddpm", Self::Ddpm), ("ddim", Self::Ddim)];
+    pub const NAMES: [(&'static str, Self); 4] = [
+        ("ddpm", Self::Ddpm),
+        ("ddim", Self::Ddim),
+        ("ancestral2015", Self::Ancestral2015),
+        ("bits2015", Self::Bits2015),
+    ];
 
-    /// Diffusers' class name.
+    /// Whether it is a chain of 2015, which has a configuration of its own and makes all of its steps.
+    pub const fn is_2015(self) -> bool {
+        matches!(self, Self::Ancestral2015 | Self::Bits2015)
+    }
+
+    /// The class name of configurations, diffusers' where it has one.
     pub const fn class_name(self) -> &'static str {
         match self {
             Self::Ddpm => "DDPMScheduler",
             Self::Ddim => "DDIMScheduler",
+            Self::Ancestral2015 => "Ancestral2015Scheduler",
+            Self::Bits2015 => "Bits2015Scheduler",
         }
     }
 }
@@ -68,12 +84,18 @@ impl SchedulerConfig {
     /// Makes the sampler of a run.
     ///
     /// Errors (kind `InvalidArgument`): more steps than T or none, timesteps out of range or order, eta out of range, or
-    /// values of the configuration that make no schedule.
+    /// values of the configuration that make no schedule. Kind `Unsupported`: a chain of 2015 for the configuration of another class or
+    /// the other way round, or with options that it has not.
     pub fn sampler(&self, options: &SamplerOptions) -> Result<Box<dyn Sampler + Send + Sync>> {
+        let kind = options.sampler.unwrap_or(self.class);
+        if kind.is_2015() || self.class.is_2015() {
+            return self.chain_sampler(kind, options);
+        }
         let (schedule, timesteps, prediction) = self.parts(options)?;
-        Ok(match options.sampler.unwrap_or(self.class) {
+        Ok(match kind {
             SamplerKind::Ddpm => Box::new(Ddpm::new(&schedule, &timesteps, prediction, self.variance_type)?),
-            SamplerKind::Ddim => {
+            // The others were dealt with above.
+            _ => {
                 let previous = match options.steps {
                     Steps::Timesteps(_) => DdimPrevious::NextTimestep,
                     _ => options.ddim_previous,
@@ -98,6 +120,12 @@ impl SchedulerConfig {
     }
 
     fn parts(&self, options: &SamplerOptions) -> Result<(NoiseSchedule, Vec<u32>, Prediction)> {
+        ensure!(
+            !self.class.is_2015(),
+            Unsupported,
+            "the scheduler configuration is of {}, which only that chain runs",
+            self.class.class_name()
+        );
         let schedule = NoiseSchedule::new(&self.betas(), options.arithmetic)?;
         let train = self.num_train_timesteps;
         let timesteps = match &options.steps {

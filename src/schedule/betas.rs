@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use super::paper2015::{authors_beta, even_beta};
 use super::{Arithmetic, Real};
 use crate::error::{Result, ensure, err};
 
@@ -24,10 +25,18 @@ pub enum BetaSchedule {
     Laplace,
     /// From abar(t) = exp(-12 t), each beta at most 0.999; ignores start and end. Diffusers has it in its Heun scheduler.
     Exp,
+    /// [`Betas::erasing_evenly`]: the paper of 2015. abar_T is 0. Ignores start and end.
+    ErasingEvenly,
+    /// [`Betas::authors_2015`] without coefficients. Ignores start and end.
+    Authors2015,
 }
 
 impl BetaSchedule {
-    /// All of them, with the names that configurations use.
+    /// Those of 2015, with the names that this library's configurations use.
+    pub const NAMES_2015: [(&'static str, Self); 2] =
+        [("erasing_evenly", Self::ErasingEvenly), ("authors_2015", Self::Authors2015)];
+
+    /// Those of diffusers, with the names that its configurations use.
     pub const NAMES: [(&'static str, Self); 6] = [
         ("linear", Self::Linear),
         ("scaled_linear", Self::ScaledLinear),
@@ -221,6 +230,8 @@ fn compute<R: Real>(spec: &Betas) -> Result<(Vec<f64>, Vec<f64>)> {
         (None, BetaSchedule::SquaredcosCapV2) => from_alpha_bar(n, cosine_alpha_bar),
         (None, BetaSchedule::Laplace) => from_alpha_bar(n, laplace_alpha_bar),
         (None, BetaSchedule::Exp) => from_alpha_bar(n, |t| libm::exp(-12.0 * t)),
+        (None, BetaSchedule::ErasingEvenly) => (0..n).map(|i| R::of(even_beta(i, n))).collect(),
+        (None, BetaSchedule::Authors2015) => (0..n).map(|i| R::of(authors_beta(i, n, 0.0))).collect(),
         (None, BetaSchedule::Sigmoid) => {
             let range = R::of(spec.end - spec.start);
             linspace::<R>(-6.0, 6.0, n)

@@ -20,6 +20,19 @@ fn check_steps(steps: usize, least: usize) -> Result<()> {
     Ok(())
 }
 
+/// beta of the paper at index i, 0 .. T - 1.
+pub(super) fn even_beta(i: usize, steps: usize) -> f64 {
+    1.0 / (steps - i) as f64
+}
+
+/// beta of the authors' code at index i of at least 2 steps; `shift` is g^T c.
+pub(super) fn authors_beta(i: usize, steps: usize, shift: f64) -> f64 {
+    let u = steps as f64 - i as f64 * (steps as f64 - 2.0) / (steps as f64 - 1.0);
+    let least = if i == 0 { LEAST + FIRST } else { LEAST };
+    // logit(1 / u) = -ln(u - 1).
+    least + (1.0 - least - BELOW_ONE) / (1.0 + libm::exp(libm::log(u - 1.0) - shift))
+}
+
 impl Betas {
     /// These betas and no curve, for example learned ones. [`NoiseSchedule::betas`](super::NoiseSchedule::betas) gives them back, and
     /// `SchedulerConfig` reads and writes them as `trained_betas`, both without loss; their range is checked when the schedule is made.
@@ -33,7 +46,7 @@ impl Betas {
     /// Errors: kind `InvalidArgument` for fewer than 2 steps or too many.
     pub fn erasing_evenly(steps: usize) -> Result<Self> {
         check_steps(steps, 2)?;
-        Ok(Self::explicit((0..steps).map(|i| 1.0 / (steps - i) as f64).collect()))
+        Ok(Self::explicit((0..steps).map(|i| even_beta(i, steps)).collect()))
     }
 
     /// The authors' code: with the grid u = T .. 2 in T even steps,
@@ -48,14 +61,8 @@ impl Betas {
             return Err(err!(NonFinite, "coefficient {j} of the schedule is not finite"));
         }
         let basis = if coefficients.is_empty() { None } else { Some(TemporalBasis::new(steps, coefficients.len())?) };
-        let beta = |i: usize| {
-            let u = steps as f64 - i as f64 * (steps as f64 - 2.0) / (steps as f64 - 1.0);
-            let shift = basis.as_ref().map_or(0.0, |b| b.combine(i as f64, coefficients));
-            let least = if i == 0 { LEAST + FIRST } else { LEAST };
-            // logit(1 / u) = -ln(u - 1).
-            least + (1.0 - least - BELOW_ONE) / (1.0 + libm::exp(libm::log(u - 1.0) - shift))
-        };
-        Ok(Self::explicit((0..steps).map(beta).collect()))
+        let shift = |i: usize| basis.as_ref().map_or(0.0, |b| b.combine(i as f64, coefficients));
+        Ok(Self::explicit((0..steps).map(|i| authors_beta(i, steps, shift(i))).collect()))
     }
 }
 
@@ -162,6 +169,10 @@ mod tests {
         }
         assert!((s.alphas_cumprod()[499] - 0.4994068012496925).abs() < 1e-13);
         assert!((s.alphas_cumprod()[999] - 0.0009916122877183199).abs() < 1e-15);
+        let named = Betas { schedule: crate::schedule::BetaSchedule::Authors2015, ..Betas::default() };
+        assert_eq!(schedule(&named), s);
+        let named = Betas { schedule: crate::schedule::BetaSchedule::ErasingEvenly, ..Betas::default() };
+        assert_eq!(schedule(&named), schedule(&Betas::erasing_evenly(1000).unwrap()));
         // A coefficient moves the betas near its centre.
         let mut c = vec![0.0; 10];
         assert_eq!(Betas::authors_2015(1000, &c).unwrap(), Betas::authors_2015(1000, &[]).unwrap());
@@ -200,5 +211,8 @@ mod tests {
         assert!(Betas::authors_2015(0, &[]).is_err() && Betas::authors_2015(10, &[f64::NAN, 0.0]).is_err());
         assert!(Betas::authors_2015(10, &[1.0]).is_err(), "one function has no centres");
         assert!(TemporalBasis::new(10, 3).unwrap().at(0.0, &mut [0.0; 2]).is_err());
+        let one =
+            Betas { schedule: crate::schedule::BetaSchedule::Authors2015, num_train_timesteps: 1, ..Betas::default() };
+        assert!(NoiseSchedule::new(&one, Arithmetic::Float64).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! The stored side of `tests/golden/make_unet.py`: its cases and its outputs.
+//! The stored side of `tests/golden/make_unet.py` and `make_2015.py`: their cases and outputs.
 //!
 //! A test file includes it by `#[path = "common/golden.rs"] mod golden;`.
 
@@ -14,8 +14,8 @@ pub fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
 
-pub fn json() -> Value {
-    serde_json::from_str(&std::fs::read_to_string(path("unet.json")).unwrap()).unwrap()
+pub fn json(name: &str) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(path(name)).unwrap()).unwrap()
 }
 
 /// A stored golden tensor.

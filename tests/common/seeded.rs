@@ -1,4 +1,4 @@
-//! The drawn side of `tests/golden/make_unet.py`, which states the recipe: weights of a graph. Needs the module `pcg`.
+//! The drawn side of `tests/golden/make_unet.py` and `make_2015.py`, which state the recipe: weights of a graph. Needs the module `pcg`.
 //!
 //! A test file includes it by `#[path = "common/seeded.rs"] mod seeded;`.
 
@@ -27,7 +27,9 @@ impl Seeded {
     /// Fills a parameter; the form in which a backend asks.
     pub fn read(&self, name: &str, dims: &Dims, out: &mut [f32]) -> Result<()> {
         let stream = self.streams[name];
-        let norm = ["norm.weight", "norm1.weight", "norm2.weight", "norm_out.weight"].iter().any(|e| name.ends_with(e));
+        // About 1: factors of norms, widths of radial basis functions.
+        let unit = ["norm.weight", "norm1.weight", "norm2.weight", "norm_out.weight", "basis.widths"];
+        let norm = unit.iter().any(|e| name.ends_with(e));
         let a = if dims.rank() > 1 {
             (3.0 / dims.positions() as f64).sqrt() as f32
         } else if name == "time_proj.weight" {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use undiffuse::chain::{Chain, ChainOptions, Flow};
 use undiffuse::noise::{Given, NoiseSource, Seeded};
-use undiffuse::sampler::{Sampler, SamplerOptions};
+use undiffuse::sampler::{Sampler, SamplerKind, SamplerOptions, Steps};
 use undiffuse::tensor::Dims;
 use undiffuse::{Error, ErrorKind, Result};
 
@@ -13,6 +13,9 @@ use crate::format::Format;
 use crate::interrupt;
 use crate::output::{Output, progress};
 use crate::source::ModelArgs;
+
+/// Steps of DDIM, unless `--steps` says otherwise.
+const DDIM_STEPS: usize = 50;
 
 /// What to sample and where to put it.
 #[derive(Debug)]
@@ -33,8 +36,26 @@ pub struct Job {
     pub seed: u64,
     /// Classes, for a class model.
     pub classes: Vec<f32>,
-    /// The sampler.
-    pub options: SamplerOptions,
+    /// The sampler; `None` for the model's usual one.
+    pub sampler: Option<SamplerKind>,
+    /// Network calls for a sample; `None` for the sampler's usual number.
+    pub steps: Option<usize>,
+    /// DDIM's noise.
+    pub eta: Option<f64>,
+}
+
+impl Job {
+    /// The sampler for a model whose scheduler is of this class: of diffusers' models DDIM, whatever they were trained with.
+    fn options(&self, class: SamplerKind) -> SamplerOptions {
+        let usual = if class.is_2015() { class } else { SamplerKind::Ddim };
+        let kind = self.sampler.unwrap_or(usual);
+        let steps = match (self.steps, kind) {
+            (Some(n), _) => Steps::Count(n),
+            (None, SamplerKind::Ddim) => Steps::Count(DDIM_STEPS),
+            (None, _) => Steps::All,
+        };
+        SamplerOptions { sampler: Some(kind), steps, eta: self.eta.unwrap_or_default(), ..SamplerOptions::default() }
+    }
 }
 
 /// What was done.
@@ -105,7 +126,7 @@ pub fn generate(model: &ModelArgs, job: &Job) -> Result<Done> {
 
     let pipeline = model.compile(&model.open()?)?;
     let dims = pipeline.sample_dims();
-    let sampler = pipeline.sampler(&job.options)?;
+    let sampler = pipeline.sampler(&job.options(pipeline.scheduler().class))?;
     let format = Format::of(&job.output, count, &dims)?;
     if let Some(given) = &given {
         given.check(&dims, &sampler).map_err(in_noise)?;
@@ -154,6 +175,11 @@ pub fn generate(model: &ModelArgs, job: &Job) -> Result<Done> {
     if let (Some(trace), Some(mut out)) = (&trace, trace_output) {
         write_safetensors_f32(&[("x_t", trace)], &mut out)?;
         out.finish()?;
+    }
+    let chain = &pipeline.scheduler().chain_2015;
+    if pipeline.scheduler().class == SamplerKind::Ancestral2015 {
+        // From the model's x to the data it was made of.
+        samples.data.iter_mut().for_each(|x| *x = ((f64::from(*x) - chain.sample_shift) / chain.sample_scale) as f32);
     }
     format.write(&samples, output)?;
     Ok(Done { samples: count, dims, steps, sampler: name })

@@ -1,5 +1,7 @@
 //! `undiffuse info`: what a model is and what it needs.
 
+use undiffuse::sampler::SamplerKind;
+
 use crate::args::{Args, Command, Outcome, Token};
 use crate::output;
 use crate::source::ModelArgs;
@@ -20,6 +22,15 @@ usage: undiffuse info [PATH] [OPTION...]
 ",
     run,
 };
+
+/// What a sample's elements are.
+fn samples(class: SamplerKind) -> &'static str {
+    match class {
+        SamplerKind::Ddpm | SamplerKind::Ddim => "f32 in [-1, 1]",
+        SamplerKind::Ancestral2015 => "f32",
+        SamplerKind::Bits2015 => "bits, as f32",
+    }
+}
 
 fn run(args: &mut Args) -> Outcome {
     let mut model = ModelArgs::default();
@@ -42,8 +53,8 @@ fn run(args: &mut Args) -> Outcome {
     let source = model.open()?;
     let pipeline = model.compile(&source)?;
     let lines = [
-        ("model", format!("{}, UNet2DModel", model.name())),
-        ("samples", format!("{} of {}", pipeline.sample_dims(), "f32 in [-1, 1]")),
+        ("model", format!("{}, {}", model.name(), pipeline.model().class_name())),
+        ("samples", format!("{} of {}", pipeline.sample_dims(), samples(pipeline.scheduler().class))),
         ("parameters", pipeline.parameter_count().to_string()),
         ("network call", format!("{:.3} GFLOP for one sample", pipeline.flops() as f64 / 1e9)),
         ("backend", pipeline.network().describe()),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use undiffuse::sampler::{SamplerKind, SamplerOptions, Steps};
+use undiffuse::sampler::SamplerKind;
 
 use crate::args::{Args, Command, Outcome, Token, usage};
 use crate::generate::{Job, generate};
@@ -16,9 +16,6 @@ const BATCH: usize = 16;
 const COUNT: usize = 36;
 /// The most samples of one run.
 const MAX_COUNT: usize = 100_000_000;
-/// Steps of DDIM, unless `--steps` says otherwise.
-const DDIM_STEPS: usize = 50;
-
 /// The command.
 pub const COMMAND: Command = Command {
     name: "sample",
@@ -27,12 +24,12 @@ Makes samples.
 
 usage: undiffuse sample [PATH] [OPTION...]
 
-  PATH            a diffusers UNet2DModel pipeline directory or a packed file (default: the embedded digits)
-  --output FILE   X.png (a grid), X.npy or X.safetensors (f32 in [-1, 1], [N, C, H, W]) (default: samples.png)
+  PATH            a pipeline directory (diffusers' UNet2DModel, or a network of 2015) or a packed file (default: the embedded digits)
+  --output FILE   X.png (a grid), X.npy or X.safetensors (f32, images in [-1, 1], [N, C, H, W]) (default: samples.png)
   --count N       how many samples (default 36)
   --batch N       how many at once (default 16); it changes the time and the memory, not the samples
-  --sampler NAME  ddim (default) or ddpm
-  --steps N       network calls for a sample (default: 50 for ddim, all training timesteps for ddpm)
+  --sampler NAME  ddim (default) or ddpm; a model of 2015 has its own, ancestral2015 or bits2015
+  --steps N       network calls for a sample (default: 50 for ddim, all training timesteps for others)
   --eta X         DDIM's noise, 0 (default) to 1
   --seed N        (default 0) sample i of a seed is the same in every run
   --class LIST    classes for a class model, as in 3 or 0,1,2; sample i gets entry i modulo the length
@@ -57,9 +54,11 @@ fn run(args: &mut Args) -> Outcome {
         shard: (1, 1),
         seed: 0,
         classes: Vec::new(),
-        options: SamplerOptions { sampler: Some(SamplerKind::Ddim), ..SamplerOptions::default() },
+        sampler: None,
+        steps: None,
+        eta: None,
     };
-    let (mut steps, mut eta, mut seed) = (None, None, None);
+    let mut seed = None;
     while let Some(token) = args.next()? {
         match token {
             Token::Option(name) => match name.as_str() {
@@ -68,9 +67,9 @@ fn run(args: &mut Args) -> Outcome {
                 "noise" => job.noise = Some(args.path()?),
                 "count" => job.count = Some(args.number("a whole number", 1..=MAX_COUNT)?),
                 "batch" => job.batch = args.number("a whole number", 1..=MAX_COUNT)?,
-                "steps" => steps = Some(args.number("a whole number", 1..=usize::MAX)?),
-                "sampler" => job.options.sampler = Some(args.choice(&SamplerKind::NAMES)?),
-                "eta" => eta = Some(args.number("a number", 0.0..=1.0)?),
+                "steps" => job.steps = Some(args.number("a whole number", 1..=usize::MAX)?),
+                "sampler" => job.sampler = Some(args.choice(&SamplerKind::NAMES)?),
+                "eta" => job.eta = Some(args.number("a number", 0.0..=1.0)?),
                 "seed" => seed = Some(args.number("a whole number", 0..=u64::MAX)?),
                 "class" => job.classes = args.classes()?,
                 "shard" => job.shard = shard(args)?,
@@ -85,8 +84,7 @@ fn run(args: &mut Args) -> Outcome {
         }
     }
     model.check()?;
-    let ddpm = job.options.sampler == Some(SamplerKind::Ddpm);
-    if ddpm && eta.is_some() {
+    if let (Some(SamplerKind::Ddpm), Some(_)) = (job.sampler, job.eta) {
         return usage!("--eta is for ddim; ddpm has none");
     }
     if job.noise.is_some() && seed.is_some() {
@@ -95,12 +93,6 @@ fn run(args: &mut Args) -> Outcome {
     if job.trace.as_ref() == Some(&job.output) {
         return usage!("--trace and --output name the same file");
     }
-    job.options.steps = match steps {
-        Some(n) => Steps::Count(n),
-        None if ddpm => Steps::All,
-        None => Steps::Count(DDIM_STEPS),
-    };
-    job.options.eta = eta.unwrap_or_default();
     job.seed = seed.unwrap_or_default();
     if job.count.is_none() && job.noise.is_none() {
         job.count = Some(COUNT);

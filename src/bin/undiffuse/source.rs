@@ -107,7 +107,7 @@ impl ModelArgs {
         };
         let options = PipelineOptions { size: self.size, gradient: self.gradient, ..PipelineOptions::default() };
         source.compile(backend.as_ref(), &options).map_err(|e| {
-            if self.size.is_none() && source.model().sample_size.is_none() {
+            if self.size.is_none() && source.model().needs_size() {
                 return Error::new(ErrorKind::InvalidArgument, format!("{}: {e}: give --size", self.name()));
             }
             e.context(self.name())

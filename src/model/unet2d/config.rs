@@ -1,13 +1,12 @@
 //! The configuration of diffusers' `UNet2DModel`, checked.
 
-use alloc::string::String;
 use alloc::vec::Vec;
 
 use serde_json::Value;
 
 use crate::error::{Result, ensure, err};
 use crate::graph::Activation;
-use crate::model::fields::{Fields, integer, one_of, word, wrong};
+use crate::model::fields::{Fields, integer, one_of, sample_size, word};
 
 /// The most blocks on each way; real models have up to 7.
 const MAX_BLOCKS: usize = 16;
@@ -200,7 +199,7 @@ impl UNet2DConfig {
         };
         use BlockType::{Attn, Plain};
         let config = Self {
-            sample_size: sample_size(&mut f)?,
+            sample_size: sample_size(&mut f, MAX_SIZE)?,
             in_channels: f.integer("in_channels", 3, 1..=MAX_CHANNELS)?,
             out_channels: f.integer("out_channels", 3, 1..=MAX_CHANNELS)?,
             center_input_sample: f.boolean("center_input_sample", false)?,
@@ -322,21 +321,5 @@ impl UNet2DConfig {
             );
         }
         Ok(size)
-    }
-}
-
-fn sample_size(f: &mut Fields) -> Result<Option<[usize; 2]>> {
-    let range = 1..=MAX_SIZE;
-    let expected = || -> String { alloc::format!("a whole number from 1 to {MAX_SIZE}, two of them, or null") };
-    match f.take("sample_size") {
-        None | Some(Value::Null) => Ok(None),
-        Some(v) => {
-            let size = match v.as_array().map(Vec::as_slice) {
-                Some([h, w]) => integer(h, &range).zip(integer(w, &range)).map(|(h, w)| [h, w]),
-                Some(_) => None,
-                None => integer(&v, &range).map(|n| [n, n]),
-            };
-            size.map(Some).ok_or_else(|| wrong("sample_size", &v, expected()))
-        }
     }
 }

@@ -86,7 +86,7 @@ pub struct Done {
 fn fit_size(model: &mut ModelArgs, source: &Source<'_>, input: &Input, job: &Job) -> Result<()> {
     let seen = input.size().and_then(|s| if job.simulate { Some(s) } else { job.operator.picture_size(s) });
     let (Some([h, w]), None) = (seen, model.size()) else { return Ok(()) };
-    match source.model().sample_size {
+    match source.model().sample_size() {
         Some([height, width]) if [h, w] != [height, width] => Err(Error::new(
             ErrorKind::Shape,
             format!(

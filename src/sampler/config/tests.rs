@@ -1,0 +1,223 @@
+//! Reading and writing configurations.
+
+use proptest::prelude::*;
+
+use super::super::{Sampler, SamplerOptions, StepIo, Steps};
+use super::*;
+use crate::error::ErrorKind;
+use crate::schedule::Arithmetic;
+
+fn error(text: &str) -> crate::Error {
+    SchedulerConfig::from_json(text).unwrap_err()
+}
+
+#[test]
+fn defaults_are_those_of_diffusers() {
+    for kind in SamplerKind::NAMES.map(|(_, k)| k) {
+        let text = alloc::format!(r#"{{"_class_name": "{}"}}"#, kind.class_name());
+        assert_eq!(SchedulerConfig::from_json(&text).unwrap(), SchedulerConfig::new(kind));
+    }
+}
+
+#[test]
+fn what_is_written_is_read() {
+    let mut config = SchedulerConfig::new(SamplerKind::Ddim);
+    config.num_train_timesteps = 3;
+    config.trained_betas = Some(alloc::vec![0.1, 0.25, 0.5]);
+    config.beta_schedule = BetaSchedule::Sigmoid;
+    config.variance_type = VarianceType::LearnedRange;
+    config.prediction_type = PredictionType::Sample;
+    config.timestep_spacing = TimestepSpacing::Trailing;
+    config.steps_offset = 1;
+    config.set_alpha_to_one = false;
+    config.clip_sample_range = 1.5;
+    config.other.insert("_diffusers_version".into(), "0.42.1".into());
+    config.other.insert("skip_prk_steps".into(), true.into());
+    assert_eq!(SchedulerConfig::from_json(&config.to_json()).unwrap(), config);
+}
+
+#[test]
+fn errors_name_the_thing() {
+    let ddim = r#"{"_class_name": "DDIMScheduler", "#;
+    for (rest, kind, part) in [
+        (r#""eta": 1}"#, ErrorKind::Config, "unknown key \"eta\""),
+        (r#""beta_schedule": "quadratic"}"#, ErrorKind::Config, "\"quadratic\", expected one of linear"),
+        (r#""beta_start": "a"}"#, ErrorKind::Config, "beta_start is \"a\""),
+        (r#""num_train_timesteps": 0}"#, ErrorKind::Config, "num_train_timesteps is 0"),
+        (r#""num_train_timesteps": 1e3}"#, ErrorKind::Config, "num_train_timesteps is 1000.0"),
+        (r#""clip_sample": 1}"#, ErrorKind::Config, "clip_sample is 1"),
+        (r#""steps_offset": -1}"#, ErrorKind::Config, "steps_offset is -1"),
+        (r#""trained_betas": [0.1]}"#, ErrorKind::Config, "trained_betas has 1 values"),
+        (r#""trained_betas": [null]}"#, ErrorKind::Config, "trained_betas is null"),
+        (r#""beta_end": 1e999}"#, ErrorKind::Config, "no JSON"),
+    ] {
+        let e = error(&alloc::format!("{ddim}{rest}"));
+        assert_eq!(e.kind(), kind, "{rest}: {e}");
+        assert!(e.message().contains(part), "{rest}: {e}");
+    }
+    assert_eq!(error(r#"{"_class_name": "PNDMScheduler"}"#).kind(), ErrorKind::Unsupported);
+    assert!(error(r#"{"_class_name": "MyScheduler"}"#).message().contains("MyScheduler"));
+    assert!(error("{}").message().contains("_class_name"));
+    assert!(error("[]").message().contains("a list"));
+    assert!(error("{").message().contains("no JSON"));
+    assert_eq!(error(&"[".repeat(100_000)).kind(), ErrorKind::Config);
+    assert_eq!(error(&" ".repeat(MAX_TEXT + 1)).kind(), ErrorKind::Config);
+}
+
+#[test]
+fn another_class_serves_when_a_sampler_is_named() {
+    // As stable diffusion's, where PNDM's keys stand beside the common ones.
+    let text = r#"{"_class_name": "PNDMScheduler", "_diffusers_version": "0.6.0", "beta_end": 0.012,
+        "beta_schedule": "scaled_linear", "beta_start": 0.00085, "num_train_timesteps": 1000,
+        "set_alpha_to_one": false, "skip_prk_steps": true, "steps_offset": 1, "trained_betas": null,
+        "clip_sample": false}"#;
+    let e = error(text);
+    assert!(e.kind() == ErrorKind::Unsupported && e.message().contains("ddim"), "{e}");
+    let config = SchedulerConfig::from_json_for(text, Some(SamplerKind::Ddim)).unwrap();
+    assert_eq!((config.class, config.steps_offset, config.set_alpha_to_one), (SamplerKind::Ddim, 1, false));
+    let sampler = config.sampler(&SamplerOptions { steps: Steps::Count(50), ..Default::default() }).unwrap();
+    assert_eq!((sampler.levels()[0].timestep, sampler.levels()[49].timestep), (981.0, 1.0));
+    for text in [
+        r#"{"_class_name": "KarrasVeScheduler"}"#,
+        r#"{"_class_name": "EulerDiscreteScheduler", "use_flow_sigmas": true}"#,
+    ] {
+        let e = SchedulerConfig::from_json_for(text, Some(SamplerKind::Ddim)).unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::Unsupported, "{text}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics(text in ".{0,60}", key in "[a-z_]{1,20}", value in any::<f64>()) {
+        let _ = SchedulerConfig::from_json(&text);
+        let known = alloc::format!(r#"{{"_class_name": "DDIMScheduler", "{key}": {value}}}"#);
+        let _ = SchedulerConfig::from_json(&known);
+    }
+
+    #[test]
+    fn whatever_is_accepted_gives_finite_falling_levels(
+        t in 1usize..300,
+        part in 0.0..1.0f64,
+        schedule in 0usize..6,
+        spacing in 0usize..3,
+        eta in 0.0..=1.0f64,
+        start in 1e-6..0.5f64,
+        end in 1e-6..0.5f64,
+        double in any::<bool>(),
+    ) {
+        let n = (1 + (part * t as f64) as usize).min(t);
+        for (_, class) in SamplerKind::NAMES.into_iter().filter(|(_, k)| !k.is_2015()) {
+            let config = SchedulerConfig {
+                num_train_timesteps: t,
+                beta_start: start,
+                beta_end: end,
+                beta_schedule: BetaSchedule::NAMES[schedule].1,
+                timestep_spacing: TimestepSpacing::NAMES[spacing].1,
+                ..SchedulerConfig::new(class)
+            };
+            prop_assert_eq!(&SchedulerConfig::from_json(&config.to_json()).unwrap(), &config);
+            let arithmetic = if double { Arithmetic::Float64 } else { Arithmetic::Float32 };
+            let options = SamplerOptions { steps: Steps::Count(n), eta, arithmetic, ..Default::default() };
+            // A product that vanishes before the last step is refused; all else works.
+            let Ok(sampler) = config.sampler(&options) else { continue };
+            prop_assert!(sampler.levels().windows(2).all(|w| w[0].alpha_bar() <= w[1].alpha_bar()));
+            let (mut output, mut eps, mut x0, mut next) = ([0.5, -0.3], [0.0; 2], [0.0; 2], [0.0; 2]);
+            for step in 0..n {
+                let target = sampler.target(step).unwrap();
+                prop_assert!(target.alpha_bar() >= sampler.levels()[step].alpha_bar());
+                sampler.step(step, step, StepIo {
+                    x: &[0.2, 1.0],
+                    output: &mut output,
+                    noise: if sampler.needs_noise(step) { &[1.0, -2.0] } else { &[] },
+                    state: &[],
+                    next_state: &mut [],
+                    eps: &mut eps,
+                    x0: &mut x0,
+                    next: &mut next,
+                }).unwrap();
+                prop_assert!(next.iter().chain(&x0).all(|v| v.is_finite()), "{:?} {:?}", next, x0);
+            }
+            prop_assert!(sampler.target(n).is_err());
+        }
+    }
+}
+
+#[test]
+fn one_configuration_serves_both_samplers() {
+    let config = SchedulerConfig::new(SamplerKind::Ddpm);
+    let options = SamplerOptions { steps: Steps::Count(10), ..Default::default() };
+    assert_eq!(config.sampler(&options).unwrap().name(), "DDPM");
+    let options = SamplerOptions { sampler: Some(SamplerKind::Ddim), ..options };
+    let sampler = config.sampler(&options).unwrap();
+    assert_eq!((sampler.name(), sampler.levels().len()), ("DDIM", 10));
+}
+
+#[test]
+fn bad_options_are_refused() {
+    let config = SchedulerConfig::new(SamplerKind::Ddim);
+    for steps in
+        [Steps::Count(0), Steps::Count(1001), Steps::Timesteps(Vec::new()), Steps::Timesteps(alloc::vec![5, 9])]
+    {
+        let e = config.sampler(&SamplerOptions { steps, ..Default::default() }).err().unwrap();
+        assert_eq!(e.kind(), ErrorKind::InvalidArgument);
+    }
+    for eta in [-0.1, 1.1, f64::NAN] {
+        assert!(config.sampler(&SamplerOptions { eta, ..Default::default() }).is_err());
+    }
+}
+
+#[test]
+fn the_chains_of_2015_have_keys_of_their_own() {
+    use super::super::{BitPrediction, Ending2015, Readout2015};
+    let gaussian = SchedulerConfig::from_json(
+        r#"{"_class_name": "Ancestral2015Scheduler", "num_train_timesteps": 40, "readout": "prediction", "ending": "original",
+            "prediction_type": "sample", "sample_scale": 2.5, "sample_shift": -1, "beta_schedule": "erasing_evenly"}"#,
+    )
+    .unwrap();
+    assert_eq!(gaussian.chain_2015.readout, Readout2015::Prediction(PredictionType::Sample));
+    assert_eq!((gaussian.chain_2015.sample_scale, gaussian.chain_2015.ending), (2.5, Ending2015::Original));
+    assert_eq!(SchedulerConfig::from_json(&gaussian.to_json()).unwrap(), gaussian);
+    // The last beta is 1, and the original loop leaves the first step out.
+    let sampler = gaussian.sampler(&SamplerOptions::default()).unwrap();
+    assert_eq!((sampler.name(), sampler.levels().len()), ("ancestral2015", 38));
+
+    let bits = SchedulerConfig::from_json(
+        r#"{"_class_name": "Bits2015Scheduler", "trained_betas": [0.5, 1.0], "num_train_timesteps": 2, "pi": 0.2,
+            "bit_prediction": "clean", "bit_output": "probability"}"#,
+    )
+    .unwrap();
+    assert_eq!((bits.chain_2015.bit_prediction, bits.chain_2015.logits), (BitPrediction::Clean, false));
+    assert_eq!(SchedulerConfig::from_json(&bits.to_json()).unwrap(), bits);
+    assert_eq!(bits.sampler(&SamplerOptions::default()).unwrap().levels().len(), 2);
+
+    for class in [SamplerKind::Ancestral2015, SamplerKind::Bits2015] {
+        let config = SchedulerConfig::new(class);
+        assert_eq!(SchedulerConfig::from_json(&config.to_json()).unwrap(), config);
+        for options in [
+            SamplerOptions { sampler: Some(SamplerKind::Ddim), ..Default::default() },
+            SamplerOptions { steps: Steps::Count(7), ..Default::default() },
+            SamplerOptions { eta: 0.5, ..Default::default() },
+        ] {
+            assert_eq!(config.sampler(&options).err().unwrap().kind(), ErrorKind::Unsupported, "{options:?}");
+        }
+        let e = config.repaint(&SamplerOptions::default(), super::super::Jumps::default()).unwrap_err();
+        assert!(e.message().contains("2015Scheduler"), "{e}");
+    }
+    let ddpm = SchedulerConfig::new(SamplerKind::Ddpm);
+    let options = SamplerOptions { sampler: Some(SamplerKind::Bits2015), ..Default::default() };
+    assert!(ddpm.sampler(&options).err().unwrap().message().contains("DDPMScheduler"));
+    for (class, rest, part) in [
+        ("Ancestral2015Scheduler", r#""clip_sample": true"#, "clip_sample"),
+        ("Ancestral2015Scheduler", r#""pi": 0.5"#, "unknown key \"pi\""),
+        ("Ancestral2015Scheduler", r#""readout": "both""#, "expected one of code, paper, prediction"),
+        ("Ancestral2015Scheduler", r#""sample_scale": 0"#, "sample_scale is 0"),
+        ("Ancestral2015Scheduler", r#""num_train_timesteps": 1"#, "num_train_timesteps is 1"),
+        ("Bits2015Scheduler", r#""readout": "code""#, "unknown key \"readout\""),
+        ("Bits2015Scheduler", r#""pi": 1.5"#, "pi"),
+        ("DDPMScheduler", r#""readout": "code""#, "unknown key \"readout\""),
+        ("DDPMScheduler", r#""beta_schedule": "authors_2015""#, "authors_2015"),
+    ] {
+        let e = error(&alloc::format!(r#"{{"_class_name": "{class}", {rest}}}"#));
+        assert!(e.kind() == ErrorKind::Config && e.message().contains(part), "{class} {rest}: {e}");
+    }
+}
