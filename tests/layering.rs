@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Files, or folders with all they hold, in which `unsafe` may stand.
-const UNSAFE: [&str; 2] = ["src/backend/cpu/", "src/matmul.rs"];
+const UNSAFE: [&str; 3] = ["src/backend/cpu/", "src/matmul.rs", "ffi/src/"];
 
 /// What must not stand outside tests.
 const PANICS: [&str; 9] = [
@@ -209,7 +209,7 @@ fn check(path: &str, source: &str, is_test: bool, order: &Order) -> Vec<Complain
     if lines > MAX_LINES {
         complaints.push(format!("{path}: {lines} lines, expected at most {MAX_LINES}"));
     }
-    if is_test || !path.starts_with("src/") {
+    if is_test || !(path.starts_with("src/") || path.starts_with("ffi/")) || path.starts_with("ffi/tests/") {
         return complaints;
     }
     let (code, _) = without_tests(&code_only(source));
@@ -261,7 +261,7 @@ fn rust_files(folder: &Path, out: &mut Vec<PathBuf>) {
 fn sources() -> BTreeMap<String, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
-    for folder in ["src", "tests", "examples", "benches", "fuzz"] {
+    for folder in ["src", "tests", "examples", "benches", "fuzz", "ffi"] {
         if root.join(folder).is_dir() {
             rust_files(&root.join(folder), &mut files);
         }
@@ -278,7 +278,7 @@ fn sources() -> BTreeMap<String, String> {
 /// The files that hold tests only: those that a `#[cfg(test)] mod NAME;` declares, and all below them.
 fn test_files(sources: &BTreeMap<String, String>) -> BTreeSet<String> {
     let mut prefixes = Vec::new();
-    for (path, text) in sources.iter().filter(|(p, _)| p.starts_with("src/")) {
+    for (path, text) in sources.iter().filter(|(p, _)| p.starts_with("src/") || p.starts_with("ffi/")) {
         let folder =
             match path.strip_suffix("/mod.rs").or(path.strip_suffix("/lib.rs")).or(path.strip_suffix("/main.rs")) {
                 Some(folder) => folder.to_string(),
@@ -391,6 +391,9 @@ fn unsafe_and_panics_and_long_files_are_found() {
     assert_eq!(complaints("src/chain/mod.rs", "#![deny(unsafe_code)]\nfn f() { x.unwrap_or(1); }").len(), 0);
     assert_eq!(complaints("tests/x.rs", &"\n".repeat(MAX_LINES + 1)).len(), 1);
     assert_eq!(complaints("tests/x.rs", &"\n".repeat(MAX_LINES)).len(), 0);
+    assert_eq!(complaints("ffi/src/guard.rs", "fn f() { unsafe { g() } }").len(), 0);
+    assert_eq!(complaints("ffi/src/guard.rs", "fn f() { x.unwrap() }").len(), 1);
+    assert_eq!(complaints("ffi/tests/c.rs", "fn f() { x.unwrap() }").len(), 0);
 }
 
 #[test]

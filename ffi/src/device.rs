@@ -1,0 +1,87 @@
+//! What there is to run networks on.
+
+use std::ffi::c_char;
+use std::mem::MaybeUninit;
+
+use undiffuse::backend::cpu::{Cpu, CpuOptions};
+
+use crate::enums::undiffuse_backend::{self, *};
+use crate::guard::{ok, output};
+use crate::model::not_built_in;
+use crate::options::{give, sized, value};
+use crate::status::{Failure, Outcome, undiffuse_error, undiffuse_status};
+
+/// One device of a backend.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct undiffuse_device_info {
+    /// sizeof(undiffuse_device_info); you set it before the call.
+    pub struct_size: usize,
+    /// How many threads it runs at once; 0 where that means nothing.
+    pub thread_count: usize,
+    /// What it is, such as "cpu avx512": UTF-8, ended by a NUL, cut if it is longer.
+    pub name: [c_char; 128],
+}
+
+sized!(undiffuse_device_info { thread_count: 0, name: [0; 128] });
+
+/// Writes to *count how many devices a backend has; 0 for one that is built in but finds none on this machine.
+///
+/// No driver of a GPU is touched unless you ask for a GPU backend. Status: UNDIFFUSE_UNSUPPORTED for a backend that is not built in. Any
+/// thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn undiffuse_device_count(
+    backend: MaybeUninit<undiffuse_backend>,
+    count: *mut u32,
+    error: *mut *mut undiffuse_error,
+) -> undiffuse_status {
+    // SAFETY: pointers are what the header asks for, here and below.
+    unsafe {
+        ok(error, || {
+            let out = output(count, "count")?;
+            out.set(devices(backend)?);
+            Ok(())
+        })
+    }
+}
+
+fn devices(backend: MaybeUninit<undiffuse_backend>) -> Outcome<u32> {
+    match value(backend)? {
+        UNDIFFUSE_BACKEND_CPU | UNDIFFUSE_BACKEND_REFERENCE => Ok(1),
+        UNDIFFUSE_BACKEND_WGPU => Err(not_built_in()),
+    }
+}
+
+/// Writes what there is to know of device `index`, from 0, of a backend to *info, whose struct_size you set. Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn undiffuse_device_get_info(
+    backend: MaybeUninit<undiffuse_backend>,
+    index: u32,
+    info: *mut undiffuse_device_info,
+    error: *mut *mut undiffuse_error,
+) -> undiffuse_status {
+    // SAFETY: as above.
+    unsafe {
+        ok(error, || {
+            let count = devices(backend)?;
+            if index >= count {
+                return Err(Failure::argument(format!("device {index} does not exist, there are {count}")));
+            }
+            let mut i = <undiffuse_device_info as crate::options::Sized>::defaults();
+            let name = match value(backend)? {
+                UNDIFFUSE_BACKEND_CPU => {
+                    i.thread_count = std::thread::available_parallelism().map_or(1, |n| n.get());
+                    let options = CpuOptions { threads: Some(1), ..CpuOptions::default() };
+                    format!("cpu {}", Cpu::with_options(options)?.path())
+                }
+                _ => {
+                    i.thread_count = 1;
+                    "reference".to_string()
+                }
+            };
+            let room = i.name.len() - 1;
+            i.name.iter_mut().zip(name.bytes().take(room)).for_each(|(to, b)| *to = b as c_char);
+            give(info, &i)
+        })
+    }
+}

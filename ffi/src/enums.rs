@@ -1,0 +1,296 @@
+//! The enums of the options. In structs they are uint32_t; a number that is none of the values is refused.
+
+use crate::options::c_enum;
+
+/// What runs networks.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum undiffuse_backend {
+    /// The processor, with the fastest kernels that it has.
+    UNDIFFUSE_BACKEND_CPU = 0,
+    /// Plain loops in double precision: slow, the measure of the others.
+    UNDIFFUSE_BACKEND_REFERENCE = 1,
+    /// A GPU by wgpu. Reserved: this build returns UNDIFFUSE_UNSUPPORTED.
+    UNDIFFUSE_BACKEND_WGPU = 2,
+}
+c_enum!(undiffuse_backend: UNDIFFUSE_BACKEND_CPU, UNDIFFUSE_BACKEND_REFERENCE, UNDIFFUSE_BACKEND_WGPU);
+
+/// The reverse process, one network call a step.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum undiffuse_sampler_kind {
+    /// The one that the scheduler's configuration names.
+    UNDIFFUSE_SAMPLER_OF_SCHEDULE = 0,
+    /// DDPM (Ho 2020): ancestral sampling.
+    UNDIFFUSE_SAMPLER_DDPM = 1,
+    /// DDIM (Song 2020).
+    UNDIFFUSE_SAMPLER_DDIM = 2,
+    /// Ancestral steps that also go back in noise (Lugmayr 2022), for the evidence method of that name.
+    UNDIFFUSE_SAMPLER_REPAINT = 3,
+    /// The Gaussian chain of Sohl-Dickstein et al. 2015, every step of the schedule.
+    UNDIFFUSE_SAMPLER_ANCESTRAL_2015 = 4,
+    /// The binomial chain of the same paper: samples are bits, as floats that are 0 or 1.
+    UNDIFFUSE_SAMPLER_BITS_2015 = 5,
+}
+c_enum!(undiffuse_sampler_kind: UNDIFFUSE_SAMPLER_OF_SCHEDULE, UNDIFFUSE_SAMPLER_DDPM, UNDIFFUSE_SAMPLER_DDIM, UNDIFFUSE_SAMPLER_REPAINT,
+    UNDIFFUSE_SAMPLER_ANCESTRAL_2015, UNDIFFUSE_SAMPLER_BITS_2015);
+
+/// How beta grows with t; the names are diffusers'.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum undiffuse_beta_schedule {
+    /// Evenly from beta_start to beta_end.
+    UNDIFFUSE_BETAS_LINEAR = 0,
+    /// The square of an even grid from sqrt(beta_start) to sqrt(beta_end).
+    UNDIFFUSE_BETAS_SCALED_LINEAR = 1,
+    /// From abar(t) = cos^2((t + 0.008) / 1.008 pi / 2), each at most 0.999.
+    UNDIFFUSE_BETAS_SQUAREDCOS_CAP_V2 = 2,
+    /// A sigmoid from beta_start to beta_end.
+    UNDIFFUSE_BETAS_SIGMOID = 3,
+    /// From the Laplace signal-to-noise curve.
+    UNDIFFUSE_BETAS_LAPLACE = 4,
+    /// From abar(t) = exp(-12 t).
+    UNDIFFUSE_BETAS_EXP = 5,
+    /// 1 / (T - t + 1): the 2015 paper's, which erases a constant fraction of the signal's variance in each step.
+    UNDIFFUSE_BETAS_ERASING_EVENLY_2015 = 6,
+    /// The code of the 2015 paper's authors, without learned coefficients.
+    UNDIFFUSE_BETAS_AUTHORS_2015 = 7,
+}
+c_enum!(undiffuse_beta_schedule: UNDIFFUSE_BETAS_LINEAR, UNDIFFUSE_BETAS_SCALED_LINEAR, UNDIFFUSE_BETAS_SQUAREDCOS_CAP_V2,
+    UNDIFFUSE_BETAS_SIGMOID, UNDIFFUSE_BETAS_LAPLACE, UNDIFFUSE_BETAS_EXP, UNDIFFUSE_BETAS_ERASING_EVENLY_2015,
+    UNDIFFUSE_BETAS_AUTHORS_2015);
+
+/// The variance of a DDPM step; the names are diffusers'.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum undiffuse_variance_type {
+    /// That of q(x_s | x_t, x_0).
+    UNDIFFUSE_VARIANCE_FIXED_SMALL = 0,
+    /// The same by way of its logarithm.
+    UNDIFFUSE_VARIANCE_FIXED_SMALL_LOG = 1,
+    /// beta.
+    UNDIFFUSE_VARIANCE_FIXED_LARGE = 2,
+    /// The same by way of its logarithm.
+    UNDIFFUSE_VARIANCE_FIXED_LARGE_LOG = 3,
+    /// The second half of the network's output.
+    UNDIFFUSE_VARIANCE_LEARNED = 4,
+    /// The second half of the output moves between the logarithms of small and large.
+    UNDIFFUSE_VARIANCE_LEARNED_RANGE = 5,
+}
+c_enum!(undiffuse_variance_type: UNDIFFUSE_VARIANCE_FIXED_SMALL, UNDIFFUSE_VARIANCE_FIXED_SMALL_LOG, UNDIFFUSE_VARIANCE_FIXED_LARGE,
+    UNDIFFUSE_VARIANCE_FIXED_LARGE_LOG, UNDIFFUSE_VARIANCE_LEARNED, UNDIFFUSE_VARIANCE_LEARNED_RANGE);
+
+/// What the network was trained to give.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum undiffuse_prediction_type {
+    /// The noise.
+    UNDIFFUSE_PREDICTION_EPSILON = 0,
+    /// x_0.
+    UNDIFFUSE_PREDICTION_SAMPLE = 1,
+    /// v = alpha eps - sigma x_0.
+    UNDIFFUSE_PREDICTION_V = 2,
+}
+c_enum!(undiffuse_prediction_type: UNDIFFUSE_PREDICTION_EPSILON, UNDIFFUSE_PREDICTION_SAMPLE, UNDIFFUSE_PREDICTION_V);
+
+/// Which of the T timesteps a shorter run visits; the names are diffusers'.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum undiffuse_timestep_spacing {
+    /// 0, r, 2 r, ... with r = T / N rounded down, plus steps_offset.
+    UNDIFFUSE_SPACING_LEADING = 0,
+    /// round(linspace(0, T - 1, N)).
+    UNDIFFUSE_SPACING_LINSPACE = 1,
+    /// round(T, T - T/N, ...) - 1.
+    UNDIFFUSE_SPACING_TRAILING = 2,
+}
+c_enum!(undiffuse_timestep_spacing: UNDIFFUSE_SPACING_LEADING, UNDIFFUSE_SPACING_LINSPACE, UNDIFFUSE_SPACING_TRAILING);
+
+/// What DDIM's eta is a fraction of.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum undiffuse_ddim_noise {
+    /// The standard deviation of q(x_s | x_t, x_0), as Song 2020 and diffusers say.
+    UNDIFFUSE_DDIM_NOISE_POSTERIOR = 0,
+    /// All of the noise in x_s, as DDRM, DDNM and DiffPIR say.
+    UNDIFFUSE_DDIM_NOISE_LEVEL = 1,
+}
+c_enum!(undiffuse_ddim_noise: UNDIFFUSE_DDIM_NOISE_POSTERIOR, UNDIFFUSE_DDIM_NOISE_LEVEL);
+
+/// Which timestep a DDIM step leads to.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum undiffuse_ddim_previous {
+    /// t - T / N, as diffusers computes it.
+    UNDIFFUSE_DDIM_PREVIOUS_DIFFUSERS = 0,
+    /// The next of the list.
+    UNDIFFUSE_DDIM_PREVIOUS_NEXT = 1,
+}
+c_enum!(undiffuse_ddim_previous: UNDIFFUSE_DDIM_PREVIOUS_DIFFUSERS, UNDIFFUSE_DDIM_PREVIOUS_NEXT);
+
+/// The precision of schedules and of the scalars of a step.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum undiffuse_arithmetic {
+    /// As diffusers on PyTorch has it, value for value.
+    UNDIFFUSE_ARITHMETIC_FLOAT32 = 0,
+    /// Double precision.
+    UNDIFFUSE_ARITHMETIC_FLOAT64 = 1,
+}
+c_enum!(undiffuse_arithmetic: UNDIFFUSE_ARITHMETIC_FLOAT32, UNDIFFUSE_ARITHMETIC_FLOAT64);
+
+/// What the network of a 2015 chain gives.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum undiffuse_readout_2015 {
+    /// Mean and variance as the authors' code reads them: two values for each of a sample's.
+    UNDIFFUSE_READOUT_2015_CODE = 0,
+    /// Mean and variance by the paper's equations 64 and 65.
+    UNDIFFUSE_READOUT_2015_PAPER = 1,
+    /// One value for each, as prediction_type says.
+    UNDIFFUSE_READOUT_2015_PREDICTION = 2,
+}
+c_enum!(undiffuse_readout_2015: UNDIFFUSE_READOUT_2015_CODE, UNDIFFUSE_READOUT_2015_PAPER, UNDIFFUSE_READOUT_2015_PREDICTION);
+
+/// How a 2015 chain ends.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum undiffuse_ending_2015 {
+    /// T network calls, the last of which gives its mean (in a binary chain, bits).
+    UNDIFFUSE_ENDING_2015_MEAN = 0,
+    /// The original loop: T - 1 calls, each with noise.
+    UNDIFFUSE_ENDING_2015_ORIGINAL = 1,
+}
+c_enum!(undiffuse_ending_2015: UNDIFFUSE_ENDING_2015_MEAN, UNDIFFUSE_ENDING_2015_ORIGINAL);
+
+/// Of what the network of a binary chain gives the probability.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum undiffuse_bit_prediction {
+    /// That the bit before the step's noise is 1.
+    UNDIFFUSE_BITS_PREVIOUS = 0,
+    /// That the bit of x_0 is 1.
+    UNDIFFUSE_BITS_CLEAN = 1,
+}
+c_enum!(undiffuse_bit_prediction: UNDIFFUSE_BITS_PREVIOUS, UNDIFFUSE_BITS_CLEAN);
+
+/// What a filter sees beyond the edge of an image.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum undiffuse_padding {
+    /// The image mirrored with its edge element repeated.
+    UNDIFFUSE_PADDING_SYMMETRIC = 0,
+    /// The image again.
+    UNDIFFUSE_PADDING_CIRCULAR = 1,
+    /// Zeros.
+    UNDIFFUSE_PADDING_ZERO = 2,
+}
+c_enum!(undiffuse_padding: UNDIFFUSE_PADDING_SYMMETRIC, UNDIFFUSE_PADDING_CIRCULAR, UNDIFFUSE_PADDING_ZERO);
+
+/// How a measurement acts on the chain. "VJP" marks those that need a vector-Jacobian product of the network.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum undiffuse_method {
+    /// r at every level from the model's own covariance; samples the posterior. `iterations` VJPs a step. Noise above 0.
+    UNDIFFUSE_METHOD_CALIBRATED = 0,
+    /// The same with a white prior of `variance`: no VJP. Noise above 0; a sampler that adds noise.
+    UNDIFFUSE_METHOD_CALIBRATED_WHITE = 1,
+    /// DPS (Chung 2022) with step `zeta` and `misfit`. VJP.
+    UNDIFFUSE_METHOD_DPS = 2,
+    /// MCG (Chung 2022) with step `zeta`. No noise. VJP.
+    UNDIFFUSE_METHOD_MCG = 3,
+    /// PiGDM (Song 2023) by `pigdm_rule`. VJP.
+    UNDIFFUSE_METHOD_PIGDM = 4,
+    /// TMPD. Two VJPs a step.
+    UNDIFFUSE_METHOD_TMPD = 5,
+    /// DDRM (Kawar 2022) with `eta_b`.
+    UNDIFFUSE_METHOD_DDRM = 6,
+    /// DDNM (Wang 2022). No noise.
+    UNDIFFUSE_METHOD_DDNM = 7,
+    /// DDNM+. Noise above 0.
+    UNDIFFUSE_METHOD_DDNM_PLUS = 8,
+    /// DiffPIR (Zhu 2023) with weight `lambda`.
+    UNDIFFUSE_METHOD_DIFFPIR = 9,
+    /// RePaint (Lugmayr 2022): known elements renoised after each step. A mask, no noise.
+    UNDIFFUSE_METHOD_REPAINT = 10,
+    /// Known elements set after each step, by `known`: the 2015 paper's inpainting. A mask.
+    UNDIFFUSE_METHOD_CLAMP = 11,
+    /// The exact product of each step's Gaussian with r(x_s), by `r_schedule`: the 2015 paper's denoising. Noise above 0.
+    UNDIFFUSE_METHOD_EXACT_PRODUCT = 12,
+    /// The mean of each step moved by its variance times the gradient of log r, by `r_schedule`. Noise above 0.
+    UNDIFFUSE_METHOD_MEAN_SHIFT = 13,
+}
+c_enum!(undiffuse_method: UNDIFFUSE_METHOD_CALIBRATED, UNDIFFUSE_METHOD_CALIBRATED_WHITE, UNDIFFUSE_METHOD_DPS, UNDIFFUSE_METHOD_MCG,
+    UNDIFFUSE_METHOD_PIGDM, UNDIFFUSE_METHOD_TMPD, UNDIFFUSE_METHOD_DDRM, UNDIFFUSE_METHOD_DDNM, UNDIFFUSE_METHOD_DDNM_PLUS,
+    UNDIFFUSE_METHOD_DIFFPIR, UNDIFFUSE_METHOD_REPAINT, UNDIFFUSE_METHOD_CLAMP, UNDIFFUSE_METHOD_EXACT_PRODUCT,
+    UNDIFFUSE_METHOD_MEAN_SHIFT);
+
+/// How DPS measures the misfit.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum undiffuse_misfit {
+    /// By its length.
+    UNDIFFUSE_MISFIT_GAUSSIAN = 0,
+    /// Weighted by the variance of counts, which is the measurement itself; it must be above 0.
+    UNDIFFUSE_MISFIT_POISSON = 1,
+}
+c_enum!(undiffuse_misfit: UNDIFFUSE_MISFIT_GAUSSIAN, UNDIFFUSE_MISFIT_POISSON);
+
+/// What PiGDM does with its guidance.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum undiffuse_pigdm_rule {
+    /// As the paper's Algorithm 1 adds it.
+    UNDIFFUSE_PIGDM_PUBLISHED = 0,
+    /// As part of the score; exact for a white prior.
+    UNDIFFUSE_PIGDM_SCORE = 1,
+}
+c_enum!(undiffuse_pigdm_rule: UNDIFFUSE_PIGDM_PUBLISHED, UNDIFFUSE_PIGDM_SCORE);
+
+/// What known elements are set to.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum undiffuse_known {
+    /// Their value at every level: the 2015 paper's delta r.
+    UNDIFFUSE_KNOWN_CLEAN = 0,
+    /// Their value noised to the level.
+    UNDIFFUSE_KNOWN_RENOISED = 1,
+}
+c_enum!(undiffuse_known: UNDIFFUSE_KNOWN_CLEAN, UNDIFFUSE_KNOWN_RENOISED);
+
+/// How r depends on the level.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum undiffuse_r_schedule {
+    /// Not at all: all of the 2015 paper's experiments.
+    UNDIFFUSE_R_CONSTANT = 0,
+    /// r^((T - t) / T): none at x_T, all of it at x_0.
+    UNDIFFUSE_R_RAMP = 1,
+    /// Only for bits: calibrated, with the prior's bits taken for independent and at chance.
+    UNDIFFUSE_R_WHITE = 2,
+}
+c_enum!(undiffuse_r_schedule: UNDIFFUSE_R_CONSTANT, UNDIFFUSE_R_RAMP, UNDIFFUSE_R_WHITE);
+
+/// What is done with the gradient of log r.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum undiffuse_gradient_rule {
+    /// The score gets it, at x_t: eps -= sigma g and x_0 += sigma^2 / alpha g. Any sampler carries it.
+    UNDIFFUSE_GRADIENT_SCORE = 0,
+    /// The mean of x_s is moved by its variance times it, taken at x_t: classifier guidance. The sampler must add noise.
+    UNDIFFUSE_GRADIENT_MEAN = 1,
+    /// The same, taken at the mean itself: the 2015 paper's equation 61. `x` is then that mean and the level that of x_s.
+    UNDIFFUSE_GRADIENT_MEAN_SHIFT_2015 = 2,
+}
+c_enum!(undiffuse_gradient_rule: UNDIFFUSE_GRADIENT_SCORE, UNDIFFUSE_GRADIENT_MEAN, UNDIFFUSE_GRADIENT_MEAN_SHIFT_2015);
+
+/// What kind of values a noise callback is asked for.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum undiffuse_noise_kind {
+    /// Standard normal.
+    UNDIFFUSE_NOISE_NORMAL = 0,
+    /// Uniform in [0, 1), for binary chains.
+    UNDIFFUSE_NOISE_UNIFORM = 1,
+}
+c_enum!(undiffuse_noise_kind: UNDIFFUSE_NOISE_NORMAL, UNDIFFUSE_NOISE_UNIFORM);

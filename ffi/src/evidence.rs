@@ -1,0 +1,328 @@
+//! Evidence r in p(x) r(x): measurements, gradients of log r, and bits.
+
+use std::mem::MaybeUninit;
+use std::sync::Arc;
+
+use undiffuse::posterior::operator::LinearOperator;
+use undiffuse::posterior::{
+    BitProduct, BitSchedule, Calibrated, CalibratedWhite, Clamp, Ddnm, Ddrm, DiffPir, Dps, Evidence, ExactProduct,
+    IndependentBits, Known, Mcg, MeanShift, Measurement, Misfit, Pigdm, PigdmRule, RSchedule, Repaint, Tmpd,
+};
+use undiffuse::process::Binomial;
+
+use crate::enums::undiffuse_known::{self, *};
+use crate::enums::undiffuse_method::{self, *};
+use crate::enums::undiffuse_misfit::{self, *};
+use crate::enums::undiffuse_pigdm_rule::{self, *};
+use crate::enums::undiffuse_r_schedule::{self, *};
+use crate::gradient::{self, HostBits, undiffuse_bit_evidence, undiffuse_gradient_evidence};
+use crate::guard::{Handle, free_handle, ok, opaque, output, read, slice, slice_mut, void};
+use crate::operator::{Operator, undiffuse_operator};
+use crate::options::{flag, init, options, options_or_defaults, sized, value};
+use crate::sampler::undiffuse_sampler;
+use crate::status::undiffuse_status::UNDIFFUSE_UNSUPPORTED;
+use crate::status::{Failure, Outcome, undiffuse_error, undiffuse_status};
+
+/// One session's use of evidence.
+pub(crate) type BoxedEvidence = Box<dyn Evidence + Send + Sync>;
+
+/// What sessions make their evidence from.
+pub(crate) trait Recipe: Send + Sync {
+    fn make(&self) -> Outcome<BoxedEvidence>;
+}
+
+impl<E: Evidence + Clone + Send + Sync + 'static> Recipe for E {
+    fn make(&self) -> Outcome<BoxedEvidence> {
+        Ok(Box::new(self.clone()))
+    }
+}
+
+/// The inner side of an `undiffuse_evidence`.
+pub(crate) struct Recipes {
+    recipe: Arc<dyn Recipe>,
+    /// DDRM has a beginning of its own.
+    ddrm: Option<Ddrm<Shared>>,
+}
+
+impl Recipes {
+    pub fn make(&self) -> Outcome<BoxedEvidence> {
+        self.recipe.make()
+    }
+
+    fn of(recipe: impl Recipe + 'static) -> Self {
+        Self { recipe: Arc::new(recipe), ddrm: None }
+    }
+}
+
+/// Evidence r: sessions made with it sample from p(x) r(x). It is never changed, so any number of threads and sessions may use one
+/// at once. Sessions keep what they need of it: you may free it before them.
+pub struct undiffuse_evidence(Handle<Recipes>);
+
+opaque!(undiffuse_evidence, "evidence", Recipes);
+
+/// A noisy linear measurement y = A x_0 + sigma n with n standard normal, in the units of the model's samples.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct undiffuse_measurement {
+    /// sizeof(undiffuse_measurement).
+    pub struct_size: usize,
+    /// A. Kept by the evidence; you may free your handle afterwards.
+    pub op: *const undiffuse_operator,
+    /// What was measured: m floats for all samples, or [rows, m] with `each`. Copied.
+    pub y: *const f32,
+    /// Floats at `y`.
+    pub y_len: usize,
+    /// The standard deviation of the measurement's noise; 0 for none, which some methods need and others refuse.
+    pub sigma: f64,
+    /// With `each`: the number of the sample that the first row belongs to.
+    pub first_sample: u64,
+    /// 1: row i of `y` belongs to sample first_sample + i; 0: one measurement for all samples.
+    pub each: u32,
+    /// Must be 0.
+    pub reserved: u32,
+}
+
+sized!(undiffuse_measurement {
+    op: std::ptr::null(),
+    y: std::ptr::null(),
+    y_len: 0,
+    sigma: 0.0,
+    first_sample: 0,
+    each: 0,
+    reserved: 0,
+});
+
+/// How a measurement acts. A method uses the fields that its description names.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct undiffuse_method_options {
+    /// sizeof(undiffuse_method_options); set by undiffuse_method_options_init.
+    pub struct_size: usize,
+    /// The method.
+    pub method: MaybeUninit<undiffuse_method>,
+    /// DPS.
+    pub misfit: MaybeUninit<undiffuse_misfit>,
+    /// PiGDM.
+    pub pigdm_rule: MaybeUninit<undiffuse_pigdm_rule>,
+    /// Clamp.
+    pub known: MaybeUninit<undiffuse_known>,
+    /// Exact product and mean shift.
+    pub r_schedule: MaybeUninit<undiffuse_r_schedule>,
+    /// Must be 0.
+    pub reserved: u32,
+    /// Calibrated: vector-Jacobian products a step; 1 to 5 are enough for images.
+    pub iterations: usize,
+    /// Calibrated for a white prior: the variance of the data's elements.
+    pub variance: f64,
+    /// DPS and MCG: the length of a step, above 0; published are 0.3 to 0.5.
+    pub zeta: f64,
+    /// DiffPIR: the weight of the model against the measurement, above 0.
+    pub lambda: f64,
+    /// DDRM: 0 to 1.
+    pub eta_b: f64,
+}
+
+sized!(undiffuse_method_options {
+    method: MaybeUninit::new(UNDIFFUSE_METHOD_CALIBRATED),
+    misfit: MaybeUninit::new(UNDIFFUSE_MISFIT_GAUSSIAN),
+    pigdm_rule: MaybeUninit::new(UNDIFFUSE_PIGDM_PUBLISHED),
+    known: MaybeUninit::new(UNDIFFUSE_KNOWN_CLEAN),
+    r_schedule: MaybeUninit::new(UNDIFFUSE_R_CONSTANT),
+    reserved: 0,
+    iterations: 2,
+    variance: 1.0,
+    zeta: 0.5,
+    lambda: 1.0,
+    eta_b: 1.0,
+});
+
+/// Fills options with the defaults: calibrated evidence with 2 iterations, and the published constants of the others.
+/// `struct_size` is sizeof(undiffuse_method_options) as your program was compiled. Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn undiffuse_method_options_init(
+    options: *mut undiffuse_method_options,
+    struct_size: usize,
+) -> undiffuse_status {
+    // SAFETY: pointers are what the header asks for, here and below.
+    unsafe { ok(std::ptr::null_mut(), || init(options, struct_size)) }
+}
+
+type Shared = Arc<dyn LinearOperator + Send + Sync>;
+
+fn measure<O: LinearOperator>(operator: O, y: &[f32], m: &undiffuse_measurement) -> Outcome<Measurement<O>> {
+    Ok(if flag(m.each, "each")? {
+        Measurement::each(operator, y, m.first_sample, m.sigma)?
+    } else if m.sigma == 0.0 {
+        Measurement::exact(operator, y)?
+    } else {
+        Measurement::new(operator, y, m.sigma)?
+    })
+}
+
+pub(crate) fn r_schedule(raw: MaybeUninit<undiffuse_r_schedule>) -> Outcome<RSchedule> {
+    match value(raw)? {
+        UNDIFFUSE_R_CONSTANT => Ok(RSchedule::Constant),
+        UNDIFFUSE_R_RAMP => Ok(RSchedule::Ramp),
+        UNDIFFUSE_R_WHITE => Err(Failure::argument("UNDIFFUSE_R_WHITE is for evidence about bits")),
+    }
+}
+
+/// Makes evidence of a measurement.
+///
+/// `options` may be NULL for the defaults; both structs are read during the call, the measured values are copied. On success *evidence
+/// is yours; free it with undiffuse_evidence_free.
+///
+/// Status: UNDIFFUSE_SHAPE, UNDIFFUSE_INVALID_ARGUMENT, UNDIFFUSE_NON_FINITE, UNDIFFUSE_UNSUPPORTED where operator and method do not
+/// suit each other. Whether the method suits a sampler and a model is checked when a session is made. Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn undiffuse_evidence_from_measurement(
+    measurement: *const undiffuse_measurement,
+    options: *const undiffuse_method_options,
+    evidence: *mut *mut undiffuse_evidence,
+    error: *mut *mut undiffuse_error,
+) -> undiffuse_status {
+    // SAFETY: as above.
+    unsafe {
+        ok(error, || {
+            let out = output(evidence, "evidence")?;
+            let m = self::options(measurement)?;
+            let o = options_or_defaults(options)?;
+            if m.reserved != 0 || o.reserved != 0 {
+                return Err(Failure::argument("undiffuse_measurement or undiffuse_method_options: reserved is not 0"));
+            }
+            let operator = read(m.op)?;
+            let y = slice(m.y, m.y_len, "y")?;
+            out.set(undiffuse_evidence::boxed(method(&operator, y, &m, &o)?));
+            Ok(())
+        })
+    }
+}
+
+fn method(operator: &Operator, y: &[f32], m: &undiffuse_measurement, o: &undiffuse_method_options) -> Outcome<Recipes> {
+    let shared = || measure(Arc::clone(&operator.any), y, m);
+    let misfit = match value(o.misfit)? {
+        UNDIFFUSE_MISFIT_GAUSSIAN => Misfit::Gaussian,
+        UNDIFFUSE_MISFIT_POISSON => Misfit::Poisson,
+    };
+    let rule = match value(o.pigdm_rule)? {
+        UNDIFFUSE_PIGDM_PUBLISHED => PigdmRule::Published,
+        UNDIFFUSE_PIGDM_SCORE => PigdmRule::Score,
+    };
+    let known = match value(o.known)? {
+        UNDIFFUSE_KNOWN_CLEAN => Known::Clean,
+        UNDIFFUSE_KNOWN_RENOISED => Known::Renoised,
+    };
+    let schedule = r_schedule(o.r_schedule)?;
+    let with_ddrm = |d: Ddrm<Shared>| Recipes { recipe: Arc::new(d.clone()), ddrm: Some(d) };
+    Ok(match value(o.method)? {
+        UNDIFFUSE_METHOD_CALIBRATED => Recipes::of(Calibrated::new(shared()?, o.iterations)?),
+        UNDIFFUSE_METHOD_CALIBRATED_WHITE => Recipes::of(CalibratedWhite::new(shared()?, o.variance)?),
+        UNDIFFUSE_METHOD_DPS => Recipes::of(Dps::new(shared()?, o.zeta, misfit)?),
+        UNDIFFUSE_METHOD_MCG => Recipes::of(Mcg::new(shared()?, o.zeta)?),
+        UNDIFFUSE_METHOD_PIGDM => Recipes::of(Pigdm::new(shared()?, rule)?),
+        UNDIFFUSE_METHOD_TMPD => Recipes::of(Tmpd::new(shared()?)?),
+        UNDIFFUSE_METHOD_DDRM => with_ddrm(Ddrm::new(shared()?, o.eta_b)?),
+        UNDIFFUSE_METHOD_DDNM => Recipes::of(Ddnm::new(shared()?)?),
+        UNDIFFUSE_METHOD_DDNM_PLUS => with_ddrm(Ddrm::ddnm_plus(shared()?)?),
+        UNDIFFUSE_METHOD_DIFFPIR => Recipes::of(DiffPir::new(shared()?, o.lambda)?),
+        UNDIFFUSE_METHOD_REPAINT => {
+            let mask = operator.mask.clone();
+            let mask =
+                mask.ok_or_else(|| Failure::new(UNDIFFUSE_UNSUPPORTED, "RePaint needs a mask as its operator"))?;
+            Recipes::of(Repaint::new(measure(mask, y, m)?)?)
+        }
+        UNDIFFUSE_METHOD_CLAMP => Recipes::of(Clamp::new(shared()?, known)?),
+        UNDIFFUSE_METHOD_EXACT_PRODUCT => Recipes::of(ExactProduct::new(shared()?, schedule)?),
+        UNDIFFUSE_METHOD_MEAN_SHIFT => Recipes::of(MeanShift::new(shared()?, schedule)),
+    })
+}
+
+/// Makes evidence of your own: a function that gives the gradient of log r.
+///
+/// `gradient` is read during the call; its `user_data` must live until the evidence and all sessions made with it are freed.
+/// Otherwise as undiffuse_evidence_from_measurement.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn undiffuse_evidence_from_gradient(
+    gradient: *const undiffuse_gradient_evidence,
+    evidence: *mut *mut undiffuse_evidence,
+    error: *mut *mut undiffuse_error,
+) -> undiffuse_status {
+    // SAFETY: as above.
+    unsafe {
+        ok(error, || {
+            let out = output(evidence, "evidence")?;
+            let recipe = gradient::recipe(&options(gradient)?)?;
+            out.set(undiffuse_evidence::boxed(Recipes { recipe, ddrm: None }));
+            Ok(())
+        })
+    }
+}
+
+/// Makes evidence for a binary chain: about each bit by itself, or by a function. `bits` is read during the call, `odds` are copied.
+/// Otherwise as undiffuse_evidence_from_measurement.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn undiffuse_evidence_from_bits(
+    bits: *const undiffuse_bit_evidence,
+    evidence: *mut *mut undiffuse_evidence,
+    error: *mut *mut undiffuse_error,
+) -> undiffuse_status {
+    // SAFETY: as above.
+    unsafe {
+        ok(error, || {
+            let out = output(evidence, "evidence")?;
+            let o = options(bits)?;
+            if let Some(host) = HostBits::new(&o)? {
+                out.set(undiffuse_evidence::boxed(Recipes::of(host)));
+                return Ok(());
+            }
+            let odds = slice(o.odds, o.odds_len, "odds")?;
+            let schedule = match value(o.r_schedule)? {
+                UNDIFFUSE_R_CONSTANT => BitSchedule::Paper(RSchedule::Constant),
+                UNDIFFUSE_R_RAMP => BitSchedule::Paper(RSchedule::Ramp),
+                UNDIFFUSE_R_WHITE => BitSchedule::White(Binomial::new(if o.pi == 0.0 { 0.5 } else { o.pi })?),
+            };
+            out.set(undiffuse_evidence::boxed(Recipes::of(Bits(IndependentBits::new(odds, schedule)?))));
+            Ok(())
+        })
+    }
+}
+
+struct Bits(IndependentBits);
+
+impl Recipe for Bits {
+    fn make(&self) -> Outcome<BoxedEvidence> {
+        Ok(Box::new(BitProduct::new(self.0.clone())))
+    }
+}
+
+/// Turns standard normal noise into the x_T that DDRM and DDNM+ begin with, in place: `x` are `len` floats of whole samples, the
+/// first of them number `first_sample`. Give it to undiffuse_session_start_from with step 0.
+///
+/// Status: UNDIFFUSE_UNSUPPORTED for evidence without a beginning of its own. Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn undiffuse_evidence_start(
+    evidence: *const undiffuse_evidence,
+    sampler: *const undiffuse_sampler,
+    first_sample: u64,
+    x: *mut f32,
+    len: usize,
+    error: *mut *mut undiffuse_error,
+) -> undiffuse_status {
+    // SAFETY: as above.
+    unsafe {
+        ok(error, || {
+            let (evidence, sampler) = (read(evidence)?, read(sampler)?);
+            let none = || Failure::new(UNDIFFUSE_UNSUPPORTED, "only DDRM and DDNM+ have a beginning of their own");
+            let ddrm = evidence.ddrm.as_ref().ok_or_else(none)?;
+            let level = sampler.levels().first().ok_or_else(|| Failure::argument("the sampler has no step"))?;
+            Ok(ddrm.start(level, first_sample, slice_mut(x, len, "x")?)?)
+        })
+    }
+}
+
+/// Frees evidence. Sessions made with it stay usable. NULL is ignored.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn undiffuse_evidence_free(evidence: *mut undiffuse_evidence) {
+    // SAFETY: as above.
+    void(|| unsafe { free_handle(evidence) });
+}

@@ -1,0 +1,41 @@
+//! The C ABI of undiffuse.
+//!
+//! Every function of include/undiffuse.h is here, a thin layer over the library's public items: it checks pointers and struct sizes
+//! (`guard`, `options`), catches panics, and turns errors into a status and an error object (`status`). The comments of the items are
+//! those of the header, which `cargo run -p undiffuse-ffi-header` generates; they are written for C programmers.
+#![allow(clippy::too_many_arguments)] // C functions take arrays as two.
+#![allow(non_camel_case_types)] // Names are those of the header.
+
+mod guard;
+mod inject;
+mod options;
+
+pub mod status;
+
+pub mod version;
+
+pub mod enums;
+
+pub mod cancel;
+pub mod memory;
+pub mod threads;
+
+pub mod device;
+
+pub mod callbacks;
+pub mod model;
+
+pub mod schedule;
+
+pub mod sampler;
+
+pub mod noise;
+
+pub mod operator;
+
+pub mod evidence;
+pub mod gradient;
+
+pub mod session;
+
+pub mod run;

@@ -1,0 +1,368 @@
+//! Models: a network compiled from a file or from memory, or the caller's own denoiser.
+
+use std::ffi::c_char;
+use std::mem::MaybeUninit;
+use std::sync::Arc;
+
+use undiffuse::backend::Backend;
+use undiffuse::backend::cpu::{Cpu, CpuOptions};
+use undiffuse::backend::reference::Reference;
+use undiffuse::pipeline::{Pipeline, PipelineOptions, Source};
+use undiffuse::sampler::SchedulerConfig;
+use undiffuse::tensor::MAX_RANK;
+
+use crate::callbacks::{HostDenoiser, undiffuse_denoiser};
+use crate::enums::undiffuse_backend::{self, *};
+use crate::guard::{Handle, fill, free_handle, ok, opaque, output, read, slice, string, text, void};
+use crate::memory::{heap, undiffuse_allocator};
+use crate::options::{flag, give, init, options, options_or_defaults, sized, value};
+use crate::status::undiffuse_status::UNDIFFUSE_UNSUPPORTED;
+use crate::status::{Failure, Outcome, undiffuse_error, undiffuse_status};
+
+/// What a model runs on.
+pub(crate) enum Network {
+    Pipeline(Box<Pipeline>),
+    Host(Arc<HostDenoiser>),
+}
+
+/// The inner side of an `undiffuse_model`. Sessions share it.
+pub(crate) struct Model {
+    pub network: Network,
+    pub scheduler: SchedulerConfig,
+    /// The text of the model's configuration; empty for a callback.
+    pub config: String,
+}
+
+/// What predicts: a network compiled from weights, or callbacks of yours; with the configuration of its scheduler.
+///
+/// It is never changed, so any number of threads and sessions may use one at once. Sessions keep what they need of it: you may
+/// free it before them.
+pub struct undiffuse_model(Handle<Arc<Model>>);
+
+opaque!(undiffuse_model, "model", Arc<Model>);
+
+/// How a model is loaded.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct undiffuse_model_options {
+    /// sizeof(undiffuse_model_options); set by undiffuse_model_options_init.
+    pub struct_size: usize,
+    /// What runs the network.
+    pub backend: MaybeUninit<undiffuse_backend>,
+    /// Which of the backend's devices, from 0. See undiffuse_device_count.
+    pub device: u32,
+    /// Height of the images; 0, with a width of 0, is the size that the model was trained for.
+    pub height: usize,
+    /// Width of the images.
+    pub width: usize,
+    /// 1: sessions can also give vector-Jacobian products, which some evidence needs. It doubles the bytes of the weights.
+    pub gradient: u32,
+    /// Must be 0.
+    pub reserved: u32,
+    /// The text of a diffusers scheduler_config.json to take the place of the model's own, or NULL. Read during the call.
+    pub scheduler_json: *const c_char,
+    /// Bytes of that text; 0 if it ends with a NUL.
+    pub scheduler_json_len: usize,
+    /// Your allocator for the weights, or NULL for malloc. The struct is read during the call.
+    pub allocator: *const undiffuse_allocator,
+}
+
+sized!(undiffuse_model_options {
+    backend: MaybeUninit::new(UNDIFFUSE_BACKEND_CPU),
+    device: 0,
+    height: 0,
+    width: 0,
+    gradient: 0,
+    reserved: 0,
+    scheduler_json: std::ptr::null(),
+    scheduler_json_len: 0,
+    allocator: std::ptr::null(),
+});
+
+/// What there is to know of a model.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct undiffuse_model_info {
+    /// sizeof(undiffuse_model_info); you set it before the call.
+    pub struct_size: usize,
+    /// Dimensions of one sample: 3 for images.
+    pub rank: usize,
+    /// The dimensions, outermost first: channels, height, width. Those beyond the rank are 0.
+    pub dims: [usize; 4],
+    /// Floats of one sample: the product of the dimensions.
+    pub sample_len: usize,
+    /// Floats that the network gives for a sample: as many, or twice as many where it learned a variance.
+    pub output_len: usize,
+    /// How many classes a class model knows; 0 for others.
+    pub class_count: usize,
+    /// How many weights the network has; 0 for callbacks.
+    pub parameter_count: u64,
+    /// Floating-point operations of one network call for one sample; 0 where it is not known.
+    pub flops: u64,
+    /// Bytes of the packed weights, all of them from your allocator if you gave one.
+    pub weight_bytes: usize,
+    /// A number that differs between models that predict differently; 0 where it is not known.
+    pub fingerprint: u64,
+    /// 1 if sessions can give vector-Jacobian products.
+    pub has_gradient: u32,
+    /// 0.
+    pub reserved: u32,
+}
+
+sized!(undiffuse_model_info {
+    rank: 0,
+    dims: [0; 4],
+    sample_len: 0,
+    output_len: 0,
+    class_count: 0,
+    parameter_count: 0,
+    flops: 0,
+    weight_bytes: 0,
+    fingerprint: 0,
+    has_gradient: 0,
+    reserved: 0,
+});
+
+/// Fills options with the defaults: the cpu backend, the model's own size and scheduler, no gradient, malloc.
+///
+/// `struct_size` is sizeof(undiffuse_model_options) as your program was compiled. Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn undiffuse_model_options_init(
+    options: *mut undiffuse_model_options,
+    struct_size: usize,
+) -> undiffuse_status {
+    // SAFETY: pointers are what the header asks for, here and below.
+    unsafe { ok(std::ptr::null_mut(), || init(options, struct_size)) }
+}
+
+/// The text and length of an option, if it was given.
+pub(crate) unsafe fn scheduler_option(json: *const c_char, len: usize) -> Outcome<Option<SchedulerConfig>> {
+    if json.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: the caller's promise.
+    Ok(Some(SchedulerConfig::from_json(unsafe { text(json, len, "the scheduler's configuration") }?)?))
+}
+
+fn compile(source: &Source<'_>, o: &undiffuse_model_options) -> Outcome<Model> {
+    let (height, width) = (o.height, o.width);
+    if (height == 0) != (width == 0) {
+        return Err(Failure::argument(format!("the size is {height} x {width}, expected both 0 or none")));
+    }
+    if o.reserved != 0 {
+        return Err(Failure::argument("undiffuse_model_options.reserved is not 0"));
+    }
+    let pipeline_options = PipelineOptions {
+        size: (height > 0).then_some([height, width]),
+        // SAFETY: the caller's promise to `load`.
+        scheduler: unsafe { scheduler_option(o.scheduler_json, o.scheduler_json_len) }?,
+        gradient: flag(o.gradient, "gradient")?,
+    };
+    // SAFETY: likewise.
+    let heap = unsafe { heap(o.allocator) }?;
+    let backend: Box<dyn Backend> = match value(o.backend)? {
+        // Sessions have threads of their own.
+        UNDIFFUSE_BACKEND_CPU => {
+            let options = CpuOptions { threads: Some(1), ..CpuOptions::default() };
+            Box::new(Cpu::with_options(options)?.with_heap(heap))
+        }
+        UNDIFFUSE_BACKEND_REFERENCE => Box::new(Reference),
+        UNDIFFUSE_BACKEND_WGPU => return Err(not_built_in()),
+    };
+    if o.device != 0 {
+        return Err(Failure::argument(format!("device {} of {} is not there", o.device, backend.name())));
+    }
+    let pipeline = source.compile(&*backend, &pipeline_options)?;
+    Ok(Model {
+        scheduler: pipeline.scheduler().clone(),
+        network: Network::Pipeline(Box::new(pipeline)),
+        config: source.model_json().to_string(),
+    })
+}
+
+pub(crate) fn not_built_in() -> Failure {
+    Failure::new(UNDIFFUSE_UNSUPPORTED, "the backend wgpu is not built in")
+}
+
+/// Loads a diffusers pipeline directory or a packed file.
+///
+/// `path` is UTF-8. `options` may be NULL for the defaults. On success *model is yours; free it with undiffuse_model_free. The file is
+/// read during the call alone. A file that is malformed in any way is refused with a message that names what is wrong.
+///
+/// Status: UNDIFFUSE_IO, UNDIFFUSE_CONFIG, UNDIFFUSE_WEIGHTS, UNDIFFUSE_UNSUPPORTED, UNDIFFUSE_OUT_OF_MEMORY,
+/// UNDIFFUSE_INVALID_ARGUMENT. Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn undiffuse_model_load(
+    path: *const c_char,
+    options: *const undiffuse_model_options,
+    model: *mut *mut undiffuse_model,
+    error: *mut *mut undiffuse_error,
+) -> undiffuse_status {
+    // SAFETY: pointers are what the header asks for, here and below.
+    unsafe {
+        ok(error, || {
+            let out = output(model, "model")?;
+            let o = options_or_defaults(options)?;
+            let source = Source::open(string(path, "path")?)?;
+            out.set(undiffuse_model::boxed(Arc::new(compile(&source, &o)?)));
+            Ok(())
+        })
+    }
+}
+
+/// Loads a packed file that is in memory, `len` bytes at `data`: for a model that is a C array of your program, or was decrypted.
+///
+/// The bytes are borrowed for the call and not needed afterwards: the weights are packed into memory of the model's own. Otherwise as
+/// undiffuse_model_load.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn undiffuse_model_load_memory(
+    data: *const u8,
+    len: usize,
+    options: *const undiffuse_model_options,
+    model: *mut *mut undiffuse_model,
+    error: *mut *mut undiffuse_error,
+) -> undiffuse_status {
+    // SAFETY: as above.
+    unsafe {
+        ok(error, || {
+            let out = output(model, "model")?;
+            let o = options_or_defaults(options)?;
+            let source = Source::from_bytes(slice(data, len, "data")?)?;
+            out.set(undiffuse_model::boxed(Arc::new(compile(&source, &o)?)));
+            Ok(())
+        })
+    }
+}
+
+/// Loads the handwritten digits that come with the library: 1 x 28 x 28, values -1 to 1.
+///
+/// Status: UNDIFFUSE_UNSUPPORTED in a build without them; otherwise as undiffuse_model_load. Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn undiffuse_model_load_embedded(
+    options: *const undiffuse_model_options,
+    model: *mut *mut undiffuse_model,
+    error: *mut *mut undiffuse_error,
+) -> undiffuse_status {
+    // SAFETY: as above.
+    unsafe {
+        ok(error, || {
+            let out = output(model, "model")?;
+            let o = options_or_defaults(options)?;
+            let source = Source::from_bytes(embedded()?)?;
+            out.set(undiffuse_model::boxed(Arc::new(compile(&source, &o)?)));
+            Ok(())
+        })
+    }
+}
+
+#[cfg(feature = "embedded-digits")]
+fn embedded() -> Outcome<&'static [u8]> {
+    Ok(include_bytes!("../../pretrained/digits.safetensors"))
+}
+
+#[cfg(not(feature = "embedded-digits"))]
+fn embedded() -> Outcome<&'static [u8]> {
+    Err(Failure::new(UNDIFFUSE_UNSUPPORTED, "this build has no embedded model"))
+}
+
+/// Makes a model of your own functions: any other engine runs the network, this library runs the chain.
+///
+/// `denoiser` is read during the call; its `user_data` must live until the model and all sessions made from it are freed. On success
+/// *model is yours; free it with undiffuse_model_free. Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn undiffuse_model_from_denoiser(
+    denoiser: *const undiffuse_denoiser,
+    model: *mut *mut undiffuse_model,
+    error: *mut *mut undiffuse_error,
+) -> undiffuse_status {
+    // SAFETY: as above.
+    unsafe {
+        ok(error, || {
+            let out = output(model, "model")?;
+            let (host, scheduler) = HostDenoiser::new(&options(denoiser)?)?;
+            let model = Model { network: Network::Host(Arc::new(host)), scheduler, config: String::new() };
+            out.set(undiffuse_model::boxed(Arc::new(model)));
+            Ok(())
+        })
+    }
+}
+
+/// Writes what there is to know of the model to *info, whose struct_size you set. Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn undiffuse_model_get_info(
+    model: *const undiffuse_model,
+    info: *mut undiffuse_model_info,
+    error: *mut *mut undiffuse_error,
+) -> undiffuse_status {
+    // SAFETY: as above.
+    unsafe {
+        ok(error, || {
+            let model = read(model)?;
+            let (sample, mut i) = (model.dims(), <undiffuse_model_info as crate::options::Sized>::defaults());
+            i.rank = sample.rank();
+            i.dims[..MAX_RANK.min(sample.rank())].copy_from_slice(sample.as_slice());
+            i.sample_len = sample.elements();
+            match &model.network {
+                Network::Pipeline(p) => {
+                    i.output_len = p.networks().predict.outputs().first().map_or(0, |d| d.elements());
+                    i.class_count =
+                        if p.model().class_embed_type.is_none() { p.model().num_class_embeds.unwrap_or(0) } else { 0 };
+                    i.parameter_count = p.parameter_count() as u64;
+                    i.flops = p.flops();
+                    i.weight_bytes = p.weight_bytes();
+                    i.fingerprint = p.fingerprint();
+                    i.has_gradient = u32::from(p.networks().gradient.is_some());
+                }
+                Network::Host(h) => {
+                    i.output_len = h.output_len;
+                    i.fingerprint = h.fingerprint;
+                    i.has_gradient = u32::from(h.vjp.is_some());
+                }
+            }
+            give(info, &i)
+        })
+    }
+}
+
+/// The model's scheduler as the text of a diffusers scheduler_config.json, all keys, without a NUL at the end.
+///
+/// With a NULL `buffer`, *len becomes the bytes that are needed. Otherwise *len is the room in `buffer`, and becomes the bytes
+/// written. Status: UNDIFFUSE_BUFFER_TOO_SMALL, then *len is what is needed. Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn undiffuse_model_scheduler_json(
+    model: *const undiffuse_model,
+    buffer: *mut c_char,
+    len: *mut usize,
+    error: *mut *mut undiffuse_error,
+) -> undiffuse_status {
+    // SAFETY: as above.
+    unsafe { ok(error, || fill(buffer.cast::<u8>(), len, read(model)?.scheduler.to_json().as_bytes())) }
+}
+
+/// The text of the model's configuration, a diffusers config.json; of length 0 for callbacks. As undiffuse_model_scheduler_json.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn undiffuse_model_config_json(
+    model: *const undiffuse_model,
+    buffer: *mut c_char,
+    len: *mut usize,
+    error: *mut *mut undiffuse_error,
+) -> undiffuse_status {
+    // SAFETY: as above.
+    unsafe { ok(error, || fill(buffer.cast::<u8>(), len, read(model)?.config.as_bytes())) }
+}
+
+/// Frees a model. Sessions made from it stay usable. NULL is ignored.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn undiffuse_model_free(model: *mut undiffuse_model) {
+    // SAFETY: as above.
+    void(|| unsafe { free_handle(model) });
+}
+
+impl Model {
+    pub fn dims(&self) -> undiffuse::tensor::Dims {
+        match &self.network {
+            Network::Pipeline(p) => p.sample_dims(),
+            Network::Host(h) => h.dims,
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Noise: the library's streams, given arrays, or the caller's function.
+
+use std::ffi::c_void;
+
+use undiffuse::noise::{Fingerprint, Given, NoiseSource, Seeded};
+
+use crate::callbacks::returned;
+use crate::enums::undiffuse_noise_kind::{self, *};
+use crate::guard::{ok, slice, slice_mut};
+use crate::options::{CEnum, options, sized};
+use crate::status::{Failure, Outcome, undiffuse_error, undiffuse_status};
+
+/// Fills `out`, [count, sample_len], with draw `draw` of the samples `first_sample`, `first_sample` + 1, ...: values of the kind
+/// `kind` (an undiffuse_noise_kind). Draw 0 is x_T, draw k the noise of step k - 1; draws from 2^63 on are the evidence's. The same
+/// draw of a sample must always be the same values. Returns as undiffuse_predict_fn. Called on the thread that called the library.
+pub type undiffuse_noise_fn = Option<
+    unsafe extern "C" fn(
+        user_data: *mut c_void,
+        kind: u32,
+        first_sample: u64,
+        draw: u64,
+        sample_len: usize,
+        count: usize,
+        out: *mut f32,
+    ) -> i32,
+>;
+
+/// Where a session gets its noise if not from a seed: from arrays, or from a function.
+///
+/// Arrays are borrowed: they must stay as they are until the session is freed. With a function they are NULL.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct undiffuse_noise {
+    /// sizeof(undiffuse_noise).
+    pub struct_size: usize,
+    /// x_T of `samples` samples, [samples, sample_len]: multiplied by the sampler's initial_scale.
+    pub x_t: *const f32,
+    /// The noise of each step, [steps, samples, sample_len]. NULL where no step needs any.
+    pub noise: *const f32,
+    /// How many steps have noise.
+    pub steps: usize,
+    /// How many samples the arrays are for.
+    pub samples: usize,
+    /// The number of the first of them.
+    pub first_sample: u64,
+    /// A function in place of arrays, or NULL.
+    pub fill: undiffuse_noise_fn,
+    /// Passed to the function.
+    pub user_data: *mut c_void,
+    /// A number that differs between functions that give different noise, for saved sessions.
+    pub fingerprint: u64,
+}
+
+sized!(undiffuse_noise {
+    x_t: std::ptr::null(),
+    noise: std::ptr::null(),
+    steps: 0,
+    samples: 0,
+    first_sample: 0,
+    fill: None,
+    user_data: std::ptr::null_mut(),
+    fingerprint: 0,
+});
+
+struct Host {
+    fill: unsafe extern "C" fn(*mut c_void, u32, u64, u64, usize, usize, *mut f32) -> i32,
+    user_data: *mut c_void,
+    fingerprint: u64,
+}
+
+// SAFETY: the function is called on the thread that calls the session, as the header says.
+unsafe impl Send for Host {}
+// SAFETY: it is only called by exclusive reference.
+unsafe impl Sync for Host {}
+
+impl Host {
+    fn ask(
+        &mut self,
+        kind: undiffuse_noise_kind,
+        first: u64,
+        draw: u64,
+        sample_len: usize,
+        out: &mut [f32],
+    ) -> undiffuse::Result<()> {
+        let count = out.len() / sample_len.max(1);
+        // SAFETY: the header says what the function may do; the buffer has as many values.
+        let code =
+            unsafe { (self.fill)(self.user_data, kind.number(), first, draw, sample_len, count, out.as_mut_ptr()) };
+        returned("the noise callback", code)?;
+        match out.iter().position(|v| !v.is_finite()) {
+            None => Ok(()),
+            Some(at) => Err(undiffuse::Error::new(
+                undiffuse::ErrorKind::NonFinite,
+                format!("the noise callback gave a value that is not finite at element {at}"),
+            )),
+        }
+    }
+}
+
+impl NoiseSource for Host {
+    fn normal(&mut self, first: u64, draw: u64, sample_len: usize, out: &mut [f32]) -> undiffuse::Result<()> {
+        self.ask(UNDIFFUSE_NOISE_NORMAL, first, draw, sample_len, out)
+    }
+
+    fn uniform(&mut self, first: u64, draw: u64, sample_len: usize, out: &mut [f32]) -> undiffuse::Result<()> {
+        self.ask(UNDIFFUSE_NOISE_UNIFORM, first, draw, sample_len, out)
+    }
+
+    fn fingerprint(&self) -> u64 {
+        Fingerprint::new().bytes(b"callback").u64(self.fingerprint).finish()
+    }
+}
+
+/// A session's noise.
+pub(crate) type BoxedNoise = Box<dyn NoiseSource + Send + Sync>;
+
+/// The noise of a session's options.
+///
+/// # Safety
+/// NULL or what the header asks for; arrays stay as they are as long as the source is used.
+pub(crate) unsafe fn source(noise: *const undiffuse_noise, seed: u64, sample_len: usize) -> Outcome<BoxedNoise> {
+    if noise.is_null() {
+        return Ok(Box::new(Seeded::new(seed)));
+    }
+    // SAFETY: the caller's promise, here and below.
+    let o = unsafe { options(noise) }?;
+    if let Some(fill) = o.fill {
+        if !o.x_t.is_null() || !o.noise.is_null() {
+            return Err(Failure::argument("undiffuse_noise: arrays and a function are both given"));
+        }
+        return Ok(Box::new(Host { fill, user_data: o.user_data, fingerprint: o.fingerprint }));
+    }
+    let len =
+        o.samples.checked_mul(sample_len).ok_or_else(|| Failure::argument("undiffuse_noise.samples is too large"))?;
+    let all = len.checked_mul(o.steps).ok_or_else(|| Failure::argument("undiffuse_noise.steps is too large"))?;
+    // SAFETY: as above; the lifetime is the caller's promise.
+    let (x_t, steps) =
+        unsafe { (slice(o.x_t, len, "undiffuse_noise.x_t")?, slice(o.noise, all, "undiffuse_noise.noise")?) };
+    Ok(Box::new(Given::new(x_t, steps, o.samples, o.first_sample)?))
+}
+
+/// Fills `out` with `len` standard normal values: those that a session of this seed sees in draw `draw` of sample `sample`.
+///
+/// Draw 0 is x_T, draw k the noise of step k - 1. The values depend on (seed, sample, draw) and their position alone, on every
+/// platform. Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn undiffuse_noise_normal(
+    seed: u64,
+    sample: u64,
+    draw: u64,
+    out: *mut f32,
+    len: usize,
+    error: *mut *mut undiffuse_error,
+) -> undiffuse_status {
+    // SAFETY: pointers are what the header asks for, here and below.
+    unsafe {
+        ok(error, || {
+            let out = slice_mut(out, len, "out")?;
+            if len > 0 { Ok(Seeded::new(seed).normal(sample, draw, len, out)?) } else { Ok(()) }
+        })
+    }
+}
+
+/// As undiffuse_noise_normal, but uniform in [0, 1): the noise of binary chains.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn undiffuse_noise_uniform(
+    seed: u64,
+    sample: u64,
+    draw: u64,
+    out: *mut f32,
+    len: usize,
+    error: *mut *mut undiffuse_error,
+) -> undiffuse_status {
+    // SAFETY: as above.
+    unsafe {
+        ok(error, || {
+            let out = slice_mut(out, len, "out")?;
+            if len > 0 { Ok(Seeded::new(seed).uniform(sample, draw, len, out)?) } else { Ok(()) }
+        })
+    }
+}

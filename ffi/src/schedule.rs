@@ -1,0 +1,315 @@
+//! A sampler's options: the schedule it was trained with, and the choices of a run.
+
+use std::mem::MaybeUninit;
+use std::sync::Arc;
+
+use undiffuse::process::Binomial;
+use undiffuse::sampler::{
+    Ancestral2015, BitPrediction, Bits2015, DdimNoise, DdimPrevious, Ending2015, Jumps, PredictionType, Readout2015,
+    Sampler, SamplerKind, SamplerOptions, SchedulerConfig, Steps, VarianceType,
+};
+use undiffuse::schedule::{Arithmetic, BetaSchedule, Betas, NoiseSchedule, TimestepSpacing};
+
+use crate::enums::undiffuse_arithmetic::{self, *};
+use crate::enums::undiffuse_beta_schedule::{self, *};
+use crate::enums::undiffuse_bit_prediction::{self, *};
+use crate::enums::undiffuse_ddim_noise::{self, *};
+use crate::enums::undiffuse_ddim_previous::{self, *};
+use crate::enums::undiffuse_ending_2015::{self, *};
+use crate::enums::undiffuse_prediction_type::{self, *};
+use crate::enums::undiffuse_readout_2015::{self, *};
+use crate::enums::undiffuse_sampler_kind::{self, *};
+use crate::enums::undiffuse_timestep_spacing::{self, *};
+use crate::enums::undiffuse_variance_type::{self, *};
+use crate::guard::{ok, slice};
+use crate::options::{flag, init, sized, value};
+use crate::status::{Failure, Outcome, undiffuse_status};
+
+/// The schedule that a model was trained with, by values. Names and defaults are those of diffusers' DDPMScheduler and DDIMScheduler.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct undiffuse_schedule_options {
+    /// sizeof(undiffuse_schedule_options); set by undiffuse_schedule_options_init.
+    pub struct_size: usize,
+    /// T, 1 to 100000.
+    pub num_train_timesteps: usize,
+    /// The first beta.
+    pub beta_start: f64,
+    /// The last beta.
+    pub beta_end: f64,
+    /// T betas in place of start, end and curve, or NULL. Read during the call.
+    pub trained_betas: *const f64,
+    /// How many betas these are.
+    pub trained_betas_len: usize,
+    /// The range of clip_sample.
+    pub clip_sample_range: f64,
+    /// The quantile of thresholding.
+    pub dynamic_thresholding_ratio: f64,
+    /// The largest threshold of thresholding.
+    pub sample_max_value: f64,
+    /// The curve of the betas.
+    pub beta_schedule: MaybeUninit<undiffuse_beta_schedule>,
+    /// DDPM's variance.
+    pub variance_type: MaybeUninit<undiffuse_variance_type>,
+    /// What the network gives.
+    pub prediction_type: MaybeUninit<undiffuse_prediction_type>,
+    /// How the visited timesteps are spread.
+    pub timestep_spacing: MaybeUninit<undiffuse_timestep_spacing>,
+    /// 1: x_0 is clamped to plus or minus clip_sample_range.
+    pub clip_sample: u32,
+    /// 1: x_0 is thresholded dynamically; wins over clip_sample.
+    pub thresholding: u32,
+    /// Added to the timesteps of leading spacing.
+    pub steps_offset: u32,
+    /// 1: the betas are rescaled so that nothing of x_0 is left at T.
+    pub rescale_betas_zero_snr: u32,
+    /// 1: DDIM's last step leads to abar = 1; 0: to abar_0.
+    pub set_alpha_to_one: u32,
+    /// Must be 0.
+    pub reserved: u32,
+}
+
+sized!(undiffuse_schedule_options {
+    num_train_timesteps: 1000,
+    beta_start: 1e-4,
+    beta_end: 0.02,
+    trained_betas: std::ptr::null(),
+    trained_betas_len: 0,
+    clip_sample_range: 1.0,
+    dynamic_thresholding_ratio: 0.995,
+    sample_max_value: 1.0,
+    beta_schedule: MaybeUninit::new(UNDIFFUSE_BETAS_LINEAR),
+    variance_type: MaybeUninit::new(UNDIFFUSE_VARIANCE_FIXED_SMALL),
+    prediction_type: MaybeUninit::new(UNDIFFUSE_PREDICTION_EPSILON),
+    timestep_spacing: MaybeUninit::new(UNDIFFUSE_SPACING_LEADING),
+    clip_sample: 1,
+    thresholding: 0,
+    steps_offset: 0,
+    rescale_betas_zero_snr: 0,
+    set_alpha_to_one: 1,
+    reserved: 0,
+});
+
+/// What is chosen for a run.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct undiffuse_sampler_options {
+    /// sizeof(undiffuse_sampler_options); set by undiffuse_sampler_options_init.
+    pub struct_size: usize,
+    /// The algorithm.
+    pub kind: MaybeUninit<undiffuse_sampler_kind>,
+    /// The precision of schedules and of the scalars of a step.
+    pub arithmetic: MaybeUninit<undiffuse_arithmetic>,
+    /// How many of the T timesteps are visited, 0 for all. The 2015 chains visit all.
+    pub steps: usize,
+    /// The timesteps themselves, decreasing, each below T, or NULL. Read during the call.
+    pub timesteps: *const u32,
+    /// How many timesteps these are.
+    pub timesteps_len: usize,
+    /// DDIM: 0 is deterministic, 1 has the variance of DDPM.
+    pub eta: f64,
+    /// DDIM: what eta is a fraction of.
+    pub ddim_noise: MaybeUninit<undiffuse_ddim_noise>,
+    /// DDIM: which timestep a step leads to. With a list of timesteps it is always the next.
+    pub ddim_previous: MaybeUninit<undiffuse_ddim_previous>,
+    /// 1: eps is computed again from the clipped x_0.
+    pub use_clipped_model_output: u32,
+    /// Binary chain: 1 if the network gives log p / (1 - p) in place of p.
+    pub logits: u32,
+    /// RePaint: a jump goes so many timesteps of the list back.
+    pub jump_length: usize,
+    /// RePaint: each stretch of so many timesteps is gone so often; 1 makes no jump.
+    pub resamplings: usize,
+    /// 2015: what the Gaussian chain's network gives.
+    pub readout: MaybeUninit<undiffuse_readout_2015>,
+    /// 2015: how the chain ends.
+    pub ending: MaybeUninit<undiffuse_ending_2015>,
+    /// Binary chain: the chance of a 1 where all is forgotten, between 0 and 1.
+    pub pi: f64,
+    /// Binary chain: of what the network gives the probability.
+    pub bit_prediction: MaybeUninit<undiffuse_bit_prediction>,
+    /// Must be 0.
+    pub reserved: u32,
+}
+
+sized!(undiffuse_sampler_options {
+    kind: MaybeUninit::new(UNDIFFUSE_SAMPLER_OF_SCHEDULE),
+    arithmetic: MaybeUninit::new(UNDIFFUSE_ARITHMETIC_FLOAT32),
+    steps: 0,
+    timesteps: std::ptr::null(),
+    timesteps_len: 0,
+    eta: 0.0,
+    ddim_noise: MaybeUninit::new(UNDIFFUSE_DDIM_NOISE_POSTERIOR),
+    ddim_previous: MaybeUninit::new(UNDIFFUSE_DDIM_PREVIOUS_DIFFUSERS),
+    use_clipped_model_output: 0,
+    logits: 0,
+    jump_length: 10,
+    resamplings: 10,
+    readout: MaybeUninit::new(UNDIFFUSE_READOUT_2015_CODE),
+    ending: MaybeUninit::new(UNDIFFUSE_ENDING_2015_MEAN),
+    pi: 0.5,
+    bit_prediction: MaybeUninit::new(UNDIFFUSE_BITS_PREVIOUS),
+    reserved: 0,
+});
+
+/// Fills a schedule with diffusers' defaults. `struct_size` is sizeof(undiffuse_schedule_options) as your program was compiled. Any
+/// thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn undiffuse_schedule_options_init(
+    options: *mut undiffuse_schedule_options,
+    struct_size: usize,
+) -> undiffuse_status {
+    // SAFETY: pointers are what the header asks for.
+    unsafe { ok(std::ptr::null_mut(), || init(options, struct_size)) }
+}
+
+/// Fills options with the defaults: the schedule's own sampler, all timesteps, eta 0. `struct_size` is
+/// sizeof(undiffuse_sampler_options) as your program was compiled. Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn undiffuse_sampler_options_init(
+    options: *mut undiffuse_sampler_options,
+    struct_size: usize,
+) -> undiffuse_status {
+    // SAFETY: pointers are what the header asks for.
+    unsafe { ok(std::ptr::null_mut(), || init(options, struct_size)) }
+}
+
+fn reserved(value: u32, name: &str) -> Outcome<()> {
+    if value == 0 { Ok(()) } else { Err(Failure::argument(format!("{name}.reserved is {value}, expected 0"))) }
+}
+
+/// The configuration that the caller's values make.
+///
+/// # Safety
+/// The pointers of `o` are what the header asks for.
+pub(crate) unsafe fn config(o: &undiffuse_schedule_options) -> Outcome<SchedulerConfig> {
+    reserved(o.reserved, "undiffuse_schedule_options")?;
+    let t = o.num_train_timesteps;
+    let mut c = SchedulerConfig::new(SamplerKind::Ddpm);
+    // SAFETY: the caller's promise.
+    let given = unsafe { slice(o.trained_betas, o.trained_betas_len, "trained_betas") }?;
+    let mut trained = (!given.is_empty()).then(|| given.to_vec());
+    c.beta_schedule = match value(o.beta_schedule)? {
+        UNDIFFUSE_BETAS_LINEAR => BetaSchedule::Linear,
+        UNDIFFUSE_BETAS_SCALED_LINEAR => BetaSchedule::ScaledLinear,
+        UNDIFFUSE_BETAS_SQUAREDCOS_CAP_V2 => BetaSchedule::SquaredcosCapV2,
+        UNDIFFUSE_BETAS_SIGMOID => BetaSchedule::Sigmoid,
+        UNDIFFUSE_BETAS_LAPLACE => BetaSchedule::Laplace,
+        UNDIFFUSE_BETAS_EXP => BetaSchedule::Exp,
+        curve @ (UNDIFFUSE_BETAS_ERASING_EVENLY_2015 | UNDIFFUSE_BETAS_AUTHORS_2015) => {
+            let of_paper = curve == UNDIFFUSE_BETAS_ERASING_EVENLY_2015;
+            let betas = if of_paper { Betas::erasing_evenly(t)? } else { Betas::authors_2015(t, &[])? };
+            trained = trained.or(betas.trained);
+            BetaSchedule::Linear
+        }
+    };
+    if let Some(betas) = &trained
+        && betas.len() != t
+    {
+        return Err(Failure::argument(format!("trained_betas_len is {}, num_train_timesteps is {t}", betas.len())));
+    }
+    (c.num_train_timesteps, c.trained_betas, c.beta_start, c.beta_end) = (t, trained, o.beta_start, o.beta_end);
+    c.variance_type = match value(o.variance_type)? {
+        UNDIFFUSE_VARIANCE_FIXED_SMALL => VarianceType::FixedSmall,
+        UNDIFFUSE_VARIANCE_FIXED_SMALL_LOG => VarianceType::FixedSmallLog,
+        UNDIFFUSE_VARIANCE_FIXED_LARGE => VarianceType::FixedLarge,
+        UNDIFFUSE_VARIANCE_FIXED_LARGE_LOG => VarianceType::FixedLargeLog,
+        UNDIFFUSE_VARIANCE_LEARNED => VarianceType::Learned,
+        UNDIFFUSE_VARIANCE_LEARNED_RANGE => VarianceType::LearnedRange,
+    };
+    c.prediction_type = match value(o.prediction_type)? {
+        UNDIFFUSE_PREDICTION_EPSILON => PredictionType::Epsilon,
+        UNDIFFUSE_PREDICTION_SAMPLE => PredictionType::Sample,
+        UNDIFFUSE_PREDICTION_V => PredictionType::VPrediction,
+    };
+    c.timestep_spacing = match value(o.timestep_spacing)? {
+        UNDIFFUSE_SPACING_LEADING => TimestepSpacing::Leading,
+        UNDIFFUSE_SPACING_LINSPACE => TimestepSpacing::Linspace,
+        UNDIFFUSE_SPACING_TRAILING => TimestepSpacing::Trailing,
+    };
+    c.clip_sample = flag(o.clip_sample, "clip_sample")?;
+    c.clip_sample_range = o.clip_sample_range;
+    c.thresholding = flag(o.thresholding, "thresholding")?;
+    c.dynamic_thresholding_ratio = o.dynamic_thresholding_ratio;
+    c.sample_max_value = o.sample_max_value;
+    c.steps_offset = o.steps_offset;
+    c.rescale_betas_zero_snr = flag(o.rescale_betas_zero_snr, "rescale_betas_zero_snr")?;
+    c.set_alpha_to_one = flag(o.set_alpha_to_one, "set_alpha_to_one")?;
+    Ok(c)
+}
+
+/// A sampler that sessions share.
+pub(crate) type SharedSampler = Arc<dyn Sampler + Send + Sync>;
+
+/// The sampler of a configuration and a run's options.
+///
+/// # Safety
+/// The pointers of `o` are what the header asks for.
+pub(crate) unsafe fn sampler(config: &SchedulerConfig, o: &undiffuse_sampler_options) -> Outcome<SharedSampler> {
+    reserved(o.reserved, "undiffuse_sampler_options")?;
+    // SAFETY: the caller's promise.
+    let timesteps = unsafe { slice(o.timesteps, o.timesteps_len, "timesteps") }?;
+    let steps = match (o.steps, timesteps) {
+        (0, []) => Steps::All,
+        (n, []) => Steps::Count(n),
+        (0, list) => Steps::Timesteps(list.to_vec()),
+        _ => return Err(Failure::argument("steps and timesteps are both given")),
+    };
+    let all = steps == Steps::All;
+    let kind = value(o.kind)?;
+    let run = SamplerOptions {
+        sampler: match kind {
+            UNDIFFUSE_SAMPLER_DDPM => Some(SamplerKind::Ddpm),
+            UNDIFFUSE_SAMPLER_DDIM => Some(SamplerKind::Ddim),
+            _ => None,
+        },
+        steps,
+        eta: o.eta,
+        ddim_noise: match value(o.ddim_noise)? {
+            UNDIFFUSE_DDIM_NOISE_POSTERIOR => DdimNoise::Posterior,
+            UNDIFFUSE_DDIM_NOISE_LEVEL => DdimNoise::Level,
+        },
+        use_clipped_model_output: flag(o.use_clipped_model_output, "use_clipped_model_output")?,
+        ddim_previous: match value(o.ddim_previous)? {
+            UNDIFFUSE_DDIM_PREVIOUS_DIFFUSERS => DdimPrevious::Diffusers,
+            UNDIFFUSE_DDIM_PREVIOUS_NEXT => DdimPrevious::NextTimestep,
+        },
+        arithmetic: match value(o.arithmetic)? {
+            UNDIFFUSE_ARITHMETIC_FLOAT32 => Arithmetic::Float32,
+            UNDIFFUSE_ARITHMETIC_FLOAT64 => Arithmetic::Float64,
+        },
+    };
+    let ending = match value(o.ending)? {
+        UNDIFFUSE_ENDING_2015_MEAN => Ending2015::Mean,
+        UNDIFFUSE_ENDING_2015_ORIGINAL => Ending2015::Original,
+    };
+    let readout = match value(o.readout)? {
+        UNDIFFUSE_READOUT_2015_CODE => Readout2015::Code,
+        UNDIFFUSE_READOUT_2015_PAPER => Readout2015::Paper,
+        UNDIFFUSE_READOUT_2015_PREDICTION => Readout2015::Prediction(config.prediction_type),
+    };
+    let bits = match value(o.bit_prediction)? {
+        UNDIFFUSE_BITS_PREVIOUS => BitPrediction::Previous,
+        UNDIFFUSE_BITS_CLEAN => BitPrediction::Clean,
+    };
+    let logits = flag(o.logits, "logits")?;
+    let of_2015 = || {
+        if !all {
+            return Err(Failure::argument("the 2015 chains visit all timesteps, but steps or timesteps are given"));
+        }
+        Ok(NoiseSchedule::new(&config.betas(), run.arithmetic)?)
+    };
+    Ok(match kind {
+        UNDIFFUSE_SAMPLER_OF_SCHEDULE | UNDIFFUSE_SAMPLER_DDPM | UNDIFFUSE_SAMPLER_DDIM => {
+            Arc::from(config.sampler(&run)?)
+        }
+        UNDIFFUSE_SAMPLER_REPAINT => {
+            let jumps = Jumps { length: o.jump_length, resamplings: o.resamplings };
+            Arc::new(config.repaint(&run, jumps)?)
+        }
+        UNDIFFUSE_SAMPLER_ANCESTRAL_2015 => Arc::new(Ancestral2015::new(&of_2015()?, readout, ending)?),
+        UNDIFFUSE_SAMPLER_BITS_2015 => {
+            Arc::new(Bits2015::new(&of_2015()?, Binomial::new(o.pi)?, bits, logits, ending)?)
+        }
+    })
+}

@@ -1,0 +1,426 @@
+//! Sessions: a chain with its memory, threads, noise and evidence.
+
+use std::ffi::{c_char, c_void};
+use std::sync::Arc;
+
+use undiffuse::Cancel;
+use undiffuse::backend::cpu::aligned::{ALIGNMENT, AlignedBuf};
+use undiffuse::backend::cpu::threads::Threads;
+use undiffuse::chain::{Chain, ChainOptions};
+use undiffuse::denoiser::{Call, Denoiser};
+use undiffuse::pipeline::Pipeline;
+use undiffuse::posterior::NoEvidence;
+use undiffuse::tensor::Dims;
+use undiffuse::{Error, ErrorKind};
+
+use crate::callbacks::{Shared, undiffuse_level};
+use crate::cancel::undiffuse_cancel;
+use crate::evidence::{BoxedEvidence, undiffuse_evidence};
+use crate::guard::{Handle, ok, opaque, output, read, read_optional, slice};
+use crate::memory::{heap, undiffuse_allocator};
+use crate::model::{Model, Network, undiffuse_model};
+use crate::noise::{BoxedNoise, source, undiffuse_noise};
+use crate::options::{init, options_or_defaults, sized};
+use crate::sampler::undiffuse_sampler;
+use crate::schedule::{self, SharedSampler, undiffuse_sampler_options};
+use crate::status::undiffuse_status::UNDIFFUSE_OUT_OF_MEMORY;
+use crate::status::{Failure, Outcome, undiffuse_error, undiffuse_status};
+use crate::threads::{counted, threads, undiffuse_threads};
+
+/// What the progress callback sees after a step. It lives during the call; later versions may append fields.
+#[repr(C)]
+pub struct undiffuse_progress {
+    /// The step just made, from 0.
+    pub step: usize,
+    /// How many there are.
+    pub step_count: usize,
+    /// The level at which the network was called.
+    pub level: undiffuse_level,
+    /// The number of the first sample of the batch.
+    pub first_sample: u64,
+    /// Samples in the batch.
+    pub count: usize,
+    /// Floats of one sample.
+    pub sample_len: usize,
+    /// x after the step, [count, sample_len].
+    pub x: *const f32,
+    /// The x_0 that the step predicted, after clipping, [count, sample_len]: a preview.
+    pub x0: *const f32,
+}
+
+/// Called after each step on the thread that called undiffuse_session_run. Returns 0 to go on; any other value stops the run, which
+/// then returns UNDIFFUSE_STOPPED. It may call the library, but not with this session.
+pub type undiffuse_progress_fn =
+    Option<unsafe extern "C" fn(user_data: *mut c_void, progress: *const undiffuse_progress) -> i32>;
+
+/// How a session runs.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct undiffuse_session_options {
+    /// sizeof(undiffuse_session_options); set by undiffuse_session_options_init.
+    pub struct_size: usize,
+    /// Samples at once, at least 1. What a sample becomes does not depend on it.
+    pub batch: usize,
+    /// The number of the first sample. Sample i of a seed is the same in whatever batch, process or machine it is made, so a large
+    /// run is cut into shards by this number alone.
+    pub first_sample: u64,
+    /// The seed of the noise.
+    pub seed: u64,
+    /// Noise of your own in place of the seed's, or NULL. The struct is read during the call; see it for how long the arrays must live.
+    pub noise: *const undiffuse_noise,
+    /// How many threads of the library's own the network may use, the calling thread counted: 0 for as many as the process may use
+    /// at once, 1 for none, at most 256. They sleep when they have nothing to do and end when the session is freed. For the cpu
+    /// backend; others ignore it.
+    pub thread_count: usize,
+    /// Your threads in place of the library's, or NULL. Read during the call.
+    pub threads: *const undiffuse_threads,
+    /// Your memory for the session, of at least undiffuse_session_required_bytes, at any address; or NULL. It must stay and be nobody
+    /// else's until the session is freed.
+    pub workspace: *mut c_void,
+    /// Bytes of that memory.
+    pub workspace_bytes: usize,
+    /// Your allocator in place of malloc, where there is no workspace, or NULL. Read during the call.
+    pub allocator: *const undiffuse_allocator,
+    /// A flag that stops the session, or NULL. Several sessions may share one.
+    pub cancel: *mut undiffuse_cancel,
+    /// Called after each step of undiffuse_session_run, or NULL.
+    pub progress: undiffuse_progress_fn,
+    /// Passed to `progress`.
+    pub progress_user_data: *mut c_void,
+    /// Class models: one class for each entry; sample number i gets entry i modulo `classes_len`. NULL for others. Copied.
+    pub classes: *const f32,
+    /// Floats at `classes`.
+    pub classes_len: usize,
+}
+
+sized!(undiffuse_session_options {
+    batch: 1,
+    first_sample: 0,
+    seed: 0,
+    noise: std::ptr::null(),
+    thread_count: 0,
+    threads: std::ptr::null(),
+    workspace: std::ptr::null_mut(),
+    workspace_bytes: 0,
+    allocator: std::ptr::null(),
+    cancel: std::ptr::null_mut(),
+    progress: None,
+    progress_user_data: std::ptr::null_mut(),
+    classes: std::ptr::null(),
+    classes_len: 0,
+});
+
+/// Fills options with the defaults: one sample, number 0 of seed 0, all cores, malloc. `struct_size` is
+/// sizeof(undiffuse_session_options) as your program was compiled. Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn undiffuse_session_options_init(
+    options: *mut undiffuse_session_options,
+    struct_size: usize,
+) -> undiffuse_status {
+    // SAFETY: pointers are what the header asks for, here and below.
+    unsafe { ok(std::ptr::null_mut(), || init(options, struct_size)) }
+}
+
+pub(crate) type BoxedDenoiser = Box<dyn Denoiser + Send + Sync>;
+pub(crate) type SessionChain = Chain<'static, BoxedDenoiser, SharedSampler, BoxedNoise, BoxedEvidence>;
+
+/// The inner side of an `undiffuse_session`.
+pub(crate) struct Session {
+    /// First, so that it is dropped before the memory that it uses.
+    pub chain: SessionChain,
+    pub cancel: Arc<Cancel>,
+    pub progress: Option<unsafe extern "C" fn(*mut c_void, *const undiffuse_progress) -> i32>,
+    pub progress_user_data: UserData,
+    pub sample_len: usize,
+    pub output_len: usize,
+    pub batch: usize,
+    pub bytes: usize,
+    _memory: Option<AlignedBuf>,
+}
+
+/// A pointer of the caller's that travels with a session.
+pub(crate) struct UserData(pub *mut c_void);
+
+// SAFETY: it is only passed back to the caller's function, on the thread that calls the session.
+unsafe impl Send for UserData {}
+// SAFETY: as above.
+unsafe impl Sync for UserData {}
+
+/// A run of a model: one batch of samples on its way from noise to x_0. One thread at a time may use it, any thread; several
+/// sessions run at once without knowing of one another. After undiffuse_session_new it allocates nothing.
+pub struct undiffuse_session(Handle<Session>);
+
+opaque!(undiffuse_session, "session", Session);
+
+/// What a session is made of, before it has memory.
+struct Parts {
+    network: Prepared,
+    sampler: SharedSampler,
+    evidence: BoxedEvidence,
+    batch: usize,
+    /// Floats of the chain, rounded up to whole cache lines, and of the network.
+    chain_len: usize,
+    network_len: usize,
+}
+
+enum Prepared {
+    Pipeline(Box<Pipeline>),
+    Host(Shared),
+}
+
+/// Answers what a chain asks of a denoiser before it runs.
+struct Probe {
+    dims: Dims,
+    output_len: usize,
+    max_batch: usize,
+    has_vjp: bool,
+}
+
+impl Denoiser for Probe {
+    fn name(&self) -> &str {
+        "model"
+    }
+
+    fn sample_dims(&self) -> Dims {
+        self.dims
+    }
+
+    fn output_len(&self) -> usize {
+        self.output_len
+    }
+
+    fn max_batch(&self) -> usize {
+        self.max_batch
+    }
+
+    fn has_vjp(&self) -> bool {
+        self.has_vjp
+    }
+
+    fn predict(&mut self, _: &Call<'_>, _: &[f32], _: &mut [f32]) -> undiffuse::Result<()> {
+        Err(Error::new(ErrorKind::Unsupported, "a probe predicts nothing"))
+    }
+}
+
+const LINE: usize = ALIGNMENT / size_of::<f32>();
+
+impl Parts {
+    fn new(
+        model: &Model,
+        sampler: Option<&SharedSampler>,
+        evidence: Option<BoxedEvidence>,
+        threads: Arc<dyn Threads>,
+        batch: usize,
+    ) -> Outcome<Self> {
+        let sampler = match sampler {
+            Some(s) => Arc::clone(s),
+            None => {
+                let defaults = <undiffuse_sampler_options as crate::options::Sized>::defaults();
+                // SAFETY: the defaults hold no pointer.
+                unsafe { schedule::sampler(&model.scheduler, &defaults) }?
+            }
+        };
+        let evidence = evidence.unwrap_or_else(|| Box::new(NoEvidence));
+        let (network, probe, network_len) = match &model.network {
+            Network::Pipeline(p) => {
+                let p = match p.on_threads(threads) {
+                    Ok(p) => p,
+                    // A backend that does not run on the host's threads.
+                    Err(e) if e.kind() == ErrorKind::Unsupported => (**p).clone(),
+                    Err(e) => return Err(e.into()),
+                };
+                let len = p.workspace_bytes(batch)?.div_ceil(size_of::<f32>());
+                let output_len = p.networks().predict.outputs().first().map_or(0, |d| d.elements());
+                let has_vjp = p.networks().gradient.is_some();
+                let probe = Probe { dims: p.sample_dims(), output_len, max_batch: batch, has_vjp };
+                (Prepared::Pipeline(Box::new(p)), probe, len)
+            }
+            Network::Host(h) => {
+                let shared = Shared(Arc::clone(h));
+                let probe =
+                    Probe { dims: h.dims, output_len: h.output_len, max_batch: h.max_batch, has_vjp: h.vjp.is_some() };
+                (Prepared::Host(shared), probe, 0)
+            }
+        };
+        let needed = Chain::<_, _, BoxedNoise, _>::workspace_len_with_evidence(&probe, &sampler, &evidence, batch)?;
+        let chain_len = needed.checked_next_multiple_of(LINE).ok_or_else(too_large)?;
+        Ok(Self { network, sampler, evidence, batch, chain_len, network_len })
+    }
+
+    /// Floats in all.
+    fn len(&self) -> Outcome<usize> {
+        let len = self.chain_len.checked_add(self.network_len);
+        len.filter(|n| n.checked_mul(size_of::<f32>()).is_some_and(|b| b <= isize::MAX as usize)).ok_or_else(too_large)
+    }
+
+    /// Bytes of a workspace that may begin anywhere.
+    fn bytes(&self) -> Outcome<usize> {
+        Ok(self.len()? * size_of::<f32>() + ALIGNMENT)
+    }
+
+    /// The chain in `memory`, of at least [`Parts::len`] floats.
+    fn chain(
+        self,
+        memory: &'static mut [f32],
+        classes: &[f32],
+        noise: BoxedNoise,
+        first_sample: u64,
+    ) -> Outcome<SessionChain> {
+        let (for_chain, for_network) = memory.split_at_mut_checked(self.chain_len).ok_or_else(too_large)?;
+        let denoiser: BoxedDenoiser = match self.network {
+            Prepared::Pipeline(p) => Box::new(p.denoiser_in_memory(self.batch, classes, for_network)?),
+            Prepared::Host(_) if !classes.is_empty() => {
+                return Err(Failure::argument("classes are given, but the model is a callback"));
+            }
+            Prepared::Host(h) => Box::new(h),
+        };
+        let options = ChainOptions { batch: self.batch, first_sample };
+        Ok(Chain::with_evidence_in_workspace(denoiser, self.sampler, noise, self.evidence, &options, for_chain)?)
+    }
+}
+
+fn too_large() -> Failure {
+    Failure::new(UNDIFFUSE_OUT_OF_MEMORY, "the session is too large for this machine")
+}
+
+/// Makes a session of the caller's arguments.
+///
+/// # Safety
+/// The pointers are what the header asks for.
+pub(crate) unsafe fn make(
+    model: *const undiffuse_model,
+    sampler: *const undiffuse_sampler,
+    evidence: *const undiffuse_evidence,
+    o: &undiffuse_session_options,
+) -> Outcome<Session> {
+    // SAFETY: the caller's promise, here and below.
+    unsafe {
+        let model = read(model)?;
+        let (sampler, evidence) = (read_optional(sampler)?, read_optional(evidence)?);
+        let evidence = evidence.map(|e| e.make()).transpose()?;
+        let threads = threads(o.threads, o.thread_count)?;
+        let classes = slice(o.classes, o.classes_len, "classes")?;
+        let sample = model.dims().elements();
+        let noise = source(o.noise, o.seed, sample)?;
+        let parts = Parts::new(&model, sampler.as_deref(), evidence, threads, o.batch)?;
+        let output_len = match &parts.network {
+            Prepared::Pipeline(p) => p.networks().predict.outputs().first().map_or(0, |d| d.elements()),
+            Prepared::Host(h) => h.0.output_len,
+        };
+        let len = parts.len()?;
+        let (memory, floats) = if o.workspace.is_null() {
+            if o.workspace_bytes != 0 {
+                return Err(Failure::argument(format!(
+                    "workspace is NULL, but workspace_bytes is {}",
+                    o.workspace_bytes
+                )));
+            }
+            let mut memory = heap(o.allocator)?.zeroed(len)?;
+            let at = memory.as_mut_ptr();
+            (Some(memory), at)
+        } else {
+            let (needed, got) = (parts.bytes()?, o.workspace_bytes);
+            if got < needed {
+                let text = format!("the workspace has {got} bytes, expected {needed}");
+                return Err(Failure::new(UNDIFFUSE_OUT_OF_MEMORY, text));
+            }
+            if !o.allocator.is_null() {
+                return Err(Failure::argument("a workspace and an allocator are both given"));
+            }
+            // What aligning takes is counted in the needed bytes.
+            let at = o.workspace.cast::<u8>();
+            let at = at.add(at.align_offset(ALIGNMENT)).cast::<f32>();
+            // Rust asks for memory that was written to.
+            at.write_bytes(0, len);
+            (None, at)
+        };
+        // Lives as long as the session, which drops the chain first.
+        let floats: &'static mut [f32] = std::slice::from_raw_parts_mut(floats, len);
+        let (batch, cancel) = (parts.batch, undiffuse_cancel::shared(o.cancel));
+        Ok(Session {
+            chain: parts.chain(floats, classes, noise, o.first_sample)?,
+            cancel,
+            progress: o.progress,
+            progress_user_data: UserData(o.progress_user_data),
+            sample_len: sample,
+            output_len,
+            batch,
+            bytes: len * size_of::<f32>(),
+            _memory: memory,
+        })
+    }
+}
+
+/// Writes to *bytes how much memory undiffuse_session_new takes for these arguments, at whatever address: of your workspace, your
+/// allocator or malloc. Nothing is allocated but small temporaries, and no thread is started.
+///
+/// As for undiffuse_session_new: `sampler` may be NULL for the model's own with all its steps, `evidence` for none, `options` for the
+/// defaults. Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn undiffuse_session_required_bytes(
+    model: *const undiffuse_model,
+    sampler: *const undiffuse_sampler,
+    evidence: *const undiffuse_evidence,
+    options: *const undiffuse_session_options,
+    bytes: *mut usize,
+    error: *mut *mut undiffuse_error,
+) -> undiffuse_status {
+    // SAFETY: as above.
+    unsafe {
+        ok(error, || {
+            let out = output(bytes, "bytes")?;
+            let o = options_or_defaults(options)?;
+            let model = read(model)?;
+            let (sampler, evidence) = (read_optional(sampler)?, read_optional(evidence)?);
+            let evidence = evidence.map(|e| e.make()).transpose()?;
+            let threads = counted(o.threads, o.thread_count)?;
+            out.set(Parts::new(&model, sampler.as_deref(), evidence, threads, o.batch)?.bytes()?);
+            Ok(())
+        })
+    }
+}
+
+/// Makes a session that stands at x_T.
+///
+/// `sampler` may be NULL for the model's own with all its steps, `evidence` for none, `options` for the defaults. All that they point at
+/// is read during the call; see undiffuse_session_options for what must live longer. The handles may be freed afterwards. On success
+/// *session is yours; free it with undiffuse_session_free.
+///
+/// Status: UNDIFFUSE_UNSUPPORTED where evidence needs a vector-Jacobian product that the model has not, or does not suit the sampler;
+/// UNDIFFUSE_SHAPE, UNDIFFUSE_INVALID_ARGUMENT, UNDIFFUSE_OUT_OF_MEMORY. Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn undiffuse_session_new(
+    model: *const undiffuse_model,
+    sampler: *const undiffuse_sampler,
+    evidence: *const undiffuse_evidence,
+    options: *const undiffuse_session_options,
+    session: *mut *mut undiffuse_session,
+    error: *mut *mut undiffuse_error,
+) -> undiffuse_status {
+    // SAFETY: as above.
+    unsafe {
+        ok(error, || {
+            let out = output(session, "session")?;
+            let o = options_or_defaults(options)?;
+            out.set(undiffuse_session::boxed(make(model, sampler, evidence, &o)?));
+            Ok(())
+        })
+    }
+}
+
+/// What the session runs on, such as "network on cpu avx512, 2 threads", without a NUL at the end.
+///
+/// With a NULL `buffer`, *len becomes the bytes that are needed. Otherwise *len is the room in `buffer`, and becomes the bytes
+/// written. Status: UNDIFFUSE_BUFFER_TOO_SMALL, then *len is what is needed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn undiffuse_session_describe(
+    session: *const undiffuse_session,
+    buffer: *mut c_char,
+    len: *mut usize,
+    error: *mut *mut undiffuse_error,
+) -> undiffuse_status {
+    // SAFETY: as above.
+    unsafe {
+        ok(error, || crate::guard::fill(buffer.cast::<u8>(), len, read(session)?.chain.denoiser().name().as_bytes()))
+    }
+}

@@ -1,0 +1,2177 @@
+/*
+ * undiffuse: runs pretrained diffusion models, the reverse chain and posterior-perturbed
+ * sampling.
+ *
+ * This file is generated from ffi/src; see ffi/cbindgen.toml.
+ *
+ * A first program:
+ *
+ *     undiffuse_model *model = NULL;
+ *     undiffuse_session_options options;
+ *     undiffuse_error *error = NULL;
+ *     float image[28 * 28];
+ *
+ *     undiffuse_session_options_init(&options, sizeof options);
+ *     options.seed = 42;
+ *     if (undiffuse_model_load("digits.safetensors", NULL, &model, &error) ||
+ *         undiffuse_sample(model, NULL, NULL, &options, image, 28 * 28, &error))
+ *       fprintf(stderr, "%s\n", undiffuse_error_message(error));
+ *     undiffuse_error_free(error);
+ *     undiffuse_model_free(model);
+ *
+ * CONVENTIONS
+ *
+ * Arguments. First the object, then inputs, then outputs, last the error. An array is a pointer
+ * and, after it, its length in elements; it may be NULL if the length is 0. Arrays of floats are
+ * row by row, the batch outermost: [count, channels, height, width] for images. Strings are
+ * UTF-8.
+ *
+ * Status. A function that can fail returns an undiffuse_status: 0 for success, above 0 for an
+ * outcome that is no error, below 0 for an error. Handles and numbers are written on success
+ * alone; arrays that a failed call was to fill are unspecified.
+ *
+ * Errors. The last argument, undiffuse_error **error, may be NULL. If the call fails (below 0)
+ * and it is not, *error becomes a new object with a text for a person, which you free with
+ * undiffuse_error_free; in the worst case, NULL. It is not read, so it need not be initialised,
+ * and on success it is left as it is. There is no global or per-thread last error.
+ *
+ * Ownership. What a function named _new, _load... or _from... gives is yours; the function named
+ * _free of its type frees it and accepts NULL. What you pass in stays yours; unless a comment
+ * says that it is borrowed longer, it is not used after the call has returned. Objects keep what
+ * they need of one another, so the order in which you free them does not matter.
+ *
+ * Threads. A `const T *` may be used by several threads at once, a `T *` by one thread at a time,
+ * by any; functions that differ say so. A call on an object that another call is changing is
+ * refused with UNDIFFUSE_BUSY, also from within a callback. Nothing is global: objects that share
+ * nothing do not know of one another.
+ *
+ * Options. A struct that begins with struct_size can grow. Fill it by its _init function with
+ * sizeof of your struct, or clear it (= {0}) and set struct_size yourself where it has no _init
+ * function (then a 0 stands for what the field's comment says of 0). Fields that a struct of an older
+ * program lacks have their defaults; fields of a newer program that this library does not know
+ * must be zero. An enum in a struct is a uint32_t; a number that is none of its values is
+ * refused, as are flags other than 0 and 1.
+ *
+ * Lists and texts. Functions with a buffer and a size_t *len: with a NULL buffer they write the
+ * length that is needed to *len.
+ *
+ * Callbacks. The first argument is your user_data. None is global; each belongs to the object
+ * that it was given with. They run on the thread that called the library (tasks of
+ * undiffuse_threads excepted) and must not throw or longjmp through it.
+ *
+ * Memory. Weights and workspaces, which is all that is large, come from malloc or from your
+ * allocator or workspace, and a refusal is UNDIFFUSE_OUT_OF_MEMORY. Handles, tables and texts
+ * come from malloc, when handles are made; as in every Rust program the process ends if malloc
+ * refuses those. A session allocates nothing once it is made.
+ *
+ * Bugs. A panic inside the library does not cross into your code: the call returns
+ * UNDIFFUSE_PANIC, and the objects it was using refuse further calls with UNDIFFUSE_POISONED but
+ * can be freed.
+ *
+ * Unloading. The library installs no signal or exit handler, keeps no thread but those of
+ * sessions that are not freed, and opens no GPU driver until a GPU backend is asked for.
+ *
+ * Results. On the CPU a sample is the same bits for any batch, number of threads and shard.
+ */
+
+#ifndef UNDIFFUSE_H
+#define UNDIFFUSE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/**
+ * The ABI that this header describes. It grows when functions, options or values are added; nothing
+ * is ever taken away from an ABI that UNDIFFUSE_ABI_OLDEST includes.
+ */
+#define UNDIFFUSE_ABI_VERSION 1
+
+/** The oldest ABI whose programs run with a library of this version. */
+#define UNDIFFUSE_ABI_OLDEST 1
+
+/**
+ * The version of the library that this header came with, major * 1000000 + minor * 1000 + patch.
+ */
+#define UNDIFFUSE_VERSION 1000
+
+/**
+ * What a call returns. The values never change; new ones may be added, so treat an unknown one as
+ * an error.
+ */
+enum undiffuse_status
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /** The call did what it was asked to do. */
+  UNDIFFUSE_OK = 0,
+  /**
+   * No error: the progress callback asked to stop. The session stands after a whole step and can go
+   * on.
+   */
+  UNDIFFUSE_STOPPED = 1,
+  /**
+   * An argument or option is out of its range, NULL where it must not be, or two of them contradict
+   * each other.
+   */
+  UNDIFFUSE_INVALID_ARGUMENT = -1,
+  /** A buffer or tensor has not the shape or length that the call needs. */
+  UNDIFFUSE_SHAPE = -2,
+  /** A model, scheduler or pipeline configuration is malformed or holds an unknown key or value. */
+  UNDIFFUSE_CONFIG = -3,
+  /**
+   * A weight file is malformed, or a tensor in it is missing, unexpected, misshapen or not finite.
+   */
+  UNDIFFUSE_WEIGHTS = -4,
+  /** The request is well formed, but this build or backend cannot do it. */
+  UNDIFFUSE_UNSUPPORTED = -5,
+  /** Reading or writing a file failed. */
+  UNDIFFUSE_IO = -6,
+  /** A cancel flag was set. The session stands after its last whole step and can go on. */
+  UNDIFFUSE_CANCELLED = -7,
+  /** Memory could not be had, or a workspace is too small. */
+  UNDIFFUSE_OUT_OF_MEMORY = -8,
+  /**
+   * A callback of yours returned a failure, or your threads did not do the work they were given.
+   */
+  UNDIFFUSE_CALLBACK = -9,
+  /** A network, callback or evidence gave NaN or infinity. */
+  UNDIFFUSE_NON_FINITE = -10,
+  /** The caller's buffer is too small; the length that is needed was written. */
+  UNDIFFUSE_BUFFER_TOO_SMALL = -11,
+  /**
+   * Another call is using this handle at this moment, for example the one whose callback you are
+   * in.
+   */
+  UNDIFFUSE_BUSY = -12,
+  /** An earlier call on this handle returned UNDIFFUSE_PANIC. It can only be freed. */
+  UNDIFFUSE_POISONED = -13,
+  /**
+   * A bug of this library, caught before it could reach your code. The handles of the call are
+   * poisoned.
+   */
+  UNDIFFUSE_PANIC = -14,
+  /** An error of a kind that this version of the ABI has no number for; see the message. */
+  UNDIFFUSE_OTHER = -15,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum undiffuse_status undiffuse_status;
+#else
+typedef int32_t undiffuse_status;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/** What runs networks. */
+enum undiffuse_backend
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /** The processor, with the fastest kernels that it has. */
+  UNDIFFUSE_BACKEND_CPU = 0,
+  /** Plain loops in double precision: slow, the measure of the others. */
+  UNDIFFUSE_BACKEND_REFERENCE = 1,
+  /** A GPU by wgpu. Reserved: this build returns UNDIFFUSE_UNSUPPORTED. */
+  UNDIFFUSE_BACKEND_WGPU = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum undiffuse_backend undiffuse_backend;
+#else
+typedef uint32_t undiffuse_backend;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/** How beta grows with t; the names are diffusers'. */
+enum undiffuse_beta_schedule
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /** Evenly from beta_start to beta_end. */
+  UNDIFFUSE_BETAS_LINEAR = 0,
+  /** The square of an even grid from sqrt(beta_start) to sqrt(beta_end). */
+  UNDIFFUSE_BETAS_SCALED_LINEAR = 1,
+  /** From abar(t) = cos^2((t + 0.008) / 1.008 pi / 2), each at most 0.999. */
+  UNDIFFUSE_BETAS_SQUAREDCOS_CAP_V2 = 2,
+  /** A sigmoid from beta_start to beta_end. */
+  UNDIFFUSE_BETAS_SIGMOID = 3,
+  /** From the Laplace signal-to-noise curve. */
+  UNDIFFUSE_BETAS_LAPLACE = 4,
+  /** From abar(t) = exp(-12 t). */
+  UNDIFFUSE_BETAS_EXP = 5,
+  /**
+   * 1 / (T - t + 1): the 2015 paper's, which erases a constant fraction of the signal's variance in
+   * each step.
+   */
+  UNDIFFUSE_BETAS_ERASING_EVENLY_2015 = 6,
+  /** The code of the 2015 paper's authors, without learned coefficients. */
+  UNDIFFUSE_BETAS_AUTHORS_2015 = 7,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum undiffuse_beta_schedule undiffuse_beta_schedule;
+#else
+typedef uint32_t undiffuse_beta_schedule;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/** The variance of a DDPM step; the names are diffusers'. */
+enum undiffuse_variance_type
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /** That of q(x_s | x_t, x_0). */
+  UNDIFFUSE_VARIANCE_FIXED_SMALL = 0,
+  /** The same by way of its logarithm. */
+  UNDIFFUSE_VARIANCE_FIXED_SMALL_LOG = 1,
+  /** beta. */
+  UNDIFFUSE_VARIANCE_FIXED_LARGE = 2,
+  /** The same by way of its logarithm. */
+  UNDIFFUSE_VARIANCE_FIXED_LARGE_LOG = 3,
+  /** The second half of the network's output. */
+  UNDIFFUSE_VARIANCE_LEARNED = 4,
+  /** The second half of the output moves between the logarithms of small and large. */
+  UNDIFFUSE_VARIANCE_LEARNED_RANGE = 5,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum undiffuse_variance_type undiffuse_variance_type;
+#else
+typedef uint32_t undiffuse_variance_type;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/** What the network was trained to give. */
+enum undiffuse_prediction_type
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /** The noise. */
+  UNDIFFUSE_PREDICTION_EPSILON = 0,
+  /** x_0. */
+  UNDIFFUSE_PREDICTION_SAMPLE = 1,
+  /** v = alpha eps - sigma x_0. */
+  UNDIFFUSE_PREDICTION_V = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum undiffuse_prediction_type undiffuse_prediction_type;
+#else
+typedef uint32_t undiffuse_prediction_type;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/** Which of the T timesteps a shorter run visits; the names are diffusers'. */
+enum undiffuse_timestep_spacing
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /** 0, r, 2 r, ... with r = T / N rounded down, plus steps_offset. */
+  UNDIFFUSE_SPACING_LEADING = 0,
+  /** round(linspace(0, T - 1, N)). */
+  UNDIFFUSE_SPACING_LINSPACE = 1,
+  /** round(T, T - T/N, ...) - 1. */
+  UNDIFFUSE_SPACING_TRAILING = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum undiffuse_timestep_spacing undiffuse_timestep_spacing;
+#else
+typedef uint32_t undiffuse_timestep_spacing;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/** The reverse process, one network call a step. */
+enum undiffuse_sampler_kind
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /** The one that the scheduler's configuration names. */
+  UNDIFFUSE_SAMPLER_OF_SCHEDULE = 0,
+  /** DDPM (Ho 2020): ancestral sampling. */
+  UNDIFFUSE_SAMPLER_DDPM = 1,
+  /** DDIM (Song 2020). */
+  UNDIFFUSE_SAMPLER_DDIM = 2,
+  /**
+   * Ancestral steps that also go back in noise (Lugmayr 2022), for the evidence method of that
+   * name.
+   */
+  UNDIFFUSE_SAMPLER_REPAINT = 3,
+  /** The Gaussian chain of Sohl-Dickstein et al. 2015, every step of the schedule. */
+  UNDIFFUSE_SAMPLER_ANCESTRAL_2015 = 4,
+  /** The binomial chain of the same paper: samples are bits, as floats that are 0 or 1. */
+  UNDIFFUSE_SAMPLER_BITS_2015 = 5,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum undiffuse_sampler_kind undiffuse_sampler_kind;
+#else
+typedef uint32_t undiffuse_sampler_kind;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/** The precision of schedules and of the scalars of a step. */
+enum undiffuse_arithmetic
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /** As diffusers on PyTorch has it, value for value. */
+  UNDIFFUSE_ARITHMETIC_FLOAT32 = 0,
+  /** Double precision. */
+  UNDIFFUSE_ARITHMETIC_FLOAT64 = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum undiffuse_arithmetic undiffuse_arithmetic;
+#else
+typedef uint32_t undiffuse_arithmetic;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/** What DDIM's eta is a fraction of. */
+enum undiffuse_ddim_noise
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /** The standard deviation of q(x_s | x_t, x_0), as Song 2020 and diffusers say. */
+  UNDIFFUSE_DDIM_NOISE_POSTERIOR = 0,
+  /** All of the noise in x_s, as DDRM, DDNM and DiffPIR say. */
+  UNDIFFUSE_DDIM_NOISE_LEVEL = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum undiffuse_ddim_noise undiffuse_ddim_noise;
+#else
+typedef uint32_t undiffuse_ddim_noise;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/** Which timestep a DDIM step leads to. */
+enum undiffuse_ddim_previous
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /** t - T / N, as diffusers computes it. */
+  UNDIFFUSE_DDIM_PREVIOUS_DIFFUSERS = 0,
+  /** The next of the list. */
+  UNDIFFUSE_DDIM_PREVIOUS_NEXT = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum undiffuse_ddim_previous undiffuse_ddim_previous;
+#else
+typedef uint32_t undiffuse_ddim_previous;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/** What the network of a 2015 chain gives. */
+enum undiffuse_readout_2015
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /** Mean and variance as the authors' code reads them: two values for each of a sample's. */
+  UNDIFFUSE_READOUT_2015_CODE = 0,
+  /** Mean and variance by the paper's equations 64 and 65. */
+  UNDIFFUSE_READOUT_2015_PAPER = 1,
+  /** One value for each, as prediction_type says. */
+  UNDIFFUSE_READOUT_2015_PREDICTION = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum undiffuse_readout_2015 undiffuse_readout_2015;
+#else
+typedef uint32_t undiffuse_readout_2015;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/** How a 2015 chain ends. */
+enum undiffuse_ending_2015
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /** T network calls, the last of which gives its mean (in a binary chain, bits). */
+  UNDIFFUSE_ENDING_2015_MEAN = 0,
+  /** The original loop: T - 1 calls, each with noise. */
+  UNDIFFUSE_ENDING_2015_ORIGINAL = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum undiffuse_ending_2015 undiffuse_ending_2015;
+#else
+typedef uint32_t undiffuse_ending_2015;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/** Of what the network of a binary chain gives the probability. */
+enum undiffuse_bit_prediction
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /** That the bit before the step's noise is 1. */
+  UNDIFFUSE_BITS_PREVIOUS = 0,
+  /** That the bit of x_0 is 1. */
+  UNDIFFUSE_BITS_CLEAN = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum undiffuse_bit_prediction undiffuse_bit_prediction;
+#else
+typedef uint32_t undiffuse_bit_prediction;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/** What a filter sees beyond the edge of an image. */
+enum undiffuse_padding
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /** The image mirrored with its edge element repeated. */
+  UNDIFFUSE_PADDING_SYMMETRIC = 0,
+  /** The image again. */
+  UNDIFFUSE_PADDING_CIRCULAR = 1,
+  /** Zeros. */
+  UNDIFFUSE_PADDING_ZERO = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum undiffuse_padding undiffuse_padding;
+#else
+typedef uint32_t undiffuse_padding;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * How a measurement acts on the chain. "VJP" marks those that need a vector-Jacobian product of the
+ * network.
+ */
+enum undiffuse_method
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * r at every level from the model's own covariance; samples the posterior. `iterations` VJPs a
+   * step. Noise above 0.
+   */
+  UNDIFFUSE_METHOD_CALIBRATED = 0,
+  /**
+   * The same with a white prior of `variance`: no VJP. Noise above 0; a sampler that adds noise.
+   */
+  UNDIFFUSE_METHOD_CALIBRATED_WHITE = 1,
+  /** DPS (Chung 2022) with step `zeta` and `misfit`. VJP. */
+  UNDIFFUSE_METHOD_DPS = 2,
+  /** MCG (Chung 2022) with step `zeta`. No noise. VJP. */
+  UNDIFFUSE_METHOD_MCG = 3,
+  /** PiGDM (Song 2023) by `pigdm_rule`. VJP. */
+  UNDIFFUSE_METHOD_PIGDM = 4,
+  /** TMPD. Two VJPs a step. */
+  UNDIFFUSE_METHOD_TMPD = 5,
+  /** DDRM (Kawar 2022) with `eta_b`. */
+  UNDIFFUSE_METHOD_DDRM = 6,
+  /** DDNM (Wang 2022). No noise. */
+  UNDIFFUSE_METHOD_DDNM = 7,
+  /** DDNM+. Noise above 0. */
+  UNDIFFUSE_METHOD_DDNM_PLUS = 8,
+  /** DiffPIR (Zhu 2023) with weight `lambda`. */
+  UNDIFFUSE_METHOD_DIFFPIR = 9,
+  /** RePaint (Lugmayr 2022): known elements renoised after each step. A mask, no noise. */
+  UNDIFFUSE_METHOD_REPAINT = 10,
+  /** Known elements set after each step, by `known`: the 2015 paper's inpainting. A mask. */
+  UNDIFFUSE_METHOD_CLAMP = 11,
+  /**
+   * The exact product of each step's Gaussian with r(x_s), by `r_schedule`: the 2015 paper's
+   * denoising. Noise above 0.
+   */
+  UNDIFFUSE_METHOD_EXACT_PRODUCT = 12,
+  /**
+   * The mean of each step moved by its variance times the gradient of log r, by `r_schedule`. Noise
+   * above 0.
+   */
+  UNDIFFUSE_METHOD_MEAN_SHIFT = 13,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum undiffuse_method undiffuse_method;
+#else
+typedef uint32_t undiffuse_method;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/** How DPS measures the misfit. */
+enum undiffuse_misfit
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /** By its length. */
+  UNDIFFUSE_MISFIT_GAUSSIAN = 0,
+  /** Weighted by the variance of counts, which is the measurement itself; it must be above 0. */
+  UNDIFFUSE_MISFIT_POISSON = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum undiffuse_misfit undiffuse_misfit;
+#else
+typedef uint32_t undiffuse_misfit;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/** What PiGDM does with its guidance. */
+enum undiffuse_pigdm_rule
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /** As the paper's Algorithm 1 adds it. */
+  UNDIFFUSE_PIGDM_PUBLISHED = 0,
+  /** As part of the score; exact for a white prior. */
+  UNDIFFUSE_PIGDM_SCORE = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum undiffuse_pigdm_rule undiffuse_pigdm_rule;
+#else
+typedef uint32_t undiffuse_pigdm_rule;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/** What known elements are set to. */
+enum undiffuse_known
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /** Their value at every level: the 2015 paper's delta r. */
+  UNDIFFUSE_KNOWN_CLEAN = 0,
+  /** Their value noised to the level. */
+  UNDIFFUSE_KNOWN_RENOISED = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum undiffuse_known undiffuse_known;
+#else
+typedef uint32_t undiffuse_known;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/** How r depends on the level. */
+enum undiffuse_r_schedule
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /** Not at all: all of the 2015 paper's experiments. */
+  UNDIFFUSE_R_CONSTANT = 0,
+  /** r^((T - t) / T): none at x_T, all of it at x_0. */
+  UNDIFFUSE_R_RAMP = 1,
+  /** Only for bits: calibrated, with the prior's bits taken for independent and at chance. */
+  UNDIFFUSE_R_WHITE = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum undiffuse_r_schedule undiffuse_r_schedule;
+#else
+typedef uint32_t undiffuse_r_schedule;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/** What is done with the gradient of log r. */
+enum undiffuse_gradient_rule
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * The score gets it, at x_t: eps -= sigma g and x_0 += sigma^2 / alpha g. Any sampler carries it.
+   */
+  UNDIFFUSE_GRADIENT_SCORE = 0,
+  /**
+   * The mean of x_s is moved by its variance times it, taken at x_t: classifier guidance. The
+   * sampler must add noise.
+   */
+  UNDIFFUSE_GRADIENT_MEAN = 1,
+  /**
+   * The same, taken at the mean itself: the 2015 paper's equation 61. `x` is then that mean and the
+   * level that of x_s.
+   */
+  UNDIFFUSE_GRADIENT_MEAN_SHIFT_2015 = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum undiffuse_gradient_rule undiffuse_gradient_rule;
+#else
+typedef uint32_t undiffuse_gradient_rule;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * A flag that stops what is running. All functions on it but _new and _free may be called from any
+ * thread at any time, also while a session uses it.
+ */
+typedef struct undiffuse_cancel undiffuse_cancel;
+
+/**
+ * Why a call failed: a status and one line of text for a person, which names the thing, what was
+ * expected and what was got.
+ */
+typedef struct undiffuse_error undiffuse_error;
+
+/**
+ * Evidence r: sessions made with it sample from p(x) r(x). It is never changed, so any number of
+ * threads and sessions may use one at once. Sessions keep what they need of it: you may free it
+ * before them.
+ */
+typedef struct undiffuse_evidence undiffuse_evidence;
+
+/**
+ * What predicts: a network compiled from weights, or callbacks of yours; with the configuration of
+ * its scheduler.
+ *
+ * It is never changed, so any number of threads and sessions may use one at once. Sessions keep
+ * what they need of it: you may free it before them.
+ */
+typedef struct undiffuse_model undiffuse_model;
+
+/**
+ * A linear map A from a sample to a measurement. It is never changed, so any number of threads may
+ * use one at once. Evidence made with it keeps what it needs: you may free it before.
+ */
+typedef struct undiffuse_operator undiffuse_operator;
+
+/**
+ * A reverse process with its steps fixed. It draws no random number, calls no network and keeps no
+ * history, so one serves any number of threads and sessions at once.
+ */
+typedef struct undiffuse_sampler undiffuse_sampler;
+
+/**
+ * A run of a model: one batch of samples on its way from noise to x_0. One thread at a time may use
+ * it, any thread; several sessions run at once without knowing of one another. After
+ * undiffuse_session_new it allocates nothing.
+ */
+typedef struct undiffuse_session undiffuse_session;
+
+/** One device of a backend. */
+typedef struct undiffuse_device_info {
+  /** sizeof(undiffuse_device_info); you set it before the call. */
+  size_t struct_size;
+  /** How many threads it runs at once; 0 where that means nothing. */
+  size_t thread_count;
+  /** What it is, such as "cpu avx512": UTF-8, ended by a NUL, cut if it is longer. */
+  char name[128];
+} undiffuse_device_info;
+
+/**
+ * Gives `size` bytes, above 0, that begin at a multiple of `alignment`, a power of two (64); the
+ * content is unspecified. NULL where there is none to be had: the call that asked then returns
+ * UNDIFFUSE_OUT_OF_MEMORY and gives back what it had.
+ */
+typedef void *(*undiffuse_allocate_fn)(void *user_data, size_t size, size_t alignment);
+
+/** Takes back what the allocate function gave, with the same size and alignment; never NULL. */
+typedef void (*undiffuse_deallocate_fn)(void *user_data, void *block, size_t size, size_t alignment);
+
+/**
+ * Your allocator.
+ *
+ * What goes through it: the packed weights of a model and, while it is loaded, the weights of one
+ * layer as they are read; the workspace of a session. What does not: handles, tables of schedules,
+ * copies of measured values, the factors of operators, texts and (from a file) a read buffer of at
+ * most 1 MiB. Those come from malloc; they are small, and made when handles are made: a session
+ * allocates nothing after undiffuse_session_new.
+ *
+ * Both functions are called on the threads that call the library, and must be ready to be called
+ * from several at once if you use several. They must not call the library. `user_data` must live
+ * until every object that was made with the allocator is freed.
+ */
+typedef struct undiffuse_allocator {
+  /** sizeof(undiffuse_allocator). */
+  size_t struct_size;
+  /** Passed to both functions. */
+  void *user_data;
+  /** Must not be NULL. */
+  undiffuse_allocate_fn allocate;
+  /** Must not be NULL. */
+  undiffuse_deallocate_fn deallocate;
+} undiffuse_allocator;
+
+/** How a model is loaded. */
+typedef struct undiffuse_model_options {
+  /** sizeof(undiffuse_model_options); set by undiffuse_model_options_init. */
+  size_t struct_size;
+  /** What runs the network. */
+  undiffuse_backend backend;
+  /** Which of the backend's devices, from 0. See undiffuse_device_count. */
+  uint32_t device;
+  /** Height of the images; 0, with a width of 0, is the size that the model was trained for. */
+  size_t height;
+  /** Width of the images. */
+  size_t width;
+  /**
+   * 1: sessions can also give vector-Jacobian products, which some evidence needs. It doubles the
+   * bytes of the weights.
+   */
+  uint32_t gradient;
+  /** Must be 0. */
+  uint32_t reserved;
+  /**
+   * The text of a diffusers scheduler_config.json to take the place of the model's own, or NULL.
+   * Read during the call.
+   */
+  const char *scheduler_json;
+  /** Bytes of that text; 0 if it ends with a NUL. */
+  size_t scheduler_json_len;
+  /** Your allocator for the weights, or NULL for malloc. The struct is read during the call. */
+  const undiffuse_allocator *allocator;
+} undiffuse_model_options;
+
+/** How noisy a sample is: x = alpha x_0 + sigma eps. */
+typedef struct undiffuse_level {
+  /**
+   * What the network is told, in the unit it was trained with: 0 to T - 1 for diffusers' discrete
+   * models.
+   */
+  double timestep;
+  /** The factor of x_0. */
+  double alpha;
+  /** The factor of the noise. */
+  double sigma;
+} undiffuse_level;
+
+/**
+ * What a callback is told beside its arrays. It lives during the call; later versions may append
+ * fields.
+ */
+typedef struct undiffuse_call {
+  /** How noisy the samples are. */
+  undiffuse_level level;
+  /**
+   * The step of the chain, from 0, and how many there are; both 0 where that is not known (a
+   * denoiser).
+   */
+  size_t step;
+  /** See `step`. */
+  size_t steps;
+  /** The number of the first sample of the batch. */
+  uint64_t first_sample;
+  /** Samples in this call. */
+  size_t count;
+  /** Floats of one sample. */
+  size_t sample_len;
+} undiffuse_call;
+
+/**
+ * Predicts: reads `x`, [count, sample_len], and writes all of `out`, [count, output_len]. The
+ * arrays do not overlap and are yours during the call. A sample's prediction must not depend on the
+ * others in the batch.
+ *
+ * Returns UNDIFFUSE_OK; UNDIFFUSE_CANCELLED to stop as if the cancel flag were set; any other value
+ * fails the call that asked with UNDIFFUSE_CALLBACK. Called on the thread that called the library.
+ * It may call the library, but not with the session it serves.
+ */
+typedef int32_t (*undiffuse_predict_fn)(void *user_data,
+                                        const undiffuse_call *call,
+                                        const float *x,
+                                        float *out);
+
+/**
+ * The vector-Jacobian product of the prediction: reads `x`, [count, sample_len], and `v`, [count,
+ * output_len], and writes out = J^T v, [count, sample_len], with J = d predict(x) / d x of each
+ * sample. Otherwise as undiffuse_predict_fn.
+ */
+typedef int32_t (*undiffuse_vjp_fn)(void *user_data,
+                                    const undiffuse_call *call,
+                                    const float *x,
+                                    const float *v,
+                                    float *out);
+
+/**
+ * Your own denoiser. Clear the struct, then set struct_size and what you need.
+ *
+ * If several sessions use it at once its functions are called from several threads at once.
+ */
+typedef struct undiffuse_denoiser {
+  /** sizeof(undiffuse_denoiser). */
+  size_t struct_size;
+  /** Passed to the functions. */
+  void *user_data;
+  /** Must not be NULL. */
+  undiffuse_predict_fn predict;
+  /** NULL if there is none; some evidence needs it. */
+  undiffuse_vjp_fn vjp;
+  /** How many dimensions a sample has, 1 to 4. */
+  size_t rank;
+  /** The dimensions, outermost first: [channels, height, width] for images. The rest is ignored. */
+  size_t dims[4];
+  /**
+   * Floats that it gives for a sample; 0 for as many as a sample has. Twice as many where it
+   * learned a variance.
+   */
+  size_t output_len;
+  /** The largest batch of one call; 0 for any. */
+  size_t max_batch;
+  /**
+   * A number that differs between denoisers that predict differently, for saved sessions; 0 if you
+   * have none.
+   */
+  uint64_t fingerprint;
+  /** A name for messages, or NULL. Copied. */
+  const char *name;
+  /**
+   * The scheduler it was trained for: the text of a diffusers scheduler_config.json, or NULL for
+   * diffusers' DDPM defaults. Read during the call.
+   */
+  const char *scheduler_json;
+  /** Bytes of that text; 0 if it ends with a NUL. */
+  size_t scheduler_json_len;
+} undiffuse_denoiser;
+
+/** What there is to know of a model. */
+typedef struct undiffuse_model_info {
+  /** sizeof(undiffuse_model_info); you set it before the call. */
+  size_t struct_size;
+  /** Dimensions of one sample: 3 for images. */
+  size_t rank;
+  /** The dimensions, outermost first: channels, height, width. Those beyond the rank are 0. */
+  size_t dims[4];
+  /** Floats of one sample: the product of the dimensions. */
+  size_t sample_len;
+  /**
+   * Floats that the network gives for a sample: as many, or twice as many where it learned a
+   * variance.
+   */
+  size_t output_len;
+  /** How many classes a class model knows; 0 for others. */
+  size_t class_count;
+  /** How many weights the network has; 0 for callbacks. */
+  uint64_t parameter_count;
+  /** Floating-point operations of one network call for one sample; 0 where it is not known. */
+  uint64_t flops;
+  /** Bytes of the packed weights, all of them from your allocator if you gave one. */
+  size_t weight_bytes;
+  /** A number that differs between models that predict differently; 0 where it is not known. */
+  uint64_t fingerprint;
+  /** 1 if sessions can give vector-Jacobian products. */
+  uint32_t has_gradient;
+  /** 0. */
+  uint32_t reserved;
+} undiffuse_model_info;
+
+/**
+ * The schedule that a model was trained with, by values. Names and defaults are those of diffusers'
+ * DDPMScheduler and DDIMScheduler.
+ */
+typedef struct undiffuse_schedule_options {
+  /** sizeof(undiffuse_schedule_options); set by undiffuse_schedule_options_init. */
+  size_t struct_size;
+  /** T, 1 to 100000. */
+  size_t num_train_timesteps;
+  /** The first beta. */
+  double beta_start;
+  /** The last beta. */
+  double beta_end;
+  /** T betas in place of start, end and curve, or NULL. Read during the call. */
+  const double *trained_betas;
+  /** How many betas these are. */
+  size_t trained_betas_len;
+  /** The range of clip_sample. */
+  double clip_sample_range;
+  /** The quantile of thresholding. */
+  double dynamic_thresholding_ratio;
+  /** The largest threshold of thresholding. */
+  double sample_max_value;
+  /** The curve of the betas. */
+  undiffuse_beta_schedule beta_schedule;
+  /** DDPM's variance. */
+  undiffuse_variance_type variance_type;
+  /** What the network gives. */
+  undiffuse_prediction_type prediction_type;
+  /** How the visited timesteps are spread. */
+  undiffuse_timestep_spacing timestep_spacing;
+  /** 1: x_0 is clamped to plus or minus clip_sample_range. */
+  uint32_t clip_sample;
+  /** 1: x_0 is thresholded dynamically; wins over clip_sample. */
+  uint32_t thresholding;
+  /** Added to the timesteps of leading spacing. */
+  uint32_t steps_offset;
+  /** 1: the betas are rescaled so that nothing of x_0 is left at T. */
+  uint32_t rescale_betas_zero_snr;
+  /** 1: DDIM's last step leads to abar = 1; 0: to abar_0. */
+  uint32_t set_alpha_to_one;
+  /** Must be 0. */
+  uint32_t reserved;
+} undiffuse_schedule_options;
+
+/** What is chosen for a run. */
+typedef struct undiffuse_sampler_options {
+  /** sizeof(undiffuse_sampler_options); set by undiffuse_sampler_options_init. */
+  size_t struct_size;
+  /** The algorithm. */
+  undiffuse_sampler_kind kind;
+  /** The precision of schedules and of the scalars of a step. */
+  undiffuse_arithmetic arithmetic;
+  /** How many of the T timesteps are visited, 0 for all. The 2015 chains visit all. */
+  size_t steps;
+  /** The timesteps themselves, decreasing, each below T, or NULL. Read during the call. */
+  const uint32_t *timesteps;
+  /** How many timesteps these are. */
+  size_t timesteps_len;
+  /** DDIM: 0 is deterministic, 1 has the variance of DDPM. */
+  double eta;
+  /** DDIM: what eta is a fraction of. */
+  undiffuse_ddim_noise ddim_noise;
+  /** DDIM: which timestep a step leads to. With a list of timesteps it is always the next. */
+  undiffuse_ddim_previous ddim_previous;
+  /** 1: eps is computed again from the clipped x_0. */
+  uint32_t use_clipped_model_output;
+  /** Binary chain: 1 if the network gives log p / (1 - p) in place of p. */
+  uint32_t logits;
+  /** RePaint: a jump goes so many timesteps of the list back. */
+  size_t jump_length;
+  /** RePaint: each stretch of so many timesteps is gone so often; 1 makes no jump. */
+  size_t resamplings;
+  /** 2015: what the Gaussian chain's network gives. */
+  undiffuse_readout_2015 readout;
+  /** 2015: how the chain ends. */
+  undiffuse_ending_2015 ending;
+  /** Binary chain: the chance of a 1 where all is forgotten, between 0 and 1. */
+  double pi;
+  /** Binary chain: of what the network gives the probability. */
+  undiffuse_bit_prediction bit_prediction;
+  /** Must be 0. */
+  uint32_t reserved;
+} undiffuse_sampler_options;
+
+/** What there is to know of a sampler. */
+typedef struct undiffuse_sampler_info {
+  /** sizeof(undiffuse_sampler_info); you set it before the call. */
+  size_t struct_size;
+  /** How many steps, and so network calls, a run makes. */
+  size_t step_count;
+  /** x_T is standard normal noise times this. */
+  double initial_scale;
+  /** Binary chains: the chance of a 1 in x_T; 0 otherwise. */
+  double ones;
+  /** A number that differs between samplers that compute different steps. */
+  uint64_t fingerprint;
+  /** 1 for a binary chain: samples are 0 or 1, noise is uniform in [0, 1). */
+  uint32_t is_binary;
+  /** 0. */
+  uint32_t reserved;
+} undiffuse_sampler_info;
+
+/** What there is to know of one step. */
+typedef struct undiffuse_step_info {
+  /** sizeof(undiffuse_step_info); you set it before the call. */
+  size_t struct_size;
+  /** The level of x_t, for which the network is called. */
+  undiffuse_level level;
+  /** The level of x_s, to which the step leads. */
+  undiffuse_level target;
+  /** What x_t is multiplied by before the network sees it. */
+  double input_scale;
+  /** 1 if the step adds noise. */
+  uint32_t needs_noise;
+  /** 0. */
+  uint32_t reserved;
+} undiffuse_step_info;
+
+/** The arrays of one step, all yours, none overlapping another that is written. */
+typedef struct undiffuse_step_io {
+  /** sizeof(undiffuse_step_io). */
+  size_t struct_size;
+  /** Samples. */
+  size_t count;
+  /** Floats of one sample. */
+  size_t sample_len;
+  /**
+   * Floats of one sample's model output: sample_len, or twice as many where a variance was learned.
+   * 0 stands for sample_len.
+   */
+  size_t output_len;
+  /** In: what the network gave, [count, output_len]. */
+  const float *model_output;
+  /** In: x_t, [count, sample_len]. */
+  const float *x;
+  /**
+   * In: standard normal values (uniform ones in a binary chain), [count, sample_len]. May be NULL
+   * where the step needs none.
+   */
+  const float *noise;
+  /** Out: x_s, [count, sample_len]. */
+  float *next;
+  /**
+   * Out: the predicted x_0, clipped as the schedule says, [count, sample_len]. NULL if you do not
+   * want it.
+   */
+  float *x0;
+  /**
+   * In: history of samplers that have one, [count, undiffuse_sampler_state_len]; otherwise NULL.
+   */
+  const float *state;
+  /** Out: the history after the step; otherwise NULL. */
+  float *next_state;
+  /** How many steps of this run were made before; a sampler with history begins with 0. */
+  size_t done;
+} undiffuse_step_io;
+
+/**
+ * A map of yours: reads `from_len` floats at `from` and writes all `to_len` floats at `to`. Returns
+ * as undiffuse_predict_fn. Called on the thread that called the library; if several sessions use
+ * it, on several at once.
+ */
+typedef int32_t (*undiffuse_map_fn)(void *user_data,
+                                    const float *from,
+                                    size_t from_len,
+                                    float *to,
+                                    size_t to_len);
+
+/**
+ * Your own operator. That `adjoint` is the adjoint of `apply` is yours to see to: <A u, v> = <u,
+ * A^T v> for random u and v.
+ */
+typedef struct undiffuse_operator_callbacks {
+  /** sizeof(undiffuse_operator_callbacks). */
+  size_t struct_size;
+  /**
+   * Passed to the functions. It must live until the operator and all that was made with it are
+   * freed.
+   */
+  void *user_data;
+  /** y = A x; must not be NULL. */
+  undiffuse_map_fn apply;
+  /** x = A^T y; must not be NULL. */
+  undiffuse_map_fn adjoint;
+  /** x = A^+ y, or NULL. */
+  undiffuse_map_fn pseudo_inverse;
+  /** Dimensions of a measurement, 1 to 4. */
+  size_t output_rank;
+  /** The dimensions, outermost first; the rest is ignored. */
+  size_t output_dims[4];
+} undiffuse_operator_callbacks;
+
+/** What there is to know of an operator. */
+typedef struct undiffuse_operator_info {
+  /** sizeof(undiffuse_operator_info); you set it before the call. */
+  size_t struct_size;
+  /** n: floats of a sample. */
+  size_t input_len;
+  /** m: floats of a measurement. */
+  size_t output_len;
+  /** Dimensions of a measurement. */
+  size_t output_rank;
+  /** The dimensions, outermost first. Those beyond the rank are 0. */
+  size_t output_dims[4];
+  /** 1 if its singular value decomposition is known, which some methods need. */
+  uint32_t has_svd;
+  /** 0. */
+  uint32_t reserved;
+} undiffuse_operator_info;
+
+/** How a measurement acts. A method uses the fields that its description names. */
+typedef struct undiffuse_method_options {
+  /** sizeof(undiffuse_method_options); set by undiffuse_method_options_init. */
+  size_t struct_size;
+  /** The method. */
+  undiffuse_method method;
+  /** DPS. */
+  undiffuse_misfit misfit;
+  /** PiGDM. */
+  undiffuse_pigdm_rule pigdm_rule;
+  /** Clamp. */
+  undiffuse_known known;
+  /** Exact product and mean shift. */
+  undiffuse_r_schedule r_schedule;
+  /** Must be 0. */
+  uint32_t reserved;
+  /** Calibrated: vector-Jacobian products a step; 1 to 5 are enough for images. */
+  size_t iterations;
+  /** Calibrated for a white prior: the variance of the data's elements. */
+  double variance;
+  /** DPS and MCG: the length of a step, above 0; published are 0.3 to 0.5. */
+  double zeta;
+  /** DiffPIR: the weight of the model against the measurement, above 0. */
+  double lambda;
+  /** DDRM: 0 to 1. */
+  double eta_b;
+} undiffuse_method_options;
+
+/**
+ * A noisy linear measurement y = A x_0 + sigma n with n standard normal, in the units of the
+ * model's samples.
+ */
+typedef struct undiffuse_measurement {
+  /** sizeof(undiffuse_measurement). */
+  size_t struct_size;
+  /** A. Kept by the evidence; you may free your handle afterwards. */
+  const undiffuse_operator *op;
+  /** What was measured: m floats for all samples, or [rows, m] with `each`. Copied. */
+  const float *y;
+  /** Floats at `y`. */
+  size_t y_len;
+  /**
+   * The standard deviation of the measurement's noise; 0 for none, which some methods need and
+   * others refuse.
+   */
+  double sigma;
+  /** With `each`: the number of the sample that the first row belongs to. */
+  uint64_t first_sample;
+  /** 1: row i of `y` belongs to sample first_sample + i; 0: one measurement for all samples. */
+  uint32_t each;
+  /** Must be 0. */
+  uint32_t reserved;
+} undiffuse_measurement;
+
+/**
+ * The gradient of log r: reads `x`, [count, sample_len], at the level of `call`, and writes all of
+ * `out`, as many. What it does to a sample must not depend on the others. Returns as
+ * undiffuse_predict_fn; called on the thread that called the library.
+ */
+typedef int32_t (*undiffuse_gradient_fn)(void *user_data,
+                                         const undiffuse_call *call,
+                                         const float *x,
+                                         float *out);
+
+/**
+ * Your own evidence: p(x) r(x) with r known by the gradient of its logarithm.
+ *
+ * If several sessions use it at once the function is called from several threads at once.
+ */
+typedef struct undiffuse_gradient_evidence {
+  /** sizeof(undiffuse_gradient_evidence). */
+  size_t struct_size;
+  /** Passed to the function. */
+  void *user_data;
+  /** Must not be NULL. */
+  undiffuse_gradient_fn gradient;
+  /** What is done with the gradient. */
+  undiffuse_gradient_rule rule;
+  /** How r depends on the level, where the rule is UNDIFFUSE_GRADIENT_MEAN_SHIFT_2015. */
+  undiffuse_r_schedule r_schedule;
+  /** The gradient is multiplied by it, where the rule is another. 0 stands for 1, p(x) r(x). */
+  double scale;
+  /** A number that differs between functions that differ, for saved sessions. */
+  uint64_t fingerprint;
+  /** A name for messages, or NULL. Copied. */
+  const char *name;
+} undiffuse_gradient_evidence;
+
+/**
+ * Evidence for a binary chain.
+ *
+ * Either `odds`: for each bit d = r(x_i = 1) / (r(x_i = 1) + r(x_i = 0)); 0.5 where nothing is
+ * known, 0 or 1 for a known bit. Or `function`, which gives these d for all bits of x_t at once,
+ * the other bits as in `x`.
+ */
+typedef struct undiffuse_bit_evidence {
+  /** sizeof(undiffuse_bit_evidence). */
+  size_t struct_size;
+  /** The odds, one for each bit of a sample, 0 to 1. Copied. NULL with a function. */
+  const float *odds;
+  /** How many. */
+  size_t odds_len;
+  /** How the odds depend on the level. */
+  undiffuse_r_schedule r_schedule;
+  /** Must be 0. */
+  uint32_t reserved;
+  /**
+   * With UNDIFFUSE_R_WHITE: the chance of a 1 where all is forgotten, as in the sampler's options;
+   * 0 stands for 0.5.
+   */
+  double pi;
+  /** Your function, one sample at a time, or NULL. */
+  undiffuse_gradient_fn function;
+  /**
+   * Passed to the function. It must live until the evidence and all sessions made with it are
+   * freed.
+   */
+  void *user_data;
+  /** A number that differs between functions that differ, for saved sessions. */
+  uint64_t fingerprint;
+} undiffuse_bit_evidence;
+
+/**
+ * Fills `out`, [count, sample_len], with draw `draw` of the samples `first_sample`, `first_sample`
+ * + 1, ...: values of the kind `kind` (an undiffuse_noise_kind). Draw 0 is x_T, draw k the noise of
+ * step k - 1; draws from 2^63 on are the evidence's. The same draw of a sample must always be the
+ * same values. Returns as undiffuse_predict_fn. Called on the thread that called the library.
+ */
+typedef int32_t (*undiffuse_noise_fn)(void *user_data,
+                                      uint32_t kind,
+                                      uint64_t first_sample,
+                                      uint64_t draw,
+                                      size_t sample_len,
+                                      size_t count,
+                                      float *out);
+
+/**
+ * Where a session gets its noise if not from a seed: from arrays, or from a function.
+ *
+ * Arrays are borrowed: they must stay as they are until the session is freed. With a function they
+ * are NULL.
+ */
+typedef struct undiffuse_noise {
+  /** sizeof(undiffuse_noise). */
+  size_t struct_size;
+  /** x_T of `samples` samples, [samples, sample_len]: multiplied by the sampler's initial_scale. */
+  const float *x_t;
+  /** The noise of each step, [steps, samples, sample_len]. NULL where no step needs any. */
+  const float *noise;
+  /** How many steps have noise. */
+  size_t steps;
+  /** How many samples the arrays are for. */
+  size_t samples;
+  /** The number of the first of them. */
+  uint64_t first_sample;
+  /** A function in place of arrays, or NULL. */
+  undiffuse_noise_fn fill;
+  /** Passed to the function. */
+  void *user_data;
+  /** A number that differs between functions that give different noise, for saved sessions. */
+  uint64_t fingerprint;
+} undiffuse_noise;
+
+/**
+ * One task of a parallel-for; `index` is its number. It does not return early and throws nothing.
+ */
+typedef void (*undiffuse_task_fn)(void *task_data, size_t index);
+
+/**
+ * Calls `task(task_data, i)` for every i below `count`, on any threads, at the same time where it
+ * can, and returns when all calls have returned. `count` is at most `thread_count`. It is called
+ * some hundred times during one network call, so it should not start threads. If several sessions
+ * that use it run at once it is called from several threads at once, and must then not wait for
+ * another call of it. Tasks that it leaves out are noticed: the call of the library returns
+ * UNDIFFUSE_CALLBACK unless others did the work.
+ */
+typedef void (*undiffuse_parallel_for_fn)(void *user_data,
+                                          size_t count,
+                                          undiffuse_task_fn task,
+                                          void *task_data);
+
+/** Your threads. */
+typedef struct undiffuse_threads {
+  /** sizeof(undiffuse_threads). */
+  size_t struct_size;
+  /** Passed to the function. It must live until every session that was made with it is freed. */
+  void *user_data;
+  /** How many tasks can run at once, the calling thread counted: 1 to 256. */
+  size_t thread_count;
+  /** NULL runs everything on the calling thread. */
+  undiffuse_parallel_for_fn parallel_for;
+} undiffuse_threads;
+
+/**
+ * What the progress callback sees after a step. It lives during the call; later versions may append
+ * fields.
+ */
+typedef struct undiffuse_progress {
+  /** The step just made, from 0. */
+  size_t step;
+  /** How many there are. */
+  size_t step_count;
+  /** The level at which the network was called. */
+  undiffuse_level level;
+  /** The number of the first sample of the batch. */
+  uint64_t first_sample;
+  /** Samples in the batch. */
+  size_t count;
+  /** Floats of one sample. */
+  size_t sample_len;
+  /** x after the step, [count, sample_len]. */
+  const float *x;
+  /** The x_0 that the step predicted, after clipping, [count, sample_len]: a preview. */
+  const float *x0;
+} undiffuse_progress;
+
+/**
+ * Called after each step on the thread that called undiffuse_session_run. Returns 0 to go on; any
+ * other value stops the run, which then returns UNDIFFUSE_STOPPED. It may call the library, but not
+ * with this session.
+ */
+typedef int32_t (*undiffuse_progress_fn)(void *user_data, const undiffuse_progress *progress);
+
+/** How a session runs. */
+typedef struct undiffuse_session_options {
+  /** sizeof(undiffuse_session_options); set by undiffuse_session_options_init. */
+  size_t struct_size;
+  /** Samples at once, at least 1. What a sample becomes does not depend on it. */
+  size_t batch;
+  /**
+   * The number of the first sample. Sample i of a seed is the same in whatever batch, process or
+   * machine it is made, so a large run is cut into shards by this number alone.
+   */
+  uint64_t first_sample;
+  /** The seed of the noise. */
+  uint64_t seed;
+  /**
+   * Noise of your own in place of the seed's, or NULL. The struct is read during the call; see it
+   * for how long the arrays must live.
+   */
+  const undiffuse_noise *noise;
+  /**
+   * How many threads of the library's own the network may use, the calling thread counted: 0 for as
+   * many as the process may use at once, 1 for none, at most 256. They sleep when they have nothing
+   * to do and end when the session is freed. For the cpu backend; others ignore it.
+   */
+  size_t thread_count;
+  /** Your threads in place of the library's, or NULL. Read during the call. */
+  const undiffuse_threads *threads;
+  /**
+   * Your memory for the session, of at least undiffuse_session_required_bytes, at any address; or
+   * NULL. It must stay and be nobody else's until the session is freed.
+   */
+  void *workspace;
+  /** Bytes of that memory. */
+  size_t workspace_bytes;
+  /**
+   * Your allocator in place of malloc, where there is no workspace, or NULL. Read during the call.
+   */
+  const undiffuse_allocator *allocator;
+  /** A flag that stops the session, or NULL. Several sessions may share one. */
+  undiffuse_cancel *cancel;
+  /** Called after each step of undiffuse_session_run, or NULL. */
+  undiffuse_progress_fn progress;
+  /** Passed to `progress`. */
+  void *progress_user_data;
+  /**
+   * Class models: one class for each entry; sample number i gets entry i modulo `classes_len`. NULL
+   * for others. Copied.
+   */
+  const float *classes;
+  /** Floats at `classes`. */
+  size_t classes_len;
+} undiffuse_session_options;
+
+/** Where a session stands. */
+typedef struct undiffuse_session_info {
+  /** sizeof(undiffuse_session_info); you set it before the call. */
+  size_t struct_size;
+  /** The next step, from 0; equal to `step_count` when the run is done. */
+  size_t step;
+  /** How many steps, and so network calls, a run makes. */
+  size_t step_count;
+  /** The number of the first sample. */
+  uint64_t first_sample;
+  /** Samples in this run. */
+  size_t count;
+  /** The most samples that a run of this session can have. */
+  size_t batch;
+  /** Floats of one sample. */
+  size_t sample_len;
+  /** Floats that the network gives for a sample. */
+  size_t output_len;
+  /** Bytes of the session's workspace. */
+  size_t workspace_bytes;
+} undiffuse_session_info;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/** Not in the header: the `calls`-th call of the library from now on panics; 0 for none. */
+void undiffuse_test_panic_in(int64_t calls);
+
+/* ---- Errors -------------------------------------------------------------------------- */
+
+/**
+ * A short name of a status, such as "out of memory"; "unknown status" for a number that is none.
+ *
+ * The string is static: never free it. Any thread.
+ */
+const char *undiffuse_status_name(int32_t status);
+
+/** The status that the failed call returned; UNDIFFUSE_OK for NULL. */
+undiffuse_status undiffuse_error_status(const undiffuse_error *error);
+
+/** The text, UTF-8 on one line; "" for NULL. It lives as long as the error object. */
+const char *undiffuse_error_message(const undiffuse_error *error);
+
+/** Frees an error object. NULL is ignored. */
+void undiffuse_error_free(undiffuse_error *error);
+
+/* ---- Versions ------------------------------------------------------------------------ */
+
+/**
+ * The version of the library that the program runs with, such as "0.1.0". The string is static:
+ * never free it. Any thread.
+ */
+const char *undiffuse_version_string(void);
+
+/** UNDIFFUSE_VERSION of the library that the program runs with. Any thread. */
+uint32_t undiffuse_version(void);
+
+/**
+ * UNDIFFUSE_ABI_VERSION of the library that the program runs with: at least the header's if all
+ * that the header has is there. Any thread.
+ */
+uint32_t undiffuse_abi_version(void);
+
+/**
+ * UNDIFFUSE_ABI_OLDEST of the library that the program runs with: at most the header's
+ * UNDIFFUSE_ABI_VERSION if the program runs with it. Any thread.
+ */
+uint32_t undiffuse_abi_oldest(void);
+
+/* ---- Cancel flags -------------------------------------------------------------------- */
+
+/** Makes a flag that is not set. You free it with undiffuse_cancel_free. */
+undiffuse_status undiffuse_cancel_new(undiffuse_cancel **cancel,
+                                      undiffuse_error **error);
+
+/**
+ * Sets the flag: each session that uses it returns UNDIFFUSE_CANCELLED within the time of one layer
+ * of the network, and stays usable.
+ *
+ * Any thread, also a signal handler: it is one atomic store. NULL is ignored.
+ */
+void undiffuse_cancel_set(undiffuse_cancel *cancel);
+
+/**
+ * Clears the flag, for the next run. Nothing clears it by itself. Any thread, also a signal
+ * handler; NULL is ignored.
+ */
+void undiffuse_cancel_reset(undiffuse_cancel *cancel);
+
+/** Whether the flag is set; false for NULL. Any thread, also a signal handler. */
+bool undiffuse_cancel_is_set(const undiffuse_cancel *cancel);
+
+/**
+ * Frees the flag. Sessions that use it keep what they need of it, so the order does not matter.
+ * NULL is ignored.
+ */
+void undiffuse_cancel_free(undiffuse_cancel *cancel);
+
+/* ---- Devices ------------------------------------------------------------------------- */
+
+/**
+ * Writes to *count how many devices a backend has; 0 for one that is built in but finds none on
+ * this machine.
+ *
+ * No driver of a GPU is touched unless you ask for a GPU backend. Status: UNDIFFUSE_UNSUPPORTED for
+ * a backend that is not built in. Any thread.
+ */
+undiffuse_status undiffuse_device_count(undiffuse_backend backend,
+                                        uint32_t *count,
+                                        undiffuse_error **error);
+
+/**
+ * Writes what there is to know of device `index`, from 0, of a backend to *info, whose struct_size
+ * you set. Any thread.
+ */
+undiffuse_status undiffuse_device_get_info(undiffuse_backend backend,
+                                           uint32_t index,
+                                           undiffuse_device_info *info,
+                                           undiffuse_error **error);
+
+/* ---- Models -------------------------------------------------------------------------- */
+
+/**
+ * Fills options with the defaults: the cpu backend, the model's own size and scheduler, no
+ * gradient, malloc.
+ *
+ * `struct_size` is sizeof(undiffuse_model_options) as your program was compiled. Any thread.
+ */
+undiffuse_status undiffuse_model_options_init(undiffuse_model_options *options,
+                                              size_t struct_size);
+
+/**
+ * Loads a diffusers pipeline directory or a packed file.
+ *
+ * `path` is UTF-8. `options` may be NULL for the defaults. On success *model is yours; free it with
+ * undiffuse_model_free. The file is read during the call alone. A file that is malformed in any way
+ * is refused with a message that names what is wrong.
+ *
+ * Status: UNDIFFUSE_IO, UNDIFFUSE_CONFIG, UNDIFFUSE_WEIGHTS, UNDIFFUSE_UNSUPPORTED,
+ * UNDIFFUSE_OUT_OF_MEMORY, UNDIFFUSE_INVALID_ARGUMENT. Any thread.
+ */
+undiffuse_status undiffuse_model_load(const char *path,
+                                      const undiffuse_model_options *options,
+                                      undiffuse_model **model,
+                                      undiffuse_error **error);
+
+/**
+ * Loads a packed file that is in memory, `len` bytes at `data`: for a model that is a C array of
+ * your program, or was decrypted.
+ *
+ * The bytes are borrowed for the call and not needed afterwards: the weights are packed into memory
+ * of the model's own. Otherwise as undiffuse_model_load.
+ */
+undiffuse_status undiffuse_model_load_memory(const uint8_t *data,
+                                             size_t len,
+                                             const undiffuse_model_options *options,
+                                             undiffuse_model **model,
+                                             undiffuse_error **error);
+
+/**
+ * Loads the handwritten digits that come with the library: 1 x 28 x 28, values -1 to 1.
+ *
+ * Status: UNDIFFUSE_UNSUPPORTED in a build without them; otherwise as undiffuse_model_load. Any
+ * thread.
+ */
+undiffuse_status undiffuse_model_load_embedded(const undiffuse_model_options *options,
+                                               undiffuse_model **model,
+                                               undiffuse_error **error);
+
+/**
+ * Makes a model of your own functions: any other engine runs the network, this library runs the
+ * chain.
+ *
+ * `denoiser` is read during the call; its `user_data` must live until the model and all sessions
+ * made from it are freed. On success *model is yours; free it with undiffuse_model_free. Any
+ * thread.
+ */
+undiffuse_status undiffuse_model_from_denoiser(const undiffuse_denoiser *denoiser,
+                                               undiffuse_model **model,
+                                               undiffuse_error **error);
+
+/** Writes what there is to know of the model to *info, whose struct_size you set. Any thread. */
+undiffuse_status undiffuse_model_get_info(const undiffuse_model *model,
+                                          undiffuse_model_info *info,
+                                          undiffuse_error **error);
+
+/**
+ * The model's scheduler as the text of a diffusers scheduler_config.json, all keys, without a NUL
+ * at the end.
+ *
+ * With a NULL `buffer`, *len becomes the bytes that are needed. Otherwise *len is the room in
+ * `buffer`, and becomes the bytes written. Status: UNDIFFUSE_BUFFER_TOO_SMALL, then *len is what is
+ * needed. Any thread.
+ */
+undiffuse_status undiffuse_model_scheduler_json(const undiffuse_model *model,
+                                                char *buffer,
+                                                size_t *len,
+                                                undiffuse_error **error);
+
+/**
+ * The text of the model's configuration, a diffusers config.json; of length 0 for callbacks. As
+ * undiffuse_model_scheduler_json.
+ */
+undiffuse_status undiffuse_model_config_json(const undiffuse_model *model,
+                                             char *buffer,
+                                             size_t *len,
+                                             undiffuse_error **error);
+
+/** Frees a model. Sessions made from it stay usable. NULL is ignored. */
+void undiffuse_model_free(undiffuse_model *model);
+
+/* ---- Samplers ------------------------------------------------------------------------ */
+
+/**
+ * Fills a schedule with diffusers' defaults. `struct_size` is sizeof(undiffuse_schedule_options) as
+ * your program was compiled. Any thread.
+ */
+undiffuse_status undiffuse_schedule_options_init(undiffuse_schedule_options *options,
+                                                 size_t struct_size);
+
+/**
+ * Fills options with the defaults: the schedule's own sampler, all timesteps, eta 0. `struct_size`
+ * is sizeof(undiffuse_sampler_options) as your program was compiled. Any thread.
+ */
+undiffuse_status undiffuse_sampler_options_init(undiffuse_sampler_options *options,
+                                                size_t struct_size);
+
+/**
+ * Makes a sampler from a schedule given by values.
+ *
+ * Either struct may be NULL for its defaults; both are read during the call.
+ * UNDIFFUSE_SAMPLER_OF_SCHEDULE is DDPM. On success *sampler is yours; free it with
+ * undiffuse_sampler_free. Any thread.
+ */
+undiffuse_status undiffuse_sampler_new(const undiffuse_schedule_options *schedule,
+                                       const undiffuse_sampler_options *options,
+                                       undiffuse_sampler **sampler,
+                                       undiffuse_error **error);
+
+/**
+ * Makes a sampler from the text of a diffusers scheduler_config.json of `len` bytes; 0 if it ends
+ * with a NUL.
+ *
+ * With a kind of DDPM or DDIM the text may name any of diffusers' schedulers whose model has the
+ * same kind of schedule, as diffusers' from_config allows. Unknown keys and values are refused.
+ * Otherwise as undiffuse_sampler_new.
+ */
+undiffuse_status undiffuse_sampler_from_json(const char *json,
+                                             size_t len,
+                                             const undiffuse_sampler_options *options,
+                                             undiffuse_sampler **sampler,
+                                             undiffuse_error **error);
+
+/**
+ * Makes a sampler as a model's scheduler configuration says. Otherwise as undiffuse_sampler_new.
+ */
+undiffuse_status undiffuse_sampler_from_model(const undiffuse_model *model,
+                                              const undiffuse_sampler_options *options,
+                                              undiffuse_sampler **sampler,
+                                              undiffuse_error **error);
+
+/** Writes what there is to know of the sampler to *info, whose struct_size you set. Any thread. */
+undiffuse_status undiffuse_sampler_get_info(const undiffuse_sampler *sampler,
+                                            undiffuse_sampler_info *info,
+                                            undiffuse_error **error);
+
+/**
+ * Writes what there is to know of step `step`, from 0, to *info, whose struct_size you set. Any
+ * thread.
+ */
+undiffuse_status undiffuse_sampler_get_step_info(const undiffuse_sampler *sampler,
+                                                 size_t step,
+                                                 undiffuse_step_info *info,
+                                                 undiffuse_error **error);
+
+/**
+ * The timestep of each network call, in order.
+ *
+ * With a NULL `timesteps`, *len becomes how many there are. Otherwise *len is the room in
+ * `timesteps`, and becomes how many were written. Status: UNDIFFUSE_BUFFER_TOO_SMALL, then *len is
+ * what is needed. Any thread.
+ */
+undiffuse_status undiffuse_sampler_timesteps(const undiffuse_sampler *sampler,
+                                             double *timesteps,
+                                             size_t *len,
+                                             undiffuse_error **error);
+
+/**
+ * Writes to *state_len the floats of history that a sample of `sample_len` floats carries from step
+ * to step; 0 for all samplers of this version. Any thread.
+ */
+undiffuse_status undiffuse_sampler_state_len(const undiffuse_sampler *sampler,
+                                             size_t sample_len,
+                                             size_t *state_len,
+                                             undiffuse_error **error);
+
+/**
+ * Scales `len` floats of x_t for the network at step `step`: diffusers' scale_model_input. `out`
+ * may be `x` itself. Any thread.
+ */
+undiffuse_status undiffuse_sampler_scale_model_input(const undiffuse_sampler *sampler,
+                                                     size_t step,
+                                                     const float *x,
+                                                     size_t len,
+                                                     float *out,
+                                                     undiffuse_error **error);
+
+/**
+ * Noises `len` floats of x_0 to the level of step `step`: out = alpha x_0 + sigma noise, diffusers'
+ * add_noise. `out` overlaps neither.
+ *
+ * Not for binary chains: UNDIFFUSE_UNSUPPORTED. Any thread.
+ */
+undiffuse_status undiffuse_sampler_add_noise(const undiffuse_sampler *sampler,
+                                             size_t step,
+                                             const float *x0,
+                                             const float *noise,
+                                             size_t len,
+                                             float *out,
+                                             undiffuse_error **error);
+
+/**
+ * Makes step `step`, from 0, of samples that you hold: model_output, x_t and noise give x_s and
+ * x_0. Whatever engine ran the network.
+ *
+ * The same step gives the same bits in whatever batch. Scratch of one sample comes from malloc. On
+ * an error `next`, `x0` and `next_state` are unspecified.
+ *
+ * Status: UNDIFFUSE_SHAPE, UNDIFFUSE_INVALID_ARGUMENT, UNDIFFUSE_NON_FINITE (a learned variance),
+ * UNDIFFUSE_OUT_OF_MEMORY. Any thread.
+ */
+undiffuse_status undiffuse_sampler_step(const undiffuse_sampler *sampler,
+                                        size_t step,
+                                        const undiffuse_step_io *io,
+                                        undiffuse_error **error);
+
+/** Frees a sampler. Sessions made from it stay usable. NULL is ignored. */
+void undiffuse_sampler_free(undiffuse_sampler *sampler);
+
+/* ---- Noise --------------------------------------------------------------------------- */
+
+/**
+ * Fills `out` with `len` standard normal values: those that a session of this seed sees in draw
+ * `draw` of sample `sample`.
+ *
+ * Draw 0 is x_T, draw k the noise of step k - 1. The values depend on (seed, sample, draw) and
+ * their position alone, on every platform. Any thread.
+ */
+undiffuse_status undiffuse_noise_normal(uint64_t seed,
+                                        uint64_t sample,
+                                        uint64_t draw,
+                                        float *out,
+                                        size_t len,
+                                        undiffuse_error **error);
+
+/** As undiffuse_noise_normal, but uniform in [0, 1): the noise of binary chains. */
+undiffuse_status undiffuse_noise_uniform(uint64_t seed,
+                                         uint64_t sample,
+                                         uint64_t draw,
+                                         float *out,
+                                         size_t len,
+                                         undiffuse_error **error);
+
+/* ---- Linear operators ---------------------------------------------------------------- */
+
+/**
+ * A = I: the measurement is the sample itself, for denoising.
+ *
+ * As for every operator: a sample has the `rank` dimensions at `dims`, outermost first ([channels,
+ * height, width] for images); arrays are read during the call; on success *op is yours, free it
+ * with undiffuse_operator_free. Any thread.
+ */
+undiffuse_status undiffuse_operator_identity(const size_t *dims,
+                                             size_t rank,
+                                             undiffuse_operator **op,
+                                             undiffuse_error **error);
+
+/**
+ * A keeps the elements whose byte in `known` is not 0, in ascending order: for inpainting.
+ *
+ * `known` has `known_len` bytes: one for each element of a sample, or one for each position (height
+ * x width), for all channels.
+ */
+undiffuse_status undiffuse_operator_mask(const size_t *dims,
+                                         size_t rank,
+                                         const uint8_t *known,
+                                         size_t known_len,
+                                         undiffuse_operator **op,
+                                         undiffuse_error **error);
+
+/**
+ * A keeps all of an image but the rectangle of `height` x `width` from row `top` and column `left`,
+ * in all channels.
+ */
+undiffuse_status undiffuse_operator_without_box(const size_t *dims,
+                                                size_t rank,
+                                                size_t top,
+                                                size_t left,
+                                                size_t height,
+                                                size_t width,
+                                                undiffuse_operator **op,
+                                                undiffuse_error **error);
+
+/** A keeps the `count` channels of an image that `channels` names, in that order. */
+undiffuse_status undiffuse_operator_channels(const size_t *dims,
+                                             size_t rank,
+                                             const size_t *channels,
+                                             size_t count,
+                                             undiffuse_operator **op,
+                                             undiffuse_error **error);
+
+/**
+ * A sums the channels of an image with `count` weights, one for each channel; NULL and 0 for their
+ * mean.
+ */
+undiffuse_status undiffuse_operator_grey(const size_t *dims,
+                                         size_t rank,
+                                         const double *weights,
+                                         size_t count,
+                                         undiffuse_operator **op,
+                                         undiffuse_error **error);
+
+/**
+ * A takes the mean of blocks of `factor` x `factor`; the factor divides both sides of the image.
+ */
+undiffuse_status undiffuse_operator_block_average(const size_t *dims,
+                                                  size_t rank,
+                                                  size_t factor,
+                                                  undiffuse_operator **op,
+                                                  undiffuse_error **error);
+
+/**
+ * A shrinks an image by `factor` with the anti-aliased bicubic filter; the factor divides both
+ * sides.
+ */
+undiffuse_status undiffuse_operator_bicubic(const size_t *dims,
+                                            size_t rank,
+                                            size_t factor,
+                                            undiffuse_padding padding,
+                                            undiffuse_operator **op,
+                                            undiffuse_error **error);
+
+/**
+ * A blurs each channel: `down` are `down_len` taps along columns, `across` `across_len` taps along
+ * rows, each centred at half its length. Its decomposition is computed here, in a time that grows
+ * with the cube of a side: half a second for 256.
+ */
+undiffuse_status undiffuse_operator_separable_blur(const size_t *dims,
+                                                   size_t rank,
+                                                   const float *down,
+                                                   size_t down_len,
+                                                   const float *across,
+                                                   size_t across_len,
+                                                   undiffuse_padding padding,
+                                                   undiffuse_operator **op,
+                                                   undiffuse_error **error);
+
+/**
+ * A convolves each channel with a kernel of `kernel_height` rows of `kernel_width` taps, the image
+ * repeated beyond its edges.
+ */
+undiffuse_status undiffuse_operator_circular_blur(const size_t *dims,
+                                                  size_t rank,
+                                                  const float *kernel,
+                                                  size_t kernel_height,
+                                                  size_t kernel_width,
+                                                  undiffuse_operator **op,
+                                                  undiffuse_error **error);
+
+/**
+ * A is a dense matrix of `output_len` rows of n values, n the elements of a sample. Its
+ * decomposition is computed here.
+ */
+undiffuse_status undiffuse_operator_dense(const size_t *dims,
+                                          size_t rank,
+                                          const float *matrix,
+                                          size_t output_len,
+                                          undiffuse_operator **op,
+                                          undiffuse_error **error);
+
+/**
+ * A shuffles the positions of an image by `seed`, transforms each channel by the Walsh-Hadamard
+ * matrix and keeps the first `measurements` coefficients: compressed sensing. height x width must
+ * be a power of 2.
+ */
+undiffuse_status undiffuse_operator_hadamard(const size_t *dims,
+                                             size_t rank,
+                                             size_t measurements,
+                                             uint64_t seed,
+                                             undiffuse_operator **op,
+                                             undiffuse_error **error);
+
+/** A by functions of yours. `callbacks` is read during the call. */
+undiffuse_status undiffuse_operator_from_callbacks(const size_t *dims,
+                                                   size_t rank,
+                                                   const undiffuse_operator_callbacks *callbacks,
+                                                   undiffuse_operator **op,
+                                                   undiffuse_error **error);
+
+/** Writes what there is to know of the operator to *info, whose struct_size you set. Any thread. */
+undiffuse_status undiffuse_operator_get_info(const undiffuse_operator *op,
+                                             undiffuse_operator_info *info,
+                                             undiffuse_error **error);
+
+/**
+ * y = A x: reads the n floats of a sample at `x` and writes the m floats of a measurement at `y`,
+ * which do not overlap. Scratch comes from malloc. Any thread.
+ */
+undiffuse_status undiffuse_operator_apply(const undiffuse_operator *op,
+                                          const float *x,
+                                          size_t x_len,
+                                          float *y,
+                                          size_t y_len,
+                                          undiffuse_error **error);
+
+/**
+ * x = A^T y: reads m floats at `y` and writes n floats at `x`. Otherwise as
+ * undiffuse_operator_apply.
+ */
+undiffuse_status undiffuse_operator_adjoint(const undiffuse_operator *op,
+                                            const float *y,
+                                            size_t y_len,
+                                            float *x,
+                                            size_t x_len,
+                                            undiffuse_error **error);
+
+/**
+ * x = A^+ y, the shortest of the x that make A x - y shortest. Status: UNDIFFUSE_UNSUPPORTED where
+ * the operator has none. Otherwise as undiffuse_operator_adjoint.
+ */
+undiffuse_status undiffuse_operator_pseudo_inverse(const undiffuse_operator *op,
+                                                   const float *y,
+                                                   size_t y_len,
+                                                   float *x,
+                                                   size_t x_len,
+                                                   undiffuse_error **error);
+
+/**
+ * Writes a normalised Gaussian kernel of an odd number `len` of taps and standard deviation
+ * `sigma`, in elements, to `taps`. Any thread.
+ */
+undiffuse_status undiffuse_gaussian_kernel(size_t len,
+                                           double sigma,
+                                           float *taps,
+                                           undiffuse_error **error);
+
+/** Frees an operator. Evidence made with it stays usable. NULL is ignored. */
+void undiffuse_operator_free(undiffuse_operator *op);
+
+/* ---- Evidence ------------------------------------------------------------------------ */
+
+/**
+ * Fills options with the defaults: calibrated evidence with 2 iterations, and the published
+ * constants of the others. `struct_size` is sizeof(undiffuse_method_options) as your program was
+ * compiled. Any thread.
+ */
+undiffuse_status undiffuse_method_options_init(undiffuse_method_options *options,
+                                               size_t struct_size);
+
+/**
+ * Makes evidence of a measurement.
+ *
+ * `options` may be NULL for the defaults; both structs are read during the call, the measured
+ * values are copied. On success *evidence is yours; free it with undiffuse_evidence_free.
+ *
+ * Status: UNDIFFUSE_SHAPE, UNDIFFUSE_INVALID_ARGUMENT, UNDIFFUSE_NON_FINITE, UNDIFFUSE_UNSUPPORTED
+ * where operator and method do not suit each other. Whether the method suits a sampler and a model
+ * is checked when a session is made. Any thread.
+ */
+undiffuse_status undiffuse_evidence_from_measurement(const undiffuse_measurement *measurement,
+                                                     const undiffuse_method_options *options,
+                                                     undiffuse_evidence **evidence,
+                                                     undiffuse_error **error);
+
+/**
+ * Makes evidence of your own: a function that gives the gradient of log r.
+ *
+ * `gradient` is read during the call; its `user_data` must live until the evidence and all sessions
+ * made with it are freed. Otherwise as undiffuse_evidence_from_measurement.
+ */
+undiffuse_status undiffuse_evidence_from_gradient(const undiffuse_gradient_evidence *gradient,
+                                                  undiffuse_evidence **evidence,
+                                                  undiffuse_error **error);
+
+/**
+ * Makes evidence for a binary chain: about each bit by itself, or by a function. `bits` is read
+ * during the call, `odds` are copied. Otherwise as undiffuse_evidence_from_measurement.
+ */
+undiffuse_status undiffuse_evidence_from_bits(const undiffuse_bit_evidence *bits,
+                                              undiffuse_evidence **evidence,
+                                              undiffuse_error **error);
+
+/**
+ * Turns standard normal noise into the x_T that DDRM and DDNM+ begin with, in place: `x` are `len`
+ * floats of whole samples, the first of them number `first_sample`. Give it to
+ * undiffuse_session_start_from with step 0.
+ *
+ * Status: UNDIFFUSE_UNSUPPORTED for evidence without a beginning of its own. Any thread.
+ */
+undiffuse_status undiffuse_evidence_start(const undiffuse_evidence *evidence,
+                                          const undiffuse_sampler *sampler,
+                                          uint64_t first_sample,
+                                          float *x,
+                                          size_t len,
+                                          undiffuse_error **error);
+
+/** Frees evidence. Sessions made with it stay usable. NULL is ignored. */
+void undiffuse_evidence_free(undiffuse_evidence *evidence);
+
+/* ---- Sessions ------------------------------------------------------------------------ */
+
+/**
+ * Fills options with the defaults: one sample, number 0 of seed 0, all cores, malloc. `struct_size`
+ * is sizeof(undiffuse_session_options) as your program was compiled. Any thread.
+ */
+undiffuse_status undiffuse_session_options_init(undiffuse_session_options *options,
+                                                size_t struct_size);
+
+/**
+ * Writes to *bytes how much memory undiffuse_session_new takes for these arguments, at whatever
+ * address: of your workspace, your allocator or malloc. Nothing is allocated but small temporaries,
+ * and no thread is started.
+ *
+ * As for undiffuse_session_new: `sampler` may be NULL for the model's own with all its steps,
+ * `evidence` for none, `options` for the defaults. Any thread.
+ */
+undiffuse_status undiffuse_session_required_bytes(const undiffuse_model *model,
+                                                  const undiffuse_sampler *sampler,
+                                                  const undiffuse_evidence *evidence,
+                                                  const undiffuse_session_options *options,
+                                                  size_t *bytes,
+                                                  undiffuse_error **error);
+
+/**
+ * Makes a session that stands at x_T.
+ *
+ * `sampler` may be NULL for the model's own with all its steps, `evidence` for none, `options` for
+ * the defaults. All that they point at is read during the call; see undiffuse_session_options for
+ * what must live longer. The handles may be freed afterwards. On success *session is yours; free it
+ * with undiffuse_session_free.
+ *
+ * Status: UNDIFFUSE_UNSUPPORTED where evidence needs a vector-Jacobian product that the model has
+ * not, or does not suit the sampler; UNDIFFUSE_SHAPE, UNDIFFUSE_INVALID_ARGUMENT,
+ * UNDIFFUSE_OUT_OF_MEMORY. Any thread.
+ */
+undiffuse_status undiffuse_session_new(const undiffuse_model *model,
+                                       const undiffuse_sampler *sampler,
+                                       const undiffuse_evidence *evidence,
+                                       const undiffuse_session_options *options,
+                                       undiffuse_session **session,
+                                       undiffuse_error **error);
+
+/**
+ * What the session runs on, such as "network on cpu avx512, 2 threads", without a NUL at the end.
+ *
+ * With a NULL `buffer`, *len becomes the bytes that are needed. Otherwise *len is the room in
+ * `buffer`, and becomes the bytes written. Status: UNDIFFUSE_BUFFER_TOO_SMALL, then *len is what is
+ * needed.
+ */
+undiffuse_status undiffuse_session_describe(const undiffuse_session *session,
+                                            char *buffer,
+                                            size_t *len,
+                                            undiffuse_error **error);
+
+/**
+ * Makes all steps that are left, calling the progress callback after each.
+ *
+ * Returns UNDIFFUSE_OK when the run is done, UNDIFFUSE_STOPPED when the callback stopped it. After
+ * that and after every error but UNDIFFUSE_PANIC the session stands after its last whole step, and
+ * another call goes on from there.
+ *
+ * Status: UNDIFFUSE_CANCELLED, UNDIFFUSE_CALLBACK, UNDIFFUSE_NON_FINITE. Allocates nothing (a
+ * callback of yours aside).
+ */
+undiffuse_status undiffuse_session_run(undiffuse_session *session,
+                                       undiffuse_error **error);
+
+/**
+ * Makes one step, if there is one left; does nothing otherwise. The progress callback is not
+ * called.
+ *
+ * Status as undiffuse_session_run; undiffuse_session_get_info tells whether the run is done.
+ */
+undiffuse_status undiffuse_session_step(undiffuse_session *session,
+                                        undiffuse_error **error);
+
+/** Writes where the session stands to *info, whose struct_size you set. */
+undiffuse_status undiffuse_session_get_info(const undiffuse_session *session,
+                                            undiffuse_session_info *info,
+                                            undiffuse_error **error);
+
+/**
+ * Points *x at the samples where they stand, [count, sample_len], and writes their number of floats
+ * to *len (which may be NULL). Once the run is done they are the result: for images [count,
+ * channels, height, width], in the units that the model was trained with, mostly -1 to 1.
+ *
+ * The memory is the session's: it is valid until the next call with a pointer to this session that
+ * is not const.
+ */
+undiffuse_status undiffuse_session_x(const undiffuse_session *session,
+                                     const float **x,
+                                     size_t *len,
+                                     undiffuse_error **error);
+
+/**
+ * As undiffuse_session_x for the x_0 that the last step predicted, after clipping; zeros before the
+ * first.
+ */
+undiffuse_status undiffuse_session_x0(const undiffuse_session *session,
+                                      const float **x0,
+                                      size_t *len,
+                                      undiffuse_error **error);
+
+/**
+ * Begins again at x_T with `count` samples, at most the batch, the first of them number
+ * `first_sample`. Allocates nothing. On an error the session is where it was.
+ */
+undiffuse_status undiffuse_session_restart(undiffuse_session *session,
+                                           uint64_t first_sample,
+                                           size_t count,
+                                           undiffuse_error **error);
+
+/**
+ * Begins in the middle: `x`, `len` floats of whole samples, is taken for x_t of step `step`; with
+ * the number of steps the run is done. For images that you noised (undiffuse_sampler_add_noise) and
+ * for x_T of your own, with step 0. `x` is copied. On an error the session is where it was.
+ */
+undiffuse_status undiffuse_session_start_from(undiffuse_session *session,
+                                              size_t step,
+                                              const float *x,
+                                              size_t len,
+                                              uint64_t first_sample,
+                                              undiffuse_error **error);
+
+/**
+ * Saves position, x, x_0 and the sampler's history. A session made of the same model, sampler,
+ * evidence and seed that restores them ends in the same bits as if it had never stopped, in
+ * whatever process.
+ *
+ * With a NULL `buffer`, *len becomes the bytes that are needed. Otherwise *len is the room in
+ * `buffer`, and becomes the bytes written. Status: UNDIFFUSE_BUFFER_TOO_SMALL, then *len is what is
+ * needed.
+ */
+undiffuse_status undiffuse_session_save(const undiffuse_session *session,
+                                        void *buffer,
+                                        size_t *len,
+                                        undiffuse_error **error);
+
+/**
+ * Takes up what undiffuse_session_save wrote, `len` bytes. Bytes that are damaged, or of a session
+ * with other settings, are refused with UNDIFFUSE_INVALID_ARGUMENT, and the session is where it
+ * was.
+ */
+undiffuse_status undiffuse_session_restore(undiffuse_session *session,
+                                           const void *bytes,
+                                           size_t len,
+                                           undiffuse_error **error);
+
+/**
+ * Calls the network alone, at the level of step `step`: `x` are `x_len` floats of whole samples, at
+ * most the batch, scaled as the network takes them (undiffuse_sampler_scale_model_input); `out`
+ * receives [samples, output_len]. The first of the samples counts as number `first_sample`, which
+ * matters to class models. The run stands where it stood. Arrays do not overlap.
+ */
+undiffuse_status undiffuse_session_predict(undiffuse_session *session,
+                                           size_t step,
+                                           uint64_t first_sample,
+                                           const float *x,
+                                           size_t x_len,
+                                           float *out,
+                                           size_t out_len,
+                                           undiffuse_error **error);
+
+/**
+ * The vector-Jacobian product of the network at the level of step `step`: out = J^T v for each
+ * sample, with J = d predict(x) / d x. `x` and `out` have `x_len` floats, `v` as many as the
+ * prediction, `v_len`. Otherwise as undiffuse_session_predict.
+ *
+ * Status: UNDIFFUSE_UNSUPPORTED for a model without a gradient.
+ */
+undiffuse_status undiffuse_session_vjp(undiffuse_session *session,
+                                       size_t step,
+                                       uint64_t first_sample,
+                                       const float *x,
+                                       size_t x_len,
+                                       const float *v,
+                                       size_t v_len,
+                                       float *out,
+                                       undiffuse_error **error);
+
+/**
+ * All in one call: makes a session, runs it for as many samples as `out` holds, batch by batch, and
+ * frees it.
+ *
+ * `out` has `out_len` floats: [samples, sample_len], the first sample number options->first_sample.
+ * Arguments and status otherwise as undiffuse_session_new and undiffuse_session_run. If it returns
+ * UNDIFFUSE_STOPPED or an error, `out` is unspecified. Any thread.
+ */
+undiffuse_status undiffuse_sample(const undiffuse_model *model,
+                                  const undiffuse_sampler *sampler,
+                                  const undiffuse_evidence *evidence,
+                                  const undiffuse_session_options *options,
+                                  float *out,
+                                  size_t out_len,
+                                  undiffuse_error **error);
+
+/**
+ * Frees a session, ends its threads and waits for them. Your workspace is yours again. NULL is
+ * ignored. It must not be called from a callback of the same session.
+ */
+void undiffuse_session_free(undiffuse_session *session);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* UNDIFFUSE_H */
