@@ -304,7 +304,10 @@ enum undiffuse_sampler_kind
    * name.
    */
   UNDIFFUSE_SAMPLER_REPAINT = 3,
-  /** The Gaussian chain of Sohl-Dickstein et al. 2015, every step of the schedule. */
+  /**
+   * The Gaussian chain of Sohl-Dickstein et al. 2015: every step of the schedule, in double
+   * precision.
+   */
   UNDIFFUSE_SAMPLER_ANCESTRAL_2015 = 4,
   /** The binomial chain of the same paper: samples are bits, as floats that are 0 or 1. */
   UNDIFFUSE_SAMPLER_BITS_2015 = 5,
@@ -863,6 +866,13 @@ typedef struct undiffuse_model_info {
   uint64_t flops;
   /** Bytes of the packed weights, all of them from your allocator if you gave one. */
   size_t weight_bytes;
+  /**
+   * x, on which the chain works, is sample_scale times the data plus sample_shift. Mostly 1 and 0:
+   * image models work on -1 to 1.
+   */
+  double sample_scale;
+  /** See `sample_scale`. */
+  double sample_shift;
   /** A number that differs between models that predict differently; 0 where it is not known. */
   uint64_t fingerprint;
   /** 1 if sessions can give vector-Jacobian products. */
@@ -944,7 +954,11 @@ typedef struct undiffuse_sampler_options {
   size_t jump_length;
   /** RePaint: each stretch of so many timesteps is gone so often; 1 makes no jump. */
   size_t resamplings;
-  /** 2015: what the Gaussian chain's network gives. */
+  /**
+   * 2015: what the Gaussian chain's network gives. This and what follows is used where `kind` names
+   * a chain that the scheduler's configuration is not of; one that is of it says these things
+   * itself.
+   */
   undiffuse_readout_2015 readout;
   /** 2015: how the chain ends. */
   undiffuse_ending_2015 ending;

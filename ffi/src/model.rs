@@ -101,6 +101,10 @@ pub struct undiffuse_model_info {
     pub flops: u64,
     /// Bytes of the packed weights, all of them from your allocator if you gave one.
     pub weight_bytes: usize,
+    /// x, on which the chain works, is sample_scale times the data plus sample_shift. Mostly 1 and 0: image models work on -1 to 1.
+    pub sample_scale: f64,
+    /// See `sample_scale`.
+    pub sample_shift: f64,
     /// A number that differs between models that predict differently; 0 where it is not known.
     pub fingerprint: u64,
     /// 1 if sessions can give vector-Jacobian products.
@@ -118,6 +122,8 @@ sized!(undiffuse_model_info {
     parameter_count: 0,
     flops: 0,
     weight_bytes: 0,
+    sample_scale: 1.0,
+    sample_shift: 0.0,
     fingerprint: 0,
     has_gradient: 0,
     reserved: 0,
@@ -302,11 +308,12 @@ pub unsafe extern "C" fn undiffuse_model_get_info(
             i.rank = sample.rank();
             i.dims[..MAX_RANK.min(sample.rank())].copy_from_slice(sample.as_slice());
             i.sample_len = sample.elements();
+            (i.sample_scale, i.sample_shift) =
+                (model.scheduler.chain_2015.sample_scale, model.scheduler.chain_2015.sample_shift);
             match &model.network {
                 Network::Pipeline(p) => {
                     i.output_len = p.networks().predict.outputs().first().map_or(0, |d| d.elements());
-                    i.class_count =
-                        if p.model().class_embed_type.is_none() { p.model().num_class_embeds.unwrap_or(0) } else { 0 };
+                    i.class_count = p.model().classes().unwrap_or(0);
                     i.parameter_count = p.parameter_count() as u64;
                     i.flops = p.flops();
                     i.weight_bytes = p.weight_bytes();

@@ -3,12 +3,11 @@
 use std::mem::MaybeUninit;
 use std::sync::Arc;
 
-use undiffuse::process::Binomial;
 use undiffuse::sampler::{
-    Ancestral2015, BitPrediction, Bits2015, DdimNoise, DdimPrevious, Ending2015, Jumps, PredictionType, Readout2015,
-    Sampler, SamplerKind, SamplerOptions, SchedulerConfig, Steps, VarianceType,
+    BitPrediction, Chain2015, DdimNoise, DdimPrevious, Ending2015, Jumps, PredictionType, Readout2015, Sampler,
+    SamplerKind, SamplerOptions, SchedulerConfig, Steps, VarianceType,
 };
-use undiffuse::schedule::{Arithmetic, BetaSchedule, Betas, NoiseSchedule, TimestepSpacing};
+use undiffuse::schedule::{Arithmetic, BetaSchedule, TimestepSpacing};
 
 use crate::enums::undiffuse_arithmetic::{self, *};
 use crate::enums::undiffuse_beta_schedule::{self, *};
@@ -120,7 +119,8 @@ pub struct undiffuse_sampler_options {
     pub jump_length: usize,
     /// RePaint: each stretch of so many timesteps is gone so often; 1 makes no jump.
     pub resamplings: usize,
-    /// 2015: what the Gaussian chain's network gives.
+    /// 2015: what the Gaussian chain's network gives. This and what follows is used where `kind` names a chain that the scheduler's
+    /// configuration is not of; one that is of it says these things itself.
     pub readout: MaybeUninit<undiffuse_readout_2015>,
     /// 2015: how the chain ends.
     pub ending: MaybeUninit<undiffuse_ending_2015>,
@@ -188,7 +188,7 @@ pub(crate) unsafe fn config(o: &undiffuse_schedule_options) -> Outcome<Scheduler
     let mut c = SchedulerConfig::new(SamplerKind::Ddpm);
     // SAFETY: the caller's promise.
     let given = unsafe { slice(o.trained_betas, o.trained_betas_len, "trained_betas") }?;
-    let mut trained = (!given.is_empty()).then(|| given.to_vec());
+    let trained = (!given.is_empty()).then(|| given.to_vec());
     c.beta_schedule = match value(o.beta_schedule)? {
         UNDIFFUSE_BETAS_LINEAR => BetaSchedule::Linear,
         UNDIFFUSE_BETAS_SCALED_LINEAR => BetaSchedule::ScaledLinear,
@@ -196,12 +196,8 @@ pub(crate) unsafe fn config(o: &undiffuse_schedule_options) -> Outcome<Scheduler
         UNDIFFUSE_BETAS_SIGMOID => BetaSchedule::Sigmoid,
         UNDIFFUSE_BETAS_LAPLACE => BetaSchedule::Laplace,
         UNDIFFUSE_BETAS_EXP => BetaSchedule::Exp,
-        curve @ (UNDIFFUSE_BETAS_ERASING_EVENLY_2015 | UNDIFFUSE_BETAS_AUTHORS_2015) => {
-            let of_paper = curve == UNDIFFUSE_BETAS_ERASING_EVENLY_2015;
-            let betas = if of_paper { Betas::erasing_evenly(t)? } else { Betas::authors_2015(t, &[])? };
-            trained = trained.or(betas.trained);
-            BetaSchedule::Linear
-        }
+        UNDIFFUSE_BETAS_ERASING_EVENLY_2015 => BetaSchedule::ErasingEvenly,
+        UNDIFFUSE_BETAS_AUTHORS_2015 => BetaSchedule::Authors2015,
     };
     if let Some(betas) = &trained
         && betas.len() != t
@@ -255,13 +251,14 @@ pub(crate) unsafe fn sampler(config: &SchedulerConfig, o: &undiffuse_sampler_opt
         (0, list) => Steps::Timesteps(list.to_vec()),
         _ => return Err(Failure::argument("steps and timesteps are both given")),
     };
-    let all = steps == Steps::All;
     let kind = value(o.kind)?;
     let run = SamplerOptions {
         sampler: match kind {
             UNDIFFUSE_SAMPLER_DDPM => Some(SamplerKind::Ddpm),
             UNDIFFUSE_SAMPLER_DDIM => Some(SamplerKind::Ddim),
-            _ => None,
+            UNDIFFUSE_SAMPLER_ANCESTRAL_2015 => Some(SamplerKind::Ancestral2015),
+            UNDIFFUSE_SAMPLER_BITS_2015 => Some(SamplerKind::Bits2015),
+            UNDIFFUSE_SAMPLER_OF_SCHEDULE | UNDIFFUSE_SAMPLER_REPAINT => None,
         },
         steps,
         eta: o.eta,
@@ -288,28 +285,22 @@ pub(crate) unsafe fn sampler(config: &SchedulerConfig, o: &undiffuse_sampler_opt
         UNDIFFUSE_READOUT_2015_PAPER => Readout2015::Paper,
         UNDIFFUSE_READOUT_2015_PREDICTION => Readout2015::Prediction(config.prediction_type),
     };
-    let bits = match value(o.bit_prediction)? {
+    let bit_prediction = match value(o.bit_prediction)? {
         UNDIFFUSE_BITS_PREVIOUS => BitPrediction::Previous,
         UNDIFFUSE_BITS_CLEAN => BitPrediction::Clean,
     };
     let logits = flag(o.logits, "logits")?;
-    let of_2015 = || {
-        if !all {
-            return Err(Failure::argument("the 2015 chains visit all timesteps, but steps or timesteps are given"));
-        }
-        Ok(NoiseSchedule::new(&config.betas(), run.arithmetic)?)
-    };
-    Ok(match kind {
-        UNDIFFUSE_SAMPLER_OF_SCHEDULE | UNDIFFUSE_SAMPLER_DDPM | UNDIFFUSE_SAMPLER_DDIM => {
-            Arc::from(config.sampler(&run)?)
-        }
-        UNDIFFUSE_SAMPLER_REPAINT => {
+    Ok(match run.sampler {
+        _ if kind == UNDIFFUSE_SAMPLER_REPAINT => {
             let jumps = Jumps { length: o.jump_length, resamplings: o.resamplings };
             Arc::new(config.repaint(&run, jumps)?)
         }
-        UNDIFFUSE_SAMPLER_ANCESTRAL_2015 => Arc::new(Ancestral2015::new(&of_2015()?, readout, ending)?),
-        UNDIFFUSE_SAMPLER_BITS_2015 => {
-            Arc::new(Bits2015::new(&of_2015()?, Binomial::new(o.pi)?, bits, logits, ending)?)
+        // The configuration is of another class, so the options say what it cannot.
+        Some(class) if class.is_2015() && class != config.class => {
+            let chain_2015 = Chain2015 { readout, ending, pi: o.pi, bit_prediction, logits, ..config.chain_2015 };
+            let config = SchedulerConfig { class, chain_2015, ..config.clone() };
+            Arc::from(config.sampler(&run)?)
         }
+        _ => Arc::from(config.sampler(&run)?),
     })
 }
