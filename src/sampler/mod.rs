@@ -35,6 +35,7 @@ mod config;
 mod ddim;
 mod ddpm;
 mod euler_maruyama;
+mod lahmc;
 mod options;
 mod repaint;
 
@@ -44,6 +45,7 @@ pub use config::{Chain2015, SchedulerConfig};
 pub use ddim::{Ddim, DdimNoise, DdimOptions, DdimPrevious};
 pub use ddpm::{Ddpm, VarianceType};
 pub use euler_maruyama::{ContinuousOptions, EulerMaruyama, TimeSpacing};
+pub use lahmc::{Energy, LookAheadHmc, LookAheadOptions, Move, Particle};
 pub use options::{SamplerKind, SamplerOptions, Steps};
 pub use repaint::{Jumps, RePaint};
 

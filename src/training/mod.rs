@@ -4,6 +4,7 @@
 //! ([`state`]).
 
 pub mod data;
+mod dense;
 pub mod engine;
 pub mod optim;
 pub mod state;

@@ -1,7 +1,8 @@
 //! Optimisers over one flat vector of parameters.
 //!
 //! An [`Optimizer`] takes the cost and its gradient at the present parameters and moves them; it draws nothing, and its state
-//! is a list of named arrays. [`Adam`] (with its decoupled form, AdamW) and [`RmsProp`] look at the gradient alone.
+//! is a list of named arrays. [`Adam`] (with its decoupled form, AdamW) and [`RmsProp`] look at the gradient alone; [`Sfo`]
+//! keeps a model of each minibatch, so it needs the same minibatches again and again, and says which it wants next.
 //!
 //! ```
 //! use undiffuse::training::optim::{Adam, AdamOptions, Evaluation, Optimizer};
@@ -21,11 +22,13 @@ mod adam;
 mod ema;
 mod rate;
 mod rmsprop;
+mod sfo;
 
 pub use adam::{Adam, AdamOptions, WeightDecay};
 pub use ema::{Ema, EmaDecay};
 pub use rate::LearningRate;
 pub use rmsprop::{RmsFloor, RmsProp, RmsPropOptions};
+pub use sfo::{Sfo, SfoOptions};
 
 use alloc::vec::Vec;
 
