@@ -1,4 +1,4 @@
-//! Architectures: each turns its configuration into a [`Graph`](crate::graph::Graph) whose parameters bear the names of the weight files.
+//! Architectures: each turns its configuration into a [`Graph`] whose parameters bear the names of the weight files.
 //!
 //! Models are data for the backends; nothing here computes. [`ModelConfig`] reads the configuration of any of them. To add one, add a
 //! folder with its configuration and its translation, and a variant.
