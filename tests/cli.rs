@@ -402,3 +402,93 @@ fn an_interrupt_leaves_nothing_and_says_so() {
         assert_eq!(files(s.path()), before);
     }
 }
+
+const IMAGES: &str = r#"{"_class_name": "Multiscale2015", "scales": 2, "conv_channels": [4], "upper_channels": [4],
+    "temporal_functions": 3, "num_train_timesteps": 9}"#;
+const POINTS: &str = r#"{"_class_name": "Rbf2015", "features": 2, "units": 5, "num_train_timesteps": 9}"#;
+const BITS: &str = r#"{"_class_name": "Mlp2015", "features": 6, "hidden_features": [7], "num_train_timesteps": 9}"#;
+const GAUSSIAN: &str = r#"{"_class_name": "Ancestral2015Scheduler", "num_train_timesteps": 9}"#;
+const BINARY: &str = r#"{"_class_name": "Bits2015Scheduler", "num_train_timesteps": 9, "pi": 0.2}"#;
+
+fn of_2015(model: &str, scheduler: &str) -> Scratch {
+    let dir = Scratch::new("cli");
+    dir.write("model/config.json", model);
+    dir.write("model/scheduler_config.json", scheduler);
+    dir.write("model/model.safetensors", tiny::weights(model));
+    dir
+}
+
+fn samples(dir: &Scratch, name: &str) -> (Vec<usize>, Vec<f32>) {
+    tensor(dir.path().join(name), "x_0")
+}
+
+#[test]
+fn a_network_of_2015_says_what_it_is_and_samples() {
+    for (model, scheduler, size, shape, what) in [
+        (IMAGES, GAUSSIAN, "--size 4x6", &[5, 1, 4, 6][..], "Multiscale2015"),
+        (POINTS, GAUSSIAN, "", &[5, 2], "Rbf2015"),
+        (BITS, BINARY, "", &[5, 6], "Mlp2015"),
+    ] {
+        let dir = of_2015(model, scheduler);
+        ok(dir.path(), &["pack", "model", "m.safetensors", "--dtype", "f32"]);
+        let run = |command: &str| {
+            let words: Vec<&str> = command.split_whitespace().chain(size.split_whitespace()).collect();
+            ok(dir.path(), &words)
+        };
+        let info = run("info m.safetensors");
+        assert!(
+            info.contains(what) && info.contains("2015Scheduler") && info.contains("num_train_timesteps"),
+            "{info}"
+        );
+        let said = run("sample m.safetensors --count 5 --seed 3 --output a.safetensors");
+        assert!(said.contains("9 steps of") && said.contains("2015"), "{said}");
+        run("sample model --count 5 --seed 3 --batch 2 --output b.safetensors");
+        let (a, b) = (samples(&dir, "a.safetensors"), samples(&dir, "b.safetensors"));
+        assert_eq!(a, b);
+        assert_eq!(a.0, shape);
+        assert!(a.1.iter().all(|v| v.is_finite()));
+        run("sample m.safetensors --count 5 --seed 3 --output a.npy");
+        let npy = std::fs::read(dir.path().join("a.npy")).unwrap();
+        assert!(npy.ends_with(&a.1.last().unwrap().to_le_bytes()));
+        if model == BITS {
+            assert!(a.1.iter().all(|&v| v == 0.0 || v == 1.0));
+        }
+        if model == IMAGES {
+            run("sample m.safetensors --count 5 --output a.png");
+        } else {
+            refused(dir.path(), &["sample", "model", "--output", "a.png"], 1, "write .npy");
+        }
+    }
+}
+
+#[test]
+fn samples_are_scaled_back_to_the_data() {
+    let plain = of_2015(POINTS, GAUSSIAN);
+    let scaled = of_2015(POINTS, &GAUSSIAN.replace('}', r#", "sample_scale": 4, "sample_shift": 0.5}"#));
+    for dir in [&plain, &scaled] {
+        ok(dir.path(), &["sample", "model", "--count", "3", "--output", "x.safetensors"]);
+    }
+    let (x, y) = (samples(&plain, "x.safetensors").1, samples(&scaled, "x.safetensors").1);
+    for (x, y) in x.iter().zip(&y) {
+        assert!((4.0 * y + 0.5 - x).abs() < 1e-5, "{x} {y}");
+    }
+}
+
+#[test]
+fn what_a_chain_of_2015_has_not_is_refused() {
+    let dir = of_2015(IMAGES, GAUSSIAN);
+    let before = files(dir.path());
+    for (args, text) in [
+        ("sample model", "give --size"),
+        ("sample model --size 5", "multiples of 2"),
+        ("sample model --size 4 --sampler ddim", "DDIMScheduler"),
+        ("sample model --size 4 --steps 3", "all 9 steps"),
+        ("sample model --size 4 --eta 0.5", "without eta"),
+        ("sample --sampler bits2015", "which the sampler Bits2015Scheduler cannot run"),
+    ] {
+        refused(dir.path(), &args.split_whitespace().collect::<Vec<_>>(), 1, text);
+        assert_eq!(files(dir.path()), before, "{args}");
+    }
+    let dir = of_2015(POINTS, GAUSSIAN);
+    refused(dir.path(), &["sample", "model", "--size", "4"], 1, "no images");
+}

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use undiffuse::backend::Network;
 use undiffuse::backend::cpu::{Cpu, CpuOptions};
-use undiffuse::model::unet2d::{self, UNet2DConfig};
+use undiffuse::model::ModelConfig;
 use undiffuse::{Cancel, Result};
 
 #[path = "common/draw.rs"]
@@ -41,8 +41,8 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Every block family and operation that a UNet can have.
-const CONFIGS: [&str; 3] = [
+/// Every block family and operation that a UNet can have, and the networks of 2015.
+const CONFIGS: [&str; 6] = [
     r#"{"block_out_channels": [8, 16], "down_block_types": ["DownBlock2D", "AttnDownBlock2D"], "sample_size": 12,
         "up_block_types": ["AttnUpBlock2D", "UpBlock2D"], "norm_num_groups": 4, "num_class_embeds": 3, "act_fn": "mish",
         "layers_per_block": 1, "attention_head_dim": 4}"#,
@@ -52,6 +52,10 @@ const CONFIGS: [&str; 3] = [
     r#"{"block_out_channels": [8, 16], "down_block_types": ["ResnetDownsampleBlock2D", "DownBlock2D"], "sample_size": 12,
         "up_block_types": ["UpBlock2D", "ResnetUpsampleBlock2D"], "norm_num_groups": 4, "layers_per_block": 1,
         "resnet_time_scale_shift": "scale_shift", "downsample_type": "resnet", "act_fn": "gelu"}"#,
+    r#"{"_class_name": "Multiscale2015", "scales": 2, "conv_channels": [6, 6], "tied_biases": false, "dense_out_channels": 2,
+        "sample_size": 12, "num_train_timesteps": 1000}"#,
+    r#"{"_class_name": "Rbf2015", "num_train_timesteps": 1000}"#,
+    r#"{"_class_name": "Mlp2015", "num_train_timesteps": 1000}"#,
 ];
 
 /// The time that this process has spent on all its threads, in clock ticks.
@@ -64,10 +68,7 @@ fn ticks() -> u64 {
 
 // Without the test harness (see Cargo.toml), whose own thread allocates when it likes: the counter counts the whole process.
 fn main() {
-    let graphs = CONFIGS.map(|json| {
-        let config = UNet2DConfig::from_json(json).unwrap();
-        unet2d::build(&config, config.size(None).unwrap()).unwrap()
-    });
+    let graphs = CONFIGS.map(|json| ModelConfig::from_json(json).unwrap().build(None).unwrap());
     for threads in [1, 3] {
         let cpu = Cpu::with_options(CpuOptions { path: None, threads: Some(threads) }).unwrap();
         for graph in &graphs {

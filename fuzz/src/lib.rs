@@ -7,7 +7,7 @@ use undiffuse::backend::cpu::isa::Path;
 use undiffuse::backend::cpu::{Cpu, CpuOptions};
 use undiffuse::chain::{Chain, ChainOptions};
 use undiffuse::denoiser::{Denoiser, FnDenoiser};
-use undiffuse::model::unet2d::{self, UNet2DConfig};
+use undiffuse::model::ModelConfig;
 use undiffuse::noise::{Fingerprint, Seeded};
 use undiffuse::pipeline::{PipelineOptions, Source};
 use undiffuse::sampler::{SamplerKind, SamplerOptions, SchedulerConfig, Steps};
@@ -28,12 +28,12 @@ pub fn safetensors(data: &[u8]) {
     }
 }
 
-/// Reads a model's configuration and translates it for the smallest image that it allows.
+/// Reads a model's configuration, of whatever class, and translates it for the smallest image that it allows.
 pub fn unet_config(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    let Ok(config) = UNet2DConfig::from_json(text) else { return };
-    let smallest = [1usize << config.block_out_channels.len().saturating_sub(1); 2];
-    if let Ok(graph) = unet2d::build(&config, smallest) {
+    let Ok(config) = ModelConfig::from_json(text) else { return };
+    if let Ok(graph) = config.build_any() {
+        graph.params().iter().for_each(|p| _ = config.role(p));
         graph.parameter_count();
         graph.flops();
     }
@@ -45,11 +45,11 @@ pub fn scheduler_config(data: &[u8]) {
     let Ok(config) = SchedulerConfig::from_json(text) else { return };
     let again = SchedulerConfig::from_json(&config.to_json()).expect("what is written can be read");
     assert_eq!(again, config);
-    for kind in [SamplerKind::Ddpm, SamplerKind::Ddim] {
-        let options = SamplerOptions { sampler: Some(kind), steps: Steps::Count(3), eta: 0.5, ..Default::default() };
+    let few = |kind| SamplerOptions { sampler: Some(kind), steps: Steps::Count(3), eta: 0.5, ..Default::default() };
+    for options in [few(SamplerKind::Ddpm), few(SamplerKind::Ddim), SamplerOptions::default()] {
         let Ok(sampler) = config.sampler(&options) else { continue };
         let mut x = [0.25, -0.5];
-        for step in 0..sampler.levels().len() {
+        for step in 0..sampler.levels().len().min(50) {
             let (mut output, mut next, mut eps, mut x0) = ([0.1; 4], [0.0; 2], [0.0; 2], [0.0; 2]);
             let output = if sampler.check_output_len(2, 2).is_ok() { &mut output[..2] } else { &mut output[..] };
             let io = undiffuse::sampler::StepIo {

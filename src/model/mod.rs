@@ -110,6 +110,20 @@ impl ModelConfig {
         }
     }
 
+    /// The values of a sample, where it is no image.
+    pub fn features(&self) -> Option<usize> {
+        match self {
+            Self::UNet2D(_) | Self::Multiscale2015(_) => None,
+            Self::Rbf2015(c) => Some(c.features),
+            Self::Mlp2015(c) => Some(c.features),
+        }
+    }
+
+    /// Whether its readout is a table with a matrix for each step.
+    pub fn has_table_of_readouts(&self) -> bool {
+        matches!(self, Self::Rbf2015(_) | Self::Mlp2015(_))
+    }
+
     /// T, where the network itself depends on it.
     pub fn num_train_timesteps(&self) -> Option<usize> {
         match self {

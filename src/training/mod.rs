@@ -6,5 +6,6 @@
 pub mod data;
 mod dense;
 pub mod engine;
+pub mod init;
 pub mod optim;
 pub mod state;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use undiffuse::model::unet2d::{self, UNet2DConfig};
+use undiffuse::model::ModelConfig;
 use undiffuse::tensor::DType;
 use undiffuse::weights::{TensorToWrite, write_safetensors};
 
@@ -25,8 +25,7 @@ pub fn scheduler_config() -> String {
 
 /// The weights of a configuration as a safetensors file.
 pub fn weights(model_config: &str) -> Vec<u8> {
-    let config = UNet2DConfig::from_json(model_config).unwrap();
-    let graph = unet2d::build(&config, [SIDE, SIDE]).unwrap();
+    let graph = ModelConfig::from_json(model_config).unwrap().build_any().unwrap();
     let tensors: Vec<_> = graph
         .params()
         .iter()

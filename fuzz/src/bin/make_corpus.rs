@@ -81,6 +81,32 @@ fn configs() {
 "sample_size":[8,16],"time_embedding_dim":16,"time_embedding_type":"fourier",
 "up_block_types":["AttnSkipUpBlock2D","SkipUpBlock2D"],"upsample_type":"resnet"}"#,
     );
+    seed(
+        "unet_config",
+        "multiscale2015",
+        r#"{"_class_name":"Multiscale2015","sample_size":[8,4],"in_channels":3,"scales":2,"conv_channels":[4,5],
+"dense_channels":[6],"dense_out_channels":2,"upper_channels":[7],"act_fn":"softplus","dense_act_fn":"tanh",
+"activation_placement":"after_sum","tied_biases":false,"temporal_functions":4,"temporal_width":"paper","num_train_timesteps":9}"#,
+    );
+    seed("unet_config", "rbf2015", r#"{"_class_name":"Rbf2015","features":2,"units":4,"num_train_timesteps":9}"#);
+    seed(
+        "unet_config",
+        "mlp2015",
+        r#"{"_class_name":"Mlp2015","features":4,"out_features":8,"hidden_features":[5],"act_fn":"relu",
+"center_input_sample":true,"num_train_timesteps":9}"#,
+    );
+    seed(
+        "scheduler_config",
+        "ancestral2015",
+        r#"{"_class_name":"Ancestral2015Scheduler","num_train_timesteps":9,"beta_schedule":"erasing_evenly","readout":"prediction",
+"prediction_type":"sample","ending":"original","sample_scale":2.5,"sample_shift":-1}"#,
+    );
+    seed(
+        "scheduler_config",
+        "bits2015",
+        r#"{"_class_name":"Bits2015Scheduler","num_train_timesteps":3,"trained_betas":[0.1,0.2,1.0],"pi":0.2,
+"bit_prediction":"clean","bit_output":"probability"}"#,
+    );
     seed("unet_config", "unknown_key", r#"{"speed":1}"#);
     seed("unet_config", "deep", "[".repeat(2000));
     seed("scheduler_config", "small", SCHEDULER);
