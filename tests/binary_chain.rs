@@ -6,8 +6,8 @@ use undiffuse::denoiser::{BitSequences, Call, FnDenoiser};
 use undiffuse::noise::{Given, Seeded};
 use undiffuse::posterior::operator::Mask;
 use undiffuse::posterior::{
-    At, BitProduct, BitSchedule, Clamp, Evidence, FnBitR, IndependentBits, Kernel, Known, Measurement, NoEvidence,
-    RSchedule,
+    At, BitProduct, BitSchedule, CalibratedBits, Clamp, Evidence, FnBitR, IndependentBits, Jacobian, Kernel, Known,
+    Measurement, NoEvidence, RSchedule,
 };
 use undiffuse::process::Binomial;
 use undiffuse::sampler::{BitPrediction, Bits2015, Ending2015, Sampler};
@@ -70,6 +70,17 @@ impl<E: Evidence> Evidence for Capture<E> {
     }
     fn scratch_len(&self, dims: Dims, batch: usize) -> usize {
         self.inner.scratch_len(dims, batch)
+    }
+    fn estimate(
+        &mut self,
+        at: &At,
+        x: &[f32],
+        x0: &mut [f32],
+        eps: &mut [f32],
+        jacobian: &mut dyn Jacobian,
+        scratch: &mut [f32],
+    ) -> Result<()> {
+        self.inner.estimate(at, x, x0, eps, jacobian, scratch)
     }
     fn kernel(&mut self, at: &At, x: &[f32], kernel: Kernel<'_>, scratch: &mut [f32]) -> Result<()> {
         let Kernel { mean, noise, spread, stds, std_stride } = kernel;
@@ -190,6 +201,10 @@ fn enumeration_agrees_within_a_percent() {
         let tv = total_variation(&distribution(&prior, steps, pi, BitProduct::new(exact)), &want);
         println!("flips {flip}, calibrated by p(y | x_t): {:.3} %", 100.0 * tv);
         assert!(tv < 0.01, "flips {flip}: {tv}");
+        // By the model's own certainty of each bit.
+        let bits = IndependentBits::new(&odds(flip), BitSchedule::White(process)).unwrap();
+        let tv = total_variation(&distribution(&prior, steps, pi, CalibratedBits::new(bits)), &want);
+        println!("flips {flip}, calibrated bits: {:.2} %", 100.0 * tv);
         // What is not calibrated to the prior does not get there; the library says so, and this test sees to it.
         for (name, schedule) in [
             ("white", BitSchedule::White(process)),

@@ -27,9 +27,13 @@
 //! # Ok::<(), undiffuse::Error>(())
 //! ```
 
+mod alone;
 mod buffers;
 mod jacobian;
+mod particles;
 mod save;
+
+pub use particles::{ParticleOptions, Particles};
 
 use crate::cancel::Cancel;
 use crate::denoiser::{Call, Denoiser};
@@ -38,6 +42,7 @@ use crate::noise::{Fingerprint, NoiseSource};
 use crate::posterior::{At, Evidence, Kernel, NoEvidence};
 use crate::sampler::{Estimate, Sampler, Spread, StateSpace, add_noise};
 use crate::schedule::Level;
+use alone::Alone;
 use buffers::{Arena, Layout};
 use jacobian::NetworkJacobian;
 
@@ -113,6 +118,8 @@ pub struct Chain<'w, D, S, N, E = NoEvidence> {
     count: usize,
     step: usize,
     start: usize,
+    /// What the model alone would have done in the last step, where particles ask for it.
+    alone: Option<Alone>,
 }
 
 impl<D: Denoiser, S: Sampler, N: NoiseSource> Chain<'static, D, S, N> {
@@ -188,8 +195,9 @@ impl<'w, D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'w, D, S, N
         arena: Arena<'w>,
     ) -> Result<Self> {
         let ChainOptions { batch, first_sample } = *options;
+        let (count, step, start) = (batch, 0, 0);
         let mut chain =
-            Self { denoiser, sampler, noise, evidence, layout, arena, first_sample, count: batch, step: 0, start: 0 };
+            Self { denoiser, sampler, noise, evidence, layout, arena, first_sample, count, step, start, alone: None };
         chain.restart(first_sample, batch)?;
         Ok(chain)
     }
@@ -374,6 +382,15 @@ impl<'w, D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'w, D, S, N
             first_sample: self.first_sample,
             sample_len: n,
         };
+        if let Some(alone) = &mut self.alone {
+            alone.x0.copy_from_slice(b.x0_next);
+            for i in 0..self.count {
+                let estimate = Estimate { x: row(b.x, i, n), x0: row(b.x0_next, i, n), eps: row(b.eps, i, n) };
+                let (state, next_state) = (row(b.state, i, s), row_mut(b.next_state, i, s));
+                let mean = row_mut(&mut alone.mean, i, n);
+                self.sampler.mean(step, step - self.start, estimate, state, next_state, mean)?;
+            }
+        }
         let mut jacobian = NetworkJacobian {
             denoiser: &mut self.denoiser,
             call,
@@ -424,6 +441,9 @@ impl<'w, D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'w, D, S, N
             "the evidence \"{}\" gave NaN or infinity for the mean or the noise of x",
             self.evidence.name()
         );
+        if let Some(alone) = &mut self.alone {
+            alone.compare(b.spare, noise);
+        }
         for i in 0..self.count {
             add_noise(spread, row(b.output, i, m), row(noise, i, n), row_mut(b.spare, i, n))?;
         }
@@ -433,6 +453,21 @@ impl<'w, D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'w, D, S, N
         ensure!(all_finite(b.spare), NonFinite, "the evidence \"{}\" gave NaN or infinity for x", self.evidence.name());
 
         // Only now does the chain move.
+        b.x.copy_from_slice(b.spare);
+        b.x0.copy_from_slice(b.x0_next);
+        b.state.copy_from_slice(b.next_state);
+        Ok(())
+    }
+
+    /// Gives each sample the place in the chain of the one that `ancestors` names, its noise excepted.
+    fn take_ancestors(&mut self, ancestors: &[usize]) -> Result<()> {
+        let (n, s) = (self.layout.sample, self.layout.state);
+        let b = self.layout.split(self.arena.values(), self.count)?;
+        for (i, &a) in ancestors.iter().enumerate().take(self.count) {
+            row_mut(b.spare, i, n).copy_from_slice(row(b.x, a, n));
+            row_mut(b.x0_next, i, n).copy_from_slice(row(b.x0, a, n));
+            row_mut(b.next_state, i, s).copy_from_slice(row(b.state, a, s));
+        }
         b.x.copy_from_slice(b.spare);
         b.x0.copy_from_slice(b.x0_next);
         b.state.copy_from_slice(b.next_state);

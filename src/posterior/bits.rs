@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{At, Evidence, Kernel, RSchedule};
+use super::{At, Evidence, Jacobian, Kernel, RSchedule};
 use crate::error::{Result, ensure, err};
 use crate::noise::Fingerprint;
 use crate::process::Binomial;
@@ -39,7 +39,8 @@ pub trait BitR {
 ///
 /// Ten bits of an Ising chain, five of them read with one in ten flipped, T = 300, total variation from the posterior by
 /// enumeration (`tests/binary_chain.rs`): the true p(y | x_t) by [`FnBitR`] 0.3 %; [`IndependentBits`] calibrated to a white
-/// prior 19 %, the paper's constant r 42 %, its ramp 16 %. For known bits: 0.15 %, and 3.0 %, 1.8 %.
+/// prior 19 %, the paper's constant r 42 %, its ramp 16 %. For known bits: 0.15 %, and 3.0 %, 1.8 %. Who does not know
+/// p(y | x_t) reaches the posterior by many [`Particles`](crate::chain::Particles) weighed by the same [`IndependentBits`].
 #[derive(Clone, Copy, Debug)]
 pub struct BitProduct<R> {
     r: R,
@@ -57,12 +58,7 @@ impl<R: BitR> Evidence for BitProduct<R> {
         self.r.name()
     }
     fn check(&self, dims: Dims, sampler: &dyn Sampler) -> Result<()> {
-        ensure!(
-            matches!(sampler.space(), StateSpace::Bits { .. }),
-            Unsupported,
-            "evidence about bits needs a binary chain; {} makes real numbers",
-            sampler.name()
-        );
+        check_bits(sampler)?;
         self.r.check(dims)
     }
     fn scratch_len(&self, dims: Dims, _: usize) -> usize {
@@ -70,14 +66,12 @@ impl<R: BitR> Evidence for BitProduct<R> {
     }
     fn kernel(&mut self, at: &At, x: &[f32], kernel: Kernel<'_>, scratch: &mut [f32]) -> Result<()> {
         let n = at.sample_len.max(1);
-        let (odds, _) = super::spectral::cut(scratch, n)?;
+        let (odds, _) = super::common::cut(scratch, n)?;
         for (i, (x, probability)) in x.chunks_exact(n).zip(kernel.mean.chunks_exact_mut(n)).enumerate() {
             self.r.odds(at, at.first_sample.saturating_add(i as u64), x, odds)?;
             for (c, &d) in probability.iter_mut().zip(&*odds) {
                 ensure!((0.0..=1.0).contains(&d), InvalidArgument, "the evidence gave {d} as the odds of a bit");
-                let (c64, d64) = (f64::from(*c), f64::from(d));
-                let (one, zero) = (c64 * d64, (1.0 - c64) * (1.0 - d64));
-                *c = if one + zero > 0.0 { (one / (one + zero)) as f32 } else { d };
+                *c = product(*c, d);
             }
         }
         Ok(())
@@ -112,6 +106,11 @@ impl IndependentBits {
             return Err(err!(InvalidArgument, "the odds of bit {i} are not in 0 to 1"));
         }
         Ok(Self { odds: odds.to_vec(), schedule })
+    }
+
+    /// d of each bit of x_0.
+    pub(super) fn odds_of_x0(&self) -> &[f32] {
+        &self.odds
     }
 
     /// Known bits: `None` where a bit is not known.
@@ -163,6 +162,75 @@ impl BitR for IndependentBits {
         }
         .finish()
     }
+}
+
+/// Bits of x_0 that are independent given x_t, as the model's prediction leaves open whether they are: with p the predicted probability that
+/// a bit of x_0 is 1 and d what the evidence says of it, p becomes
+///
+/// ```text
+/// P(x_0,i = 1 | x_t, y) = p d / (p d + (1 - p) (1 - d))
+/// ```
+///
+/// and the sampler steps on: the counterpart of [`Calibrated`](super::Calibrated) for bits. For a sampler whose network predicts x_0
+/// ([`BitPrediction::Clean`](crate::sampler::BitPrediction::Clean)); with one that predicts x_(t-1) it is the paper's constant r.
+///
+/// What it samples: the posterior where bits are independent of each other given x_t, which at low noise they nearly are. An Ising chain as
+/// at [`BitProduct`]: total variation 12 % for noisy bits, 4.7 % for known ones. As the proposal of
+/// [`Particles`](crate::chain::Particles) it leads to the posterior. No further network call, no derivative.
+#[derive(Clone, Debug)]
+pub struct CalibratedBits {
+    bits: IndependentBits,
+}
+
+impl CalibratedBits {
+    /// What is known of each bit; the schedule is not used.
+    pub fn new(bits: IndependentBits) -> Self {
+        Self { bits }
+    }
+}
+
+impl Evidence for CalibratedBits {
+    fn name(&self) -> &str {
+        "calibrated bits"
+    }
+    fn check(&self, dims: Dims, sampler: &dyn Sampler) -> Result<()> {
+        check_bits(sampler)?;
+        self.bits.check(dims)
+    }
+    fn estimate(
+        &mut self,
+        at: &At,
+        _: &[f32],
+        x0: &mut [f32],
+        _: &mut [f32],
+        _: &mut dyn Jacobian,
+        _: &mut [f32],
+    ) -> Result<()> {
+        for x0 in x0.chunks_exact_mut(at.sample_len.max(1)) {
+            x0.iter_mut().zip(&self.bits.odds).for_each(|(p, &d)| *p = product(*p, d));
+        }
+        Ok(())
+    }
+    fn fingerprint(&self) -> u64 {
+        Fingerprint::new().bytes(b"calibrated bits").f32s(&self.bits.odds).finish()
+    }
+}
+
+/// c d / (c d + (1 - c) (1 - d)); d where the two exclude each other's value.
+fn product(c: f32, d: f32) -> f32 {
+    let (c64, d64) = (f64::from(c), f64::from(d));
+    let (one, zero) = (c64 * d64, (1.0 - c64) * (1.0 - d64));
+    if one + zero > 0.0 { (one / (one + zero)) as f32 } else { d }
+}
+
+fn check_bits(sampler: &dyn Sampler) -> Result<()> {
+    ensure!(
+        matches!(sampler.space(), StateSpace::Bits { .. }),
+        Unsupported,
+        "evidence about bits needs a binary chain; {} makes real numbers",
+        sampler.name()
+    );
+    Ok(())
 }
 
 /// [`BitR`] by the caller's function `f(at, sample, x, out)`.

@@ -59,8 +59,9 @@
 //! [`CalibratedWhite`] 19 / 14, the constant r of 2015 9 / 11. With separate modes no Gaussian of p(x_0 | x_t) is right, and the
 //! calibrated form has no lead.
 
+use super::common::{check_real, cut};
 use super::operator::LinearOperator;
-use super::spectral::{Likelihood, Spectral, check_real, cut};
+use super::spectral::{Likelihood, Spectral};
 use super::{At, Evidence, Jacobian, Kernel, Measurement};
 use crate::error::{Result, ensure};
 use crate::noise::Fingerprint;

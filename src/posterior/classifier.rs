@@ -2,7 +2,7 @@
 
 use alloc::string::String;
 
-use super::spectral::{check_real, cut};
+use super::common::{check_real, cut};
 use super::{At, Evidence, Jacobian, Kernel};
 use crate::error::{Result, ensure};
 use crate::noise::Fingerprint;
@@ -67,7 +67,7 @@ impl<F: FnMut(&At, &[f32], &mut [f32]) -> Result<()>> Evidence for Classifier<F>
     fn check(&self, _: Dims, sampler: &dyn Sampler) -> Result<()> {
         check_real("a classifier", sampler)?;
         match self.rule {
-            ClassifierRule::Score => super::pigdm::check_levels("a classifier", sampler),
+            ClassifierRule::Score => super::common::check_levels("a classifier", sampler),
             ClassifierRule::Mean => {
                 ensure!(
                     (0..sampler.levels().len()).any(|step| sampler.needs_noise(step)),

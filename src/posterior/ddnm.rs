@@ -1,11 +1,9 @@
 //! DDNM: the null-space method (Wang, Yu and Zhang 2022).
 
-use alloc::vec::Vec;
-
+use super::common::{check_exact, check_pseudo_inverse, check_real, cut};
 use super::operator::LinearOperator;
-use super::spectral::{check_real, cut};
 use super::{At, Evidence, Jacobian, Measurement};
-use crate::error::{Result, ensure, err};
+use crate::error::Result;
 use crate::noise::Fingerprint;
 use crate::sampler::Sampler;
 use crate::tensor::Dims;
@@ -40,34 +38,6 @@ impl<O: LinearOperator> Ddnm<O> {
         check_pseudo_inverse("DDNM", &measurement)?;
         Ok(Self { measurement })
     }
-}
-
-/// That a measurement has no noise; `instead` does with it.
-pub(super) fn check_exact<O: LinearOperator>(method: &str, m: &Measurement<O>, instead: &str) -> Result<()> {
-    ensure!(
-        m.sigma() == 0.0,
-        InvalidArgument,
-        "{method} takes measurements without noise, this one has sigma {}; take {instead}, or Measurement::exact if y is \
-         to be met exactly",
-        m.sigma()
-    );
-    Ok(())
-}
-
-/// That A^+ is there, by asking for it.
-pub(super) fn check_pseudo_inverse<O: LinearOperator>(method: &str, m: &Measurement<O>) -> Result<()> {
-    let op = m.operator();
-    let mut x = zeros::<f32>(op.input_dims().elements())?;
-    let y = zeros::<f32>(m.len())?;
-    op.pseudo_inverse(&y, &mut x, &mut zeros(op.solve_scratch_len())?).map_err(|e| e.context(method))
-}
-
-/// Values for what is made once, not in a step.
-pub(super) fn zeros<T: Clone + Default>(len: usize) -> Result<Vec<T>> {
-    let mut v = Vec::new();
-    v.try_reserve_exact(len).map_err(|_| err!(OutOfMemory, "no memory for {len} values of evidence"))?;
-    v.resize(len, T::default());
-    Ok(v)
 }
 
 impl<O: LinearOperator> Evidence for Ddnm<O> {

@@ -1,8 +1,7 @@
 //! DDRM (Kawar, Elad, Ermon and Song 2022) and DDNM+ (Wang, Yu and Zhang 2022), which are one update.
 
-use super::ddnm::zeros;
+use super::common::{check_real, cut, zeros};
 use super::operator::{LinearOperator, Svd};
-use super::spectral::{check_real, cut};
 use super::{At, Evidence, Jacobian, Kernel, Measurement};
 use crate::error::{Result, ensure, err};
 use crate::noise::Fingerprint;

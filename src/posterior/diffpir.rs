@@ -1,9 +1,7 @@
 //! DiffPIR (Zhu et al. 2023): plug-and-play restoration.
 
-use super::ddnm::check_pseudo_inverse;
+use super::common::{check_levels, check_pseudo_inverse, check_real, cut};
 use super::operator::LinearOperator;
-use super::pigdm::check_levels;
-use super::spectral::{check_real, cut};
 use super::{At, Evidence, Jacobian, Measurement};
 use crate::error::{Result, ensure};
 use crate::noise::Fingerprint;

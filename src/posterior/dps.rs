@@ -1,8 +1,7 @@
 //! DPS (Chung et al. 2022) and MCG (Chung, Sim, Ryu and Ye 2022): steps along the gradient of the misfit.
 
-use super::ddnm::{check_exact, check_pseudo_inverse};
+use super::common::{check_exact, check_pseudo_inverse, check_real, cut, pull_back};
 use super::operator::LinearOperator;
-use super::spectral::{check_real, cut};
 use super::{At, Evidence, Jacobian, Kernel, Measurement};
 use crate::error::{Result, ensure};
 use crate::noise::{Fingerprint, NoiseSource};
@@ -65,21 +64,19 @@ impl<O: LinearOperator> Dps<O> {
         v: &mut [f32],
         scratch: &mut [f32],
     ) -> Result<()> {
-        let n = at.sample_len.max(1);
         let (r, scratch) = cut(scratch, self.measurement.len())?;
-        for ((x0, v), sample) in x0.chunks_exact(n).zip(v.chunks_exact_mut(n)).zip(at.first_sample..=u64::MAX) {
-            self.measurement.residual(sample, x0, r, scratch)?;
+        pull_back(&self.measurement, at, x0, v, r, scratch, |i, r, _| {
             let norm = libm::sqrt(r.iter().map(|&r| f64::from(r) * f64::from(r)).sum());
             let scale = if norm > 0.0 { 1.0 / norm } else { 0.0 };
             match self.misfit {
                 Misfit::Gaussian => r.iter_mut().for_each(|r| *r = (f64::from(*r) * scale) as f32),
                 Misfit::Poisson => r
                     .iter_mut()
-                    .zip(self.measurement.values(sample)?)
+                    .zip(self.measurement.values(at.first_sample.saturating_add(i as u64))?)
                     .for_each(|(r, &y)| *r = (f64::from(*r) * scale / f64::from(y)) as f32),
             }
-            self.measurement.operator().adjoint(r, v, scratch)?;
-        }
+            Ok(())
+        })?;
         jacobian.vjp(v, g)
     }
 }

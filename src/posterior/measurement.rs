@@ -2,9 +2,11 @@
 
 use alloc::vec::Vec;
 
+use super::common::zeros;
 use super::operator::LinearOperator;
 use crate::error::{Result, ensure, err};
-use crate::noise::Fingerprint;
+use crate::noise::{Fingerprint, NoiseSource};
+use crate::schedule::Level;
 use crate::tensor::Dims;
 
 /// y = A x_0 + s n with n standard normal, in the units of the model's samples: r(x_0) = N(y; A x_0, s^2 I).
@@ -154,11 +156,51 @@ impl<O: LinearOperator> Measurement<O> {
         Ok(())
     }
 
-    /// A number for saved chains. Of the operator it takes name and shapes.
+    /// A start in the middle of a chain: x_t = alpha A^+ y + sigma z of `level` for the samples `first_sample` and following, as many as
+    /// `out`, `[samples, n]`, has room for. z is draw 0 of each, which a chain that starts at x_T would use. For
+    /// [`Chain::start_from`](crate::chain::Chain::start_from), at the step whose level this is.
+    ///
+    /// Errors: kind `Shape` for no whole number of samples; kind `Unsupported` without A^+; the noise source's; kind `OutOfMemory`.
+    pub fn noised_start(
+        &self,
+        level: &Level,
+        first_sample: u64,
+        noise: &mut dyn NoiseSource,
+        out: &mut [f32],
+    ) -> Result<()> {
+        let n = self.operator.input_dims().elements().max(1);
+        ensure!(out.len().is_multiple_of(n), Shape, "a start of {} values, expected a multiple of {n}", out.len());
+        let (mut x, mut scratch) = (zeros(n)?, zeros(self.operator.solve_scratch_len())?);
+        noise.normal(first_sample, 0, n, out)?;
+        for (out, sample) in out.chunks_exact_mut(n).zip(first_sample..=u64::MAX) {
+            self.operator.pseudo_inverse(self.values(sample)?, &mut x, &mut scratch)?;
+            for (out, &x) in out.iter_mut().zip(&x) {
+                *out = (level.alpha * f64::from(x) + level.sigma * f64::from(*out)) as f32;
+            }
+        }
+        Ok(())
+    }
+
+    /// What A makes of a fixed x, whose values are all different: two masks of one size differ in it.
+    fn probe(&self) -> Result<Vec<f32>> {
+        let mut x: Vec<f32> = zeros(self.operator.input_dims().elements())?;
+        let (mut y, mut scratch) = (zeros(self.len())?, zeros(self.operator.scratch_len())?);
+        for (i, x) in x.iter_mut().enumerate() {
+            // The fractions of multiples of the golden ratio never repeat.
+            let turn = i as f64 * 0.618_033_988_749_894_9;
+            *x = (0.5 + turn - libm::floor(turn)) as f32;
+        }
+        self.operator.apply(&x, &mut y, &mut scratch)?;
+        Ok(y)
+    }
+
+    /// A number for saved chains: of y, sigma, and of the operator its name, its shapes and what it makes of one fixed image. An operator
+    /// that fails there counts by name and shapes alone. It allocates.
     pub fn fingerprint(&self) -> u64 {
         let f = Fingerprint::new().bytes(self.operator.name().as_bytes()).f64(self.sigma).f32s(&self.values);
         let dims = [self.operator.input_dims(), self.operator.output_dims()];
         let f = dims.iter().flat_map(|d| d.as_slice().iter().copied()).fold(f, |f, d| f.u64(d as u64));
+        let f = self.probe().map_or(f, |y| f.f32s(&y));
         f.u64(self.first_sample.map_or(u64::MAX, |s| s)).finish()
     }
 }
@@ -167,6 +209,7 @@ impl<O: LinearOperator> Measurement<O> {
 mod tests {
     use super::*;
     use crate::error::ErrorKind;
+    use crate::noise::Seeded;
     use crate::posterior::operator::{Identity, Mask};
 
     #[test]
@@ -183,6 +226,31 @@ mod tests {
         each.residual(8, &[0.5, 0.5], &mut out, &mut []).unwrap();
         assert_eq!(out, [2.5, 3.5]);
         assert_ne!(one.fingerprint(), each.fingerprint());
+    }
+
+    #[test]
+    fn a_start_is_the_noised_pseudo_inverse() {
+        let dims = Dims::new(&[1, 2, 2]).unwrap();
+        let mask = Mask::new(dims, &[true, false, false, true]).unwrap();
+        let m = Measurement::each(mask, &[1.0, 2.0, 3.0, 4.0], 5, 0.1).unwrap();
+        let level = Level::variance_preserving(3.0, 0.64);
+        let (mut x, mut z) = ([0.0; 8], [0.0; 8]);
+        m.noised_start(&level, 5, &mut Seeded::new(1), &mut x).unwrap();
+        Seeded::new(1).normal(5, 0, 4, &mut z).unwrap();
+        for ((x, z), y) in x.iter().zip(z).zip([1.0, 0.0, 0.0, 2.0, 3.0, 0.0, 0.0, 4.0]) {
+            assert!((x - (0.8 * y + 0.6 * z)).abs() < 1e-6);
+        }
+        assert!(m.noised_start(&level, 6, &mut Seeded::new(1), &mut x).is_err(), "there is no third measurement");
+        assert!(m.noised_start(&level, 5, &mut Seeded::new(1), &mut x[..3]).is_err());
+    }
+
+    #[test]
+    fn two_masks_of_one_size_differ() {
+        let dims = Dims::new(&[1, 2, 2]).unwrap();
+        let of =
+            |keep: &[bool]| Measurement::new(Mask::new(dims, keep).unwrap(), &[0.5, 0.5], 0.1).unwrap().fingerprint();
+        assert_ne!(of(&[true, true, false, false]), of(&[true, false, true, false]));
+        assert_eq!(of(&[true, true, false, false]), of(&[true, true, false, false]));
     }
 
     #[test]

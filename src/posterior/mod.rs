@@ -28,6 +28,7 @@
 mod bits;
 pub mod calibrated;
 mod classifier;
+mod common;
 mod ddnm;
 mod ddrm;
 mod diffpir;
@@ -42,8 +43,9 @@ mod pigdm;
 mod repaint;
 mod spectral;
 mod tmpd;
+mod twist;
 
-pub use bits::{BitProduct, BitR, BitSchedule, FnBitR, IndependentBits};
+pub use bits::{BitProduct, BitR, BitSchedule, CalibratedBits, FnBitR, IndependentBits};
 pub use calibrated::{Calibrated, CalibratedWhite};
 pub use classifier::{Classifier, ClassifierRule};
 pub use ddnm::Ddnm;
@@ -58,3 +60,4 @@ pub use paper2015::{Clamp, ExactProduct, Known, MeanShift};
 pub use pigdm::{Pigdm, PigdmRule};
 pub use repaint::Repaint;
 pub use tmpd::Tmpd;
+pub use twist::{FnTwist, Twist};

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::ddnm::zeros;
+use super::common::zeros;
 use crate::error::{Result, ensure};
 use crate::tensor::Dims;
 

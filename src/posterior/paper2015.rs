@@ -5,8 +5,9 @@
 //! gives mean 0.667 and variance 0.334 where the posterior has 1/2 and 1/2. These methods do what the paper does;
 //! [`Calibrated`](super::Calibrated) is what to use for a posterior.
 
+use super::common::{check_real, cut};
 use super::operator::LinearOperator;
-use super::spectral::{Likelihood, Spectral, check_real, cut};
+use super::spectral::{Likelihood, Spectral};
 use super::{At, Evidence, Kernel, LogR, Measurement, RSchedule};
 use crate::error::{Result, ensure};
 use crate::noise::{Fingerprint, NoiseSource};

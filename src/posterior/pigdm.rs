@@ -1,10 +1,9 @@
 //! PiGDM: pseudo-inverse guidance (Song, Vahdat, Mardani and Kautz 2023).
 
-use super::ddnm::check_pseudo_inverse;
+use super::common::{check_levels, check_pseudo_inverse, check_real, cut, pull_back};
 use super::operator::LinearOperator;
-use super::spectral::{check_real, cut};
 use super::{At, Evidence, Jacobian, Kernel, Measurement};
-use crate::error::{Result, ensure, err};
+use crate::error::{Result, ensure};
 use crate::noise::Fingerprint;
 use crate::sampler::Sampler;
 use crate::tensor::Dims;
@@ -27,7 +26,15 @@ pub enum PigdmRule {
 /// g = J^T A^T (A A^T + (s_y / r_t)^2 I)^-1 (y - A x_0),     without noise J^T A^+ (y - A x_0)
 /// ```
 ///
-/// This g is r_t^2 times the gradient of log p(y | x_t), the "adaptive weight" with which Algorithm 1 uses it.
+/// # Factors
+/// The gradient of log p(y | x_t) under the assumption is J^T A^T (r_t^2 A A^T + s_y^2 I)^-1 (y - A x_0). This g is r_t^2 times that: the
+/// "adaptive weight" of Algorithm 1, without which the noiseless limit J^T A^+ (y - A x_0) would not exist at r_t = 0. Algorithm 1 adds
+/// sqrt(abar_t) g to x_s, whatever the step; the rule [`PigdmRule::Score`] divides the r_t^2 out again and puts the gradient where the
+/// score stands. In both sigma and alpha are those of x_t = alpha x_0 + sigma eps, so sig is that of the variance-exploding form.
+///
+/// # The start
+/// The authors start inverse problems with much of the image in y (super-resolution, deblurring) not at x_T but at a noised A^+ y of a
+/// middle step: [`Measurement::noised_start`] makes it, [`Chain::start_from`](crate::chain::Chain::start_from) takes it.
 ///
 /// What it samples: with [`PigdmRule::Score`] the posterior of a white prior, exactly; for other priors the covariance of
 /// x_0 given x_t is guessed wrong and the result is biased. [`PigdmRule::Published`] weighs the guidance by hand.
@@ -55,21 +62,6 @@ impl<O: LinearOperator> Pigdm<O> {
             );
         }
         Ok(Self { measurement, rule })
-    }
-}
-
-/// That every level has signal and noise, since a method divides by both.
-pub(super) fn check_levels(method: &str, sampler: &dyn Sampler) -> Result<()> {
-    match sampler.levels().iter().find(|l| l.alpha <= 0.0 || l.sigma <= 0.0) {
-        None => Ok(()),
-        Some(level) => Err(err!(
-            Unsupported,
-            "{method} needs signal and noise at every level; timestep {} of {} has the factors {} and {}",
-            level.timestep,
-            sampler.name(),
-            level.alpha,
-            level.sigma
-        )),
     }
 }
 
@@ -108,12 +100,15 @@ impl<O: LinearOperator> Evidence for Pigdm<O> {
         let (alpha, sigma) = (at.level.alpha, at.level.sigma);
         let r2 = sigma * sigma / (alpha * alpha + sigma * sigma);
         let s2 = self.measurement.sigma() * self.measurement.sigma();
-        for ((x0, v), sample) in x0.chunks_exact(n).zip(v.chunks_exact_mut(n)).zip(at.first_sample..=u64::MAX) {
-            self.measurement.residual(sample, x0, r, scratch)?;
-            if s2 > 0.0 {
+        if s2 > 0.0 {
+            pull_back(&self.measurement, at, x0, v, r, scratch, |_, r, scratch| {
                 op.solve(s2 / r2, r, solved, scratch)?;
-                op.adjoint(solved, v, scratch)?;
-            } else {
+                r.copy_from_slice(solved);
+                Ok(())
+            })?;
+        } else {
+            for ((x0, v), sample) in x0.chunks_exact(n).zip(v.chunks_exact_mut(n)).zip(at.first_sample..=u64::MAX) {
+                self.measurement.residual(sample, x0, r, scratch)?;
                 op.pseudo_inverse(r, v, scratch)?;
             }
         }

@@ -1,8 +1,7 @@
 //! RePaint (Lugmayr et al. 2022): inpainting by merging.
 
-use super::ddnm::check_exact;
+use super::common::{check_exact, check_real, cut};
 use super::operator::{LinearOperator, Mask};
-use super::spectral::{check_real, cut};
 use super::{At, Evidence, Measurement};
 use crate::error::Result;
 use crate::noise::{Fingerprint, NoiseSource};

@@ -2,10 +2,11 @@
 
 use alloc::vec::Vec;
 
+use super::common::{check_real, cut, zeros};
 use super::operator::{LinearOperator, Svd};
 use super::{At, Kernel, Measurement};
 use crate::error::{Result, ensure, err};
-use crate::sampler::{Sampler, Spread, StateSpace};
+use crate::sampler::{Sampler, Spread};
 use crate::tensor::Dims;
 
 /// The likelihood N(y; gain A x, scatter A A^T + noise I) of x, x_s or x_0.
@@ -47,13 +48,7 @@ impl<O: LinearOperator> Spectral<O> {
         let decomposition = svd(&measurement)?;
         let k = decomposition.singular_values().len();
         let sizes = (measurement.rows().checked_mul(k), measurement.operator().scratch_len());
-        let zeros = |len: usize| -> Result<Vec<f32>> {
-            let mut v = Vec::new();
-            v.try_reserve_exact(len).map_err(|_| err!(OutOfMemory, "no memory for {len} values of a measurement"))?;
-            v.resize(len, 0.0);
-            Ok(v)
-        };
-        let mut uty = zeros(sizes.0.unwrap_or(usize::MAX))?;
+        let mut uty: Vec<f32> = zeros(sizes.0.unwrap_or(usize::MAX))?;
         let mut scratch = zeros(sizes.1)?;
         for (row, out) in uty.chunks_exact_mut(k.max(1)).enumerate() {
             decomposition.ut(measurement.row_values(row), out, &mut scratch)?;
@@ -137,23 +132,4 @@ impl<O: LinearOperator> Spectral<O> {
         }
         Ok(())
     }
-}
-
-/// The first `len` values of scratch and the rest.
-pub(super) fn cut(scratch: &mut [f32], len: usize) -> Result<(&mut [f32], &mut [f32])> {
-    let got = scratch.len();
-    scratch
-        .split_at_mut_checked(len)
-        .ok_or_else(|| err!(Shape, "the scratch of the evidence has {got} values left, expected at least {len}"))
-}
-
-/// That samples are real numbers and not bits.
-pub(super) fn check_real(method: &str, sampler: &dyn Sampler) -> Result<()> {
-    ensure!(
-        sampler.space() == StateSpace::Real,
-        Unsupported,
-        "{method} is for chains of real numbers; {} makes bits",
-        sampler.name()
-    );
-    Ok(())
 }

@@ -1,8 +1,7 @@
 //! TMPD: Tweedie moment projected diffusion (Boys et al. 2023).
 
+use super::common::{check_levels, check_real, cut, pull_back};
 use super::operator::LinearOperator;
-use super::pigdm::check_levels;
-use super::spectral::{check_real, cut};
 use super::{At, Evidence, Jacobian, Measurement};
 use crate::error::Result;
 use crate::noise::Fingerprint;
@@ -76,16 +75,13 @@ impl<O: LinearOperator> Evidence for Tmpd<O> {
             op.adjoint(sums, v, scratch)?;
         }
         jacobian.vjp(v, g)?;
-        for (((x0, g), v), sample) in
-            x0.chunks_exact(n).zip(g.chunks_exact(n)).zip(v.chunks_exact_mut(n)).zip(at.first_sample..=u64::MAX)
-        {
-            op.apply(g, sums, scratch)?;
-            self.measurement.residual(sample, x0, r, scratch)?;
+        pull_back(&self.measurement, at, x0, v, r, scratch, |i, r, scratch| {
+            op.apply(g.chunks_exact(n).nth(i).unwrap_or(&[]), sums, scratch)?;
             for (r, &c) in r.iter_mut().zip(&*sums) {
                 *r = (f64::from(*r) / (f64::from(c).max(0.0) + noise)) as f32;
             }
-            op.adjoint(r, v, scratch)?;
-        }
+            Ok(())
+        })?;
         jacobian.vjp(v, g)?;
         for ((x0, eps), (x, g)) in x0.iter_mut().zip(eps).zip(x.iter().zip(&*g)) {
             *x0 += g;

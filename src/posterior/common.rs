@@ -1,0 +1,89 @@
+//! What several methods share: checks that name the method, memory, and the way back from a residual to the sample.
+
+use alloc::vec::Vec;
+
+use super::operator::LinearOperator;
+use super::{At, Measurement};
+use crate::error::{Result, ensure, err};
+use crate::sampler::{Sampler, StateSpace};
+
+/// That a measurement has no noise; `instead` does with it.
+pub(super) fn check_exact<O: LinearOperator>(method: &str, m: &Measurement<O>, instead: &str) -> Result<()> {
+    ensure!(
+        m.sigma() == 0.0,
+        InvalidArgument,
+        "{method} takes measurements without noise, this one has sigma {}; take {instead}, or Measurement::exact if y is \
+         to be met exactly",
+        m.sigma()
+    );
+    Ok(())
+}
+
+/// That A^+ is there, by asking for it.
+pub(super) fn check_pseudo_inverse<O: LinearOperator>(method: &str, m: &Measurement<O>) -> Result<()> {
+    let op = m.operator();
+    let mut x = zeros::<f32>(op.input_dims().elements())?;
+    let y = zeros::<f32>(m.len())?;
+    op.pseudo_inverse(&y, &mut x, &mut zeros(op.solve_scratch_len())?).map_err(|e| e.context(method))
+}
+
+/// Values for what is made once, not in a step.
+pub(super) fn zeros<T: Clone + Default>(len: usize) -> Result<Vec<T>> {
+    let mut v = Vec::new();
+    v.try_reserve_exact(len).map_err(|_| err!(OutOfMemory, "no memory for {len} values of evidence"))?;
+    v.resize(len, T::default());
+    Ok(v)
+}
+
+/// That every level has signal and noise, since a method divides by both.
+pub(super) fn check_levels(method: &str, sampler: &dyn Sampler) -> Result<()> {
+    match sampler.levels().iter().find(|l| l.alpha <= 0.0 || l.sigma <= 0.0) {
+        None => Ok(()),
+        Some(level) => Err(err!(
+            Unsupported,
+            "{method} needs signal and noise at every level; timestep {} of {} has the factors {} and {}",
+            level.timestep,
+            sampler.name(),
+            level.alpha,
+            level.sigma
+        )),
+    }
+}
+
+/// The first `len` values of scratch and the rest.
+pub(super) fn cut(scratch: &mut [f32], len: usize) -> Result<(&mut [f32], &mut [f32])> {
+    let got = scratch.len();
+    scratch
+        .split_at_mut_checked(len)
+        .ok_or_else(|| err!(Shape, "the scratch of the evidence has {got} values left, expected at least {len}"))
+}
+
+/// That samples are real numbers and not bits.
+pub(super) fn check_real(method: &str, sampler: &dyn Sampler) -> Result<()> {
+    ensure!(
+        sampler.space() == StateSpace::Real,
+        Unsupported,
+        "{method} is for chains of real numbers; {} makes bits",
+        sampler.name()
+    );
+    Ok(())
+}
+
+/// v = A^T w(y - A x_0) for every sample of a batch; `weigh(i, r, scratch)` makes w of the residual r, in place, of sample i of the batch.
+pub(super) fn pull_back<O: LinearOperator>(
+    m: &Measurement<O>,
+    at: &At,
+    x0: &[f32],
+    v: &mut [f32],
+    r: &mut [f32],
+    scratch: &mut [f32],
+    mut weigh: impl FnMut(usize, &mut [f32], &mut [f32]) -> Result<()>,
+) -> Result<()> {
+    let n = at.sample_len.max(1);
+    for (i, (x0, v)) in x0.chunks_exact(n).zip(v.chunks_exact_mut(n)).enumerate() {
+        m.residual(at.first_sample.saturating_add(i as u64), x0, r, scratch)?;
+        weigh(i, r, scratch)?;
+        m.operator().adjoint(r, v, scratch)?;
+    }
+    Ok(())
+}
