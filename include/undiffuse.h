@@ -621,6 +621,35 @@ typedef uint32_t undiffuse_gradient_rule;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
+/** What stands for the ends of the chain in a bound. */
+enum undiffuse_edges
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /** The 2015 paper's: averaged over white data. A bound in the mean over data of unit variance. */
+  UNDIFFUSE_EDGES_ENTROPIES = 0,
+  /** The same, evaluated for each data point: a bound whatever the data. */
+  UNDIFFUSE_EDGES_WHITE = 1,
+  /** The chain's own last step, which must lead to x_0. */
+  UNDIFFUSE_EDGES_NETWORK = 2,
+  /** The same for grey levels: a bound on the log-probability of the levels themselves. */
+  UNDIFFUSE_EDGES_DISCRETIZED = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum undiffuse_edges undiffuse_edges;
+#else
+typedef uint32_t undiffuse_edges;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * A bound and what it consists of. It is never changed, so any number of threads may read one at
+ * once.
+ */
+typedef struct undiffuse_bound undiffuse_bound;
+
 /**
  * A flag that stops what is running. All functions on it but _new and _free may be called from any
  * thread at any time, also while a session uses it.
@@ -1392,6 +1421,111 @@ typedef struct undiffuse_session_info {
   /** Bytes of the session's workspace. */
   size_t workspace_bytes;
 } undiffuse_session_info;
+
+/**
+ * Called after each network call of an evaluation, on the calling thread: `done` of `total` rows
+ * have gone through the network. To stop, set the cancel flag.
+ */
+typedef void (*undiffuse_bound_progress_fn)(void *user_data, uint64_t done, uint64_t total);
+
+/** How a bound is evaluated. */
+typedef struct undiffuse_bound_options {
+  /** sizeof(undiffuse_bound_options); set by undiffuse_bound_options_init. */
+  size_t struct_size;
+  /** What stands for the ends of the chain. */
+  undiffuse_edges edges;
+  /**
+   * Grey levels, evenly over -1 to 1, where the ends are UNDIFFUSE_EDGES_DISCRETIZED; 2 or more.
+   */
+  uint32_t levels;
+  /** At how many steps, chosen anew for each data point, the divergence is evaluated; 0 for all. */
+  size_t sampled_steps;
+  /**
+   * How often x_t is drawn for each data point and step, 1 or more; from 2 on monte_carlo_error is
+   * known.
+   */
+  size_t draws;
+  /** Rows of one network call, at least 1. The result does not depend on it. */
+  size_t batch;
+  /**
+   * The number of the first data point, which keys its noise: a part of a data set gives what the
+   * whole would.
+   */
+  uint64_t first_sample;
+  /** The seed of the noise. */
+  uint64_t seed;
+  /** As in undiffuse_session_options. */
+  size_t thread_count;
+  /** As in undiffuse_session_options. */
+  const undiffuse_threads *threads;
+  /** As in undiffuse_session_options. */
+  undiffuse_cancel *cancel;
+  /** Called after each network call, or NULL. */
+  undiffuse_bound_progress_fn progress;
+  /** Passed to `progress`. */
+  void *progress_user_data;
+  /** As in undiffuse_session_options. */
+  const float *classes;
+  /** Floats at `classes`. */
+  size_t classes_len;
+} undiffuse_bound_options;
+
+/**
+ * What an evaluation found. All values are nats per sample (divide by log(2) and sample_len for
+ * bits per dimension); k = -(kl + start - end + prior) is the bound.
+ */
+typedef struct undiffuse_bound_info {
+  /** sizeof(undiffuse_bound_info); you set it before the call. */
+  size_t struct_size;
+  /** Data points. */
+  size_t count;
+  /** Floats of one. */
+  size_t sample_len;
+  /** K, averaged over the data points. */
+  double k;
+  /**
+   * Its standard error as an estimate for the distribution that the data come from; NaN for one
+   * data point.
+   */
+  double standard_error;
+  /** The part of it that more draws would take away; NaN for a single draw. */
+  double monte_carlo_error;
+  /** What white data would have; k - l_null is what the chain learned. */
+  double l_null;
+  /** The sum of the divergences. */
+  double kl;
+  /** Minus the mean of log p(x_0 | x_1). */
+  double start;
+  /** The entropy of q(x_T | x_0). */
+  double end;
+  /** Minus the mean of log p(x_T). */
+  double prior;
+  /** Network calls. */
+  uint64_t calls;
+  /** Rows in them. */
+  uint64_t rows;
+  /** How long it took. */
+  double seconds;
+} undiffuse_bound_info;
+
+/** One step of a bound, nats per sample. */
+typedef struct undiffuse_step_bound {
+  /** The level of x_t. */
+  undiffuse_level level;
+  /** KL(q(x_s | x_t, x_0) || p(x_s | x_t)), averaged over the rows seen; 0 where none was. */
+  double kl;
+  /**
+   * The entropy of p(x_s | x_t), averaged likewise; a chain that fits its data keeps it between the
+   * two bounds.
+   */
+  double entropy;
+  /** The lower bound on the entropy of q(x_s | x_t). */
+  double lower;
+  /** The upper bound. */
+  double upper;
+  /** Rows seen at this step. */
+  uint64_t rows;
+} undiffuse_step_bound;
 
 #ifdef __cplusplus
 extern "C" {
@@ -2183,6 +2317,62 @@ undiffuse_status undiffuse_sample(const undiffuse_model *model,
  * ignored. It must not be called from a callback of the same session.
  */
 void undiffuse_session_free(undiffuse_session *session);
+
+/* ---- Evaluation ---------------------------------------------------------------------- */
+
+/**
+ * Fills options with the defaults: all steps, one draw, the paper's ends. `struct_size` is
+ * sizeof(undiffuse_bound_options) as your program was compiled. Any thread.
+ */
+undiffuse_status undiffuse_bound_options_init(undiffuse_bound_options *options,
+                                              size_t struct_size);
+
+/**
+ * Evaluates a lower bound K <= log p(data) of the chain that `sampler` makes of `model`
+ * (Sohl-Dickstein et al. 2015, Eqs. 10 to 15).
+ *
+ * `data` are `data_len` floats of whole samples, in the scale that the model was trained on; bits
+ * are 0 or 1. The sampler must draw each step from a density: a 2015 chain or DDPM, not DDIM; NULL
+ * is the model's own with all its steps. `options` may be NULL for the defaults. Memory, about
+ * batch (3 sample_len + output_len) floats and count (draws + 2) doubles beside the network's own,
+ * comes from malloc. On success *bound is yours; free it with undiffuse_bound_free.
+ *
+ * Status: UNDIFFUSE_SHAPE, UNDIFFUSE_INVALID_ARGUMENT, UNDIFFUSE_UNSUPPORTED, UNDIFFUSE_NON_FINITE,
+ * UNDIFFUSE_CANCELLED, UNDIFFUSE_OUT_OF_MEMORY, UNDIFFUSE_CALLBACK. Any thread.
+ */
+undiffuse_status undiffuse_bound_new(const undiffuse_model *model,
+                                     const undiffuse_sampler *sampler,
+                                     const undiffuse_bound_options *options,
+                                     const float *data,
+                                     size_t data_len,
+                                     undiffuse_bound **bound,
+                                     undiffuse_error **error);
+
+/** Writes what the evaluation found to *info, whose struct_size you set. Any thread. */
+undiffuse_status undiffuse_bound_get_info(const undiffuse_bound *bound,
+                                          undiffuse_bound_info *info,
+                                          undiffuse_error **error);
+
+/**
+ * K of each data point. With the paper's ends only the mean is a bound.
+ *
+ * With a NULL `k`, *len becomes how many there are. Otherwise *len is the room in `k`, and becomes
+ * how many were written. Status: UNDIFFUSE_BUFFER_TOO_SMALL, then *len is what is needed. Any
+ * thread.
+ */
+undiffuse_status undiffuse_bound_per_sample(const undiffuse_bound *bound,
+                                            double *k,
+                                            size_t *len,
+                                            undiffuse_error **error);
+
+/** The steps that have a divergence, from the noisiest on. As undiffuse_bound_per_sample. */
+undiffuse_status undiffuse_bound_steps(const undiffuse_bound *bound,
+                                       undiffuse_step_bound *steps,
+                                       size_t *len,
+                                       undiffuse_error **error);
+
+/** Frees a bound. NULL is ignored. */
+void undiffuse_bound_free(undiffuse_bound *bound);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -284,6 +284,21 @@ pub enum undiffuse_gradient_rule {
 }
 c_enum!(undiffuse_gradient_rule: UNDIFFUSE_GRADIENT_SCORE, UNDIFFUSE_GRADIENT_MEAN, UNDIFFUSE_GRADIENT_MEAN_SHIFT_2015);
 
+/// What stands for the ends of the chain in a bound.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum undiffuse_edges {
+    /// The 2015 paper's: averaged over white data. A bound in the mean over data of unit variance.
+    UNDIFFUSE_EDGES_ENTROPIES = 0,
+    /// The same, evaluated for each data point: a bound whatever the data.
+    UNDIFFUSE_EDGES_WHITE = 1,
+    /// The chain's own last step, which must lead to x_0.
+    UNDIFFUSE_EDGES_NETWORK = 2,
+    /// The same for grey levels: a bound on the log-probability of the levels themselves.
+    UNDIFFUSE_EDGES_DISCRETIZED = 3,
+}
+c_enum!(undiffuse_edges: UNDIFFUSE_EDGES_ENTROPIES, UNDIFFUSE_EDGES_WHITE, UNDIFFUSE_EDGES_NETWORK, UNDIFFUSE_EDGES_DISCRETIZED);
+
 /// What kind of values a noise callback is asked for.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -39,3 +39,5 @@ pub mod gradient;
 pub mod session;
 
 pub mod run;
+
+pub mod evaluate;

@@ -4,7 +4,9 @@ use std::ffi::c_char;
 use std::mem::MaybeUninit;
 use std::sync::Arc;
 
+use undiffuse::ErrorKind;
 use undiffuse::backend::Backend;
+use undiffuse::backend::cpu::threads::Threads;
 use undiffuse::backend::cpu::{Cpu, CpuOptions};
 use undiffuse::backend::reference::Reference;
 use undiffuse::pipeline::{Pipeline, PipelineOptions, Source};
@@ -13,9 +15,11 @@ use undiffuse::tensor::MAX_RANK;
 
 use crate::callbacks::{HostDenoiser, undiffuse_denoiser};
 use crate::enums::undiffuse_backend::{self, *};
-use crate::guard::{Handle, fill, free_handle, ok, opaque, output, read, slice, string, text, void};
+use crate::guard::{Handle, fill, free_handle, ok, opaque, output, read, read_optional, slice, string, text, void};
 use crate::memory::{heap, undiffuse_allocator};
 use crate::options::{flag, give, init, options, options_or_defaults, sized, value};
+use crate::sampler::undiffuse_sampler;
+use crate::schedule::{self, SharedSampler, undiffuse_sampler_options};
 use crate::status::undiffuse_status::UNDIFFUSE_UNSUPPORTED;
 use crate::status::{Failure, Outcome, undiffuse_error, undiffuse_status};
 
@@ -370,6 +374,32 @@ impl Model {
         match &self.network {
             Network::Pipeline(p) => p.sample_dims(),
             Network::Host(h) => h.dims,
+        }
+    }
+
+    /// The sampler of an argument; NULL is the model's own with all its steps.
+    ///
+    /// # Safety
+    /// NULL, or from this library and not freed.
+    pub unsafe fn sampler_or(&self, sampler: *const undiffuse_sampler) -> Outcome<SharedSampler> {
+        // SAFETY: the caller's promise.
+        if let Some(sampler) = unsafe { read_optional(sampler) }? {
+            return Ok(Arc::clone(&sampler));
+        }
+        let defaults = <undiffuse_sampler_options as crate::options::Sized>::defaults();
+        // SAFETY: the defaults hold no pointer.
+        unsafe { schedule::sampler(&self.scheduler, &defaults) }
+    }
+
+    /// The network on a session's threads. A backend that does not run on the host's threads stays as it is.
+    pub fn on_threads(&self, threads: Arc<dyn Threads>) -> Outcome<Pipeline> {
+        match &self.network {
+            Network::Pipeline(p) => match p.on_threads(threads) {
+                Ok(p) => Ok(p),
+                Err(e) if e.kind() == ErrorKind::Unsupported => Ok((**p).clone()),
+                Err(e) => Err(e.into()),
+            },
+            Network::Host(_) => Err(Failure::new(UNDIFFUSE_UNSUPPORTED, "a callback has no network")),
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::model::{Model, Network, undiffuse_model};
 use crate::noise::{BoxedNoise, source, undiffuse_noise};
 use crate::options::{init, options_or_defaults, sized};
 use crate::sampler::undiffuse_sampler;
-use crate::schedule::{self, SharedSampler, undiffuse_sampler_options};
+use crate::schedule::SharedSampler;
 use crate::status::undiffuse_status::UNDIFFUSE_OUT_OF_MEMORY;
 use crate::status::{Failure, Outcome, undiffuse_error, undiffuse_status};
 use crate::threads::{counted, threads, undiffuse_threads};
@@ -207,28 +207,15 @@ const LINE: usize = ALIGNMENT / size_of::<f32>();
 impl Parts {
     fn new(
         model: &Model,
-        sampler: Option<&SharedSampler>,
+        sampler: SharedSampler,
         evidence: Option<BoxedEvidence>,
         threads: Arc<dyn Threads>,
         batch: usize,
     ) -> Outcome<Self> {
-        let sampler = match sampler {
-            Some(s) => Arc::clone(s),
-            None => {
-                let defaults = <undiffuse_sampler_options as crate::options::Sized>::defaults();
-                // SAFETY: the defaults hold no pointer.
-                unsafe { schedule::sampler(&model.scheduler, &defaults) }?
-            }
-        };
         let evidence = evidence.unwrap_or_else(|| Box::new(NoEvidence));
         let (network, probe, network_len) = match &model.network {
-            Network::Pipeline(p) => {
-                let p = match p.on_threads(threads) {
-                    Ok(p) => p,
-                    // A backend that does not run on the host's threads.
-                    Err(e) if e.kind() == ErrorKind::Unsupported => (**p).clone(),
-                    Err(e) => return Err(e.into()),
-                };
+            Network::Pipeline(_) => {
+                let p = model.on_threads(threads)?;
                 let len = p.workspace_bytes(batch)?.div_ceil(size_of::<f32>());
                 let output_len = p.networks().predict.outputs().first().map_or(0, |d| d.elements());
                 let has_vjp = p.networks().gradient.is_some();
@@ -296,13 +283,13 @@ pub(crate) unsafe fn make(
     // SAFETY: the caller's promise, here and below.
     unsafe {
         let model = read(model)?;
-        let (sampler, evidence) = (read_optional(sampler)?, read_optional(evidence)?);
-        let evidence = evidence.map(|e| e.make()).transpose()?;
+        let sampler = model.sampler_or(sampler)?;
+        let evidence = read_optional(evidence)?.map(|e| e.make()).transpose()?;
         let threads = threads(o.threads, o.thread_count)?;
         let classes = slice(o.classes, o.classes_len, "classes")?;
         let sample = model.dims().elements();
         let noise = source(o.noise, o.seed, sample)?;
-        let parts = Parts::new(&model, sampler.as_deref(), evidence, threads, o.batch)?;
+        let parts = Parts::new(&model, sampler, evidence, threads, o.batch)?;
         let output_len = match &parts.network {
             Prepared::Pipeline(p) => p.networks().predict.outputs().first().map_or(0, |d| d.elements()),
             Prepared::Host(h) => h.0.output_len,
@@ -371,10 +358,10 @@ pub unsafe extern "C" fn undiffuse_session_required_bytes(
             let out = output(bytes, "bytes")?;
             let o = options_or_defaults(options)?;
             let model = read(model)?;
-            let (sampler, evidence) = (read_optional(sampler)?, read_optional(evidence)?);
-            let evidence = evidence.map(|e| e.make()).transpose()?;
+            let sampler = model.sampler_or(sampler)?;
+            let evidence = read_optional(evidence)?.map(|e| e.make()).transpose()?;
             let threads = counted(o.threads, o.thread_count)?;
-            out.set(Parts::new(&model, sampler.as_deref(), evidence, threads, o.batch)?.bytes()?);
+            out.set(Parts::new(&model, sampler, evidence, threads, o.batch)?.bytes()?);
             Ok(())
         })
     }
