@@ -81,6 +81,28 @@ unsafe fn tanh_v<S: Simd>(x: S::V) -> S::V {
     }
 }
 
+/// ln(1 + exp(x)) = max(x, 0) + ln(1 + u) with u = exp(-|x|).
+#[inline(always)]
+unsafe fn softplus_v<S: Simd>(x: S::V) -> S::V {
+    // SAFETY: the caller's contract is that of S.
+    unsafe {
+        let u = exp_v::<S>(S::sub(S::zero(), S::abs(x)));
+        // ln(1 + u) = 2 artanh(s) with s = u / (2 + u), at most 1/3: the series up to s^17 (2e-9).
+        let s = S::div(u, S::add(u, S::splat(2.0)));
+        let q = S::mul(s, s);
+        let p = S::mul_add(q, S::splat(1.0 / 17.0), S::splat(1.0 / 15.0));
+        let p = S::mul_add(q, p, S::splat(1.0 / 13.0));
+        let p = S::mul_add(q, p, S::splat(1.0 / 11.0));
+        let p = S::mul_add(q, p, S::splat(1.0 / 9.0));
+        let p = S::mul_add(q, p, S::splat(1.0 / 7.0));
+        let p = S::mul_add(q, p, S::splat(1.0 / 5.0));
+        let p = S::mul_add(q, p, S::splat(1.0 / 3.0));
+        let half = S::mul_add(S::mul(s, q), p, s);
+        // x second, so that NaN goes through.
+        S::add(S::max(S::zero(), x), S::add(half, half))
+    }
+}
+
 /// The normal distribution function and exp(-x^2 / 2).
 #[inline(always)]
 unsafe fn normal_v<S: Simd>(x: S::V) -> (S::V, S::V) {
@@ -182,8 +204,18 @@ macro_rules! in_place {
         $(
             #[inline(always)]
             unsafe fn $body<S: Simd>(x: *mut f32, n: usize) {
-                // SAFETY: the caller's contract is that of `map` and S.
-                unsafe { map::<S>(x, n, |v| $lane::<S>(v)) }
+                // A closure would be a function of its own, compiled without the path's instructions where it is too long to be inlined.
+                let mut i = 0;
+                // SAFETY: i + LANES <= n, or the tail's length is given; x holds n floats.
+                unsafe {
+                    while i + S::LANES <= n {
+                        S::store(x.add(i), $lane::<S>(S::load(x.add(i))));
+                        i += S::LANES;
+                    }
+                    if i < n {
+                        S::store_n(x.add(i), n - i, $lane::<S>(S::load_n(x.add(i), n - i)));
+                    }
+                }
             }
             dispatch! { unsafe fn $raw = $body(x: *mut f32, n: usize) }
             $(#[$doc])*
@@ -211,6 +243,8 @@ in_place! {
     mish, mish_raw, mish_body, mish_v;
     /// [`Activation::Relu`] in place.
     relu, relu_raw, relu_body, relu_v;
+    /// ln(1 + exp(x)) in place: relative error below 4e-7 for x > -87, below that at most 2e-38 off.
+    softplus, softplus_raw, softplus_body, softplus_v;
 }
 
 /// Applies an activation in place.
@@ -346,6 +380,11 @@ mod tests {
     }
 
     #[test]
+    fn softplus_error() {
+        check("softplus", softplus, |x| x.max(0.0) + (-x.abs()).exp().ln_1p(), -1e30, 1e30, 4e-7, 2e-38);
+    }
+
+    #[test]
     fn gelu_error() {
         let gelu64 = |x: f64| x * 0.5 * libm::erfc(-x * core::f64::consts::FRAC_1_SQRT_2);
         check("gelu", gelu, gelu64, -1.0, 1.0, 1e-45, 3e-7);
@@ -362,7 +401,7 @@ mod tests {
     #[test]
     fn special_values_and_tails() {
         for isa in paths() {
-            let all: [fn(Isa, &mut [f32]) -> Path; 7] = [exp, sigmoid, tanh, silu, gelu, mish, relu];
+            let all: [fn(Isa, &mut [f32]) -> Path; 8] = [exp, sigmoid, tanh, silu, gelu, mish, relu, softplus];
             for f in all {
                 // A value's result does not depend on where it stands or how long the slice is; NaN stays NaN.
                 let xs: Vec<f32> = (0..37).map(|i| (i as f32 - 18.0) * 0.37).collect();
