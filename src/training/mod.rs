@@ -3,9 +3,11 @@
 //! Everything is deterministic by seed, and every state can be saved and restored to the same bits
 //! ([`state`]).
 
+pub mod betas;
 pub mod data;
 mod dense;
 pub mod engine;
 pub mod init;
+pub mod mpf;
 pub mod optim;
 pub mod state;

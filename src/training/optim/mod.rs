@@ -2,7 +2,7 @@
 //!
 //! An [`Optimizer`] takes the cost and its gradient at the present parameters and moves them; it draws nothing, and its state
 //! is a list of named arrays. [`Adam`] (with its decoupled form, AdamW) and [`RmsProp`] look at the gradient alone; [`Sfo`]
-//! keeps a model of each minibatch, so it needs the same minibatches again and again, and says which it wants next.
+//! keeps a model of each minibatch, so it needs the same minibatches again and again, and says which it wants next. [`minimize`] is L-BFGS for costs that are evaluated whole.
 //!
 //! ```
 //! use undiffuse::training::optim::{Adam, AdamOptions, Evaluation, Optimizer};
@@ -20,12 +20,14 @@
 
 mod adam;
 mod ema;
+mod lbfgs;
 mod rate;
 mod rmsprop;
 mod sfo;
 
 pub use adam::{Adam, AdamOptions, WeightDecay};
 pub use ema::{Ema, EmaDecay};
+pub use lbfgs::{LbfgsOptions, LbfgsReport, minimize};
 pub use rate::LearningRate;
 pub use rmsprop::{RmsFloor, RmsProp, RmsPropOptions};
 pub use sfo::{Sfo, SfoOptions};
