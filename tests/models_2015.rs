@@ -111,6 +111,52 @@ fn outputs_and_gradients_are_those_of_pytorch() {
     }
 }
 
+/// As training takes them: the engine, over several lanes and chunks.
+#[cfg(feature = "training")]
+#[test]
+fn gradients_by_weights_are_those_of_pytorch() {
+    use undiffuse::backend::cpu::threads::Serial;
+    use undiffuse::training::engine::{Batch, Engine, EngineOptions};
+    use undiffuse::weights::WeightSource;
+    let bytes = read("models_2015.safetensors");
+    let mut seen = 0;
+    for (index, case) in cases().iter().enumerate() {
+        let name = case["name"].as_str().unwrap();
+        if SafeTensorsView::parse(&bytes).unwrap().info(&format!("{name}.gradient")).is_none() {
+            continue;
+        }
+        seen += 1;
+        let graph = config(case).build(size(case)).unwrap();
+        let t = times(case);
+        let [n, m] = [graph.inputs()[0].value, graph.outputs()[0].value].map(|v| graph.dims(v).elements());
+        let x = pcg::uniform(INPUT_SEED, index as u64, t.len() * n, ROOT_3);
+        let v = pcg::uniform(INPUT_SEED, 1000 + index as u64, t.len() * m, 1.0);
+        let options = EngineOptions { lanes: 2, chunk: Some(2) };
+        let mut engine = Engine::new(&graph, &[], std::sync::Arc::new(Serial), options).unwrap();
+        let slots = engine.params().to_vec();
+        let mut params = vec![0.0; engine.param_len()];
+        let drawn = Seeded::new(&graph);
+        for slot in &slots {
+            drawn.read(&slot.name, &slot.dims, &mut params[slot.offset..][..slot.dims.elements()]).unwrap();
+        }
+        let loss = |first: usize, y: &[&[f32]], dy: &mut [&mut [f32]]| {
+            let v = &v[first * m..][..y[0].len()];
+            dy[0].copy_from_slice(v);
+            Ok(y[0].iter().zip(v).map(|(y, v)| f64::from(*y) * f64::from(*v)).sum())
+        };
+        let mut gradient = vec![f32::NAN; params.len()];
+        let batch = Batch { samples: t.len(), inputs: &[&x, &t] };
+        engine.gradients(&params, batch, &loss, &mut gradient, &mut [], &Cancel::new()).unwrap();
+        let mut by_name: Vec<_> = slots.iter().collect();
+        by_name.sort_by_key(|slot| &slot.name);
+        let got: Vec<f32> = by_name.iter().flat_map(|s| &gradient[s.offset..][..s.dims.elements()]).copied().collect();
+        let error = relative_l2(&got, &stored(&bytes, &format!("{name}.gradient")));
+        println!("{name}: {error:.2e}");
+        assert!(error <= BOUND, "{name}: {error:.2e}");
+    }
+    assert!(seen >= 7, "{seen}");
+}
+
 #[test]
 fn an_import_of_the_authors_layout_computes_what_their_code_does() {
     let bytes = read("models_2015.safetensors");

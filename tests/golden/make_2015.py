@@ -5,7 +5,8 @@ Made with torch 2.15.0, safetensors 0.8.0 and numpy 2.4.6 (any close release sho
     python tests/golden/make_2015.py
 
 It writes models_2015.json (the cases) and models_2015.safetensors: for each case NAME.output, one row per entry of t, and NAME.vjp, the
-gradient by the input of the inner product of the output with a cotangent; and, of a network in the authors' layout with random
+gradient by the input of the inner product of the output with a cotangent, and of networks with few weights NAME.gradient, that of the sum of
+these products by all weights, one after the other by name; and, of a network in the authors' layout with random
 arrays, imported_2015.safetensors, which examples/export/import_2015.py made of them, and its input and output in models_2015.safetensors
 as imported.x and imported.output.
 
@@ -19,7 +20,9 @@ pcg.py's recipe:
 
 import json
 import pathlib
+import subprocess
 import sys
+import tempfile
 
 import numpy as np
 import torch
@@ -251,7 +254,11 @@ def imported():
         arrays[f"upper{k}_W"], arrays[f"upper{k}_b"] = rng.normal(size=(a, b)) / a**0.5, rng.normal(size=b) / 4
     # As stored, so that both sides have the same numbers.
     arrays = {k: v.astype(np.float32).astype(np.float64) for k, v in arrays.items()}
-    import_2015.save(HERE / "imported_2015.safetensors", arrays, steps=steps)
+    with tempfile.TemporaryDirectory() as folder:
+        np.savez(pathlib.Path(folder) / "weights.npz", **arrays)
+        script, model = pathlib.Path(import_2015.__file__), HERE / "imported_2015.safetensors"
+        command = [sys.executable, script, pathlib.Path(folder) / "weights.npz", model, "--steps", str(steps)]
+        subprocess.run(command, check=True)
     x = rng.normal(size=(3, colors, height, width)).astype(np.float32)
     t = [0, 13.5, 29]
     y = np.stack([authors(arrays, x[k].astype(np.float64), t[k], steps, functions, 2) for k in range(3)])
@@ -262,6 +269,8 @@ def main():
     out = {}
     for index, case in enumerate(CASES):
         c, p = case["config"], weights(case["config"])
+        for w in p.values():
+            w.requires_grad_()
         n = len(case["t"])
         size = n * int(np.prod(case["shape"]))
         x = pcg.uniform(INPUT_SEED, index, size, np.float32(3**0.5)).astype(np.float64).reshape(n, *case["shape"])
@@ -272,6 +281,9 @@ def main():
         out[f"{case['name']}.output"] = y.detach().numpy().astype(np.float32)
         out[f"{case['name']}.vjp"] = x.grad.numpy().astype(np.float32)
         case["parameters"] = sum(w.numel() for w in p.values())
+        if case["parameters"] < 8000:
+            by_weights = [p[name].grad.reshape(-1).numpy() for name in sorted(p)]
+            out[f"{case['name']}.gradient"] = np.concatenate(by_weights).astype(np.float32)
     out.update(imported())
     # As rows: safetensors stores the memory as it lies.
     save_file({k: np.ascontiguousarray(v) for k, v in out.items()}, HERE / "models_2015.safetensors")
