@@ -55,9 +55,9 @@ fn bound(betas: &[f64], readout: Readout2015, through: bool) -> (f64, Vec<f64>) 
     let (net, (x0, z)) = (Net::new(), frozen());
     let mut g = BoundGradient::new(betas, readout).unwrap();
     let mut cost = g.add_ends(1.0, N);
-    for step in 1..T {
+    for (step, z) in z.iter().enumerate().skip(1) {
         let mut x = vec![0.0; N];
-        g.noised(step, &x0, &z[step], &mut x).unwrap();
+        g.noised(step, &x0, z, &mut x).unwrap();
         let output = net.output(step, &x);
         let mut vjp = |cotangent: &[f64], out: &mut [f64]| {
             out.fill(0.0);
@@ -66,7 +66,7 @@ fn bound(betas: &[f64], readout: Readout2015, through: bool) -> (f64, Vec<f64>) 
             }
             Ok(())
         };
-        cost += g.add(step, 1.0, &x0, &z[step], &output, &mut vjp).unwrap();
+        cost += g.add(step, 1.0, &x0, z, &output, &mut vjp).unwrap();
     }
     (cost, g.gradient())
 }
