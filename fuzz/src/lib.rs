@@ -12,6 +12,8 @@ use undiffuse::noise::{Fingerprint, Seeded};
 use undiffuse::pipeline::{PipelineOptions, Source};
 use undiffuse::sampler::{SamplerKind, SamplerOptions, SchedulerConfig, Steps};
 use undiffuse::tensor::Dims;
+use undiffuse::training::data::{Collision, Colors, SpikeTimes, parse_idx, parse_npy, parse_png};
+use undiffuse::training::state::{from_bytes, to_bytes};
 use undiffuse::weights::{SafeTensorsView, WeightSource};
 
 /// Opens a safetensors file and reads all of it.
@@ -110,5 +112,24 @@ pub fn chain_restore(data: &[u8]) {
         if chain.restore(bytes).is_ok() && chain.run().is_ok() {
             assert!(chain.x().iter().all(|v| v.is_finite()));
         }
+    }
+}
+
+/// Reads bytes as each format of training data and as a saved state of training; each knows its own.
+pub fn training_data(data: &[u8]) {
+    for read in [parse_npy(data), parse_idx(data), parse_png(data, Colors::Grey), parse_png(data, Colors::Rgb)] {
+        let Ok(set) = read else { continue };
+        assert_eq!(set.count() * set.dims().elements(), set.values().len());
+        assert!(set.values().iter().all(|v| v.is_finite()));
+    }
+    if let Ok(spikes) = std::str::from_utf8(data).map_err(drop).and_then(|t| SpikeTimes::parse(t).map_err(drop)) {
+        let last = spikes.times().last().copied().unwrap_or(0.0);
+        for (from, bin) in [(0.0, 1.0), (last - 10.0, 0.25)] {
+            let _ = spikes.windows(from, last, bin, 3, 2, Collision::One);
+        }
+    }
+    if let Ok(state) = from_bytes(data) {
+        let again = from_bytes(&to_bytes(&state).expect("what was read can be written")).expect("and read");
+        assert_eq!(again.len(), state.len());
     }
 }

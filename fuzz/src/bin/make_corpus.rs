@@ -7,6 +7,7 @@ use std::path::Path;
 use undiffuse::model::unet2d::{self, UNet2DConfig};
 use undiffuse::pipeline::Source;
 use undiffuse::tensor::DType;
+use undiffuse::training::state::{StateArray, to_bytes};
 use undiffuse::weights::{SafeTensorsView, TensorToWrite, write_safetensors};
 
 fn main() {
@@ -14,6 +15,7 @@ fn main() {
     configs();
     packed();
     chains();
+    training_data();
 }
 
 fn seed(target: &str, name: &str, bytes: impl AsRef<[u8]>) {
@@ -162,4 +164,28 @@ fn chains() {
     seed("chain_restore", "middle", middle);
     chain.run().expect("the chain runs");
     seed("chain_restore", "end", chain.save().expect("a chain can be saved"));
+}
+
+fn training_data() {
+    let npy = |header: &str, data: &[u8]| {
+        [&b"\x93NUMPY\x01\x00"[..], &(header.len() as u16).to_le_bytes(), header.as_bytes(), data].concat()
+    };
+    seed("training_data", "npy", npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2), }", &[0; 8]));
+    let huge = "{'descr': '|u1', 'fortran_order': False, 'shape': (65536, 65536), }";
+    seed("training_data", "npy_huge", npy(huge, &[0; 8]));
+    seed("training_data", "idx", [0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 2, 7, 9]);
+    seed("training_data", "spikes", "# microseconds\n6700\n9900\n13900.5\n");
+    let state = [StateArray::f32("m", &[1.0]), StateArray::f64("w", &[2.0]), StateArray::u64("step", &[3])];
+    seed("training_data", "state", to_bytes(&state).expect("the seed is well formed"));
+    for (name, color, data) in [
+        ("png_grey", png::ColorType::Grayscale, &[1, 2][..]),
+        ("png_rgb", png::ColorType::Rgb, &[1, 2, 3, 4, 5, 6]),
+        ("png_alpha", png::ColorType::Rgba, &[0; 8]),
+    ] {
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, 2, 1);
+        encoder.set_color(color);
+        encoder.write_header().and_then(|mut w| w.write_image_data(data)).expect("the seed is well formed");
+        seed("training_data", name, bytes);
+    }
 }

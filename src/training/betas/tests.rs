@@ -83,11 +83,11 @@ fn the_value_is_the_bound_of_the_paper() {
         let abars = schedule.alphas_cumprod();
         let ends = normal_entropy(schedule.betas()[0]) - normal_entropy(1.0 - abars[T - 1]) + normal_entropy(1.0);
         let mut expected = N as f64 * ends;
-        for step in 1..T {
+        for (step, z) in z.iter().enumerate().skip(1) {
             let (beta, abar) = (schedule.betas()[step], abars[step]);
             let p = Posterior::new(abar, abars[step - 1], Arithmetic::Float64);
             let x: Vec<f64> =
-                x0.iter().zip(&z[step]).map(|(x0, z)| libm::sqrt(abar) * x0 + libm::sqrt(1.0 - abar) * z).collect();
+                x0.iter().zip(z).map(|(x0, z)| libm::sqrt(abar) * x0 + libm::sqrt(1.0 - abar) * z).collect();
             let output = net.output(step, &x);
             for i in 0..N {
                 let (z_mu, z_sigma) = (output[i], output[N + i]);

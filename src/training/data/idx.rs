@@ -57,13 +57,14 @@ pub fn parse_idx(bytes: &[u8]) -> Result<Dataset> {
         14 => 8,
         other => return Err(err!(InvalidArgument, "the idx file has elements of type {other}, expected 8 to 14")),
     };
-    let mut values = room("the idx file", count, &dims)?;
+    // Before any memory is asked for.
     ensure!(
-        (count * dims.elements()).checked_mul(size) == Some(rest.len()),
+        count.checked_mul(dims.elements()).and_then(|n| n.checked_mul(size)) == Some(rest.len()),
         InvalidArgument,
         "the idx file of shape {shape:?} has {} bytes of {size}-byte elements",
         rest.len()
     );
+    let mut values = room("the idx file", count, &dims)?;
     let fours = || rest.as_chunks::<4>().0.iter().copied();
     match kind {
         8 => values.extend(rest.iter().map(|&v| f32::from(v))),

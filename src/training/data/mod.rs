@@ -29,7 +29,7 @@ pub use idx::{parse_idx, read_idx};
 pub use ising::Ising;
 pub use loader::{Augment, Flips, Loader, Scale};
 pub use npy::{parse_npy, read_npy};
-pub use png_folder::{Colors, read_png_folder};
+pub use png_folder::{Colors, parse_png, read_png_folder};
 pub use simple::heartbeats;
 pub use spikes::{Collision, SpikeTimes};
 pub use swiss_roll::SwissRoll;

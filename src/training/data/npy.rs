@@ -41,8 +41,8 @@ pub fn parse_npy(bytes: &[u8]) -> Result<Dataset> {
         .split_first()
         .ok_or_else(|| err!(InvalidArgument, "the .npy array has no dimension, expected one that counts samples"))?;
     let dims = Dims::new(if sample.is_empty() { &[1] } else { sample })?;
-    let mut values = room("the .npy array", count, &dims)?;
-    let expected = (count * dims.elements()).checked_mul(header.element.size());
+    // Before any memory is asked for.
+    let expected = count.checked_mul(dims.elements()).and_then(|n| n.checked_mul(header.element.size()));
     ensure!(
         expected == Some(data.len()),
         InvalidArgument,
@@ -51,6 +51,7 @@ pub fn parse_npy(bytes: &[u8]) -> Result<Dataset> {
         data.len(),
         header.element.size()
     );
+    let mut values = room("the .npy array", count, &dims)?;
     header.element.read(data, &mut values);
     Dataset::new(dims, values)
 }

@@ -1,16 +1,15 @@
 //! A folder of PNG images.
 
 use alloc::vec::Vec;
-use std::fs::File;
-use std::io::BufReader;
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
-use super::{Dataset, room};
+use super::{Dataset, read_bounded, room};
 use crate::error::{Error, Result, ensure, err};
 use crate::tensor::Dims;
 
-/// The largest image, in bytes once decoded: 256 MiB.
-const MAX_IMAGE: usize = 1 << 28;
+/// The largest image, in bytes once decoded: 64 MiB.
+const MAX_IMAGE: usize = 1 << 26;
 
 /// The channels that an image is read as.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,7 +24,7 @@ pub enum Colors {
 /// All files of a folder (not of folders in it) whose names end in `.png`, in the order of their names, as samples of `[C, H, W]`
 /// with values of 0 to 255. 16-bit images are read by their upper bytes.
 ///
-/// Errors: kind `InvalidArgument` if there is none, they differ in size, one is larger than 256 MiB, has an alpha channel or is no
+/// Errors: kind `InvalidArgument` if there is none, they differ in size, one is larger than 64 MiB, has an alpha channel or is no
 /// PNG; kind `Io`. The message names the file.
 pub fn read_png_folder(folder: &Path, colors: Colors) -> Result<Dataset> {
     let named = |e: std::io::Error| Error::from(e).context(folder.display());
@@ -39,7 +38,7 @@ pub fn read_png_folder(folder: &Path, colors: Colors) -> Result<Dataset> {
     paths.sort();
     let mut all: Option<(Dims, Vec<f32>)> = None;
     for path in &paths {
-        let (dims, values) = read(path, colors).map_err(|e| e.context(path.display()))?;
+        let (dims, values) = decode(&read_bounded(path)?, colors).map_err(|e| e.context(path.display()))?;
         let (first, out) = match &mut all {
             Some(all) => all,
             none => none.insert((dims, room("the images", paths.len(), &dims)?)),
@@ -57,13 +56,18 @@ pub fn read_png_folder(folder: &Path, colors: Colors) -> Result<Dataset> {
     Dataset::new(dims, values)
 }
 
-fn read(path: &Path, colors: Colors) -> Result<(Dims, Vec<f32>)> {
-    let malformed = |e: png::DecodingError| match e {
-        png::DecodingError::IoError(e) => Error::from(e),
-        e => err!(InvalidArgument, "the PNG cannot be read: {e}"),
-    };
+/// The one image in the bytes of a PNG file, as [`read_png_folder`] reads it.
+///
+/// Errors: kind `InvalidArgument` for an image larger than 64 MiB, with an alpha channel, or bytes that are no PNG.
+pub fn parse_png(bytes: &[u8], colors: Colors) -> Result<Dataset> {
+    let (dims, values) = decode(bytes, colors)?;
+    Dataset::new(dims, values)
+}
+
+fn decode(bytes: &[u8], colors: Colors) -> Result<(Dims, Vec<f32>)> {
+    let malformed = |e: png::DecodingError| err!(InvalidArgument, "the PNG cannot be read: {e}");
     let limits = png::Limits { bytes: MAX_IMAGE };
-    let mut decoder = png::Decoder::new_with_limits(BufReader::new(File::open(path)?), limits);
+    let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), limits);
     // Palettes become colours, few bits and 16 bits become 8.
     decoder.set_transformations(png::Transformations::EXPAND | png::Transformations::STRIP_16);
     let mut reader = decoder.read_info().map_err(malformed)?;
@@ -71,10 +75,10 @@ fn read(path: &Path, colors: Colors) -> Result<(Dims, Vec<f32>)> {
         .output_buffer_size()
         .filter(|&n| n <= MAX_IMAGE)
         .ok_or_else(|| err!(InvalidArgument, "the image has more than {MAX_IMAGE} bytes"))?;
-    let mut bytes = Vec::new();
-    bytes.try_reserve_exact(size).map_err(|_| err!(OutOfMemory, "no memory for an image of {size} bytes"))?;
-    bytes.resize(size, 0);
-    let info = reader.next_frame(&mut bytes).map_err(malformed)?;
+    let mut pixels = Vec::new();
+    pixels.try_reserve_exact(size).map_err(|_| err!(OutOfMemory, "no memory for an image of {size} bytes"))?;
+    pixels.resize(size, 0);
+    let info = reader.next_frame(&mut pixels).map_err(malformed)?;
     let stored = match info.color_type {
         png::ColorType::Grayscale => 1,
         png::ColorType::Rgb => 3,
@@ -88,17 +92,17 @@ fn read(path: &Path, colors: Colors) -> Result<(Dims, Vec<f32>)> {
         Colors::Rgb => 3,
     };
     let dims = Dims::new(&[channels, height, width])?;
-    let pixels = || bytes.chunks_exact(stored);
+    let each = || pixels.chunks_exact(stored);
     let mut values = room("the image", 1, &dims)?;
     match (colors, stored) {
-        (Colors::Grey, 1) => values.extend(bytes.iter().take(width * height).map(|&v| f32::from(v))),
-        (Colors::Grey, _) => values.extend(pixels().map(|p| {
+        (Colors::Grey, 1) => values.extend(pixels.iter().take(width * height).map(|&v| f32::from(v))),
+        (Colors::Grey, _) => values.extend(each().map(|p| {
             let weights = [0.299f32, 0.587, 0.114];
             p.iter().zip(weights).map(|(&v, w)| w * f32::from(v)).sum::<f32>()
         })),
         (Colors::Rgb, _) => {
             for c in 0..3 {
-                values.extend(pixels().map(|p| f32::from(p.get(c).or(p.first()).copied().unwrap_or(0))));
+                values.extend(each().map(|p| f32::from(p.get(c).or(p.first()).copied().unwrap_or(0))));
             }
         }
     }
@@ -107,7 +111,7 @@ fn read(path: &Path, colors: Colors) -> Result<(Dims, Vec<f32>)> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::fs::{self, File};
 
     use super::*;
 
