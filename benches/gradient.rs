@@ -2,10 +2,11 @@
 //!
 //!     cargo bench --bench gradient -- [cifar|edge] [threads N] [batch N] [rounds N] [profile]
 //!
-//! Counted is one whole call of each: the forward call is the network as it samples, the other is the gradient network, which runs the
-//! network forward, keeps what it needs, and then backward to the input (no gradients of weights). Both give the prediction. They take
-//! turns in one process and each figure is the best of all rounds. Without options: ddpm-cifar10-32 and the digits model of the edge at
-//! batch 1 and 16 on one and two threads. `profile` adds where the time of the gradient network goes, by operation.
+//! Counted is one whole call of each: the forward call is the network as it samples, the second is the gradient network, which runs the
+//! network forward, keeps what it needs, and then backward to the input (no gradients of weights). Both give the prediction. The third
+//! is the gradient network of `Keep::Fewest`, which computes most of the forward pass again in place of keeping it. They take turns in
+//! one process and each figure is the best of all rounds. Without options: ddpm-cifar10-32 and the digits model of the edge at batch 1
+//! and 16 on one and two threads. `profile` adds where the time of each goes, by operation.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -14,8 +15,7 @@ use undiffuse::backend::Network;
 use undiffuse::backend::cpu::aligned::AlignedBuf;
 use undiffuse::backend::cpu::network::CpuNetwork;
 use undiffuse::backend::cpu::{Cpu, CpuOptions};
-use undiffuse::graph::Graph;
-use undiffuse::graph::vjp::vjp;
+use undiffuse::graph::vjp::{Keep, vjp_keeping};
 use undiffuse::model::unet2d::{self, UNet2DConfig};
 use undiffuse::{Cancel, Result};
 
@@ -34,8 +34,7 @@ struct Case {
 }
 
 impl Case {
-    fn new(what: &'static str, cpu: &Cpu, graph: &Graph, batch: usize) -> Result<Self> {
-        let net = cpu.compile_network(graph, &random::weights)?;
+    fn new(what: &'static str, net: CpuNetwork, batch: usize) -> Result<Self> {
         let inputs = net.inputs().iter().enumerate().map(|(i, d)| {
             let mut v = vec![500.0; d.elements() * batch];
             if d.elements() > 1 {
@@ -99,10 +98,12 @@ fn bench(name: &str, threads: usize, batch: usize, rounds: usize, profile: bool)
     let config = UNet2DConfig::from_json(json)?;
     let graph = unet2d::build(&config, config.size(None)?)?;
     let cpu = Cpu::with_options(CpuOptions { threads: Some(threads), ..CpuOptions::default() })?;
-    let graphs = [("forward", graph.clone()), ("forward and backward", vjp(&graph, 0, 0)?)];
+    let backward = [Keep::All, Keep::Fewest].map(|keep| vjp_keeping(&graph, 0, 0, keep));
+    let [full, recompute] = backward;
+    let networks = cpu.compile_networks(&[&graph, &full?, &recompute?], &random::weights)?;
     let mut cases = Vec::new();
-    for (what, graph) in &graphs {
-        cases.push(Case::new(what, &cpu, graph, batch)?);
+    for (what, net) in ["forward", "forward and backward", "the same, recomputing"].into_iter().zip(networks) {
+        cases.push(Case::new(what, net, batch)?);
     }
     let calls = (2e9 / (graph.flops() as f64 * batch as f64)).ceil().max(1.0) as usize;
     for round in 0..=rounds {
@@ -119,7 +120,7 @@ fn bench(name: &str, threads: usize, batch: usize, rounds: usize, profile: bool)
     for case in &cases {
         let seconds = case.best.as_secs_f64();
         println!(
-            "{name:6} batch {batch:2} {}: {:21} {:9.3} ms, {:5.2} of forward, workspace {:7.2} MB, weights {:6.2} MB",
+            "{name:6} batch {batch:2} {}: {:21} {:9.3} ms, {:5.2} of forward, workspace {:7.2} MB, further weights {:6.2} MB",
             case.net.describe(),
             case.what,
             seconds * 1e3,

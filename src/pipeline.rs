@@ -4,15 +4,18 @@
 //! [`Pipeline`] is a source compiled for a backend; it gives denoisers and samplers for [`Chain`](crate::chain::Chain).
 
 use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::sync::Arc;
-use core::cell::Cell;
+use alloc::vec::Vec;
+use core::cell::{Cell, RefCell};
 
 use crate::backend::cpu::threads::Threads;
 use crate::backend::{Backend, Network};
 use crate::denoiser::{NetworkDenoiser, Networks};
 use crate::error::{Result, ensure, err};
-use crate::graph::{Graph, vjp};
+use crate::graph::Graph;
+use crate::graph::vjp::{self, Keep};
 use crate::model::ModelConfig;
 use crate::noise::Fingerprint;
 use crate::sampler::{Sampler, SamplerOptions, SchedulerConfig};
@@ -27,9 +30,39 @@ pub struct PipelineOptions {
     pub size: Option<[usize; 2]>,
     /// Takes the place of the source's scheduler configuration, or stands in where there is none.
     pub scheduler: Option<SchedulerConfig>,
-    /// Whether denoisers also give vector-Jacobian products, which evidence of some kinds needs. It compiles a second network, with
-    /// its own copy of the weights; a backend that lacks an operation of it says so.
-    pub gradient: bool,
+    /// Whether denoisers also give vector-Jacobian products, which evidence of some kinds needs.
+    pub gradient: Gradient,
+}
+
+/// Whether, and in how much memory, a network's vector-Jacobian products are computed. It takes a second network; a backend that lacks an
+/// operation of it says so.
+///
+/// On the cpu backend both hold the forward weights once, and the second those of the way back besides, nearly as many again (143 and 132
+/// MB for ddpm-cifar10-32). What a call of that network takes there with AVX-512 on one thread (`cargo bench --bench gradient` prints
+/// it):
+///
+/// | | workspace, 1 sample | 16 samples | time over a prediction's |
+/// |---|---|---|---|
+/// | a prediction | 9.6 MB | 71 MB | 1 |
+/// | [`Full`](Self::Full) | 25.4 MB | 324 MB | 2.1 to 2.2 |
+/// | [`Recompute`](Self::Recompute) | 16.6 MB | 182 MB | 2.7 |
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Gradient {
+    /// None.
+    #[default]
+    None,
+    /// As fast as can be: all that the way back needs is kept.
+    Full,
+    /// In about half of the memory: most of the forward pass is computed twice. See
+    /// [`Keep::Fewest`](crate::graph::vjp::Keep::Fewest).
+    Recompute,
+}
+
+impl From<bool> for Gradient {
+    /// None or full.
+    fn from(full: bool) -> Self {
+        if full { Self::Full } else { Self::None }
+    }
 }
 
 /// Configurations and weights, found and parsed. Weights are read when it is compiled or packed.
@@ -123,28 +156,36 @@ impl<'a> Source<'a> {
             );
         }
         let graph = self.graph(options.size)?;
-        // The sum does not depend on the order in which a backend reads.
+        // The sum depends neither on the order in which a backend reads nor on how often.
         let sum = Cell::new(Fingerprint::new().bytes(self.model_text.as_bytes()).finish());
+        let seen = RefCell::new(BTreeSet::new());
         let read = |name: &str, dims: &Dims, out: &mut [f32]| {
             read_param(self.weights(), name, dims, out)?;
-            // A word at a time, because a model has many.
-            let words = out.iter().map(|v| u64::from(v.to_bits()));
-            let one = Fingerprint::new().bytes(name.as_bytes()).finish();
-            let one = words.fold(one, |h, w| (h.rotate_left(29) ^ w).wrapping_mul(0x0000_0100_0000_01b3));
-            sum.set(sum.get().wrapping_add(one));
+            if seen.borrow_mut().insert(String::from(name)) {
+                // A word at a time, because a model has many.
+                let words = out.iter().map(|v| u64::from(v.to_bits()));
+                let one = Fingerprint::new().bytes(name.as_bytes()).finish();
+                let one = words.fold(one, |h, w| (h.rotate_left(29) ^ w).wrapping_mul(0x0000_0100_0000_01b3));
+                sum.set(sum.get().wrapping_add(one));
+            }
             Ok(())
         };
-        let network = backend.compile(&graph, &read)?;
+        let keep = match options.gradient {
+            Gradient::None => None,
+            Gradient::Full => Some(Keep::All),
+            Gradient::Recompute => Some(Keep::Fewest),
+        };
+        let backward = keep.map(|keep| vjp::vjp_keeping(&graph, 0, 0, keep)).transpose();
+        let backward = backward.map_err(|e| e.context("the gradient network"))?;
+        let graphs: Vec<&Graph> = core::iter::once(&graph).chain(&backward).collect();
+        let mut networks = backend.compile_together(&graphs, &read)?.into_iter().map(Arc::from);
+        let predict = networks.next().ok_or_else(|| err!(Unsupported, "the backend compiled no network"))?;
+        let gradient = networks.next();
         let fingerprint = sum.get();
-        let gradient = options
-            .gradient
-            .then(|| backend.compile(&vjp::vjp(&graph, 0, 0)?, &read))
-            .transpose()
-            .map_err(|e| e.context("the gradient network"))?;
         Ok(Pipeline {
             model: self.model.clone(),
             scheduler,
-            networks: Networks { predict: Arc::from(network), gradient: gradient.map(Arc::from) },
+            networks: Networks { predict, gradient },
             parameters: graph.parameter_count(),
             flops: graph.flops(),
             fingerprint,

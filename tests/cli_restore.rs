@@ -6,7 +6,7 @@ use std::path::Path;
 use undiffuse::backend::cpu::Cpu;
 use undiffuse::chain::{Chain, ChainOptions};
 use undiffuse::noise::{NoiseSource, Seeded};
-use undiffuse::pipeline::{Pipeline, PipelineOptions};
+use undiffuse::pipeline::{Gradient, Pipeline, PipelineOptions};
 use undiffuse::posterior::operator::{BlockAverage, LinearOperator, Mask};
 use undiffuse::posterior::{Calibrated, Ddrm, Evidence, Measurement};
 use undiffuse::sampler::{DdimNoise, SamplerKind, SamplerOptions, Steps};
@@ -62,7 +62,7 @@ fn on_model(dir: &Path, words: &str) -> String {
 
 /// What the library makes of the same.
 fn by_library(dir: &Path, evidence: impl Evidence, options: &SamplerOptions, start: Option<&Ddrm<&Mask>>) -> Vec<f32> {
-    let settings = PipelineOptions { gradient: true, ..Default::default() };
+    let settings = PipelineOptions { gradient: Gradient::Full, ..Default::default() };
     let pipeline = Pipeline::open(dir.join("model"), &Cpu::new().unwrap(), &settings).unwrap();
     let sampler = pipeline.sampler(options).unwrap();
     let level = sampler.levels()[0];

@@ -11,7 +11,7 @@ use undiffuse::graph::Graph;
 use undiffuse::graph::vjp::vjp;
 use undiffuse::model::{ModelConfig, ParamRole};
 use undiffuse::noise::Seeded as Noise;
-use undiffuse::pipeline::{Pipeline, PipelineOptions, Source};
+use undiffuse::pipeline::{Gradient, Pipeline, PipelineOptions, Source};
 use undiffuse::sampler::SamplerOptions;
 use undiffuse::tensor::DType;
 use undiffuse::weights::{SafeTensorsView, TensorToWrite, write_safetensors};
@@ -274,7 +274,7 @@ fn every_network_packs_into_one_file_that_samples() {
             assert!(whole.iter().all(|&v| v == 0.0 || v == 1.0));
         }
         // The gradient network compiles as well.
-        let with = source.compile(&cpu, &PipelineOptions { gradient: true, ..options }).unwrap();
+        let with = source.compile(&cpu, &PipelineOptions { gradient: Gradient::Full, ..options }).unwrap();
         assert!(with.networks().gradient.is_some());
     }
 }

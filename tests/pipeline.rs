@@ -7,7 +7,7 @@ use undiffuse::denoiser::{Call, Denoiser, NetworkDenoiser};
 use undiffuse::graph::Graph;
 use undiffuse::model::unet2d::{self, UNet2DConfig};
 use undiffuse::noise::Seeded;
-use undiffuse::pipeline::{Pipeline, PipelineOptions, Source};
+use undiffuse::pipeline::{Gradient, Pipeline, PipelineOptions, Source};
 use undiffuse::sampler::{SamplerKind, SamplerOptions, SchedulerConfig, Steps};
 use undiffuse::schedule::Level;
 use undiffuse::tensor::DType;
@@ -289,7 +289,7 @@ fn gradients_are_there_when_asked_for() {
     let dir = nested(MODEL, DType::F32);
     let source = Source::open(dir.path()).unwrap();
     let without = source.compile(&Reference, &PipelineOptions::default()).unwrap();
-    let with = source.compile(&Reference, &PipelineOptions { gradient: true, ..Default::default() }).unwrap();
+    let with = source.compile(&Reference, &PipelineOptions { gradient: Gradient::Full, ..Default::default() }).unwrap();
     assert_eq!(with.weight_bytes(), 2 * without.weight_bytes());
     assert!(with.workspace_bytes(2).unwrap() > without.workspace_bytes(2).unwrap());
     assert_eq!(with.fingerprint(), without.fingerprint());

@@ -5,7 +5,7 @@ use undiffuse::backend::cpu::Cpu;
 use undiffuse::backend::reference::Reference;
 use undiffuse::chain::{Chain, ChainOptions};
 use undiffuse::noise::Seeded;
-use undiffuse::pipeline::{PipelineOptions, Source};
+use undiffuse::pipeline::{Gradient, PipelineOptions, Source};
 use undiffuse::posterior::operator::BlockAverage;
 use undiffuse::posterior::{At, Dps, Evidence, Jacobian, Kernel, Measurement, Misfit};
 use undiffuse::sampler::{SamplerOptions, Spread};
@@ -67,7 +67,8 @@ fn check(backend: &dyn Backend) {
     let weights = Box::new(SafeTensorsView::parse(&bytes).unwrap());
     let scheduler = Some(r#"{"_class_name": "DDPMScheduler", "clip_sample": false}"#.to_string());
     let source = Source::new(json["chain"]["config"].to_string(), scheduler, weights).unwrap();
-    let pipeline = source.compile(backend, &PipelineOptions { gradient: true, ..Default::default() }).unwrap();
+    let pipeline =
+        source.compile(backend, &PipelineOptions { gradient: Gradient::Full, ..Default::default() }).unwrap();
     let arithmetic = Arithmetic::Float64;
     let sampler = pipeline.sampler(&SamplerOptions { arithmetic, ..Default::default() }).unwrap();
 

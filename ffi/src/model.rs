@@ -166,7 +166,7 @@ fn compile(source: &Source<'_>, o: &undiffuse_model_options) -> Outcome<Model> {
         size: (height > 0).then_some([height, width]),
         // SAFETY: the caller's promise to `load`.
         scheduler: unsafe { scheduler_option(o.scheduler_json, o.scheduler_json_len) }?,
-        gradient: flag(o.gradient, "gradient")?,
+        gradient: flag(o.gradient, "gradient")?.into(),
     };
     // SAFETY: likewise.
     let heap = unsafe { heap(o.allocator) }?;

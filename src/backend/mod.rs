@@ -7,6 +7,8 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use self::cpu::threads::Threads;
+use alloc::vec::Vec;
+
 use crate::cancel::Cancel;
 use crate::error::{Result, ensure, err};
 use crate::graph::Graph;
@@ -36,6 +38,12 @@ pub trait Backend {
     /// Plans the graph, reads its parameters one at a time and packs them. A parameter that several operations use may be read for each. The graph is as the model built it; a backend that wants it fused calls
     /// [`fuse`](crate::graph::fuse::fuse) itself.
     fn compile(&self, graph: &Graph, params: &dyn ParamSource) -> Result<Box<dyn Network>>;
+
+    /// Compiles several graphs whose parameters of the same name are the same. A backend may hold what they have in common once;
+    /// [`Network::weight_bytes`] then counts it for the first of them.
+    fn compile_together(&self, graphs: &[&Graph], params: &dyn ParamSource) -> Result<Vec<Box<dyn Network>>> {
+        graphs.iter().map(|graph| self.compile(graph, params)).collect()
+    }
 }
 
 /// A compiled network. It holds packed weights and no state of a run, so threads may share it, each with its own workspace.
@@ -46,7 +54,7 @@ pub trait Network: Send + Sync {
     /// Dimensions of each output for one sample, in the graph's order.
     fn outputs(&self) -> &[Dims];
 
-    /// The bytes of packed weights it holds.
+    /// The bytes of packed weights it holds, but for those that a network compiled together with it and before it holds too.
     fn weight_bytes(&self) -> usize;
 
     /// The `f32` elements of workspace that [`Network::run`] needs for a batch. Errors: `batch` is 0 or too large for this machine.

@@ -65,7 +65,7 @@ pub fn gradients(graph: &Graph, inputs: &[usize]) -> Result<Gradients> {
     for port in graph.outputs() {
         cotangents.push(forward.new.input(&format!("cotangent.{}", port.name), graph.dims(port.value).as_slice())?);
     }
-    let mut reverse = Reverse { forward, depends, gradients: alloc::vec![None; graph.nodes().len()] };
+    let mut reverse = Reverse { forward, depends, gradients: alloc::vec![None; graph.nodes().len()], again: None };
     for (port, cotangent) in graph.outputs().iter().zip(cotangents) {
         reverse.collect(port.value, cotangent)?;
     }

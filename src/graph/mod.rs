@@ -34,6 +34,7 @@ mod infer;
 mod op;
 pub mod plan;
 mod rebuild;
+mod recompute;
 pub mod vjp;
 
 pub use builder::GraphBuilder;

@@ -2,6 +2,8 @@
 
 use alloc::vec::Vec;
 
+use super::{Graph, Op};
+
 /// A buffer that a run needs: its size and the steps during which it holds something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Buffer {
@@ -54,6 +56,47 @@ pub fn plan(buffers: &[Buffer]) -> ArenaPlan {
         placed.push(i);
     }
     ArenaPlan { offsets, size }
+}
+
+/// For each value the last time that it is read, by itself or through a slice, which is no copy. Node i runs at time i + 1, and outputs are
+/// read one after the last; 0 for a value that nobody reads.
+pub fn last_uses(graph: &Graph) -> Vec<usize> {
+    let mut last = alloc::vec![0; graph.nodes().len()];
+    for port in graph.outputs() {
+        last[port.value.index()] = graph.nodes().len() + 1;
+    }
+    for id in graph.ids().rev() {
+        let node = graph.node(id);
+        // Reading a slice is reading what it is of.
+        let time = match node.op {
+            Op::SliceChannels { .. } => last[id.index()],
+            _ => id.index() + 1,
+        };
+        for a in &node.args {
+            last[a.index()] = last[a.index()].max(time);
+        }
+    }
+    last
+}
+
+/// The most values alive at once in a run of `graph` for one sample: what its arena comes to, but for what steps need for themselves.
+pub fn most_alive(graph: &Graph) -> usize {
+    let last = last_uses(graph);
+    let mut change = alloc::vec![0isize; graph.nodes().len() + 3];
+    for (id, node) in graph.ids().zip(graph.nodes()) {
+        if !matches!(node.op, Op::SliceChannels { .. }) {
+            let size = node.ty.dims.elements() as isize;
+            let first = if matches!(node.op, Op::Input(_)) { 0 } else { id.index() + 1 };
+            change[first] += size;
+            change[last[id.index()].max(first) + 1] -= size;
+        }
+    }
+    let (mut alive, mut most) = (0, 0);
+    for c in change {
+        alive += c;
+        most = most.max(alive);
+    }
+    most.unsigned_abs()
 }
 
 #[cfg(test)]

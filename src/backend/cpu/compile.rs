@@ -11,6 +11,7 @@ use super::conv::{ConvShape, PackedConv, Padding};
 use super::heap::Heap;
 use super::isa::Isa;
 use super::memory::{View, lines};
+use super::packs::{Key, Packs};
 use super::steps::Step;
 use super::steps::activation::in_kernel;
 use super::steps::attention::Attention;
@@ -27,7 +28,7 @@ use super::steps::reshape::{ElementBias, Reshape};
 use super::vmath;
 use crate::backend::ParamSource;
 use crate::error::{Result, err};
-use crate::graph::plan::{ArenaPlan, Buffer, plan};
+use crate::graph::plan::{ArenaPlan, Buffer, last_uses, plan};
 use crate::graph::{
     Activation, FusedConv, FusedNormGrad, Graph, GroupNorm, Kernel, Node, Op, ParamId, ValueId, Window,
 };
@@ -45,8 +46,14 @@ pub(super) struct Program {
 }
 
 /// Compiles `graph` for one path, as it is: it should have been fused.
-pub(super) fn compile(isa: Isa, heap: &Heap, graph: &Graph, source: &dyn ParamSource) -> Result<Program> {
-    let mut c = Compiler::new(isa, heap, graph, source);
+pub(super) fn compile(
+    isa: Isa,
+    heap: &Heap,
+    packs: &Packs,
+    graph: &Graph,
+    source: &dyn ParamSource,
+) -> Result<Program> {
+    let mut c = Compiler::new(isa, heap, packs, graph, source);
     for id in graph.ids() {
         let node = graph.node(id);
         c.now = id.index() + 1;
@@ -113,6 +120,7 @@ struct Compiler<'a> {
     isa: Isa,
     graph: &'a Graph,
     params: Params<'a>,
+    packs: &'a Packs,
     /// For each value, the last time it is read, by itself or through a slice.
     last_use: Vec<usize>,
     views: Vec<View>,
@@ -122,27 +130,13 @@ struct Compiler<'a> {
 }
 
 impl<'a> Compiler<'a> {
-    fn new(isa: Isa, heap: &'a Heap, graph: &'a Graph, source: &'a dyn ParamSource) -> Self {
-        let mut last_use = alloc::vec![0; graph.nodes().len()];
-        for port in graph.outputs() {
-            last_use[port.value.index()] = graph.nodes().len() + 1;
-        }
-        for id in graph.ids().rev() {
-            let node = graph.node(id);
-            // A slice is no copy, so reading it is reading what it is of.
-            let time = match node.op {
-                Op::SliceChannels { .. } => last_use[id.index()],
-                _ => id.index() + 1,
-            };
-            for a in &node.args {
-                last_use[a.index()] = last_use[a.index()].max(time);
-            }
-        }
+    fn new(isa: Isa, heap: &'a Heap, packs: &'a Packs, graph: &'a Graph, source: &'a dyn ParamSource) -> Self {
         Self {
             isa,
             graph,
             params: Params { graph, source, heap },
-            last_use,
+            packs,
+            last_use: last_uses(graph),
             views: Vec::new(),
             buffers: Vec::new(),
             steps: Vec::new(),
@@ -407,7 +401,7 @@ impl<'a> Compiler<'a> {
     }
 
     /// All kernels of a fused convolution stacked: weights `[out, in, kh, kw]` and, if any has one, bias `[out]`.
-    fn kernels(&mut self, kernels: &[Kernel]) -> Result<(AlignedBuf, Option<AlignedBuf>)> {
+    fn kernels(&self, kernels: &[Kernel]) -> Result<(AlignedBuf, Option<AlignedBuf>)> {
         let weights = self.params.stacked(kernels.iter().map(|k| k.weight))?;
         if kernels.iter().all(|k| k.bias.is_none()) {
             return Ok((weights, None));
@@ -476,8 +470,12 @@ impl<'a> Compiler<'a> {
             stride: [c.window.stride; 2],
             padding,
         };
-        let (weights, bias) = self.kernels(&c.kernels)?;
-        let weights = PackedConv::in_heap(self.params.heap, self.isa, shape, &weights, bias.as_deref())?;
+        let param = |id: ParamId| self.graph.param(id).name.clone();
+        let names = c.kernels.iter().map(|k| (param(k.weight), k.bias.map(param))).collect();
+        let (weights, owner) = self.packs.get(Key { names, turned: false, shape }, || {
+            let (weights, bias) = self.kernels(&c.kernels)?;
+            PackedConv::in_heap(self.params.heap, self.isa, shape, &weights, bias.as_deref())
+        })?;
         let plain = affine.is_none()
             && before == vmath::Activation::Identity
             && pro.upsample == 1
@@ -491,7 +489,7 @@ impl<'a> Compiler<'a> {
             Some(f) => (f, None),
             None => (vmath::Activation::Identity, epi.activation),
         };
-        let conv = Conv { name, sources, gather, weights, channel, residual, scale: epi.scale, activation, out };
+        let conv = Conv { name, sources, gather, weights, owner, channel, residual, scale: epi.scale, activation, out };
         self.step(conv);
         if let Some(f) = after {
             self.after(out, f);

@@ -26,6 +26,7 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use super::{Backend, Network, ParamSource};
 use crate::error::{Result, ensure, err};
@@ -40,6 +41,7 @@ pub mod heap;
 pub mod isa;
 mod memory;
 pub mod network;
+mod packs;
 #[cfg(feature = "threads")]
 pub mod pool;
 pub(crate) mod simd;
@@ -50,6 +52,7 @@ pub mod vmath;
 use heap::Heap;
 use isa::{Isa, Path};
 use network::CpuNetwork;
+use packs::Packs;
 use threads::{Serial, Threads};
 
 /// How a [`Cpu`] runs its networks.
@@ -116,7 +119,18 @@ impl Cpu {
     /// # Errors
     /// As [`Backend::compile`].
     pub fn compile_network(&self, graph: &Graph, params: &dyn ParamSource) -> Result<CpuNetwork> {
-        CpuNetwork::new(self.isa, Arc::clone(&self.threads), &self.heap, graph, params)
+        CpuNetwork::new(self.isa, Arc::clone(&self.threads), &self.heap, &Packs::default(), graph, params)
+    }
+
+    /// [`Backend::compile_together`] with the networks' own type.
+    ///
+    /// # Errors
+    /// As [`Backend::compile`].
+    pub fn compile_networks(&self, graphs: &[&Graph], params: &dyn ParamSource) -> Result<Vec<CpuNetwork>> {
+        let packs = Packs::default();
+        let one =
+            |graph: &&Graph| CpuNetwork::new(self.isa, Arc::clone(&self.threads), &self.heap, &packs, graph, params);
+        graphs.iter().map(one).collect()
     }
 }
 
@@ -127,6 +141,11 @@ impl Backend for Cpu {
 
     fn compile(&self, graph: &Graph, params: &dyn ParamSource) -> Result<Box<dyn Network>> {
         Ok(Box::new(self.compile_network(graph, params)?))
+    }
+
+    fn compile_together(&self, graphs: &[&Graph], params: &dyn ParamSource) -> Result<Vec<Box<dyn Network>>> {
+        let networks = self.compile_networks(graphs, params)?;
+        Ok(networks.into_iter().map(|n| -> Box<dyn Network> { Box::new(n) }).collect())
     }
 }
 

@@ -12,6 +12,7 @@ use super::compile::{Program, compile};
 use super::heap::Heap;
 use super::isa::Isa;
 use super::memory::{LINE, Memory, Slices, View};
+use super::packs::Packs;
 use super::steps::{Run, Step, edge};
 use super::threads::{Threads, for_each};
 use crate::backend::{Network, ParamSource, check_run};
@@ -63,10 +64,11 @@ impl CpuNetwork {
         isa: Isa,
         threads: Arc<dyn Threads>,
         heap: &Heap,
+        packs: &Packs,
         graph: &Graph,
         params: &dyn ParamSource,
     ) -> Result<Self> {
-        Self::unfused(isa, threads, heap, &fuse(&fuse_backward(graph)?)?, params)
+        Self::unfused(isa, threads, heap, packs, &fuse(&fuse_backward(graph)?)?, params)
     }
 
     /// Compiles the operations as they are.
@@ -74,10 +76,11 @@ impl CpuNetwork {
         isa: Isa,
         threads: Arc<dyn Threads>,
         heap: &Heap,
+        packs: &Packs,
         graph: &Graph,
         params: &dyn ParamSource,
     ) -> Result<Self> {
-        let Program { steps, inputs, outputs, arena } = compile(isa, heap, graph, params)?;
+        let Program { steps, inputs, outputs, arena } = compile(isa, heap, packs, graph, params)?;
         let workers = threads.count().max(1);
         Ok(Self {
             isa,
@@ -288,7 +291,9 @@ mod tests {
         let inputs: [&[f32]; 2] = [&x(), &[0.0; 4]];
         let oracle = Reference.compile(&graph(), &params).unwrap();
         oracle.run(2, &inputs, &mut [&mut want], &mut [], &Cancel::new()).unwrap();
-        let net = CpuNetwork::unfused(Isa::best(), Arc::new(Serial), &Heap::default(), &graph(), &params).unwrap();
+        let net =
+            CpuNetwork::unfused(Isa::best(), Arc::new(Serial), &Heap::default(), &Packs::default(), &graph(), &params)
+                .unwrap();
         let names: Vec<_> = net.operations().collect();
         assert_eq!(names, ["group_norm_affine", "group_norm", "activation", "conv2d", "linear", "binary"]);
         let mut got = vec![0.0; 240];
@@ -301,7 +306,9 @@ mod tests {
 
     #[test]
     fn refusals_leave_the_network_usable() {
-        let net = CpuNetwork::new(Isa::best(), Arc::new(Serial), &Heap::default(), &graph(), &params).unwrap();
+        let net =
+            CpuNetwork::new(Isa::best(), Arc::new(Serial), &Heap::default(), &Packs::default(), &graph(), &params)
+                .unwrap();
         let (mut y, cancel) = (vec![0.0; 120], Cancel::new());
         let x = x();
         let mut workspace = vec![0.0; net.workspace_len(1).unwrap()];
@@ -340,7 +347,9 @@ mod tests {
 
     #[test]
     fn other_threads_share_the_weights_and_give_the_same_bits() {
-        let net = CpuNetwork::new(Isa::best(), Arc::new(Serial), &Heap::default(), &graph(), &params).unwrap();
+        let net =
+            CpuNetwork::new(Isa::best(), Arc::new(Serial), &Heap::default(), &Packs::default(), &graph(), &params)
+                .unwrap();
         let inputs: [&[f32]; 2] = [&x(), &[0.0; 4]];
         let run = |net: &dyn Network| {
             let (mut y, mut workspace) = (vec![0.0; 240], vec![0.0; net.workspace_len(2).unwrap()]);
@@ -360,7 +369,9 @@ mod tests {
 
     #[test]
     fn a_cancel_from_within_stops_between_operations() {
-        let net = CpuNetwork::new(Isa::best(), Arc::new(Serial), &Heap::default(), &graph(), &params).unwrap();
+        let net =
+            CpuNetwork::new(Isa::best(), Arc::new(Serial), &Heap::default(), &Packs::default(), &graph(), &params)
+                .unwrap();
         let mut workspace = vec![0.0; net.workspace_len(1).unwrap()];
         let (mut y, cancel, mut done) = (vec![0.0; 120], Cancel::new(), 0);
         let e = net.run_observed(1, &[&x()[..120], &[0.0; 2]], &mut [&mut y], &mut workspace, &cancel, &mut |_| {

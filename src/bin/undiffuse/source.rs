@@ -105,7 +105,7 @@ impl ModelArgs {
             Kind::Cpu => Box::new(Cpu::with_options(CpuOptions { threads: self.threads, ..CpuOptions::default() })?),
             Kind::Reference => Box::new(Reference),
         };
-        let options = PipelineOptions { size: self.size, gradient: self.gradient, ..PipelineOptions::default() };
+        let options = PipelineOptions { size: self.size, gradient: self.gradient.into(), ..PipelineOptions::default() };
         source.compile(backend.as_ref(), &options).map_err(|e| {
             if self.size.is_none() && source.model().needs_size() {
                 return Error::new(ErrorKind::InvalidArgument, format!("{}: {e}: give --size", self.name()));

@@ -2,6 +2,7 @@
 
 use super::super::conv::{ConvShape, PackedConv, Padding};
 use super::super::memory::View;
+use super::super::packs::Key;
 use super::super::steps::conv::{Conv, Gather};
 use super::super::steps::norm_grad::NormGrad;
 use super::super::steps::resample::{Axis, Resample};
@@ -48,14 +49,6 @@ impl Compiler<'_> {
         let out = self.fresh(id)?;
         let [kh, kw] = window.kernel;
         let (outs, ins) = (x.channels, out.channels);
-        let plain = self.params.stacked(weights.iter().copied())?;
-        let mut turned = self.params.heap.zeroed(plain.len())?;
-        let filters = (0..ins).flat_map(|i| (0..outs).map(move |o| (i, o)));
-        for ((i, o), to) in filters.zip(turned.chunks_exact_mut(kh * kw)) {
-            let filter = plain.get((o * ins + i) * kh * kw..).and_then(|w| w.get(..kh * kw)).unwrap_or(&[]);
-            to.iter_mut().zip(filter.iter().rev()).for_each(|(to, w)| *to = *w);
-        }
-        drop(plain);
         // With this much around it a convolution without steps makes the right size.
         let p = window.padding;
         let pads = [(kh, p.top), (kh, p.bottom), (kw, p.left), (kw, p.right)].map(|(k, pad)| (k - 1).checked_sub(pad));
@@ -80,7 +73,18 @@ impl Compiler<'_> {
             stride: [1, 1],
             padding,
         };
-        let weights = PackedConv::in_heap(self.params.heap, self.isa, shape, &turned, None)?;
+        let names = weights.iter().map(|&id| (self.graph.param(id).name.clone(), None)).collect();
+        let (weights, owner) = self.packs.get(Key { names, turned: true, shape }, || {
+            let plain = self.params.stacked(weights.iter().copied())?;
+            let mut turned = self.params.heap.zeroed(plain.len())?;
+            let filters = (0..ins).flat_map(|i| (0..outs).map(move |o| (i, o)));
+            for ((i, o), to) in filters.zip(turned.chunks_exact_mut(kh * kw)) {
+                let filter = plain.get((o * ins + i) * kh * kw..).and_then(|w| w.get(..kh * kw)).unwrap_or(&[]);
+                to.iter_mut().zip(filter.iter().rev()).for_each(|(to, w)| *to = *w);
+            }
+            drop(plain);
+            PackedConv::in_heap(self.params.heap, self.isa, shape, &turned, None)
+        })?;
         let none = vmath::Activation::Identity;
         let gather = (padding != Padding::default() || !source.is_dense()).then_some(Gather {
             affine: None,
@@ -89,7 +93,8 @@ impl Compiler<'_> {
             padding,
         });
         let sources = alloc::vec![source];
-        let conv = Conv { name, sources, gather, weights, channel: None, residual, scale: 1.0, activation: none, out };
+        let conv =
+            Conv { name, sources, gather, weights, owner, channel: None, residual, scale: 1.0, activation: none, out };
         self.step(conv);
         Ok(out)
     }

@@ -4,6 +4,7 @@
 //! where it lies.
 #![allow(unsafe_code)] // Tasks write disjoint parts of the padded buffer and of the result.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::super::aligned::SharedMut;
@@ -37,7 +38,9 @@ pub(in super::super) struct Conv {
     /// Between 1 and [`MAX_SOURCES`]; without a gather one or two dense ones.
     pub sources: Vec<View>,
     pub gather: Option<Gather>,
-    pub weights: PackedConv,
+    pub weights: Arc<PackedConv>,
+    /// Whether it is the one to count the weights, which others may use too.
+    pub owner: bool,
     pub channel: Option<View>,
     pub residual: Option<View>,
     pub scale: f32,
@@ -182,7 +185,7 @@ impl Step for Conv {
     }
 
     fn weight_bytes(&self) -> usize {
-        self.weights.bytes()
+        if self.owner { self.weights.bytes() } else { 0 }
     }
 
     fn run(&self, run: &Run<'_>) -> Result<()> {
