@@ -8,6 +8,7 @@ pub mod data;
 mod dense;
 pub mod engine;
 pub mod init;
+pub mod loss;
 pub mod mpf;
 pub mod optim;
 pub mod state;

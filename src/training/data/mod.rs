@@ -53,6 +53,10 @@ pub mod draw {
     pub const AUGMENT: u64 = 3 << 40;
     /// Dequantisation noise, keyed likewise.
     pub const DEQUANTISE: u64 = 4 << 40;
+    /// The noise of x_t, keyed likewise.
+    pub const FORWARD: u64 = 5 << 40;
+    /// The steps t of a batch: (seed, step, this).
+    pub const TIMES: u64 = 6 << 40;
 }
 
 /// Samples of one shape, in memory.
