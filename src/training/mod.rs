@@ -4,6 +4,7 @@
 //! ([`state`]).
 
 pub mod betas;
+pub mod config;
 pub mod data;
 mod dense;
 pub mod engine;
@@ -12,3 +13,4 @@ pub mod loss;
 pub mod mpf;
 pub mod optim;
 pub mod state;
+pub mod trainer;

@@ -1,0 +1,206 @@
+//! The data of a training, as a configuration names them.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::keys::Keys;
+use crate::error::{Result, ensure, err};
+use crate::tensor::Dims;
+use crate::training::data::{
+    Augment, Collision, Colors, Dataset, DeadLeaves, Flips, LeafShape, Scale, SpikeTimes, SwissRoll, heartbeats,
+    read_idx, read_npy, read_png_folder,
+};
+
+/// Where samples come from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DataKind {
+    /// `swiss_roll`: `count`, `from`, `to`, `noise`.
+    SwissRoll(SwissRoll, usize),
+    /// `heartbeat`: `count`.
+    Heartbeat(usize),
+    /// `dead_leaves`: `count`, `size`, `min_radius`, `max_radius`, `exponent`, `max_ratio` (above 1 for ellipses).
+    DeadLeaves(DeadLeaves, usize),
+    /// `npy`: `path`.
+    Npy(PathBuf),
+    /// `idx`: `path`.
+    Idx(PathBuf),
+    /// `png_folder`: `path`, `colors` (`grey`, the default, or `rgb`).
+    PngFolder(PathBuf, Colors),
+    /// `spikes`: `path`, `from`, `to`, `bin`, `bins`, `stride`.
+    Spikes {
+        /// The text of spike times.
+        path: PathBuf,
+        /// The first time.
+        from: f64,
+        /// The last.
+        to: f64,
+        /// The width of a bin.
+        bin: f64,
+        /// Bins of a window.
+        bins: usize,
+        /// Bins from one window to the next.
+        stride: usize,
+    },
+}
+
+/// What brings values to the scale that a model is trained on.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum ScaleConfig {
+    /// As they are.
+    #[default]
+    None,
+    /// Mean 0 and variance 1 of all values together: `"unit_variance"`.
+    UnitVariance,
+    /// `[scl, shft]`.
+    Given(Scale),
+}
+
+/// The data: `kind` and its keys (see [`DataKind`]; relative paths are beside the configuration), then for all kinds
+///
+/// - `seed`: of a generator, by default that of the training
+/// - `dims`: the dimensions of a sample, such as `[1, 28, 28]`, if the file says them otherwise
+/// - `take`: only the first so many samples, so that others can be held out
+/// - `scale`: `"unit_variance"` or `[scl, shft]`
+/// - `dequantise`, `crop` `[height, width]`, `flips` (`none`, `horizontal`, `both`): see [`Augment`]
+#[derive(Clone, Debug, PartialEq)]
+pub struct DataConfig {
+    /// Where samples come from.
+    pub kind: DataKind,
+    /// Of a generator.
+    pub seed: Option<u64>,
+    /// The dimensions of a sample.
+    pub dims: Option<Vec<usize>>,
+    /// Only the first so many.
+    pub take: Option<usize>,
+    /// The scale.
+    pub scale: ScaleConfig,
+    /// What is done to a sample each time it is drawn; its scale is not set.
+    pub augment: Augment,
+}
+
+const MAX_COUNT: usize = 1 << 30;
+
+impl DataConfig {
+    pub(super) fn read(mut k: Keys) -> Result<Self> {
+        let kind: String = k.text("kind")?;
+        let kind = match kind.as_str() {
+            "swiss_roll" => {
+                let d = SwissRoll::default();
+                let roll = SwissRoll {
+                    from: k.number("from", Some(d.from), 0.0..=1e3)?,
+                    to: k.number("to", Some(d.to), 0.0..=1e3)?,
+                    noise: k.number("noise", Some(d.noise), 1e-4..=1e3)?,
+                };
+                DataKind::SwissRoll(roll, k.count("count", None, MAX_COUNT)?)
+            }
+            "heartbeat" => DataKind::Heartbeat(k.count("count", None, MAX_COUNT)?),
+            "dead_leaves" => {
+                let d = DeadLeaves::new(k.count("size", None, 4096)?);
+                let max_ratio = k.number("max_ratio", Some(1.0), 1.0..=10.0)?;
+                let shape = if max_ratio > 1.0 { LeafShape::Ellipse { max_ratio } } else { LeafShape::Disc };
+                let leaves = DeadLeaves {
+                    min_radius: k.number("min_radius", Some(d.min_radius), 0.5..=1e4)?,
+                    max_radius: k.number("max_radius", Some(d.max_radius), 0.5..=2e4)?,
+                    exponent: k.number("exponent", Some(d.exponent), 0.0..=10.0)?,
+                    shape,
+                    ..d
+                };
+                DataKind::DeadLeaves(leaves, k.count("count", None, MAX_COUNT)?)
+            }
+            "npy" => DataKind::Npy(k.text("path")?.into()),
+            "idx" => DataKind::Idx(k.text("path")?.into()),
+            "png_folder" => {
+                let colors = k.word("colors", Some(Colors::Grey), &[("grey", Colors::Grey), ("rgb", Colors::Rgb)])?;
+                DataKind::PngFolder(k.text("path")?.into(), colors)
+            }
+            "spikes" => DataKind::Spikes {
+                path: k.text("path")?.into(),
+                from: k.number("from", None, -1e12..=1e12)?,
+                to: k.number("to", None, -1e12..=1e12)?,
+                bin: k.number("bin", None, 1e-12..=1e12)?,
+                bins: k.count("bins", None, 1 << 16)?,
+                stride: k.count("stride", Some(1), 1 << 16)?,
+            },
+            other => {
+                let other: String = other.chars().take(40).collect();
+                return Err(err!(
+                    Config,
+                    "data.kind is {other:?} in the training config, expected swiss_roll, heartbeat, dead_leaves, npy, idx, \
+                     png_folder or spikes"
+                ));
+            }
+        };
+        let crop = match k.counts("crop", 1 << 20)?.as_deref() {
+            None => None,
+            Some(&[h, w]) => Some([h, w]),
+            Some(other) => return Err(err!(Config, "data.crop has {} numbers, expected 2", other.len())),
+        };
+        let flips = [("none", Flips::None), ("horizontal", Flips::Horizontal), ("both", Flips::Both)];
+        let config = Self {
+            kind,
+            seed: if k.has("seed") { Some(k.integer("seed", None, 0..=u64::MAX)?) } else { None },
+            dims: k.counts("dims", 1 << 30)?,
+            take: if k.has("take") { Some(k.count("take", None, MAX_COUNT)?) } else { None },
+            scale: scale(k.take("scale"))?,
+            augment: Augment {
+                crop,
+                flips: k.word("flips", Some(Flips::None), &flips)?,
+                dequantise: k.number("dequantise", Some(0.0), 0.0..=1e6)?,
+                scale: Scale::default(),
+            },
+        };
+        k.finish()?;
+        Ok(config)
+    }
+
+    /// Reads or makes the data, and finds their scale. `beside` is where relative paths begin; `seed` that of the training.
+    ///
+    /// Errors: what readers and generators refuse; kind `InvalidArgument` if fewer samples are there than `take` says.
+    pub fn load(&self, beside: &Path, seed: u64) -> Result<(Dataset, Scale)> {
+        let seed = self.seed.unwrap_or(seed);
+        let mut data = match &self.kind {
+            DataKind::SwissRoll(roll, count) => roll.points(seed, *count)?,
+            DataKind::Heartbeat(count) => heartbeats(seed, *count)?,
+            DataKind::DeadLeaves(leaves, count) => leaves.images(seed, *count)?,
+            DataKind::Npy(path) => read_npy(&beside.join(path))?,
+            DataKind::Idx(path) => read_idx(&beside.join(path))?,
+            DataKind::PngFolder(path, colors) => read_png_folder(&beside.join(path), *colors)?,
+            DataKind::Spikes { path, from, to, bin, bins, stride } => {
+                SpikeTimes::read(&beside.join(path))?.windows(*from, *to, *bin, *bins, *stride, Collision::Refuse)?
+            }
+        };
+        if let Some(dims) = &self.dims {
+            data = data.with_dims(Dims::new(dims)?)?;
+        }
+        if let Some(take) = self.take {
+            let count = data.count();
+            ensure!(take <= count, InvalidArgument, "data.take is {take}, but there are {count} samples");
+            if take < count {
+                data = data.split(take)?.0;
+            }
+        }
+        let scale = match self.scale {
+            ScaleConfig::None => Scale::default(),
+            ScaleConfig::UnitVariance => data.unit_variance()?,
+            ScaleConfig::Given(scale) => scale,
+        };
+        Ok((data, scale))
+    }
+}
+
+fn scale(value: Option<Value>) -> Result<ScaleConfig> {
+    match &value {
+        None => return Ok(ScaleConfig::None),
+        Some(Value::String(s)) if s == "unit_variance" => return Ok(ScaleConfig::UnitVariance),
+        Some(Value::Array(a)) => {
+            if let [Some(scl), Some(shft)] = *a.iter().map(Value::as_f64).collect::<Vec<_>>() {
+                return Ok(ScaleConfig::Given(Scale { scl, shft }));
+            }
+        }
+        _ => {}
+    }
+    Err(err!(Config, "data.scale in the training config is neither \"unit_variance\" nor [scl, shft]"))
+}
