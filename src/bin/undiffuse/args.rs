@@ -16,6 +16,9 @@ pub enum Failure {
     Usage(String),
     /// The command failed: exit code 1.
     Run(Error),
+    /// The user stopped it, and it left what the text says: exit code 130.
+    #[cfg(feature = "training")]
+    Stopped(String),
 }
 
 impl From<Error> for Failure {

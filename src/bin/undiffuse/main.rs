@@ -15,6 +15,8 @@ mod predict;
 mod restore;
 mod sample;
 mod source;
+#[cfg(feature = "training")]
+mod train;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -23,7 +25,7 @@ use args::{Args, Command, Failure, Outcome, distance, usage};
 use lexopt::Arg;
 use undiffuse::ErrorKind;
 
-const COMMANDS: [&Command; 9] = [
+const COMMANDS: &[&Command] = &[
     &sample::COMMAND,
     &restore::DENOISE,
     &restore::INPAINT,
@@ -33,9 +35,26 @@ const COMMANDS: [&Command; 9] = [
     &predict::COMMAND,
     &pack::COMMAND,
     &bench::COMMAND,
+    #[cfg(feature = "training")]
+    &train::COMMAND,
 ];
 
-const HELP: &str = "\
+/// What stands in the help between its beginning and its end.
+#[cfg(feature = "training")]
+macro_rules! training_help {
+    () => {
+        "  train      train a model as a JSON file says\n"
+    };
+}
+#[cfg(not(feature = "training"))]
+macro_rules! training_help {
+    () => {
+        ""
+    };
+}
+
+const HELP: &str = concat!(
+    "\
 Samples from pretrained diffusion models.
 
 usage: undiffuse COMMAND [ARGUMENT...]
@@ -49,10 +68,13 @@ usage: undiffuse COMMAND [ARGUMENT...]
   predict    call the network once on given tensors
   pack       turn a diffusers directory into one file
   bench      time the network
-
+",
+    training_help!(),
+    "
 `undiffuse COMMAND --help` explains a command; `undiffuse --version` prints the version.
 Exit codes: 0 done, 1 failed, 2 wrong arguments, 130 interrupted.
-";
+"
+);
 
 fn main() -> ExitCode {
     let (text, code) = match run() {
@@ -60,6 +82,8 @@ fn main() -> ExitCode {
         Err(Failure::Usage(text)) => (text, 2),
         Err(Failure::Run(e)) if e.kind() == ErrorKind::Cancelled => ("cancelled, nothing was written".into(), 130),
         Err(Failure::Run(e)) => (e.to_string(), 1),
+        #[cfg(feature = "training")]
+        Err(Failure::Stopped(text)) => (text, 130),
     };
     // Nobody is left to tell if standard error is closed.
     let _ = writeln!(std::io::stderr(), "undiffuse: {text}");
@@ -79,7 +103,7 @@ fn run() -> Outcome {
         Err(e) => return usage!("{e}"),
     };
     let name = name.to_string_lossy();
-    let Some(command) = COMMANDS.into_iter().find(|c| c.name == name) else {
+    let Some(command) = COMMANDS.iter().find(|c| c.name == name) else {
         let near = COMMANDS.iter().map(|c| (distance(c.name, &name), c.name)).min().filter(|(d, _)| *d <= 2);
         let hint = near.map(|(_, c)| format!("did you mean {c}? ")).unwrap_or_default();
         return usage!("unknown command {name:?}: {hint}see `undiffuse --help`");
