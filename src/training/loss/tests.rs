@@ -175,7 +175,7 @@ fn gradients_by_the_schedule_are_those_of_differences() {
         run(&odds, &mut exact);
         assert_eq!(exact[0], 0.0);
         for i in 1..odds.len() {
-            let mut at = |by: f64| {
+            let at = |by: f64| {
                 let mut u = odds.clone();
                 u[i] += by;
                 run(&u, &mut alloc::vec![0.0; odds.len()])

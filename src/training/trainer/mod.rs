@@ -202,6 +202,11 @@ impl Trainer {
         self.params.len()
     }
 
+    /// What brings data to the scale of the model.
+    pub fn scale(&self) -> Scale {
+        self.scale
+    }
+
     /// Whether the loss is -K in bits per dimension.
     pub fn is_bound(&self) -> bool {
         self.objective.loss().is_bound()
