@@ -3,6 +3,10 @@
 mod args;
 mod arrays;
 mod bench;
+#[cfg(feature = "training")]
+mod dataset;
+#[cfg(feature = "training")]
+mod evaluate;
 mod format;
 mod generate;
 mod image;
@@ -37,13 +41,15 @@ const COMMANDS: &[&Command] = &[
     &bench::COMMAND,
     #[cfg(feature = "training")]
     &train::COMMAND,
+    #[cfg(feature = "training")]
+    &evaluate::COMMAND,
 ];
 
 /// What stands in the help between its beginning and its end.
 #[cfg(feature = "training")]
 macro_rules! training_help {
     () => {
-        "  train      train a model as a JSON file says\n"
+        "  train      train a model as a JSON file says\n  evaluate   bound the log-likelihood of data under a model\n"
     };
 }
 #[cfg(not(feature = "training"))]

@@ -1,0 +1,121 @@
+//! Data of a command line, in the scale that models' samples are written in.
+
+use std::path::{Path, PathBuf};
+
+use undiffuse::noise::Stream;
+use undiffuse::tensor::Dims;
+use undiffuse::training::data::{
+    Colors, Dataset, Scale, SwissRoll, draw, heartbeats, read_idx, read_npy, read_png_folder,
+};
+use undiffuse::{Error, ErrorKind, Result};
+
+/// What the values of a file are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Values {
+    /// Grey levels 0 to 255.
+    Bytes,
+    /// The same divided by 255.
+    Unit,
+    /// As samples are written: images in [-1, 1], others as they are.
+    Data,
+}
+
+impl Values {
+    /// The names of the command line.
+    pub const NAMES: [(&'static str, Self); 3] = [("bytes", Self::Bytes), ("unit", Self::Unit), ("data", Self::Data)];
+}
+
+/// Which data.
+#[derive(Debug, Default)]
+pub struct Data {
+    /// A file, a folder or a generator.
+    pub from: Option<PathBuf>,
+    /// What its values are.
+    pub values: Option<Values>,
+    /// Samples left out at the beginning.
+    pub skip: usize,
+    /// Samples taken after that.
+    pub count: Option<usize>,
+    /// Whether noise over one grey level is added.
+    pub dequantize: bool,
+    /// Of the generators and that noise.
+    pub seed: u64,
+}
+
+/// What was read.
+pub struct Loaded {
+    /// The dimensions of a sample.
+    pub dims: Dims,
+    /// The samples.
+    pub x: Vec<f32>,
+    /// What the file's values were multiplied by.
+    pub scale: f64,
+    /// Whether they are 256 grey levels over [-1, 1].
+    pub levels: bool,
+}
+
+impl Loaded {
+    /// x `scale` + `shift`, a model's own scale.
+    pub fn rescale(&mut self, scale: f64, shift: f64) {
+        Scale { scl: scale, shft: shift }.apply(&mut self.x);
+        self.scale *= scale;
+        self.levels &= scale == 1.0 && shift == 0.0;
+    }
+}
+
+impl Data {
+    /// Reads it.
+    pub fn read(&self) -> Result<Loaded> {
+        let missing = || Error::new(ErrorKind::InvalidArgument, "no data is given");
+        let path = self.from.as_deref().ok_or_else(missing)?;
+        let (data, usual) = self.find(path)?;
+        let named = |text: String| Error::new(ErrorKind::InvalidArgument, format!("{}: {text}", path.display()));
+        let (dims, n, there) = (data.dims(), data.dims().elements(), data.count());
+        let count = self.count.unwrap_or(there.saturating_sub(self.skip));
+        if count == 0 || self.skip.checked_add(count).is_none_or(|end| end > there) {
+            return Err(named(format!("{} samples after the first {} of {there}", count, self.skip)));
+        }
+        let mut x = data.values().get(self.skip * n..(self.skip + count) * n).unwrap_or(&[]).to_vec();
+        let values = self.values.unwrap_or(usual);
+        // The width of one grey level, and the map to [-1, 1].
+        let (level, scale) = match values {
+            Values::Bytes => (1.0, Scale { scl: 1.0 / 127.5, shft: -1.0 }),
+            Values::Unit => (1.0 / 255.0, Scale { scl: 2.0, shft: -1.0 }),
+            Values::Data => (1.0 / 127.5, Scale::default()),
+        };
+        if self.dequantize {
+            for (i, sample) in x.chunks_exact_mut(n).enumerate() {
+                let mut stream = Stream::new(self.seed, (self.skip + i) as u64, draw::DEQUANTISE);
+                sample.iter_mut().for_each(|v| *v = (f64::from(*v) + level * stream.uniform()) as f32);
+            }
+        }
+        scale.apply(&mut x);
+        let levels = values != Values::Data && !self.dequantize;
+        if levels && x.iter().any(|v| v.abs() > 1.0) {
+            let name = Values::NAMES.iter().find(|(_, v)| *v == values).map_or("", |(name, _)| name);
+            return Err(named(format!("values are out of the range of \"{name}\": give --values")));
+        }
+        Ok(Loaded { dims, x, scale: scale.scl, levels })
+    }
+
+    /// The data set and what its values are if nobody says.
+    fn find(&self, path: &Path) -> Result<(Dataset, Values)> {
+        if let Some((name, count)) = path.to_str().and_then(|p| p.split_once(':')) {
+            let count = count.parse().ok();
+            match (name, count) {
+                ("swiss_roll", Some(count)) => {
+                    return Ok((SwissRoll::default().points(self.seed, count)?, Values::Data));
+                }
+                ("heartbeat", Some(count)) => return Ok((heartbeats(self.seed, count)?, Values::Data)),
+                _ => {}
+            }
+        }
+        if path.is_dir() {
+            return Ok((read_png_folder(path, Colors::Grey)?, Values::Bytes));
+        }
+        if path.extension().is_some_and(|e| e == "npy") {
+            return Ok((read_npy(path)?, Values::Data));
+        }
+        Ok((read_idx(path)?, Values::Bytes))
+    }
+}

@@ -1,0 +1,163 @@
+//! `undiffuse evaluate` as a person uses it: it prints what the library finds, and refuses what makes no sense.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use undiffuse::Cancel;
+use undiffuse::backend::cpu::Cpu;
+use undiffuse::evaluate::{BoundOptions, Edges, Times, Unit, bound};
+use undiffuse::noise::Seeded;
+use undiffuse::pipeline::{Pipeline, PipelineOptions};
+use undiffuse::sampler::{SamplerKind, SamplerOptions};
+use undiffuse::schedule::Arithmetic;
+use undiffuse::tensor::DType;
+use undiffuse::training::data::read_npy;
+use undiffuse::weights::{TensorToWrite, write_safetensors};
+
+#[path = "common/pcg.rs"]
+mod pcg;
+#[path = "common/scratch.rs"]
+mod scratch;
+#[path = "common/tiny.rs"]
+mod tiny;
+use scratch::Scratch;
+use tiny::SIDE;
+
+fn run(dir: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_undiffuse")).current_dir(dir).args(args).stdin(Stdio::null()).output().unwrap()
+}
+
+fn ok(dir: &Path, args: &[&str]) -> String {
+    let out = run(dir, args);
+    assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).unwrap()
+}
+
+fn refused(dir: &Path, args: &[&str], code: i32, word: &str) {
+    let out = run(dir, args);
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.code() == Some(code) && said.contains(word), "{args:?}: {:?} {said}", out.status.code());
+}
+
+/// The first number of the line that begins with `name`.
+fn number(text: &str, name: &str) -> f64 {
+    let line = text.lines().find(|l| l.starts_with(name)).unwrap_or_else(|| panic!("no {name} in\n{text}"));
+    line[name.len()..].split_whitespace().next().unwrap().trim_end_matches([',', ':']).parse().unwrap()
+}
+
+/// A .npy file of f32 samples.
+fn npy(shape: &str, values: &[f32]) -> Vec<u8> {
+    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({shape}), }}");
+    header += &" ".repeat(118 - 1 - header.len());
+    header.push('\n');
+    let mut bytes = b"\x93NUMPY\x01\x00\x76\x00".to_vec();
+    bytes.extend(header.bytes());
+    values.iter().for_each(|v| bytes.extend(v.to_le_bytes()));
+    bytes
+}
+
+/// The tiny network as `model`, and bytes of five images as `bytes.npy`.
+fn scratch() -> Scratch {
+    let scratch = Scratch::new("evaluate");
+    let config = tiny::model_config("");
+    scratch.write("model/unet/config.json", &config);
+    scratch.write("model/unet/diffusion_pytorch_model.safetensors", tiny::weights(&config));
+    scratch.write("model/scheduler/scheduler_config.json", tiny::scheduler_config());
+    let bytes: Vec<f32> =
+        pcg::uniform(3, 0, 5 * SIDE * SIDE, 1.0).iter().map(|v| (127.5 + 127.5 * v).round()).collect();
+    scratch.write("bytes.npy", npy("5, 1, 8, 8", &bytes));
+    scratch
+}
+
+#[test]
+fn the_bound_is_the_librarys() {
+    let dir = scratch();
+    let path = dir.path();
+    let said =
+        ok(path, &["evaluate", "model", "--data", "bytes.npy", "--values", "bytes", "--times", "20", "--seed", "4"]);
+    assert!(said.contains("256 grey levels") && said.contains("20 of 99 steps"), "{said}");
+    let pipeline = Pipeline::open(path.join("model"), &Cpu::new().unwrap(), &PipelineOptions::default()).unwrap();
+    let sampler =
+        SamplerOptions { sampler: Some(SamplerKind::Ddpm), arithmetic: Arithmetic::Float64, ..Default::default() };
+    let sampler = pipeline.sampler(&sampler).unwrap();
+    let data: Vec<f32> = read_npy(&path.join("bytes.npy"))
+        .unwrap()
+        .values()
+        .iter()
+        .map(|v| (f64::from(*v) / 127.5 - 1.0) as f32)
+        .collect();
+    let options =
+        BoundOptions { times: Times::Sampled(20), edges: Edges::Discretized { levels: 256 }, ..Default::default() };
+    let mut denoiser = pipeline.denoiser(32, &[]).unwrap();
+    let r = bound(&mut denoiser, &sampler, &mut Seeded::new(4), &data, &options, &Cancel::new()).unwrap();
+    let k = r.value(r.k, Unit::BitsPerDim);
+    assert!((number(&said, "K ") - k).abs() < 1e-4 * k.abs() + 1e-4, "{k}\n{said}");
+    assert_eq!(number(&said, "cost"), r.calls as f64);
+    assert!((number(&said, "uniform") + 8.0).abs() < 1e-9);
+    // Two of the five alone, in other units, with another end.
+    let options = ["--skip", "1", "--samples", "2", "--times", "5", "--ends", "network", "--bits-per", "sample"];
+    let said = ok(path, &[&["evaluate", "model", "--data", "bytes.npy", "--values", "bytes"], &options[..]].concat());
+    assert!(said.contains("2 samples of 64 values") && said.contains("bits per sample"), "{said}");
+    // Bytes are a 127.5th of what the model sees.
+    let (scaled, raw) = (number(&said, "K "), number(&said, "in the data's units"));
+    assert!((scaled - raw - 64.0 * 127.5f64.log2()).abs() < 1e-2, "{said}");
+}
+
+#[test]
+fn a_2015_network_at_zero_knows_what_white_noise_knows() {
+    let dir = Scratch::new("evaluate");
+    dir.write(
+        "roll/unet/config.json",
+        r#"{"_class_name": "Rbf2015", "features": 2, "units": 3, "num_train_timesteps": 10}"#,
+    );
+    let scheduler = r#"{"_class_name": "Ancestral2015Scheduler", "num_train_timesteps": 10, "sample_scale": 0.1461}"#;
+    dir.write("roll/scheduler/scheduler_config.json", scheduler);
+    let shapes: [(&str, &[usize]); 3] =
+        [("basis.centres", &[3, 2]), ("basis.widths", &[3]), ("readout.weight", &[10, 12])];
+    let list: Vec<_> = shapes.iter().map(|&(name, shape)| TensorToWrite { name, dtype: DType::F32, shape }).collect();
+    let mut bytes = Vec::new();
+    let mut fill = |name: &str, out: &mut [f32]| {
+        out.fill(if name == "basis.widths" { 1.0 } else { 0.0 });
+        Ok(())
+    };
+    write_safetensors(&list, &BTreeMap::new(), &mut fill, &mut |piece| {
+        bytes.extend_from_slice(piece);
+        Ok(())
+    })
+    .unwrap();
+    dir.write("roll/unet/diffusion_pytorch_model.safetensors", bytes);
+    let said = ok(dir.path(), &["evaluate", "roll", "--data", "swiss_roll:3000", "--draws", "2"]);
+    let (k, null) = (number(&said, "K "), number(&said, "L_null"));
+    assert!((null + 2.0471).abs() < 1e-4, "{said}");
+    assert!((k - null).abs() < 0.1 && said.contains("of which draws"), "{said}");
+    assert!((number(&said, "in the data's units") - (k + 0.1461f64.log2())).abs() < 1e-3, "{said}");
+    refused(dir.path(), &["evaluate", "roll", "--data", "heartbeat:20"], 1, "the model's samples");
+}
+
+#[test]
+fn a_parzen_window_of_the_data_itself_is_narrow() {
+    let dir = scratch();
+    let near: Vec<f32> = pcg::uniform(5, 0, 40 * 64, 0.05);
+    dir.write("samples.npy", npy("40, 1, 8, 8", &near));
+    let far: Vec<f32> = pcg::uniform(6, 0, 40 * 64, 0.9);
+    dir.write("far.npy", npy("40, 1, 8, 8", &far));
+    let parzen = |samples: &str| ok(dir.path(), &["evaluate", "--data", "samples.npy", "--parzen", samples]);
+    let (right, wrong) = (parzen("samples.npy"), parzen("far.npy"));
+    assert!(number(&right, "bandwidth") == 0.1 && right.contains("36 of the data"), "{right}");
+    assert!(number(&right, "Parzen window") > number(&wrong, "Parzen window"), "{right}{wrong}");
+}
+
+#[test]
+fn nonsense_is_refused() {
+    let dir = scratch();
+    let path = dir.path();
+    refused(path, &["evaluate", "model"], 2, "--data");
+    refused(path, &["evaluate", "model", "--data", "bytes.npy", "--dat", "x"], 2, "--data?");
+    refused(path, &["evaluate", "model", "--data", "bytes.npy"], 1, "--values");
+    refused(path, &["evaluate", "model", "--data", "bytes.npy", "--values", "unit"], 1, "--values");
+    refused(path, &["evaluate", "model", "--data", "bytes.npy", "--values", "bytes", "--skip", "5"], 1, "samples");
+    refused(path, &["evaluate", "model", "--data", "none.npy"], 1, "none.npy");
+    let grey = ["--values", "bytes", "--dequantize", "--ends", "grey"];
+    refused(path, &[&["evaluate", "model", "--data", "bytes.npy"], &grey[..]].concat(), 1, "grey levels");
+}
