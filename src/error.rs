@@ -33,6 +33,8 @@ pub enum ErrorKind {
     Callback,
     /// A network, callback or evidence returned NaN or infinity.
     NonFinite,
+    /// A GPU or its driver is missing, failed or was lost.
+    Device,
 }
 
 /// An error: its [`ErrorKind`] and one line of text for a person.

@@ -292,6 +292,12 @@ impl Pipeline {
         Ok(Self { networks: self.networks.on_threads(threads)?, ..self.clone() })
     }
 
+    /// Bytes that the networks take on a device of their own for batches up to this, weights counted: see [`Network::device_bytes`].
+    pub fn device_bytes(&self, batch: usize) -> Result<usize> {
+        let gradient = self.networks.gradient.as_ref().map_or(Ok(0), |g| g.device_bytes(batch))?;
+        Ok(self.networks.predict.device_bytes(batch)?.saturating_add(gradient))
+    }
+
     /// A denoiser for batches of up to `max_batch` images. Class models take `classes`, one class (or, with `class_embed_type` `identity`, one
     /// vector) per entry; see [`NetworkDenoiser`]. Errors: as [`NetworkDenoiser::new`], and for a class that the model does not have.
     pub fn denoiser(&self, max_batch: usize, classes: &[f32]) -> Result<NetworkDenoiser> {

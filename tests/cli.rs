@@ -243,7 +243,10 @@ fn wrong_arguments_are_refused_with_a_hint() {
         ("sample model --eta nan", "--eta is \"nan\""),
         ("sample model --sampler ddpm --eta 0", "ddpm has none"),
         ("sample model --sampler euler", "--sampler is \"euler\", expected ddpm or ddim"),
-        ("sample model --backend cuda", "--backend is \"cuda\", expected auto or cpu or reference"),
+        (
+            "sample model --backend cuda",
+            "--backend: the backend is \"cuda\", expected auto, cpu, wgpu, wgpu:INDEX or reference",
+        ),
         ("sample model --backend reference --threads 2", "--threads"),
         ("sample model --threads 0", "--threads is \"0\""),
         ("sample model --shard 0/2", "--shard is \"0/2\""),

@@ -63,6 +63,10 @@ fn worst(backend: &dyn Backend, index: usize, case: &Value, images: usize) -> f6
 }
 
 fn check(backend: &dyn Backend, images: usize, wanted: impl Fn(&str) -> bool) {
+    check_within(BOUND, backend, images, wanted);
+}
+
+fn check_within(bound: f64, backend: &dyn Backend, images: usize, wanted: impl Fn(&str) -> bool) {
     let cases = golden::json("unet.json");
     let mut failed = Vec::new();
     let mut seen = 0;
@@ -74,12 +78,12 @@ fn check(backend: &dyn Backend, images: usize, wanted: impl Fn(&str) -> bool) {
         seen += 1;
         let error = worst(backend, index, case, images);
         println!("{}: {name}: {error:.2e}", backend.name());
-        if error.is_nan() || error > BOUND {
+        if error.is_nan() || error > bound {
             failed.push(format!("{name}: {error:e}"));
         }
     }
     assert!(seen > 0);
-    assert!(failed.is_empty(), "{}: relative L2 error over {BOUND:e}: {failed:?}", backend.name());
+    assert!(failed.is_empty(), "{}: relative L2 error over {bound:e}: {failed:?}", backend.name());
 }
 
 const LARGE: &str = "ddpm_cifar10_32";
@@ -119,4 +123,41 @@ fn tiny_networks_of_every_family_on_every_path_of_the_cpu_backend() {
 #[test]
 fn ddpm_cifar10_32_on_the_cpu_backend() {
     check(&Cpu::new().unwrap(), ALL, |name| name == LARGE);
+}
+
+#[cfg(feature = "wgpu")]
+mod wgpu {
+    use super::{ALL, BOUND, LARGE, check_within};
+    use undiffuse::backend::wgpu::{Precision, Wgpu, WgpuOptions, adapters};
+
+    /// The bound that the project promises for half precision.
+    const HALF_BOUND: f64 = 5e-3;
+
+    /// The first adapter that has what the precision asks for.
+    fn open(precision: Precision) -> Option<Wgpu> {
+        let fits = |f16| f16 || precision == Precision::F32;
+        let Some(adapter) = adapters().into_iter().find(|a| a.unusable.is_none() && fits(a.f16)) else {
+            println!("skipped: no Vulkan adapter for {precision:?}");
+            return None;
+        };
+        Some(Wgpu::open(Some(adapter.index), WgpuOptions { precision, ..WgpuOptions::default() }).unwrap())
+    }
+
+    #[test]
+    fn tiny_networks_of_every_family_on_the_wgpu_backend() {
+        for (precision, bound) in [(Precision::F32, BOUND), (Precision::F16, HALF_BOUND)] {
+            if let Some(backend) = open(precision) {
+                check_within(bound, &backend, ALL, |name| name != LARGE);
+            }
+        }
+    }
+
+    #[test]
+    fn ddpm_cifar10_32_on_the_wgpu_backend() {
+        for (precision, bound) in [(Precision::F32, BOUND), (Precision::F16, HALF_BOUND)] {
+            if let Some(backend) = open(precision) {
+                check_within(bound, &backend, 1, |name| name == LARGE);
+            }
+        }
+    }
 }

@@ -14,8 +14,13 @@ use crate::error::{Result, ensure, err};
 use crate::graph::Graph;
 use crate::tensor::Dims;
 
+mod choice;
 pub mod cpu;
 pub mod reference;
+#[cfg(feature = "wgpu")]
+pub mod wgpu;
+
+pub use choice::Choice;
 
 /// Where a backend gets its weights. Implemented by the readers of weight files and, in tests, by closures.
 pub trait ParamSource {
@@ -65,6 +70,18 @@ pub trait Network: Send + Sync {
     fn on_threads(&self, threads: Arc<dyn Threads>) -> Result<Arc<dyn Network>> {
         let _ = threads;
         Err(err!(Unsupported, "the network on {} does not run on the host's threads", self.describe()))
+    }
+
+    /// The bytes on a device of its own that the network takes for batches up to this, weights and uploads counted; 0 if it runs in the host's
+    /// memory. Errors: as [`Network::workspace_len`].
+    fn device_bytes(&self, batch: usize) -> Result<usize> {
+        self.workspace_len(batch).map(|_| 0)
+    }
+
+    /// Has what calls of up to this batch need besides their workspace, so that these calls have nothing to allocate. Errors:
+    /// `OutOfMemory` or `Device`.
+    fn prepare(&self, batch: usize) -> Result<()> {
+        self.workspace_len(batch).map(|_| ())
     }
 
     /// What the backend runs on, for reports: `"cpu avx512, 2 threads"`.

@@ -157,6 +157,10 @@ impl<M: AsMut<[f32]>> NetworkDenoiser<M> {
                 parts.class_len
             );
         }
+        networks.predict.prepare(max_batch)?;
+        if let Some(gradient) = &networks.gradient {
+            gradient.prepare(max_batch)?;
+        }
         let name = format!("network on {}", networks.predict.describe());
         Ok(Self { networks, name, parts, classes: classes.into(), fingerprint: 0, memory })
     }

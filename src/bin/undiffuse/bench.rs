@@ -25,7 +25,7 @@ usage: undiffuse bench [PATH] [OPTION...]
   --batch N       samples at once (default 1)
   --calls N       timed calls (default 20), after one that is not timed
   --size HxW      size of the images where the model names none
-  --backend NAME  auto (default), cpu or reference
+  --backend NAME  auto (default), cpu, wgpu, wgpu:INDEX (see `undiffuse devices`) or reference
   --threads N     threads of the cpu backend (default: all)
 ",
     run,
@@ -62,6 +62,7 @@ fn run(args: &mut Args) -> Outcome {
          GFLOP/s       {:.1} max, {:.1} median\n\
          weights       {} bytes\n\
          workspace     {} bytes\n\
+         device        {} bytes\n\
          peak          {peak}\n",
         model.name(),
         pipeline.network().describe(),
@@ -72,6 +73,7 @@ fn run(args: &mut Args) -> Outcome {
         gflop / median,
         pipeline.weight_bytes(),
         pipeline.workspace_bytes(batch)?,
+        pipeline.device_bytes(batch)?,
     );
     Ok(output::say(&text)?)
 }

@@ -68,6 +68,8 @@ pub struct Done {
     pub steps: usize,
     /// The algorithm.
     pub sampler: &'static str,
+    /// What the network ran on.
+    pub device: String,
 }
 
 /// x_T and noise of a file.
@@ -182,7 +184,7 @@ pub fn generate(model: &ModelArgs, job: &Job) -> Result<Done> {
         samples.data.iter_mut().for_each(|x| *x = ((f64::from(*x) - chain.sample_shift) / chain.sample_scale) as f32);
     }
     format.write(&samples, output)?;
-    Ok(Done { samples: count, dims, steps, sampler: name })
+    Ok(Done { samples: count, dims, steps, sampler: name, device: pipeline.network().describe() })
 }
 
 /// The number of the first sample of this run, and how many there are.

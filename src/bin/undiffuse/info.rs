@@ -17,7 +17,7 @@ usage: undiffuse info [PATH] [OPTION...]
   PATH            a diffusers pipeline directory or a packed file (default: the embedded digits)
   --batch N       samples at once (default 1)
   --size HxW      size of the images where the model names none
-  --backend NAME  auto (default), cpu or reference
+  --backend NAME  auto (default), cpu, wgpu, wgpu:INDEX (see `undiffuse devices`) or reference
   --threads N     threads of the cpu backend (default: all)
 ",
     run,
@@ -59,6 +59,7 @@ fn run(args: &mut Args) -> Outcome {
         ("network call", format!("{:.3} GFLOP for one sample", pipeline.flops() as f64 / 1e9)),
         ("backend", pipeline.network().describe()),
         ("weights", format!("{} bytes", pipeline.weight_bytes())),
+        ("device", format!("{} bytes for a batch of {batch}", pipeline.device_bytes(batch)?)),
         ("workspace", format!("{} bytes for a batch of {batch}", pipeline.workspace_bytes(batch)?)),
     ];
     let mut text = String::new();

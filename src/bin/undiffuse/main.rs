@@ -5,6 +5,7 @@ mod arrays;
 mod bench;
 #[cfg(feature = "training")]
 mod dataset;
+mod devices;
 #[cfg(feature = "training")]
 mod evaluate;
 mod format;
@@ -39,6 +40,7 @@ const COMMANDS: &[&Command] = &[
     &predict::COMMAND,
     &pack::COMMAND,
     &bench::COMMAND,
+    &devices::COMMAND,
     #[cfg(feature = "training")]
     &train::COMMAND,
     #[cfg(feature = "training")]
@@ -74,6 +76,7 @@ usage: undiffuse COMMAND [ARGUMENT...]
   predict    call the network once on given tensors
   pack       turn a diffusers directory into one file
   bench      time the network
+  devices    list what networks can run on here
 ",
     training_help!(),
     "

@@ -22,7 +22,7 @@ usage: undiffuse predict [PATH] --input FILE --output FILE [OPTION...]
   --input FILE    a safetensors file of floating-point tensors: sample [N, C, H, W]; timestep [], [1] or [N];
                   for a class model class_labels [N] or [N, D]
   --output FILE   the safetensors file to write: sample [N, C, H, W], f32
-  --backend NAME  auto (default), cpu or reference
+  --backend NAME  auto (default), cpu, wgpu, wgpu:INDEX (see `undiffuse devices`) or reference
   --threads N     threads of the cpu backend (default: all)
 ",
     run,

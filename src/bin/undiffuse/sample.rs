@@ -34,7 +34,7 @@ usage: undiffuse sample [PATH] [OPTION...]
   --seed N        (default 0) sample i of a seed is the same in every run
   --class LIST    classes for a class model, as in 3 or 0,1,2; sample i gets entry i modulo the length
   --size HxW      size of the images where the model names none
-  --backend NAME  auto (default), cpu or reference
+  --backend NAME  auto (default), cpu, wgpu, wgpu:INDEX (see `undiffuse devices`) or reference
   --threads N     threads of the cpu backend (default: all)
   --shard I/N     only part I of N (from 1): the parts, joined in order, are the whole run
   --noise FILE    take x_T [N, C, H, W] and, if noise is needed, noise [steps, N, C, H, W] from a safetensors file
@@ -101,12 +101,13 @@ fn run(args: &mut Args) -> Outcome {
     let start = Instant::now();
     let done = generate(&model, &job)?;
     Ok(output::say(&format!(
-        "{}: {} samples of {}, {} steps of {}, {:.1} s\n",
+        "{}: {} samples of {}, {} steps of {}, on {}, {:.1} s\n",
         job.output.display(),
         done.samples,
         done.dims,
         done.steps,
         done.sampler,
+        done.device,
         start.elapsed().as_secs_f64(),
     ))?)
 }

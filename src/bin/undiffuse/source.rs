@@ -3,9 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use undiffuse::backend::Backend;
-use undiffuse::backend::cpu::{Cpu, CpuOptions};
-use undiffuse::backend::reference::Reference;
+use undiffuse::backend::Choice;
+use undiffuse::backend::cpu::CpuOptions;
 use undiffuse::pipeline::{Pipeline, PipelineOptions, Source};
 use undiffuse::{Error, ErrorKind, Result};
 
@@ -23,19 +22,12 @@ const MAX_SIDE: usize = 1 << 16;
 /// Threads that `--threads` takes.
 const MAX_THREADS: usize = 256;
 
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-enum Kind {
-    #[default]
-    Cpu,
-    Reference,
-}
-
 /// PATH, `--size`, `--backend` and `--threads`.
 #[derive(Debug, Default)]
 pub struct ModelArgs {
     path: Option<PathBuf>,
     size: Option<[usize; 2]>,
-    kind: Kind,
+    backend: Choice,
     threads: Option<usize>,
     gradient: bool,
 }
@@ -46,7 +38,11 @@ impl ModelArgs {
         match name {
             "size" => self.size = Some(size(args)?),
             "backend" => {
-                self.kind = args.choice(&[("auto", Kind::Cpu), ("cpu", Kind::Cpu), ("reference", Kind::Reference)])?;
+                let text = args.text()?;
+                self.backend = match text.parse() {
+                    Ok(choice) => choice,
+                    Err(e) => return usage!("--backend: {e}"),
+                };
             }
             "threads" => self.threads = Some(args.number("a whole number", 1..=MAX_THREADS)?),
             _ => return Ok(false),
@@ -80,8 +76,8 @@ impl ModelArgs {
 
     /// Checks what concerns several options.
     pub fn check(&self) -> Outcome {
-        if self.kind == Kind::Reference && self.threads.is_some_and(|n| n > 1) {
-            return usage!("--threads is for the cpu backend; the reference backend has one");
+        if matches!(self.backend, Choice::Reference | Choice::Wgpu(_)) && self.threads.is_some_and(|n| n > 1) {
+            return usage!("--threads is for the cpu backend, not for {}", self.backend);
         }
         Ok(())
     }
@@ -101,10 +97,7 @@ impl ModelArgs {
 
     /// Compiles the network for the chosen backend.
     pub fn compile(&self, source: &Source<'_>) -> Result<Pipeline> {
-        let backend: Box<dyn Backend> = match self.kind {
-            Kind::Cpu => Box::new(Cpu::with_options(CpuOptions { threads: self.threads, ..CpuOptions::default() })?),
-            Kind::Reference => Box::new(Reference),
-        };
+        let backend = self.backend.open(&CpuOptions { threads: self.threads, ..CpuOptions::default() })?;
         let options = PipelineOptions { size: self.size, gradient: self.gradient.into(), ..PipelineOptions::default() };
         source.compile(backend.as_ref(), &options).map_err(|e| {
             if self.size.is_none() && source.model().needs_size() {

@@ -46,7 +46,7 @@ macro_rules! common {
   --seed N        (default 0) of x_T, the noise, and what is simulated
   --class LIST    classes for a class model, as in 3 or 0,1,2; sample i gets entry i modulo the length
   --size HxW      runs the model at another size than its own
-  --backend NAME  auto (default), cpu or reference
+  --backend NAME  auto (default), cpu, wgpu, wgpu:INDEX (see `undiffuse devices`) or reference
   --threads N     threads of the cpu backend (default: all)
 
 IMAGE is a PNG (1 or 3 channels) or .npy of |u1, <f4 or <f8: [H, W], [C, H, W] or [N, C, H, W]; several pictures are restored

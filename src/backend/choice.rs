@@ -1,0 +1,122 @@
+//! Which backend runs a network, as users say it.
+
+use alloc::boxed::Box;
+use core::fmt;
+use core::str::FromStr;
+
+use super::cpu::{Cpu, CpuOptions};
+use super::reference::Reference;
+use super::{Backend, Network, ParamSource};
+use crate::error::{Error, ErrorKind, Result, err};
+use crate::graph::Graph;
+
+/// A backend by name: `auto`, `cpu`, `wgpu`, `wgpu:INDEX` or `reference`.
+///
+/// ```
+/// use undiffuse::backend::Choice;
+/// # fn main() -> undiffuse::Result<()> {
+/// assert_eq!("wgpu:1".parse::<Choice>()?, Choice::Wgpu(Some(1)));
+/// assert!("gpu".parse::<Choice>().is_err());
+/// let backend = Choice::Cpu.open(&Default::default())?;
+/// assert_eq!(backend.name(), "cpu");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Choice {
+    /// The first real GPU if this build has the feature `wgpu` and there is one that can run the network, else the CPU.
+    #[default]
+    Auto,
+    /// The CPU. No driver of a GPU is touched.
+    Cpu,
+    /// A GPU: the adapter of this number, or the first real GPU. A software adapter is used only if it is named by its number.
+    Wgpu(Option<usize>),
+    /// Plain loops in f64.
+    Reference,
+}
+
+impl FromStr for Choice {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let wrong =
+            || err!(InvalidArgument, "the backend is {text:?}, expected auto, cpu, wgpu, wgpu:INDEX or reference");
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "wgpu" => Ok(Self::Wgpu(None)),
+            "reference" => Ok(Self::Reference),
+            other => {
+                let index = other.strip_prefix("wgpu:").filter(|n| n.bytes().all(|b| b.is_ascii_digit()));
+                Ok(Self::Wgpu(Some(index.and_then(|n| n.parse().ok()).ok_or_else(wrong)?)))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Wgpu(None) => f.write_str("wgpu"),
+            Self::Wgpu(Some(index)) => write!(f, "wgpu:{index}"),
+            Self::Reference => f.write_str("reference"),
+        }
+    }
+}
+
+impl Choice {
+    /// Opens the backend; `cpu` is how the CPU runs, if it does.
+    ///
+    /// # Errors
+    /// `Device` if the named GPU is missing or cannot be opened; `Unsupported` if this build is without the feature `wgpu`; and those of
+    /// [`Cpu::with_options`]. [`Choice::Auto`] takes the CPU instead of failing for a GPU.
+    pub fn open(&self, cpu: &CpuOptions) -> Result<Box<dyn Backend>> {
+        match self {
+            Self::Reference => Ok(Box::new(Reference)),
+            Self::Cpu => Ok(Box::new(Cpu::with_options(*cpu)?)),
+            Self::Wgpu(index) => open_gpu(*index),
+            Self::Auto => {
+                // A machine without a GPU is no error here; naming one tells what is wrong with it.
+                Ok(Box::new(Auto { gpu: open_gpu(None).ok(), cpu: Cpu::with_options(*cpu)? }))
+            }
+        }
+    }
+}
+
+#[cfg(feature = "wgpu")]
+fn open_gpu(index: Option<usize>) -> Result<Box<dyn Backend>> {
+    Ok(Box::new(super::wgpu::Wgpu::open(index, super::wgpu::WgpuOptions::default())?))
+}
+
+#[cfg(not(feature = "wgpu"))]
+fn open_gpu(_: Option<usize>) -> Result<Box<dyn Backend>> {
+    Err(err!(Unsupported, "this build is without the feature `wgpu`"))
+}
+
+/// A GPU if there is one that runs the network, else the CPU.
+struct Auto {
+    gpu: Option<Box<dyn Backend>>,
+    cpu: Cpu,
+}
+
+impl Backend for Auto {
+    fn name(&self) -> &'static str {
+        self.gpu.as_ref().map_or(self.cpu.name(), |g| g.name())
+    }
+
+    fn compile(&self, graph: &Graph, params: &dyn ParamSource) -> Result<Box<dyn Network>> {
+        let made = self.gpu.as_ref().map(|gpu| gpu.compile(graph, params));
+        match made {
+            // What the device cannot do or has no room for, the CPU may.
+            Some(Err(e))
+                if !matches!(e.kind(), ErrorKind::Device | ErrorKind::Unsupported | ErrorKind::OutOfMemory) =>
+            {
+                Err(e)
+            }
+            Some(Ok(network)) => Ok(network),
+            _ => self.cpu.compile(graph, params),
+        }
+    }
+}
