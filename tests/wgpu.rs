@@ -1,7 +1,17 @@
 //! The wgpu backend against the reference, on an adapter of this machine: the first that can be used. Where there is none, each test says
 //! that it was skipped. Software adapters will do (Mesa's lavapipe); CI has that one.
 
-use undiffuse::backend::wgpu::{Precision, Wgpu, WgpuOptions, adapters};
+use undiffuse::backend::cpu::{Cpu, CpuOptions};
+use undiffuse::backend::wgpu::{AdapterKind, Precision, Wgpu, WgpuOptions, adapters};
+use undiffuse::backend::{Choice, Network};
+use undiffuse::chain::{Chain, ChainOptions};
+use undiffuse::graph::vjp::vjp;
+use undiffuse::graph::{Activation, Graph, GraphBuilder, Op};
+use undiffuse::model::unet2d::{self, UNet2DConfig};
+use undiffuse::noise::Seeded;
+use undiffuse::pipeline::{Pipeline, PipelineOptions};
+use undiffuse::sampler::{SamplerKind, SamplerOptions, Steps};
+use undiffuse::{Cancel, ErrorKind};
 
 #[path = "common/draw.rs"]
 mod draw;
@@ -57,4 +67,191 @@ fn every_operation_equals_the_reference_without_subgroups() {
 #[test]
 fn every_operation_equals_the_reference_in_half_precision() {
     suite(WgpuOptions { precision: Precision::F16, ..WgpuOptions::default() }, |_| 5e-3);
+}
+
+/// A UNet of a few small blocks.
+fn small_unet() -> Graph {
+    let config = UNet2DConfig::from_json(
+        r#"{"block_out_channels": [8, 16], "down_block_types": ["DownBlock2D", "AttnDownBlock2D"], "sample_size": [8, 6],
+            "up_block_types": ["AttnUpBlock2D", "UpBlock2D"], "norm_num_groups": 4, "layers_per_block": 1,
+            "resnet_time_scale_shift": "scale_shift", "attention_head_dim": 4, "downsample_type": "resnet"}"#,
+    )
+    .unwrap();
+    unet2d::build(&config, config.size(None).unwrap()).unwrap()
+}
+
+/// The configuration of google/ddpm-cifar10-32.
+fn cifar() -> Graph {
+    let config = UNet2DConfig::from_json(include_str!("../benches/common/cifar.json")).unwrap();
+    unet2d::build(&config, config.size(None).unwrap()).unwrap()
+}
+
+#[test]
+fn the_gradient_of_a_unet_equals_the_reference() {
+    let graph = vjp(&small_unet(), 0, 0).unwrap();
+    for (precision, bound) in [(Precision::F32, 1e-5), (Precision::F16, 5e-3)] {
+        let case = op_suite::Case { name: "gradient of a UNet".into(), graph: graph.clone(), bound };
+        let Some(backend) = open(WgpuOptions { precision, ..WgpuOptions::default() }) else { return };
+        println!("{precision:?}: {:.1e}", hold::hold(&backend, &case, &hold::expected(&case, 2)));
+    }
+}
+
+#[test]
+fn a_call_is_one_submission_and_takes_the_stated_bytes() {
+    let Some(backend) = open(WgpuOptions::default()) else { return };
+    let graph = cifar();
+    let net = backend.compile_network(&graph, &draw::Weights).unwrap();
+    assert!(net.weight_bytes() >= 4 * graph.parameter_count());
+    let stated = net.device_bytes(1).unwrap();
+    net.prepare(1).unwrap();
+    assert_eq!(net.peak_device_bytes(), stated as u64);
+    let before = net.submissions();
+    hold::run(&net, 1, &draw::inputs(&graph, 1)).unwrap();
+    let submissions = net.submissions() - before;
+    println!("{} dispatches in {submissions} submissions, {stated} bytes", net.dispatches());
+    assert!(submissions <= 3, "{submissions}");
+    assert_eq!(net.peak_device_bytes(), stated as u64);
+}
+
+#[test]
+fn memory_grows_to_the_stated_bytes_and_no_further() {
+    let Some(backend) = open(WgpuOptions::default()) else { return };
+    let graph = small_unet();
+    let net = backend.compile_network(&graph, &draw::Weights).unwrap();
+    let mut most = 0;
+    for batch in [1, 3, 2, 5, 4] {
+        hold::run(&net, batch, &draw::inputs(&graph, batch)).unwrap();
+        most = most.max(net.device_bytes(batch).unwrap() as u64);
+        assert_eq!(net.peak_device_bytes(), most, "batch {batch}");
+    }
+    assert!(net.workspace_len(0).is_err() && net.device_bytes(0).is_err());
+    assert_eq!(net.workspace_len(1000).unwrap(), 0);
+}
+
+#[test]
+fn a_sample_does_not_depend_on_its_batch() {
+    let Some(backend) = open(WgpuOptions::default()) else { return };
+    let graph = small_unet();
+    let inputs = draw::inputs(&graph, 5);
+    // One network for each batch, so that each is laid out for it.
+    let run = |batch: usize, first: usize| {
+        let net = backend.compile_network(&graph, &draw::Weights).unwrap();
+        let part: Vec<Vec<f32>> =
+            inputs.iter().map(|x| x[first * x.len() / 5..(first + batch) * x.len() / 5].to_vec()).collect();
+        hold::run(&net, batch, &part).unwrap().remove(0)
+    };
+    let whole = run(5, 0);
+    let n = whole.len() / 5;
+    for first in 0..5 {
+        assert_eq!(run(1, first), whole[first * n..][..n], "sample {first}");
+    }
+    assert_eq!(run(3, 1), whole[n..][..3 * n]);
+}
+
+#[test]
+fn refusals_leave_the_network_usable() {
+    let Some(backend) = open(WgpuOptions::default()) else { return };
+    let mut g = GraphBuilder::new();
+    let (x, class) = (g.input("x", &[4, 3, 3]).unwrap(), g.input("class", &[1]).unwrap());
+    let table = g.param("table", &[3, 4]).unwrap();
+    let e = g.push(Op::Embedding { table }, &[class]).unwrap();
+    let y = g.add(x, e).unwrap();
+    g.output("y", y).unwrap();
+    let net = backend.compile_network(&g.finish().unwrap(), &draw::Weights).unwrap();
+    let (x, mut y, cancel) = ([1.0; 36], [0.0; 36], Cancel::new());
+    let mut run = |x: &[f32], class: f32, cancel: &Cancel| {
+        net.run(1, &[x, &[class]], &mut [&mut y], &mut [], cancel).map_err(|e| (e.kind(), e.message().to_string()))
+    };
+    run(&x, 2.0, &cancel).unwrap();
+    assert_eq!(run(&x[..35], 2.0, &cancel).unwrap_err().0, ErrorKind::Shape);
+    let (kind, text) = run(&x, 3.0, &cancel).unwrap_err();
+    assert_eq!(kind, ErrorKind::InvalidArgument);
+    assert!(text.contains("class 3 of an embedding with 3 rows"), "{text}");
+    cancel.cancel();
+    assert_eq!(run(&x, 2.0, &cancel).unwrap_err().0, ErrorKind::Cancelled);
+    cancel.reset();
+    run(&x, 0.0, &cancel).unwrap();
+}
+
+#[test]
+fn a_cancel_from_another_thread_ends_the_wait() {
+    let Some(backend) = open(WgpuOptions::default()) else { return };
+    let graph = cifar();
+    let net = backend.compile_network(&graph, &draw::Weights).unwrap();
+    let (inputs, cancel) = (draw::inputs(&graph, 1), Cancel::new());
+    let ins: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
+    let mut y = vec![0.0; net.outputs()[0].elements()];
+    net.prepare(1).unwrap();
+    let before = net.submissions();
+    let result = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // Until the call has handed its work to the device.
+            while net.submissions() == before {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            cancel.cancel();
+        });
+        net.run(1, &ins, &mut [&mut y], &mut [], &cancel)
+    });
+    // A device that was faster than the other thread has done the call.
+    if let Err(e) = result {
+        assert_eq!(e.kind(), ErrorKind::Cancelled);
+    }
+    cancel.reset();
+    net.run(1, &ins, &mut [&mut y], &mut [], &cancel).unwrap();
+    assert_eq!(y, hold::run(&net, 1, &inputs).unwrap()[0]);
+}
+
+#[test]
+fn what_cannot_be_had_is_an_error() {
+    let e = Wgpu::open(Some(1000), WgpuOptions::default()).map(|_| ()).unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::Device);
+    assert!(e.message().contains("wgpu:1000"), "{e}");
+    let real = adapters().iter().any(|a| a.kind != AdapterKind::Software && a.unusable.is_none());
+    // A software adapter is never taken unless it is named.
+    let backend = Choice::Auto.open(&CpuOptions::default()).unwrap();
+    assert_eq!(backend.name(), if real { "wgpu" } else { "cpu" });
+    let mut g = GraphBuilder::new();
+    let x = g.input("x", &[2]).unwrap();
+    g.output("x", x).unwrap();
+    let net = backend.compile(&g.finish().unwrap(), &draw::Weights).unwrap();
+    assert_eq!(net.describe().starts_with("cpu"), !real);
+    if !real {
+        let e = Choice::Wgpu(None).open(&CpuOptions::default()).map(|_| ()).unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::Device);
+        assert!(e.message().contains("no GPU was found"), "{e}");
+    }
+}
+
+#[test]
+fn a_network_too_large_for_a_binding_is_refused_before_any_memory_is_taken() {
+    let Some(backend) = open(WgpuOptions::default()) else { return };
+    let mut g = GraphBuilder::new();
+    let x = g.input("x", &[1, 8192, 8192]).unwrap();
+    let y = g.activation(x, Activation::Tanh).unwrap();
+    g.output("y", y).unwrap();
+    let e = backend.compile_network(&g.finish().unwrap(), &draw::Weights).map(|_| ()).unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::Unsupported);
+    assert!(e.message().contains("bytes"), "{e}");
+}
+
+/// DDIM from one seed on a backend.
+fn images(backend: &dyn undiffuse::backend::Backend, batch: usize) -> Vec<f32> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/pretrained/digits.safetensors");
+    let pipeline = Pipeline::open(path, backend, &PipelineOptions::default()).unwrap();
+    let options = SamplerOptions { sampler: Some(SamplerKind::Ddim), steps: Steps::Count(50), ..Default::default() };
+    let (denoiser, sampler) = (pipeline.denoiser(batch, &[]).unwrap(), pipeline.sampler(&options).unwrap());
+    let options = ChainOptions { batch, ..Default::default() };
+    let mut chain = Chain::new(denoiser, sampler, Seeded::new(7), &options).unwrap();
+    chain.run().unwrap();
+    chain.x().to_vec()
+}
+
+#[test]
+fn one_seed_gives_the_image_of_the_cpu() {
+    let Some(backend) = open(WgpuOptions::default()) else { return };
+    let (cpu, gpu) = (images(&Cpu::new().unwrap(), 2), images(&backend, 2));
+    let worst = cpu.iter().zip(&gpu).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    println!("50 steps of DDIM: at most {worst:.1e} apart");
+    assert!(worst <= 1e-3, "{worst}");
 }

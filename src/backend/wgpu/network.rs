@@ -235,7 +235,8 @@ impl WgpuNetwork {
         let upload = gpu.buffer("the upload", layout.upload, Usage::MAP_WRITE | Usage::COPY_SRC)?;
         let download = gpu.buffer("the download", layout.download, Usage::MAP_READ | Usage::COPY_DST)?;
         let call = gpu.buffer("the call's parameters", ALIGNMENT, Usage::UNIFORM | Usage::COPY_DST)?;
-        let params = gpu.buffer("the kernels' parameters", layout.params, Usage::UNIFORM | Usage::COPY_DST)?;
+        let params =
+            gpu.buffer("the kernels' parameters", layout.params, Usage::UNIFORM | Usage::STORAGE | Usage::COPY_DST)?;
         self.upload_params(&params, &upload)?;
         let mut steps = Vec::new();
         for (i, launch) in self.program.launches.iter().enumerate() {
@@ -266,9 +267,7 @@ impl WgpuNetwork {
                     }
                     // What a kernel does not use gets something harmless of the right kind.
                     (Operand::None, Access::Value) => part(&arena.buffer, 0, ALIGNMENT),
-                    (Operand::None, Access::Weight) => {
-                        part(&self.weights.first().ok_or_else(missing)?.buffer, 0, ALIGNMENT)
-                    }
+                    (Operand::None, Access::Weight) => part(&params.buffer, 0, ALIGNMENT),
                 });
             }
             let entries: Vec<_> = entries
