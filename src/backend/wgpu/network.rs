@@ -11,7 +11,7 @@ use ::wgpu::BufferUsages as Usage;
 use half::f16;
 
 use super::Precision;
-use super::compile::{Origin, Program, compile};
+use super::compile::{Origin, Program, compile, kept};
 use super::gpu::{Counted, Gpu, Pipeline, lock};
 use super::kernels::{Access, Operand};
 use super::memory::{ALIGNMENT, View};
@@ -116,7 +116,7 @@ impl WgpuNetwork {
             inputs: graph.inputs().iter().map(|p| graph.dims(p.value)).collect(),
             outputs: graph.outputs().iter().map(|p| graph.dims(p.value)).collect(),
             gpu,
-            precision,
+            precision: kept(graph, precision),
             program,
             places,
             weights: Vec::new(),

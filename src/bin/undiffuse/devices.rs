@@ -17,7 +17,7 @@ usage: undiffuse devices
 };
 
 fn run(args: &mut Args) -> Outcome {
-    while let Some(token) = args.next()? {
+    if let Some(token) = args.next()? {
         match token {
             Token::Option(name) => match name.as_str() {
                 "help" | "h" => return Ok(output::say(COMMAND.help)?),
