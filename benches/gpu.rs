@@ -138,7 +138,8 @@ fn bench(o: &Options, gpu: &Wgpu) -> Result<()> {
             }
             let mut cases = Vec::new();
             for backend in sides {
-                let (work, what, flops) = if name == "chain" { chain(backend, batch) } else { call(backend, name, batch) }?;
+                let (work, what, flops) =
+                    if name == "chain" { chain(backend, batch) } else { call(backend, name, batch) }?;
                 cases.push((work, what, flops, Duration::MAX));
             }
             for round in 0..=o.rounds {
@@ -153,7 +154,11 @@ fn bench(o: &Options, gpu: &Wgpu) -> Result<()> {
             }
             for (_, what, flops, best) in &cases {
                 let seconds = best.as_secs_f64();
-                println!("{name:6} batch {batch:2} {what}: {:.3} ms, {:.1} GFLOP/s", seconds * 1e3, flops / seconds / 1e9);
+                println!(
+                    "{name:6} batch {batch:2} {what}: {:.3} ms, {:.1} GFLOP/s",
+                    seconds * 1e3,
+                    flops / seconds / 1e9
+                );
             }
             if let [gpu, cpu] = cases.as_slice() {
                 println!("{name:6} batch {batch:2} cpu / wgpu {:.3}", cpu.3.as_secs_f64() / gpu.3.as_secs_f64());
