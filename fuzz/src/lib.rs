@@ -124,7 +124,8 @@ pub fn training_data(data: &[u8]) {
     }
     if let Ok(spikes) = std::str::from_utf8(data).map_err(drop).and_then(|t| SpikeTimes::parse(t).map_err(drop)) {
         let last = spikes.times().last().copied().unwrap_or(0.0);
-        for (from, bin) in [(0.0, 1.0), (last - 10.0, 0.25)] {
+        // A range as long as the times say is the caller's own wish, and may be large.
+        for (from, bin) in [(last - 1000.0, 1.0), (last - 10.0, 0.25)] {
             let _ = spikes.windows(from, last, bin, 3, 2, Collision::One);
         }
     }
