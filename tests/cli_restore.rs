@@ -285,6 +285,30 @@ fn a_picture_of_another_size_is_restored_when_asked_for() {
 }
 
 #[test]
+fn a_model_of_2015_sees_pictures_in_its_own_units() {
+    let s = scratch();
+    let dir = s.path();
+    let scheduler = r#"{"_class_name": "Ancestral2015Scheduler", "num_train_timesteps": 20, "readout": "prediction",
+        "beta_schedule": "linear", "sample_scale": 2.0, "sample_shift": 0.5}"#;
+    s.write("model/scheduler/scheduler_config.json", scheduler);
+    s.write("x.npy", floats(&[SIDE, SIDE], &picture(0)));
+    on_model(dir, "inpaint x.npy --operator half --method clamp --output a.npy");
+    let a = values(dir.join("a.npy")).1;
+    let (known, unknown) = (&a[..N / 2], &a[N / 2..]);
+    assert!(known.iter().zip(picture(0)).all(|(a, x)| (a - x).abs() < 1e-6), "what is known comes back as it was");
+    assert!(unknown.iter().zip(&picture(0)[N / 2..]).any(|(a, x)| (a - x).abs() > 0.01));
+    // Noise is in the units of pictures too: so much of it that the evidence says next to nothing, and so little that it says all.
+    let said = on_model(dir, "denoise x.npy --simulate --sigma 0.01 --method exact-product --output b.npy");
+    assert!(said.contains("20 network calls") && said.contains("ancestral2015"), "{said}");
+    let worst = values(dir.join("b.npy")).1.iter().zip(picture(0)).map(|(a, x)| (a - x).abs()).fold(0.0, f32::max);
+    assert!(worst < 0.1, "{worst}");
+    let args = "denoise x.npy --sigma 0.1 --model model --steps 5";
+    refused(dir, &args.split_whitespace().collect::<Vec<_>>(), 1, "leave out --steps");
+    let args = "denoise x.npy --sigma 0.1 --model model --sampler ddim";
+    refused(dir, &args.split_whitespace().collect::<Vec<_>>(), 1, "Ancestral2015Scheduler");
+}
+
+#[test]
 fn wrong_arguments_are_refused_with_a_hint() {
     let s = scratch();
     let dir = s.path();

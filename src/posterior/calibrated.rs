@@ -73,7 +73,12 @@ use crate::tensor::Dims;
 ///
 /// `iterations` vector-Jacobian products a step. Conjugate gradients end exactly after as many iterations as A C A^T has
 /// distinct values; with an operator that has a decomposition they are preconditioned by (c A A^T + s^2 I)^-1 of the white
-/// form, and 1 to 5 are enough for images.
+/// form.
+///
+/// For a trained network take 2. At high noise its Jacobian is no covariance, neither symmetric nor positive, and more iterations follow
+/// its errors: of 28x28 digits seen through 4x4 means with s = 0.05, samples are off by |y - A x| = 1.07, 1.16 and 2.4 s sqrt(m) with
+/// 2, 3 and 5 iterations in 50 steps, where 1 is right. (Conjugate residuals, whose misfit cannot grow, stay at 1.11 to 1.15 from 2
+/// iterations on and restore no better.)
 ///
 /// Per sample: scratch of 4 m + 3 n + 2 values. Sums in f64, vectors in f32. A direction in which the network's Jacobian is not
 /// positive is left alone.

@@ -174,7 +174,7 @@ impl Default for MethodArgs {
         Self {
             method: Method::Calibrated,
             given: Vec::new(),
-            iterations: 3,
+            iterations: 2,
             prior_variance: 1.0,
             zeta: None,
             rule: PigdmRule::Published,

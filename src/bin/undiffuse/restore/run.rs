@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use undiffuse::chain::{Chain, ChainOptions, Flow};
 use undiffuse::noise::{NoiseSource, Seeded};
-use undiffuse::pipeline::Source;
+use undiffuse::pipeline::{Pipeline, Source};
 use undiffuse::posterior::operator::LinearOperator;
-use undiffuse::sampler::Sampler;
+use undiffuse::sampler::{Sampler, SamplerKind};
 use undiffuse::tensor::Dims;
 use undiffuse::{Error, ErrorKind, Result};
 
@@ -172,10 +172,12 @@ pub fn restore(model: &mut ModelArgs, job: &Job) -> Result<Done> {
 
     // One measurement is all samples' own; of several, each sample gets its picture's.
     let m = operator.linear().output_dims().elements();
-    let rows = if images == 1 { y.clone() } else { repeated(&y, m, job.count)? };
+    let units = Units::of(&pipeline);
+    let seen = units.measurement(operator.linear(), &y)?;
+    let rows = if images == 1 { seen } else { repeated(&seen, m, job.count)? };
     let sampler = job.sampling.build(&pipeline, &job.method, &job.operator)?;
     let zeta = job.method.zeta(&job.operator);
-    let prepared = job.method.prepare(&operator, zeta, &rows.data, images > 1, job.sigma)?;
+    let prepared = job.method.prepare(&operator, zeta, &rows.data, images > 1, units.scale * job.sigma)?;
 
     let cancel = interrupt::install()?;
     let samples_to = place(job.output.as_ref(), total, &dims)?;
@@ -195,6 +197,7 @@ pub fn restore(model: &mut ModelArgs, job: &Job) -> Result<Done> {
     let mut chain = Chain::with_evidence(denoiser, sampler, Seeded::new(job.seed), prepared.evidence, &options)?;
     let bar = progress(total.div_ceil(batch) * steps);
     let mut start = Array::zeros("x_T", &[batch, n])?.data;
+    let mut x = Array::zeros("a sample", &[n])?.data;
     let mut figures = Agreement::new(operator.linear(), &y, truth.as_ref(), job.sigma)?;
     for begin in (0..total).step_by(batch) {
         let count = batch.min(total - begin);
@@ -208,9 +211,10 @@ pub fn restore(model: &mut ModelArgs, job: &Job) -> Result<Done> {
             bar.inc(1);
             Flow::Continue
         })?;
-        for (i, x) in chain.x().chunks_exact(n).enumerate() {
-            figures.add((begin + i) / job.count, x)?;
-            collected.add(x)?;
+        for (i, sample) in chain.x().chunks_exact(n).enumerate() {
+            units.data(sample, &mut x);
+            figures.add((begin + i) / job.count, &x)?;
+            collected.add(&x)?;
         }
     }
     bar.finish_and_clear();
@@ -254,6 +258,53 @@ pub fn restore(model: &mut ModelArgs, job: &Job) -> Result<Done> {
         sheet.write(truth.as_ref(), &measured, &collected, kept, output)?;
     }
     Ok(done)
+}
+
+/// From pictures to what the model makes, scale * picture + shift: 1 and 0 but for models of 2015.
+struct Units {
+    scale: f64,
+    shift: f64,
+}
+
+impl Units {
+    fn of(pipeline: &Pipeline) -> Self {
+        let config = pipeline.scheduler();
+        match config.class {
+            SamplerKind::Ancestral2015 => {
+                Self { scale: config.chain_2015.sample_scale, shift: config.chain_2015.sample_shift }
+            }
+            _ => Self { scale: 1.0, shift: 0.0 },
+        }
+    }
+
+    /// A measurement of pictures as one of what the model makes: A (scale x + shift) = scale A x + shift A 1.
+    fn measurement(&self, operator: &dyn LinearOperator, y: &Array) -> Result<Array> {
+        let mut out = y.clone();
+        if (self.scale, self.shift) == (1.0, 0.0) {
+            return Ok(out);
+        }
+        let mut ones = Array::zeros("a picture", operator.input_dims().as_slice())?.data;
+        ones.fill(1.0);
+        let mut of_ones = Array::zeros("A 1", operator.output_dims().as_slice())?.data;
+        let mut scratch = Array::zeros("the scratch", &[operator.scratch_len()])?.data;
+        operator.apply(&ones, &mut of_ones, &mut scratch)?;
+        for row in out.data.chunks_exact_mut(of_ones.len().max(1)) {
+            for (y, one) in row.iter_mut().zip(&of_ones) {
+                *y = (self.scale * f64::from(*y) + self.shift * f64::from(*one)) as f32;
+            }
+        }
+        Ok(out)
+    }
+
+    /// A picture from what the model made.
+    fn data(&self, sample: &[f32], picture: &mut [f32]) {
+        if (self.scale, self.shift) == (1.0, 0.0) {
+            picture.copy_from_slice(sample);
+        } else {
+            let back = |v: f32| ((f64::from(v) - self.shift) / self.scale) as f32;
+            picture.iter_mut().zip(sample).for_each(|(to, &v)| *to = back(v));
+        }
+    }
 }
 
 /// Every row of `m` values `count` times.

@@ -1,11 +1,11 @@
 //! Which reverse chain carries the evidence.
 
-use undiffuse::Result;
 use undiffuse::pipeline::Pipeline;
 use undiffuse::sampler::{
     Ancestral2015, DdimNoise, Ending2015, Jumps, Readout2015, Sampler, SamplerKind, SamplerOptions, Steps,
 };
 use undiffuse::schedule::{Arithmetic, NoiseSchedule};
+use undiffuse::{Error, ErrorKind, Result};
 
 use super::method::{Defaults, Method, MethodArgs, SamplerName};
 use super::operator::OperatorArgs;
@@ -62,7 +62,11 @@ impl SamplingArgs {
     ) -> Result<Box<dyn Sampler + Send + Sync>> {
         let Defaults { sampler: usual, steps, eta, of_level } = method.defaults(operator);
         let config = pipeline.scheduler();
-        let sampler = self.sampler.unwrap_or(usual);
+        let own = config.class;
+        let sampler = self.sampler.unwrap_or(if own.is_2015() { SamplerName::Ancestral2015 } else { usual });
+        if own.is_2015() && sampler == SamplerName::Ancestral2015 {
+            return self.all_steps(pipeline, own);
+        }
         // What is published for a thousand timesteps is all of them where a model has fewer.
         let steps = self.steps.unwrap_or(steps.min(config.num_train_timesteps));
         let mut options = SamplerOptions {
@@ -85,5 +89,14 @@ impl SamplingArgs {
             }
         }
         pipeline.sampler(&options)
+    }
+
+    /// The chain of a model of 2015, which has no other.
+    fn all_steps(&self, pipeline: &Pipeline, own: SamplerKind) -> Result<Box<dyn Sampler + Send + Sync>> {
+        if self.steps.is_some() || self.eta.is_some() {
+            let text = "the model is of 2015 and makes every training timestep: leave out --steps and --eta";
+            return Err(Error::new(ErrorKind::InvalidArgument, text));
+        }
+        pipeline.sampler(&SamplerOptions { sampler: Some(own), ..SamplerOptions::default() })
     }
 }
