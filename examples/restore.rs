@@ -8,7 +8,7 @@
 use undiffuse::backend::cpu::Cpu;
 use undiffuse::chain::{Chain, ChainOptions};
 use undiffuse::noise::{NoiseSource, Seeded};
-use undiffuse::pipeline::{Pipeline, PipelineOptions};
+use undiffuse::pipeline::{Gradient, Pipeline, PipelineOptions};
 use undiffuse::posterior::operator::{Identity, LinearOperator, Mask};
 use undiffuse::posterior::{Calibrated, Evidence, Measurement, NoEvidence};
 use undiffuse::sampler::{SamplerKind, SamplerOptions, Steps};
@@ -19,7 +19,7 @@ const BATCH: usize = 4;
 fn main() -> undiffuse::Result<()> {
     // Calibrated evidence needs the network's vector-Jacobian product.
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/pretrained/digits.safetensors");
-    let options = PipelineOptions { gradient: true, ..PipelineOptions::default() };
+    let options = PipelineOptions { gradient: Gradient::Full, ..PipelineOptions::default() };
     let pipeline = Pipeline::open(path, &Cpu::new()?, &options)?;
     let dims = pipeline.sample_dims();
     let truth = sample(&pipeline, 1, NoEvidence)?;

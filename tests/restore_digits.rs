@@ -5,7 +5,7 @@
 use undiffuse::backend::cpu::Cpu;
 use undiffuse::chain::{Chain, ChainOptions};
 use undiffuse::noise::{NoiseSource, Seeded};
-use undiffuse::pipeline::{Pipeline, PipelineOptions};
+use undiffuse::pipeline::{Gradient, Pipeline, PipelineOptions};
 use undiffuse::posterior::operator::{Identity, LinearOperator, Mask};
 use undiffuse::posterior::{Calibrated, Evidence, Measurement, Moments, NoEvidence};
 use undiffuse::sampler::{SamplerKind, SamplerOptions, Steps};
@@ -63,7 +63,7 @@ fn psnr(x: &[f32], truth: &[f32]) -> f64 {
 #[test]
 fn calibrated_evidence_denoises_and_completes_digits() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/pretrained/digits.safetensors");
-    let options = PipelineOptions { gradient: true, ..PipelineOptions::default() };
+    let options = PipelineOptions { gradient: Gradient::Full, ..PipelineOptions::default() };
     let pipeline = Pipeline::open(path, &Cpu::new().unwrap(), &options).unwrap();
     let truth = sample(&pipeline, 1, 50, NoEvidence);
 
