@@ -2,13 +2,15 @@
 //!
 //! `cargo run --release --features training --example plot_2015 -- MODEL OUT.png [DATA]`
 //!
-//! DATA, from which the forward process starts, is `swiss_roll`, `heartbeat` or a .npy file of samples; without
+//! DATA, from which the forward process starts, is `swiss_roll` (or `swiss_roll:NOISE`), `heartbeat` or a .npy file of samples; without
 //! it the model's own samples stand in.
 //!
 //! - Points in the plane: above, data under q at t = 0, T/4, T/2, 3T/4, T; in the middle the chain at the same t, from x_T on the right to
 //!   its samples on the left; below, the drift mu(x, t) - x of the step at t, an arrow's length relative to the longest in its panel.
 //! - Bits: the same two rows, each panel 40 sequences, one a line, a 1 black.
-//! - Images: for each of eight samples a row, from x_T on the left to x_0 on the right.
+//! - Images: for each of three samples a row, from x_T on the left to x_0 on the right. A model of any size draws them at 128 x 128. With
+//!   DATA the first of its images instead: itself, then with a hole of at most 100 x 100 in its middle, then that filled in, once by the
+//!   paper's method (known pixels set to their values at every t) and once with the known pixels noised to the level of t.
 
 mod canvas;
 
@@ -19,12 +21,17 @@ use undiffuse::backend::cpu::Cpu;
 use undiffuse::chain::{Chain, ChainOptions, Flow};
 use undiffuse::denoiser::{Call, Denoiser};
 use undiffuse::noise::{NoiseSource, Seeded};
-use undiffuse::pipeline::{Pipeline, PipelineOptions};
+use undiffuse::pipeline::{Pipeline, PipelineOptions, Source};
+use undiffuse::posterior::operator::Mask;
+use undiffuse::posterior::{Clamp, Known, Measurement};
 use undiffuse::process::{Binomial, add_noise};
 use undiffuse::sampler::{Estimate, Sampler, SamplerOptions, StateSpace};
-use undiffuse::training::data::{Scale, SwissRoll, heartbeats, read_npy};
+use undiffuse::tensor::Dims;
+use undiffuse::training::data::{Dataset, Scale, SwissRoll, heartbeats, read_npy};
 use undiffuse::{Cancel, Result};
 
+/// The points of a panel.
+const POINTS: usize = 1000;
 /// The panels of a row.
 const COLUMNS: usize = 5;
 const GAP: usize = 10;
@@ -32,32 +39,43 @@ const GAP: usize = 10;
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [model, output, data @ ..] = args.as_slice() else {
-        eprintln!("usage: plot_2015 MODEL OUT.png [swiss_roll | heartbeat | DATA.npy]");
+        eprintln!("usage: plot_2015 MODEL OUT.png [swiss_roll[:NOISE] | heartbeat | DATA.npy]");
         std::process::exit(2);
     };
-    let pipeline = Pipeline::open(model, &Cpu::new()?, &PipelineOptions::default())?;
+    let source = Source::open(model)?;
+    let data = data.first().map(|name| samples_of(name)).transpose()?;
+    let size = match data.as_ref().map(|d| d.dims()) {
+        Some(dims) if dims.rank() == 3 => Some([dims.as_slice()[1], dims.as_slice()[2]]),
+        _ => Some([128; 2]),
+    };
+    let size = size.filter(|_| source.model().needs_size());
+    let pipeline = source.compile(&Cpu::new()?, &PipelineOptions { size, ..PipelineOptions::default() })?;
     let sampler = pipeline.sampler(&SamplerOptions::default())?;
     let chain = pipeline.scheduler().chain_2015;
     let scale = Scale { scl: chain.sample_scale, shft: chain.sample_shift };
-    let data = data.first().map(|name| samples_of(name, scale)).transpose()?;
-    let picture = match (sampler.space(), pipeline.sample_dims().as_slice()) {
-        (StateSpace::Bits { ones }, _) => bits(&pipeline, &sampler, ones, data)?,
-        (StateSpace::Real, [2]) => plane(&pipeline, &sampler, data)?,
-        (StateSpace::Real, _) => images(&pipeline, &sampler)?,
+    let data = data.map(|data| {
+        let mut x = data.values().to_vec();
+        scale.apply(&mut x);
+        x
+    });
+    let picture = match (sampler.space(), pipeline.sample_dims().as_slice(), data) {
+        (StateSpace::Bits { ones }, _, data) => bits(&pipeline, &sampler, ones, data)?,
+        (StateSpace::Real, [2], data) => plane(&pipeline, &sampler, data)?,
+        (StateSpace::Real, _, None) => images(&pipeline, &sampler)?,
+        (StateSpace::Real, _, Some(data)) => fills(&pipeline, &sampler, &data)?,
     };
     picture.write(Path::new(output))
 }
 
-/// DATA of the command line, in the scale of the model.
-fn samples_of(name: &str, scale: Scale) -> Result<Vec<f32>> {
-    let data = match name {
-        "swiss_roll" => SwissRoll::default().points(7, 1500)?,
-        "heartbeat" => heartbeats(7, 40)?,
-        path => read_npy(Path::new(path))?,
-    };
-    let mut x = data.values().to_vec();
-    scale.apply(&mut x);
-    Ok(x)
+/// DATA of the command line.
+fn samples_of(name: &str) -> Result<Dataset> {
+    let noise = name.strip_prefix("swiss_roll:").and_then(|noise| noise.parse().ok());
+    let roll = SwissRoll { noise: noise.unwrap_or(SwissRoll::default().noise), ..SwissRoll::default() };
+    match name {
+        name if name == "swiss_roll" || noise.is_some() => roll.points(7, POINTS),
+        "heartbeat" => heartbeats(7, 40),
+        path => read_npy(Path::new(path)),
+    }
 }
 
 /// x after each of these numbers of steps, 0 to all; and the last x_0.
@@ -81,11 +99,11 @@ fn columns(sampler: &dyn Sampler) -> Vec<usize> {
 }
 
 fn plane(pipeline: &Pipeline, sampler: &dyn Sampler, data: Option<Vec<f32>>) -> Result<Canvas> {
-    const SIDE: usize = 180;
+    const SIDE: usize = 160;
     const EXTENT: f32 = 2.6;
     const ARROWS: usize = 17;
     let after = columns(sampler);
-    let reverse = run(pipeline, sampler, 1500, &after)?;
+    let reverse = run(pipeline, sampler, POINTS, &after)?;
     let data = data.unwrap_or_else(|| reverse[0].clone());
     let mut canvas = Canvas::new(COLUMNS * (SIDE + GAP) + GAP, 3 * (SIDE + GAP) + GAP);
     let panel = |c: usize, row: usize| Panel {
@@ -169,31 +187,58 @@ fn bits(pipeline: &Pipeline, sampler: &dyn Sampler, ones: f32, data: Option<Vec<
     Ok(canvas)
 }
 
-fn images(pipeline: &Pipeline, sampler: &dyn Sampler) -> Result<Canvas> {
-    const ROWS: usize = 8;
-    const SCALE: usize = 2;
-    let dims = pipeline.sample_dims();
+/// Draws columns of images, `[rows, ...]` each.
+fn sheet(dims: Dims, columns: &[&[f32]]) -> Result<Canvas> {
     let &[channels @ (1 | 3), height, width] = dims.as_slice() else {
         let text = format!("samples are {dims}, expected points, bits, or images of 1 or 3 channels");
         return Err(undiffuse::Error::new(undiffuse::ErrorKind::Unsupported, text));
     };
-    let mut after = columns(sampler);
-    after.reverse();
-    let seen = run(pipeline, sampler, ROWS, &after)?;
-    let (wide, high) = (width * SCALE + GAP, height * SCALE + GAP);
-    let mut canvas = Canvas::new(COLUMNS * wide + GAP, ROWS * high + GAP);
-    for (c, batch) in seen.iter().enumerate() {
-        // x is in units of the data's deviation: two of them to each side of grey.
-        let tone = |v: f32| (0.5 + v / 5.0).clamp(0.0, 1.0);
+    // Small images are drawn larger.
+    let scale = (96 / width.max(height)).max(1);
+    let (wide, high) = (width * scale + GAP, height * scale + GAP);
+    let rows = columns.iter().map(|c| c.len() / dims.elements()).max().unwrap_or(0);
+    let mut canvas = Canvas::new(columns.len() * wide + GAP, rows * high + GAP);
+    // x is in units of the data's deviation: two and a half of them to each side of grey.
+    let tone = |v: f32| (0.5 + v / 5.0).clamp(0.0, 1.0);
+    for (c, batch) in columns.iter().enumerate() {
         for (row, image) in batch.chunks_exact(dims.elements()).enumerate() {
             for y in 0..height {
                 for x in 0..width {
                     let at = |channel: usize| tone(image[(channel % channels * height + y) * width + x]);
-                    let corner = [GAP + c * wide + x * SCALE, GAP + row * high + y * SCALE];
-                    canvas.fill(corner, [SCALE; 2], [at(0), at(1), at(2)]);
+                    let corner = [GAP + c * wide + x * scale, GAP + row * high + y * scale];
+                    canvas.fill(corner, [scale; 2], [at(0), at(1), at(2)]);
                 }
             }
         }
     }
     Ok(canvas)
+}
+
+fn images(pipeline: &Pipeline, sampler: &dyn Sampler) -> Result<Canvas> {
+    let mut after = columns(sampler);
+    after.reverse();
+    let seen = run(pipeline, sampler, 3, &after)?;
+    sheet(pipeline.sample_dims(), &seen.iter().map(Vec::as_slice).collect::<Vec<_>>())
+}
+
+fn fills(pipeline: &Pipeline, sampler: &dyn Sampler, data: &[f32]) -> Result<Canvas> {
+    const HOLE: usize = 100;
+    let dims = pipeline.sample_dims();
+    let &[_, height, width] = dims.as_slice() else { return sheet(dims, &[]) };
+    let inside = |at: usize, side: usize| at.abs_diff(side / 2) < HOLE.min(side / 2) / 2;
+    let hidden = |i: usize| inside(i / width % height, height) && inside(i % width, width);
+    let known: Vec<bool> = (0..dims.elements()).map(|i| !hidden(i)).collect();
+    let truth = &data[..dims.elements()];
+    let seen: Vec<f32> = truth.iter().zip(&known).map(|(x, known)| if *known { *x } else { -10.0 }).collect();
+    let y: Vec<f32> = truth.iter().zip(&known).filter(|(_, known)| **known).map(|(x, _)| *x).collect();
+    let mask = Mask::new(dims, &known)?;
+    let mut pictures = vec![truth.to_vec(), seen];
+    for known in [Known::Clean, Known::Renoised] {
+        let evidence = Clamp::new(Measurement::exact(&mask, &y)?, known)?;
+        let options = ChainOptions::default();
+        let mut chain = Chain::with_evidence(pipeline.denoiser(1, &[])?, sampler, Seeded::new(1), evidence, &options)?;
+        chain.run()?;
+        pictures.push(chain.x().to_vec());
+    }
+    sheet(dims, &pictures.iter().map(Vec::as_slice).collect::<Vec<_>>())
 }

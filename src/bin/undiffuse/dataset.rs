@@ -101,12 +101,16 @@ impl Data {
     /// The data set and what its values are if nobody says.
     fn find(&self, path: &Path) -> Result<(Dataset, Values)> {
         if let Some((name, count)) = path.to_str().and_then(|p| p.split_once(':')) {
-            let count = count.parse().ok();
-            match (name, count) {
-                ("swiss_roll", Some(count)) => {
-                    return Ok((SwissRoll::default().points(self.seed, count)?, Values::Data));
+            let (count, noise) = match count.split_once(':') {
+                Some((count, noise)) => (count, noise.parse().ok()),
+                None => (count, Some(SwissRoll::default().noise)),
+            };
+            match (name, count.parse().ok(), noise) {
+                ("swiss_roll", Some(count), Some(noise)) => {
+                    let roll = SwissRoll { noise, ..SwissRoll::default() };
+                    return Ok((roll.points(self.seed, count)?, Values::Data));
                 }
-                ("heartbeat", Some(count)) => return Ok((heartbeats(self.seed, count)?, Values::Data)),
+                ("heartbeat", Some(count), _) => return Ok((heartbeats(self.seed, count)?, Values::Data)),
                 _ => {}
             }
         }

@@ -28,7 +28,7 @@ usage: undiffuse evaluate [PATH] --data FILE [OPTION...]
 
   PATH            a pipeline directory or a packed file (default: the embedded digits)
   --data FILE     a .npy file whose first dimension counts samples, an idx file (also .gz), or a folder of PNGs;
-                  or swiss_roll:N or heartbeat:N, samples of these generators with the seed
+                  or swiss_roll:N, swiss_roll:N:NOISE or heartbeat:N, samples of these generators with the seed
   --values NAME   what the data's values are: bytes (0 to 255, default of idx and PNG), unit (0 to 1), or data (as the
                   model's samples are written, default otherwise; images in [-1, 1])
   --skip N        leaves out the first N samples
