@@ -9,7 +9,7 @@
 //!   its samples on the left; below, the drift mu(x, t) - x of the step at t, an arrow's length relative to the longest in its panel.
 //! - Bits: the same two rows, each panel 40 sequences, one a line, a 1 black.
 //! - Images: for each of three samples a row, from x_T on the left to x_0 on the right. A model of any size draws them at 128 x 128. With
-//!   DATA the first of its images instead: itself, then with a hole of at most 100 x 100 in its middle, then that filled in, once by the
+//!   DATA the first of its images instead: itself, then with a hole of 100 x 100 (at most two thirds of a side) in its middle, then that filled in, once by the
 //!   paper's method (known pixels set to their values at every t) and once with the known pixels noised to the level of t.
 
 mod canvas;
@@ -225,7 +225,10 @@ fn fills(pipeline: &Pipeline, sampler: &dyn Sampler, data: &[f32]) -> Result<Can
     const HOLE: usize = 100;
     let dims = pipeline.sample_dims();
     let &[_, height, width] = dims.as_slice() else { return sheet(dims, &[]) };
-    let inside = |at: usize, side: usize| at.abs_diff(side / 2) < HOLE.min(side / 2) / 2;
+    let inside = |at: usize, side: usize| {
+        let half = HOLE.min(side * 2 / 3) / 2;
+        (side / 2 - half..side / 2 + half).contains(&at)
+    };
     let hidden = |i: usize| inside(i / width % height, height) && inside(i % width, width);
     let known: Vec<bool> = (0..dims.elements()).map(|i| !hidden(i)).collect();
     let truth = &data[..dims.elements()];
