@@ -54,7 +54,7 @@ pub enum Gradient {
     /// As fast as can be: all that the way back needs is kept.
     Full,
     /// In about half of the memory: most of the forward pass is computed twice. See
-    /// [`Keep::Fewest`](crate::graph::vjp::Keep::Fewest).
+    /// [`Keep::Fewest`].
     Recompute,
 }
 
