@@ -31,6 +31,10 @@ const SAMPLES: usize = 20_000;
 /// A Gaussian: weight, mean, covariance.
 type Part = (f64, Vec<f64>, Vec<Vec<f64>>);
 
+/// What a method takes and how it is made of it.
+type Seen = Measurement<&'static (dyn LinearOperator + Sync)>;
+type Make = fn(Seen) -> Result<Box<dyn Evidence>>;
+
 struct Problem {
     name: &'static str,
     op: Box<dyn LinearOperator + Sync>,
@@ -45,19 +49,15 @@ struct Method {
     exact: bool,
     steps: usize,
     ddim: Option<(f64, DdimNoise)>,
-    make: fn(Measurement<&'static (dyn LinearOperator + Sync)>) -> Result<Box<dyn Evidence>>,
+    make: Make,
 }
 
-const fn ddpm(
-    name: &'static str,
-    steps: usize,
-    make: fn(Measurement<&'static (dyn LinearOperator + Sync)>) -> Result<Box<dyn Evidence>>,
-) -> Method {
+const fn ddpm(name: &'static str, steps: usize, make: Make) -> Method {
     Method { name, exact: false, steps, ddim: None, make }
 }
 
 /// RePaint takes a mask by its type.
-fn repaint(m: Measurement<&'static (dyn LinearOperator + Sync)>) -> Result<Box<dyn Evidence>> {
+fn repaint(m: Seen) -> Result<Box<dyn Evidence>> {
     let dims = m.operator().input_dims();
     let mask = Mask::new(dims, &(0..dims.elements()).map(|i| i % 2 == 0).collect::<Vec<_>>())?;
     Ok(Box::new(Repaint::new(Measurement::exact(mask, m.values(0)?)?)?))
@@ -219,7 +219,7 @@ fn exact_draws(parts: &[Part], seed: u64) -> Vec<f32> {
     let mut out = Vec::new();
     for i in 0..SAMPLES as u64 {
         let mut stream = Stream::new(seed, i, 0);
-        let mut u = f64::from(stream.uniform());
+        let mut u = stream.uniform();
         let k = parts
             .iter()
             .position(|p| {
@@ -227,7 +227,7 @@ fn exact_draws(parts: &[Part], seed: u64) -> Vec<f32> {
                 u < 0.0
             })
             .unwrap_or(0);
-        let z: Vec<f64> = (0..n).map(|_| f64::from(stream.normal())).collect();
+        let z: Vec<f64> = (0..n).map(|_| stream.normal()).collect();
         out.extend((0..n).map(|j| (parts[k].1[j] + dot(&factors[k][j], &z)) as f32));
     }
     out
@@ -275,7 +275,7 @@ fn errors(x: &[f32], parts: &[Part], draws: &[f32]) -> [f64; 3] {
     ]
 }
 
-fn measurement(p: &'static Problem) -> Result<Measurement<&'static (dyn LinearOperator + Sync)>> {
+fn measurement(p: &'static Problem) -> Result<Seen> {
     if p.s > 0.0 { Measurement::new(&*p.op, &p.y, p.s) } else { Measurement::exact(&*p.op, &p.y) }
 }
 
