@@ -1,0 +1,322 @@
+/* Evidence: every method on a prior that is known exactly, gradients and bits by functions; what does not suit is refused. */
+#include "check.h"
+
+enum { N = 16, BATCH = 64 };
+
+static undiffuse_model *model;
+static undiffuse_operator *identity, *mask;
+
+static undiffuse_evidence *measured(uint32_t method, undiffuse_operator *op, const float *y, size_t len, double sigma,
+                                    undiffuse_status wanted) {
+  undiffuse_measurement m;
+  undiffuse_method_options o;
+  undiffuse_evidence *e = NULL;
+  memset(&m, 0, sizeof m);
+  m.struct_size = sizeof m;
+  m.op = op;
+  m.y = y;
+  m.y_len = len;
+  m.sigma = sigma;
+  OK(undiffuse_method_options_init(&o, sizeof o));
+  o.method = (undiffuse_method)method;
+  o.variance = 0.25;
+  o.pigdm_rule = UNDIFFUSE_PIGDM_SCORE;
+  FAILS(wanted, undiffuse_evidence_from_measurement(&m, &o, &e, E));
+  CHECK((e != NULL) == (wanted == UNDIFFUSE_OK));
+  return e;
+}
+
+/* Samples with DDPM or with DDIM and eta; gives the mean over samples of elements 0 to 7 and of 8 to 15. */
+static void sample(uint32_t kind, const undiffuse_evidence *e, double *known, double *unknown) {
+  static float x[BATCH * N];
+  undiffuse_session_options o = session_options(BATCH, 3);
+  undiffuse_sampler_options so;
+  undiffuse_sampler *s = NULL;
+  size_t i;
+  OK(undiffuse_sampler_options_init(&so, sizeof so));
+  so.kind = (undiffuse_sampler_kind)kind;
+  so.eta = 0.85;
+  so.ddim_noise = UNDIFFUSE_DDIM_NOISE_LEVEL;
+  so.arithmetic = UNDIFFUSE_ARITHMETIC_FLOAT64;
+  so.jump_length = so.resamplings = 3;
+  OK(undiffuse_sampler_from_model(model, &so, &s, E));
+  OK(undiffuse_sample(model, s, e, &o, x, BATCH * N, E));
+  *known = *unknown = 0;
+  for (i = 0; i < BATCH * N; i++) *(i % N < 8 ? known : unknown) += x[i] / (BATCH * 8);
+  undiffuse_sampler_free(s);
+}
+
+/* The data are N(0, 1/4). */
+static void methods(void) {
+  static const struct {
+    uint32_t method, sampler;
+    double sigma;
+    int mask;
+  } cases[] = {
+      {UNDIFFUSE_METHOD_CALIBRATED, UNDIFFUSE_SAMPLER_DDPM, 0.5, 0},
+      {UNDIFFUSE_METHOD_CALIBRATED_WHITE, UNDIFFUSE_SAMPLER_DDPM, 0.5, 0},
+      {UNDIFFUSE_METHOD_DPS, UNDIFFUSE_SAMPLER_DDPM, 0.5, 0},
+      {UNDIFFUSE_METHOD_MCG, UNDIFFUSE_SAMPLER_DDPM, 0.0, 1},
+      {UNDIFFUSE_METHOD_PIGDM, UNDIFFUSE_SAMPLER_DDPM, 0.5, 0},
+      {UNDIFFUSE_METHOD_TMPD, UNDIFFUSE_SAMPLER_DDPM, 0.5, 0},
+      {UNDIFFUSE_METHOD_DDRM, UNDIFFUSE_SAMPLER_DDIM, 0.1, 0},
+      {UNDIFFUSE_METHOD_DDNM, UNDIFFUSE_SAMPLER_DDIM, 0.0, 1},
+      {UNDIFFUSE_METHOD_DDNM_PLUS, UNDIFFUSE_SAMPLER_DDIM, 0.1, 0},
+      {UNDIFFUSE_METHOD_DIFFPIR, UNDIFFUSE_SAMPLER_DDIM, 0.1, 0},
+      {UNDIFFUSE_METHOD_REPAINT, UNDIFFUSE_SAMPLER_REPAINT, 0.0, 1},
+      {UNDIFFUSE_METHOD_CLAMP, UNDIFFUSE_SAMPLER_DDPM, 0.0, 1},
+      {UNDIFFUSE_METHOD_EXACT_PRODUCT, UNDIFFUSE_SAMPLER_DDPM, 0.5, 0},
+      {UNDIFFUSE_METHOD_MEAN_SHIFT, UNDIFFUSE_SAMPLER_DDPM, 2.0, 0},
+  };
+  float y[N];
+  size_t i;
+  for (i = 0; i < N; i++) y[i] = 1.0f;
+  for (i = 0; i < COUNT(cases); i++) {
+    double known, unknown;
+    size_t len = cases[i].mask ? 8 : N;
+    undiffuse_evidence *e =
+        measured(cases[i].method, cases[i].mask ? mask : identity, y, len, cases[i].sigma, UNDIFFUSE_OK);
+    CHECK(cases[i].method == i);
+    sample(cases[i].sampler, e, &known, &unknown);
+    if (cases[i].mask) {
+      /* Known elements are what was measured, the others are the prior's. */
+      CHECK(fabs(known - 1) < 0.05 && fabs(unknown) < 0.1);
+    } else {
+      /* y = 1 pulls the mean of the prior, 0, towards it. */
+      CHECK(known > 0.05 && known < 1.3);
+      if (i < 2) CHECK(fabs(known - 0.5) < 0.06); /* 1/4 / (1/4 + 1/4) */
+    }
+    undiffuse_evidence_free(e);
+  }
+}
+
+static void ddrm_start(void) {
+  float y[N], x[2 * N], before;
+  undiffuse_evidence *e;
+  undiffuse_sampler *s = ddim_of(model, 20, 0.85);
+  size_t i;
+  for (i = 0; i < N; i++) y[i] = 1.0f;
+  OK(undiffuse_noise_normal(1, 0, 0, x, N, E));
+  OK(undiffuse_noise_normal(1, 1, 0, x + N, N, E));
+  before = x[0];
+  e = measured(UNDIFFUSE_METHOD_DDRM, identity, y, N, 0.1, UNDIFFUSE_OK);
+  OK(undiffuse_evidence_start(e, s, 0, x, 2 * N, E));
+  CHECK(x[0] != before);
+  FAILS(UNDIFFUSE_SHAPE, undiffuse_evidence_start(e, s, 0, x, N + 1, E));
+  undiffuse_evidence_free(e);
+  e = measured(UNDIFFUSE_METHOD_CALIBRATED, identity, y, N, 0.1, UNDIFFUSE_OK);
+  FAILS(UNDIFFUSE_UNSUPPORTED, undiffuse_evidence_start(e, s, 0, x, N, E));
+  undiffuse_evidence_free(e);
+  undiffuse_sampler_free(s);
+}
+
+/* log r = -(x - 1)^2 / 2 at every level; stops or fails as the state says. */
+typedef struct gradient_state {
+  int calls, fail_at, fail_with;
+  size_t count;
+} gradient_state;
+
+static int32_t towards_one(void *user_data, const undiffuse_call *call, const float *x, float *out) {
+  gradient_state *s = (gradient_state *)user_data;
+  size_t i;
+  if (++s->calls == s->fail_at) {
+    if (s->fail_with) return s->fail_with;
+    out[0] = NAN;
+    return 0;
+  }
+  s->count = call->count;
+  CHECK(call->sample_len == N);
+  for (i = 0; i < call->count * call->sample_len; i++) out[i] = 1 - x[i];
+  return 0;
+}
+
+static void gradients(void) {
+  undiffuse_gradient_evidence g;
+  gradient_state state = {0, 0, 0, 0};
+  uint32_t rule;
+  double known, unknown;
+  undiffuse_evidence *e = NULL;
+  undiffuse_session_options o = session_options(2, 1);
+  undiffuse_session *session = NULL;
+  memset(&g, 0, sizeof g);
+  g.struct_size = sizeof g;
+  g.user_data = &state;
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_evidence_from_gradient(&g, &e, E));
+  g.gradient = towards_one;
+  for (rule = UNDIFFUSE_GRADIENT_SCORE; rule <= UNDIFFUSE_GRADIENT_MEAN_SHIFT_2015; rule++) {
+    g.rule = (undiffuse_gradient_rule)rule;
+    g.name = rule ? "towards one" : NULL;
+    OK(undiffuse_evidence_from_gradient(&g, &e, E));
+    state.calls = 0;
+    sample(UNDIFFUSE_SAMPLER_DDPM, e, &known, &unknown);
+    CHECK(known > 0.05 && known < 0.9 && fabs(known - unknown) < 0.1);
+    CHECK(state.count == (rule == UNDIFFUSE_GRADIENT_MEAN_SHIFT_2015 ? 1 : BATCH) && state.calls > 90);
+    undiffuse_evidence_free(e);
+  }
+  /* A failure names the function, and the session goes on from where it was. */
+  g.rule = UNDIFFUSE_GRADIENT_SCORE;
+  OK(undiffuse_evidence_from_gradient(&g, &e, E));
+  OK(undiffuse_session_new(model, NULL, e, &o, &session, E));
+  undiffuse_evidence_free(e);
+  state.calls = 0;
+  state.fail_at = 5;
+  state.fail_with = 77;
+  CHECK(undiffuse_session_run(session, E) == UNDIFFUSE_CALLBACK);
+  CHECK(strstr(undiffuse_error_message(last_error), "77") && strstr(undiffuse_error_message(last_error), "step 5"));
+  undiffuse_error_free(last_error);
+  last_error = NULL;
+  state.fail_at = 10;
+  state.fail_with = 0;
+  FAILS(UNDIFFUSE_NON_FINITE, undiffuse_session_run(session, E));
+  state.fail_at = 12;
+  state.fail_with = UNDIFFUSE_CANCELLED;
+  FAILS(UNDIFFUSE_CANCELLED, undiffuse_session_run(session, E));
+  OK(undiffuse_session_run(session, E));
+  undiffuse_session_free(session);
+  e = NULL;
+  g.scale = INFINITY;
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_evidence_from_gradient(&g, &e, E));
+  g.scale = 0;
+  g.rule = (undiffuse_gradient_rule)3;
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_evidence_from_gradient(&g, &e, E));
+  g.rule = UNDIFFUSE_GRADIENT_SCORE;
+  g.r_schedule = UNDIFFUSE_R_WHITE;
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_evidence_from_gradient(&g, &e, E));
+  CHECK(e == NULL);
+}
+
+/* A network that knows nothing: x_(t-1) is the forward step reversed in a white chain. */
+static int32_t white_bits(void *user_data, const undiffuse_call *call, const float *x, float *out) {
+  size_t i;
+  (void)user_data;
+  for (i = 0; i < call->count * call->sample_len; i++) out[i] = x[i] ? 0.9f : 0.1f;
+  return 0;
+}
+
+static int32_t odds_of_ones(void *user_data, const undiffuse_call *call, const float *x, float *out) {
+  size_t i;
+  (void)user_data;
+  (void)x;
+  CHECK(call->count == 1 && call->sample_len == 8);
+  for (i = 0; i < 8; i++) out[i] = i < 4 ? 1.0f : 0.5f;
+  return 0;
+}
+
+static void bits(void) {
+  undiffuse_denoiser d;
+  undiffuse_model *m = NULL;
+  undiffuse_bit_evidence b;
+  undiffuse_evidence *e = NULL;
+  undiffuse_session_options o = session_options(4, 9);
+  undiffuse_sampler *real = NULL;
+  undiffuse_session *session = NULL;
+  float odds[8] = {1, 1, 1, 1, 0.5f, 0.5f, 0.5f, 0.5f}, x[32];
+  int round;
+  size_t i;
+  memset(&d, 0, sizeof d);
+  d.struct_size = sizeof d;
+  d.predict = white_bits;
+  d.rank = 1;
+  d.dims[0] = 8;
+  d.scheduler_json =
+      "{\"_class_name\": \"Bits2015Scheduler\", \"num_train_timesteps\": 30, \"bit_output\": \"probability\"}";
+  OK(undiffuse_model_from_denoiser(&d, &m, E));
+  memset(&b, 0, sizeof b);
+  b.struct_size = sizeof b;
+  for (round = 0; round < 4; round++) {
+    b.odds = round < 3 ? odds : NULL;
+    b.odds_len = round < 3 ? 8 : 0;
+    b.r_schedule = (undiffuse_r_schedule)(round < 3 ? round : 0);
+    b.function = round < 3 ? NULL : odds_of_ones;
+    OK(undiffuse_evidence_from_bits(&b, &e, E));
+    OK(undiffuse_sample(m, NULL, e, &o, x, 32, E));
+    for (i = 0; i < 32; i++) CHECK((x[i] == 0 || x[i] == 1) && (i % 8 >= 4 || x[i] == 1));
+    undiffuse_evidence_free(e);
+    e = NULL;
+  }
+  b.odds = odds;
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_evidence_from_bits(&b, &e, E)); /* both */
+  b.function = NULL;
+  b.odds_len = 8;
+  odds[0] = 1.5f;
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_evidence_from_bits(&b, &e, E));
+  odds[0] = 1;
+  b.reserved = 1;
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_evidence_from_bits(&b, &e, E));
+  b.reserved = 0;
+  OK(undiffuse_evidence_from_bits(&b, &e, E));
+  /* Evidence about bits needs a binary chain, a binary chain its own configuration. */
+  FAILS(UNDIFFUSE_UNSUPPORTED, undiffuse_session_new(model, NULL, e, &o, &session, E));
+  CHECK(session == NULL && real == NULL);
+  undiffuse_evidence_free(e);
+  undiffuse_model_free(m);
+}
+
+static void rows(void) {
+  float y[2 * N], x[2 * N], wanted[N];
+  undiffuse_measurement m;
+  undiffuse_method_options method;
+  undiffuse_evidence *e = NULL;
+  undiffuse_session_options o = session_options(2, 1);
+  size_t i;
+  for (i = 0; i < 2 * N; i++) y[i] = i < N ? 1.0f : -1.0f;
+  memset(&m, 0, sizeof m);
+  m.struct_size = sizeof m;
+  m.op = identity;
+  m.y = y;
+  m.y_len = 2 * N;
+  m.sigma = 0.3;
+  m.each = 1;
+  m.first_sample = 10;
+  OK(undiffuse_method_options_init(&method, sizeof method));
+  OK(undiffuse_evidence_from_measurement(&m, &method, &e, E));
+  o.first_sample = 10;
+  OK(undiffuse_sample(model, NULL, e, &o, x, 2 * N, E));
+  CHECK(x[0] > 0 && x[N] < 0);
+  o.first_sample = 11;
+  OK(undiffuse_sample(model, NULL, e, &o, wanted, N, E));
+  CHECK(same_floats(x + N, wanted, N));
+  o.first_sample = 9;
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_sample(model, NULL, e, &o, x, N, E));
+  undiffuse_evidence_free(e);
+  e = NULL;
+  m.each = 2;
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_evidence_from_measurement(&m, &method, &e, E));
+  m.each = 0;
+  FAILS(UNDIFFUSE_SHAPE, undiffuse_evidence_from_measurement(&m, &method, &e, E));
+  m.y_len = N;
+  y[3] = NAN;
+  FAILS(UNDIFFUSE_NON_FINITE, undiffuse_evidence_from_measurement(&m, &method, &e, E));
+  y[3] = 0;
+  method.method = (undiffuse_method)14;
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_evidence_from_measurement(&m, &method, &e, E));
+  method.method = UNDIFFUSE_METHOD_REPAINT;
+  FAILS(UNDIFFUSE_UNSUPPORTED, undiffuse_evidence_from_measurement(&m, &method, &e, E));
+  method.method = UNDIFFUSE_METHOD_CALIBRATED;
+  method.iterations = 0;
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_evidence_from_measurement(&m, &method, &e, E));
+  method.reserved = 1;
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_evidence_from_measurement(&m, &method, &e, E));
+  m.op = NULL;
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_evidence_from_measurement(&m, NULL, &e, E));
+  CHECK(e == NULL);
+}
+
+int main(void) {
+  size_t dims[3] = {1, 4, 4};
+  unsigned char known[N] = {1, 1, 1, 1, 1, 1, 1, 1};
+  model = gaussian_model(NULL, 1, 4, 4);
+  OK(undiffuse_operator_identity(dims, 3, &identity, E));
+  OK(undiffuse_operator_mask(dims, 3, known, N, &mask, E));
+  methods();
+  ddrm_start();
+  gradients();
+  bits();
+  rows();
+  undiffuse_evidence_free(NULL);
+  undiffuse_operator_free(identity);
+  undiffuse_operator_free(mask);
+  undiffuse_operator_free(NULL);
+  undiffuse_model_free(model);
+  return 0;
+}

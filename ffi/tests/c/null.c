@@ -1,0 +1,192 @@
+/* Every function with NULL in each place where it must not be; then everything is used once more. */
+#include "check.h"
+
+#define NULLS(call) FAILS(UNDIFFUSE_INVALID_ARGUMENT, call)
+
+int main(void) {
+  undiffuse_model *model = gaussian_model(NULL, 1, 2, 2), *no_model = NULL;
+  undiffuse_sampler *sampler = ddim_of(model, 4, 0.5), *no_sampler = NULL;
+  undiffuse_operator *op = NULL, *no_op = NULL;
+  undiffuse_evidence *e = NULL;
+  undiffuse_session *s = NULL;
+  undiffuse_bound *b = NULL;
+  undiffuse_sampler_info sampler_info;
+  undiffuse_step_info step_info;
+  undiffuse_denoiser d;
+  undiffuse_measurement m;
+  size_t dims[3] = {1, 2, 2}, len = 0;
+  float x[4] = {0, 0, 0, 0}, y[4];
+  double k;
+  unsigned char known[4] = {1, 0, 0, 0};
+  const float *view = NULL;
+  char text[8];
+
+  CHECK(undiffuse_model_options_init(NULL, sizeof(undiffuse_model_options)) == UNDIFFUSE_INVALID_ARGUMENT);
+  CHECK(undiffuse_schedule_options_init(NULL, sizeof(undiffuse_schedule_options)) == UNDIFFUSE_INVALID_ARGUMENT);
+  CHECK(undiffuse_sampler_options_init(NULL, sizeof(undiffuse_sampler_options)) == UNDIFFUSE_INVALID_ARGUMENT);
+  CHECK(undiffuse_session_options_init(NULL, sizeof(undiffuse_session_options)) == UNDIFFUSE_INVALID_ARGUMENT);
+  CHECK(undiffuse_method_options_init(NULL, sizeof(undiffuse_method_options)) == UNDIFFUSE_INVALID_ARGUMENT);
+  CHECK(undiffuse_bound_options_init(NULL, sizeof(undiffuse_bound_options)) == UNDIFFUSE_INVALID_ARGUMENT);
+  NULLS(undiffuse_cancel_new(NULL, E));
+  NULLS(undiffuse_device_count(UNDIFFUSE_BACKEND_CPU, NULL, E));
+  NULLS(undiffuse_device_get_info(UNDIFFUSE_BACKEND_CPU, 0, NULL, E));
+
+  NULLS(undiffuse_model_load(NULL, NULL, &no_model, E));
+  NULLS(undiffuse_model_load("x", NULL, NULL, E));
+  NULLS(undiffuse_model_load_memory(NULL, 9, NULL, &no_model, E));
+  NULLS(undiffuse_model_load_memory(known, 4, NULL, NULL, E));
+  NULLS(undiffuse_model_load_embedded(NULL, NULL, E));
+  NULLS(undiffuse_model_from_denoiser(NULL, &no_model, E));
+  memset(&d, 0, sizeof d);
+  d.struct_size = sizeof d;
+  NULLS(undiffuse_model_from_denoiser(&d, NULL, E));
+  NULLS(undiffuse_model_get_info(NULL, NULL, E));
+  NULLS(undiffuse_model_get_info(model, NULL, E));
+  NULLS(undiffuse_model_scheduler_json(NULL, NULL, &len, E));
+  NULLS(undiffuse_model_scheduler_json(model, text, NULL, E));
+  NULLS(undiffuse_model_config_json(NULL, NULL, &len, E));
+  NULLS(undiffuse_model_config_json(model, text, NULL, E));
+
+  NULLS(undiffuse_sampler_new(NULL, NULL, NULL, E));
+  NULLS(undiffuse_sampler_from_json(NULL, 0, NULL, &no_sampler, E));
+  NULLS(undiffuse_sampler_from_json(NULL, 4, NULL, &no_sampler, E));
+  NULLS(undiffuse_sampler_from_json("{}", 0, NULL, NULL, E));
+  NULLS(undiffuse_sampler_from_model(NULL, NULL, &no_sampler, E));
+  NULLS(undiffuse_sampler_from_model(model, NULL, NULL, E));
+  sampler_info.struct_size = sizeof sampler_info;
+  step_info.struct_size = sizeof step_info;
+  NULLS(undiffuse_sampler_get_info(NULL, &sampler_info, E));
+  NULLS(undiffuse_sampler_get_info(sampler, NULL, E));
+  NULLS(undiffuse_sampler_get_step_info(NULL, 0, &step_info, E));
+  NULLS(undiffuse_sampler_get_step_info(sampler, 0, NULL, E));
+  NULLS(undiffuse_sampler_timesteps(NULL, NULL, &len, E));
+  NULLS(undiffuse_sampler_timesteps(sampler, NULL, NULL, E));
+  NULLS(undiffuse_sampler_state_len(NULL, 4, &len, E));
+  NULLS(undiffuse_sampler_state_len(sampler, 4, NULL, E));
+  NULLS(undiffuse_sampler_scale_model_input(NULL, 0, x, 4, y, E));
+  NULLS(undiffuse_sampler_scale_model_input(sampler, 0, NULL, 4, y, E));
+  NULLS(undiffuse_sampler_scale_model_input(sampler, 0, x, 4, NULL, E));
+  NULLS(undiffuse_sampler_add_noise(NULL, 0, x, x, 4, y, E));
+  NULLS(undiffuse_sampler_add_noise(sampler, 0, NULL, x, 4, y, E));
+  NULLS(undiffuse_sampler_add_noise(sampler, 0, x, NULL, 4, y, E));
+  NULLS(undiffuse_sampler_add_noise(sampler, 0, x, x, 4, NULL, E));
+  NULLS(undiffuse_sampler_step(NULL, 0, NULL, E));
+  NULLS(undiffuse_sampler_step(sampler, 0, NULL, E));
+  NULLS(undiffuse_noise_normal(0, 0, 0, NULL, 4, E));
+  NULLS(undiffuse_noise_uniform(0, 0, 0, NULL, 4, E));
+
+  NULLS(undiffuse_operator_identity(NULL, 3, &no_op, E));
+  NULLS(undiffuse_operator_identity(dims, 3, NULL, E));
+  NULLS(undiffuse_operator_mask(dims, 3, NULL, 4, &no_op, E));
+  NULLS(undiffuse_operator_mask(dims, 3, known, 4, NULL, E));
+  NULLS(undiffuse_operator_without_box(NULL, 3, 0, 0, 1, 1, &no_op, E));
+  NULLS(undiffuse_operator_without_box(dims, 3, 0, 0, 1, 1, NULL, E));
+  NULLS(undiffuse_operator_channels(dims, 3, NULL, 1, &no_op, E));
+  NULLS(undiffuse_operator_channels(dims, 3, dims, 1, NULL, E));
+  NULLS(undiffuse_operator_grey(dims, 3, NULL, 1, &no_op, E));
+  NULLS(undiffuse_operator_grey(dims, 3, NULL, 0, NULL, E));
+  NULLS(undiffuse_operator_block_average(NULL, 3, 2, &no_op, E));
+  NULLS(undiffuse_operator_block_average(dims, 3, 2, NULL, E));
+  NULLS(undiffuse_operator_bicubic(NULL, 3, 2, UNDIFFUSE_PADDING_ZERO, &no_op, E));
+  NULLS(undiffuse_operator_bicubic(dims, 3, 2, UNDIFFUSE_PADDING_ZERO, NULL, E));
+  NULLS(undiffuse_operator_separable_blur(dims, 3, NULL, 1, x, 1, UNDIFFUSE_PADDING_ZERO, &no_op, E));
+  NULLS(undiffuse_operator_separable_blur(dims, 3, x, 1, NULL, 1, UNDIFFUSE_PADDING_ZERO, &no_op, E));
+  NULLS(undiffuse_operator_separable_blur(dims, 3, x, 1, x, 1, UNDIFFUSE_PADDING_ZERO, NULL, E));
+  NULLS(undiffuse_operator_circular_blur(dims, 3, NULL, 1, 1, &no_op, E));
+  NULLS(undiffuse_operator_circular_blur(dims, 3, x, 1, 1, NULL, E));
+  NULLS(undiffuse_operator_dense(dims, 3, NULL, 1, &no_op, E));
+  NULLS(undiffuse_operator_dense(dims, 3, x, 1, NULL, E));
+  NULLS(undiffuse_operator_hadamard(NULL, 3, 1, 0, &no_op, E));
+  NULLS(undiffuse_operator_hadamard(dims, 3, 1, 0, NULL, E));
+  NULLS(undiffuse_operator_from_callbacks(dims, 3, NULL, &no_op, E));
+  NULLS(undiffuse_operator_from_callbacks(dims, 3, NULL, NULL, E));
+  OK(undiffuse_operator_identity(dims, 3, &op, E));
+  NULLS(undiffuse_operator_get_info(NULL, NULL, E));
+  NULLS(undiffuse_operator_get_info(op, NULL, E));
+  NULLS(undiffuse_operator_apply(NULL, x, 4, y, 4, E));
+  NULLS(undiffuse_operator_apply(op, NULL, 4, y, 4, E));
+  NULLS(undiffuse_operator_apply(op, x, 4, NULL, 4, E));
+  NULLS(undiffuse_operator_adjoint(NULL, x, 4, y, 4, E));
+  NULLS(undiffuse_operator_adjoint(op, NULL, 4, y, 4, E));
+  NULLS(undiffuse_operator_adjoint(op, x, 4, NULL, 4, E));
+  NULLS(undiffuse_operator_pseudo_inverse(NULL, x, 4, y, 4, E));
+  NULLS(undiffuse_operator_pseudo_inverse(op, NULL, 4, y, 4, E));
+  NULLS(undiffuse_operator_pseudo_inverse(op, x, 4, NULL, 4, E));
+  NULLS(undiffuse_gaussian_kernel(3, 1.0, NULL, E));
+
+  NULLS(undiffuse_evidence_from_measurement(NULL, NULL, &e, E));
+  memset(&m, 0, sizeof m);
+  m.struct_size = sizeof m;
+  NULLS(undiffuse_evidence_from_measurement(&m, NULL, &e, E)); /* no operator */
+  m.op = op;
+  m.y_len = 4;
+  m.sigma = 1;
+  NULLS(undiffuse_evidence_from_measurement(&m, NULL, &e, E)); /* no values */
+  m.y = x;
+  NULLS(undiffuse_evidence_from_measurement(&m, NULL, NULL, E));
+  NULLS(undiffuse_evidence_from_gradient(NULL, &e, E));
+  NULLS(undiffuse_evidence_from_gradient(NULL, NULL, E));
+  NULLS(undiffuse_evidence_from_bits(NULL, &e, E));
+  NULLS(undiffuse_evidence_from_bits(NULL, NULL, E));
+  OK(undiffuse_evidence_from_measurement(&m, NULL, &e, E));
+  NULLS(undiffuse_evidence_start(NULL, sampler, 0, x, 4, E));
+  NULLS(undiffuse_evidence_start(e, NULL, 0, x, 4, E));
+
+  NULLS(undiffuse_session_required_bytes(NULL, sampler, NULL, NULL, &len, E));
+  NULLS(undiffuse_session_required_bytes(model, sampler, NULL, NULL, NULL, E));
+  NULLS(undiffuse_session_new(NULL, sampler, NULL, NULL, &s, E));
+  NULLS(undiffuse_session_new(model, sampler, NULL, NULL, NULL, E));
+  NULLS(undiffuse_sample(NULL, NULL, NULL, NULL, x, 4, E));
+  NULLS(undiffuse_sample(model, NULL, NULL, NULL, NULL, 4, E));
+  OK(undiffuse_session_new(model, sampler, e, NULL, &s, E));
+  NULLS(undiffuse_session_describe(NULL, NULL, &len, E));
+  NULLS(undiffuse_session_describe(s, text, NULL, E));
+  NULLS(undiffuse_session_run(NULL, E));
+  NULLS(undiffuse_session_step(NULL, E));
+  NULLS(undiffuse_session_get_info(NULL, NULL, E));
+  NULLS(undiffuse_session_get_info(s, NULL, E));
+  NULLS(undiffuse_session_x(NULL, &view, &len, E));
+  NULLS(undiffuse_session_x(s, NULL, &len, E));
+  NULLS(undiffuse_session_x0(NULL, &view, &len, E));
+  NULLS(undiffuse_session_x0(s, NULL, &len, E));
+  NULLS(undiffuse_session_restart(NULL, 0, 1, E));
+  NULLS(undiffuse_session_start_from(NULL, 0, x, 4, 0, E));
+  NULLS(undiffuse_session_start_from(s, 0, NULL, 4, 0, E));
+  NULLS(undiffuse_session_save(NULL, NULL, &len, E));
+  NULLS(undiffuse_session_save(s, text, NULL, E));
+  NULLS(undiffuse_session_restore(NULL, text, 8, E));
+  NULLS(undiffuse_session_restore(s, NULL, 8, E));
+  NULLS(undiffuse_session_predict(NULL, 0, 0, x, 4, y, 4, E));
+  NULLS(undiffuse_session_predict(s, 0, 0, NULL, 4, y, 4, E));
+  NULLS(undiffuse_session_predict(s, 0, 0, x, 4, NULL, 4, E));
+  NULLS(undiffuse_session_vjp(NULL, 0, 0, x, 4, x, 4, y, E));
+  NULLS(undiffuse_session_vjp(s, 0, 0, NULL, 4, x, 4, y, E));
+  NULLS(undiffuse_session_vjp(s, 0, 0, x, 4, NULL, 4, y, E));
+  NULLS(undiffuse_session_vjp(s, 0, 0, x, 4, x, 4, NULL, E));
+
+  NULLS(undiffuse_bound_new(NULL, NULL, NULL, x, 4, &b, E));
+  NULLS(undiffuse_bound_new(model, NULL, NULL, NULL, 4, &b, E));
+  NULLS(undiffuse_bound_new(model, NULL, NULL, x, 4, NULL, E));
+  NULLS(undiffuse_bound_get_info(NULL, NULL, E));
+  NULLS(undiffuse_bound_per_sample(NULL, &k, &len, E));
+  NULLS(undiffuse_bound_steps(NULL, NULL, &len, E));
+  CHECK(!no_model && !no_sampler && !no_op && !b && !view);
+
+  /* All of it is still good after the errors. */
+  OK(undiffuse_session_run(s, E));
+  OK(undiffuse_session_x(s, &view, NULL, E));
+  OK(undiffuse_session_vjp(s, 0, 0, x, 4, x, 4, y, E));
+  OK(undiffuse_bound_new(model, NULL, NULL, x, 4, &b, E));
+  NULLS(undiffuse_bound_get_info(b, NULL, E));
+  NULLS(undiffuse_bound_per_sample(b, &k, NULL, E));
+  NULLS(undiffuse_bound_steps(b, NULL, NULL, E));
+  OK(undiffuse_bound_per_sample(b, NULL, &len, E));
+  undiffuse_bound_free(b);
+  undiffuse_session_free(s);
+  undiffuse_evidence_free(e);
+  undiffuse_operator_free(op);
+  undiffuse_sampler_free(sampler);
+  undiffuse_sampler_free(NULL);
+  undiffuse_model_free(model);
+  return 0;
+}
