@@ -621,6 +621,25 @@ typedef uint32_t undiffuse_gradient_rule;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
+/** What kind of values a noise callback is asked for. */
+enum undiffuse_noise_kind
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /** Standard normal. */
+  UNDIFFUSE_NOISE_NORMAL = 0,
+  /** Uniform in [0, 1), for binary chains. */
+  UNDIFFUSE_NOISE_UNIFORM = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum undiffuse_noise_kind undiffuse_noise_kind;
+#else
+typedef uint32_t undiffuse_noise_kind;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
 /** What stands for the ends of the chain in a bound. */
 enum undiffuse_edges
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -1249,12 +1268,12 @@ typedef struct undiffuse_bit_evidence {
 
 /**
  * Fills `out`, [count, sample_len], with draw `draw` of the samples `first_sample`, `first_sample`
- * + 1, ...: values of the kind `kind` (an undiffuse_noise_kind). Draw 0 is x_T, draw k the noise of
- * step k - 1; draws from 2^63 on are the evidence's. The same draw of a sample must always be the
- * same values. Returns as undiffuse_predict_fn. Called on the thread that called the library.
+ * + 1, ...: values of the kind `kind`. Draw 0 is x_T, draw k the noise of step k - 1; draws from
+ * 2^63 on are the evidence's. The same draw of a sample must always be the same values. Returns as
+ * undiffuse_predict_fn. Called on the thread that called the library.
  */
 typedef int32_t (*undiffuse_noise_fn)(void *user_data,
-                                      uint32_t kind,
+                                      undiffuse_noise_kind kind,
                                       uint64_t first_sample,
                                       uint64_t draw,
                                       size_t sample_len,

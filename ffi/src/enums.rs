@@ -308,4 +308,3 @@ pub enum undiffuse_noise_kind {
     /// Uniform in [0, 1), for binary chains.
     UNDIFFUSE_NOISE_UNIFORM = 1,
 }
-c_enum!(undiffuse_noise_kind: UNDIFFUSE_NOISE_NORMAL, UNDIFFUSE_NOISE_UNIFORM);

@@ -29,7 +29,7 @@ pub(crate) unsafe fn call(
         Ok(Err(failure)) => failure,
         Err(payload) => {
             let text = panic_text(payload.as_ref()).to_string();
-            forget_payload(payload);
+            drop_payload(payload);
             Failure::new(UNDIFFUSE_PANIC, format!("a bug in the library, please report it: {text}"))
         }
     };
@@ -38,7 +38,7 @@ pub(crate) unsafe fn call(
         // Even here something may go wrong; the caller then gets the status alone.
         let object = catch_unwind(AssertUnwindSafe(|| Box::into_raw(Box::new(undiffuse_error::new(failure)))));
         let object = object.unwrap_or_else(|payload| {
-            forget_payload(payload);
+            drop_payload(payload);
             std::ptr::null_mut()
         });
         // SAFETY: the caller's promise.
@@ -62,13 +62,15 @@ pub(crate) fn void(body: impl FnOnce()) {
         crate::inject::point();
         body()
     })) {
-        forget_payload(payload);
+        drop_payload(payload);
     }
 }
 
-/// A panic's payload may panic when it is dropped.
-pub(crate) fn forget_payload(payload: Box<dyn Any + Send>) {
-    std::mem::forget(payload);
+/// A panic's payload may itself panic when it is dropped.
+pub(crate) fn drop_payload(payload: Box<dyn Any + Send>) {
+    if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(another);
+    }
 }
 
 fn panic_text(payload: &(dyn Any + Send)) -> &str {

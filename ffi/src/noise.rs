@@ -7,16 +7,16 @@ use undiffuse::noise::{Fingerprint, Given, NoiseSource, Seeded};
 use crate::callbacks::returned;
 use crate::enums::undiffuse_noise_kind::{self, *};
 use crate::guard::{ok, slice, slice_mut};
-use crate::options::{CEnum, options, sized};
+use crate::options::{options, sized};
 use crate::status::{Failure, Outcome, undiffuse_error, undiffuse_status};
 
 /// Fills `out`, [count, sample_len], with draw `draw` of the samples `first_sample`, `first_sample` + 1, ...: values of the kind
-/// `kind` (an undiffuse_noise_kind). Draw 0 is x_T, draw k the noise of step k - 1; draws from 2^63 on are the evidence's. The same
+/// `kind`. Draw 0 is x_T, draw k the noise of step k - 1; draws from 2^63 on are the evidence's. The same
 /// draw of a sample must always be the same values. Returns as undiffuse_predict_fn. Called on the thread that called the library.
 pub type undiffuse_noise_fn = Option<
     unsafe extern "C" fn(
         user_data: *mut c_void,
-        kind: u32,
+        kind: undiffuse_noise_kind,
         first_sample: u64,
         draw: u64,
         sample_len: usize,
@@ -63,7 +63,7 @@ sized!(undiffuse_noise {
 });
 
 struct Host {
-    fill: unsafe extern "C" fn(*mut c_void, u32, u64, u64, usize, usize, *mut f32) -> i32,
+    fill: unsafe extern "C" fn(*mut c_void, undiffuse_noise_kind, u64, u64, usize, usize, *mut f32) -> i32,
     user_data: *mut c_void,
     fingerprint: u64,
 }
@@ -84,8 +84,7 @@ impl Host {
     ) -> undiffuse::Result<()> {
         let count = out.len() / sample_len.max(1);
         // SAFETY: the header says what the function may do; the buffer has as many values.
-        let code =
-            unsafe { (self.fill)(self.user_data, kind.number(), first, draw, sample_len, count, out.as_mut_ptr()) };
+        let code = unsafe { (self.fill)(self.user_data, kind, first, draw, sample_len, count, out.as_mut_ptr()) };
         returned("the noise callback", code)?;
         match out.iter().position(|v| !v.is_finite()) {
             None => Ok(()),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use undiffuse::backend::cpu::threads::{Serial, Threads};
 
-use crate::guard::forget_payload;
+use crate::guard::drop_payload;
 use crate::options::{options, sized};
 use crate::status::{Failure, Outcome};
 
@@ -61,7 +61,7 @@ impl Threads for Host {
             let work = unsafe { &*data.cast::<&(dyn Fn() + Sync)>() };
             if let Err(payload) = catch_unwind(AssertUnwindSafe(work)) {
                 // The layer's count of finished tasks tells.
-                forget_payload(payload);
+                drop_payload(payload);
             }
         }
         // SAFETY: as the header says. The function waits for its tasks, so `work` outlives them.

@@ -181,6 +181,7 @@ fn programs_run_under_valgrind() {
         let mut command = Command::new("valgrind");
         command.args(["-q", "--error-exitcode=9", "--leak-check=full", "--show-leak-kinds=definite,indirect,possible"]);
         command.args(["--errors-for-leak-kinds=definite,indirect,possible", "--fair-sched=yes"]).arg(program);
+        command.env("BRIEF", "1");
         success(format!("{name} under valgrind"), &run(&mut command, arguments));
     }
 }

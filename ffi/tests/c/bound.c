@@ -14,7 +14,10 @@ int main(void) {
   undiffuse_bound_info info, other;
   undiffuse_bound *bound = NULL;
   undiffuse_cancel *cancel = NULL;
-  undiffuse_sampler *ddim = ddim_of(model, 10, 0.0);
+  undiffuse_sampler *ddim = ddim_of(model, 10, 0.0), *large = NULL;
+  const char *fixed_large =
+      "{\"_class_name\": \"DDPMScheduler\", \"clip_sample\": false, \"num_train_timesteps\": 100, "
+      "\"beta_start\": 0.001, \"beta_end\": 0.2, \"variance_type\": \"fixed_large\"}";
   static float data[N * COUNT_OF_DATA];
   static double k[COUNT_OF_DATA];
   undiffuse_step_bound steps[128];
@@ -29,7 +32,8 @@ int main(void) {
   o.thread_count = 1;
   o.progress = count_rows;
   o.progress_user_data = &seen;
-  OK(undiffuse_bound_new(model, NULL, &o, data, N * COUNT_OF_DATA, &bound, E));
+  OK(undiffuse_sampler_from_json(fixed_large, 0, NULL, &large, E));
+  OK(undiffuse_bound_new(model, large, &o, data, N * COUNT_OF_DATA, &bound, E));
   info.struct_size = other.struct_size = sizeof info;
   OK(undiffuse_bound_get_info(bound, &info, E));
   CHECK(info.count == COUNT_OF_DATA && info.sample_len == N && info.rows == seen && info.calls > 0 && info.seconds >= 0);
@@ -53,14 +57,14 @@ int main(void) {
   /* A part of the data gives what the whole gives. */
   o.first_sample = 150;
   o.batch = 7;
-  OK(undiffuse_bound_new(model, NULL, &o, data + 150 * N, N * 50, &bound, E));
+  OK(undiffuse_bound_new(model, large, &o, data + 150 * N, N * 50, &bound, E));
   len = 50;
   OK(undiffuse_bound_per_sample(bound, k, &len, E));
   OK(undiffuse_bound_get_info(bound, &other, E));
   CHECK(other.count == 50);
   undiffuse_bound_free(bound);
   o.first_sample = 0;
-  OK(undiffuse_bound_new(model, NULL, &o, data, N * COUNT_OF_DATA, &bound, E));
+  OK(undiffuse_bound_new(model, large, &o, data, N * COUNT_OF_DATA, &bound, E));
   {
     static double all[COUNT_OF_DATA];
     len = COUNT_OF_DATA;
@@ -99,6 +103,7 @@ int main(void) {
   undiffuse_bound_free(NULL);
   undiffuse_cancel_free(cancel);
   undiffuse_sampler_free(ddim);
+  undiffuse_sampler_free(large);
   undiffuse_model_free(model);
   return 0;
 }

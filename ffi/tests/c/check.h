@@ -49,6 +49,8 @@ static void MAY_BE_UNUSED check_status(int got, int wanted, const char *call, co
 #define FAILS(status, call) check_status((int)(call), (status), #call, __FILE__, __LINE__)
 
 #define E (&last_error)
+/* Whether to do less, because a tool makes the program slow. */
+#define BRIEF (getenv("BRIEF") != NULL)
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
 /* A file as bytes; the caller frees them. */
@@ -101,7 +103,7 @@ static int32_t MAY_BE_UNUSED gaussian_vjp(void *user_data, const undiffuse_call 
 
 /* No clipping, so that the chain stays Gaussian. */
 static const char MAY_BE_UNUSED *const PLAIN_DDPM =
-    "{\"_class_name\": \"DDPMScheduler\", \"clip_sample\": false, \"num_train_timesteps\": 100}";
+    "{\"_class_name\": \"DDPMScheduler\", \"clip_sample\": false, \"num_train_timesteps\": 100, \"beta_start\": 0.001, \"beta_end\": 0.2}";
 
 static undiffuse_model MAY_BE_UNUSED *gaussian_model(gaussian *state, size_t channels, size_t height, size_t width) {
   undiffuse_denoiser d;

@@ -56,7 +56,7 @@ static undiffuse_status all_of_it(const char *path, stingy *state, uint32_t grad
 int main(int argc, char **argv) {
   uint32_t gradient;
   CHECK(argc == 2);
-  for (gradient = 0; gradient < 2; gradient++) {
+  for (gradient = 0; gradient < (BRIEF ? 1 : 2); gradient++) {
     stingy state = {0, 0, 0};
     size_t calls, n;
     CHECK(all_of_it(argv[1], &state, gradient) == UNDIFFUSE_OK);

@@ -85,6 +85,8 @@ int main(void) {
   OK(undiffuse_schedule_options_init(&s, sizeof s));
   s.clip_sample = 0;
   s.num_train_timesteps = 100;
+  s.beta_start = 0.001;
+  s.beta_end = 0.2;
   OK(undiffuse_sampler_new(&s, NULL, &sampler, E));
   OK(undiffuse_sampler_from_json(PLAIN_DDPM, strlen(PLAIN_DDPM), NULL, &other, E));
   OK(undiffuse_sampler_get_info(sampler, &info, E));
