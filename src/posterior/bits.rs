@@ -134,23 +134,25 @@ impl BitR for IndependentBits {
         Ok(())
     }
     fn odds(&mut self, at: &At, _: u64, _: &[f32], out: &mut [f32]) -> Result<()> {
-        for (out, &d) in out.iter_mut().zip(&self.odds) {
-            let d = f64::from(d);
-            *out = match self.schedule {
-                BitSchedule::Paper(s) => {
-                    let power = s.power(at.step, at.steps);
+        let pairs = out.iter_mut().zip(self.odds.iter().map(|&d| f64::from(d)));
+        match self.schedule {
+            BitSchedule::Paper(s) => {
+                let power = s.power(at.step, at.steps);
+                for (out, d) in pairs {
                     let (one, zero) = (libm::pow(d, power), libm::pow(1.0 - d, power));
-                    one / (one + zero)
+                    *out = (one / (one + zero)) as f32;
                 }
-                BitSchedule::White(process) => {
-                    let abar = at.target.alpha_bar();
+            }
+            BitSchedule::White(process) => {
+                let abar = at.target.alpha_bar();
+                for (out, d) in pairs {
                     let r = |x_t: f64| {
                         let one = process.marginal(abar, x_t);
                         one * d + (1.0 - one) * (1.0 - d)
                     };
-                    r(1.0) / (r(1.0) + r(0.0))
+                    *out = (r(1.0) / (r(1.0) + r(0.0))) as f32;
                 }
-            } as f32;
+            }
         }
         Ok(())
     }
