@@ -3,6 +3,8 @@
 //! `RUSTC_BOOTSTRAP=1 cargo fuzz run NAME` runs a target; `.ci/run fuzz` runs all of them for a short time.
 //! `cargo run --bin make_corpus` writes the committed seeds anew.
 
+pub mod c_calls;
+
 use undiffuse::backend::cpu::isa::Path;
 use undiffuse::backend::cpu::{Cpu, CpuOptions};
 use undiffuse::chain::{Chain, ChainOptions};

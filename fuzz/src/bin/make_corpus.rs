@@ -16,6 +16,7 @@ fn main() {
     packed();
     chains();
     training_data();
+    c_calls();
 }
 
 fn seed(target: &str, name: &str, bytes: impl AsRef<[u8]>) {
@@ -132,6 +133,24 @@ fn configs() {
             format!(r#"{{"_class_name":"DDPMScheduler","beta_schedule":"{schedule}","timestep_spacing":"linspace"}}"#);
         seed("scheduler_config", schedule, text);
     }
+}
+
+/// Numbers that spell calls, see `c_calls`: slot, function, its arguments.
+fn c_calls() {
+    let model = [0, 0, 0, 0, 1, 1];
+    let sampler = [0, 1, 0, 2, 3, 50, 0, 1, 1, 0, 0, 50, 0, 0];
+    let mask = [0, 3, 1, 0, 4];
+    let evidence = [0, 5, 0, 2, 30, 0, 0, 1, 2, 50, 100];
+    let session = [0, 7, 2, 0, 5, 1, 0, 0, 7];
+    let with_evidence = [1, 8, 1, 0, 5, 1, 0, 0, 0];
+    let (run, step, bound) = ([0, 11, 0], [0, 13, 0], [0, 19, 2, 2, 1, 3, 0, 0, 0, 8]);
+    let all = [&model[..], &sampler, &mask, &evidence, &session, &with_evidence, &step, &run, &bound];
+    seed("c_calls", "run", [&model[..], &sampler, &session, &run].concat());
+    seed("c_calls", "bound", [&model[..], &bound, &[0, 20, 4]].concat());
+    seed("c_calls", "evidence", all.concat());
+    seed("c_calls", "cancel", [&[0, 25, 0, 26, 0][..], &model, &session, &run, &[0, 26, 1], &run].concat());
+    seed("c_calls", "saved", [&model[..], &session, &step, &[0, 16, 6, 0, 255, 0, 0], &run].concat());
+    seed("c_calls", "without_handles", (0u8..30).flat_map(|f| [0, f, 7, 7, 7]).collect::<Vec<_>>());
 }
 
 fn packed() {
