@@ -15,6 +15,19 @@ pub enum undiffuse_backend {
 }
 c_enum!(undiffuse_backend: UNDIFFUSE_BACKEND_CPU, UNDIFFUSE_BACKEND_REFERENCE, UNDIFFUSE_BACKEND_WGPU);
 
+/// Whether a model can also give vector-Jacobian products.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum undiffuse_gradient {
+    /// No.
+    UNDIFFUSE_GRADIENT_NONE = 0,
+    /// As fast as can be: all that the way back needs is kept in the workspace.
+    UNDIFFUSE_GRADIENT_FULL = 1,
+    /// In about half of that memory: most of the forward pass is computed twice.
+    UNDIFFUSE_GRADIENT_RECOMPUTE = 2,
+}
+c_enum!(undiffuse_gradient: UNDIFFUSE_GRADIENT_NONE, UNDIFFUSE_GRADIENT_FULL, UNDIFFUSE_GRADIENT_RECOMPUTE);
+
 /// The reverse process, one network call a step.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

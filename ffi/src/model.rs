@@ -9,15 +9,16 @@ use undiffuse::backend::Backend;
 use undiffuse::backend::cpu::threads::Threads;
 use undiffuse::backend::cpu::{Cpu, CpuOptions};
 use undiffuse::backend::reference::Reference;
-use undiffuse::pipeline::{Pipeline, PipelineOptions, Source};
+use undiffuse::pipeline::{Gradient, Pipeline, PipelineOptions, Source};
 use undiffuse::sampler::SchedulerConfig;
 use undiffuse::tensor::MAX_RANK;
 
 use crate::callbacks::{HostDenoiser, undiffuse_denoiser};
 use crate::enums::undiffuse_backend::{self, *};
+use crate::enums::undiffuse_gradient::{self, *};
 use crate::guard::{Handle, fill, free_handle, ok, opaque, output, read, read_optional, slice, string, text, void};
 use crate::memory::{heap, undiffuse_allocator};
-use crate::options::{flag, give, init, options, options_or_defaults, sized, value};
+use crate::options::{give, init, options, options_or_defaults, sized, value};
 use crate::sampler::undiffuse_sampler;
 use crate::schedule::{self, SharedSampler, undiffuse_sampler_options};
 use crate::status::undiffuse_status::UNDIFFUSE_UNSUPPORTED;
@@ -59,8 +60,8 @@ pub struct undiffuse_model_options {
     pub height: usize,
     /// Width of the images.
     pub width: usize,
-    /// 1: sessions can also give vector-Jacobian products, which some evidence needs. It doubles the bytes of the weights.
-    pub gradient: u32,
+    /// Whether sessions can also give vector-Jacobian products, which some evidence needs. It doubles the bytes of the weights.
+    pub gradient: MaybeUninit<undiffuse_gradient>,
     /// Must be 0.
     pub reserved: u32,
     /// The text of a diffusers scheduler_config.json to take the place of the model's own, or NULL. Read during the call.
@@ -76,7 +77,7 @@ sized!(undiffuse_model_options {
     device: 0,
     height: 0,
     width: 0,
-    gradient: 0,
+    gradient: MaybeUninit::new(UNDIFFUSE_GRADIENT_NONE),
     reserved: 0,
     scheduler_json: std::ptr::null(),
     scheduler_json_len: 0,
@@ -166,7 +167,11 @@ fn compile(source: &Source<'_>, o: &undiffuse_model_options) -> Outcome<Model> {
         size: (height > 0).then_some([height, width]),
         // SAFETY: the caller's promise to `load`.
         scheduler: unsafe { scheduler_option(o.scheduler_json, o.scheduler_json_len) }?,
-        gradient: flag(o.gradient, "gradient")?.into(),
+        gradient: match value(o.gradient)? {
+            UNDIFFUSE_GRADIENT_NONE => Gradient::None,
+            UNDIFFUSE_GRADIENT_FULL => Gradient::Full,
+            UNDIFFUSE_GRADIENT_RECOMPUTE => Gradient::Recompute,
+        },
     };
     // SAFETY: likewise.
     let heap = unsafe { heap(o.allocator) }?;

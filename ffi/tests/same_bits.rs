@@ -44,7 +44,7 @@ fn from_c(model: &Path) -> Option<Vec<f32>> {
 
 fn from_rust(model: &Path) -> Vec<f32> {
     let cpu = Cpu::with_threads(None, Arc::new(Serial)).unwrap();
-    let options = PipelineOptions { gradient: true, ..Default::default() };
+    let options = PipelineOptions { gradient: true.into(), ..Default::default() };
     let pipeline = Pipeline::open(model, &cpu, &options).unwrap();
     let chain = ChainOptions { batch: BATCH, first_sample: 5 };
     let sampler = |kind, eta| {

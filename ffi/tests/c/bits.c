@@ -32,7 +32,7 @@ int main(int argc, char **argv) {
   float y[22];
   CHECK(argc == 2);
   OK(undiffuse_model_options_init(&o, sizeof o));
-  o.gradient = 1;
+  o.gradient = UNDIFFUSE_GRADIENT_FULL;
   OK(undiffuse_model_load(argv[1], &o, &model, E));
   sample(UNDIFFUSE_SAMPLER_DDPM, 0.0, NULL, 2);
   sample(UNDIFFUSE_SAMPLER_DDIM, 0.7, NULL, 1);

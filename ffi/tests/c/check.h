@@ -25,6 +25,8 @@
     }                                                                           \
   } while (0)
 
+#ifndef CHECK_ONLY /* for a program that is not linked with the library */
+
 static undiffuse_error *last_error;
 
 static void MAY_BE_UNUSED check_status(int got, int wanted, const char *call, const char *file, int line) {
@@ -145,5 +147,7 @@ static undiffuse_session_options MAY_BE_UNUSED session_options(size_t batch, uin
 }
 
 static int MAY_BE_UNUSED same_floats(const float *a, const float *b, size_t n) { return memcmp(a, b, n * sizeof *a) == 0; }
+
+#endif
 
 #endif

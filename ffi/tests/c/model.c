@@ -70,7 +70,7 @@ int main(int argc, char **argv) {
   FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_model_load("\xff", NULL, &other, E));
 
   OK(undiffuse_model_options_init(&options, sizeof options));
-  options.gradient = 1;
+  options.gradient = UNDIFFUSE_GRADIENT_FULL;
   options.height = options.width = 4;
   options.scheduler_json = "{\"_class_name\": \"DDIMScheduler\"} and more";
   options.scheduler_json_len = strlen("{\"_class_name\": \"DDIMScheduler\"}");
@@ -93,7 +93,7 @@ int main(int argc, char **argv) {
   REFUSED(backend, (undiffuse_backend)3, UNDIFFUSE_INVALID_ARGUMENT);
   REFUSED(device, 1, UNDIFFUSE_INVALID_ARGUMENT);
   REFUSED(height, 8, UNDIFFUSE_INVALID_ARGUMENT);
-  REFUSED(gradient, 2, UNDIFFUSE_INVALID_ARGUMENT);
+  REFUSED(gradient, (undiffuse_gradient)3, UNDIFFUSE_INVALID_ARGUMENT);
   REFUSED(reserved, 1, UNDIFFUSE_INVALID_ARGUMENT);
   CHECK(other == NULL);
 

@@ -36,7 +36,7 @@ static undiffuse_status all_of_it(const char *path, stingy *state, uint32_t grad
   a.deallocate = deallocate;
   OK(undiffuse_model_options_init(&mo, sizeof mo));
   mo.allocator = &a;
-  mo.gradient = gradient;
+  mo.gradient = (undiffuse_gradient)gradient;
   o.allocator = &a;
   status = undiffuse_model_load(path, &mo, &model, E);
   if (!status) {

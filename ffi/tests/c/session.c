@@ -213,7 +213,7 @@ static void gradient(const char *path) {
   double slope = 0, difference = 0;
   size_t i;
   OK(undiffuse_model_options_init(&mo, sizeof mo));
-  mo.gradient = 1;
+  mo.gradient = UNDIFFUSE_GRADIENT_RECOMPUTE;
   OK(undiffuse_model_load(path, &mo, &with, E));
   OK(undiffuse_session_new(with, sampler, NULL, &o, &s, E));
   undiffuse_model_free(with);

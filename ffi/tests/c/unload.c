@@ -2,6 +2,7 @@
 #include <dirent.h>
 #include <dlfcn.h>
 
+#define CHECK_ONLY
 #include "check.h"
 
 /* How many threads the process has. */
