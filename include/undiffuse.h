@@ -184,6 +184,27 @@ typedef uint32_t undiffuse_backend;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
+/** Whether a model can also give vector-Jacobian products. */
+enum undiffuse_gradient
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /** No. */
+  UNDIFFUSE_GRADIENT_NONE = 0,
+  /** As fast as can be: all that the way back needs is kept in the workspace. */
+  UNDIFFUSE_GRADIENT_FULL = 1,
+  /** In about half of that memory: most of the forward pass is computed twice. */
+  UNDIFFUSE_GRADIENT_RECOMPUTE = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum undiffuse_gradient undiffuse_gradient;
+#else
+typedef uint32_t undiffuse_gradient;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
 /** How beta grows with t; the names are diffusers'. */
 enum undiffuse_beta_schedule
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -773,10 +794,10 @@ typedef struct undiffuse_model_options {
   /** Width of the images. */
   size_t width;
   /**
-   * 1: sessions can also give vector-Jacobian products, which some evidence needs. It doubles the
-   * bytes of the weights.
+   * Whether sessions can also give vector-Jacobian products, which some evidence needs. It doubles
+   * the bytes of the weights.
    */
-  uint32_t gradient;
+  undiffuse_gradient gradient;
   /** Must be 0. */
   uint32_t reserved;
   /**
