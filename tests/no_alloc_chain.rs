@@ -7,6 +7,7 @@ use undiffuse::Cancel;
 use undiffuse::backend::cpu::{Cpu, CpuOptions};
 use undiffuse::chain::{Chain, ChainOptions, Flow};
 use undiffuse::denoiser::{Component, Covariance, GaussianMixture};
+use undiffuse::evaluate::{BoundOptions, Edges, Times, bound_with};
 use undiffuse::model::unet2d::{self, UNet2DConfig};
 use undiffuse::noise::Seeded;
 use undiffuse::pipeline::{PipelineOptions, Source};
@@ -170,4 +171,27 @@ fn a_chain_with_a_network_allocates_only_when_it_is_made() {
         chain.run().unwrap();
     });
     assert_eq!(count, 0);
+}
+
+#[test]
+fn an_evaluation_allocates_only_at_its_beginning() {
+    let n = 12;
+    let component = Component { weight: 1.0, mean: vec![0.1; n], covariance: Covariance::Diagonal(vec![0.5; n]) };
+    let kind = PredictionType::Epsilon;
+    let mut prior = GaussianMixture::new(Dims::new(&[n]).unwrap(), &[component], kind).unwrap();
+    let sampler = SchedulerConfig::new(SamplerKind::Ddpm);
+    let sampler = sampler.sampler(&SamplerOptions { steps: Steps::Count(20), ..Default::default() }).unwrap();
+    let data = pcg::uniform(1, 0, 7 * n, 1.0);
+    for times in [Times::All, Times::Sampled(4)] {
+        // What stands between the first network call and the last.
+        let (mut first, mut last) = (None, 0);
+        let options = BoundOptions { times, draws: 2, batch: 3, edges: Edges::Network, ..Default::default() };
+        let mut observe = |_| {
+            last = COUNT.get();
+            first.get_or_insert(last);
+        };
+        let noise = &mut Seeded::new(1);
+        bound_with(&mut prior, &sampler, noise, &data, &options, &Cancel::new(), &mut observe).unwrap();
+        assert_eq!(first, Some(last), "{times:?}");
+    }
 }
