@@ -126,8 +126,8 @@ fn plane(pipeline: &Pipeline, sampler: &dyn Sampler, data: Option<Vec<f32>>) -> 
                 panel.dot(&mut canvas, [p[0], p[1]], if row == 0 { [0.1, 0.3, 0.7] } else { [0.75, 0.2, 0.1] });
             }
         }
-        // The step that leads away from x_t; for t = 0 the last one.
-        let step = after.min(sampler.levels().len() - 1);
+        // The step that leads away from x_t; for t = 0 the last but one, because the last has no part in the bound and is not trained.
+        let step = after.min(sampler.levels().len().saturating_sub(2));
         let at = |i: usize| EXTENT * 0.95 * (2.0 * i as f32 / (ARROWS - 1) as f32 - 1.0);
         let x: Vec<f32> = (0..ARROWS * ARROWS).flat_map(|i| [at(i % ARROWS), at(i / ARROWS)]).collect();
         let drift = drift(&mut denoiser, sampler, step, &x)?;
