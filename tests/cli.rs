@@ -222,6 +222,19 @@ fn help_is_on_standard_output() {
 }
 
 #[test]
+fn devices_are_listed_and_the_one_that_ran_is_named() {
+    let s = scratch();
+    let said = ok(s.path(), &["devices"]);
+    assert!(said.starts_with("cpu "), "{said}");
+    let said = ok(s.path(), &["sample", "model", "--count", "1", "--steps", "1", "--backend", "cpu"]);
+    assert!(said.contains(", on cpu "), "{said}");
+    let out = run(s.path(), &["sample", "model", "--backend", "wgpu:1000"]);
+    assert_eq!(out.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&out.stderr);
+    assert!(text.contains("wgpu:1000") || text.contains("without the feature `wgpu`"), "{text}");
+}
+
+#[test]
 fn wrong_arguments_are_refused_with_a_hint() {
     let s = scratch();
     let before = files(s.path());

@@ -70,7 +70,7 @@ fn compile(backend: &dyn Backend, graph: &Graph, of: &Graph) -> Box<dyn Network>
     backend.compile(graph, &|n: &str, d: &_, out: &mut [f32]| seeded.read(n, d, out)).unwrap()
 }
 
-/// The cpu backend on each path that this CPU has, and the reference.
+/// The cpu backend on each path that this CPU has, the reference and, where there is an adapter, the wgpu backend.
 fn backends() -> Vec<(String, Box<dyn Backend>)> {
     let mut all: Vec<(String, Box<dyn Backend>)> = vec![("reference".into(), Box::new(Reference))];
     for path in Path::ALL {
@@ -78,6 +78,14 @@ fn backends() -> Vec<(String, Box<dyn Backend>)> {
             Ok(cpu) => all.push((format!("cpu {path}"), Box::new(cpu))),
             Err(e) => println!("skipped: {e}"),
         }
+    }
+    #[cfg(feature = "wgpu")]
+    match undiffuse::backend::wgpu::adapters().into_iter().find(|a| a.unusable.is_none()) {
+        Some(a) => {
+            let gpu = undiffuse::backend::wgpu::Wgpu::open(Some(a.index), Default::default()).unwrap();
+            all.push((format!("wgpu {}", a.name), Box::new(gpu)));
+        }
+        None => println!("skipped: no Vulkan adapter"),
     }
     all
 }

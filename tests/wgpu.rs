@@ -33,17 +33,16 @@ fn open(options: WgpuOptions) -> Option<Wgpu> {
     Some(Wgpu::open(Some(adapter.index), options).unwrap())
 }
 
-/// Holds all cases; `bound` says how far a case may be off.
-fn suite(options: WgpuOptions, bound: impl Fn(&op_suite::Case) -> f64) {
+/// Holds the cases of this name to a bound: relative L2 over each sample's outputs.
+fn suite(options: WgpuOptions, bound: f64, wanted: impl Fn(&str) -> bool) {
     let Some(backend) = open(options) else { return };
     let (mut worst, mut failed) = ((0.0, String::new()), Vec::new());
-    for mut case in op_suite::cases() {
+    for mut case in op_suite::cases().into_iter().filter(|c| wanted(&c.name)) {
         case.bound = f64::INFINITY;
-        let most = bound(&case);
         for batch in [1, 3] {
             let d = hold::hold(&backend, &case, &hold::expected(&case, batch));
-            if d > most {
-                failed.push(format!("{}, batch {batch}: {d:.2e}, expected at most {most:.0e}", case.name));
+            if d > bound {
+                failed.push(format!("{}, batch {batch}: {d:.2e}, expected at most {bound:.0e}", case.name));
             }
             if d > worst.0 {
                 worst = (d, case.name.clone());
@@ -56,17 +55,20 @@ fn suite(options: WgpuOptions, bound: impl Fn(&op_suite::Case) -> f64) {
 
 #[test]
 fn every_operation_equals_the_reference() {
-    suite(WgpuOptions::default(), |_| 2e-6);
+    suite(WgpuOptions::default(), 2e-6, |_| true);
 }
 
 #[test]
 fn every_operation_equals_the_reference_without_subgroups() {
-    suite(WgpuOptions { subgroups: false, ..WgpuOptions::default() }, |_| 2e-6);
+    // Those whose kernels add up over a workgroup.
+    suite(WgpuOptions { subgroups: false, ..WgpuOptions::default() }, 2e-6, |name| name.contains("norm"));
 }
 
 #[test]
 fn every_operation_equals_the_reference_in_half_precision() {
-    suite(WgpuOptions { precision: Precision::F16, ..WgpuOptions::default() }, |_| 5e-3);
+    // Making pipelines takes a software adapter long. The fused convolutions of two sources have all other parts too.
+    let options = WgpuOptions { precision: Precision::F16, ..WgpuOptions::default() };
+    suite(options, 5e-3, |name| !name.starts_with("fused conv 0"));
 }
 
 /// A UNet of a few small blocks.

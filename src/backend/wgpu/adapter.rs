@@ -31,7 +31,7 @@ pub struct AdapterSummary {
     pub name: String,
     /// Its kind.
     pub kind: AdapterKind,
-    /// The interface: `"vulkan"`, `"metal"`, `"dx12"`.
+    /// The interface, `"vulkan"`.
     pub interface: String,
     /// The driver and its version.
     pub driver: String,
@@ -53,13 +53,13 @@ pub fn adapters() -> Vec<AdapterSummary> {
 
 pub(super) fn instance() -> wgpu::Instance {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
-    descriptor.backends = wgpu::Backends::PRIMARY;
+    descriptor.backends = wgpu::Backends::VULKAN;
     descriptor.flags = wgpu::InstanceFlags::empty();
     wgpu::Instance::new(descriptor)
 }
 
 fn all(instance: &wgpu::Instance) -> Vec<wgpu::Adapter> {
-    pollster::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY))
+    pollster::block_on(instance.enumerate_adapters(wgpu::Backends::VULKAN))
 }
 
 fn summary(index: usize, adapter: &wgpu::Adapter) -> AdapterSummary {

@@ -264,10 +264,13 @@ impl Gpu {
         loop {
             let polled = self.device.poll(wgpu::PollType::Wait { submission_index: None, timeout: Some(PATIENCE) });
             if let Ok(mapped) = answer.try_recv() {
-                self.check()?;
-                if mapped {
+                let checked = self.check();
+                if mapped && checked.is_ok() {
                     return Ok(());
                 }
+                // An error that is told here is no fault of the buffer: the next call maps it again.
+                buffer.unmap();
+                checked?;
                 return Err(err!(Device, "{}: a buffer could not be read or written", self.summary.name));
             }
             let checked = self.check().and_then(|()| cancel.check());

@@ -1,4 +1,4 @@
-//! The GPU backend: a network's call as one submission of compute shaders, by the crate `wgpu` over Vulkan, Metal or Direct3D 12.
+//! The GPU backend: a network's call as one submission of compute shaders, by the crate `wgpu` over Vulkan.
 //!
 //! [`Wgpu`] compiles a graph: `compile` fuses it, lays its values out in one arena and lists the weights; `network` uploads the
 //! weights once and runs the launches. Nothing of a driver is touched before [`Wgpu::open`] or [`adapters`] is called.
@@ -30,6 +30,9 @@ mod kernels;
 mod memory;
 pub mod network;
 mod weights;
+
+#[cfg(test)]
+mod tests;
 
 pub use adapter::{AdapterKind, AdapterSummary, adapters};
 use gpu::Gpu;
