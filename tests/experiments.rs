@@ -71,8 +71,7 @@ fn the_swiss_roll_is_near_the_truth() {
     let mut denoiser = pipeline.denoiser(500, &[]).unwrap();
     let sampler = pipeline.sampler(&Default::default()).unwrap();
     let held_out = points(99, 4000);
-    let report =
-        bound(&mut denoiser, &*sampler, &mut Seeded::new(1), &held_out, &options, &Cancel::new()).unwrap();
+    let report = bound(&mut denoiser, &*sampler, &mut Seeded::new(1), &held_out, &options, &Cancel::new()).unwrap();
     let [k, null, error] = [report.k, report.l_null, report.standard_error].map(|v| report.value(v, Unit::Bits));
     let truth = -ROLL.entropy(128).unwrap() / LN_2 - 2.0 * scale.bits_per_dim();
     println!("K {k:.3} +- {error:.3}, L_null {null:.3}, truth {truth:.3}");
@@ -82,7 +81,7 @@ fn the_swiss_roll_is_near_the_truth() {
     let denoiser = pipeline.denoiser(count, &[]).unwrap();
     let options = ChainOptions { batch: count, first_sample: 0 };
     let mut chain = Chain::new(denoiser, sampler, Seeded::new(4), &options).unwrap();
-    chain.run(&Cancel::new()).unwrap();
+    chain.run().unwrap();
     let data = points(98, count);
     let (model, fit) = (distance(chain.x(), &data), distance(&gaussian(&data), &data));
     println!("energy distance {model:.5}, of a Gaussian {fit:.5}, {:.0} times", fit / model);
