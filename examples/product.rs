@@ -1,73 +1,77 @@
-//! A product of two models: digits, times a Gaussian that says the left ten columns are empty.
+//! A product and a quotient of models: two blobs, times a Gaussian that says "up and to the right", divided by white noise.
 //!
-//! Neither has to know of the other; the chain follows the sum of their scores. As the docs of `Product` say, it samples near the
-//! product, not the product itself, so what comes out is counted here rather than taken on trust.
+//! None has to know of the others; the chain follows the sum of their scores. As the docs of `Product` say, what is sampled is near the
+//! product of the densities and not the product itself: at high noise every model is white noise, and the product of two is white noise
+//! of half the variance, which the chain does not start from. The Gaussian over white noise is 1 there, which mends part of it. Here
+//! the products are known, and printed beside what is sampled.
 //!
 //!     cargo run --release --example product
 
-use undiffuse::backend::cpu::Cpu;
 use undiffuse::chain::{Chain, ChainOptions};
 use undiffuse::denoiser::{Component, Covariance, Denoiser, GaussianMixture, Product};
 use undiffuse::noise::Seeded;
-use undiffuse::pipeline::{Pipeline, PipelineOptions};
-use undiffuse::sampler::{PredictionType, SamplerKind, SamplerOptions, Steps};
+use undiffuse::sampler::{PredictionType, SamplerKind, SamplerOptions, SchedulerConfig, Steps};
+use undiffuse::tensor::Dims;
 
-const SIDE: usize = 28;
-const EMPTY: usize = 10;
-const BATCH: usize = 8;
+const BATCH: usize = 20_000;
+const KIND: PredictionType = PredictionType::Epsilon;
 
 fn main() -> undiffuse::Result<()> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/pretrained/digits.safetensors");
-    let pipeline = Pipeline::open(path, &Cpu::new()?, &PipelineOptions::default())?;
+    let gaussian = |mean: [f64; 2], variance: f64| Component {
+        weight: 1.0,
+        mean: mean.to_vec(),
+        covariance: Covariance::Diagonal(vec![variance; 2]),
+    };
+    let mixture = |parts: &[Component]| GaussianMixture::new(Dims::new(&[2])?, parts, KIND);
+    let blobs = || mixture(&[gaussian([-0.6, 0.0], 0.2), gaussian([0.6, 0.0], 0.2)]);
+    let up_right = || mixture(&[gaussian([0.5, 0.5], 0.5)]);
+    let white = mixture(&[gaussian([0.0, 0.0], 1.0)])?;
 
-    // Black (-1) with a standard deviation of 0.2 on the left; elsewhere so wide that it says nothing.
-    let variance = (0..SIDE * SIDE).map(|i| if i % SIDE < EMPTY { 0.04 } else { 1e4 }).collect();
-    let black = Component { weight: 1.0, mean: vec![-1.0; SIDE * SIDE], covariance: Covariance::Diagonal(variance) };
-    let kind = PredictionType::Epsilon;
-    let empty_left = GaussianMixture::new(pipeline.sample_dims(), &[black], kind)?;
+    let plain = Product::new((1.0, blobs()?), (1.0, up_right()?), KIND, BATCH)?;
+    let quotient = Product::new((1.0, up_right()?), (-1.0, white), KIND, BATCH)?;
+    let both = Product::new((1.0, blobs()?), (1.0, quotient), KIND, BATCH)?;
 
-    let digits = || pipeline.denoiser(BATCH, &[]);
-    let free = sample(&pipeline, digits()?)?;
-    let both = sample(&pipeline, Product::new((1.0, digits()?), (1.0, empty_left), kind, BATCH)?)?;
-    println!(
-        "ink in the left {EMPTY} columns: {:.1} % of all of it in digits, {:.1} % in the product\n",
-        left(&free),
-        left(&both)
-    );
-    show(&both);
+    println!("                                right of 0   mean height   variance of it");
+    print("two blobs, sampled", moments(&sample(blobs()?)?));
+    print("blobs x Gaussian", known(0.5, 0.5));
+    print("  sampled", moments(&sample(plain)?));
+    // N(1/2, 1/2) over N(0, 1) is N(1, 1).
+    print("blobs x Gaussian / white", known(1.0, 1.0));
+    print("  sampled", moments(&sample(both)?));
     Ok(())
 }
 
-fn sample(pipeline: &Pipeline, denoiser: impl Denoiser) -> undiffuse::Result<Vec<f32>> {
-    let ddim =
-        SamplerOptions { sampler: Some(SamplerKind::Ddim), steps: Steps::Count(50), eta: 1.0, ..Default::default() };
+/// Of the blobs times N(mean, variance) in both directions: the share right of 0, mean and variance of the height.
+fn known(mean: f64, variance: f64) -> [f64; 3] {
+    let (mut right, mut all) = (0.0, 0.0);
+    for i in -4000..4000 {
+        let x = (f64::from(i) + 0.5) / 1000.0;
+        let blobs = (-(x - 0.6).powi(2) / 0.4).exp() + (-(x + 0.6).powi(2) / 0.4).exp();
+        let p = blobs * (-(x - mean).powi(2) / (2.0 * variance)).exp();
+        all += p;
+        right += if i >= 0 { p } else { 0.0 };
+    }
+    let precision = 1.0 / 0.2 + 1.0 / variance;
+    [right / all, mean / variance / precision, 1.0 / precision]
+}
+
+fn sample(denoiser: impl Denoiser) -> undiffuse::Result<Vec<f32>> {
+    let config = SchedulerConfig { clip_sample: false, ..SchedulerConfig::new(SamplerKind::Ddpm) };
+    let sampler = config.sampler(&SamplerOptions { steps: Steps::Count(500), ..Default::default() })?;
     let options = ChainOptions { batch: BATCH, first_sample: 0 };
-    let mut chain = Chain::new(denoiser, pipeline.sampler(&ddim)?, Seeded::new(3), &options)?;
+    let mut chain = Chain::new(denoiser, sampler, Seeded::new(1), &options)?;
     chain.run()?;
     Ok(chain.x().to_vec())
 }
 
-/// The share of ink in the left columns, in %.
-fn left(x: &[f32]) -> f32 {
-    let ink = |v: f32| v.clamp(-1.0, 1.0) + 1.0;
-    let left: f32 = x.iter().enumerate().filter(|(i, _)| i % SIDE < EMPTY).map(|(_, &v)| ink(v)).sum();
-    100.0 * left / x.iter().map(|&v| ink(v)).sum::<f32>()
+/// The same of samples.
+fn moments(x: &[f32]) -> [f64; 3] {
+    let n = (x.len() / 2) as f64;
+    let right = x.chunks(2).filter(|p| p[0] > 0.0).count() as f64 / n;
+    let mean = x.chunks(2).map(|p| f64::from(p[1])).sum::<f64>() / n;
+    [right, mean, x.chunks(2).map(|p| (f64::from(p[1]) - mean).powi(2)).sum::<f64>() / n]
 }
 
-/// Four of them side by side, two rows of pixels to a line.
-fn show(x: &[f32]) {
-    for row in (0..SIDE).step_by(2) {
-        let line: String = (0..4 * SIDE)
-            .map(|i| {
-                let at = |row: usize| x[i / SIDE * SIDE * SIDE + row * SIDE + i % SIDE] > 0.0;
-                match (at(row), at(row + 1)) {
-                    (true, true) => '#',
-                    (true, false) => '"',
-                    (false, true) => '.',
-                    (false, false) => ' ',
-                }
-            })
-            .collect();
-        println!("{}", line.trim_end());
-    }
+fn print(title: &str, [right, mean, variance]: [f64; 3]) {
+    println!("{title:30} {:9.1} % {mean:13.3} {variance:16.3}", 100.0 * right);
 }
