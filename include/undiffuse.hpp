@@ -629,7 +629,7 @@ struct noise {
   std::size_t steps = 0;
   std::size_t samples = 0;
   std::uint64_t first_sample = 0;
-  std::function<void(std::uint32_t kind, std::uint64_t first_sample, std::uint64_t draw, std::size_t sample_len, view<float> out)>
+  std::function<void(undiffuse_noise_kind kind, std::uint64_t first_sample, std::uint64_t draw, std::size_t sample_len, view<float> out)>
       fill;
   std::uint64_t fingerprint = 0;
 };
@@ -650,7 +650,7 @@ struct noise_state final : callbacks {
       if (each * user.samples != user.x_t.size() || each * user.samples * user.steps != user.steps_noise.size())
         throw error(UNDIFFUSE_SHAPE, "undiffuse::noise: the arrays are not of `samples` samples and `steps` steps");
     } else {
-      c.fill = [](void *self, std::uint32_t kind, std::uint64_t first, std::uint64_t draw, std::size_t sample_len,
+      c.fill = [](void *self, undiffuse_noise_kind kind, std::uint64_t first, std::uint64_t draw, std::size_t sample_len,
                   std::size_t count, float *out) noexcept -> std::int32_t {
         auto *s = static_cast<noise_state *>(self);
         return s->guard([&] { s->user.fill(kind, first, draw, sample_len, {out, count * sample_len}); });

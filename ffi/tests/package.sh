@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# Installs the library by CMake, moves what was installed, and builds and runs against it: a C and a C++ consumer by find_package and by
+# pkg-config, shared and static; the test of undiffuse.hpp under ASan and UBSan, as C++17 and C++20, by each compiler; the examples.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+work=$(mktemp -d)
+trap 'rm -r "$work"' EXIT
+warnings=(-Wall -Wextra -Werror -pedantic)
+
+cmake -S ffi -B "$work/build" -DCMAKE_INSTALL_PREFIX=/opt/undiffuse -DUNDIFFUSE_CARGO_TARGET_DIR="$PWD/target" > "$work/log"
+cmake --build "$work/build"
+DESTDIR=$work/dest cmake --install "$work/build" > "$work/log"
+prefix=$work/moved
+mv "$work/dest/opt/undiffuse" "$prefix"
+soname=$(readelf -d "$prefix/lib/libundiffuse.so" | sed -n 's/.*SONAME.*\[\(.*\)\]/\1/p')
+[ -n "$soname" ] && [ -e "$prefix/lib/$soname" ]
+
+for kind in shared static; do
+  cmake -S ffi/tests/consumer -B "$work/$kind" -DCMAKE_PREFIX_PATH="$prefix" -DKIND=$kind > "$work/log"
+  cmake --build "$work/$kind" > "$work/log" || { cat "$work/log"; exit 1; }
+  for program in consumer_c consumer_cpp; do
+    echo "find_package, $kind: $("$work/$kind/$program")"
+  done
+done
+linked() { ldd "$1" | grep -c libundiffuse || true; }
+[ "$(linked "$work/shared/consumer_c")" = 1 ] && [ "$(linked "$work/static/consumer_c")" = 0 ]
+
+export PKG_CONFIG_PATH=$prefix/lib/pkgconfig
+read -ra cflags <<< "$(pkg-config --cflags undiffuse)"
+read -ra shared <<< "$(pkg-config --libs undiffuse)"
+read -ra static <<< "$(pkg-config --static --libs undiffuse)"
+mkdir "$work/archive"
+cp "$prefix/lib/libundiffuse.a" "$work/archive"  # Where no shared library takes the name, -lundiffuse is the static one.
+for language in c cpp; do
+  compiler=$([ $language = c ] && echo gcc || echo "g++ -std=c++17")
+  $compiler "${warnings[@]}" "${cflags[@]}" ffi/tests/consumer/main.$language "${shared[@]}" -Wl,-rpath,"$prefix/lib" -o "$work/shared_$language"
+  echo "pkg-config, shared: $("$work/shared_$language")"
+  $compiler "${warnings[@]}" "${cflags[@]}" ffi/tests/consumer/main.$language -L"$work/archive" "${static[@]}" -o "$work/static_$language"
+  [ "$(linked "$work/static_$language")" = 0 ]
+  echo "pkg-config --static: $("$work/static_$language")"
+done
+
+# The program in the comment of undiffuse.hpp, and every class.
+sed -n '/^\/\/     #include <cstdio>/,/^\/\/     }$/s/^\/\/     //p' include/undiffuse.hpp > "$work/first.cpp"
+grep -q 'int main' "$work/first.cpp"
+for compiler in g++ clang++; do
+  command -v $compiler > /dev/null || { echo "skipped: undiffuse.hpp by $compiler, which is not here"; continue; }
+  for standard in c++17 c++20; do
+    $compiler -std=$standard "${warnings[@]}" -I include -fsyntax-only ffi/tests/cpp/classes.cpp
+    $compiler -std=$standard "${warnings[@]}" -I include -fsyntax-only "$work/first.cpp"
+  done
+done
+g++ -std=c++17 "${warnings[@]}" "${cflags[@]}" "$work/first.cpp" -L"$work/archive" "${static[@]}" -o "$work/first"
+"$work/first" tests/no_std/tiny.safetensors | tail -n 1
+g++ -std=c++17 -g "${warnings[@]}" -fsanitize=address,undefined -fno-sanitize-recover=all "${cflags[@]}" \
+  ffi/tests/cpp/classes.cpp -L"$work/archive" "${static[@]}" -o "$work/classes"
+"$work/classes" tests/no_std/tiny.safetensors
