@@ -171,9 +171,9 @@ enum undiffuse_backend
  {
   /** The processor, with the fastest kernels that it has. */
   UNDIFFUSE_BACKEND_CPU = 0,
-  /** Plain loops in double precision: slow, the measure of the others. */
+  /** Plain loops in double precision: slow, the measure of the others. In builds made for tests. */
   UNDIFFUSE_BACKEND_REFERENCE = 1,
-  /** A GPU by wgpu. Reserved: this build returns UNDIFFUSE_UNSUPPORTED. */
+  /** A GPU by wgpu, over Vulkan, in builds that have it. */
   UNDIFFUSE_BACKEND_WGPU = 2,
 };
 #ifndef __cplusplus
@@ -202,6 +202,28 @@ enum undiffuse_gradient
 typedef enum undiffuse_gradient undiffuse_gradient;
 #else
 typedef uint32_t undiffuse_gradient;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/** How a GPU keeps weights and the values between layers. */
+enum undiffuse_precision
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /** As 32-bit floats. */
+  UNDIFFUSE_PRECISION_F32 = 0,
+  /**
+   * As 16-bit floats, about 1e-3 relative; arithmetic stays in 32 bits. Models with gradients stay
+   * in 32 bits. The cpu backend has no such mode.
+   */
+  UNDIFFUSE_PRECISION_F16 = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum undiffuse_precision undiffuse_precision;
+#else
+typedef uint32_t undiffuse_precision;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
@@ -798,8 +820,8 @@ typedef struct undiffuse_model_options {
    * the bytes of the weights.
    */
   undiffuse_gradient gradient;
-  /** Must be 0. */
-  uint32_t reserved;
+  /** How a GPU keeps values. */
+  undiffuse_precision precision;
   /**
    * The text of a diffusers scheduler_config.json to take the place of the model's own, or NULL.
    * Read during the call.

@@ -47,8 +47,11 @@ pub unsafe extern "C" fn undiffuse_device_count(
 
 fn devices(backend: MaybeUninit<undiffuse_backend>) -> Outcome<u32> {
     match value(backend)? {
-        UNDIFFUSE_BACKEND_CPU | UNDIFFUSE_BACKEND_REFERENCE => Ok(1),
-        UNDIFFUSE_BACKEND_WGPU => Err(not_built_in()),
+        UNDIFFUSE_BACKEND_CPU => Ok(1),
+        UNDIFFUSE_BACKEND_REFERENCE if cfg!(feature = "reference") => Ok(1),
+        #[cfg(feature = "wgpu")]
+        UNDIFFUSE_BACKEND_WGPU => Ok(undiffuse::backend::wgpu::adapters().len() as u32),
+        other => Err(not_built_in(other)),
     }
 }
 
@@ -73,6 +76,12 @@ pub unsafe extern "C" fn undiffuse_device_get_info(
                     i.thread_count = std::thread::available_parallelism().map_or(1, |n| n.get());
                     let options = CpuOptions { threads: Some(1), ..CpuOptions::default() };
                     format!("cpu {}", Cpu::with_options(options)?.path())
+                }
+                #[cfg(feature = "wgpu")]
+                UNDIFFUSE_BACKEND_WGPU => {
+                    let list = undiffuse::backend::wgpu::adapters();
+                    let adapter = list.get(index as usize).ok_or_else(|| Failure::argument("the device has gone"))?;
+                    format!("{} ({})", adapter.name, adapter.interface)
                 }
                 _ => {
                     i.thread_count = 1;

@@ -8,12 +8,24 @@ use crate::options::c_enum;
 pub enum undiffuse_backend {
     /// The processor, with the fastest kernels that it has.
     UNDIFFUSE_BACKEND_CPU = 0,
-    /// Plain loops in double precision: slow, the measure of the others.
+    /// Plain loops in double precision: slow, the measure of the others. In builds made for tests.
     UNDIFFUSE_BACKEND_REFERENCE = 1,
-    /// A GPU by wgpu. Reserved: this build returns UNDIFFUSE_UNSUPPORTED.
+    /// A GPU by wgpu, over Vulkan, in builds that have it.
     UNDIFFUSE_BACKEND_WGPU = 2,
 }
 c_enum!(undiffuse_backend: UNDIFFUSE_BACKEND_CPU, UNDIFFUSE_BACKEND_REFERENCE, UNDIFFUSE_BACKEND_WGPU);
+
+/// How a GPU keeps weights and the values between layers.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum undiffuse_precision {
+    /// As 32-bit floats.
+    UNDIFFUSE_PRECISION_F32 = 0,
+    /// As 16-bit floats, about 1e-3 relative; arithmetic stays in 32 bits. Models with gradients stay in 32 bits. The cpu backend has
+    /// no such mode.
+    UNDIFFUSE_PRECISION_F16 = 1,
+}
+c_enum!(undiffuse_precision: UNDIFFUSE_PRECISION_F32, UNDIFFUSE_PRECISION_F16);
 
 /// Whether a model can also give vector-Jacobian products.
 #[repr(u32)]

@@ -8,7 +8,6 @@ use undiffuse::ErrorKind;
 use undiffuse::backend::Backend;
 use undiffuse::backend::cpu::threads::Threads;
 use undiffuse::backend::cpu::{Cpu, CpuOptions};
-use undiffuse::backend::reference::Reference;
 use undiffuse::pipeline::{Gradient, Pipeline, PipelineOptions, Source};
 use undiffuse::sampler::SchedulerConfig;
 use undiffuse::tensor::MAX_RANK;
@@ -16,6 +15,7 @@ use undiffuse::tensor::MAX_RANK;
 use crate::callbacks::{HostDenoiser, undiffuse_denoiser};
 use crate::enums::undiffuse_backend::{self, *};
 use crate::enums::undiffuse_gradient::{self, *};
+use crate::enums::undiffuse_precision::{self, *};
 use crate::guard::{Handle, fill, free_handle, ok, opaque, output, read, read_optional, slice, string, text, void};
 use crate::memory::{heap, undiffuse_allocator};
 use crate::options::{give, init, options, options_or_defaults, sized, value};
@@ -62,8 +62,8 @@ pub struct undiffuse_model_options {
     pub width: usize,
     /// Whether sessions can also give vector-Jacobian products, which some evidence needs. It doubles the bytes of the weights.
     pub gradient: MaybeUninit<undiffuse_gradient>,
-    /// Must be 0.
-    pub reserved: u32,
+    /// How a GPU keeps values.
+    pub precision: MaybeUninit<undiffuse_precision>,
     /// The text of a diffusers scheduler_config.json to take the place of the model's own, or NULL. Read during the call.
     pub scheduler_json: *const c_char,
     /// Bytes of that text; 0 if it ends with a NUL.
@@ -78,7 +78,7 @@ sized!(undiffuse_model_options {
     height: 0,
     width: 0,
     gradient: MaybeUninit::new(UNDIFFUSE_GRADIENT_NONE),
-    reserved: 0,
+    precision: MaybeUninit::new(UNDIFFUSE_PRECISION_F32),
     scheduler_json: std::ptr::null(),
     scheduler_json_len: 0,
     allocator: std::ptr::null(),
@@ -160,9 +160,6 @@ fn compile(source: &Source<'_>, o: &undiffuse_model_options) -> Outcome<Model> {
     if (height == 0) != (width == 0) {
         return Err(Failure::argument(format!("the size is {height} x {width}, expected both 0 or none")));
     }
-    if o.reserved != 0 {
-        return Err(Failure::argument("undiffuse_model_options.reserved is not 0"));
-    }
     let pipeline_options = PipelineOptions {
         size: (height > 0).then_some([height, width]),
         // SAFETY: the caller's promise to `load`.
@@ -175,18 +172,34 @@ fn compile(source: &Source<'_>, o: &undiffuse_model_options) -> Outcome<Model> {
     };
     // SAFETY: likewise.
     let heap = unsafe { heap(o.allocator) }?;
-    let backend: Box<dyn Backend> = match value(o.backend)? {
+    let (backend, precision) = (value(o.backend)?, value(o.precision)?);
+    if backend != UNDIFFUSE_BACKEND_WGPU && precision != UNDIFFUSE_PRECISION_F32 {
+        return Err(Failure::new(UNDIFFUSE_UNSUPPORTED, format!("{backend:?} has no {precision:?}")));
+    }
+    if backend != UNDIFFUSE_BACKEND_WGPU && o.device != 0 {
+        return Err(Failure::argument(format!("device {} of {backend:?} is not there", o.device)));
+    }
+    let backend: Box<dyn Backend> = match backend {
         // Sessions have threads of their own.
         UNDIFFUSE_BACKEND_CPU => {
             let options = CpuOptions { threads: Some(1), ..CpuOptions::default() };
             Box::new(Cpu::with_options(options)?.with_heap(heap))
         }
-        UNDIFFUSE_BACKEND_REFERENCE => Box::new(Reference),
-        UNDIFFUSE_BACKEND_WGPU => return Err(not_built_in()),
+        #[cfg(feature = "reference")]
+        UNDIFFUSE_BACKEND_REFERENCE => Box::new(undiffuse::backend::reference::Reference),
+        #[cfg(feature = "wgpu")]
+        UNDIFFUSE_BACKEND_WGPU => {
+            use undiffuse::backend::wgpu::{Precision, Wgpu, WgpuOptions};
+            let precision = match precision {
+                UNDIFFUSE_PRECISION_F32 => Precision::F32,
+                UNDIFFUSE_PRECISION_F16 => Precision::F16,
+            };
+            let options = WgpuOptions { precision, ..WgpuOptions::default() };
+            Box::new(Wgpu::open(Some(o.device as usize), options)?)
+        }
+        #[allow(unreachable_patterns)] // A build may have all of them.
+        other => return Err(not_built_in(other)),
     };
-    if o.device != 0 {
-        return Err(Failure::argument(format!("device {} of {} is not there", o.device, backend.name())));
-    }
     let pipeline = source.compile(&*backend, &pipeline_options)?;
     Ok(Model {
         scheduler: pipeline.scheduler().clone(),
@@ -195,8 +208,8 @@ fn compile(source: &Source<'_>, o: &undiffuse_model_options) -> Outcome<Model> {
     })
 }
 
-pub(crate) fn not_built_in() -> Failure {
-    Failure::new(UNDIFFUSE_UNSUPPORTED, "the backend wgpu is not built in")
+pub(crate) fn not_built_in(backend: undiffuse_backend) -> Failure {
+    Failure::new(UNDIFFUSE_UNSUPPORTED, format!("{backend:?} is not built in"))
 }
 
 /// Loads a diffusers pipeline directory or a packed file.

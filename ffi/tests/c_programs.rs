@@ -65,7 +65,7 @@ fn library() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
     LIBRARY.get_or_init(|| {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let features = "inject-panic,embedded-digits";
+        let features = "inject-panic,embedded-digits,reference";
         let mut build = Command::new(cargo);
         build.args(["build", "--profile", "test", "-p", "undiffuse-lib", "--features", features]).current_dir(root());
         success("cargo build", &build.output().unwrap());

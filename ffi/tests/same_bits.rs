@@ -27,7 +27,15 @@ fn from_c(model: &Path) -> Option<Vec<f32>> {
     }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
-    build.args(["build", "--profile", "test", "-p", "undiffuse-lib", "--features", "inject-panic,embedded-digits"]);
+    build.args([
+        "build",
+        "--profile",
+        "test",
+        "-p",
+        "undiffuse-lib",
+        "--features",
+        "inject-panic,embedded-digits,reference",
+    ]);
     assert!(build.current_dir(root()).status().unwrap().success());
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
     let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bits");

@@ -94,7 +94,8 @@ int main(int argc, char **argv) {
   REFUSED(device, 1, UNDIFFUSE_INVALID_ARGUMENT);
   REFUSED(height, 8, UNDIFFUSE_INVALID_ARGUMENT);
   REFUSED(gradient, (undiffuse_gradient)3, UNDIFFUSE_INVALID_ARGUMENT);
-  REFUSED(reserved, 1, UNDIFFUSE_INVALID_ARGUMENT);
+  REFUSED(precision, UNDIFFUSE_PRECISION_F16, UNDIFFUSE_UNSUPPORTED);
+  REFUSED(precision, (undiffuse_precision)2, UNDIFFUSE_INVALID_ARGUMENT);
   CHECK(other == NULL);
 
   OK(undiffuse_model_options_init(&options, sizeof options));
