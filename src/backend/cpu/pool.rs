@@ -46,8 +46,10 @@ struct Shared {
     /// Threads that wait on a condition variable or are about to.
     sleepers: AtomicUsize,
     caller_waits: AtomicBool,
-    /// For the condition variables; it holds how many workers have begun.
-    lock: Mutex<usize>,
+    /// How many workers have begun.
+    begun: AtomicUsize,
+    /// For the condition variables.
+    lock: Mutex<()>,
     opened: Condvar,
     left: Condvar,
 }
@@ -58,7 +60,7 @@ unsafe impl Sync for Shared {}
 unsafe impl Send for Shared {}
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, usize> {
+    fn lock(&self) -> MutexGuard<'_, ()> {
         self.lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -75,8 +77,11 @@ impl Shared {
     }
 
     fn worker(&self) {
-        *self.lock() += 1;
-        self.left.notify_all();
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        {
+            let _guard = self.lock();
+            self.left.notify_all();
+        }
         let mut seen = 0;
         while let Some(number) = self.wait_for_work(seen) {
             seen = number;
@@ -171,7 +176,8 @@ impl Pool {
             stop: AtomicBool::new(false),
             sleepers: AtomicUsize::new(0),
             caller_waits: AtomicBool::new(false),
-            lock: Mutex::new(0),
+            begun: AtomicUsize::new(0),
+            lock: Mutex::new(()),
             opened: Condvar::new(),
             left: Condvar::new(),
         });
@@ -185,11 +191,11 @@ impl Pool {
             pool.workers.push(spawned);
         }
         // What a thread allocates when it starts is then done before the first network call.
-        let mut begun = pool.shared.lock();
-        while *begun < pool.workers.len() {
-            begun = pool.shared.left.wait(begun).unwrap_or_else(PoisonError::into_inner);
+        let mut guard = pool.shared.lock();
+        while pool.shared.begun.load(Ordering::SeqCst) < pool.workers.len() {
+            guard = pool.shared.left.wait(guard).unwrap_or_else(PoisonError::into_inner);
         }
-        drop(begun);
+        drop(guard);
         Ok(pool)
     }
 
