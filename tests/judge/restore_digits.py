@@ -2,7 +2,7 @@
 NumPy, npm and pip.
 
     cargo build --release --features cli
-    python tests/judge/restore_digits.py                         # all of it, about an hour of processor time
+    python tests/judge/restore_digits.py                         # all of it, about 20 minutes of processor time
     python tests/judge/restore_digits.py --tasks denoise --methods calibrated,ddrm --per-class 1
 
 The digits are the first 10 of each class of MNIST's test set, which the embedded model has not seen (it was trained on 10,000
@@ -75,7 +75,6 @@ METHODS = {  # name: (options, tasks, sigma or None for the task's)
     "white": ("--steps 50", list(TASKS), None),
     "exact-product": ("--steps 50", list(TASKS), None),
     "mean-shift": ("--steps 50", ["denoise"], None),
-    "calibrated, mean of 8": ("--steps 20 --iterations 2 --samples 8", ["denoise"], None),
     "clamp": ("--steps 50", MASKS, 0),
     "ddnm": ("--steps 20", MASKS + ["sr2", "sr4"], 0),
     "repaint": ("--steps 20 --jump-length 5 --resamplings 5", MASKS, 0),
@@ -131,7 +130,7 @@ def main():
     p.add_argument("--program", type=pathlib.Path, default=ROOT / "target" / "release" / "undiffuse")
     p.add_argument("--cache", type=pathlib.Path, default=ROOT / "target" / "judge")
     p.add_argument("--tasks", default=",".join(TASKS))
-    p.add_argument("--methods", default=";".join(METHODS), help="with semicolons or commas")
+    p.add_argument("--methods", default=",".join(METHODS))
     p.add_argument("--per-class", type=int, default=10)
     p.add_argument("--again", action="store_true", help="compute what an earlier run has left in --cache")
     a = p.parse_args()
@@ -143,19 +142,19 @@ def main():
     np.save(folder / "digits.npy", pixels)
     print(f"real digits: judged right {100 * float((probabilities(net, pixels.astype(float)).argmax(axis=1) == np.repeat(np.arange(10), a.per_class)).mean()):.0f} %")
     tasks = [t for t in TASKS if t in a.tasks.split(",")]
-    wanted = re.split(r"[;,]\s*", a.methods) if ";" not in a.methods else a.methods.split(";")
+    wanted = a.methods.split(",")
     cells = {}
     for method, (options, suits, own) in METHODS.items():
         for task in tasks:
             operator, sigma, forward = TASKS[task]
             if method not in wanted or task not in suits:
                 continue
-            kept = folder / f"{task}-{method.replace(' ', '_')}.json"
+            kept = folder / f"{task}-{method}.json"
             if kept.exists() and not a.again:
                 cells[task, method] = json.loads(kept.read_text())
                 continue
             s = sigma if own is None else own
-            cell = run(a.program, folder, truth, net, method.split(",")[0], options, operator, s, forward)
+            cell = run(a.program, folder, truth, net, method, options, operator, s, forward)
             y = cell.pop("measured")
             cell["noisy"] = psnr(y.reshape(truth.shape), truth) if task == "denoise" else None
             kept.write_text(json.dumps(cell))
