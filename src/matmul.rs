@@ -77,9 +77,13 @@ impl<'a> Strided<'a> {
     /// `rows` lines of `cols` values, each line `stride` values behind the one before.
     pub fn new(data: &'a [f32], rows: usize, cols: usize, stride: usize) -> Result<Self> {
         let m = Self { data, rows, cols, strides: [stride, 1] };
-        let last = rows.checked_sub(1).and_then(|r| r.checked_mul(stride)?.checked_add(cols));
         let len = data.len();
-        ensure!(last.unwrap_or(0) <= len, Shape, "a matrix has {len} values, too few for {rows} x {cols} by {stride}");
+        // Without rows nothing is read; an end that no usize holds is beyond any slice.
+        let fits = match rows.checked_sub(1) {
+            None => true,
+            Some(r) => r.checked_mul(stride).and_then(|start| start.checked_add(cols)).is_some_and(|end| end <= len),
+        };
+        ensure!(fits, Shape, "a matrix has {len} values, too few for {rows} x {cols} by {stride}");
         Ok(m)
     }
 

@@ -89,9 +89,9 @@ impl SpikeTimes {
         // A width that a decimal number only nearly divides must not cost the last bin.
         let total = libm::floor((to - from) / bin * (1.0 + 1e-12));
         ensure!(
-            total >= bins as f64 && total <= (1u64 << 32) as f64,
+            total >= bins as f64 && total <= (1u64 << 24) as f64,
             InvalidArgument,
-            "{total} bins of {bin} from {from} to {to}, expected at least a window of {bins} and at most 2^32"
+            "{total} bins of {bin} from {from} to {to}, expected at least a window of {bins} and at most 2^24"
         );
         let total = total as usize;
         let mut train = room("the spike train", total, &Dims::new(&[1])?)?;

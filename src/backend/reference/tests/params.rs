@@ -11,7 +11,7 @@ const BOUND: f64 = 1e-6;
 const STEP: f64 = 1e-5;
 
 /// Operations without a gradient, each with the reason.
-const NONE: [(&str, &str); 17] = [
+const NONE: [(&str, &str); 19] = [
     ("input", "makes its value of nothing"),
     ("sinusoidal_embedding", "has no parameter, and its argument is the time, which no parameter moves"),
     ("conv_adjoint", "stands in backward sweeps, which are not differentiated again"),
@@ -29,6 +29,8 @@ const NONE: [(&str, &str); 17] = [
     ("group_norm_affine", "is made by fusion, and gradients are taken before it"),
     ("apply_affine", "the same"),
     ("fused_conv", "the same"),
+    ("fused_norm_grad", "is made by fusion of a backward sweep"),
+    ("fused_conv_adjoint", "the same"),
 ];
 
 /// A graph of which each input is differentiated too, or none.
