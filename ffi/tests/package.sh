@@ -55,3 +55,21 @@ g++ -std=c++17 "${warnings[@]}" "${cflags[@]}" "$work/first.cpp" -L"$work/archiv
 g++ -std=c++17 -g "${warnings[@]}" -fsanitize=address,undefined -fno-sanitize-recover=all "${cflags[@]}" \
   ffi/tests/cpp/classes.cpp -L"$work/archive" "${static[@]}" -o "$work/classes"
 "$work/classes" tests/no_std/tiny.safetensors
+
+# The examples, as their CMakeLists.txt says.
+digits=$PWD/pretrained/digits.safetensors
+cmake -S examples/c -B "$work/examples" -DCMAKE_PREFIX_PATH="$prefix" > "$work/log"
+cmake --build "$work/examples" > "$work/log" 2>&1 || { cat "$work/log"; exit 1; }
+(
+  cd "$work/examples"
+  for run in "sample $digits s.png" "denoise $digits d.png" "inpaint $digits i.png" own_denoiser "own_evidence $digits e.png" \
+    "own_threads $digits" "cancel $digits" "sample_cpp $digits s.pgm" embedded_model; do
+    read -ra words <<< "$run"
+    echo "example ${words[0]}"
+    "./${words[0]}" "${words[@]:1}" 2> err || { cat err; exit 1; }
+  done
+)
+export UNDIFFUSE_LIBRARY=$prefix/lib/libundiffuse.so
+for name in undiffuse shards; do
+  python3 "examples/python/$name.py" "$digits"
+done
