@@ -5,7 +5,7 @@
 //!
 //! - **Layout.** Channels last; rows are padded to 4 channels, so that kernels read quads.
 //! - **Memory.** The weights lie in a few buffers, all values of a call in one. The bytes are known before
-//!   ([`Network::device_bytes`](super::Network::device_bytes)). No binding is over 128 MiB: a batch whose values would be larger is run in
+//!   ([`Network::device_bytes`]). No binding is over 128 MiB: a batch whose values would be larger is run in
 //!   pieces, and a network of which one sample is too large is refused.
 //! - **Precision.** Sums are f32. With [`Precision::F16`] weights and the values between operations are kept in f16: about 1e-3 relative,
 //!   and a value over 65504 becomes infinite; networks with gradients are kept in f32 all the same. Embeddings of timesteps and classes are computed on the host in f64.
