@@ -5,25 +5,9 @@ use std::path::{Path, PathBuf};
 use undiffuse::noise::Stream;
 use undiffuse::tensor::Dims;
 use undiffuse::training::data::{
-    Colors, Dataset, Scale, SwissRoll, draw, heartbeats, read_idx, read_npy, read_png_folder,
+    Colors, Dataset, GREY_LEVEL, Scale, SwissRoll, Values, draw, heartbeats, read_idx, read_npy, read_png_folder,
 };
 use undiffuse::{Error, ErrorKind, Result};
-
-/// What the values of a file are.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Values {
-    /// Grey levels 0 to 255.
-    Bytes,
-    /// The same divided by 255.
-    Unit,
-    /// As samples are written: images in [-1, 1], others as they are.
-    Data,
-}
-
-impl Values {
-    /// The names of the command line.
-    pub const NAMES: [(&'static str, Self); 3] = [("bytes", Self::Bytes), ("unit", Self::Unit), ("data", Self::Data)];
-}
 
 /// Which data.
 #[derive(Debug, Default)]
@@ -77,24 +61,19 @@ impl Data {
         }
         let mut x = data.values().get(self.skip * n..(self.skip + count) * n).unwrap_or(&[]).to_vec();
         let values = self.values.unwrap_or(usual);
-        // The width of one grey level, and the map to [-1, 1].
-        let (level, scale) = match values {
-            Values::Bytes => (1.0, Scale { scl: 1.0 / 127.5, shft: -1.0 }),
-            Values::Unit => (1.0 / 255.0, Scale { scl: 2.0, shft: -1.0 }),
-            Values::Data => (1.0 / 127.5, Scale::default()),
-        };
-        if self.dequantize {
-            for (i, sample) in x.chunks_exact_mut(n).enumerate() {
-                let mut stream = Stream::new(self.seed, (self.skip + i) as u64, draw::DEQUANTISE);
-                sample.iter_mut().for_each(|v| *v = (f64::from(*v) + level * stream.uniform()) as f32);
-            }
-        }
+        let scale = values.scale();
         scale.apply(&mut x);
-        let levels = values != Values::Data && !self.dequantize;
-        if levels && x.iter().any(|v| v.abs() > 1.0) {
+        if values != Values::Data && x.iter().any(|v| v.abs() > 1.0) {
             let name = Values::NAMES.iter().find(|(_, v)| *v == values).map_or("", |(name, _)| name);
             return Err(named(format!("values are out of the range of \"{name}\": give --values")));
         }
+        if self.dequantize {
+            for (i, sample) in x.chunks_exact_mut(n).enumerate() {
+                let mut stream = Stream::new(self.seed, (self.skip + i) as u64, draw::DEQUANTISE);
+                sample.iter_mut().for_each(|v| *v = (f64::from(*v) + GREY_LEVEL * stream.uniform()) as f32);
+            }
+        }
+        let levels = values != Values::Data && !self.dequantize;
         Ok(Loaded { dims, x, scale: scale.scl, levels })
     }
 

@@ -10,10 +10,11 @@ use undiffuse::noise::Seeded;
 use undiffuse::pipeline::Pipeline;
 use undiffuse::sampler::{Sampler, SamplerKind, SamplerOptions, StateSpace};
 use undiffuse::schedule::Arithmetic;
+use undiffuse::training::data::Values;
 use undiffuse::{Error, ErrorKind, Result};
 
 use crate::args::{Args, Command, Outcome, Token, usage};
-use crate::dataset::{Data, Values};
+use crate::dataset::Data;
 use crate::output::progress;
 use crate::source::ModelArgs;
 use crate::{interrupt, output};

@@ -10,8 +10,8 @@ use super::keys::Keys;
 use crate::error::{Result, ensure, err};
 use crate::tensor::Dims;
 use crate::training::data::{
-    Augment, Collision, Colors, Dataset, DeadLeaves, Flips, LeafShape, Scale, SpikeTimes, SwissRoll, heartbeats,
-    read_idx, read_npy, read_png_folder,
+    Augment, Collision, Colors, Dataset, DeadLeaves, Flips, LeafShape, Scale, SpikeTimes, SwissRoll, Values,
+    heartbeats, read_idx, read_npy, read_png_folder,
 };
 
 /// Where samples come from.
@@ -62,9 +62,11 @@ pub enum ScaleConfig {
 ///
 /// - `seed`: of a generator, by default that of the training
 /// - `dims`: the dimensions of a sample, such as `[1, 28, 28]`, if the file says them otherwise
+/// - `values` of a file: `bytes` (0 to 255, the default of `idx` and `png_folder`) and `unit` (0 to 1) are brought to [-1, 1], the
+///   scale of all images of this library; `data` (the default of others) stay as they are
 /// - `take`: only the first so many samples, so that others can be held out
 /// - `scale`: `"unit_variance"` or `[scl, shft]`
-/// - `dequantise`, `crop` `[height, width]`, `flips` (`none`, `horizontal`, `both`): see [`Augment`]
+/// - `dequantise` (in the scale after `values`; a grey level of images is 1 / 127.5), `crop` `[height, width]`, `flips` (`none`, `horizontal`, `both`): see [`Augment`]
 #[derive(Clone, Debug, PartialEq)]
 pub struct DataConfig {
     /// Where samples come from.
@@ -73,6 +75,8 @@ pub struct DataConfig {
     pub seed: Option<u64>,
     /// The dimensions of a sample.
     pub dims: Option<Vec<usize>>,
+    /// What the values are, if not what is usual for the kind.
+    pub values: Option<Values>,
     /// Only the first so many.
     pub take: Option<usize>,
     /// The scale.
@@ -143,6 +147,7 @@ impl DataConfig {
             kind,
             seed: if k.has("seed") { Some(k.integer("seed", None, 0..=u64::MAX)?) } else { None },
             dims: k.counts("dims", 1 << 30)?,
+            values: if k.has("values") { Some(k.word("values", None, &Values::NAMES)?) } else { None },
             take: if k.has("take") { Some(k.count("take", None, MAX_COUNT)?) } else { None },
             scale: scale(k.take("scale"))?,
             augment: Augment {
@@ -175,6 +180,11 @@ impl DataConfig {
         if let Some(dims) = &self.dims {
             data = data.with_dims(Dims::new(dims)?)?;
         }
+        let usual = match self.kind {
+            DataKind::Idx(_) | DataKind::PngFolder(..) => Values::Bytes,
+            _ => Values::Data,
+        };
+        data = data.rescaled(self.values.unwrap_or(usual).scale());
         if let Some(take) = self.take {
             let count = data.count();
             ensure!(take <= count, InvalidArgument, "data.take is {take}, but there are {count} samples");
@@ -203,4 +213,34 @@ fn scale(value: Option<Value>) -> Result<ScaleConfig> {
         _ => {}
     }
     Err(err!(Config, "data.scale in the training config is neither \"unit_variance\" nor [scl, shft]"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(name: &str, bytes: &[u8], config: &str) -> Result<(Dataset, Scale)> {
+        let folder = std::env::temp_dir();
+        let path = folder.join(std::format!("undiffuse-{}-{name}", std::process::id()));
+        std::fs::write(&path, bytes)?;
+        let text = config.replace("PATH", &path.to_string_lossy());
+        let found = Keys::parse(&text).and_then(DataConfig::read).and_then(|c| c.load(&folder, 0));
+        std::fs::remove_file(&path)?;
+        found
+    }
+
+    #[test]
+    fn grey_levels_of_files_become_images_between_minus_one_and_one() {
+        // Two images of 1 x 2 bytes.
+        let idx = [0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2, 0, 255, 51, 204];
+        let (data, scale) = load("a", &idx, r#"{"kind": "idx", "path": "PATH"}"#).unwrap();
+        assert_eq!((data.values(), scale), (&[-1.0, 1.0, -0.6, 0.6][..], Scale::default()));
+        let (data, _) = load("b", &idx, r#"{"kind": "idx", "path": "PATH", "values": "data"}"#).unwrap();
+        assert_eq!(data.values(), [0.0, 255.0, 51.0, 204.0]);
+        // The scale of the model is that of images, whose variance is 0.68.
+        let (_, scale) = load("c", &idx, r#"{"kind": "idx", "path": "PATH", "scale": "unit_variance"}"#).unwrap();
+        assert!((scale.scl - 0.68f64.sqrt().recip()).abs() < 1e-7 && scale.shft.abs() < 1e-7, "{scale:?}");
+        let e = load("d", &idx, r#"{"kind": "idx", "path": "PATH", "values": "grey"}"#).unwrap_err();
+        assert!(e.message().contains("values"), "{e}");
+    }
 }

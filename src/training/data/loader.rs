@@ -59,7 +59,7 @@ pub struct Augment {
     pub crop: Option<[usize; 2]>,
     /// Mirror images.
     pub flips: Flips,
-    /// Adds noise uniform in [0, this): one grey level, 1 where values are 0 to 255, makes a density of whole numbers.
+    /// Adds noise uniform in [0, this): one [`GREY_LEVEL`](super::GREY_LEVEL) makes a density of the grey levels of images.
     pub dequantise: f64,
     /// Then x scl + shft.
     pub scale: Scale,

@@ -23,6 +23,7 @@ mod png_folder;
 mod simple;
 mod spikes;
 mod swiss_roll;
+mod values;
 
 pub use dead_leaves::{DeadLeaves, LeafShape};
 pub use idx::{parse_idx, read_idx};
@@ -33,6 +34,7 @@ pub use png_folder::{Colors, parse_png, read_png_folder};
 pub use simple::heartbeats;
 pub use spikes::{Collision, SpikeTimes};
 pub use swiss_roll::SwissRoll;
+pub use values::{GREY_LEVEL, Values};
 
 use alloc::vec::Vec;
 use std::path::Path;
@@ -133,6 +135,12 @@ impl Dataset {
     pub fn with_dims(self, dims: Dims) -> Result<Self> {
         ensure!(dims.elements() == self.dims.elements(), Shape, "samples of {} cannot be seen as {dims}", self.dims);
         Ok(Self { dims, ..self })
+    }
+
+    /// All values brought to another scale.
+    pub fn rescaled(mut self, scale: Scale) -> Self {
+        scale.apply(&mut self.values);
+        self
     }
 
     /// The scale that gives all values together mean 0 and variance 1: x scl + shft.
