@@ -10,8 +10,8 @@ use undiffuse::denoiser::{Component, Covariance, GaussianMixture};
 use undiffuse::noise::NoiseSource;
 use undiffuse::posterior::operator::{BlockAverage, Dense, LinearOperator, Mask};
 use undiffuse::posterior::{
-    At, Classifier, ClassifierRule, Ddnm, Ddrm, DiffPir, Dps, Evidence, Mcg, Measurement, Misfit, Pigdm, PigdmRule,
-    Repaint, Tmpd,
+    At, Calibrated, CalibratedWhite, Clamp, Classifier, ClassifierRule, Ddnm, Ddrm, DiffPir, Dps, Evidence,
+    ExactProduct, Known, Mcg, MeanShift, Measurement, Misfit, Pigdm, PigdmRule, RSchedule, Repaint, Tmpd,
 };
 use undiffuse::sampler::{
     DdimNoise, Jumps, PredictionType, Sampler, SamplerKind, SamplerOptions, SchedulerConfig, Steps, VarianceType,
@@ -234,6 +234,32 @@ fn methods_with_derivatives_are_the_published_ones() {
     let counts = Measurement::each(operator("pool"), &y, FIRST, 0.2).unwrap();
     let poisson = Dps::new(counts, 0.3, Misfit::Poisson).unwrap();
     golden.check("dps_poisson.pool.ddpm", &*sampler("ddpm", 0.0), poisson, Drawn);
+}
+
+#[test]
+fn the_methods_of_2015_and_the_calibrated_ones_are_their_equations() {
+    let golden = Golden::open();
+    for s in ["ddim", "ddpm"] {
+        let with = || if s == "ddpm" { sampler(s, 0.0) } else { posterior_ddim(0.5) };
+        for op in ["mask", "pool", "dense"] {
+            let noisy = |sigma: f64| measure(operator(op), sigma);
+            let check =
+                |name: &str, e: Box<dyn Evidence>| golden.check(&format!("{name}.{op}.{s}"), &*with(), e, Drawn);
+            check("exact_product", Box::new(ExactProduct::new(noisy(0.2), RSchedule::Constant).unwrap()));
+            check("mean_shift", Box::new(MeanShift::new(noisy(0.6), RSchedule::Constant)));
+            check("white", Box::new(CalibratedWhite::new(noisy(0.2), 0.7).unwrap()));
+            check("calibrated", Box::new(Calibrated::new(noisy(0.2), 12).unwrap()));
+            check("calibrated_2", Box::new(Calibrated::new(noisy(0.2), 2).unwrap()));
+        }
+        for (name, known) in [("clamp", Known::Clean), ("clamp_noised", Known::Renoised)] {
+            let clamp = Clamp::new(measure(mask(), 0.0), known).unwrap();
+            golden.check(&format!("{name}.mask.{s}"), &*with(), clamp, Drawn);
+        }
+    }
+    let ramp = ExactProduct::new(measure(operator("dense"), 0.2), RSchedule::Ramp).unwrap();
+    golden.check("exact_product_ramp.dense.ddpm", &*sampler("ddpm", 0.0), ramp, Drawn);
+    let ramp = MeanShift::new(measure(operator("dense"), 0.6), RSchedule::Ramp);
+    golden.check("mean_shift_ramp.dense.ddpm", &*sampler("ddpm", 0.0), ramp, Drawn);
 }
 
 /// The noise of `repaint_with_jumps`, draw by draw.

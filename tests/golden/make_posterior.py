@@ -243,6 +243,83 @@ def classifier(st, a, y, sigma, eta, sampler, mean=False):
     return sampler_step(st, x0, eps, eta, sampler)
 
 
+# --- the methods of 2015 and those calibrated to the noise --------------------------------------------------------------------
+
+
+def kernel(st, eta, sampler):
+    """Mean and standard deviation of x_s."""
+    if sampler == "ddpm":
+        std = np.sqrt((1 - st.abar_s) / (1 - st.abar_t) * (1 - st.abar_t / st.abar_s))
+        return ddpm(st.x, st.x0, st.abar_t, st.abar_s, np.zeros(N)), std
+    std = ddim_sigma(st.abar_t, st.abar_s, eta)
+    return np.sqrt(st.abar_s) * st.x0 + np.sqrt(1 - st.abar_s - std**2) * st.eps, std
+
+
+def product(st, a, y, eta, sampler, gain, covariance):
+    """A draw from N(mean, std^2 I) N(y; gain A x, covariance) by the sum of precisions, with the symmetric root."""
+    mean, std = kernel(st, eta, sampler)
+    if std == 0:
+        return mean
+    of_y = gain * a.T @ np.linalg.inv(covariance)
+    values, vectors = np.linalg.eigh(np.eye(N) / std**2 + gain * of_y @ a)
+    of = lambda f: vectors @ np.diag(f) @ vectors.T
+    return of(1 / values) @ (mean / std**2 + of_y @ y) + of(values**-0.5) @ st.z
+
+
+def power(st, ramp):
+    return (st.step + 1) / len(TIMESTEPS) if ramp else 1.0
+
+
+def exact_product(st, a, y, sigma, eta, sampler, ramp=False):
+    """The row of a Gaussian r of Sohl-Dickstein et al. 2015, table App.1; r^p has the variance s^2 / p."""
+    return product(st, a, y, eta, sampler, 1.0, sigma**2 / power(st, ramp) * np.eye(len(y)))
+
+
+def mean_shift(st, a, y, sigma, eta, sampler, ramp=False):
+    """Sohl-Dickstein et al. 2015, eq. 61."""
+    mean, std = kernel(st, eta, sampler)
+    return mean + std**2 * power(st, ramp) * (a.T @ (y - a @ mean)) / sigma**2 + std * st.z
+
+
+def clamp(st, a, y, sigma, eta, sampler, noised=False):
+    """The delta of 2015: known values are set after each step."""
+    mean, std = kernel(st, eta, sampler)
+    out = mean + std * st.z
+    out[KNOWN] = y
+    if noised and st.abar_s < 1:
+        out[KNOWN] = np.sqrt(st.abar_s) * y + np.sqrt(1 - st.abar_s) * st.own(0)[KNOWN]
+    return out
+
+
+def white(st, a, y, sigma, eta, sampler, v=0.7):
+    """r_s(x_s) = p(y | x_s) for x_0 ~ N(0, v I): y is Gaussian around A E[x_0 | x_s] with A Cov[x_0 | x_s] A^T + s^2 I."""
+    total = st.abar_s * v + 1 - st.abar_s
+    gain, scatter = np.sqrt(st.abar_s) * v / total, v * (1 - st.abar_s) / total
+    return product(st, a, y, eta, sampler, gain, scatter * a @ a.T + sigma**2 * np.eye(len(y)))
+
+
+def calibrated(st, a, y, sigma, eta, sampler, iterations=None):
+    """E[x_0 | x_t, y] of a Gaussian p(x_0 | x_t) with the model's mean and covariance (Tweedie): Rozet et al. 2024, eq. 13 to 16. With
+    `iterations` the system is left where as many conjugate gradients come to from 0 (Hestenes and Stiefel 1952), preconditioned by the white form."""
+    cov = (1 - st.abar_t) / np.sqrt(st.abar_t) * st.jacobian
+    m = a @ cov @ a.T + sigma**2 * np.eye(len(y))
+    r = y - a @ st.x0
+    if iterations is None:
+        u = np.linalg.solve(m, r)
+    else:
+        inverse = np.linalg.inv((1 - st.abar_t) * a @ a.T + sigma**2 * np.eye(len(y)))
+        u, z = np.zeros(len(y)), inverse @ r
+        p = z
+        for _ in range(iterations):
+            step = (r @ z) / (p @ m @ p)
+            u, after = u + step * p, r - step * m @ p
+            z_after = inverse @ after
+            p = z_after + (after @ z_after) / (r @ z) * p
+            r, z = after, z_after
+    x0 = st.x0 + cov @ a.T @ u
+    return sampler_step(st, x0, noise_of(st.x, x0, st.abar_t), eta, sampler)
+
+
 METHODS = [
     # name, method, operators, sigma, eta, samplers, further arguments
     ("ddnm", ddnm, ["mask", "pool", "dense"], 0.0, 0.85, ["ddim", "ddpm"], {}),
@@ -260,6 +337,15 @@ METHODS = [
     ("tmpd", tmpd, ["mask", "pool", "dense"], 0.2, 0.5, ["ddim", "ddpm"], {}),
     ("classifier", classifier, ["mask"], 0.2, 0.5, ["ddim", "ddpm"], {}),
     ("classifier_mean", classifier, ["mask"], 0.2, 1.0, ["ddim", "ddpm"], {"mean": True}),
+    ("exact_product", exact_product, ["mask", "pool", "dense"], 0.2, 0.5, ["ddim", "ddpm"], {}),
+    ("exact_product_ramp", exact_product, ["dense"], 0.2, 0.5, ["ddpm"], {"ramp": True}),
+    ("mean_shift", mean_shift, ["mask", "pool", "dense"], 0.6, 0.5, ["ddim", "ddpm"], {}),
+    ("mean_shift_ramp", mean_shift, ["dense"], 0.6, 0.5, ["ddpm"], {"ramp": True}),
+    ("clamp", clamp, ["mask"], 0.0, 0.5, ["ddim", "ddpm"], {}),
+    ("clamp_noised", clamp, ["mask"], 0.0, 0.5, ["ddim", "ddpm"], {"noised": True}),
+    ("white", white, ["mask", "pool", "dense"], 0.2, 0.5, ["ddim", "ddpm"], {}),
+    ("calibrated", calibrated, ["mask", "pool", "dense"], 0.2, 0.5, ["ddim", "ddpm"], {}),
+    ("calibrated_2", calibrated, ["mask", "pool", "dense"], 0.2, 0.5, ["ddim", "ddpm"], {"iterations": 2}),
 ]
 
 
