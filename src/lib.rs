@@ -18,10 +18,13 @@ pub mod chain;
 pub mod denoiser;
 pub mod error;
 pub mod evaluate;
+#[cfg(feature = "std")]
+mod files;
 pub mod graph;
 mod matmul;
 pub mod model;
 pub mod noise;
+pub mod npy;
 pub mod pipeline;
 pub mod posterior;
 pub mod process;
@@ -30,6 +33,7 @@ pub mod schedule;
 pub mod tensor;
 #[cfg(feature = "training")]
 pub mod training;
+pub mod values;
 pub mod weights;
 
 pub use cancel::Cancel;

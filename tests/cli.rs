@@ -16,9 +16,12 @@ mod program;
 mod scratch;
 #[path = "common/tiny.rs"]
 mod tiny;
-use program::{command, files, ok, refused, run, scratch, scratch_with};
+#[path = "common/tiny_scratch.rs"]
+mod tiny_scratch;
+use program::{command, files, ok, refused, run};
 use scratch::Scratch;
 use tiny::SIDE;
+use tiny_scratch::{scratch, scratch_with};
 
 const PIXELS: usize = SIDE * SIDE;
 

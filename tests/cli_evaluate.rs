@@ -8,11 +8,11 @@ use undiffuse::Cancel;
 use undiffuse::backend::cpu::Cpu;
 use undiffuse::evaluate::{BoundOptions, Edges, Times, Unit, bound};
 use undiffuse::noise::Seeded;
+use undiffuse::npy;
 use undiffuse::pipeline::{Pipeline, PipelineOptions};
 use undiffuse::sampler::{SamplerKind, SamplerOptions};
 use undiffuse::schedule::Arithmetic;
 use undiffuse::tensor::DType;
-use undiffuse::training::data::read_npy;
 use undiffuse::weights::{TensorToWrite, write_safetensors};
 
 #[path = "common/pcg.rs"]
@@ -81,9 +81,9 @@ fn the_bound_is_the_librarys() {
     let sampler =
         SamplerOptions { sampler: Some(SamplerKind::Ddpm), arithmetic: Arithmetic::Float64, ..Default::default() };
     let sampler = pipeline.sampler(&sampler).unwrap();
-    let data: Vec<f32> = read_npy(&path.join("bytes.npy"))
+    let data: Vec<f32> = npy::read(path.join("bytes.npy"))
         .unwrap()
-        .values()
+        .values
         .iter()
         .map(|v| (f64::from(*v) / 127.5 - 1.0) as f32)
         .collect();
@@ -104,6 +104,7 @@ fn the_bound_is_the_librarys() {
     assert!((scaled - raw - 64.0 * 127.5f64.log2()).abs() < 1e-2, "{said}");
 }
 
+#[cfg(feature = "training")]
 #[test]
 fn a_2015_network_at_zero_knows_what_white_noise_knows() {
     let dir = Scratch::new("evaluate");
@@ -158,6 +159,8 @@ fn nonsense_is_refused() {
     refused(path, &["evaluate", "model", "--data", "bytes.npy", "--values", "unit"], 1, "--values");
     refused(path, &["evaluate", "model", "--data", "bytes.npy", "--values", "bytes", "--skip", "5"], 1, "samples");
     refused(path, &["evaluate", "model", "--data", "none.npy"], 1, "none.npy");
+    let builds = if cfg!(feature = "training") { "mnist.idx" } else { "without the feature training" };
+    refused(path, &["evaluate", "model", "--data", "mnist.idx"], 1, builds);
     let grey = ["--values", "bytes", "--dequantize", "--ends", "grey"];
     refused(path, &[&["evaluate", "model", "--data", "bytes.npy"], &grey[..]].concat(), 1, "grey levels");
 }

@@ -20,8 +20,11 @@ mod program;
 mod scratch;
 #[path = "common/tiny.rs"]
 mod tiny;
-use program::{command, files, ok, refused, scratch};
+#[path = "common/tiny_scratch.rs"]
+mod tiny_scratch;
+use program::{command, files, ok, refused};
 use tiny::SIDE;
+use tiny_scratch::scratch;
 
 const N: usize = SIDE * SIDE;
 

@@ -7,12 +7,12 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{DiffusersNames, SafeTensorsFile, ShardedFiles, WeightSource};
 use crate::error::{Error, Result, ensure, err};
+use crate::files;
 
 /// The longest configuration or index that is read.
 const MAX_TEXT: u64 = 64 << 20;
@@ -47,21 +47,16 @@ pub fn open(dir: impl AsRef<Path>) -> Result<PipelineFiles> {
     let scheduler = [dir.join("scheduler").join("scheduler_config.json"), dir.join("scheduler_config.json")]
         .into_iter()
         .find(|p| p.is_file());
-    let named = |p: &Path| read_text(p).map_err(|e| e.context(p.display()));
     Ok(PipelineFiles {
-        model: named(&config)?,
-        scheduler: scheduler.map(|p| named(&p)).transpose()?,
+        model: read_text(&config)?,
+        scheduler: scheduler.map(|p| read_text(&p)).transpose()?,
         weights: open_weights(&model_dir)?,
     })
 }
 
-/// Reads a text file of bounded size.
+/// Reads a text file of bounded size; errors name it.
 pub(super) fn read_text(path: &Path) -> Result<String> {
-    let file = File::open(path)?;
-    let mut text = String::new();
-    let read = file.take(MAX_TEXT + 1).read_to_string(&mut text)?;
-    ensure!(read as u64 <= MAX_TEXT, Config, "the file is longer than {MAX_TEXT} bytes");
-    Ok(text)
+    files::read_text(path, MAX_TEXT)
 }
 
 /// Refuses a pipeline with parts beside a model and a scheduler.
@@ -69,7 +64,7 @@ fn check_index(path: &Path) -> Result<()> {
     if !path.is_file() {
         return Ok(());
     }
-    let text = read_text(path).map_err(|e| e.context(path.display()))?;
+    let text = read_text(path)?;
     let index: serde_json::Map<String, serde_json::Value> =
         serde_json::from_str(&text).map_err(|e| err!(Config, "{}: malformed: {e}", path.display()))?;
     for (key, value) in &index {

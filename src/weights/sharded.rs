@@ -32,13 +32,13 @@ impl ShardedFiles {
     /// Reads an index and the headers of all its files. Errors: an index entry that is no plain file name, a tensor that
     /// is not where the index says, or one that the index does not know (kind `Weights`); a file that cannot be read (kind `Io`).
     pub fn open(index: impl AsRef<Path>) -> Result<Self> {
-        let index = index.as_ref();
-        Self::open_inner(index).map_err(|e| e.context(index.display()))
+        let path = index.as_ref();
+        let text = read_text(path)?;
+        Self::open_inner(path, &text).map_err(|e| e.context(path.display()))
     }
 
-    fn open_inner(path: &Path) -> Result<Self> {
-        let text = read_text(path)?;
-        let index: Index = serde_json::from_str(&text).map_err(|e| err!(Weights, "the index is malformed: {e}"))?;
+    fn open_inner(path: &Path, text: &str) -> Result<Self> {
+        let index: Index = serde_json::from_str(text).map_err(|e| err!(Weights, "the index is malformed: {e}"))?;
         let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
         for file in index.weight_map.0.values() {
             check_file_name(file)?;

@@ -1,23 +1,7 @@
-//! The program run on the tiny model, for tests of its commands.
+//! The program run in a directory, for tests of its commands.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-
-use crate::scratch::Scratch;
-use crate::tiny;
-
-/// A directory that holds the tiny model as `model`, a nested pipeline.
-pub fn scratch() -> Scratch {
-    scratch_with(&tiny::model_config(""))
-}
-
-pub fn scratch_with(model_config: &str) -> Scratch {
-    let scratch = Scratch::new("cli");
-    scratch.write("model/unet/config.json", model_config);
-    scratch.write("model/unet/diffusion_pytorch_model.safetensors", tiny::weights(model_config));
-    scratch.write("model/scheduler/scheduler_config.json", tiny::scheduler_config());
-    scratch
-}
 
 pub fn command(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_undiffuse"));

@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use undiffuse::noise::Stream;
+use undiffuse::npy;
 use undiffuse::tensor::Dims;
-use undiffuse::training::data::{
-    Colors, Dataset, GREY_LEVEL, Scale, SwissRoll, Values, draw, heartbeats, read_idx, read_npy, read_png_folder,
-};
+use undiffuse::values::{GREY_LEVEL, Scale, Values};
 use undiffuse::{Error, ErrorKind, Result};
+
+/// The draw of dequantisation noise, that of `undiffuse::training::data::draw`.
+const DEQUANTISE: u64 = 4 << 40;
 
 /// Which data.
 #[derive(Debug, Default)]
@@ -52,14 +54,17 @@ impl Data {
     pub fn read(&self) -> Result<Loaded> {
         let missing = || Error::new(ErrorKind::InvalidArgument, "no data is given");
         let path = self.from.as_deref().ok_or_else(missing)?;
-        let (data, usual) = self.find(path)?;
+        let (dims, all, usual) = self.find(path)?;
         let named = |text: String| Error::new(ErrorKind::InvalidArgument, format!("{}: {text}", path.display()));
-        let (dims, n, there) = (data.dims(), data.dims().elements(), data.count());
+        let (n, there) = (dims.elements(), all.len() / dims.elements());
         let count = self.count.unwrap_or(there.saturating_sub(self.skip));
         if count == 0 || self.skip.checked_add(count).is_none_or(|end| end > there) {
             return Err(named(format!("{} samples after the first {} of {there}", count, self.skip)));
         }
-        let mut x = data.values().get(self.skip * n..(self.skip + count) * n).unwrap_or(&[]).to_vec();
+        let mut x = all.get(self.skip * n..(self.skip + count) * n).unwrap_or(&[]).to_vec();
+        if x.iter().any(|v| !v.is_finite()) {
+            return Err(Error::new(ErrorKind::NonFinite, format!("{}: a value is not finite", path.display())));
+        }
         let values = self.values.unwrap_or(usual);
         let scale = values.scale();
         scale.apply(&mut x);
@@ -69,7 +74,7 @@ impl Data {
         }
         if self.dequantize {
             for (i, sample) in x.chunks_exact_mut(n).enumerate() {
-                let mut stream = Stream::new(self.seed, (self.skip + i) as u64, draw::DEQUANTISE);
+                let mut stream = Stream::new(self.seed, (self.skip + i) as u64, DEQUANTISE);
                 sample.iter_mut().for_each(|v| *v = (f64::from(*v) + GREY_LEVEL * stream.uniform()) as f32);
             }
         }
@@ -77,28 +82,41 @@ impl Data {
         Ok(Loaded { dims, x, scale: scale.scl, levels })
     }
 
-    /// The data set and what its values are if nobody says.
-    fn find(&self, path: &Path) -> Result<(Dataset, Values)> {
-        if let Some((name, count)) = path.to_str().and_then(|p| p.split_once(':')) {
-            let (count, noise) = match count.split_once(':') {
-                Some((count, noise)) => (count, noise.parse().ok()),
-                None => (count, Some(SwissRoll::default().noise)),
-            };
-            match (name, count.parse().ok(), noise) {
-                ("swiss_roll", Some(count), Some(noise)) => {
-                    let roll = SwissRoll { noise, ..SwissRoll::default() };
-                    return Ok((roll.points(self.seed, count)?, Values::Data));
-                }
-                ("heartbeat", Some(count), _) => return Ok((heartbeats(self.seed, count)?, Values::Data)),
-                _ => {}
-            }
-        }
-        if path.is_dir() {
-            return Ok((read_png_folder(path, Colors::Grey)?, Values::Bytes));
-        }
+    /// The dimensions of a sample, all samples, and what their values are if nobody says.
+    fn find(&self, path: &Path) -> Result<(Dims, Vec<f32>, Values)> {
         if path.extension().is_some_and(|e| e == "npy") {
-            return Ok((read_npy(path)?, Values::Data));
+            let (dims, x) = npy::read(path)?.into_samples().map_err(|e| e.context(path.display()))?;
+            return Ok((dims, x, Values::Data));
         }
-        Ok((read_idx(path)?, Values::Bytes))
+        self.other(path)
+    }
+
+    #[cfg(not(feature = "training"))]
+    fn other(&self, path: &Path) -> Result<(Dims, Vec<f32>, Values)> {
+        let text = "this build, without the feature training, reads .npy files only";
+        Err(Error::new(ErrorKind::Unsupported, format!("{}: {text}", path.display())))
+    }
+
+    #[cfg(feature = "training")]
+    fn other(&self, path: &Path) -> Result<(Dims, Vec<f32>, Values)> {
+        use undiffuse::training::data::{Colors, SwissRoll, heartbeats, read_idx, read_png_folder};
+        let named = path.to_str().and_then(|p| p.split_once(':'));
+        let count = |text: &str| text.parse::<usize>().ok();
+        let roll = match named {
+            Some(("swiss_roll", rest)) => match rest.split_once(':') {
+                Some((n, noise)) => count(n).zip(noise.parse().ok()),
+                None => count(rest).map(|n| (n, SwissRoll::default().noise)),
+            },
+            _ => None,
+        };
+        let (data, values) = match (named, roll) {
+            (_, Some((n, noise))) => (SwissRoll { noise, ..SwissRoll::default() }.points(self.seed, n)?, Values::Data),
+            (Some(("heartbeat", n)), _) if count(n).is_some() => {
+                (heartbeats(self.seed, count(n).unwrap_or(0))?, Values::Data)
+            }
+            _ if path.is_dir() => (read_png_folder(path, Colors::Grey)?, Values::Bytes),
+            _ => (read_idx(path)?, Values::Bytes),
+        };
+        Ok((data.dims(), data.values().to_vec(), values))
     }
 }

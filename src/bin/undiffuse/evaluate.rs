@@ -10,7 +10,7 @@ use undiffuse::noise::Seeded;
 use undiffuse::pipeline::Pipeline;
 use undiffuse::sampler::{Sampler, SamplerKind, SamplerOptions, StateSpace};
 use undiffuse::schedule::Arithmetic;
-use undiffuse::training::data::Values;
+use undiffuse::values::Values;
 use undiffuse::{Error, ErrorKind, Result};
 
 use crate::args::{Args, Command, Outcome, Token, usage};
@@ -29,7 +29,8 @@ usage: undiffuse evaluate [PATH] --data FILE [OPTION...]
 
   PATH            a pipeline directory or a packed file (default: the embedded digits)
   --data FILE     a .npy file whose first dimension counts samples, an idx file (also .gz), or a folder of PNGs;
-                  or swiss_roll:N, swiss_roll:N:NOISE or heartbeat:N, samples of these generators with the seed
+                  or swiss_roll:N, swiss_roll:N:NOISE or heartbeat:N, samples of these generators with the seed.
+                  In builds without the feature training: .npy only
   --values NAME   what the data's values are: bytes (0 to 255, default of idx and PNG), unit (0 to 1), or data (as the
                   model's samples are written, default otherwise; images in [-1, 1])
   --skip N        leaves out the first N samples

@@ -3,17 +3,14 @@
 mod args;
 mod arrays;
 mod bench;
-#[cfg(feature = "training")]
 mod dataset;
 mod devices;
-#[cfg(feature = "training")]
 mod evaluate;
 mod format;
 mod generate;
 mod image;
 mod info;
 mod interrupt;
-mod npy;
 mod output;
 mod pack;
 mod predict;
@@ -39,19 +36,18 @@ const COMMANDS: &[&Command] = &[
     &info::COMMAND,
     &predict::COMMAND,
     &pack::COMMAND,
+    &evaluate::COMMAND,
     &bench::COMMAND,
     &devices::COMMAND,
     #[cfg(feature = "training")]
     &train::COMMAND,
-    #[cfg(feature = "training")]
-    &evaluate::COMMAND,
 ];
 
 /// What stands in the help between its beginning and its end.
 #[cfg(feature = "training")]
 macro_rules! training_help {
     () => {
-        "  train      train a model as a JSON file says\n  evaluate   bound the log-likelihood of data under a model\n"
+        "  train      train a model as a JSON file says\n"
     };
 }
 #[cfg(not(feature = "training"))]
@@ -75,6 +71,7 @@ usage: undiffuse COMMAND [ARGUMENT...]
   info       say what a model is and what memory it needs
   predict    call the network once on given tensors
   pack       turn a diffusers directory into one file
+  evaluate   bound the log-likelihood of data under a model
   bench      time the network
   devices    list what networks can run on here
 ",

@@ -67,9 +67,7 @@ fn options(args: &mut Args) -> Outcome<Option<Options>> {
 
 fn run(args: &mut Args) -> Outcome {
     let Some(o) = options(args)? else { return Ok(output::say(COMMAND.help)?) };
-    let named = |path: &Path, e: std::io::Error| Error::from(e).context(path.display());
-    let text = std::fs::read_to_string(&o.config).map_err(|e| named(&o.config, e))?;
-    let config = TrainConfig::from_json(&text).map_err(|e| e.context(o.config.display()))?;
+    let config = TrainConfig::open(&o.config)?;
     let cancel = crate::interrupt::install()?;
     let threads = match o.threads {
         Some(n) => Pool::new(n)?,
@@ -83,15 +81,16 @@ fn run(args: &mut Args) -> Outcome {
     let beside = o.config.parent().unwrap_or(Path::new("."));
     let mut trainer = Trainer::new(config, beside, Arc::new(threads)).map_err(|e| e.context(o.config.display()))?;
     if o.resume {
-        let bytes = std::fs::read(&checkpoint).map_err(|e| named(&checkpoint, e))?;
-        trainer.restore(&bytes).map_err(|e| e.context(checkpoint.display()))?;
+        trainer.restore_from(&checkpoint)?;
     }
     let last = train(&mut trainer, &checkpoint, cancel)?;
     trainer.pack(&mut |piece| Ok(packed.write_all(piece)?))?;
     packed.finish()?;
     card(&trainer, &o.output)?;
     match std::fs::remove_file(&checkpoint) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(named(&checkpoint, e).into()),
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            return Err(Error::from(e).context(checkpoint.display()).into());
+        }
         _ => {}
     }
     let loss = last.map_or(String::new(), |r| format!(", {}", shown(&trainer, &r)));

@@ -21,6 +21,7 @@
 //! Keys that begin with `_` are remarks. Everything else that is unknown is refused.
 
 use alloc::string::{String, ToString};
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -28,6 +29,7 @@ use super::init::InitOptions;
 use super::loss::{End, SnrWeight};
 use super::optim::{AdamOptions, LearningRate, RmsPropOptions, SfoOptions, WeightDecay};
 use crate::error::{Result, ensure, err};
+use crate::files;
 use crate::tensor::DType;
 
 mod data;
@@ -114,6 +116,13 @@ pub struct TrainConfig {
 }
 
 impl TrainConfig {
+    /// Reads a configuration from a file of at most 4 MiB. Errors name the file: those of [`TrainConfig::from_json`], kind `Io`.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let text = files::read_text(path, MAX_TEXT as u64)?;
+        Self::from_json(&text).map_err(|e| e.context(path.display()))
+    }
+
     /// Reads a configuration. Errors (kind `Config`) name the key, what is accepted and what stands there.
     ///
     /// ```

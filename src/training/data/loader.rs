@@ -2,43 +2,10 @@
 
 use alloc::vec::Vec;
 
-use super::{Dataset, draw};
+use super::{Dataset, Scale, draw};
 use crate::error::{Result, ensure, err};
 use crate::noise::Stream;
 use crate::tensor::Dims;
-
-/// An affine map of all values: x scl + shft, the authors' names.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Scale {
-    /// The factor.
-    pub scl: f64,
-    /// What is added after it.
-    pub shft: f64,
-}
-
-impl Default for Scale {
-    /// None: 1 and 0.
-    fn default() -> Self {
-        Self { scl: 1.0, shft: 0.0 }
-    }
-}
-
-impl Scale {
-    /// x scl + shft, in f64, rounded once.
-    pub fn apply(&self, values: &mut [f32]) {
-        values.iter_mut().for_each(|v| *v = (f64::from(*v) * self.scl + self.shft) as f32);
-    }
-
-    /// The inverse of [`Scale::apply`].
-    pub fn undo(&self, values: &mut [f32]) {
-        values.iter_mut().for_each(|v| *v = ((f64::from(*v) - self.shft) / self.scl) as f32);
-    }
-
-    /// What is added to a log-likelihood of scaled values to get that of the raw ones, in bits per dimension: log2 scl.
-    pub fn bits_per_dim(&self) -> f64 {
-        libm::log2(self.scl.abs())
-    }
-}
 
 /// Which mirror images count as data too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -18,32 +18,30 @@ mod dead_leaves;
 mod idx;
 mod ising;
 mod loader;
-mod npy;
 mod png_folder;
 mod simple;
 mod spikes;
 mod swiss_roll;
-mod values;
 
 pub use dead_leaves::{DeadLeaves, LeafShape};
 pub use idx::{parse_idx, read_idx};
 pub use ising::Ising;
-pub use loader::{Augment, Flips, Loader, Scale};
-pub use npy::{parse_npy, read_npy};
+pub use loader::{Augment, Flips, Loader};
 pub use png_folder::{Colors, parse_png, read_png_folder};
 pub use simple::heartbeats;
 pub use spikes::{Collision, SpikeTimes};
 pub use swiss_roll::SwissRoll;
-pub use values::{GREY_LEVEL, Values};
 
 use alloc::vec::Vec;
 use std::path::Path;
 
 use crate::error::{Result, ensure, err};
+use crate::files;
+use crate::npy::{self, NpyArray};
 use crate::tensor::Dims;
 
-/// The largest file that is read, in bytes, and the largest array: 4 GiB.
-pub const MAX_BYTES: u64 = 1 << 32;
+pub use crate::files::MAX_BYTES;
+pub use crate::values::{GREY_LEVEL, Scale, Values};
 
 /// The draws of the noise streams that data use. The draws of a chain count up from 0 and stay far below.
 pub mod draw {
@@ -161,12 +159,26 @@ impl Dataset {
     }
 }
 
+/// Reads a `.npy` array whose first dimension counts the samples; where it is the only one, samples are single values.
+///
+/// Errors as [`parse_npy`], and kind `Io`; the message names the file.
+pub fn read_npy(path: &Path) -> Result<Dataset> {
+    npy_samples(npy::read(path)?).map_err(|e| e.context(path.display()))
+}
+
+/// The same from the bytes of a file. Errors: those of [`npy::parse`], [`NpyArray::into_samples`] and [`Dataset::new`].
+pub fn parse_npy(bytes: &[u8]) -> Result<Dataset> {
+    npy_samples(npy::parse(bytes)?)
+}
+
+fn npy_samples(array: NpyArray) -> Result<Dataset> {
+    let (dims, values) = array.into_samples()?;
+    Dataset::new(dims, values)
+}
+
 /// The bytes of a file of at most [`MAX_BYTES`].
 fn read_bounded(path: &Path) -> Result<Vec<u8>> {
-    let named = |e: std::io::Error| crate::Error::from(e).context(path.display());
-    let size = std::fs::metadata(path).map_err(named)?.len();
-    ensure!(size <= MAX_BYTES, InvalidArgument, "{}: {size} bytes, expected at most {MAX_BYTES}", path.display());
-    std::fs::read(path).map_err(named)
+    files::read_bounded(path, MAX_BYTES)
 }
 
 /// An empty vector with room for `samples` of `dims`, or kind `InvalidArgument` or `OutOfMemory`.

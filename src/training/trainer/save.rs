@@ -2,9 +2,11 @@
 
 use alloc::format;
 use alloc::vec::Vec;
+use std::path::Path;
 
 use super::{Objective, Trainer};
 use crate::error::{Result, ensure};
+use crate::files::{self, MAX_BYTES};
 use crate::noise::Fingerprint;
 use crate::training::state::{Saved, StateArray, from_bytes, to_bytes};
 
@@ -53,6 +55,13 @@ impl Trainer {
             state.extend(prefixed(BETAS, betas.state()));
         }
         to_bytes(&state)
+    }
+
+    /// Takes what [`Trainer::save`] gave from a file of at most 4 GiB. Errors name the file: those of [`Trainer::restore`], kind `Io`.
+    pub fn restore_from(&mut self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        let bytes = files::read_bounded(path, MAX_BYTES)?;
+        self.restore(&bytes).map_err(|e| e.context(path.display()))
     }
 
     /// Takes what [`Trainer::save`] gave, in a trainer of the same configuration, and goes on in the same bits.

@@ -5,11 +5,11 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
+use undiffuse::npy::{self, NpyArray};
 use undiffuse::tensor::Dims;
 use undiffuse::{Error, ErrorKind, Result};
 
 use crate::arrays::Array;
-use crate::npy::read_npy;
 
 /// The most bytes that a PNG may unpack to.
 const MAX_PNG_BYTES: usize = 1 << 30;
@@ -31,7 +31,10 @@ impl Input {
     pub fn read(path: &Path) -> Result<Self> {
         let name = path.display().to_string();
         let (array, bytes) = match path.extension().and_then(OsStr::to_str).map(str::to_ascii_lowercase).as_deref() {
-            Some("npy") => read_npy(path)?,
+            Some("npy") => {
+                let NpyArray { shape, values: data, is_bytes } = npy::read(path)?;
+                (Array { shape, data }, is_bytes)
+            }
             Some("png") => (read_png(path).map_err(|e| e.context(&name))?, true),
             _ => {
                 let text = "unknown kind of file, expected .png or .npy".into();

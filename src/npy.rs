@@ -1,26 +1,60 @@
-//! NumPy's `.npy` (NEP 1, versions 1 to 3).
+//! NumPy's `.npy` arrays (NEP 1, versions 1 to 3), read.
+//!
+//! ```
+//! let mut file = b"\x93NUMPY\x01\x00\x3a\x00".to_vec();
+//! file.extend(b"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 1)}\n");
+//! file.extend([1.5f32, -2.0].iter().flat_map(|v| v.to_le_bytes()));
+//! let array = undiffuse::npy::parse(&file)?;
+//! assert_eq!((array.shape, array.values), (vec![2, 1], vec![1.5, -2.0]));
+//! # Ok::<(), undiffuse::Error>(())
+//! ```
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use std::path::Path;
 
-use super::{Dataset, read_bounded, room};
 use crate::error::{Result, ensure, err};
 use crate::tensor::Dims;
 
-/// Reads an array whose first dimension counts the samples.
+/// An array of a file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NpyArray {
+    /// Its dimensions, outermost first; none for a single number.
+    pub shape: Vec<usize>,
+    /// Its elements in row-major order, rounded to f32; as many as the product of `shape`. They may be NaN or infinite.
+    pub values: Vec<f32>,
+    /// Whether the file holds bytes, u8 or bool.
+    pub is_bytes: bool,
+}
+
+impl NpyArray {
+    /// The array as samples, which its first dimension counts: the dimensions of one, `[1]` where there is no other dimension, and the
+    /// values.
+    ///
+    /// Errors: kind `InvalidArgument` for an array without a dimension; kind `Shape` for dimensions that [`Dims`] has no room for.
+    pub fn into_samples(self) -> Result<(Dims, Vec<f32>)> {
+        let Some((_, sample)) = self.shape.split_first() else {
+            return Err(err!(InvalidArgument, "the .npy array has no dimension, expected one that counts samples"));
+        };
+        Ok((Dims::new(if sample.is_empty() { &[1] } else { sample })?, self.values))
+    }
+}
+
+/// The array of a `.npy` file of at most 4 GiB.
 ///
-/// Errors as [`parse_npy`], and kind `Io`; the message names the file.
-pub fn read_npy(path: &Path) -> Result<Dataset> {
-    parse_npy(&read_bounded(path)?).map_err(|e| e.context(path.display()))
+/// Errors as [`parse`], and kind `Io`; the message names the file.
+#[cfg(feature = "std")]
+pub fn read(path: impl AsRef<std::path::Path>) -> Result<NpyArray> {
+    let path = path.as_ref();
+    let bytes = crate::files::read_bounded(path, crate::files::MAX_BYTES)?;
+    parse(&bytes).map_err(|e| e.context(path.display()))
 }
 
 /// The array in the bytes of a `.npy` file: bool, u8, i8, and little-endian integers of 2 to 8 bytes, f16, f32 and f64, each
-/// rounded to f32. The first dimension counts the samples; where it is the only one, samples are single values.
+/// rounded to f32.
 ///
 /// Errors: kind `InvalidArgument` for bytes that are no such file, or that do not fit its header; `Unsupported` for another
-/// element type or Fortran order; those of [`Dataset::new`].
-pub fn parse_npy(bytes: &[u8]) -> Result<Dataset> {
+/// element type or Fortran order; `OutOfMemory`.
+pub fn parse(bytes: &[u8]) -> Result<NpyArray> {
     let cut = || err!(InvalidArgument, "the .npy file is cut within its header");
     let rest = bytes
         .strip_prefix(b"\x93NUMPY")
@@ -34,30 +68,28 @@ pub fn parse_npy(bytes: &[u8]) -> Result<Dataset> {
     .ok_or_else(cut)?;
     let (header, data) = usize::try_from(len).ok().and_then(|n| rest.split_at_checked(n)).ok_or_else(cut)?;
     let header = core::str::from_utf8(header).map_err(|_| err!(InvalidArgument, "the .npy header is no text"))?;
-    let header = Header::parse(header)?;
-    ensure!(!header.fortran, Unsupported, "the .npy array is in Fortran order, expected C order");
-    let (&count, sample) = header
-        .shape
-        .split_first()
-        .ok_or_else(|| err!(InvalidArgument, "the .npy array has no dimension, expected one that counts samples"))?;
-    let dims = Dims::new(if sample.is_empty() { &[1] } else { sample })?;
+    let Header { element, fortran, shape } = Header::parse(header)?;
+    ensure!(!fortran, Unsupported, "the .npy array is in Fortran order, expected C order");
     // Before any memory is asked for.
-    let expected = count.checked_mul(dims.elements()).and_then(|n| n.checked_mul(header.element.size()));
+    let count = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+    let expected = count.and_then(|n| n.checked_mul(element.size()));
     ensure!(
         expected == Some(data.len()),
         InvalidArgument,
-        "the .npy array of shape {:?} has {} bytes of {}-byte elements",
-        header.shape,
+        "the .npy array of shape {shape:?} has {} bytes of {}-byte elements",
         data.len(),
-        header.element.size()
+        element.size()
     );
-    let mut values = room("the .npy array", count, &dims)?;
-    header.element.read(data, &mut values);
-    Dataset::new(dims, values)
+    let count = count.unwrap_or(0);
+    let mut values = Vec::new();
+    values.try_reserve_exact(count).map_err(|_| err!(OutOfMemory, "no memory for {count} values of a .npy array"))?;
+    element.read(data, &mut values);
+    Ok(NpyArray { shape, values, is_bytes: matches!(element, Element::U8 | Element::Bool) })
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Element {
+    Bool,
     U8,
     I8,
     U16,
@@ -74,7 +106,8 @@ enum Element {
 impl Element {
     fn parse(descr: &str) -> Result<Self> {
         Ok(match descr {
-            "|u1" | "|b1" => Element::U8,
+            "|b1" => Element::Bool,
+            "|u1" => Element::U8,
             "|i1" => Element::I8,
             "<u2" => Element::U16,
             "<i2" => Element::I16,
@@ -94,7 +127,7 @@ impl Element {
 
     fn size(self) -> usize {
         match self {
-            Element::U8 | Element::I8 => 1,
+            Element::Bool | Element::U8 | Element::I8 => 1,
             Element::U16 | Element::I16 | Element::F16 => 2,
             Element::U32 | Element::I32 | Element::F32 => 4,
             Element::U64 | Element::I64 | Element::F64 => 8,
@@ -106,7 +139,7 @@ impl Element {
         let fours = data.as_chunks::<4>().0.iter().copied();
         let eights = data.as_chunks::<8>().0.iter().copied();
         match self {
-            Element::U8 => out.extend(data.iter().map(|&v| f32::from(v))),
+            Element::Bool | Element::U8 => out.extend(data.iter().map(|&v| f32::from(v))),
             Element::I8 => out.extend(data.iter().map(|&v| f32::from(v as i8))),
             Element::U16 => out.extend(twos.map(|b| f32::from(u16::from_le_bytes(b)))),
             Element::I16 => out.extend(twos.map(|b| f32::from(i16::from_le_bytes(b)))),
@@ -204,9 +237,10 @@ mod tests {
     #[test]
     fn every_type_is_read() {
         let floats: Vec<u8> = [1.5f32, -2.0, 3.0, 4.0, 5.0, 6.0].iter().flat_map(|v| v.to_le_bytes()).collect();
-        let data = parse_npy(&file(&header("<f4", "(2, 3)"), &floats)).unwrap();
-        assert_eq!((data.count(), data.dims().as_slice()), (2, &[3][..]));
-        assert_eq!(data.sample(0), [1.5, -2.0, 3.0]);
+        let data = parse(&file(&header("<f4", "(2, 3)"), &floats)).unwrap();
+        assert_eq!((data.shape.as_slice(), &data.values[..3]), (&[2, 3][..], &[1.5, -2.0, 3.0][..]));
+        let (dims, values) = data.into_samples().unwrap();
+        assert_eq!((dims.as_slice(), values.len()), (&[3][..], 6));
         for (descr, bytes) in [
             ("|u1", &[7u8][..]),
             ("|b1", &[1]),
@@ -223,7 +257,7 @@ mod tests {
             let expected = [7.0, 1.0, -3.0, 300.0, -300.0, 70_000.0, -70_000.0, 70_000.0, -70_000.0, 0.5, 0.1];
             let names = ["|u1", "|b1", "|i1", "<u2", "<i2", "<u4", "<i4", "<u8", "<i8", "<f2", "<f8"];
             let want = expected[names.iter().position(|n| *n == descr).unwrap()];
-            assert_eq!(parse_npy(&file(&header(descr, "(1,)"), bytes)).unwrap().values(), [want], "{descr}");
+            assert_eq!(parse(&file(&header(descr, "(1,)"), bytes)).unwrap().values, [want], "{descr}");
         }
         // Keys in another order, as some writers have them, and version 2.
         let other = "{'shape': (1,), 'descr': '|u1', 'fortran_order': False}";
@@ -231,17 +265,17 @@ mod tests {
         two.extend((other.len() as u32).to_le_bytes());
         two.extend(other.as_bytes());
         two.push(9);
-        assert_eq!(parse_npy(&two).unwrap().values(), [9.0]);
+        assert_eq!(parse(&two).unwrap().values, [9.0]);
     }
 
     #[test]
     fn what_is_no_array_is_refused() {
         let good = file(&header("|u1", "(2, 2)"), &[1, 2, 3, 4]);
-        assert_eq!(parse_npy(&good).unwrap().values(), [1.0, 2.0, 3.0, 4.0]);
+        assert_eq!(parse(&good).unwrap().values, [1.0, 2.0, 3.0, 4.0]);
         for cut in 0..good.len() {
-            assert!(parse_npy(&good[..cut]).is_err(), "cut at {cut}");
+            assert!(parse(&good[..cut]).is_err(), "cut at {cut}");
         }
-        let kind = |header: &str| parse_npy(&file(header, &[1, 2, 3, 4])).unwrap_err().kind();
+        let kind = |header: &str| parse(&file(header, &[1, 2, 3, 4])).unwrap_err().kind();
         assert_eq!(kind(&header(">f4", "(1,)")), ErrorKind::Unsupported);
         assert_eq!(kind("{'descr': '|u1', 'fortran_order': True, 'shape': (4,), }"), ErrorKind::Unsupported);
         for bad in [
@@ -255,9 +289,19 @@ mod tests {
         ] {
             assert_eq!(kind(bad), ErrorKind::InvalidArgument, "{bad}");
         }
-        for shape in ["()", "(0,)", "(-4,)", "(4", "(2, 0)", "(1, 1, 1, 1, 1, 4)", "(18446744073709551615, 2)", "(9,)"]
-        {
-            assert!(parse_npy(&file(&header("|u1", shape), &[1, 2, 3, 4])).is_err(), "{shape}");
+        for shape in ["()", "(0,)", "(-4,)", "(4", "(2, 0)", "(18446744073709551615, 2)", "(9,)"] {
+            assert!(parse(&file(&header("|u1", shape), &[1, 2, 3, 4])).is_err(), "{shape}");
         }
+    }
+
+    #[test]
+    fn what_are_no_samples_is_refused() {
+        for (shape, data) in [("()", &[1][..]), ("(1, 1, 1, 1, 1, 2)", &[1, 2]), ("(3, 0)", &[])] {
+            let array = parse(&file(&header("|u1", shape), data)).unwrap();
+            assert_eq!(array.values.len(), data.len());
+            assert!(array.into_samples().is_err(), "{shape}");
+        }
+        let (dims, values) = parse(&file(&header("|i1", "(2,)"), &[1, 2])).unwrap().into_samples().unwrap();
+        assert_eq!((dims.as_slice(), values.len()), (&[1][..], 2));
     }
 }
