@@ -99,6 +99,29 @@ fn the_gradient_of_a_unet_equals_the_reference() {
 }
 
 #[test]
+fn a_gradient_in_half_precision_takes_a_cotangent_of_any_size() {
+    let options = WgpuOptions { precision: Precision::F16, ..WgpuOptions::default() };
+    let Some(backend) = open(options) else { return };
+    let graph = vjp(&small_unet(), 0, 0).unwrap();
+    let net = backend.compile_network(&graph, &draw::Weights).unwrap();
+    assert!(net.describe().ends_with(", gradients in f16"), "{}", net.describe());
+    let mut inputs = draw::inputs(&graph, 3);
+    let plain = hold::run(&net, 3, &inputs).unwrap().remove(1);
+    // Powers of two change no digit, so each sample's gradient is the same but for the exponent.
+    let factors = [2f32.powi(-60), 1.0, 2f32.powi(60)];
+    let n = inputs[2].len() / 3;
+    inputs[2].chunks_mut(n).zip(factors).for_each(|(v, by)| v.iter_mut().for_each(|v| *v *= by));
+    let scaled = hold::run(&net, 3, &inputs).unwrap().remove(1);
+    for (s, by) in factors.into_iter().enumerate() {
+        let want: Vec<f32> = plain[s * n..][..n].iter().map(|v| v * by).collect();
+        assert_eq!(scaled[s * n..][..n], want, "sample {s}");
+    }
+    // A cotangent of zeros gives zeros.
+    inputs[2].fill(0.0);
+    assert!(hold::run(&net, 3, &inputs).unwrap()[1].iter().all(|v| *v == 0.0));
+}
+
+#[test]
 fn a_call_is_one_submission_and_takes_the_stated_bytes() {
     let Some(backend) = open(WgpuOptions::default()) else { return };
     let graph = cifar();

@@ -21,6 +21,9 @@ use crate::graph::{FusedConv, FusedNormGrad, Graph, GroupNorm, Node, Op, ParamId
 use crate::tensor::DType;
 
 mod conv;
+mod halves;
+
+pub(super) use halves::{Halves, scale};
 
 /// Where an uploaded value comes from.
 #[derive(Clone, Debug)]
@@ -43,21 +46,12 @@ pub(super) struct Program {
     /// Bytes of each buffer for a sample.
     pub sizes: Vec<usize>,
     pub weights: Vec<Entry>,
-}
-
-/// The precision in which a graph is kept where `wanted` is asked for. One with gradients is kept in f32: rounding the values of the forward
-/// pass to f16 moves the gradient of a small UNet by 2 %, however exact the backward pass.
-pub(super) fn kept(graph: &Graph, wanted: Precision) -> Precision {
-    match graph.nodes().iter().any(|n| is_gradient(&n.op)) {
-        true => Precision::F32,
-        false => wanted,
-    }
+    pub halves: Halves,
 }
 
 /// Compiles `graph` as it is: it should have been fused.
 pub(super) fn compile(graph: &Graph, precision: Precision) -> Result<Program> {
-    let precision = kept(graph, precision);
-    let mut c = Compiler::new(graph, precision);
+    let mut c = Compiler::new(graph, Halves::of(graph, precision));
     for id in graph.ids() {
         let node = graph.node(id);
         c.now = id.index() + 1;
@@ -74,6 +68,7 @@ pub(super) fn compile(graph: &Graph, precision: Precision) -> Result<Program> {
         arena,
         sizes: c.buffers.0.iter().map(|b| b.size).collect(),
         weights: c.weights,
+        halves: c.halves,
     })
 }
 
@@ -88,7 +83,7 @@ enum Value {
 
 struct Compiler<'a> {
     graph: &'a Graph,
-    precision: Precision,
+    halves: Halves,
     /// For each value, the last time it is read, by itself or through a slice.
     last_use: Vec<usize>,
     values: Vec<Value>,
@@ -100,7 +95,7 @@ struct Compiler<'a> {
 }
 
 impl<'a> Compiler<'a> {
-    fn new(graph: &'a Graph, precision: Precision) -> Self {
+    fn new(graph: &'a Graph, halves: Halves) -> Self {
         let mut last_use = alloc::vec![0; graph.nodes().len()];
         for port in graph.outputs() {
             last_use[port.value.index()] = graph.nodes().len() + 1;
@@ -118,7 +113,7 @@ impl<'a> Compiler<'a> {
         }
         Self {
             graph,
-            precision,
+            halves,
             last_use,
             values: Vec::new(),
             buffers: Buffers::default(),
@@ -132,9 +127,9 @@ impl<'a> Compiler<'a> {
     /// How a value is kept: half precision only where there are positions and the host does not see it.
     fn dtype(&self, id: ValueId) -> DType {
         let visible = self.graph.outputs().iter().any(|p| p.value == id);
-        match self.precision {
-            Precision::F16 if self.graph.dims(id).rank() > 1 && !visible => DType::F16,
-            _ => DType::F32,
+        match self.halves.has(id.index()) && self.graph.dims(id).rank() > 1 && !visible {
+            true => DType::F16,
+            false => DType::F32,
         }
     }
 
@@ -492,23 +487,4 @@ impl<'a> Compiler<'a> {
         self.push(elementwise::launch("copy", x, Map::COPY, out)?);
         Ok(out)
     }
-}
-
-/// Whether an operation is there for a gradient.
-fn is_gradient(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::ConvAdjoint { .. }
-            | Op::FusedConvAdjoint(_)
-            | Op::ActivationGrad(_)
-            | Op::GroupNormGrad(_)
-            | Op::FusedNormGrad(_)
-            | Op::AttentionGrad { .. }
-            | Op::SoftmaxGrad
-            | Op::RadialBasisGrad { .. }
-            | Op::Outer
-            | Op::VecMat
-            | Op::PadChannels { .. }
-            | Op::SumPositions
-    )
 }

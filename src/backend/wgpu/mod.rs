@@ -8,7 +8,9 @@
 //!   ([`Network::device_bytes`]). No binding is over 128 MiB: a batch whose values would be larger is run in
 //!   pieces, and a network of which one sample is too large is refused.
 //! - **Precision.** Sums are f32. With [`Precision::F16`] weights and the values between operations are kept in f16: about 1e-3 relative,
-//!   and a value over 65504 becomes infinite; networks with gradients are kept in f32 all the same. Embeddings of timesteps and classes are computed on the host in f64.
+//!   and a value over 65504 becomes infinite. In a network with gradients only the backward pass is: 1e-3 too, and
+//!   since it is linear, each sample's cotangent is scaled to a size at which f16 has room. Embeddings of timesteps and classes
+//!   are computed on the host in f64.
 //! - **Same result.** A sample's bits do not depend on its batch; they do on the device.
 //!
 //! Cooperative matrices are not used: the crate has them as an experimental feature of one interface.
@@ -44,7 +46,8 @@ pub enum Precision {
     /// IEEE binary32 throughout.
     #[default]
     F32,
-    /// Weights and values with positions in IEEE binary16; arithmetic in binary32. A network with gradients is kept in binary32.
+    /// Weights and values with positions in IEEE binary16; arithmetic in binary32. In a network with gradients, those of the backward pass
+    /// alone, because a derivative at a rounded value may be far from that at the value. [`Network::describe`] says which it is.
     F16,
 }
 

@@ -11,7 +11,7 @@ use ::wgpu::BufferUsages as Usage;
 use half::f16;
 
 use super::Precision;
-use super::compile::{Origin, Program, compile, kept};
+use super::compile::{Halves, Origin, Program, compile, scale};
 use super::gpu::{Counted, Gpu, Pipeline, lock};
 use super::kernels::{Access, Operand};
 use super::memory::{ALIGNMENT, View};
@@ -35,7 +35,6 @@ const WEIGHT_BUFFER: usize = 256 << 20;
 /// several threads take turns.
 pub struct WgpuNetwork {
     gpu: Arc<Gpu>,
-    precision: Precision,
     inputs: Vec<Dims>,
     outputs: Vec<Dims>,
     program: Program,
@@ -116,7 +115,6 @@ impl WgpuNetwork {
             inputs: graph.inputs().iter().map(|p| graph.dims(p.value)).collect(),
             outputs: graph.outputs().iter().map(|p| graph.dims(p.value)).collect(),
             gpu,
-            precision: kept(graph, precision),
             program,
             places,
             weights: Vec::new(),
@@ -369,18 +367,18 @@ impl WgpuNetwork {
         write(&state.upload.buffer, 0, &bytes)?;
         for ((origin, view), &at) in self.program.uploads.iter().zip(&layout.uploads) {
             bytes.clear();
-            let number = |i: usize, s: usize| {
-                call.inputs.get(i).and_then(|x| x.get(s)).copied().ok_or_else(|| err!(Shape, "input {i} is too short"))
-            };
             for s in first..first + count {
                 match origin {
                     Origin::Input(i) => {
-                        let (n, positions) = (view.channels * view.positions(), view.positions());
-                        let x = call.inputs.get(*i).and_then(|x| x.get(s * n..(s + 1) * n));
-                        let x = x.ok_or_else(|| err!(Shape, "input {i} is too short"))?;
+                        let positions = view.positions();
+                        let x = call.sample(*i, s, view.channels * positions)?;
+                        let by = match &self.program.halves {
+                            Halves::Backward(b) if b.cotangent == *i => scale(x),
+                            _ => 1.0,
+                        };
                         for p in 0..positions {
                             for v in x.iter().skip(p).step_by(positions) {
-                                put(&mut bytes, *v, view.dtype);
+                                put(&mut bytes, *v * by, view.dtype);
                             }
                             for _ in view.channels..view.stride {
                                 put(&mut bytes, 0.0, view.dtype);
@@ -388,7 +386,8 @@ impl WgpuNetwork {
                         }
                     }
                     Origin::Host(value) => {
-                        value.each(number(value.of.input, s)?, &mut |v| put(&mut bytes, v, view.dtype))?;
+                        let x = call.sample(value.of.input, s, 1)?.first().copied().unwrap_or(f32::NAN);
+                        value.each(x, &mut |v| put(&mut bytes, v, view.dtype))?;
                         for _ in view.channels..view.stride {
                             put(&mut bytes, 0.0, view.dtype);
                         }
@@ -408,18 +407,26 @@ impl WgpuNetwork {
         first: usize,
         count: usize,
     ) -> Result<()> {
-        for ((view, &at), out) in self.program.outputs.iter().zip(&layout.downloads).zip(&mut *call.outputs) {
+        let outputs = self.program.outputs.iter().zip(&layout.downloads).enumerate();
+        for (i, (view, &at)) in outputs {
             let (n, positions) = (view.channels * view.positions(), view.positions());
             let bytes = positions * view.stride * 4 * count;
             let mapped = state.download.buffer.slice(at as u64..(at + bytes) as u64).get_mapped_range();
             let mapped = mapped.map_err(|e| err!(Device, "the download: {e}"))?;
             let rows: &[f32] = bytemuck::try_cast_slice(&mapped).map_err(|e| err!(Device, "the download: {e}"))?;
-            let out =
-                out.get_mut(first * n..(first + count) * n).ok_or_else(|| err!(Shape, "an output is too short"))?;
-            for (out, rows) in out.chunks_exact_mut(n).zip(rows.chunks_exact(positions * view.stride)) {
+            for (s, rows) in rows.chunks_exact(positions * view.stride).enumerate().map(|(s, r)| (first + s, r)) {
+                let by = match &self.program.halves {
+                    Halves::Backward(b) if b.outputs.get(i) == Some(&true) => {
+                        let cotangent = self.inputs.get(b.cotangent).map_or(0, Dims::elements);
+                        1.0 / scale(call.sample(b.cotangent, s, cotangent)?)
+                    }
+                    _ => 1.0,
+                };
+                let out = call.outputs.get_mut(i).and_then(|y| y.get_mut(s * n..(s + 1) * n));
+                let out = out.ok_or_else(|| err!(Shape, "output {i} is too short"))?;
                 for (p, row) in rows.chunks_exact(view.stride).enumerate() {
                     for (to, v) in out.iter_mut().skip(p).step_by(positions).zip(row) {
-                        *to = *v;
+                        *to = *v * by;
                     }
                 }
             }
@@ -433,6 +440,14 @@ struct Call<'a, 'o> {
     inputs: &'a [&'a [f32]],
     outputs: &'a mut [&'o mut [f32]],
     cancel: &'a Cancel,
+}
+
+impl<'a> Call<'a, '_> {
+    /// The `n` values of sample `s` in input `i`.
+    fn sample(&self, i: usize, s: usize, n: usize) -> Result<&'a [f32]> {
+        let x = self.inputs.get(i).and_then(|x| x.get(s * n..(s + 1) * n));
+        x.ok_or_else(|| err!(Shape, "input {i} is too short"))
+    }
 }
 
 /// Appends a number as it is kept.
@@ -487,7 +502,11 @@ impl Network for WgpuNetwork {
 
     fn describe(&self) -> String {
         let s = &self.gpu.summary;
-        let half = if self.precision == Precision::F16 { ", f16" } else { "" };
+        let half = match self.program.halves {
+            Halves::None => "",
+            Halves::All => ", f16",
+            Halves::Backward(_) => ", gradients in f16",
+        };
         format!("wgpu:{} {}, {}{half}", s.index, s.name, s.interface)
     }
 
