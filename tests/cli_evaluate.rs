@@ -1,6 +1,5 @@
 //! `undiffuse evaluate` as a person uses it: it prints what the library finds, and refuses what makes no sense.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -12,8 +11,6 @@ use undiffuse::npy;
 use undiffuse::pipeline::{Pipeline, PipelineOptions};
 use undiffuse::sampler::{SamplerKind, SamplerOptions};
 use undiffuse::schedule::Arithmetic;
-use undiffuse::tensor::DType;
-use undiffuse::weights::{TensorToWrite, write_safetensors};
 
 #[path = "common/pcg.rs"]
 mod pcg;
@@ -107,6 +104,9 @@ fn the_bound_is_the_librarys() {
 #[cfg(feature = "training")]
 #[test]
 fn a_2015_network_at_zero_knows_what_white_noise_knows() {
+    use std::collections::BTreeMap;
+    use undiffuse::tensor::DType;
+    use undiffuse::weights::{TensorToWrite, write_safetensors};
     let dir = Scratch::new("evaluate");
     dir.write(
         "roll/unet/config.json",
