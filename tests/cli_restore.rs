@@ -9,7 +9,7 @@ use undiffuse::noise::{NoiseSource, Seeded};
 use undiffuse::pipeline::{Gradient, Pipeline, PipelineOptions};
 use undiffuse::posterior::operator::{BlockAverage, LinearOperator, Mask};
 use undiffuse::posterior::{Calibrated, Ddrm, Evidence, Measurement};
-use undiffuse::sampler::{DdimNoise, SamplerKind, SamplerOptions, Steps};
+use undiffuse::sampler::{DdimNoise, Jumps, Sampler, SamplerKind, SamplerOptions, Steps};
 use undiffuse::tensor::Dims;
 
 #[path = "common/pcg.rs"]
@@ -63,11 +63,20 @@ fn on_model(dir: &Path, words: &str) -> String {
     ok(dir, &args)
 }
 
-/// What the library makes of the same.
-fn by_library(dir: &Path, evidence: impl Evidence, options: &SamplerOptions, start: Option<&Ddrm<&Mask>>) -> Vec<f32> {
+/// What the library makes of the same; with jumps by RePaint.
+fn by_library(
+    dir: &Path,
+    evidence: impl Evidence,
+    options: &SamplerOptions,
+    jumps: Option<Jumps>,
+    start: Option<&Ddrm<&Mask>>,
+) -> Vec<f32> {
     let settings = PipelineOptions { gradient: Gradient::Full, ..Default::default() };
     let pipeline = Pipeline::open(dir.join("model"), &Cpu::new().unwrap(), &settings).unwrap();
-    let sampler = pipeline.sampler(options).unwrap();
+    let sampler: Box<dyn Sampler + Send + Sync> = match jumps {
+        Some(jumps) => Box::new(pipeline.scheduler().repaint(options, jumps).unwrap()),
+        None => pipeline.sampler(options).unwrap(),
+    };
     let level = sampler.levels()[0];
     let denoiser = pipeline.denoiser(2, &[]).unwrap();
     let chain_options = ChainOptions { batch: 2, first_sample: 0 };
@@ -105,7 +114,8 @@ fn they_make_what_the_library_makes() {
     s.write("y.npy", floats(&[2, 1, SIDE / 2, SIDE / 2], &y));
     on_model(dir, "restore y.npy --operator sr2 --sigma 0.1 --iterations 2 --steps 6 --seed 3 --output a.npy");
     let evidence = Calibrated::new(Measurement::each(&shrink, &y, 0, 0.1).unwrap(), 2).unwrap();
-    let want = by_library(dir, evidence, &ddim(6, 1.0, DdimNoise::Posterior), None);
+    let want =
+        by_library(dir, evidence, &ddim(6, 1.0, DdimNoise::Posterior), Some(Jumps { length: 4, resamplings: 2 }), None);
     assert_eq!(values(dir.join("a.npy")), (format!("2, 1, {SIDE}, {SIDE}"), want));
 
     // Inpainting of one picture, two samples of it; the unknown pixels of the picture play no part.
@@ -120,7 +130,7 @@ fn they_make_what_the_library_makes() {
     let mut seen = vec![0.0; mask.known().len()];
     mask.apply(&picture(0), &mut seen, &mut []).unwrap();
     let ddrm = Ddrm::new(Measurement::new(&mask, &seen, 0.2).unwrap(), 1.0).unwrap();
-    let want = by_library(dir, ddrm.clone(), &ddim(5, 0.85, DdimNoise::Level), Some(&ddrm));
+    let want = by_library(dir, ddrm.clone(), &ddim(5, 0.85, DdimNoise::Level), None, Some(&ddrm));
     assert_eq!(values(dir.join("b.npy")).1, want);
 }
 
@@ -344,6 +354,8 @@ fn wrong_arguments_are_refused_with_a_hint() {
             "--zeta is for dps, mcg, diffpir; --method calibrated does not read it",
         ),
         ("restore x.npy --operator sr2 --method dps --iterations 2", "--iterations is for calibrated"),
+        ("restore x.npy --operator sr2 --method dps --jump-length 2", "--jump-length is for calibrated, repaint"),
+        ("restore x.npy --operator sr2 --sampler ddim --resamplings 2", "--resamplings is for --sampler repaint"),
         ("restore x.npy --operator sr2 --method dps --zeta 0", "--zeta is \"0\""),
         ("restore x.npy --operator sr2 --method diffpir --zeta 2", "expected at most 1 for diffpir"),
         ("restore x.npy --operator sr2 --method diffpir --eta 1", "give --zeta"),

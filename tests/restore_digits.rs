@@ -6,9 +6,9 @@ use undiffuse::backend::cpu::Cpu;
 use undiffuse::chain::{Chain, ChainOptions};
 use undiffuse::noise::{NoiseSource, Seeded};
 use undiffuse::pipeline::{Gradient, Pipeline, PipelineOptions};
-use undiffuse::posterior::operator::{Identity, LinearOperator, Mask};
+use undiffuse::posterior::operator::{BlockAverage, Identity, LinearOperator, Mask};
 use undiffuse::posterior::{Calibrated, Evidence, Measurement, Moments, NoEvidence};
-use undiffuse::sampler::{SamplerKind, SamplerOptions, Steps};
+use undiffuse::sampler::{Jumps, Sampler, SamplerKind, SamplerOptions, Steps};
 use undiffuse::tensor::Dims;
 
 const SIDE: usize = 28;
@@ -16,15 +16,21 @@ const N: usize = SIDE * SIDE;
 const DIGITS: usize = 4;
 /// The noise of denoising: the standard deviation of the digits, an SNR of 1.
 const SNR_1: f64 = 0.6;
+const JUMPS: Option<Jumps> = Some(Jumps { length: 4, resamplings: 2 });
 
 fn dims() -> Dims {
     Dims::new(&[1, SIDE, SIDE]).unwrap()
 }
 
-fn sample(pipeline: &Pipeline, seed: u64, steps: usize, evidence: impl Evidence) -> Vec<f32> {
+/// Without `jumps` by DDIM with eta 1, else by RePaint, as the program does for calibrated evidence.
+fn sample(pipeline: &Pipeline, seed: u64, steps: usize, jumps: Option<Jumps>, evidence: impl Evidence) -> Vec<f32> {
     let sampler = Some(SamplerKind::Ddim);
     let options = SamplerOptions { sampler, steps: Steps::Count(steps), eta: 1.0, ..Default::default() };
-    let (denoiser, sampler) = (pipeline.denoiser(DIGITS, &[]).unwrap(), pipeline.sampler(&options).unwrap());
+    let sampler: Box<dyn Sampler> = match jumps {
+        Some(jumps) => Box::new(pipeline.scheduler().repaint(&options, jumps).unwrap()),
+        None => pipeline.sampler(&options).unwrap(),
+    };
+    let denoiser = pipeline.denoiser(DIGITS, &[]).unwrap();
     let options = ChainOptions { batch: DIGITS, first_sample: 0 };
     let mut chain = Chain::with_evidence(denoiser, sampler, Seeded::new(seed), evidence, &options).unwrap();
     chain.run().unwrap();
@@ -65,14 +71,14 @@ fn calibrated_evidence_denoises_and_completes_digits() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/pretrained/digits.safetensors");
     let options = PipelineOptions { gradient: Gradient::Full, ..PipelineOptions::default() };
     let pipeline = Pipeline::open(path, &Cpu::new().unwrap(), &options).unwrap();
-    let truth = sample(&pipeline, 1, 50, NoEvidence);
+    let truth = sample(&pipeline, 1, 50, None, NoEvidence);
 
     let id = Identity::new(dims()).unwrap();
     let noisy = measure(&id, &truth, SNR_1);
     let mut maps = Moments::new(Dims::new(&[DIGITS, 1, SIDE, SIDE]).unwrap()).unwrap();
     for seed in 2..5 {
         let seen = Measurement::each(&id, &noisy, 0, SNR_1).unwrap();
-        let x = sample(&pipeline, seed, 20, Calibrated::new(seen, 2).unwrap());
+        let x = sample(&pipeline, seed, 20, JUMPS, Calibrated::new(seen, 2).unwrap());
         let agreed = consistency(&id, &noisy, &x, SNR_1);
         println!("denoising: {:.1} dB, noisy {:.1}; consistency {agreed:.3}", psnr(&x, &truth), psnr(&noisy, &truth));
         assert!((0.9..1.1).contains(&agreed), "consistency {agreed}");
@@ -83,11 +89,14 @@ fn calibrated_evidence_denoises_and_completes_digits() {
     println!("the mean of three: {gain:.1} dB above the noisy digits");
     assert!(gain >= 8.0, "{gain} dB");
 
-    let upper = Mask::without_box(dims(), SIDE / 2, 0, SIDE / 2, SIDE).unwrap();
-    let half = measure(&upper, &truth, 0.05);
-    let seen = Measurement::each(&upper, &half, 0, 0.05).unwrap();
-    let x = sample(&pipeline, 6, 20, Calibrated::new(seen, 2).unwrap());
-    let agreed = consistency(&upper, &half, &x, 0.05);
-    println!("completing halves: {:.1} dB; consistency {agreed:.3}", psnr(&x, &truth));
-    assert!((0.9..1.1).contains(&agreed), "consistency {agreed}");
+    let upper: Box<dyn LinearOperator> = Box::new(Mask::without_box(dims(), SIDE / 2, 0, SIDE / 2, SIDE).unwrap());
+    let small: Box<dyn LinearOperator> = Box::new(BlockAverage::new(dims(), 4).unwrap());
+    for (what, operator) in [("completing halves", upper), ("4 x 4 means", small)] {
+        let y = measure(&*operator, &truth, 0.05);
+        let seen = Measurement::each(&*operator, &y, 0, 0.05).unwrap();
+        let x = sample(&pipeline, 6, 20, JUMPS, Calibrated::new(seen, 2).unwrap());
+        let agreed = consistency(&*operator, &y, &x, 0.05);
+        println!("{what}: {:.1} dB; consistency {agreed:.3}", psnr(&x, &truth));
+        assert!((0.9..1.1).contains(&agreed), "{what}: consistency {agreed}");
+    }
 }

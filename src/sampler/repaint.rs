@@ -44,7 +44,7 @@ struct Step {
 /// is called `fixed_small`). One draw of noise serves both. [`Sampler::target`] is u.
 ///
 /// Without evidence it is DDPM made longer; with [`Repaint`](crate::posterior::Repaint) it lets known and unknown parts
-/// agree. Any other evidence may use it too, as DDNM does ("time-travel").
+/// agree. Any other evidence may use it too, as DDNM does ("time-travel"), and [`Calibrated`](crate::posterior::Calibrated) should.
 #[derive(Clone, Debug)]
 pub struct RePaint {
     prediction: Prediction,

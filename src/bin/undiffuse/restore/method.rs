@@ -5,6 +5,7 @@ use undiffuse::posterior::{
     Calibrated, CalibratedWhite, Clamp, Ddnm, Ddrm, DiffPir, Dps, Evidence, ExactProduct, Known, Mcg, MeanShift,
     Measurement, Misfit, Pigdm, PigdmRule, RSchedule, Repaint, Tmpd,
 };
+use undiffuse::sampler::Jumps;
 use undiffuse::{Error, ErrorKind, Result};
 
 use super::operator::{Operator, OperatorArgs, Task};
@@ -100,7 +101,7 @@ impl Method {
     /// The options that it reads.
     fn options(self) -> &'static [&'static str] {
         match self {
-            Self::Calibrated => &["iterations"],
+            Self::Calibrated => &["iterations", "jump-length", "resamplings"],
             Self::White => &["prior-variance"],
             Self::Dps | Self::Mcg => &["zeta"],
             Self::Pigdm => &["rule"],
@@ -163,10 +164,8 @@ pub struct MethodArgs {
     lambda: f64,
     schedule: RSchedule,
     known: Known,
-    /// j of RePaint.
-    pub jump_length: usize,
-    /// r of RePaint.
-    pub resamplings: usize,
+    jump_length: Option<usize>,
+    resamplings: Option<usize>,
 }
 
 impl Default for MethodArgs {
@@ -182,8 +181,8 @@ impl Default for MethodArgs {
             lambda: 1.0,
             schedule: RSchedule::Constant,
             known: Known::Clean,
-            jump_length: 10,
-            resamplings: 10,
+            jump_length: None,
+            resamplings: None,
         }
     }
 }
@@ -218,8 +217,8 @@ impl MethodArgs {
                 self.schedule = args.choice(&[("constant", RSchedule::Constant), ("ramp", RSchedule::Ramp)])?;
             }
             "known" => self.known = args.choice(&[("clean", Known::Clean), ("renoised", Known::Renoised)])?,
-            "jump-length" => self.jump_length = args.number("a whole number", 1..=1_000_000)?,
-            "resamplings" => self.resamplings = args.number("a whole number", 1..=1_000_000)?,
+            "jump-length" => self.jump_length = Some(args.number("a whole number", 1..=1_000_000)?),
+            "resamplings" => self.resamplings = Some(args.number("a whole number", 1..=1_000_000)?),
             _ => return Ok(false),
         }
         self.given.push(name.into());
@@ -255,7 +254,7 @@ impl MethodArgs {
     pub fn defaults(&self, operator: &OperatorArgs) -> Defaults {
         let of = |sampler, steps, eta, of_level| Defaults { sampler, steps, eta, of_level };
         match self.method {
-            Method::Calibrated => of(SamplerName::Ddim, 50, 1.0, false),
+            Method::Calibrated => of(SamplerName::RePaint, 20, 1.0, false),
             Method::White => of(SamplerName::Ddpm, 250, 1.0, false),
             Method::Pigdm => of(SamplerName::Ddim, 100, 1.0, false),
             Method::Tmpd => of(SamplerName::Ddpm, 100, 1.0, false),
@@ -267,6 +266,23 @@ impl MethodArgs {
                 of(SamplerName::Ddpm, 1000, 1.0, false)
             }
         }
+    }
+
+    /// How far and how often RePaint goes back: what was said, or what is published; for calibrated evidence what the digits did best with.
+    pub fn jumps(&self) -> Jumps {
+        let usual = match self.method {
+            Method::Calibrated => Jumps { length: 4, resamplings: 2 },
+            _ => Jumps::default(),
+        };
+        Jumps {
+            length: self.jump_length.unwrap_or(usual.length),
+            resamplings: self.resamplings.unwrap_or(usual.resamplings),
+        }
+    }
+
+    /// The option that only jumps read, if one was given.
+    pub fn of_jumps(&self) -> Option<&str> {
+        self.given.iter().map(String::as_str).find(|o| ["jump-length", "resamplings"].contains(o))
     }
 
     /// zeta: what was said, or what was published for the kind of operator.

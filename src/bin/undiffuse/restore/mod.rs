@@ -78,7 +78,8 @@ Takes white noise out of a picture by sampling from p(picture | noisy picture).
 usage: undiffuse denoise IMAGE --sigma S [OPTION...]
 
   --sigma S       the standard deviation of the noise, in units of [-1, 1]
-  --count N       samples of each picture (default 1), written to --output (default denoised.png)",
+  --count N       samples of each picture (default 1), written to --output (default denoised.png, unless --sheet or maps
+                  are asked for)",
         method_help!(),
         common!()
     ),
@@ -97,7 +98,8 @@ usage: undiffuse inpaint IMAGE --mask MASK [OPTION...]
   --mask MASK     a PNG or .npy [H, W]: white (255 or 1) is known, black (0) is to be filled in
   --operator O    instead of --mask: box, half or random; `undiffuse restore --help` explains them
   --sigma S       the standard deviation of noise on the known pixels (default 0.01, or 0 where the method says so)
-  --count N       samples of each picture (default 1), written to --output (default inpainted.png)",
+  --count N       samples of each picture (default 1), written to --output (default inpainted.png, unless --sheet or maps
+                  are asked for)",
         method_help!(),
         common!()
     ),
@@ -125,7 +127,8 @@ NAME, how the posterior is sampled, and what it runs with unless --sampler, --st
   --sampler NAME  ddim, ddpm, ancestral2015 (all training timesteps) or repaint
   --steps N       network calls of the sampler; timesteps of repaint
   --eta X         ddim's noise, 0 to 1
-  --count N       samples of each picture (default 1), written to --output (default restored.png)",
+  --count N       samples of each picture (default 1), written to --output (default restored.png, unless --sheet or maps
+                  are asked for)",
         common!()
     ),
     run: |args| run(args, &RESTORE, "", Some("restored.png"), 1),
@@ -253,7 +256,8 @@ fn check(job: &mut Job, command: &Command, sigma: Option<f64>, output: Option<&s
     if output.is_none() && outputs.iter().all(|o| o.is_none()) {
         return usage!("{} needs --mean, --variance, --sheet or --output; {}", command.name, args.see_help());
     }
-    if job.output.is_none() {
+    // Who asks for a sheet or maps alone gets no further file.
+    if [&job.output, &job.mean, &job.variance, &job.sheet].iter().all(|o| o.is_none()) {
         job.output = output.map(PathBuf::from);
     }
     let outputs = [&job.output, &job.mean, &job.variance, &job.sheet, &job.measured];

@@ -2,7 +2,7 @@
 
 use undiffuse::pipeline::Pipeline;
 use undiffuse::sampler::{
-    Ancestral2015, DdimNoise, Ending2015, Jumps, Readout2015, Sampler, SamplerKind, SamplerOptions, Steps,
+    Ancestral2015, DdimNoise, Ending2015, Readout2015, Sampler, SamplerKind, SamplerOptions, Steps,
 };
 use undiffuse::schedule::{Arithmetic, NoiseSchedule};
 use undiffuse::{Error, ErrorKind, Result};
@@ -47,6 +47,9 @@ impl SamplingArgs {
         if self.eta.is_some() && method.method == Method::DiffPir {
             return usage!("--eta is sqrt(zeta) with --method diffpir: give --zeta");
         }
+        if let Some(option) = method.of_jumps().filter(|_| sampler != SamplerName::RePaint) {
+            return usage!("--{option} is for --sampler repaint");
+        }
         if self.steps.is_some() && sampler == SamplerName::Ancestral2015 {
             return usage!("--sampler ancestral2015 makes every training timestep: leave out --steps");
         }
@@ -79,8 +82,7 @@ impl SamplingArgs {
             SamplerName::Ddim => options.sampler = Some(SamplerKind::Ddim),
             SamplerName::Ddpm => options.sampler = Some(SamplerKind::Ddpm),
             SamplerName::RePaint => {
-                let jumps = Jumps { length: method.jump_length, resamplings: method.resamplings };
-                return Ok(Box::new(config.repaint(&options, jumps)?));
+                return Ok(Box::new(config.repaint(&options, method.jumps())?));
             }
             SamplerName::Ancestral2015 => {
                 let schedule = NoiseSchedule::new(&config.betas(), Arithmetic::Float64)?;
