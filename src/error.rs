@@ -78,7 +78,8 @@ impl core::error::Error for Error {}
 #[cfg(feature = "std")]
 impl From<std::io::Error> for Error {
     fn from(e: std::io::Error) -> Self {
-        Self::new(ErrorKind::Io, alloc::format!("{e}"))
+        let kind = if e.kind() == std::io::ErrorKind::OutOfMemory { ErrorKind::OutOfMemory } else { ErrorKind::Io };
+        Self::new(kind, alloc::format!("{e}"))
     }
 }
 

@@ -192,7 +192,10 @@ impl GraphBuilder {
 
     /// A builder that starts with the parameters of `graph` and nothing else: what a rewriting pass fills again.
     pub(super) fn rewriting(graph: &Graph) -> Self {
-        let names = graph.params.iter().enumerate().map(|(i, p)| (p.name.clone(), ParamId(i as u32))).collect();
+        let mut names = BTreeMap::new();
+        for (i, p) in graph.params.iter().enumerate() {
+            names.insert(p.name.clone(), ParamId(i as u32));
+        }
         Self { graph: Graph { params: graph.params.clone(), ..Graph::default() }, names }
     }
 }

@@ -277,7 +277,7 @@ impl SchedulerConfig {
         if self.class.is_2015() {
             return self.to_json_2015();
         }
-        let mut map: Map<String, Value> = self.other.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+        let mut map = self.unknown();
         let mut set = |key: &str, value: Value| {
             map.insert(key.into(), value);
         };
@@ -299,6 +299,15 @@ impl SchedulerConfig {
         set("rescale_betas_zero_snr", self.rescale_betas_zero_snr.into());
         set("set_alpha_to_one", self.set_alpha_to_one.into());
         alloc::format!("{:#}", Value::Object(map))
+    }
+
+    /// The keys that this library does not use.
+    fn unknown(&self) -> Map<String, Value> {
+        let mut map = Map::new();
+        for (key, value) in &self.other {
+            map.insert(key.clone(), value.clone());
+        }
+        map
     }
 
     /// The part that makes a noise schedule.

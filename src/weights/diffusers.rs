@@ -102,12 +102,11 @@ fn find_weights(dir: &Path) -> Result<PathBuf> {
         let name = entry.map_err(|e| Error::from(e).context(dir.display()))?.file_name().to_string_lossy().to_string();
         let index = name.contains(".safetensors.index.") && name.ends_with(".json");
         if index || (name.ends_with(".safetensors") && !is_shard(&name)) {
-            found.push(name);
+            found.insert(found.partition_point(|f| *f < name), name);
         } else if [".bin", ".pt", ".pth", ".ckpt"].iter().any(|e| name.ends_with(e)) {
             pickle = Some(name);
         }
     }
-    found.sort_unstable();
     match (found.as_slice(), pickle) {
         ([one], _) => Ok(dir.join(one)),
         ([], Some(name)) => Err(err!(

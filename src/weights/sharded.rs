@@ -1,6 +1,7 @@
 //! Weights in several files with an index.
 
 use alloc::collections::BTreeMap;
+use alloc::collections::btree_map::Entry;
 use alloc::string::String;
 use alloc::vec::Vec;
 use std::path::Path;
@@ -39,18 +40,18 @@ impl ShardedFiles {
 
     fn open_inner(path: &Path, text: &str) -> Result<Self> {
         let index: Index = serde_json::from_str(text).map_err(|e| err!(Weights, "the index is malformed: {e}"))?;
-        let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
+        let (mut numbers, mut in_order) = (BTreeMap::new(), Vec::new());
         for file in index.weight_map.0.values() {
             check_file_name(file)?;
-            let next = numbers.len();
-            numbers.entry(file).or_insert(next);
+            if let Entry::Vacant(new) = numbers.entry(file.as_str()) {
+                new.insert(in_order.len());
+                in_order.push(file);
+            }
             ensure!(numbers.len() <= MAX_SHARDS, Weights, "the index names more than {MAX_SHARDS} files");
         }
-        let mut in_order: Vec<(&str, usize)> = numbers.iter().map(|(&name, &n)| (name, n)).collect();
-        in_order.sort_by_key(|&(_, n)| n);
         let folder = path.parent().unwrap_or_else(|| Path::new(""));
         let mut files = Vec::new();
-        for (name, _) in in_order {
+        for name in in_order {
             files.push(SafeTensorsFile::open(folder.join(name))?);
         }
         let mut places = BTreeMap::new();

@@ -132,7 +132,7 @@ impl Fuser<'_> {
 
     /// A sum of adjoints that read the slices of one value, all of it, as one adjoint of that value.
     fn stacked(&self, sum: ValueId) -> Option<Fused> {
-        let (mut parts, mut common) = (Vec::new(), None);
+        let (mut parts, mut common) = (Vec::<Part>::new(), None);
         let mut terms = alloc::vec![sum];
         while let Some(id) = terms.pop() {
             let node = self.node(id);
@@ -148,12 +148,12 @@ impl Fuser<'_> {
                     if *common.get_or_insert((base, window, dims)) != (base, window, dims) {
                         return None;
                     }
-                    parts.push(Part { start, len, weight });
+                    let at = parts.partition_point(|p| p.start <= start);
+                    parts.insert(at, Part { start, len, weight });
                 }
                 _ => return None,
             }
         }
-        parts.sort_by_key(|p| p.start);
         let end = parts.iter().try_fold(0, |at, p| (p.start == at).then_some(at + p.len))?;
         let (base, window, dims) = common.filter(|(base, ..)| end == self.graph.dims(*base).channels())?;
         let weights = parts.iter().map(|p| p.weight).collect();

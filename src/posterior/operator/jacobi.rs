@@ -114,11 +114,13 @@ pub(super) fn decompose(a: &Matrix) -> Result<Decomposition> {
     }
     let norms: Vec<f64> = work.data.chunks_exact(len.max(1)).map(|row| libm::sqrt(dot(row, row))).collect();
     let largest = norms.iter().fold(0.0f64, |m, &s| m.max(s));
-    let mut order: Vec<usize> = (0..k).filter(|&i| norms[i] > RANK_TOLERANCE * largest).collect();
+    let mut order: Vec<usize> = Vec::new();
+    for i in (0..k).filter(|&i| norms[i] > RANK_TOLERANCE * largest) {
+        order.insert(order.partition_point(|&j| norms[j] >= norms[i]), i);
+    }
     if order.is_empty() {
         return Err(err!(InvalidArgument, "the operator's matrix is zero"));
     }
-    order.sort_by(|&i, &j| norms[j].total_cmp(&norms[i]));
     let long = Matrix::from_fn(order.len(), len, |i, j| work.data[order[i] * len + j] / norms[order[i]])?;
     let short = Matrix::from_fn(order.len(), k, |i, j| turned.data[order[i] * k + j])?;
     let s = order.iter().map(|&i| norms[i]).collect();

@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::string::String;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{SchedulerConfig, Shown, choice, integer, name_of, number, numbers};
 use crate::error::{Result, ensure, err};
@@ -127,7 +127,7 @@ impl SchedulerConfig {
 
     pub(super) fn to_json_2015(&self) -> String {
         let chain = &self.chain_2015;
-        let mut map: Map<String, Value> = self.other.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+        let mut map = self.unknown();
         let mut set = |key: &str, value: Value| {
             map.insert(key.into(), value);
         };

@@ -229,7 +229,7 @@ unsafe fn vectors<S: Simd, const V: usize>(
     at: usize,
     columns: &mut Columns,
 ) {
-    let whole = n == V * S::LANES;
+    let whole = V > 1 || n == S::LANES;
     let mut sum = [[0f64; 16]; V];
     let mut square = [[0f64; 16]; V];
     // SAFETY: the caller's contract: `rows` rows of n floats, `stride` apart, at x.

@@ -261,16 +261,60 @@ macro_rules! by_vectors {
     }};
 }
 
+/// The derivative of what follows the norm. Not a closure, since one that is not inlined would be compiled without the path's instructions.
+trait Slope: Copy {
+    unsafe fn at<S: Simd>(self, u: S::V) -> S::V;
+}
+
+/// Nothing follows.
+#[derive(Clone, Copy)]
+struct One;
+
+impl Slope for One {
+    #[inline(always)]
+    unsafe fn at<S: Simd>(self, _: S::V) -> S::V {
+        // SAFETY: the caller's contract.
+        unsafe { S::splat(1.0) }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Silu;
+
+impl Slope for Silu {
+    #[inline(always)]
+    unsafe fn at<S: Simd>(self, u: S::V) -> S::V {
+        // SAFETY: the caller's contract.
+        unsafe { slope_v::<S>(Activation::Silu, u) }
+    }
+}
+
+impl Slope for Activation {
+    #[inline(always)]
+    unsafe fn at<S: Simd>(self, u: S::V) -> S::V {
+        // SAFETY: the caller's contract.
+        unsafe { slope_v::<S>(self, u) }
+    }
+}
+
 /// `out = g`, and its sums for each column.
 #[inline(always)]
 unsafe fn slopes_body<S: Simd>(p: &mut Place, f: Option<Activation>) {
-    // One loop for each function, so that none is chosen within.
     // SAFETY: the caller's contract.
     unsafe {
         match f {
-            None => by_vectors!(slope_columns, p, &|_| S::splat(1.0)),
-            Some(Activation::Silu) => by_vectors!(slope_columns, p, &|u| slope_v::<S>(Activation::Silu, u)),
-            Some(f) => by_vectors!(slope_columns, p, &|u| slope_v::<S>(f, u)),
+            None => by_vectors!(slope_columns, p, One),
+            // A loop of its own, so that none is chosen within.
+            Some(Activation::Silu) => by_vectors!(slope_columns, p, Silu),
+            // The others are long and rare after a norm: one copy of them, a vector at a time.
+            Some(f) => {
+                let mut c = 0;
+                while c < p.n {
+                    let n = (p.n - c).min(S::LANES);
+                    slope_columns::<S, 1>(p, c, n, f);
+                    c += n;
+                }
+            }
         }
     }
 }
@@ -282,8 +326,8 @@ dispatch! {
 
 /// The `n` columns from `c` on in `V` vectors; only a single vector may be partly filled.
 #[inline(always)]
-unsafe fn slope_columns<S: Simd, const V: usize>(p: &mut Place, c: usize, n: usize, slope: &impl Fn(S::V) -> S::V) {
-    let whole = n == V * S::LANES;
+unsafe fn slope_columns<S: Simd, const V: usize>(p: &mut Place, c: usize, n: usize, slope: impl Slope) {
+    let whole = V > 1 || n == S::LANES;
     let mut row = 0;
     // SAFETY: c + n <= p.n <= COLUMNS, rows below p.rows.
     unsafe {
@@ -299,7 +343,7 @@ unsafe fn slope_columns<S: Simd, const V: usize>(p: &mut Place, c: usize, n: usi
                 for v in 0..V {
                     let x = load(x, v);
                     let u = S::mul_add(x, of(&p.a, v), of(&p.b, v));
-                    let g = S::mul(S::mul(load(dy, v), of(&p.weight, v)), slope(u));
+                    let g = S::mul(S::mul(load(dy, v), of(&p.weight, v)), slope.at::<S>(u));
                     s[v] = S::add(s[v], g);
                     sx[v] = S::mul_add(g, S::sub(x, of(&p.mean, v)), sx[v]);
                     if whole { S::store(to.add(v * S::LANES), g) } else { S::store_n(to, n, g) }
@@ -326,7 +370,7 @@ unsafe fn combine_body<S: Simd>(p: &Place) {
 
 #[inline(always)]
 unsafe fn combine_columns<S: Simd, const V: usize>(p: &Place, c: usize, n: usize) {
-    let whole = n == V * S::LANES;
+    let whole = V > 1 || n == S::LANES;
     // SAFETY: as in `slope_columns`.
     unsafe {
         let load = |q: *const f32, v: usize| if whole { S::load(q.add(v * S::LANES)) } else { S::load_n(q, n) };
