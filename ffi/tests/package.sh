@@ -6,6 +6,7 @@ cd "$(dirname "$0")/../.."
 work=$(mktemp -d)
 trap 'rm -r "$work"' EXIT
 warnings=(-Wall -Wextra -Werror -pedantic)
+most=2000000 # Of the shared library, stripped, with the cpu backend alone.
 
 cmake -S ffi -B "$work/build" -DCMAKE_INSTALL_PREFIX=/opt/undiffuse -DUNDIFFUSE_CARGO_TARGET_DIR="$PWD/target" > "$work/log"
 cmake --build "$work/build"
@@ -14,6 +15,9 @@ prefix=$work/moved
 mv "$work/dest/opt/undiffuse" "$prefix"
 soname=$(readelf -d "$prefix/lib/libundiffuse.so" | sed -n 's/.*SONAME.*\[\(.*\)\]/\1/p')
 [ -n "$soname" ] && [ -e "$prefix/lib/$soname" ]
+bytes=$(stat -L -c %s "$prefix/lib/libundiffuse.so")
+echo "libundiffuse.so: $bytes bytes, at most $most"
+[ "$bytes" -le "$most" ]
 
 for kind in shared static; do
   cmake -S ffi/tests/consumer -B "$work/$kind" -DCMAKE_PREFIX_PATH="$prefix" -DKIND=$kind > "$work/log"
@@ -40,7 +44,7 @@ for language in c cpp; do
   echo "pkg-config --static: $("$work/static_$language")"
 done
 
-# The program in the comment of undiffuse.hpp, and every class.
+# The program in the comment of undiffuse.hpp, every class, and each part of it alone.
 sed -n '/^\/\/     #include <cstdio>/,/^\/\/     }$/s/^\/\/     //p' include/undiffuse.hpp > "$work/first.cpp"
 grep -q 'int main' "$work/first.cpp"
 for compiler in g++ clang++; do
@@ -48,6 +52,9 @@ for compiler in g++ clang++; do
   for standard in c++17 c++20; do
     $compiler -std=$standard "${warnings[@]}" -I include -fsyntax-only ffi/tests/cpp/classes.cpp
     $compiler -std=$standard "${warnings[@]}" -I include -fsyntax-only "$work/first.cpp"
+  done
+  for part in include/undiffuse/*.hpp; do
+    $compiler -std=c++17 "${warnings[@]}" -fsyntax-only -x c++ -include "$part" /dev/null
   done
 done
 g++ -std=c++17 "${warnings[@]}" "${cflags[@]}" "$work/first.cpp" -L"$work/archive" "${static[@]}" -o "$work/first"
