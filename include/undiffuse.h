@@ -28,7 +28,9 @@
  *
  * Status. A function that can fail returns an undiffuse_status: 0 for success, above 0 for an
  * outcome that is no error, below 0 for an error. Handles and numbers are written on success
- * alone; arrays that a failed call was to fill are unspecified.
+ * alone; arrays that a failed call was to fill are unspecified. Any call may return
+ * UNDIFFUSE_INVALID_ARGUMENT, UNDIFFUSE_OUT_OF_MEMORY, UNDIFFUSE_BUSY, UNDIFFUSE_POISONED and
+ * UNDIFFUSE_PANIC; comments name what is to be expected beside.
  *
  * Errors. The last argument, undiffuse_error **error, may be NULL. If the call fails (below 0)
  * and it is not, *error becomes a new object with a text for a person, which you free with
@@ -43,7 +45,8 @@
  * Threads. A `const T *` may be used by several threads at once, a `T *` by one thread at a time,
  * by any; functions that differ say so. A call on an object that another call is changing is
  * refused with UNDIFFUSE_BUSY, also from within a callback. Nothing is global: objects that share
- * nothing do not know of one another.
+ * nothing do not know of one another. The child of a fork has no threads but the one that forked:
+ * it must not run a session of its parent that has threads of the library's own.
  *
  * Options. A struct that begins with struct_size can grow. Fill it by its _init function with
  * sizeof of your struct, or clear it (= {0}) and set struct_size yourself where it has no _init
@@ -53,16 +56,20 @@
  * refused, as are flags other than 0 and 1.
  *
  * Lists and texts. Functions with a buffer and a size_t *len: with a NULL buffer they write the
- * length that is needed to *len.
+ * length that is needed to *len. Texts that they fill have no NUL at the end.
  *
  * Callbacks. The first argument is your user_data. None is global; each belongs to the object
  * that it was given with. They run on the thread that called the library (tasks of
  * undiffuse_threads excepted) and must not throw or longjmp through it.
  *
  * Memory. Weights and workspaces, which is all that is large, come from malloc or from your
- * allocator or workspace, and a refusal is UNDIFFUSE_OUT_OF_MEMORY. Handles, tables and texts
- * come from malloc, when handles are made; as in every Rust program the process ends if malloc
- * refuses those. A session allocates nothing once it is made.
+ * allocator or workspace; handles, tables and texts from malloc, when handles are made. A session
+ * allocates nothing once it is made. If malloc or your allocator refuses, the call returns
+ * UNDIFFUSE_OUT_OF_MEMORY (without an error object, if there is none for that), has freed what it
+ * made, and your objects are as they were. To come that far it has 4 MiB of zeroed memory of its
+ * own, which no page stands behind before. Two things can still end the process: calls that
+ * together need more than that for what is small while malloc refuses all of it, and a refusal
+ * within the start of a thread of the library's own (of undiffuse_threads, none is started).
  *
  * Bugs. A panic inside the library does not cross into your code: the call returns
  * UNDIFFUSE_PANIC, and the objects it was using refuse further calls with UNDIFFUSE_POISONED but
@@ -71,7 +78,8 @@
  * Unloading. The library installs no signal or exit handler, keeps no thread but those of
  * sessions that are not freed, and opens no GPU driver until a GPU backend is asked for.
  *
- * Results. On the CPU a sample is the same bits for any batch, number of threads and shard.
+ * Results. On the CPU a sample is the same bits for any batch, number of threads and shard, on all
+ * machines where undiffuse_session_describe names the same kernels.
  */
 
 #ifndef UNDIFFUSE_H
@@ -154,6 +162,8 @@ enum undiffuse_status
   UNDIFFUSE_PANIC = -14,
   /** An error of a kind that this version of the ABI has no number for; see the message. */
   UNDIFFUSE_OTHER = -15,
+  /** A GPU or its driver is missing, failed or was lost. */
+  UNDIFFUSE_DEVICE = -16,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -785,8 +795,8 @@ typedef void (*undiffuse_deallocate_fn)(void *user_data, void *block, size_t siz
  * What goes through it: the packed weights of a model and, while it is loaded, the weights of one
  * layer as they are read; the workspace of a session. What does not: handles, tables of schedules,
  * copies of measured values, the factors of operators, texts and (from a file) a read buffer of at
- * most 1 MiB. Those come from malloc; they are small, and made when handles are made: a session
- * allocates nothing after undiffuse_session_new.
+ * most 1 MiB. Those come from malloc, when handles are made: a session allocates nothing after
+ * undiffuse_session_new.
  *
  * Both functions are called on the threads that call the library, and must be ready to be called
  * from several at once if you use several. They must not call the library. `user_data` must live
@@ -1593,9 +1603,6 @@ typedef struct undiffuse_step_bound {
 extern "C" {
 #endif // __cplusplus
 
-/** Not in the header: the `calls`-th call of the library from now on panics; 0 for none. */
-void undiffuse_test_panic_in(int64_t calls);
-
 /* ---- Errors -------------------------------------------------------------------------- */
 
 /**
@@ -1949,7 +1956,8 @@ undiffuse_status undiffuse_operator_identity(const size_t *dims,
  * A keeps the elements whose byte in `known` is not 0, in ascending order: for inpainting.
  *
  * `known` has `known_len` bytes: one for each element of a sample, or one for each position (height
- * x width), for all channels.
+ * x width), for all channels. A mask that hides nothing is refused (for denoising there is
+ * undiffuse_operator_identity), as is one that hides everything.
  */
 undiffuse_status undiffuse_operator_mask(const size_t *dims,
                                          size_t rank,

@@ -32,8 +32,7 @@ pub unsafe extern "C" fn undiffuse_cancel_new(
     unsafe {
         ok(error, || {
             let out = output(cancel, "cancel")?;
-            out.set(Box::into_raw(Box::new(undiffuse_cancel(Arc::new(Cancel::new())))));
-            Ok(())
+            out.give(undiffuse_cancel(Arc::new(Cancel::new())))
         })
     }
 }

@@ -223,8 +223,7 @@ pub unsafe extern "C" fn undiffuse_bound_new(
                 &cancel,
                 &mut observe,
             )?;
-            out.set(undiffuse_bound::boxed(report));
-            Ok(())
+            out.give_handle(report)
         })
     }
 }

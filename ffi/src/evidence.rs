@@ -192,8 +192,7 @@ pub unsafe extern "C" fn undiffuse_evidence_from_measurement(
             }
             let operator = read(m.op)?;
             let y = slice(m.y, m.y_len, "y")?;
-            out.set(undiffuse_evidence::boxed(method(&operator, y, &m, &o)?));
-            Ok(())
+            out.give_handle(method(&operator, y, &m, &o)?)
         })
     }
 }
@@ -252,8 +251,7 @@ pub unsafe extern "C" fn undiffuse_evidence_from_gradient(
         ok(error, || {
             let out = output(evidence, "evidence")?;
             let recipe = gradient::recipe(&options(gradient)?)?;
-            out.set(undiffuse_evidence::boxed(Recipes { recipe, ddrm: None }));
-            Ok(())
+            out.give_handle(Recipes { recipe, ddrm: None })
         })
     }
 }
@@ -272,8 +270,7 @@ pub unsafe extern "C" fn undiffuse_evidence_from_bits(
             let out = output(evidence, "evidence")?;
             let o = options(bits)?;
             if let Some(host) = HostBits::new(&o)? {
-                out.set(undiffuse_evidence::boxed(Recipes::of(host)));
-                return Ok(());
+                return out.give_handle(Recipes::of(host));
             }
             let odds = slice(o.odds, o.odds_len, "odds")?;
             let schedule = match value(o.r_schedule)? {
@@ -281,8 +278,7 @@ pub unsafe extern "C" fn undiffuse_evidence_from_bits(
                 UNDIFFUSE_R_RAMP => BitSchedule::Paper(RSchedule::Ramp),
                 UNDIFFUSE_R_WHITE => BitSchedule::White(Binomial::new(if o.pi == 0.0 { 0.5 } else { o.pi })?),
             };
-            out.set(undiffuse_evidence::boxed(Recipes::of(Bits(IndependentBits::new(odds, schedule)?))));
-            Ok(())
+            out.give_handle(Recipes::of(Bits(IndependentBits::new(odds, schedule)?)))
         })
     }
 }

@@ -36,11 +36,16 @@ pub(crate) unsafe fn call(
     let status = failure.status;
     if !error.is_null() {
         // Even here something may go wrong; the caller then gets the status alone.
-        let object = catch_unwind(AssertUnwindSafe(|| Box::into_raw(Box::new(undiffuse_error::new(failure)))));
+        let object = catch_unwind(AssertUnwindSafe(|| {
+            let before = crate::reserve::drawn();
+            let object = Box::new(undiffuse_error::new(failure));
+            crate::reserve::check(before).map(|()| Box::into_raw(object))
+        }));
         let object = object.unwrap_or_else(|payload| {
             drop_payload(payload);
-            std::ptr::null_mut()
+            Ok(std::ptr::null_mut())
         });
+        let object = object.unwrap_or(std::ptr::null_mut());
         // SAFETY: the caller's promise.
         unsafe { error.write(object) };
     }
@@ -182,6 +187,7 @@ pub(crate) trait Opaque {
     type Inner;
     /// What messages call it.
     const NAME: &'static str;
+    fn of(handle: Handle<Self::Inner>) -> Self;
     fn handle(&self) -> &Handle<Self::Inner>;
 }
 
@@ -192,14 +198,11 @@ macro_rules! opaque {
         impl $crate::guard::Opaque for $name {
             type Inner = $inner;
             const NAME: &'static str = $what;
+            fn of(handle: $crate::guard::Handle<$inner>) -> Self {
+                Self(handle)
+            }
             fn handle(&self) -> &$crate::guard::Handle<$inner> {
                 &self.0
-            }
-        }
-
-        impl $name {
-            pub(crate) fn boxed(inner: $inner) -> *mut Self {
-                Box::into_raw(Box::new(Self($crate::guard::Handle::new(inner))))
             }
         }
     };
@@ -268,16 +271,38 @@ pub(crate) unsafe fn output<'a, T>(pointer: *mut T, name: &str) -> Outcome<Out<'
     if pointer.is_null() || !pointer.is_aligned() {
         return Err(Failure::argument(format!("{name} is NULL or not aligned")));
     }
-    Ok(Out(pointer, std::marker::PhantomData))
+    Ok(Out { at: pointer, drawn: crate::reserve::drawn(), of: std::marker::PhantomData })
 }
 
 /// A place to write a result to.
-pub(crate) struct Out<'a, T>(*mut T, std::marker::PhantomData<&'a mut T>);
+pub(crate) struct Out<'a, T> {
+    at: *mut T,
+    /// How often the reserve had helped before the call.
+    drawn: usize,
+    of: std::marker::PhantomData<&'a mut T>,
+}
 
 impl<T> Out<'_, T> {
     pub fn set(self, value: T) {
         // SAFETY: `output` was promised that it may be written.
-        unsafe { self.0.write(value) };
+        unsafe { self.at.write(value) };
+    }
+}
+
+impl<T> Out<'_, *mut T> {
+    /// Gives the caller an object, unless malloc refused something on the way: then it is dropped.
+    pub fn give(self, object: T) -> Outcome<()> {
+        let object = Box::new(object);
+        crate::reserve::check(self.drawn)?;
+        self.set(Box::into_raw(object));
+        Ok(())
+    }
+}
+
+impl<T: Opaque> Out<'_, *mut T> {
+    /// Gives the caller a handle of `inner`, as [`Out::give`].
+    pub fn give_handle(self, inner: T::Inner) -> Outcome<()> {
+        self.give(T::of(Handle::new(inner)))
     }
 }
 

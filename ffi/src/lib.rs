@@ -9,6 +9,7 @@
 mod guard;
 mod inject;
 mod options;
+pub mod reserve;
 
 pub mod status;
 

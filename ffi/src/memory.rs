@@ -8,6 +8,7 @@ use undiffuse::backend::cpu::aligned::ALIGNMENT;
 use undiffuse::backend::cpu::heap::{Allocator, Heap};
 
 use crate::options::{options, sized};
+use crate::status::undiffuse_status::UNDIFFUSE_OUT_OF_MEMORY;
 use crate::status::{Failure, Outcome};
 
 /// Gives `size` bytes, above 0, that begin at a multiple of `alignment`, a power of two (64); the content is unspecified. NULL where
@@ -23,8 +24,8 @@ pub type undiffuse_deallocate_fn =
 ///
 /// What goes through it: the packed weights of a model and, while it is loaded, the weights of one layer as they are read; the
 /// workspace of a session. What does not: handles, tables of schedules, copies of measured values, the factors of operators, texts
-/// and (from a file) a read buffer of at most 1 MiB. Those come from malloc; they are small, and made when handles are made: a
-/// session allocates nothing after undiffuse_session_new.
+/// and (from a file) a read buffer of at most 1 MiB. Those come from malloc, when handles are made: a session allocates nothing after
+/// undiffuse_session_new.
 ///
 /// Both functions are called on the threads that call the library, and must be ready to be called from several at once if you use
 /// several. They must not call the library. `user_data` must live until every object that was made with the allocator is freed.
@@ -65,6 +66,16 @@ unsafe impl Allocator for Host {
         // SAFETY: as the header says; the block is the host's.
         unsafe { (self.deallocate)(self.user_data, block.as_ptr().cast(), bytes, ALIGNMENT) }
     }
+}
+
+/// Memory for one call: `len` zeros.
+pub(crate) fn scratch(len: usize) -> Outcome<Vec<f32>> {
+    let mut scratch = Vec::new();
+    if scratch.try_reserve_exact(len).is_err() {
+        return Err(Failure::new(UNDIFFUSE_OUT_OF_MEMORY, format!("no memory for {len} values of scratch")));
+    }
+    scratch.resize(len, 0.0);
+    Ok(scratch)
 }
 
 /// The heap of an option: NULL is the system's.

@@ -232,8 +232,7 @@ pub unsafe extern "C" fn undiffuse_model_load(
             let out = output(model, "model")?;
             let o = options_or_defaults(options)?;
             let source = Source::open(string(path, "path")?)?;
-            out.set(undiffuse_model::boxed(Arc::new(compile(&source, &o)?)));
-            Ok(())
+            out.give_handle(Arc::new(compile(&source, &o)?))
         })
     }
 }
@@ -256,8 +255,7 @@ pub unsafe extern "C" fn undiffuse_model_load_memory(
             let out = output(model, "model")?;
             let o = options_or_defaults(options)?;
             let source = Source::from_bytes(slice(data, len, "data")?)?;
-            out.set(undiffuse_model::boxed(Arc::new(compile(&source, &o)?)));
-            Ok(())
+            out.give_handle(Arc::new(compile(&source, &o)?))
         })
     }
 }
@@ -277,8 +275,7 @@ pub unsafe extern "C" fn undiffuse_model_load_embedded(
             let out = output(model, "model")?;
             let o = options_or_defaults(options)?;
             let source = Source::from_bytes(embedded()?)?;
-            out.set(undiffuse_model::boxed(Arc::new(compile(&source, &o)?)));
-            Ok(())
+            out.give_handle(Arc::new(compile(&source, &o)?))
         })
     }
 }
@@ -309,8 +306,7 @@ pub unsafe extern "C" fn undiffuse_model_from_denoiser(
             let out = output(model, "model")?;
             let (host, scheduler) = HostDenoiser::new(&options(denoiser)?)?;
             let model = Model { network: Network::Host(Arc::new(host)), scheduler, config: String::new() };
-            out.set(undiffuse_model::boxed(Arc::new(model)));
-            Ok(())
+            out.give_handle(Arc::new(model))
         })
     }
 }

@@ -14,6 +14,7 @@ use undiffuse::{Error, ErrorKind};
 use crate::callbacks::returned;
 use crate::enums::undiffuse_padding::{self, *};
 use crate::guard::{Handle, check_apart, free_handle, null, ok, opaque, output, read, slice, slice_mut, void};
+use crate::memory::scratch;
 use crate::options::{give, options, sized, value};
 use crate::status::{Failure, Outcome, undiffuse_error, undiffuse_status};
 
@@ -205,8 +206,7 @@ unsafe fn new<O: Into<Operator>>(
         ok(error, || {
             let out = output(op, "op")?;
             let made = make(read_dims(dims, rank)?)?;
-            out.set(undiffuse_operator::boxed(made.into()));
-            Ok(())
+            out.give_handle(made.into())
         })
     }
 }
@@ -229,6 +229,7 @@ pub unsafe extern "C" fn undiffuse_operator_identity(
 /// A keeps the elements whose byte in `known` is not 0, in ascending order: for inpainting.
 ///
 /// `known` has `known_len` bytes: one for each element of a sample, or one for each position (height x width), for all channels.
+/// A mask that hides nothing is refused (for denoising there is undiffuse_operator_identity), as is one that hides everything.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_operator_mask(
     dims: *const usize,
@@ -520,12 +521,7 @@ unsafe fn map(
             let from = slice(from, from_len, "the input")?;
             check_apart(&[("the input", from)], &[("the output", to, to_len)])?;
             let to = slice_mut(to, to_len, "the output")?;
-            let (mut scratch, len) = (Vec::new(), o.any.solve_scratch_len());
-            if scratch.try_reserve_exact(len).is_err() {
-                return Err(Error::new(ErrorKind::OutOfMemory, format!("no memory for {len} values of scratch")).into());
-            }
-            scratch.resize(len, 0.0f32);
-            Ok(f(&o.any, from, to, &mut scratch)?)
+            Ok(f(&o.any, from, to, &mut scratch(o.any.solve_scratch_len())?)?)
         })
     }
 }

@@ -154,7 +154,10 @@ macro_rules! c_enum {
             const NAME: &'static str = stringify!($name);
             const ALL: &'static [Self] = &[$(Self::$value),+];
             fn number(self) -> u32 {
-                self as u32
+                // Complete, or it does not compile.
+                match self {
+                    $(Self::$value => Self::$value as u32),+
+                }
             }
         }
     };

@@ -5,11 +5,13 @@ use std::ffi::c_char;
 use undiffuse::sampler::{SamplerKind, SchedulerConfig, StateSpace, StepIo};
 
 use crate::callbacks::undiffuse_level;
+use crate::enums::undiffuse_sampler_kind::{self, *};
 use crate::guard::{Handle, check_apart, fill, free_handle, ok, opaque, output, read, slice, slice_mut, text, void};
+use crate::memory::scratch;
 use crate::model::undiffuse_model;
 use crate::options::{give, options, options_or_defaults, sized, value};
 use crate::schedule::{SharedSampler, config, sampler, undiffuse_sampler_options, undiffuse_schedule_options};
-use crate::status::undiffuse_status::UNDIFFUSE_SHAPE;
+use crate::status::undiffuse_status::{UNDIFFUSE_SHAPE, UNDIFFUSE_UNSUPPORTED};
 use crate::status::{Failure, Outcome, undiffuse_error, undiffuse_status};
 
 /// A reverse process with its steps fixed. It draws no random number, calls no network and keeps no history, so one serves any
@@ -129,14 +131,7 @@ pub unsafe extern "C" fn undiffuse_sampler_new(
     error: *mut *mut undiffuse_error,
 ) -> undiffuse_status {
     // SAFETY: pointers are what the header asks for, here and below.
-    unsafe {
-        ok(error, || {
-            let out = output(sampler, "sampler")?;
-            let config = config(&options_or_defaults(schedule)?)?;
-            out.set(undiffuse_sampler::boxed(make(&config, options)?));
-            Ok(())
-        })
-    }
+    unsafe { new(options, sampler, error, |_| config(&options_or_defaults(schedule)?)) }
 }
 
 /// Makes a sampler from the text of a diffusers scheduler_config.json of `len` bytes; 0 if it ends with a NUL.
@@ -153,18 +148,13 @@ pub unsafe extern "C" fn undiffuse_sampler_from_json(
 ) -> undiffuse_status {
     // SAFETY: as above.
     unsafe {
-        ok(error, || {
-            let out = output(sampler, "sampler")?;
-            let json = text(json, len, "json")?;
-            use crate::enums::undiffuse_sampler_kind::*;
-            let wanted = match value(options_or_defaults(options)?.kind)? {
+        new(options, sampler, error, |kind| {
+            let wanted = match kind {
                 UNDIFFUSE_SAMPLER_DDPM => Some(SamplerKind::Ddpm),
                 UNDIFFUSE_SAMPLER_DDIM => Some(SamplerKind::Ddim),
                 _ => None,
             };
-            let config = SchedulerConfig::from_json_for(json, wanted)?;
-            out.set(undiffuse_sampler::boxed(make(&config, options)?));
-            Ok(())
+            Ok(SchedulerConfig::from_json_for(text(json, len, "json")?, wanted)?)
         })
     }
 }
@@ -178,21 +168,28 @@ pub unsafe extern "C" fn undiffuse_sampler_from_model(
     error: *mut *mut undiffuse_error,
 ) -> undiffuse_status {
     // SAFETY: as above.
-    unsafe {
-        ok(error, || {
-            let out = output(sampler, "sampler")?;
-            let model = read(model)?;
-            out.set(undiffuse_sampler::boxed(make(&model.scheduler, options)?));
-            Ok(())
-        })
-    }
+    unsafe { new(options, sampler, error, |_| Ok(read(model)?.scheduler.clone())) }
 }
 
+/// What every function that makes a sampler does around `config`, which is told the wanted kind.
+///
 /// # Safety
-/// `options` is NULL or what the header asks for.
-unsafe fn make(config: &SchedulerConfig, options: *const undiffuse_sampler_options) -> Outcome<SharedSampler> {
+/// The pointers are what the header asks for.
+unsafe fn new(
+    options: *const undiffuse_sampler_options,
+    out: *mut *mut undiffuse_sampler,
+    error: *mut *mut undiffuse_error,
+    config: impl FnOnce(undiffuse_sampler_kind) -> Outcome<SchedulerConfig>,
+) -> undiffuse_status {
     // SAFETY: the caller's promise.
-    unsafe { sampler(config, &options_or_defaults(options)?) }
+    unsafe {
+        ok(error, || {
+            let out = output(out, "sampler")?;
+            let options = options_or_defaults(options)?;
+            let config = config(value(options.kind)?)?;
+            out.give_handle(sampler(&config, &options)?)
+        })
+    }
 }
 
 /// Writes what there is to know of the sampler to *info, whose struct_size you set. Any thread.
@@ -345,7 +342,6 @@ pub unsafe extern "C" fn undiffuse_sampler_add_noise(
             let s = read(sampler)?;
             let level = level(&s, step)?;
             if s.space() != StateSpace::Real {
-                use crate::status::undiffuse_status::UNDIFFUSE_UNSUPPORTED;
                 return Err(Failure::new(UNDIFFUSE_UNSUPPORTED, "bits are not noised by adding"));
             }
             let (x0, noise) = (slice(x0, len, "x0")?, slice(noise, len, "noise")?);
@@ -417,13 +413,8 @@ unsafe fn step_of(s: &SharedSampler, step: usize, io: &undiffuse_step_io) -> Out
             slice_mut(io.next_state, states, "next_state")?,
         )
     };
-    let mut scratch = Vec::new();
-    let lens = n.checked_mul(2).and_then(|two| two.checked_add(m));
-    let len = lens.filter(|&len| scratch.try_reserve_exact(len).is_ok());
-    let len = len.ok_or_else(|| {
-        Failure::from(undiffuse::Error::new(undiffuse::ErrorKind::OutOfMemory, "no memory for a step"))
-    })?;
-    scratch.resize(len, 0.0f32);
+    // More than there can be asks for more than there is.
+    let mut scratch = scratch(n.saturating_mul(2).saturating_add(m))?;
     let (eps, rest) = scratch.split_at_mut(n);
     let (x0, output_copy) = rest.split_at_mut(n);
     for i in 0..io.count {

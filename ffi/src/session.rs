@@ -389,8 +389,7 @@ pub unsafe extern "C" fn undiffuse_session_new(
         ok(error, || {
             let out = output(session, "session")?;
             let o = options_or_defaults(options)?;
-            out.set(undiffuse_session::boxed(make(model, sampler, evidence, &o)?));
-            Ok(())
+            out.give_handle(make(model, sampler, evidence, &o)?)
         })
     }
 }

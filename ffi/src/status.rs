@@ -44,13 +44,15 @@ pub enum undiffuse_status {
     UNDIFFUSE_PANIC = -14,
     /// An error of a kind that this version of the ABI has no number for; see the message.
     UNDIFFUSE_OTHER = -15,
+    /// A GPU or its driver is missing, failed or was lost.
+    UNDIFFUSE_DEVICE = -16,
 }
 
 use undiffuse_status::*;
 
 impl undiffuse_status {
     fn name(code: i32) -> &'static core::ffi::CStr {
-        const NAMES: [(undiffuse_status, &core::ffi::CStr); 17] = [
+        const NAMES: [(undiffuse_status, &core::ffi::CStr); 18] = [
             (UNDIFFUSE_OK, c"ok"),
             (UNDIFFUSE_STOPPED, c"stopped"),
             (UNDIFFUSE_INVALID_ARGUMENT, c"invalid argument"),
@@ -68,6 +70,7 @@ impl undiffuse_status {
             (UNDIFFUSE_POISONED, c"poisoned"),
             (UNDIFFUSE_PANIC, c"internal error"),
             (UNDIFFUSE_OTHER, c"other error"),
+            (UNDIFFUSE_DEVICE, c"device failed"),
         ];
         NAMES.iter().find(|(s, _)| *s as i32 == code).map_or(c"unknown status", |(_, name)| name)
     }
@@ -106,6 +109,7 @@ impl From<Error> for Failure {
             ErrorKind::OutOfMemory => UNDIFFUSE_OUT_OF_MEMORY,
             ErrorKind::Callback => UNDIFFUSE_CALLBACK,
             ErrorKind::NonFinite => UNDIFFUSE_NON_FINITE,
+            ErrorKind::Device => UNDIFFUSE_DEVICE,
             _ => UNDIFFUSE_OTHER,
         };
         Self::new(status, e.message())

@@ -158,6 +158,15 @@ fn programs_run() {
 }
 
 #[test]
+fn malloc_may_refuse() {
+    if !has("gcc") {
+        return skipped("malloc that refuses", "gcc");
+    }
+    let program = compile("memory", "plain", &[]);
+    success("memory", &run(&mut Command::new(program), &[Argument::Network]));
+}
+
+#[test]
 fn programs_run_under_sanitizers() {
     if !has("gcc") {
         return skipped("ASan and UBSan", "gcc");

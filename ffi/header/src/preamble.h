@@ -28,7 +28,9 @@
  *
  * Status. A function that can fail returns an undiffuse_status: 0 for success, above 0 for an
  * outcome that is no error, below 0 for an error. Handles and numbers are written on success
- * alone; arrays that a failed call was to fill are unspecified.
+ * alone; arrays that a failed call was to fill are unspecified. Any call may return
+ * UNDIFFUSE_INVALID_ARGUMENT, UNDIFFUSE_OUT_OF_MEMORY, UNDIFFUSE_BUSY, UNDIFFUSE_POISONED and
+ * UNDIFFUSE_PANIC; comments name what is to be expected beside.
  *
  * Errors. The last argument, undiffuse_error **error, may be NULL. If the call fails (below 0)
  * and it is not, *error becomes a new object with a text for a person, which you free with
@@ -43,7 +45,8 @@
  * Threads. A `const T *` may be used by several threads at once, a `T *` by one thread at a time,
  * by any; functions that differ say so. A call on an object that another call is changing is
  * refused with UNDIFFUSE_BUSY, also from within a callback. Nothing is global: objects that share
- * nothing do not know of one another.
+ * nothing do not know of one another. The child of a fork has no threads but the one that forked:
+ * it must not run a session of its parent that has threads of the library's own.
  *
  * Options. A struct that begins with struct_size can grow. Fill it by its _init function with
  * sizeof of your struct, or clear it (= {0}) and set struct_size yourself where it has no _init
@@ -53,16 +56,20 @@
  * refused, as are flags other than 0 and 1.
  *
  * Lists and texts. Functions with a buffer and a size_t *len: with a NULL buffer they write the
- * length that is needed to *len.
+ * length that is needed to *len. Texts that they fill have no NUL at the end.
  *
  * Callbacks. The first argument is your user_data. None is global; each belongs to the object
  * that it was given with. They run on the thread that called the library (tasks of
  * undiffuse_threads excepted) and must not throw or longjmp through it.
  *
  * Memory. Weights and workspaces, which is all that is large, come from malloc or from your
- * allocator or workspace, and a refusal is UNDIFFUSE_OUT_OF_MEMORY. Handles, tables and texts
- * come from malloc, when handles are made; as in every Rust program the process ends if malloc
- * refuses those. A session allocates nothing once it is made.
+ * allocator or workspace; handles, tables and texts from malloc, when handles are made. A session
+ * allocates nothing once it is made. If malloc or your allocator refuses, the call returns
+ * UNDIFFUSE_OUT_OF_MEMORY (without an error object, if there is none for that), has freed what it
+ * made, and your objects are as they were. To come that far it has 4 MiB of zeroed memory of its
+ * own, which no page stands behind before. Two things can still end the process: calls that
+ * together need more than that for what is small while malloc refuses all of it, and a refusal
+ * within the start of a thread of the library's own (of undiffuse_threads, none is started).
  *
  * Bugs. A panic inside the library does not cross into your code: the call returns
  * UNDIFFUSE_PANIC, and the objects it was using refuse further calls with UNDIFFUSE_POISONED but
@@ -71,5 +78,6 @@
  * Unloading. The library installs no signal or exit handler, keeps no thread but those of
  * sessions that are not freed, and opens no GPU driver until a GPU backend is asked for.
  *
- * Results. On the CPU a sample is the same bits for any batch, number of threads and shard.
+ * Results. On the CPU a sample is the same bits for any batch, number of threads and shard, on all
+ * machines where undiffuse_session_describe names the same kernels.
  */

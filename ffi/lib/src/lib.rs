@@ -2,3 +2,7 @@
 //! be that of `undiffuse` itself.
 
 pub use undiffuse_ffi::*;
+
+/// A refused small allocation must not end the host's process.
+#[global_allocator]
+static ALLOCATOR: undiffuse_ffi::reserve::Reserve = undiffuse_ffi::reserve::Reserve;

@@ -196,12 +196,12 @@ int main(void) {
   CHECK(undiffuse_version() == UNDIFFUSE_VERSION);
   CHECK(undiffuse_version_string()[0] == '0' + (char)(UNDIFFUSE_VERSION / 1000000));
 
-  for (status = 1; status >= -15; status--) {
+  for (status = 1; status >= UNDIFFUSE_DEVICE; status--) {
     int other;
     CHECK(strcmp(undiffuse_status_name(status), "unknown status") != 0);
     for (other = 1; other > status; other--) CHECK(strcmp(undiffuse_status_name(status), undiffuse_status_name(other)) != 0);
   }
-  CHECK(strcmp(undiffuse_status_name(-16), "unknown status") == 0 && strcmp(undiffuse_status_name(2), "unknown status") == 0);
+  CHECK(strcmp(undiffuse_status_name(UNDIFFUSE_DEVICE - 1), "unknown status") == 0 && strcmp(undiffuse_status_name(2), "unknown status") == 0);
 
   CHECK(undiffuse_error_status(NULL) == UNDIFFUSE_OK && undiffuse_error_message(NULL)[0] == 0);
   undiffuse_error_free(NULL);

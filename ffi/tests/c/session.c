@@ -1,4 +1,7 @@
 /* Sessions: whole runs, single steps, progress, cancel, saved states, the caller's memory, threads and noise. argv[1]: a small network. */
+#include <signal.h>
+#include <sys/time.h>
+
 #include "check.h"
 
 enum { N = 64, STEPS = 6 };
@@ -454,6 +457,43 @@ static void own_noise(const float *wanted) {
   FAILS(UNDIFFUSE_CALLBACK, undiffuse_sample(model, sampler, NULL, &o, x, 4 * N, E));
 }
 
+static undiffuse_cancel *for_signal;
+
+static void on_signal(int number) {
+  (void)number;
+  undiffuse_cancel_set(for_signal);
+}
+
+/* A signal handler cancels, whenever the timer goes off; the session is usable after. */
+static void interrupted(const float *wanted) {
+  undiffuse_session_options o = session_options(4, 5);
+  struct itimerval timer = {{0, 0}, {0, 2000}};
+  struct sigaction action;
+  undiffuse_session *s;
+  undiffuse_status status;
+  OK(undiffuse_cancel_new(&for_signal, E));
+  o.cancel = for_signal;
+  s = open_session(&o);
+  memset(&action, 0, sizeof action);
+  action.sa_handler = on_signal;
+  CHECK(sigaction(SIGALRM, &action, NULL) == 0 && setitimer(ITIMER_REAL, &timer, NULL) == 0);
+  do {
+    OK(undiffuse_session_restart(s, 0, 4, E));
+    status = undiffuse_session_run(s, E);
+  } while (status == UNDIFFUSE_OK);
+  FAILS(UNDIFFUSE_CANCELLED, status);
+  undiffuse_cancel_reset(for_signal);
+  OK(undiffuse_session_run(s, E));
+  {
+    const float *x = NULL;
+    size_t len = 0;
+    OK(undiffuse_session_x(s, &x, &len, E));
+    CHECK(len == 4 * N && same_floats(x, wanted, len));
+  }
+  undiffuse_session_free(s);
+  undiffuse_cancel_free(for_signal);
+}
+
 /* A denoiser that fails, and one that cancels from within. */
 static void failures(void) {
   gaussian g;
@@ -507,6 +547,7 @@ int main(int argc, char **argv) {
   memory(wanted, argv[1]);
   host_threads(wanted);
   own_noise(wanted);
+  interrupted(wanted);
   failures();
   /* A session outlives what it was made of. */
   s = open_session(&o);
