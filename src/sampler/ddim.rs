@@ -2,8 +2,8 @@
 
 use alloc::vec::Vec;
 
-use super::{Estimate, Linear, Prediction, Sampler, Spread, check_len, check_no_state, check_prediction, fingerprint};
-use crate::error::{Result, ensure, err};
+use super::{Estimate, Linear, Prediction, Sampler, Spread, at_step, fingerprint, mean_of_two, predict_by};
+use crate::error::{Result, ensure};
 use crate::noise::Fingerprint;
 use crate::schedule::{Arithmetic, Level, NoiseSchedule, Real, custom_timesteps};
 
@@ -128,12 +128,8 @@ impl Ddim {
     }
 
     fn at(&self, step: usize) -> Result<&Step> {
-        self.steps.get(step).ok_or_else(|| missing(step, self.steps.len()))
+        at_step(self.name(), &self.steps, step)
     }
-}
-
-fn missing(step: usize, steps: usize) -> crate::Error {
-    err!(InvalidArgument, "DDIM step {step} does not exist, there are {steps}")
 }
 
 fn coefficients<R: Real>(abar: f64, previous: f64, eta: f64, noise: DdimNoise) -> Step {
@@ -168,7 +164,7 @@ impl Sampler for Ddim {
     }
 
     fn target(&self, step: usize) -> Result<Level> {
-        self.targets.get(step).copied().ok_or_else(|| missing(step, self.steps.len()))
+        at_step(self.name(), &self.targets, step).copied()
     }
 
     fn needs_noise(&self, step: usize) -> bool {
@@ -176,16 +172,12 @@ impl Sampler for Ddim {
     }
 
     fn linear(&self, step: usize) -> Result<Linear> {
-        let level = self.levels.get(step).ok_or_else(|| missing(step, self.steps.len()))?;
-        Ok(self.prediction.linear(level))
+        Ok(self.prediction.linear(at_step(self.name(), &self.levels, step)?))
     }
 
     fn predict(&self, step: usize, x: &[f32], output: &[f32], x0: &mut [f32], eps: &mut [f32]) -> Result<()> {
         let s = self.at(step)?;
-        self.check_output_len(x.len(), output.len())?;
-        check_prediction(x.len(), x0, eps)?;
-        self.prediction.apply(s.alpha, s.sigma, x, output, x0, eps);
-        Ok(())
+        predict_by((self, &self.prediction), [s.alpha, s.sigma], [x, output], [x0, eps])
     }
 
     fn mean(
@@ -198,13 +190,7 @@ impl Sampler for Ddim {
         mean: &mut [f32],
     ) -> Result<()> {
         let s = self.at(step)?;
-        check_len("x_0", estimate.x0.len(), mean.len())?;
-        check_len("eps", estimate.eps.len(), mean.len())?;
-        check_no_state(state, next_state)?;
-        for ((m, x0), eps) in mean.iter_mut().zip(estimate.x0).zip(estimate.eps) {
-            *m = s.x0 * x0 + s.eps * eps;
-        }
-        Ok(())
+        mean_of_two((s.x0, estimate.x0), (s.eps, estimate.eps, "eps"), [state, next_state], mean)
     }
 
     fn spread(&self, step: usize, n: usize, output: &mut [f32]) -> Result<Spread> {

@@ -52,7 +52,7 @@ pub use repaint::{Jumps, RePaint};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 
-use crate::error::{Result, ensure};
+use crate::error::{Result, ensure, err};
 use crate::noise::Fingerprint;
 pub use crate::process::{Linear, Prediction, PredictionType, SampleClip};
 use crate::schedule::Level;
@@ -234,6 +234,41 @@ pub fn add_noise(spread: Spread, output: &[f32], noise: &[f32], next: &mut [f32]
 
 fn check_len(what: &str, got: usize, expected: usize) -> Result<()> {
     ensure!(got == expected, Shape, "{what} has {got} values, expected {expected}");
+    Ok(())
+}
+
+/// What a sampler keeps for a step.
+fn at_step<'a, T>(sampler: &str, list: &'a [T], step: usize) -> Result<&'a T> {
+    let steps = list.len();
+    list.get(step).ok_or_else(|| err!(InvalidArgument, "{sampler} step {step} does not exist, there are {steps}"))
+}
+
+/// [`Sampler::predict`] of samplers that give the network x_t = `alpha` x_0 + `sigma` eps as it is.
+fn predict_by<S: Sampler + ?Sized>(
+    (sampler, prediction): (&S, &Prediction),
+    [alpha, sigma]: [f32; 2],
+    [x, output]: [&[f32]; 2],
+    [x0, eps]: [&mut [f32]; 2],
+) -> Result<()> {
+    sampler.check_output_len(x.len(), output.len())?;
+    check_prediction(x.len(), x0, eps)?;
+    prediction.apply(alpha, sigma, x, output, x0, eps);
+    Ok(())
+}
+
+/// mean = a x_0 + b v, with `v` x_t or eps, of samplers without history.
+fn mean_of_two(
+    (a, x0): (f32, &[f32]),
+    (b, v, what): (f32, &[f32], &str),
+    [state, next_state]: [&[f32]; 2],
+    mean: &mut [f32],
+) -> Result<()> {
+    check_len(what, v.len(), mean.len())?;
+    check_len("x_0", x0.len(), mean.len())?;
+    check_no_state(state, next_state)?;
+    for ((m, x0), v) in mean.iter_mut().zip(x0).zip(v) {
+        *m = a * x0 + b * v;
+    }
     Ok(())
 }
 

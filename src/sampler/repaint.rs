@@ -3,8 +3,8 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::{Estimate, Linear, Prediction, Sampler, Spread, check_len, check_no_state, check_prediction, fingerprint};
-use crate::error::{Result, ensure, err};
+use super::{Estimate, Linear, Prediction, Sampler, Spread, at_step, fingerprint, mean_of_two, predict_by};
+use crate::error::{Result, ensure};
 use crate::noise::Fingerprint;
 use crate::process::Posterior;
 use crate::schedule::{Level, NoiseSchedule, custom_timesteps};
@@ -111,12 +111,8 @@ impl RePaint {
     }
 
     fn at(&self, step: usize) -> Result<&Step> {
-        self.steps.get(step).ok_or_else(|| missing(step, self.steps.len()))
+        at_step(self.name(), &self.steps, step)
     }
-}
-
-fn missing(step: usize, steps: usize) -> crate::Error {
-    err!(InvalidArgument, "RePaint step {step} does not exist, there are {steps}")
 }
 
 /// For each call the place t where it is made, s where the ancestral step leads and u where the jump ends (s without a jump);
@@ -151,7 +147,7 @@ impl Sampler for RePaint {
     }
 
     fn target(&self, step: usize) -> Result<Level> {
-        self.targets.get(step).copied().ok_or_else(|| missing(step, self.steps.len()))
+        at_step(self.name(), &self.targets, step).copied()
     }
 
     fn needs_noise(&self, step: usize) -> bool {
@@ -159,16 +155,12 @@ impl Sampler for RePaint {
     }
 
     fn linear(&self, step: usize) -> Result<Linear> {
-        let level = self.levels.get(step).ok_or_else(|| missing(step, self.steps.len()))?;
-        Ok(self.prediction.linear(level))
+        Ok(self.prediction.linear(at_step(self.name(), &self.levels, step)?))
     }
 
     fn predict(&self, step: usize, x: &[f32], output: &[f32], x0: &mut [f32], eps: &mut [f32]) -> Result<()> {
         let s = self.at(step)?;
-        self.check_output_len(x.len(), output.len())?;
-        check_prediction(x.len(), x0, eps)?;
-        self.prediction.apply(s.alpha, s.sigma, x, output, x0, eps);
-        Ok(())
+        predict_by((self, &self.prediction), [s.alpha, s.sigma], [x, output], [x0, eps])
     }
 
     fn mean(
@@ -181,13 +173,7 @@ impl Sampler for RePaint {
         mean: &mut [f32],
     ) -> Result<()> {
         let s = self.at(step)?;
-        check_len("x", estimate.x.len(), mean.len())?;
-        check_len("x_0", estimate.x0.len(), mean.len())?;
-        check_no_state(state, next_state)?;
-        for ((m, x), x0) in mean.iter_mut().zip(estimate.x).zip(estimate.x0) {
-            *m = s.x0 * x0 + s.x * x;
-        }
-        Ok(())
+        mean_of_two((s.x0, estimate.x0), (s.x, estimate.x, "x"), [state, next_state], mean)
     }
 
     fn spread(&self, step: usize, n: usize, output: &mut [f32]) -> Result<Spread> {

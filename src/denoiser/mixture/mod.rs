@@ -76,6 +76,8 @@ pub struct GaussianMixture {
 #[derive(Clone, Debug)]
 struct Scratch {
     responsibility: Vec<f64>,
+    /// Of each component the logarithm of the determinant of 2 pi times its covariance at a level, `[K]`.
+    log_dets: Vec<f64>,
     h: Vec<f64>,
     rotated: Vec<f64>,
     a: Vec<f64>,
@@ -112,6 +114,7 @@ impl GaussianMixture {
         let k = prepared.len();
         let scratch = Scratch {
             responsibility: vec![0.0; k],
+            log_dets: vec![0.0; k],
             h: vec![0.0; k * n],
             rotated: vec![0.0; n],
             a: vec![0.0; n],
@@ -126,23 +129,32 @@ impl GaussianMixture {
     pub fn log_density(&mut self, level: &Level, x: &[f32]) -> Result<f64> {
         let n = self.dims.elements();
         ensure!(x.len() == n, Shape, "log_density got {} values, expected {n}", x.len());
+        self.at_level(level);
         Ok(self.respond(level, x))
+    }
+
+    /// What [`respond`](Self::respond) needs to know of a level, once for all samples.
+    fn at_level(&mut self, level: &Level) {
+        for (c, log_det) in self.components.iter().zip(&mut self.scratch.log_dets) {
+            let logs = c.eigenvalues.iter().map(|s| libm::log(2.0 * core::f64::consts::PI * noised(level, *s)));
+            *log_det = logs.sum();
+        }
     }
 
     /// Fills the responsibilities and h_k for one sample; returns log p(x).
     fn respond(&mut self, level: &Level, x: &[f32]) -> f64 {
         let n = self.dims.elements();
-        let Scratch { responsibility, h, rotated, a, .. } = &mut self.scratch;
-        for ((c, log), h) in self.components.iter().zip(&mut *responsibility).zip(h.chunks_exact_mut(n)) {
+        let Scratch { responsibility, log_dets, h, rotated, a, .. } = &mut self.scratch;
+        let parts = self.components.iter().zip(&mut *responsibility).zip(&*log_dets);
+        for (((c, log), log_det), h) in parts.zip(h.chunks_exact_mut(n)) {
             for ((d, x), m) in a.iter_mut().zip(x).zip(&c.mean) {
                 *d = f64::from(*x) - level.alpha * m;
             }
             c.to_basis(a, rotated);
-            let (mut quadratic, mut log_det) = (0.0, 0.0);
+            let mut quadratic = 0.0;
             for (y, s) in rotated.iter_mut().zip(&c.eigenvalues) {
                 let variance = noised(level, *s);
                 quadratic += *y * *y / variance;
-                log_det += libm::log(2.0 * core::f64::consts::PI * variance);
                 *y /= variance;
             }
             c.back(rotated, h);
@@ -159,7 +171,7 @@ impl GaussianMixture {
     fn moments(&mut self, level: &Level, x: &[f32]) {
         self.respond(level, x);
         let n = self.dims.elements();
-        let Scratch { responsibility, h, rotated, a, b } = &mut self.scratch;
+        let Scratch { responsibility, h, rotated, a, b, .. } = &mut self.scratch;
         a.fill(0.0);
         for (r, h) in responsibility.iter().zip(h.chunks_exact(n)) {
             a.iter_mut().zip(h).for_each(|(e, h)| *e += level.sigma * r * h);
@@ -180,7 +192,7 @@ impl GaussianMixture {
     /// d r_k / d x = r_k (g_k - g) with g_k = -h_k and g = sum r_k g_k.
     fn product(&mut self, level: &Level, of_eps: bool) {
         let n = self.dims.elements();
-        let Scratch { responsibility, h, rotated, a, b } = &mut self.scratch;
+        let Scratch { responsibility, h, rotated, a, b, .. } = &mut self.scratch;
         b.fill(0.0);
         let mut mean_inner = 0.0;
         for ((c, r), h) in self.components.iter().zip(&*responsibility).zip(h.chunks_exact(n)) {
@@ -299,6 +311,7 @@ impl Denoiser for GaussianMixture {
         let n = self.dims.elements();
         check_batch("Gaussian mixture", n, x, n, out)?;
         let level = &call.level;
+        self.at_level(level);
         for (x, out) in x.chunks_exact(n).zip(out.chunks_exact_mut(n)) {
             call.cancel.check()?;
             self.moments(level, x);
@@ -322,6 +335,7 @@ impl Denoiser for GaussianMixture {
         check_batch("Gaussian mixture", n, x, n, v)?;
         check_batch("Gaussian mixture", n, x, n, out)?;
         let level = &call.level;
+        self.at_level(level);
         // What each Jacobian contributes to the prediction's.
         let (of_eps, of_x0) = match self.kind {
             PredictionType::Epsilon => (1.0, 0.0),
