@@ -29,25 +29,25 @@ int main(int argc, char **argv) {
     fprintf(stderr, "usage: %s MODEL\n", argv[0]);
     return 2;
   }
-  if (failed(undiffuse_model_load(argv[1], NULL, &model, &error), error)) goto end;
-  if (failed(undiffuse_cancel_new(&cancel, &error), error)) goto end;
+  if (failed(undiffuse_model_load(argv[1], NULL, &model, &error), &error)) goto end;
+  if (failed(undiffuse_cancel_new(&cancel, &error), &error)) goto end;
   undiffuse_session_options options;
   undiffuse_session_options_init(&options, sizeof options);
   options.cancel = cancel;
-  if (failed(undiffuse_session_new(model, NULL, NULL, &options, &session, &error), error)) goto end;
+  if (failed(undiffuse_session_new(model, NULL, NULL, &options, &session, &error), &error)) goto end;
 
   if (pthread_create(&thread, NULL, soon, cancel)) goto end;
   const undiffuse_status status = undiffuse_session_run(session, NULL); /* an error of no interest needs no object */
   pthread_join(thread, NULL);
   undiffuse_session_info info = {.struct_size = sizeof info};
-  if (failed(undiffuse_session_get_info(session, &info, &error), error)) goto end;
+  if (failed(undiffuse_session_get_info(session, &info, &error), &error)) goto end;
   printf("%s after step %zu of %zu\n", undiffuse_status_name(status), info.step, info.step_count);
 
   undiffuse_cancel_reset(cancel);
-  if (failed(undiffuse_session_run(session, &error), error)) goto end;
+  if (failed(undiffuse_session_run(session, &error), &error)) goto end;
   const float *x;
-  if (failed(undiffuse_session_x(session, &x, NULL, &error), error)) goto end;
-  if (failed(undiffuse_sample(model, NULL, NULL, &options, whole, LEN, &error), error)) goto end;
+  if (failed(undiffuse_session_x(session, &x, NULL, &error), &error)) goto end;
+  if (failed(undiffuse_sample(model, NULL, NULL, &options, whole, LEN, &error), &error)) goto end;
   result = memcmp(x, whole, sizeof whole) != 0 || status != UNDIFFUSE_CANCELLED;
   printf("gone on with: %s bits as a run that was not stopped\n", result ? "other" : "the same");
 end:

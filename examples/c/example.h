@@ -9,11 +9,13 @@
 
 #include <undiffuse.h>
 
-/* Prints the error of a call that failed and frees it. Returns whether it failed. */
-static inline int failed(undiffuse_status status, undiffuse_error *error) {
+/* Prints the error of a call that failed and frees it. Returns whether it failed. It takes the address: C does not say whether the call
+ * that sets the error, itself an argument here, comes before another argument is read. */
+static inline int failed(undiffuse_status status, undiffuse_error **error) {
   if (status >= 0) return 0;
-  fprintf(stderr, "%s: %s\n", undiffuse_status_name(status), error ? undiffuse_error_message(error) : "no text");
-  undiffuse_error_free(error);
+  fprintf(stderr, "%s: %s\n", undiffuse_status_name(status), *error ? undiffuse_error_message(*error) : "no text");
+  undiffuse_error_free(*error);
+  *error = NULL;
   return 1;
 }
 

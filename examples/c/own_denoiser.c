@@ -30,11 +30,11 @@ int main(void) {
   denoiser.dims[0] = LEN;
   denoiser.name = "a normal distribution";
   denoiser.scheduler_json = "{\"_class_name\": \"DDPMScheduler\", \"num_train_timesteps\": 1000, \"clip_sample\": false}";
-  if (failed(undiffuse_model_from_denoiser(&denoiser, &model, &error), error)) goto end;
+  if (failed(undiffuse_model_from_denoiser(&denoiser, &model, &error), &error)) goto end;
   undiffuse_session_options options;
   undiffuse_session_options_init(&options, sizeof options);
   options.batch = BATCH;
-  if (failed(undiffuse_sample(model, NULL, NULL, &options, x, BATCH * LEN, &error), error)) goto end;
+  if (failed(undiffuse_sample(model, NULL, NULL, &options, x, BATCH * LEN, &error), &error)) goto end;
 
   double sum = 0, squares = 0;
   for (int i = 0; i < BATCH * LEN; i++) sum += x[i], squares += (double)x[i] * x[i];

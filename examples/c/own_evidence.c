@@ -38,27 +38,27 @@ int main(int argc, char **argv) {
     fprintf(stderr, "usage: %s MODEL OUTPUT.png\n", argv[0]);
     return 2;
   }
-  if (failed(undiffuse_model_load(argv[1], NULL, &model, &error), error)) goto end;
+  if (failed(undiffuse_model_load(argv[1], NULL, &model, &error), &error)) goto end;
   undiffuse_sampler_options how;
   undiffuse_sampler_options_init(&how, sizeof how);
   how.kind = UNDIFFUSE_SAMPLER_DDIM;
   how.steps = 50;
   how.eta = 1;
-  if (failed(undiffuse_sampler_from_model(model, &how, &sampler, &error), error)) goto end;
+  if (failed(undiffuse_sampler_from_model(model, &how, &sampler, &error), &error)) goto end;
 
   undiffuse_gradient_evidence by = {.struct_size = sizeof by};
   by.user_data = &aim; /* must live as long as the evidence and its sessions */
   by.gradient = bolder;
   by.rule = UNDIFFUSE_GRADIENT_SCORE;
   by.name = "bolder digits";
-  if (failed(undiffuse_evidence_from_gradient(&by, &evidence, &error), error)) goto end;
+  if (failed(undiffuse_evidence_from_gradient(&by, &evidence, &error), &error)) goto end;
 
   undiffuse_session_options options;
   undiffuse_session_options_init(&options, sizeof options);
   options.batch = COUNT;
   options.seed = 3;
-  if (failed(undiffuse_sample(model, sampler, NULL, &options, x, COUNT * LEN, &error), error)) goto end;
-  if (failed(undiffuse_sample(model, sampler, evidence, &options, x + COUNT * LEN, COUNT * LEN, &error), error)) goto end;
+  if (failed(undiffuse_sample(model, sampler, NULL, &options, x, COUNT * LEN, &error), &error)) goto end;
+  if (failed(undiffuse_sample(model, sampler, evidence, &options, x + COUNT * LEN, COUNT * LEN, &error), &error)) goto end;
   if (!write_png(argv[2], x, 2 * COUNT, 28, 28)) {
     perror(argv[2]);
     goto end;

@@ -65,23 +65,23 @@ int main(int argc, char **argv) {
   }
   for (; started < WORKERS; started++)
     if (pthread_create(&threads[started], NULL, worker, &team)) goto end;
-  if (failed(undiffuse_model_load(argv[1], NULL, &model, &error), error)) goto end;
+  if (failed(undiffuse_model_load(argv[1], NULL, &model, &error), &error)) goto end;
   undiffuse_sampler_options how;
   undiffuse_sampler_options_init(&how, sizeof how);
   how.kind = UNDIFFUSE_SAMPLER_DDIM;
   how.steps = 10;
-  if (failed(undiffuse_sampler_from_model(model, &how, &sampler, &error), error)) goto end;
+  if (failed(undiffuse_sampler_from_model(model, &how, &sampler, &error), &error)) goto end;
 
   undiffuse_session_options options;
   undiffuse_session_options_init(&options, sizeof options);
   options.thread_count = 1;
-  if (failed(undiffuse_sample(model, sampler, NULL, &options, one, LEN, &error), error)) goto end;
+  if (failed(undiffuse_sample(model, sampler, NULL, &options, one, LEN, &error), &error)) goto end;
   undiffuse_threads ours = {.struct_size = sizeof ours};
   ours.user_data = &team;
   ours.thread_count = WORKERS + 1;
   ours.parallel_for = parallel_for;
   options.threads = &ours;
-  if (failed(undiffuse_sample(model, sampler, NULL, &options, many, LEN, &error), error)) goto end;
+  if (failed(undiffuse_sample(model, sampler, NULL, &options, many, LEN, &error), &error)) goto end;
   result = memcmp(one, many, sizeof one) != 0;
   printf("one thread and a team of %d: %s bits\n", WORKERS + 1, result ? "other" : "the same");
 end:

@@ -31,32 +31,32 @@ static inline int restore(const char *weights, const char *path, double sigma,
   undiffuse_model_options load;
   undiffuse_model_options_init(&load, sizeof load);
   load.gradient = UNDIFFUSE_GRADIENT_FULL;
-  if (failed(undiffuse_model_load(weights, &load, &model, &error), error)) goto end;
+  if (failed(undiffuse_model_load(weights, &load, &model, &error), &error)) goto end;
   undiffuse_sampler_options how;
   undiffuse_sampler_options_init(&how, sizeof how);
   how.kind = UNDIFFUSE_SAMPLER_DDIM;
   how.steps = 20;
   how.eta = 1;
-  if (failed(undiffuse_sampler_from_model(model, &how, &sampler, &error), error)) goto end;
+  if (failed(undiffuse_sampler_from_model(model, &how, &sampler, &error), &error)) goto end;
 
   /* The truth: one sample without evidence. */
   undiffuse_session_options options;
   undiffuse_session_options_init(&options, sizeof options);
   options.seed = 7;
-  if (failed(undiffuse_sample(model, sampler, NULL, &options, shown, LEN, &error), error)) goto end;
+  if (failed(undiffuse_sample(model, sampler, NULL, &options, shown, LEN, &error), &error)) goto end;
 
   /* The measurement y = A x + sigma n. */
-  if (failed(make(&op, &error), error)) goto end;
+  if (failed(make(&op, &error), &error)) goto end;
   undiffuse_operator_info info = {.struct_size = sizeof info};
-  if (failed(undiffuse_operator_get_info(op, &info, &error), error)) goto end;
+  if (failed(undiffuse_operator_get_info(op, &info, &error), &error)) goto end;
   if (info.input_len != LEN || info.output_len > LEN) {
     fprintf(stderr, "the operator is of other images\n");
     goto end;
   }
-  if (failed(undiffuse_operator_apply(op, shown, LEN, y, info.output_len, &error), error)) goto end;
-  if (failed(undiffuse_noise_normal(8, 0, 0, noise, info.output_len, &error), error)) goto end;
+  if (failed(undiffuse_operator_apply(op, shown, LEN, y, info.output_len, &error), &error)) goto end;
+  if (failed(undiffuse_noise_normal(8, 0, 0, noise, info.output_len, &error), &error)) goto end;
   for (size_t i = 0; i < info.output_len; i++) y[i] += (float)sigma * noise[i];
-  if (failed(undiffuse_operator_adjoint(op, y, info.output_len, shown + LEN, LEN, &error), error)) goto end;
+  if (failed(undiffuse_operator_adjoint(op, y, info.output_len, shown + LEN, LEN, &error), &error)) goto end;
 
   /* Three samples of p(x) r(x). */
   undiffuse_measurement measurement = {.struct_size = sizeof measurement};
@@ -64,13 +64,13 @@ static inline int restore(const char *weights, const char *path, double sigma,
   measurement.y = y;
   measurement.y_len = info.output_len;
   measurement.sigma = sigma;
-  if (failed(undiffuse_evidence_from_measurement(&measurement, NULL, &evidence, &error), error)) goto end;
+  if (failed(undiffuse_evidence_from_measurement(&measurement, NULL, &evidence, &error), &error)) goto end;
   options.batch = 3;
   options.seed = 9;
-  if (failed(undiffuse_session_new(model, sampler, evidence, &options, &session, &error), error)) goto end;
-  if (failed(undiffuse_session_run(session, &error), error)) goto end;
+  if (failed(undiffuse_session_new(model, sampler, evidence, &options, &session, &error), &error)) goto end;
+  if (failed(undiffuse_session_run(session, &error), &error)) goto end;
   const float *x;
-  if (failed(undiffuse_session_x(session, &x, NULL, &error), error)) goto end;
+  if (failed(undiffuse_session_x(session, &x, NULL, &error), &error)) goto end;
   memcpy(shown + 2 * LEN, x, sizeof(float) * 3 * LEN);
   if (!write_png(path, shown, 5, SIDE, SIDE)) {
     perror(path);

@@ -75,6 +75,10 @@ cmake --build "$work/examples" > "$work/log" 2>&1 || { cat "$work/log"; exit 1; 
     echo "example ${words[0]}"
     "./${words[0]}" "${words[@]:1}" 2> err || { cat err; exit 1; }
   done
+  head -c 100000 "$digits" > short.safetensors
+  if ./sample short.safetensors s.png 2> err; then exit 1; fi
+  echo "a file cut short: $(cat err)"
+  grep -q "^bad weights: .*short.safetensors" err
 )
 export UNDIFFUSE_LIBRARY=$prefix/lib/libundiffuse.so
 for name in undiffuse shards; do
