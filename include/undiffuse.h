@@ -1713,8 +1713,8 @@ undiffuse_status undiffuse_model_options_init(undiffuse_model_options *options,
  * undiffuse_model_free. The file is read during the call alone. A file that is malformed in any way
  * is refused with a message that names what is wrong.
  *
- * Status: UNDIFFUSE_IO, UNDIFFUSE_CONFIG, UNDIFFUSE_WEIGHTS, UNDIFFUSE_UNSUPPORTED,
- * UNDIFFUSE_OUT_OF_MEMORY, UNDIFFUSE_INVALID_ARGUMENT. Any thread.
+ * Status: UNDIFFUSE_IO, UNDIFFUSE_CONFIG, UNDIFFUSE_WEIGHTS, UNDIFFUSE_SHAPE for a size that the
+ * network cannot have, UNDIFFUSE_UNSUPPORTED, UNDIFFUSE_DEVICE where a GPU fails. Any thread.
  */
 undiffuse_status undiffuse_model_load(const char *path,
                                       const undiffuse_model_options *options,
@@ -1749,8 +1749,8 @@ undiffuse_status undiffuse_model_load_embedded(const undiffuse_model_options *op
  * chain.
  *
  * `denoiser` is read during the call; its `user_data` must live until the model and all sessions
- * made from it are freed. On success *model is yours; free it with undiffuse_model_free. Any
- * thread.
+ * made from it are freed. On success *model is yours; free it with undiffuse_model_free. Status:
+ * UNDIFFUSE_SHAPE, UNDIFFUSE_CONFIG, UNDIFFUSE_UNSUPPORTED. Any thread.
  */
 undiffuse_status undiffuse_model_from_denoiser(const undiffuse_denoiser *denoiser,
                                                undiffuse_model **model,
@@ -1807,7 +1807,7 @@ undiffuse_status undiffuse_sampler_options_init(undiffuse_sampler_options *optio
  *
  * Either struct may be NULL for its defaults; both are read during the call.
  * UNDIFFUSE_SAMPLER_OF_SCHEDULE is DDPM. On success *sampler is yours; free it with
- * undiffuse_sampler_free. Any thread.
+ * undiffuse_sampler_free. Status: UNDIFFUSE_CONFIG, UNDIFFUSE_UNSUPPORTED. Any thread.
  */
 undiffuse_status undiffuse_sampler_new(const undiffuse_schedule_options *schedule,
                                        const undiffuse_sampler_options *options,
@@ -1945,7 +1945,8 @@ undiffuse_status undiffuse_noise_uniform(uint64_t seed,
  *
  * As for every operator: a sample has the `rank` dimensions at `dims`, outermost first ([channels,
  * height, width] for images); arrays are read during the call; on success *op is yours, free it
- * with undiffuse_operator_free. Any thread.
+ * with undiffuse_operator_free. Status: UNDIFFUSE_SHAPE where operator and dimensions do not suit
+ * each other, UNDIFFUSE_NON_FINITE for taps that are not finite. Any thread.
  */
 undiffuse_status undiffuse_operator_identity(const size_t *dims,
                                              size_t rank,
@@ -2247,8 +2248,8 @@ undiffuse_status undiffuse_session_describe(const undiffuse_session *session,
  * that and after every error but UNDIFFUSE_PANIC the session stands after its last whole step, and
  * another call goes on from there.
  *
- * Status: UNDIFFUSE_CANCELLED, UNDIFFUSE_CALLBACK, UNDIFFUSE_NON_FINITE. Allocates nothing (a
- * callback of yours aside).
+ * Status: UNDIFFUSE_CANCELLED, UNDIFFUSE_CALLBACK, UNDIFFUSE_NON_FINITE, UNDIFFUSE_DEVICE.
+ * Allocates nothing (a callback of yours aside; a GPU's driver may).
  */
 undiffuse_status undiffuse_session_run(undiffuse_session *session,
                                        undiffuse_error **error);
@@ -2301,7 +2302,8 @@ undiffuse_status undiffuse_session_restart(undiffuse_session *session,
 /**
  * Begins in the middle: `x`, `len` floats of whole samples, is taken for x_t of step `step`; with
  * the number of steps the run is done. For images that you noised (undiffuse_sampler_add_noise) and
- * for x_T of your own, with step 0. `x` is copied. On an error the session is where it was.
+ * for x_T of your own, with step 0. `x` is copied. On an error the session is where it was. Status:
+ * UNDIFFUSE_SHAPE, UNDIFFUSE_NON_FINITE.
  */
 undiffuse_status undiffuse_session_start_from(undiffuse_session *session,
                                               size_t step,
@@ -2339,6 +2341,8 @@ undiffuse_status undiffuse_session_restore(undiffuse_session *session,
  * most the batch, scaled as the network takes them (undiffuse_sampler_scale_model_input); `out`
  * receives [samples, output_len]. The first of the samples counts as number `first_sample`, which
  * matters to class models. The run stands where it stood. Arrays do not overlap.
+ *
+ * Status: UNDIFFUSE_SHAPE, UNDIFFUSE_CANCELLED, UNDIFFUSE_CALLBACK, UNDIFFUSE_NON_FINITE.
  */
 undiffuse_status undiffuse_session_predict(undiffuse_session *session,
                                            size_t step,

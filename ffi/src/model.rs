@@ -217,8 +217,8 @@ pub(crate) fn not_built_in(backend: undiffuse_backend) -> Failure {
 /// `path` is UTF-8. `options` may be NULL for the defaults. On success *model is yours; free it with undiffuse_model_free. The file is
 /// read during the call alone. A file that is malformed in any way is refused with a message that names what is wrong.
 ///
-/// Status: UNDIFFUSE_IO, UNDIFFUSE_CONFIG, UNDIFFUSE_WEIGHTS, UNDIFFUSE_UNSUPPORTED, UNDIFFUSE_OUT_OF_MEMORY,
-/// UNDIFFUSE_INVALID_ARGUMENT. Any thread.
+/// Status: UNDIFFUSE_IO, UNDIFFUSE_CONFIG, UNDIFFUSE_WEIGHTS, UNDIFFUSE_SHAPE for a size that the network cannot have,
+/// UNDIFFUSE_UNSUPPORTED, UNDIFFUSE_DEVICE where a GPU fails. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_model_load(
     path: *const c_char,
@@ -293,7 +293,7 @@ fn embedded() -> Outcome<&'static [u8]> {
 /// Makes a model of your own functions: any other engine runs the network, this library runs the chain.
 ///
 /// `denoiser` is read during the call; its `user_data` must live until the model and all sessions made from it are freed. On success
-/// *model is yours; free it with undiffuse_model_free. Any thread.
+/// *model is yours; free it with undiffuse_model_free. Status: UNDIFFUSE_SHAPE, UNDIFFUSE_CONFIG, UNDIFFUSE_UNSUPPORTED. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_model_from_denoiser(
     denoiser: *const undiffuse_denoiser,

@@ -214,7 +214,8 @@ unsafe fn new<O: Into<Operator>>(
 /// A = I: the measurement is the sample itself, for denoising.
 ///
 /// As for every operator: a sample has the `rank` dimensions at `dims`, outermost first ([channels, height, width] for images); arrays
-/// are read during the call; on success *op is yours, free it with undiffuse_operator_free. Any thread.
+/// are read during the call; on success *op is yours, free it with undiffuse_operator_free. Status: UNDIFFUSE_SHAPE where operator and
+/// dimensions do not suit each other, UNDIFFUSE_NON_FINITE for taps that are not finite. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_operator_identity(
     dims: *const usize,

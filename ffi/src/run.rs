@@ -76,7 +76,8 @@ fn run(session: &mut Session) -> Outcome<undiffuse_status> {
 /// Returns UNDIFFUSE_OK when the run is done, UNDIFFUSE_STOPPED when the callback stopped it. After that and after every error but
 /// UNDIFFUSE_PANIC the session stands after its last whole step, and another call goes on from there.
 ///
-/// Status: UNDIFFUSE_CANCELLED, UNDIFFUSE_CALLBACK, UNDIFFUSE_NON_FINITE. Allocates nothing (a callback of yours aside).
+/// Status: UNDIFFUSE_CANCELLED, UNDIFFUSE_CALLBACK, UNDIFFUSE_NON_FINITE, UNDIFFUSE_DEVICE. Allocates nothing (a callback of yours
+/// aside; a GPU's driver may).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_session_run(
     session: *mut undiffuse_session,
@@ -193,7 +194,7 @@ pub unsafe extern "C" fn undiffuse_session_restart(
 
 /// Begins in the middle: `x`, `len` floats of whole samples, is taken for x_t of step `step`; with the number of steps the run is done.
 /// For images that you noised (undiffuse_sampler_add_noise) and for x_T of your own, with step 0. `x` is copied. On an error the session
-/// is where it was.
+/// is where it was. Status: UNDIFFUSE_SHAPE, UNDIFFUSE_NON_FINITE.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_session_start_from(
     session: *mut undiffuse_session,
@@ -266,6 +267,8 @@ pub unsafe extern "C" fn undiffuse_session_restore(
 /// Calls the network alone, at the level of step `step`: `x` are `x_len` floats of whole samples, at most the batch, scaled as the network
 /// takes them (undiffuse_sampler_scale_model_input); `out` receives [samples, output_len]. The first of the samples counts as number
 /// `first_sample`, which matters to class models. The run stands where it stood. Arrays do not overlap.
+///
+/// Status: UNDIFFUSE_SHAPE, UNDIFFUSE_CANCELLED, UNDIFFUSE_CALLBACK, UNDIFFUSE_NON_FINITE.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_session_predict(
     session: *mut undiffuse_session,

@@ -122,7 +122,7 @@ sized!(undiffuse_step_io {
 /// Makes a sampler from a schedule given by values.
 ///
 /// Either struct may be NULL for its defaults; both are read during the call. UNDIFFUSE_SAMPLER_OF_SCHEDULE is DDPM. On success
-/// *sampler is yours; free it with undiffuse_sampler_free. Any thread.
+/// *sampler is yours; free it with undiffuse_sampler_free. Status: UNDIFFUSE_CONFIG, UNDIFFUSE_UNSUPPORTED. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_sampler_new(
     schedule: *const undiffuse_schedule_options,
