@@ -237,6 +237,43 @@ fn devices_are_listed_and_the_one_that_ran_is_named() {
     assert!(text.contains("wgpu:1000") || text.contains("without the feature `wgpu`"), "{text}");
 }
 
+/// A machine without any driver, and one whose only adapter is software.
+#[cfg(feature = "wgpu")]
+#[test]
+fn without_a_gpu_the_cpu_runs_unless_one_is_named() {
+    use undiffuse::backend::wgpu::{AdapterKind, adapters};
+    let s = scratch();
+    let hidden = |args: &[&str]| {
+        let mut command = command(s.path(), args);
+        // The names of the loader's older and newer variable.
+        let out = command.env("VK_ICD_FILENAMES", "/nonexistent").env("VK_DRIVER_FILES", "/nonexistent").output();
+        let out = out.unwrap();
+        let [said, complaint] = [out.stdout, out.stderr].map(|text| String::from_utf8(text).unwrap());
+        (out.status.code(), said, complaint)
+    };
+    let (code, said, _) = hidden(&["devices"]);
+    assert!(code == Some(0) && said.starts_with("cpu ") && said.contains("no adapter of a GPU was found"), "{said}");
+    let short = ["sample", "model", "--count", "1", "--steps", "1"];
+    let (code, said, complaint) = hidden(&short);
+    assert!(code == Some(0) && said.contains(", on cpu ") && complaint.is_empty(), "{said}{complaint}");
+    for (name, text) in [("wgpu", "no GPU was found"), ("wgpu:0", "there is no adapter wgpu:0: this machine has 0")] {
+        let (code, _, complaint) = hidden(&[&short[..], &["--backend", name]].concat());
+        assert!(code == Some(1) && complaint.contains(text), "{complaint}");
+    }
+    let all = adapters();
+    if all.iter().all(|a| a.kind == AdapterKind::Software) {
+        assert!(ok(s.path(), &short).contains(", on cpu "));
+    }
+    let Some(a) = all.iter().find(|a| a.unusable.is_none()) else {
+        println!("skipped in part: no Vulkan adapter");
+        return;
+    };
+    let name = format!("wgpu:{}", a.index);
+    let said = ok(s.path(), &[&short[..], &["--backend", &name]].concat());
+    assert!(said.contains(&format!(", on {name} {}", a.name)), "{said}");
+    assert!(ok(s.path(), &["devices"]).contains(&name));
+}
+
 #[test]
 fn wrong_arguments_are_refused_with_a_hint() {
     let s = scratch();

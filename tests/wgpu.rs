@@ -2,11 +2,11 @@
 //! that it was skipped. Software adapters will do (Mesa's lavapipe); CI has that one.
 
 use undiffuse::backend::cpu::{Cpu, CpuOptions};
-use undiffuse::backend::wgpu::{AdapterKind, Precision, Wgpu, WgpuOptions, adapters};
+use undiffuse::backend::wgpu::{AdapterKind, Precision, Shader, Wgpu, WgpuOptions, adapters, shaders};
 use undiffuse::backend::{Choice, Network};
 use undiffuse::chain::{Chain, ChainOptions};
 use undiffuse::graph::vjp::vjp;
-use undiffuse::graph::{Activation, Graph, GraphBuilder, Op};
+use undiffuse::graph::{Activation, Graph, GraphBuilder, Op, Padding};
 use undiffuse::model::unet2d::{self, UNet2DConfig};
 use undiffuse::noise::Seeded;
 use undiffuse::pipeline::{Pipeline, PipelineOptions};
@@ -171,6 +171,41 @@ fn a_sample_does_not_depend_on_its_batch() {
         assert_eq!(run(1, first), whole[first * n..][..n], "sample {first}");
     }
     assert_eq!(run(3, 1), whole[n..][..3 * n]);
+}
+
+#[test]
+fn large_tiles_change_no_bit() {
+    const BATCH: usize = 8;
+    for precision in [Precision::F32, Precision::F16] {
+        let options = WgpuOptions { precision, ..WgpuOptions::default() };
+        let Some(backend) = open(options) else { return };
+        // Whole tiles of 8 rows and 2 quads for an invocation, some that are not full, and tiles of 8 rows and a quad.
+        for (channels, rows, quads) in [(128, 8.0, 2.0), (109, 8.0, 2.0), (64, 8.0, 1.0)] {
+            let mut g = GraphBuilder::new();
+            let x = g.input("x", &[3, 64, 65]).unwrap();
+            let h = g.conv2d("in", x, 8, 1, 1, Padding::all(0)).unwrap();
+            let h = g.conv2d("wide", h, channels, 3, 1, Padding::all(1)).unwrap();
+            let y = g.conv2d("out", h, 1, 1, 1, Padding::all(0)).unwrap();
+            g.output("y", y).unwrap();
+            let graph = g.finish().unwrap();
+            let tiles = |batch| {
+                let all = shaders(&graph, batch, options).unwrap();
+                let of = |s: &Shader, name: &str| s.constants.iter().find(|c| c.0 == name).map(|c| c.1);
+                all.iter().any(|s| of(s, "ROWS") == Some(rows) && of(s, "QUADS") == Some(quads))
+            };
+            assert!(tiles(BATCH) && !tiles(1), "{channels} channels");
+            let inputs = draw::inputs(&graph, BATCH);
+            let run = |batch: usize, x: &[f32]| {
+                let net = backend.compile_network(&graph, &draw::Weights).unwrap();
+                hold::run(&net, batch, &[x.to_vec()]).unwrap().remove(0)
+            };
+            let whole = run(BATCH, &inputs[0]);
+            let (n, m) = (inputs[0].len() / BATCH, whole.len() / BATCH);
+            for s in [0, BATCH - 1] {
+                assert!(run(1, &inputs[0][s * n..][..n]) == whole[s * m..][..m], "{channels} channels, sample {s}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -6,6 +6,8 @@ use std::process::{Command, Output, Stdio};
 pub fn command(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_undiffuse"));
     command.current_dir(dir).args(args).stdin(Stdio::null());
+    // Mesa writes to stderr where there is none, once a driver is opened.
+    command.env("XDG_RUNTIME_DIR", dir);
     command
 }
 

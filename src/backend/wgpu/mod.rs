@@ -7,8 +7,9 @@
 //! - **Memory.** The weights lie in a few buffers, all values of a call in one. The bytes are known before
 //!   ([`Network::device_bytes`]). No binding is over 128 MiB: a batch whose values would be larger is run in
 //!   pieces, and a network of which one sample is too large is refused.
-//! - **Precision.** Sums are f32. With [`Precision::F16`] weights and the values between operations are kept in f16: about 1e-3 relative,
-//!   and a value over 65504 becomes infinite. In a network with gradients only the backward pass is: 1e-3 too, and
+//! - **Precision.** Sums are f32. With [`Precision::F16`] weights and the values between operations are kept in f16, and convolutions
+//!   multiply in f16, adding 16 products before their sum joins the f32 one: about 1e-3 relative, and a value over 65504 becomes
+//!   infinite. In a network with gradients only the backward pass is: 1e-3 too, and
 //!   since it is linear, each sample's cotangent is scaled to a size at which f16 has room. Embeddings of timesteps and classes
 //!   are computed on the host in f64.
 //! - **Same result.** A sample's bits do not depend on its batch; they do on the device.
@@ -46,7 +47,8 @@ pub enum Precision {
     /// IEEE binary32 throughout.
     #[default]
     F32,
-    /// Weights and values with positions in IEEE binary16; arithmetic in binary32. In a network with gradients, those of the backward pass
+    /// Weights and values with positions in IEEE binary16. Convolutions of them multiply in binary16 and add 16 products so; their sums, and all
+    /// else, are binary32. In a network with gradients, those of the backward pass
     /// alone, because a derivative at a rounded value may be far from that at the value. [`Network::describe`] says which it is.
     F16,
 }

@@ -34,14 +34,52 @@ static REDUCE: Code = Code {
 /// Rows of the weights that the kernel takes at a time.
 pub(in crate::backend::wgpu) const BLOCK: usize = 16;
 
-/// Invocations of a workgroup along quads of columns and along fours of rows, for a product of this size.
-pub(in crate::backend::wgpu) fn tile(rows: usize, columns: usize) -> [usize; 2] {
-    match (columns, rows) {
-        (..=2, _) => [2, 32],
-        (..=8, _) => [8, 16],
-        (_, ..=16) => [16, 4],
-        (_, ..=32) => [16, 8],
-        _ => [16, 16],
+/// What a workgroup makes: `x` by `y` invocations, each with so many rows and quads of columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::backend::wgpu) struct Tile {
+    pub x: usize,
+    pub y: usize,
+    pub rows: usize,
+    pub quads: usize,
+}
+
+/// Workgroups that keep a large device busy, at two or more for each of its cores.
+const BUSY: usize = 256;
+
+impl Tile {
+    /// For a product of this size; columns in quads.
+    ///
+    /// For `4 rows quads` multiplications of quads an invocation reads `rows + 4 quads` of them: 2 for each one read with 4 rows, 2.7
+    /// with 8 rows of a quad, 4 with 8 rows of two. And what comes in is normalised and activated once for each tile of columns. So
+    /// tiles are large as soon as there are enough of them. All fit the 16 KiB of workgroup memory that WebGPU promises.
+    pub fn of(rows: usize, columns: usize, splits: usize) -> Self {
+        let tile = |x, y, rows, quads| Self { x, y, rows, quads };
+        let (large, tall) = (tile(16, 8, 8, 2), tile(16, 16, 8, 1));
+        let pays = |t: Self| {
+            let wide = t.x * t.quads;
+            let across = columns.div_ceil(wide);
+            // No more than a fourth of the columns is wasted.
+            across * wide * 3 <= columns * 4 && t.down(rows) * across * splits >= BUSY
+        };
+        match (columns, rows) {
+            (..=2, _) => tile(2, 32, 4, 1),
+            (..=8, _) => tile(8, 16, 4, 1),
+            (_, ..=16) => tile(16, 4, 4, 1),
+            (_, ..=32) => tile(16, 8, 4, 1),
+            _ if pays(large) => large,
+            _ if pays(tall) => tall,
+            _ => tile(16, 16, 4, 1),
+        }
+    }
+
+    /// Tiles that so many rows have.
+    pub fn down(&self, rows: usize) -> usize {
+        rows.div_ceil(self.y * self.rows)
+    }
+
+    /// Tiles that so many quads of columns have.
+    pub fn across(&self, columns: usize) -> usize {
+        columns.div_ceil(self.x * self.quads)
     }
 }
 
@@ -153,6 +191,10 @@ impl Conv {
             ("RESIDUAL", flag(after.residual.is_some())),
             ("AFTER", after_code),
         ];
+        let products = match self.sources.iter().all(|s| s.dtype == DType::F16) {
+            true => DType::F16,
+            false => DType::F32,
+        };
         let mut constants = alloc::vec![
             ("JOINED", flag(x1.is_some())),
             ("RAGGED", flag(self.sources.iter().any(|s| !s.channels.is_multiple_of(4)))),
@@ -161,6 +203,7 @@ impl Conv {
             ("STRETCH", before.stretch as f64),
             ("SPREAD", flag(before.spread)),
             ("SPLIT", flag(partial.is_some())),
+            ("HALF", flag(products == DType::F16)),
         ];
         // Where sums are partial, the kernel that adds them has the epilogue.
         let (channel, residual, made) = match partial {
@@ -178,6 +221,7 @@ impl Conv {
                 ("A", x0.dtype),
                 ("B", dtype(x1)),
                 ("W", self.weight_dtype()),
+                ("T", products),
                 ("R", if partial.is_some() { DType::F32 } else { residual_dtype }),
                 ("Y", dtype(made)),
             ],

@@ -10,6 +10,8 @@ use crate::error::{Result, err};
 use crate::graph::Activation;
 use crate::tensor::DType;
 
+use conv::Tile;
+
 pub(super) mod attention;
 pub(super) mod conv;
 pub(super) mod elementwise;
@@ -61,7 +63,7 @@ pub(super) enum Grid {
     Items(usize),
     /// So many workgroups for a sample.
     Groups(usize),
-    /// Tiles of a convolution, see [`conv::tile`].
+    /// Tiles of a convolution, see [`Tile`].
     Tiles {
         /// Output positions of a sample.
         rows: usize,
@@ -79,8 +81,8 @@ impl Grid {
             Self::Items(n) => (n * batch).div_ceil(WORKGROUP),
             Self::Groups(n) => n * batch,
             Self::Tiles { rows, columns, splits } => {
-                let [x, y] = conv::tile(rows * capacity, columns);
-                (rows * batch).div_ceil(4 * y) * columns.div_ceil(x) * splits
+                let tile = Tile::of(rows * capacity, columns, splits);
+                tile.down(rows * batch) * tile.across(columns) * splits
             }
         }
     }
@@ -109,9 +111,10 @@ impl Launch {
     /// The constants with those that depend on how many samples there may be.
     pub fn constants_for(&self, capacity: usize) -> Vec<(&'static str, f64)> {
         let mut all = self.constants.clone();
-        if let Grid::Tiles { rows, columns, .. } = self.grid {
-            let [x, y] = conv::tile(rows * capacity, columns);
-            all.extend([("TX", x as f64), ("TY", y as f64)]);
+        if let Grid::Tiles { rows, columns, splits } = self.grid {
+            let tile = Tile::of(rows * capacity, columns, splits);
+            let named = [("TX", tile.x), ("TY", tile.y), ("ROWS", tile.rows), ("QUADS", tile.quads)];
+            all.extend(named.map(|(name, v)| (name, v as f64)));
         }
         all
     }
