@@ -6,7 +6,7 @@ use crate::error::{Result, ensure};
 
 static ATTENTION: Code = Code {
     name: "attention",
-    files: &[include_str!("attention.wgsl")],
+    files: &[include_str!("attention_tiles.wgsl"), include_str!("attention.wgsl")],
     adds_up: false,
     bindings: &[Access::Value, Access::Value, Access::Value, Access::Value],
 };

@@ -1,9 +1,8 @@
 // softmax(q^T k scale) v for each head, without the matrix of scores: a workgroup takes 32 queries of a head through all keys,
 // 32 at a time, and keeps for each query the greatest score so far, the sum of weights and the weighted sum of values.
 //
-// An invocation makes the scores of 2 queries (2 y, 2 y + 1) with 2 keys (x, x + 16) and holds quads x, x + 16, ... of both
-// queries' results, BLOCKS of them. More channels of a value than 64 BLOCKS go to further workgroups. Starts and strides count
-// single values.
+// Rows are queries and columns keys. More channels of a value than 64 BLOCKS go to further workgroups. Starts and strides count single
+// values.
 
 struct Params {
     queries: u32,
@@ -28,27 +27,6 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> k: array<B>;
 @group(0) @binding(4) var<storage, read_write> v: array<C>;
 @group(0) @binding(5) var<storage, read_write> out: array<Y>;
-
-// Quads of the result's row that an invocation holds: 1, 2 or 4.
-override BLOCKS: u32 = 1;
-
-const LINE = 5u;
-// 16 channels of 32 queries and of 32 keys, each row with a quad to spare.
-var<workgroup> tile_q: array<vec4<f32>, 160>;
-var<workgroup> tile_k: array<vec4<f32>, 160>;
-// 64 channels of 16 values.
-var<workgroup> tile_v: array<vec4<f32>, 256>;
-// Scores, then weights, of 32 queries with 32 keys.
-const ROW = 33u;
-var<workgroup> weights: array<f32, 1056>;
-
-// What a lane beyond the last key has; exp of it less anything is 0.
-const LOWEST = -3.0e38;
-
-struct Pair {
-    a: vec4<f32>,
-    b: vec4<f32>,
-}
 
 fn q_quad(sample: u32, row: u32, head: u32, c: u32) -> vec4<f32> {
     var r = vec4<f32>(0.0);
@@ -87,13 +65,7 @@ fn v_quad(sample: u32, row: u32, head: u32, c: u32) -> vec4<f32> {
 fn weigh(sample: u32, head: u32, key: u32, column: u32, c: u32, local: vec2<u32>) -> Pair {
     tile_v[local.y * 16u + local.x] = v_quad(sample, key + local.y, head, c + local.x * 4u);
     workgroupBarrier();
-    var sum = Pair(vec4<f32>(0.0), vec4<f32>(0.0));
-    let row = local.y * 2u * ROW + column;
-    for (var i = 0u; i < 16u; i++) {
-        let value = tile_v[i * 16u + local.x];
-        sum.a = fma(vec4<f32>(weights[row + i]), value, sum.a);
-        sum.b = fma(vec4<f32>(weights[row + ROW + i]), value, sum.b);
-    }
+    let sum = tile_sums(column, local);
     workgroupBarrier();
     return sum;
 }
@@ -142,45 +114,22 @@ fn main(
             let i = me % 128u;
             let at = i / 4u * LINE + i % 4u;
             if me < 128u {
-                tile_q[at] = q_quad(sample, first + i / 4u, head, c + i % 4u * 4u);
+                tile_r[at] = q_quad(sample, first + i / 4u, head, c + i % 4u * 4u);
             } else {
-                tile_k[at] = k_quad(sample, key + i / 4u, head, c + i % 4u * 4u);
+                tile_c[at] = k_quad(sample, key + i / 4u, head, c + i % 4u * 4u);
             }
             workgroupBarrier();
-            for (var n = 0u; n < 4u; n++) {
-                let qa = tile_q[row * LINE + n];
-                let qb = tile_q[row * LINE + LINE + n];
-                let ka = tile_k[local.x * LINE + n];
-                let kb = tile_k[(local.x + 16u) * LINE + n];
-                s += vec4<f32>(dot(qa, ka), dot(qa, kb), dot(qb, ka), dot(qb, kb));
-            }
+            s += tile_products(local.xy);
             workgroupBarrier();
         }
         let here = vec2<bool>(key + local.x < p.keys, key + local.x + 16u < p.keys);
         s = select(vec4<f32>(LOWEST), s * p.scale, here.xyxy);
-        weights[row * ROW + local.x] = s.x;
-        weights[row * ROW + local.x + 16u] = s.y;
-        weights[row * ROW + ROW + local.x] = s.z;
-        weights[row * ROW + ROW + local.x + 16u] = s.w;
-        workgroupBarrier();
-        var top = greatest;
-        for (var i = 0u; i < 32u; i++) {
-            top = max(top, vec2<f32>(weights[row * ROW + i], weights[row * ROW + ROW + i]));
-        }
-        workgroupBarrier();
-        let w = select(vec4<f32>(0.0), exp(s - top.xxyy), here.xyxy);
-        weights[row * ROW + local.x] = w.x;
-        weights[row * ROW + local.x + 16u] = w.y;
-        weights[row * ROW + ROW + local.x] = w.z;
-        weights[row * ROW + ROW + local.x + 16u] = w.w;
-        workgroupBarrier();
+        share(s, local.xy);
+        let top = row_tops(greatest, local.xy);
+        share(select(vec4<f32>(0.0), exp(s - top.xxyy), here.xyxy), local.xy);
         let fade = exp(greatest - top);
         greatest = top;
-        var added = vec2<f32>(0.0);
-        for (var i = 0u; i < 32u; i++) {
-            added += vec2<f32>(weights[row * ROW + i], weights[row * ROW + ROW + i]);
-        }
-        sums = fma(sums, fade, added);
+        sums = fma(sums, fade, row_sums(local.xy));
         a0 *= fade.x;
         b0 *= fade.y;
         a1 *= fade.x;

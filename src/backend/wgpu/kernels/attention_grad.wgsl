@@ -35,27 +35,10 @@ struct Params {
 @group(0) @binding(7) var<storage, read_write> out: array<Y>;
 
 override STAGE: u32 = 0;
-// Quads of the result's row that an invocation holds: 1, 2 or 4.
-override BLOCKS: u32 = 1;
-
 const QUERY = 0u;
 const KEY = 1u;
 const VALUE = 2u;
 const COTANGENT = 3u;
-
-const LINE = 5u;
-var<workgroup> tile_r: array<vec4<f32>, 160>;
-var<workgroup> tile_c: array<vec4<f32>, 160>;
-var<workgroup> tile_v: array<vec4<f32>, 256>;
-const ROW = 33u;
-var<workgroup> weights: array<f32, 1056>;
-
-const LOWEST = -3.0e38;
-
-struct Pair {
-    a: vec4<f32>,
-    b: vec4<f32>,
-}
 
 // Channels c .. c + 4 of a head in a row of one of the tensors; 0 outside.
 fn quad(which: u32, sample: u32, row: u32, head: u32, c: u32) -> vec4<f32> {
@@ -81,7 +64,6 @@ fn products(rows: u32, columns: u32, count: u32, sample: u32, head: u32, row: u3
     let me = local.y * 16u + local.x;
     let i = me % 128u;
     let at = i / 4u * LINE + i % 4u;
-    let first = local.y * 2u * LINE;
     var s = vec4<f32>(0.0);
     for (var c = 0u; c < count; c += 16u) {
         if me < 128u {
@@ -90,37 +72,10 @@ fn products(rows: u32, columns: u32, count: u32, sample: u32, head: u32, row: u3
             tile_c[at] = quad(columns, sample, column + i / 4u, head, c + i % 4u * 4u);
         }
         workgroupBarrier();
-        for (var n = 0u; n < 4u; n++) {
-            let ra = tile_r[first + n];
-            let rb = tile_r[first + LINE + n];
-            let ca = tile_c[local.x * LINE + n];
-            let cb = tile_c[(local.x + 16u) * LINE + n];
-            s += vec4<f32>(dot(ra, ca), dot(ra, cb), dot(rb, ca), dot(rb, cb));
-        }
+        s += tile_products(local);
         workgroupBarrier();
     }
     return s;
-}
-
-// Puts this invocation's four numbers where all of the workgroup can read them.
-fn share(w: vec4<f32>, local: vec2<u32>) {
-    let at = local.y * 2u * ROW + local.x;
-    workgroupBarrier();
-    weights[at] = w.x;
-    weights[at + 16u] = w.y;
-    weights[at + ROW] = w.z;
-    weights[at + ROW + 16u] = w.w;
-    workgroupBarrier();
-}
-
-// The sums of the two rows of what was shared.
-fn row_sums(local: vec2<u32>) -> vec2<f32> {
-    let at = local.y * 2u * ROW;
-    var sum = vec2<f32>(0.0);
-    for (var i = 0u; i < 32u; i++) {
-        sum += vec2<f32>(weights[at + i], weights[at + ROW + i]);
-    }
-    return sum;
 }
 
 // What the 32 columns add to a quad of the two rows' results.
@@ -129,12 +84,8 @@ fn weigh(which: u32, sample: u32, head: u32, column: u32, c: u32, local: vec2<u3
     for (var part = 0u; part < 32u; part += 16u) {
         tile_v[local.y * 16u + local.x] = quad(which, sample, column + part + local.y, head, c + local.x * 4u);
         workgroupBarrier();
-        let at = local.y * 2u * ROW + part;
-        for (var i = 0u; i < 16u; i++) {
-            let value = tile_v[i * 16u + local.x];
-            sum.a = fma(vec4<f32>(weights[at + i]), value, sum.a);
-            sum.b = fma(vec4<f32>(weights[at + ROW + i]), value, sum.b);
-        }
+        let added = tile_sums(part, local);
+        sum = Pair(sum.a + added.a, sum.b + added.b);
         workgroupBarrier();
     }
     return sum;
@@ -155,7 +106,6 @@ fn stats_place(sample: u32, query: u32, head: u32) -> u32 {
 
 // Stage 0.
 fn find_stats(sample: u32, head: u32, first: u32, local: vec2<u32>) {
-    let row = local.y * 2u * ROW;
     var greatest = vec2<f32>(LOWEST);
     var sums = vec2<f32>(0.0);
     var inner = vec2<f32>(0.0);
@@ -165,10 +115,7 @@ fn find_stats(sample: u32, head: u32, first: u32, local: vec2<u32>) {
         s = select(vec4<f32>(LOWEST), s, here.xyxy);
         let dp = products(COTANGENT, VALUE, p.value_channels, sample, head, first, key, local);
         share(s, local);
-        var top = greatest;
-        for (var i = 0u; i < 32u; i++) {
-            top = max(top, vec2<f32>(weights[row + i], weights[row + ROW + i]));
-        }
+        let top = row_tops(greatest, local);
         let e = select(vec4<f32>(0.0), exp(s - top.xxyy), here.xyxy);
         let fade = exp(greatest - top);
         greatest = top;

@@ -11,7 +11,7 @@ use crate::tensor::DType;
 
 static NORM: Code = Code {
     name: "norm_grad",
-    files: &[include_str!("norm_grad.wgsl")],
+    files: &[include_str!("norm_moments.wgsl"), include_str!("norm_grad.wgsl")],
     adds_up: true,
     bindings: &[
         Access::Value,
@@ -34,7 +34,7 @@ static SUM: Code = Code {
 
 static ATTENTION: Code = Code {
     name: "attention_grad",
-    files: &[include_str!("attention_grad.wgsl")],
+    files: &[include_str!("attention_tiles.wgsl"), include_str!("attention_grad.wgsl")],
     adds_up: false,
     bindings: &[Access::Value, Access::Value, Access::Value, Access::Value, Access::Value, Access::Value],
 };

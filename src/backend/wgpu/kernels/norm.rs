@@ -8,7 +8,7 @@ use crate::tensor::DType;
 
 static NORM: Code = Code {
     name: "norm",
-    files: &[include_str!("norm.wgsl")],
+    files: &[include_str!("norm_moments.wgsl"), include_str!("norm.wgsl")],
     adds_up: true,
     bindings: &[
         Access::Value,

@@ -25,8 +25,6 @@ struct Params {
 }
 
 @group(0) @binding(1) var<uniform> p: Params;
-@group(0) @binding(2) var<storage, read_write> x0: array<A>;
-@group(0) @binding(3) var<storage, read_write> x1: array<B>;
 // Factors, then offsets.
 @group(0) @binding(4) var<storage, read> weight: array<f32>;
 @group(0) @binding(5) var<storage, read_write> m: array<f32>;
@@ -35,19 +33,8 @@ struct Params {
 @group(0) @binding(8) var<storage, read_write> residual: array<R>;
 @group(0) @binding(9) var<storage, read_write> out: array<Z>;
 
-// Channels of a group.
-override SIZE: u32 = 4;
-override JOINED: bool = false;
-override MODULATED: bool = false;
 override RESIDUAL: bool = false;
 override ACTIVATION: u32 = 0;
-
-fn value(row: u32, c: u32) -> f32 {
-    if JOINED && c >= p.x0_channels {
-        return f32(x1[row * p.x1_stride + p.x1_start + c - p.x0_channels]);
-    }
-    return f32(x0[row * p.x0_stride + p.x0_start + c]);
-}
 
 // The gradient by z.
 fn gradient(sample: u32, row: u32, c: u32, z: f32) -> f32 {
@@ -73,21 +60,10 @@ fn body(id: u32) {
     }
     let rows = sample * p.positions;
     let count = p.positions * SIZE;
-    var sum = 0.0;
-    for (var i = me; i < count; i += 256u) {
-        sum += value(rows + i / SIZE, first + i % SIZE);
-    }
-    let rough = total(vec4<f32>(sum)).x / f32(count);
+    let found = moments(rows, first);
+    let mean = found.x;
+    let r = found.y;
     var sums = vec4<f32>(0.0);
-    for (var i = me; i < count; i += 256u) {
-        let d = value(rows + i / SIZE, first + i % SIZE) - rough;
-        sums += vec4<f32>(d * d, d, 0.0, 0.0);
-    }
-    sums = total(sums) / f32(count);
-    // With what the rounding of the mean left over.
-    let mean = rough + sums.y;
-    let r = 1.0 / sqrt(max(sums.x - sums.y * sums.y, 0.0) + p.eps);
-    sums = vec4<f32>(0.0);
     for (var i = me; i < count; i += 256u) {
         let row = rows + i / SIZE;
         let c = first + i % SIZE;
