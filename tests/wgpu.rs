@@ -140,17 +140,22 @@ fn a_call_is_one_submission_and_takes_the_stated_bytes() {
 
 #[test]
 fn memory_grows_to_the_stated_bytes_and_no_further() {
-    let Some(backend) = open(WgpuOptions::default()) else { return };
-    let graph = small_unet();
-    let net = backend.compile_network(&graph, &draw::Weights).unwrap();
-    let mut most = 0;
-    for batch in [1, 3, 2, 5, 4] {
-        hold::run(&net, batch, &draw::inputs(&graph, batch)).unwrap();
-        most = most.max(net.device_bytes(batch).unwrap() as u64);
-        assert_eq!(net.peak_device_bytes(), most, "batch {batch}");
+    let (plain, gradient) = (small_unet(), vjp(&small_unet(), 0, 0).unwrap());
+    for precision in [Precision::F32, Precision::F16] {
+        for graph in [&plain, &gradient] {
+            // The account is the device's, so each network has one of its own.
+            let Some(backend) = open(WgpuOptions { precision, ..WgpuOptions::default() }) else { return };
+            let net = backend.compile_network(graph, &draw::Weights).unwrap();
+            let mut most = 0;
+            for batch in [1, 3, 2, 5, 4] {
+                hold::run(&net, batch, &draw::inputs(graph, batch)).unwrap();
+                most = most.max(net.device_bytes(batch).unwrap() as u64);
+                assert_eq!(net.peak_device_bytes(), most, "{}, batch {batch}", net.describe());
+            }
+            assert!(net.workspace_len(0).is_err() && net.device_bytes(0).is_err());
+            assert_eq!(net.workspace_len(1000).unwrap(), 0);
+        }
     }
-    assert!(net.workspace_len(0).is_err() && net.device_bytes(0).is_err());
-    assert_eq!(net.workspace_len(1000).unwrap(), 0);
 }
 
 #[test]

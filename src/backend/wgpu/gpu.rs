@@ -97,7 +97,8 @@ impl Gpu {
         if summary.f16 {
             features |= wgpu::Features::SHADER_F16;
         }
-        let subgroups = subgroups && summary.subgroups.is_some();
+        // The kernels have room for the sums of as many subgroups as there are of 4.
+        let subgroups = subgroups && summary.subgroups.is_some_and(|[least, _]| least >= 4);
         if subgroups {
             features |= wgpu::Features::SUBGROUP;
         }

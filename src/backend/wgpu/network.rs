@@ -23,7 +23,7 @@ use ::wgpu::BufferUsages as Usage;
 
 mod transfer;
 
-use transfer::{Call, write};
+use transfer::{Call, put, write};
 
 /// The most bytes through which weights are uploaded at a time.
 const STAGING: usize = 8 << 20;

@@ -111,7 +111,7 @@ impl WgpuNetwork {
 }
 
 /// Appends a number as it is kept.
-fn put(bytes: &mut Vec<u8>, v: f32, dtype: DType) {
+pub(super) fn put(bytes: &mut Vec<u8>, v: f32, dtype: DType) {
     match dtype {
         DType::F16 => bytes.extend_from_slice(&f16::from_f32(v).to_le_bytes()),
         _ => bytes.extend_from_slice(&v.to_le_bytes()),
