@@ -401,7 +401,7 @@ fn bad_files_are_refused_and_leave_nothing() {
     for (args, text) in [
         ("denoise nowhere.png --sigma 0.1", "nowhere.png"),
         ("denoise text.png --sigma 0.1", "the PNG cannot be read"),
-        ("denoise text.npy --sigma 0.1", "this is no .npy file"),
+        ("denoise text.npy --sigma 0.1", "text.npy: no .npy file: it does not begin with"),
         ("denoise x.jpg --sigma 0.1", "expected .png or .npy"),
         ("denoise nan.npy --sigma 0.1", "nan.npy: value 0 is not finite"),
         ("denoise small.npy --sigma 0.1", "the picture is 4x4, the model's are 8x8"),

@@ -48,6 +48,30 @@
 //! 0.334; ramp 0.462, 0.433): `tests/posterior_exact.rs`. What DPS and MCG sample is no Gaussian even for a Gaussian prior; `tests/dps_density.rs`
 //! holds them to their density, carried through the steps on a grid.
 //!
+//! By 20,000 samples too, mean / covariance / root of the energy distance over the distance of two draws, in %: the correlated prior of 8
+//! elements, and a mixture of three Gaussians in the plane, where no Gaussian p(x_0 | x_t) is right and [`Calibrated`] has no lead; the
+//! particles, which assume nothing, are off by what their weights leave of 20,000 draws:
+//!
+//! | method | 8 elements, dense A, s 0.3 | mixture, denoising, s 0.5 | mixture, inpainting, s 0.1 |
+//! |---|---|---|---|
+//! | exact draws | 0.9 / 1.7 / 0.0 | 1.8 / 2.8 / 2.8 | 1.5 / 0.9 / 0.8 |
+//! | none: the prior | 102.1 / 418.9 / 73.4 | 164.5 / 550.0 / 90.0 | 210.6 / 1050.2 / 113.2 |
+//! | [`Calibrated`], DDIM 1000 | 0.6 / 0.9 / 2.3 | 33.3 / 78.5 / 19.5 | 39.7 / 167.6 / 24.2 |
+//! | [`Calibrated`], DDPM 1000 | 1.0 / 2.2 / 0.7 | 21.2 / 61.6 / 13.0 | 23.1 / 92.7 / 11.5 |
+//! | 20,000 [`Particles`](crate::chain::Particles), DDPM 1000 | 2.1 / 7.4 / 0.2 | 1.0 / 4.3 / 0.0 | 2.6 / 4.0 / 2.4 |
+//! | [`CalibratedWhite`], DDPM 1000 | 13.5 / 50.2 / 12.6 | 19.7 / 56.8 / 11.9 | 45.1 / 303.0 / 26.6 |
+//! | [`ExactProduct`], constant, DDPM 1000 | 7.1 / 23.7 / 7.0 | 13.4 / 44.1 / 14.0 | 36.4 / 220.4 / 18.9 |
+//! | [`ExactProduct`], ramp, DDPM 1000 | 6.7 / 23.8 / 6.8 | 11.5 / 37.6 / 12.3 | 36.6 / 221.7 / 19.0 |
+//! | [`MeanShift`], constant, DDPM 1000 | 7.1 / 23.5 / 7.0 | 13.4 / 44.0 / 14.0 | 36.1 / 217.8 / 18.8 |
+//! | [`Pigdm`], score, DDPM 1000 | 6.9 / 3.4 / 5.3 | 17.2 / 52.2 / 10.4 | 43.2 / 229.7 / 21.6 |
+//! | [`Pigdm`], published, DDIM 100 | 22.7 / 28.1 / 20.5 | 25.1 / 69.5 / 27.6 | 7.7 / 28.6 / 14.3 |
+//! | [`Tmpd`], DDPM 1000 | 23.1 / 26.3 / 18.2 | 11.9 / 25.4 / 6.7 | 23.1 / 92.7 / 11.5 |
+//! | [`Dps`], zeta 0.3, DDPM 1000 | 25.4 / 39.6 / 21.1 | 52.6 / 82.7 / 57.5 | 9.8 / 57.8 / 19.5 |
+//! | [`Dps`], zeta 0.03, DDPM 1000 | 22.6 / 28.7 / 21.1 | 52.7 / 99.9 / 77.0 | 11.7 / 16.2 / 15.5 |
+//! | [`Ddrm`], eta 0.85, DDIM 20 | 11.0 / 31.0 / 13.8 | 0.6 / 73.8 / 25.9 | 33.4 / 121.5 / 19.4 |
+//! | [`Ddrm::ddnm_plus`], DDPM 1000 | 19.0 / 30.3 / 17.6 | 32.2 / 98.5 / 60.4 | 38.2 / 215.5 / 21.5 |
+//! | [`DiffPir`], zeta 1, DDIM 100 | 2.4 / 51.0 / 16.9 | 3.7 / 59.5 / 19.9 | 3.1 / 33.5 / 17.7 |
+//!
 //! [`Ddnm`], [`Repaint`] and [`Mcg`] are for measurements without noise, [`Dps`] has a step size to tune instead of a noise.
 //! All but [`Ddrm`] run with DDPM, DDIM, the chain of 2015 and [`RePaint`](crate::sampler::RePaint); a pair that does not go
 //! is refused when the chain is made, kind `Unsupported`.

@@ -184,7 +184,7 @@ impl OperatorArgs {
         let other: Box<dyn LinearOperator> = match &self.spec {
             Spec::Mask => {
                 let input = file(&self.mask)?;
-                let mask = input.mask(&dims).and_then(|known| Mask::new(dims, &known));
+                let mask = Mask::new(dims, &input.mask(&dims)?);
                 return Ok(Operator::Mask(mask.map_err(|e| e.context(input.name()))?));
             }
             Spec::Box { .. } | Spec::Half(_) | Spec::Random(_) => {
