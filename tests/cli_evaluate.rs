@@ -132,6 +132,16 @@ fn a_2015_network_at_zero_knows_what_white_noise_knows() {
     let (k, null) = (number(&said, "K "), number(&said, "L_null"));
     assert!((null + 2.0471).abs() < 1e-4, "{said}");
     assert!((k - null).abs() < 0.1 && said.contains("of which draws"), "{said}");
+    // The network knows nothing, so the reverse steps have the entropy of the forward ones, which bounds from above.
+    let said_steps = ok(dir.path(), &["evaluate", "roll", "--data", "swiss_roll:50:1:1.5:2.5", "--steps"]);
+    let rows: Vec<Vec<f64>> = said_steps
+        .lines()
+        .skip_while(|l| !l.contains("from below"))
+        .skip(1)
+        .map(|l| l.split_whitespace().map(|w| w.parse().unwrap()).collect())
+        .collect();
+    assert_eq!(rows.len(), 9, "{said_steps}");
+    assert!(rows.iter().all(|r| r[3] < r[2] && (r[2] - r[4]).abs() < 1e-3), "{said_steps}");
     assert!((number(&said, "in the data's units") - (k + 0.1461f64.log2())).abs() < 1e-3, "{said}");
     refused(dir.path(), &["evaluate", "roll", "--data", "heartbeat:20"], 1, "the model's samples");
 }

@@ -99,18 +99,24 @@ impl Data {
 
     #[cfg(feature = "training")]
     fn other(&self, path: &Path) -> Result<(Dims, Vec<f32>, Values)> {
+        use std::f64::consts::PI;
+
         use undiffuse::training::data::{Colors, SwissRoll, heartbeats, read_idx, read_png_folder};
         let named = path.to_str().and_then(|p| p.split_once(':'));
         let count = |text: &str| text.parse::<usize>().ok();
-        let roll = match named {
-            Some(("swiss_roll", rest)) => match rest.split_once(':') {
-                Some((n, noise)) => count(n).zip(noise.parse().ok()),
-                None => count(rest).map(|n| (n, SwissRoll::default().noise)),
-            },
-            _ => None,
-        };
+        let roll = named.filter(|(name, _)| *name == "swiss_roll").and_then(|(_, rest)| {
+            let parts: Vec<&str> = rest.split(':').collect();
+            let number = |at: usize, usual: f64| parts.get(at).map_or(Some(usual), |text| text.parse::<f64>().ok());
+            let usual = SwissRoll::default();
+            let roll = SwissRoll {
+                noise: number(1, usual.noise)?,
+                from: PI * number(2, usual.from / PI)?,
+                to: PI * number(3, usual.to / PI)?,
+            };
+            count(parts.first()?).filter(|_| parts.len() <= 4).map(|n| (n, roll))
+        });
         let (data, values) = match (named, roll) {
-            (_, Some((n, noise))) => (SwissRoll { noise, ..SwissRoll::default() }.points(self.seed, n)?, Values::Data),
+            (_, Some((n, roll))) => (roll.points(self.seed, n)?, Values::Data),
             (Some(("heartbeat", n)), _) if count(n).is_some() => {
                 (heartbeats(self.seed, count(n).unwrap_or(0))?, Values::Data)
             }

@@ -29,7 +29,8 @@ usage: undiffuse evaluate [PATH] --data FILE [OPTION...]
 
   PATH            a pipeline directory or a packed file (default: the embedded digits)
   --data FILE     a .npy file whose first dimension counts samples, an idx file (also .gz), or a folder of PNGs;
-                  or swiss_roll:N, swiss_roll:N:NOISE or heartbeat:N, samples of these generators with the seed.
+                  or heartbeat:N, swiss_roll:N, swiss_roll:N:NOISE, swiss_roll:N:NOISE:FROM:TO (angles over pi), samples of these
+                  generators with the seed.
                   In builds without the feature training: .npy only
   --values NAME   what the data's values are: bytes (0 to 255, default of idx and PNG), unit (0 to 1), or data (as the
                   model's samples are written, default otherwise; images in [-1, 1])
@@ -43,6 +44,8 @@ usage: undiffuse evaluate [PATH] --data FILE [OPTION...]
   --batch N       rows of one network call (default 32)
   --seed N        (default 0)
   --bits-per WHAT dim (default) or sample
+  --steps         also a line for each step: its divergence, the entropy of p(x_s | x_t) and what bounds that of the
+                  forward process reversed, from below and above (Sohl-Dickstein et al. 2015, Eq. 24)
   --parzen FILE   no bound: the Parzen window of the samples in a .npy file that `undiffuse sample` wrote; the bandwidth is
                   the best of ten from 0.1 to 1 for the first tenth of the data, the estimate is for the others
   --size HxW      size of the images where the model names none
@@ -75,6 +78,7 @@ struct Job {
     seed: u64,
     unit: Unit,
     parzen: Option<PathBuf>,
+    steps: bool,
 }
 
 fn run(args: &mut Args) -> Outcome {
@@ -86,6 +90,7 @@ fn run(args: &mut Args) -> Outcome {
         seed: 0,
         unit: Unit::BitsPerDim,
         parzen: None,
+        steps: false,
     };
     let whole = "a whole number";
     while let Some(token) = args.next()? {
@@ -110,6 +115,7 @@ fn run(args: &mut Args) -> Outcome {
                 "batch" => job.options.batch = args.number(whole, 1..=usize::MAX)?,
                 "seed" => job.seed = args.number(whole, 0..=u64::MAX)?,
                 "bits-per" => job.unit = args.choice(&[("dim", Unit::BitsPerDim), ("sample", Unit::Bits)])?,
+                "steps" => job.steps = true,
                 "parzen" => job.parzen = Some(args.path()?),
                 "help" | "h" => return Ok(output::say(COMMAND.help)?),
                 other => {
@@ -279,5 +285,14 @@ fn text(job: &Job, sampler: &dyn Sampler, ends: Ends, report: &Bound, data: &cra
         lines.push(("of which draws", value(report.monte_carlo_error)));
     }
     lines.push(("cost", format!("{} network calls, {} rows, {:.2} s", report.calls, report.rows, report.seconds)));
-    lines.iter().map(|(name, text)| format!("{name:<19} {text}\n")).collect()
+    let mut text: String = lines.iter().map(|(name, text)| format!("{name:<19} {text}\n")).collect();
+    if job.steps {
+        text += "\n  1 - abar   divergence      entropy   from below   from above\n";
+        for s in &report.steps {
+            let noise = s.level.sigma * s.level.sigma / (s.level.sigma * s.level.sigma + s.level.alpha * s.level.alpha);
+            let [kl, entropy, lower, upper] = [s.kl, s.entropy, s.lower, s.upper].map(value);
+            text += &format!("{noise:10.6} {kl:>12} {entropy:>12} {lower:>12} {upper:>12}\n");
+        }
+    }
+    text
 }

@@ -8,6 +8,7 @@
 //! | `times` | `per_sample` (default): each sample of a batch at a step t of its own, spread evenly; `per_batch`: all at one, as the authors' code |
 //! | `optimizer` | `{"kind": "adam", "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}`, `adamw` (also `weight_decay`, 0.01), `rmsprop` (`decay`), or `sfo` (`history`, `first_step`) |
 //! | `learning_rate` | a number, or `{"kind": "decayed", "start", "factor", "every", "floor"}`, or `{"kind": "cosine", "peak", "floor", "warmup"}` |
+//! | `readout_rate` | the learning rate of the readouts of 2015 networks, as a multiple of `learning_rate`; 1 by default. Radial basis functions overlap, so that readouts must grow large while centres move little: 10 to 30 learns faster |
 //! | `batch`, `steps` | samples of a step, and how many steps |
 //! | `seed` | of everything drawn, 0 by default |
 //! | `clip` | the largest norm of a gradient; none by default |
@@ -89,6 +90,8 @@ pub struct TrainConfig {
     pub optimizer: OptimizerConfig,
     /// The learning rate.
     pub learning_rate: LearningRate,
+    /// The learning rate of readouts, as a multiple of the others'.
+    pub readout_rate: f64,
     /// Samples of a step.
     pub batch: usize,
     /// Steps.
@@ -159,6 +162,7 @@ impl TrainConfig {
             )?,
             optimizer: optimizer(k.part("optimizer")?)?,
             learning_rate: learning_rate(&mut k, steps)?,
+            readout_rate: k.number("readout_rate", Some(1.0), 1e-6..=1e6)?,
             batch: k.count("batch", None, 1 << 24)?,
             steps,
             seed: k.integer("seed", Some(0), 0..=u64::MAX)?,

@@ -26,18 +26,20 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::f64::consts::LN_2;
+use core::ops::Range;
 use std::path::Path;
 
 use super::config::{LossConfig, OptimizerConfig, TrainConfig, TrainTimes};
 use super::data::{Augment, Loader, Scale, draw};
-use super::engine::{Batch, Engine, EngineOptions};
+use super::engine::{Batch, Engine, EngineOptions, ParamSlot};
 use super::init::initial;
 use super::loss::{self, BinomialBound, Loss, SquaredError};
 use super::optim::{Adam, Ema, EmaDecay, Evaluation, Optimizer, RmsProp, Sfo, clip_norm};
 use crate::backend::cpu::threads::Threads;
 use crate::cancel::Cancel;
 use crate::error::{Result, ensure, err};
-use crate::model::ModelConfig;
+use crate::graph::{Graph, Param};
+use crate::model::{ModelConfig, ParamRole};
 use crate::noise::Stream;
 use crate::process::Binomial;
 use crate::sampler::{Readout2015, SamplerKind, SchedulerConfig};
@@ -74,6 +76,8 @@ pub struct Trainer {
     scale: Scale,
     engine: Engine,
     params: Vec<f32>,
+    /// Where the readouts' parameters lie, if their learning rate is another.
+    readouts: Vec<Range<usize>>,
     optimizer: Box<dyn Optimizer>,
     ema: Option<Ema>,
     loader: Loader,
@@ -152,6 +156,7 @@ impl Trainer {
         let by_inputs: &[usize] = if matches!(objective, Objective::Learned(_)) { &[0] } else { &[] };
         let options = EngineOptions { lanes: config.lanes, chunk: config.chunk };
         let engine = Engine::new(&graph, by_inputs, threads, options)?;
+        let readouts = readouts(&model, &graph, engine.params(), config.readout_rate);
         let params = initial(&model, &graph, &config.init, config.seed)?.concat();
         let n = params.len();
         let optimizer: Box<dyn Optimizer> = match config.optimizer {
@@ -159,6 +164,7 @@ impl Trainer {
             OptimizerConfig::RmsProp(options) => Box::new(RmsProp::new(options, n)?),
             OptimizerConfig::Sfo(options) => {
                 ensure!(config.clip.is_none(), Config, "optimizer is sfo, which takes no clipped gradients");
+                ensure!(readouts.is_empty(), Config, "optimizer is sfo, which has no readout_rate");
                 Box::new(Sfo::new(options, &params, usize::try_from(loader.steps_per_epoch()).unwrap_or(usize::MAX))?)
             }
         };
@@ -172,6 +178,7 @@ impl Trainer {
             scale,
             engine,
             params,
+            readouts,
             optimizer,
             ema,
             loader,
@@ -263,7 +270,14 @@ impl Trainer {
         };
         let rate = self.config.learning_rate.at(self.step);
         let at = Evaluation { minibatch: key as usize, cost: value, gradient };
+        let before: Vec<f32> = self.readouts.iter().flat_map(|r| &self.params[r.clone()]).copied().collect();
         self.optimizer.step(&mut self.params, at, rate)?;
+        let mut before = before.iter();
+        for range in &self.readouts {
+            for (to, from) in self.params[range.clone()].iter_mut().zip(&mut before) {
+                *to = (f64::from(*from) + self.config.readout_rate * (f64::from(*to) - f64::from(*from))) as f32;
+            }
+        }
         if let Objective::Learned(betas) = &mut self.objective {
             betas.step(rate)?;
         }
@@ -317,6 +331,13 @@ impl Trainer {
         }
         scheduler.to_json()
     }
+}
+
+/// Where the readouts lie; nowhere if `rate`, their multiple of the learning rate, is 1.
+fn readouts(model: &ModelConfig, graph: &Graph, slots: &[ParamSlot], rate: f64) -> Vec<Range<usize>> {
+    let is_readout = |p: &Param| rate != 1.0 && model.role(p) == ParamRole::Readout;
+    let slots = graph.params().iter().zip(slots).filter(|(p, _)| is_readout(p)).map(|(_, slot)| slot);
+    slots.map(|slot| slot.offset..slot.offset + slot.dims.elements()).collect()
 }
 
 fn objective(config: &TrainConfig, scheduler: &SchedulerConfig, betas: &[f64]) -> Result<Objective> {
