@@ -63,7 +63,7 @@ fn one_turn_is_near_the_truth() {
 #[test]
 fn a_narrow_roll_is_as_far_above_noise_as_the_papers() {
     let roll = SwissRoll { from: 1.5 * PI, to: 2.25 * PI, noise: 0.041 };
-    hold("swiss_roll_narrow", roll, Edges::Network, 6.45, 50.0);
+    hold("swiss_roll_narrow", roll, Edges::Network, 6.45, 100.0);
 }
 
 /// K at least `least` bits above L_null and at most 0.3 below the truth; samples `times` nearer to the data than a Gaussian.
@@ -89,13 +89,19 @@ fn hold(name: &str, roll: SwissRoll, edges: Edges, least: f64, times: f64) {
     println!("K {k:.3} +- {error:.3}, {:.3} above L_null, truth {truth:.3}, gap {:.3}", k - null, truth - k);
     assert!(k - null > least && truth - k < 0.3 && k < truth + 2.0 * error);
 
-    let count = 20_000;
-    let denoiser = pipeline.denoiser(count, &[]).unwrap();
-    let options = ChainOptions { batch: count, first_sample: 0 };
-    let mut chain = Chain::new(denoiser, sampler, Seeded::new(4), &options).unwrap();
-    chain.run().unwrap();
+    // With 20,000 points, chance alone moves the distance of the narrow roll by half.
+    let (count, batch) = (200_000, 20_000);
+    let mut samples = Vec::new();
+    for first_sample in (0..count as u64).step_by(batch) {
+        let options = ChainOptions { batch, first_sample };
+        let denoiser = pipeline.denoiser(batch, &[]).unwrap();
+        let sampler = pipeline.sampler(&Default::default()).unwrap();
+        let mut chain = Chain::new(denoiser, sampler, Seeded::new(4), &options).unwrap();
+        chain.run().unwrap();
+        samples.extend_from_slice(chain.x());
+    }
     let data = points(98, count);
-    let (model, fit) = (distance(chain.x(), &data), distance(&gaussian(&data), &data));
+    let (model, fit) = (distance(&samples, &data), distance(&gaussian(&data), &data));
     println!("energy distance {model:.5}, of a Gaussian {fit:.5}, {:.0} times", fit / model);
     assert!(fit > times * model);
 }
