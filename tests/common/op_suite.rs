@@ -409,6 +409,10 @@ fn backward(c: &mut Cases) {
         (4, 9, 8, 8, 3, 2, lower),
         (3, 2, 5, 5, 3, 1, Padding { top: 3, bottom: 0, left: 0, right: 1 }),
         (6, 5, 4, 4, 1, 1, Padding::all(0)),
+        (4, 9, 7, 6, 1, 2, Padding::all(0)),
+        (1, 20, 8, 7, 3, 1, one),
+        (2, 40, 5, 6, 3, 1, Padding { top: 3, bottom: 0, left: 0, right: 1 }),
+        (32, 8, 44, 44, 3, 2, lower),
     ] {
         c.add(format!("adjoint of conv {ci}x{h}x{w} to {co}, kernel {k}, stride {stride}, {padding:?}"), 1e-6, |g| {
             let window = Window { kernel: [k, k], stride, padding };
@@ -497,16 +501,16 @@ fn fused_backward(c: &mut Cases) {
             });
         }
     }
-    for (k, residual) in [(1, false), (1, true), (3, true)] {
-        c.add(format!("fused adjoint of two {k}x{k} convolutions, residual {residual}"), 1e-6, |g| {
-            let weights = vec![g.param("a.weight", &[13, 17, k, k])?, g.param("b.weight", &[7, 17, k, k])?];
+    for (k, ci, residual) in [(1, 17, false), (1, 17, true), (3, 17, true), (3, 2, true)] {
+        c.add(format!("fused adjoint of two {k}x{k} convolutions of {ci}, residual {residual}"), 1e-6, |g| {
+            let weights = vec![g.param("a.weight", &[13, ci, k, k])?, g.param("b.weight", &[7, ci, k, k])?];
             let mut args = vec![g.input("dy", &[20, 4, 5])?];
             if residual {
-                args.push(g.input("r", &[17, 4, 5])?);
+                args.push(g.input("r", &[ci, 4, 5])?);
             }
             let op = {
                 let window = Window { kernel: [k, k], stride: 1, padding: Padding::all(k / 2) };
-                FusedConvAdjoint { window, weights, dims: Dims::new(&[17, 4, 5])?, residual }
+                FusedConvAdjoint { window, weights, dims: Dims::new(&[ci, 4, 5])?, residual }
             };
             Ok(vec![g.push(Op::FusedConvAdjoint(op), &args)?])
         });

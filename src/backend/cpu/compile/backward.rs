@@ -1,9 +1,12 @@
 //! The steps of backward operations.
 
+use alloc::sync::Arc;
+
 use super::super::conv::{ConvShape, PackedConv, Padding};
 use super::super::memory::View;
 use super::super::packs::Key;
 use super::super::steps::conv::{Conv, Gather};
+use super::super::steps::fold::Fold;
 use super::super::steps::norm_grad::NormGrad;
 use super::super::steps::resample::{Axis, Resample};
 use super::super::vmath;
@@ -36,7 +39,8 @@ impl Compiler<'_> {
         Ok(out)
     }
 
-    /// The adjoint of a convolution: its argument spread out by the stride, then a convolution with the filter turned round.
+    /// The adjoint of a convolution: a convolution with the filter turned round, of its argument spread out by the stride; or, where that
+    /// would multiply much by zeros, products of each pixel alone and then their sum.
     pub(super) fn conv_adjoint(
         &mut self,
         name: &'static str,
@@ -49,6 +53,12 @@ impl Compiler<'_> {
         let out = self.fresh(id)?;
         let [kh, kw] = window.kernel;
         let (outs, ins) = (x.channels, out.channels);
+        let parts = kh.saturating_mul(kw).saturating_mul(ins);
+        // A pixel's products are kept few: in cache, and fewer than the numbers they are made of where there is no stride.
+        let few = x.positions().saturating_mul(parts) <= 1 << 16;
+        if if window.stride > 1 { few } else { kh * kw > 1 && parts <= outs } {
+            return self.folded_adjoint(name, x, window, weights, residual, out);
+        }
         // With this much around it a convolution without steps makes the right size.
         let p = window.padding;
         let pads = [(kh, p.top), (kh, p.bottom), (kw, p.left), (kw, p.right)].map(|(k, pad)| (k - 1).checked_sub(pad));
@@ -85,17 +95,62 @@ impl Compiler<'_> {
             drop(plain);
             PackedConv::in_heap(self.params.heap, self.isa, shape, &turned, None)
         })?;
-        let none = vmath::Activation::Identity;
-        let gather = (padding != Padding::default() || !source.is_dense()).then_some(Gather {
+        self.product(name, source, padding, (weights, owner), residual, out);
+        Ok(out)
+    }
+
+    /// The adjoint as a product with the filters of all taps and a sum over taps.
+    fn folded_adjoint(
+        &mut self,
+        name: &'static str,
+        x: View,
+        window: &Window,
+        weights: &[ParamId],
+        residual: Option<View>,
+        out: View,
+    ) -> Result<View> {
+        let [kh, kw] = window.kernel;
+        let (outs, ins, taps) = (x.channels, out.channels, kh.saturating_mul(kw));
+        let channels = taps.saturating_mul(ins);
+        let buffer = self.temporary(x.positions().saturating_mul(channels))?;
+        let parts = View { buffer, start: 0, stride: channels, channels, height: x.height, width: x.width };
+        let shape = ConvShape::square(x.height, x.width, outs, channels, 1, 1, Padding::default());
+        let names = weights.iter().map(|&id| (self.graph.param(id).name.clone(), None)).collect();
+        let packed = self.packs.get(Key { names, turned: true, shape }, || {
+            let plain = self.params.stacked(weights.iter().copied())?;
+            let mut by_tap = self.params.heap.zeroed(plain.len())?;
+            for (n, row) in by_tap.chunks_exact_mut(outs).enumerate() {
+                let (tap, i) = (n / ins, n % ins);
+                for (o, to) in row.iter_mut().enumerate() {
+                    *to = plain.get((o * ins + i) * taps + tap).copied().unwrap_or(0.0);
+                }
+            }
+            drop(plain);
+            PackedConv::in_heap(self.params.heap, self.isa, shape, &by_tap, None)
+        })?;
+        self.product(name, x, Padding::default(), packed, None, parts);
+        self.step(Fold { name, parts, window: *window, residual, out });
+        Ok(out)
+    }
+
+    /// A convolution of `x` with nothing around it but zeros and a residual.
+    fn product(
+        &mut self,
+        name: &'static str,
+        x: View,
+        padding: Padding,
+        (weights, owner): (Arc<PackedConv>, bool),
+        residual: Option<View>,
+        out: View,
+    ) {
+        let activation = vmath::Activation::Identity;
+        let gather = (padding != Padding::default() || !x.is_dense()).then_some(Gather {
             affine: None,
-            activation: none,
+            activation,
             upsample: 1,
             padding,
         });
-        let sources = alloc::vec![source];
-        let conv =
-            Conv { name, sources, gather, weights, owner, channel: None, residual, scale: 1.0, activation: none, out };
-        self.step(conv);
-        Ok(out)
+        let sources = alloc::vec![x];
+        self.step(Conv { name, sources, gather, weights, owner, channel: None, residual, scale: 1.0, activation, out });
     }
 }

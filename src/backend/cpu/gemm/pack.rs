@@ -64,14 +64,60 @@ pub fn pack_with(isa: Isa, k: usize, n: usize, dst: &mut [f32], at: impl Fn(usiz
 /// # Errors
 /// `Shape` if `dst` or the source has not the floats that `k` and `n` ask for.
 pub fn pack(isa: Isa, k: usize, n: usize, source: Source<'_>, dst: &mut [f32]) -> Result<()> {
+    let need = packed_len(isa, k, n).ok_or_else(|| err!(OutOfMemory, "a matrix of {k} x {n} is too large"))?;
+    ensure!(dst.len() == need, Shape, "packed matrix has {} floats, expected {need}", dst.len());
     match source {
-        Source::Rows { data, stride } => {
-            check("rows", data.len(), stride, k, n)?;
-            pack_with(isa, k, n, dst, |r, c| data.get(r * stride + c).copied().unwrap_or(0.0))
+        Source::Rows { data, stride } => check("rows", data.len(), stride, k, n)?,
+        Source::Columns { data, stride } => check("columns", data.len(), stride, n, k)?,
+    }
+    let kn = kernels(isa);
+    let mut rest = dst;
+    let mut j = 0;
+    while j < n && k > 0 {
+        let width = kn.panel_width(n - j);
+        let (panel, tail) = rest.split_at_mut(width * k);
+        rest = tail;
+        let have = width.min(n - j);
+        for row in panel.chunks_exact_mut(width) {
+            row[have..].fill(0.0);
         }
-        Source::Columns { data, stride } => {
-            check("columns", data.len(), stride, n, k)?;
-            pack_with(isa, k, n, dst, |r, c| data.get(c * stride + r).copied().unwrap_or(0.0))
+        match source {
+            Source::Rows { data, stride } => {
+                for (row, from) in panel.chunks_exact_mut(width).zip(data[j..].chunks(stride.max(1))) {
+                    row[..have].copy_from_slice(&from[..have]);
+                }
+            }
+            Source::Columns { data, stride } => transpose(&data[j * stride..], stride, [have, k], panel, width),
+        }
+        j += width;
+    }
+    Ok(())
+}
+
+/// `to[j * to_stride + i] = from[i * stride + j]` for `rows` rows of `columns` floats, both at least 1.
+pub fn transpose(from: &[f32], stride: usize, [rows, columns]: [usize; 2], to: &mut [f32], to_stride: usize) {
+    // Four by four go through registers, in strips of a cache line, that lines are read as a whole.
+    const SIDE: usize = 4;
+    const STRIP: usize = 16;
+    let (whole, even) = (rows - rows % SIDE, columns - columns % SIDE);
+    for begin in (0..even).step_by(STRIP) {
+        for i in (0..whole).step_by(SIDE) {
+            for j in (begin..even.min(begin + STRIP)).step_by(SIDE) {
+                let mut square = [[0.0; SIDE]; SIDE];
+                for (r, row) in square.iter_mut().enumerate() {
+                    row.copy_from_slice(&from[(i + r) * stride + j..][..SIDE]);
+                }
+                for c in 0..SIDE {
+                    let column = [square[0][c], square[1][c], square[2][c], square[3][c]];
+                    to[(j + c) * to_stride + i..][..SIDE].copy_from_slice(&column);
+                }
+            }
+        }
+    }
+    for i in 0..rows {
+        let rest = if i < whole { even } else { 0 };
+        for j in rest..columns {
+            to[j * to_stride + i] = from[i * stride + j];
         }
     }
 }

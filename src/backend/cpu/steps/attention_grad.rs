@@ -3,7 +3,7 @@
 
 use super::super::aligned::SharedMut;
 use super::super::gemm::matmul::Matmul;
-use super::super::gemm::pack::{Source, pack, packed_len};
+use super::super::gemm::pack::{Source, pack, packed_len, transpose};
 use super::super::gemm::tile_size;
 use super::super::isa::Isa;
 use super::super::memory::{LINE, View};
@@ -242,7 +242,7 @@ impl AttentionGrad {
             for (values, width, rows, [at, offset]) in [(&*ds, dim, q, [dk, 0]), (&*p, value_dim, dy, [dv, keys * dim])]
             {
                 rows.pack(isa, m, width, false, packed)?;
-                transpose(values, own.stride, m, keys, transposed);
+                transpose(values, own.stride, [m, keys], transposed, m);
                 let b = &packed[..packed_len(isa, m, width).unwrap_or(0)];
                 let (to, stride, at) = match self.parts {
                     1 => (out, self.out.stride, at),
@@ -295,23 +295,6 @@ impl AttentionGrad {
                     } else {
                         add(run.isa, to, at, self.out.stride, from, width, last - first);
                     }
-                }
-            }
-        }
-    }
-}
-
-/// `to[j][i] = from[i][j]` for `rows` rows, `stride` apart, of `columns` floats.
-fn transpose(from: &[f32], stride: usize, rows: usize, columns: usize, to: &mut [f32]) {
-    // Squares that fit in the first cache.
-    const SIDE: usize = 16;
-    for i in (0..rows).step_by(SIDE) {
-        let high = SIDE.min(rows - i);
-        for j in (0..columns).step_by(SIDE) {
-            for j in j..(j + SIDE).min(columns) {
-                let column = from[i * stride + j..].iter().step_by(stride);
-                for (to, v) in to[j * rows + i..][..high].iter_mut().zip(column) {
-                    *to = *v;
                 }
             }
         }

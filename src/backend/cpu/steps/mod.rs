@@ -16,6 +16,7 @@ pub(super) mod conv;
 pub(super) mod edge;
 pub(super) mod elementwise;
 pub(super) mod embed;
+pub(super) mod fold;
 pub(super) mod grad;
 pub(super) mod mat_vec;
 pub(super) mod norm;
