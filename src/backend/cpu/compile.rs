@@ -12,6 +12,7 @@ use super::heap::Heap;
 use super::isa::Isa;
 use super::memory::{View, lines};
 use super::packs::{Key, Packs};
+use super::staging::{Staged, Staging};
 use super::steps::Step;
 use super::steps::activation::in_kernel;
 use super::steps::attention::Attention;
@@ -76,9 +77,10 @@ struct Params<'a> {
     graph: &'a Graph,
     source: &'a dyn ParamSource,
     heap: &'a Heap,
+    staging: Staging<'a>,
 }
 
-impl Params<'_> {
+impl<'a> Params<'a> {
     fn len(&self, id: ParamId) -> usize {
         self.graph.param(id).dims.elements()
     }
@@ -99,11 +101,11 @@ impl Params<'_> {
         Ok(values)
     }
 
-    /// Several parameters, one after the other.
-    fn stacked(&self, ids: impl Iterator<Item = ParamId> + Clone) -> Result<AlignedBuf> {
+    /// Several parameters, one after the other, to be packed.
+    fn stacked(&self, ids: impl Iterator<Item = ParamId> + Clone) -> Result<Staged<'_, 'a>> {
         let len = ids.clone().try_fold(0usize, |sum, id| sum.checked_add(self.len(id)));
         let len = len.ok_or_else(|| err!(Shape, "the parameters are too large for this machine"))?;
-        let mut values = self.heap.zeroed(len)?;
+        let mut values = self.staging.lend(len)?;
         let mut rest = &mut *values;
         for id in ids {
             rest = self.read(id, rest)?;
@@ -134,7 +136,7 @@ impl<'a> Compiler<'a> {
         Self {
             isa,
             graph,
-            params: Params { graph, source, heap },
+            params: Params { graph, source, heap, staging: Staging::new(heap, graph) },
             packs,
             last_use: last_uses(graph),
             views: Vec::new(),
@@ -401,7 +403,7 @@ impl<'a> Compiler<'a> {
     }
 
     /// All kernels of a fused convolution stacked: weights `[out, in, kh, kw]` and, if any has one, bias `[out]`.
-    fn kernels(&self, kernels: &[Kernel]) -> Result<(AlignedBuf, Option<AlignedBuf>)> {
+    fn kernels(&self, kernels: &[Kernel]) -> Result<(Staged<'_, 'a>, Option<AlignedBuf>)> {
         let weights = self.params.stacked(kernels.iter().map(|k| k.weight))?;
         if kernels.iter().all(|k| k.bias.is_none()) {
             return Ok((weights, None));

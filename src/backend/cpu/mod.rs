@@ -45,6 +45,7 @@ mod packs;
 #[cfg(feature = "threads")]
 pub mod pool;
 pub(crate) mod simd;
+mod staging;
 mod steps;
 pub mod threads;
 pub mod vmath;

@@ -86,7 +86,7 @@ impl Compiler<'_> {
         let names = weights.iter().map(|&id| (self.graph.param(id).name.clone(), None)).collect();
         let (weights, owner) = self.packs.get(Key { names, turned: true, shape }, || {
             let plain = self.params.stacked(weights.iter().copied())?;
-            let mut turned = self.params.heap.zeroed(plain.len())?;
+            let mut turned = self.params.staging.lend(plain.len())?;
             let filters = (0..ins).flat_map(|i| (0..outs).map(move |o| (i, o)));
             for ((i, o), to) in filters.zip(turned.chunks_exact_mut(kh * kw)) {
                 let filter = plain.get((o * ins + i) * kh * kw..).and_then(|w| w.get(..kh * kw)).unwrap_or(&[]);
@@ -118,7 +118,7 @@ impl Compiler<'_> {
         let names = weights.iter().map(|&id| (self.graph.param(id).name.clone(), None)).collect();
         let packed = self.packs.get(Key { names, turned: true, shape }, || {
             let plain = self.params.stacked(weights.iter().copied())?;
-            let mut by_tap = self.params.heap.zeroed(plain.len())?;
+            let mut by_tap = self.params.staging.lend(plain.len())?;
             for (n, row) in by_tap.chunks_exact_mut(outs).enumerate() {
                 let (tap, i) = (n / ins, n % ins);
                 for (o, to) in row.iter_mut().enumerate() {
