@@ -11,7 +11,6 @@ use undiffuse::noise::{NoiseSource, Seeded};
 use undiffuse::pipeline::{Gradient, Pipeline, PipelineOptions};
 use undiffuse::posterior::operator::{Identity, LinearOperator, Mask};
 use undiffuse::posterior::{Calibrated, Evidence, Measurement, NoEvidence};
-use undiffuse::sampler::{SamplerKind, SamplerOptions, Steps};
 
 const SIDE: usize = 28;
 const BATCH: usize = 4;
@@ -42,11 +41,10 @@ fn main() -> undiffuse::Result<()> {
 }
 
 fn sample(pipeline: &Pipeline, seed: u64, evidence: impl Evidence) -> undiffuse::Result<Vec<f32>> {
-    let ddim =
-        SamplerOptions { sampler: Some(SamplerKind::Ddim), steps: Steps::Count(50), eta: 1.0, ..Default::default() };
+    let sampler = evidence.recommended().sampler(pipeline.scheduler())?;
     let options = ChainOptions { batch: BATCH, first_sample: 0 };
     let denoiser = pipeline.denoiser(BATCH, &[])?;
-    let mut chain = Chain::with_evidence(denoiser, pipeline.sampler(&ddim)?, Seeded::new(seed), evidence, &options)?;
+    let mut chain = Chain::with_evidence(denoiser, sampler, Seeded::new(seed), evidence, &options)?;
     chain.run()?;
     Ok(chain.x().to_vec())
 }

@@ -2170,6 +2170,21 @@ undiffuse_status undiffuse_evidence_from_bits(const undiffuse_bit_evidence *bits
                                               undiffuse_error **error);
 
 /**
+ * Chooses the sampler that the evidence is best run with on a model: the one its method was
+ * published with; for calibrated evidence RePaint's jumps, with which digits were restored best;
+ * DDPM's every step for evidence that nothing is known of.
+ *
+ * *options, which you have initialised, gets `kind` and `steps` and, of `eta`, `ddim_noise`,
+ * `jump_length` and `resamplings`, those that the kind reads; the rest stays. DiffPIR's is for
+ * inpainting: for super-resolution it was published with an `eta` of 0.5, for deblurring of 0.316.
+ * A model of 2015 or of bits has its own chain, whatever the evidence. Any thread.
+ */
+undiffuse_status undiffuse_evidence_recommend_sampler(const undiffuse_evidence *evidence,
+                                                      const undiffuse_model *model,
+                                                      undiffuse_sampler_options *options,
+                                                      undiffuse_error **error);
+
+/**
  * Turns standard normal noise into the x_T that DDRM and DDNM+ begin with, in place: `x` are `len`
  * floats of whole samples, the first of them number `first_sample`. Give it to
  * undiffuse_session_start_from with step 0.

@@ -190,3 +190,31 @@ fn a_pair_works_or_is_refused_by_name() {
     println!("{works} pairs work, {refused} are refused");
     assert_eq!(works + refused, samplers().len() * methods().len());
 }
+
+/// The recommended sampler is one that the method goes with, for a model of ordinary length and for one with few timesteps.
+#[test]
+fn what_a_method_recommends_works() {
+    for train in [1000, 12] {
+        for (_, mut evidence) in methods().into_iter().filter(|m| m.0 != Needs::Bits) {
+            let name = evidence.name().to_string();
+            // DDPM's usual variance is fixed_small.
+            let config = SchedulerConfig { num_train_timesteps: train, ..SchedulerConfig::new(SamplerKind::Ddpm) };
+            let sampler = evidence.recommended().sampler(&config).unwrap();
+            let calls = sampler.levels().len();
+            let x = run(Gives::Noise, sampler, &mut *evidence).unwrap_or_else(|e| panic!("{name}: {e}"));
+            assert!(x.iter().all(|v| v.is_finite() && v.abs() < 10.0), "{name}: {x:?}");
+            let expected = match (evidence.name(), train) {
+                ("calibrated", 1000) => 36,
+                ("RePaint", 1000) => 2410,
+                ("DDRM", 1000) => 20,
+                ("calibrated to a white prior", 1000) => 250,
+                ("DDNM" | "DDNM+" | "DiffPIR" | "PiGDM" | "TMPD", 1000) => 100,
+                (_, 1000) => 1000,
+                ("calibrated", _) => 20,
+                ("RePaint", _) => 102,
+                _ => 12,
+            };
+            assert_eq!(calls, expected, "{name} of {train} timesteps");
+        }
+    }
+}

@@ -67,6 +67,10 @@ static inline int restore(const char *weights, const char *path, double sigma,
   if (failed(undiffuse_evidence_from_measurement(&measurement, NULL, &evidence, &error), &error)) goto end;
   options.batch = 3;
   options.seed = 9;
+  undiffuse_sampler_free(sampler);
+  sampler = NULL;
+  if (failed(undiffuse_evidence_recommend_sampler(evidence, model, &how, &error), &error)) goto end;
+  if (failed(undiffuse_sampler_from_model(model, &how, &sampler, &error), &error)) goto end;
   if (failed(undiffuse_session_new(model, sampler, evidence, &options, &session, &error), &error)) goto end;
   if (failed(undiffuse_session_run(session, &error), &error)) goto end;
   const float *x;

@@ -5,21 +5,27 @@ use std::sync::Arc;
 
 use undiffuse::posterior::operator::LinearOperator;
 use undiffuse::posterior::{
-    BitProduct, BitSchedule, Calibrated, CalibratedWhite, Clamp, Ddnm, Ddrm, DiffPir, Dps, Evidence, ExactProduct,
-    IndependentBits, Known, Mcg, MeanShift, Measurement, Misfit, Pigdm, PigdmRule, RSchedule, Repaint, Tmpd,
+    Algorithm, BitProduct, BitSchedule, Calibrated, CalibratedWhite, Clamp, Ddnm, Ddrm, DiffPir, Dps, Evidence,
+    ExactProduct, IndependentBits, Known, Mcg, MeanShift, Measurement, Misfit, Pigdm, PigdmRule, RSchedule, Repaint,
+    Tmpd,
 };
 use undiffuse::process::Binomial;
+use undiffuse::sampler::DdimNoise;
 
+use crate::enums::undiffuse_ddim_noise::*;
 use crate::enums::undiffuse_known::{self, *};
 use crate::enums::undiffuse_method::{self, *};
 use crate::enums::undiffuse_misfit::{self, *};
 use crate::enums::undiffuse_pigdm_rule::{self, *};
 use crate::enums::undiffuse_r_schedule::{self, *};
+use crate::enums::undiffuse_sampler_kind::*;
 use crate::gradient::{self, HostBits, undiffuse_bit_evidence, undiffuse_gradient_evidence};
 use crate::guard::{Handle, free_handle, ok, opaque, output, read, slice, slice_mut, void};
+use crate::model::undiffuse_model;
 use crate::operator::{Operator, undiffuse_operator};
-use crate::options::{flag, init, options, options_or_defaults, sized, value};
+use crate::options::{flag, give, init, options, options_or_defaults, sized, value};
 use crate::sampler::undiffuse_sampler;
+use crate::schedule::undiffuse_sampler_options;
 use crate::status::undiffuse_status::UNDIFFUSE_UNSUPPORTED;
 use crate::status::{Failure, Outcome, undiffuse_error, undiffuse_status};
 
@@ -288,6 +294,50 @@ struct Bits(IndependentBits);
 impl Recipe for Bits {
     fn make(&self) -> Outcome<BoxedEvidence> {
         Ok(Box::new(BitProduct::new(self.0.clone())))
+    }
+}
+
+/// Chooses the sampler that the evidence is best run with on a model: the one its method was published with; for calibrated evidence RePaint's
+/// jumps, with which digits were restored best; DDPM's every step for evidence that nothing is known of.
+///
+/// *options, which you have initialised, gets `kind` and `steps` and, of `eta`, `ddim_noise`, `jump_length` and `resamplings`, those that
+/// the kind reads; the rest stays. DiffPIR's is for inpainting: for super-resolution it was published with an `eta` of 0.5, for deblurring
+/// of 0.316. A model of 2015 or of bits has its own chain, whatever the evidence. Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn undiffuse_evidence_recommend_sampler(
+    evidence: *const undiffuse_evidence,
+    model: *const undiffuse_model,
+    options: *mut undiffuse_sampler_options,
+    error: *mut *mut undiffuse_error,
+) -> undiffuse_status {
+    // SAFETY: as above.
+    unsafe {
+        ok(error, || {
+            let usual = read(evidence)?.make()?.recommended();
+            let scheduler = &read(model)?.scheduler;
+            let mut o = self::options(options.cast_const())?;
+            if scheduler.class.is_2015() {
+                (o.kind, o.steps) = (MaybeUninit::new(UNDIFFUSE_SAMPLER_OF_SCHEDULE), 0);
+                return give(options, &o);
+            }
+            o.steps = usual.steps.map_or(0, |n| n.min(scheduler.num_train_timesteps));
+            o.kind = MaybeUninit::new(match usual.algorithm {
+                Algorithm::Ddpm => UNDIFFUSE_SAMPLER_DDPM,
+                Algorithm::Ddim { eta, noise } => {
+                    o.eta = eta;
+                    o.ddim_noise = MaybeUninit::new(match noise {
+                        DdimNoise::Posterior => UNDIFFUSE_DDIM_NOISE_POSTERIOR,
+                        DdimNoise::Level => UNDIFFUSE_DDIM_NOISE_LEVEL,
+                    });
+                    UNDIFFUSE_SAMPLER_DDIM
+                }
+                Algorithm::RePaint(jumps) => {
+                    (o.jump_length, o.resamplings) = (jumps.length, jumps.resamplings);
+                    UNDIFFUSE_SAMPLER_REPAINT
+                }
+            });
+            give(options, &o)
+        })
     }
 }
 

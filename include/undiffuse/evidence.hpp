@@ -108,6 +108,12 @@ class evidence {
     return r;
   }
 
+  // The sampler that this evidence is best run with on a model; the rest of `options` stays.
+  sampler_options recommended(const model &m, sampler_options options = {}) const {
+    detail::call(keep(), [&](auto e) { return undiffuse_evidence_recommend_sampler(get(), m.get(), &options, e); });
+    return options;
+  }
+
   // Turns standard normal noise into the x_T of DDRM and DDNM+, in place.
   void start(const sampler &s, std::uint64_t first_sample, view<float> x) const {
     detail::call(keep(), [&](auto e) {

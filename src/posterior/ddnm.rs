@@ -2,7 +2,7 @@
 
 use super::common::{check_exact, check_pseudo_inverse, check_real, cut};
 use super::operator::LinearOperator;
-use super::{At, Evidence, Jacobian, Measurement};
+use super::{At, Evidence, Jacobian, Measurement, Recommended};
 use crate::error::Result;
 use crate::noise::Fingerprint;
 use crate::sampler::Sampler;
@@ -47,6 +47,9 @@ impl<O: LinearOperator> Evidence for Ddnm<O> {
     fn check(&self, dims: Dims, sampler: &dyn Sampler) -> Result<()> {
         check_real("DDNM", sampler)?;
         self.measurement.check(dims)
+    }
+    fn recommended(&self) -> Recommended {
+        Recommended::DDNM
     }
     fn scratch_len(&self, dims: Dims, _: usize) -> usize {
         let solve = self.measurement.operator().solve_scratch_len();

@@ -2,7 +2,7 @@
 
 use super::common::{check_real, cut, zeros};
 use super::operator::{LinearOperator, Svd};
-use super::{At, Evidence, Jacobian, Kernel, Measurement};
+use super::{At, Evidence, Jacobian, Kernel, Measurement, Recommended};
 use crate::error::{Result, ensure, err};
 use crate::noise::Fingerprint;
 use crate::sampler::{Sampler, Spread};
@@ -35,6 +35,7 @@ pub struct Ddrm<O> {
     measurement: Measurement<O>,
     eta_b: f64,
     name: &'static str,
+    recommended: Recommended,
 }
 
 impl<O: LinearOperator> Ddrm<O> {
@@ -43,7 +44,7 @@ impl<O: LinearOperator> Ddrm<O> {
     /// Errors: kind `InvalidArgument` for another eta_b; kind `Unsupported` for an operator without a decomposition.
     pub fn new(measurement: Measurement<O>, eta_b: f64) -> Result<Self> {
         ensure!((0.0..=1.0).contains(&eta_b), InvalidArgument, "eta_b is {eta_b}, expected 0 to 1");
-        let method = Self { measurement, eta_b, name: "DDRM" };
+        let method = Self { measurement, eta_b, name: "DDRM", recommended: Recommended::DDRM };
         method.svd()?;
         Ok(method)
     }
@@ -52,7 +53,7 @@ impl<O: LinearOperator> Ddrm<O> {
     /// as [`Ddrm::new`].
     pub fn ddnm_plus(measurement: Measurement<O>) -> Result<Self> {
         measurement.check_noise("DDNM+")?;
-        Ok(Self { name: "DDNM+", ..Self::new(measurement, 1.0)? })
+        Ok(Self { name: "DDNM+", recommended: Recommended::DDNM, ..Self::new(measurement, 1.0)? })
     }
 
     fn svd(&self) -> Result<&dyn Svd> {
@@ -133,6 +134,9 @@ impl<O: LinearOperator> Evidence for Ddrm<O> {
         check_real(self.name, sampler)?;
         self.measurement.check(dims)?;
         check_spread(self.name, dims.elements(), sampler)
+    }
+    fn recommended(&self) -> Recommended {
+        self.recommended
     }
     fn scratch_len(&self, dims: Dims, batch: usize) -> usize {
         let (n, op) = (dims.elements(), self.measurement.operator());

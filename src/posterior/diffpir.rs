@@ -2,7 +2,7 @@
 
 use super::common::{check_levels, check_pseudo_inverse, check_real, cut};
 use super::operator::LinearOperator;
-use super::{At, Evidence, Jacobian, Measurement};
+use super::{At, Evidence, Jacobian, Measurement, Recommended};
 use crate::error::{Result, ensure};
 use crate::noise::Fingerprint;
 use crate::sampler::Sampler;
@@ -59,6 +59,9 @@ impl<O: LinearOperator> Evidence for DiffPir<O> {
         check_real("DiffPIR", sampler)?;
         check_levels("DiffPIR", sampler)?;
         self.measurement.check(dims)
+    }
+    fn recommended(&self) -> Recommended {
+        Recommended::diffpir(1.0)
     }
     fn scratch_len(&self, dims: Dims, _: usize) -> usize {
         let solve = self.measurement.operator().solve_scratch_len();

@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 
+use super::Recommended;
 use crate::error::Result;
 use crate::noise::NoiseSource;
 use crate::sampler::{Sampler, Spread};
@@ -110,6 +111,11 @@ pub trait Evidence {
         false
     }
 
+    /// The chain that it is best run with, where one has no reason for another.
+    fn recommended(&self) -> Recommended {
+        Recommended::EVERY_STEP
+    }
+
     /// Place 1. `x` is x_t, `x0` the predicted x_0 after clipping, `eps` the predicted noise.
     fn estimate(
         &mut self,
@@ -174,6 +180,9 @@ macro_rules! forward {
             }
             fn needs_vjp(&self) -> bool {
                 (**self).needs_vjp()
+            }
+            fn recommended(&self) -> Recommended {
+                (**self).recommended()
             }
             fn estimate(
                 &mut self,

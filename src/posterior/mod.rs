@@ -6,7 +6,8 @@
 //!
 //! # Which method
 //! [`Calibrated`] samples the posterior and is the one to take where derivatives are at hand. The others are here because they
-//! are published, cheap or both; each page says what it samples. Their error on a correlated Gaussian prior of 8 elements
+//! are published, cheap or both; each page says what it samples. [`Evidence::recommended`] gives the sampler and the number of steps
+//! that each is best run with. Their error on a correlated Gaussian prior of 8 elements
 //! whose posterior is known (relative error of the mean / of the covariance, in %; `tests/posterior_methods.rs` prints it):
 //!
 //! | method | calls | products a step | denoising, s 0.5 | inpainting, s 0.1 | dense A, s 0.3 | samplers |
@@ -91,6 +92,7 @@ mod moments;
 pub mod operator;
 pub mod paper2015;
 mod pigdm;
+mod recommended;
 mod repaint;
 mod spectral;
 mod tmpd;
@@ -109,6 +111,7 @@ pub use measurement::Measurement;
 pub use moments::Moments;
 pub use paper2015::{Clamp, ExactProduct, Known, MeanShift};
 pub use pigdm::{Pigdm, PigdmRule};
+pub use recommended::{Algorithm, Recommended};
 pub use repaint::Repaint;
 pub use tmpd::Tmpd;
 pub use twist::{FnTwist, Twist};

@@ -2,7 +2,7 @@
 
 use super::common::{check_levels, check_pseudo_inverse, check_real, cut, pull_back};
 use super::operator::LinearOperator;
-use super::{At, Evidence, Jacobian, Kernel, Measurement};
+use super::{At, Evidence, Jacobian, Kernel, Measurement, Recommended};
 use crate::error::{Result, ensure};
 use crate::noise::Fingerprint;
 use crate::sampler::Sampler;
@@ -73,6 +73,9 @@ impl<O: LinearOperator> Evidence for Pigdm<O> {
         check_real("PiGDM", sampler)?;
         check_levels("PiGDM", sampler)?;
         self.measurement.check(dims)
+    }
+    fn recommended(&self) -> Recommended {
+        Recommended::PIGDM
     }
     fn scratch_len(&self, dims: Dims, batch: usize) -> usize {
         let whole = dims.elements().saturating_mul(batch).saturating_mul(2);

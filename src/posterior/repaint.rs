@@ -2,7 +2,7 @@
 
 use super::common::{check_exact, check_real, cut};
 use super::operator::{LinearOperator, Mask};
-use super::{At, Evidence, Measurement};
+use super::{At, Evidence, Measurement, Recommended};
 use crate::error::Result;
 use crate::noise::{Fingerprint, NoiseSource};
 use crate::sampler::Sampler;
@@ -45,6 +45,9 @@ impl Evidence for Repaint {
     fn check(&self, dims: Dims, sampler: &dyn Sampler) -> Result<()> {
         check_real("RePaint", sampler)?;
         self.measurement.check(dims)
+    }
+    fn recommended(&self) -> Recommended {
+        Recommended::REPAINT
     }
     fn scratch_len(&self, dims: Dims, batch: usize) -> usize {
         let own = self.measurement.len().saturating_add(self.measurement.operator().scratch_len());

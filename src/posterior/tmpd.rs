@@ -2,7 +2,7 @@
 
 use super::common::{check_levels, check_real, cut, pull_back};
 use super::operator::LinearOperator;
-use super::{At, Evidence, Jacobian, Measurement};
+use super::{At, Evidence, Jacobian, Measurement, Recommended};
 use crate::error::Result;
 use crate::noise::Fingerprint;
 use crate::sampler::Sampler;
@@ -43,6 +43,9 @@ impl<O: LinearOperator> Evidence for Tmpd<O> {
         check_real("TMPD", sampler)?;
         check_levels("TMPD", sampler)?;
         self.measurement.check(dims)
+    }
+    fn recommended(&self) -> Recommended {
+        Recommended::TMPD
     }
     fn scratch_len(&self, dims: Dims, batch: usize) -> usize {
         let whole = dims.elements().saturating_mul(batch).saturating_mul(2);

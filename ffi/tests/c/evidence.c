@@ -111,6 +111,43 @@ static void ddrm_start(void) {
   undiffuse_sampler_free(s);
 }
 
+/* What each method is best run with, of a model of 100 timesteps; options that it does not concern stay. */
+static void recommended(void) {
+  static const struct {
+    undiffuse_method method;
+    double sigma;
+    undiffuse_sampler_kind kind;
+    size_t steps, calls;
+  } cases[] = {
+    {UNDIFFUSE_METHOD_CALIBRATED, 0.1, UNDIFFUSE_SAMPLER_REPAINT, 20, 36},
+    {UNDIFFUSE_METHOD_CALIBRATED_WHITE, 0.1, UNDIFFUSE_SAMPLER_DDPM, 100, 100},
+    {UNDIFFUSE_METHOD_PIGDM, 0.1, UNDIFFUSE_SAMPLER_DDIM, 100, 100},
+    {UNDIFFUSE_METHOD_DDRM, 0.1, UNDIFFUSE_SAMPLER_DDIM, 20, 20},
+    {UNDIFFUSE_METHOD_DDNM_PLUS, 0.1, UNDIFFUSE_SAMPLER_DDIM, 100, 100},
+    {UNDIFFUSE_METHOD_DPS, 0.1, UNDIFFUSE_SAMPLER_DDPM, 0, 100},
+  };
+  float y[N] = {0};
+  size_t i;
+  for (i = 0; i < sizeof cases / sizeof *cases; i++) {
+    undiffuse_evidence *e = measured(cases[i].method, identity, y, N, cases[i].sigma, UNDIFFUSE_OK);
+    undiffuse_sampler_options how;
+    undiffuse_sampler_info info;
+    undiffuse_sampler *s;
+    undiffuse_sampler_options_init(&how, sizeof how);
+    how.arithmetic = UNDIFFUSE_ARITHMETIC_FLOAT64;
+    OK(undiffuse_evidence_recommend_sampler(e, model, &how, E));
+    CHECK(how.kind == cases[i].kind && how.steps == cases[i].steps && how.arithmetic == UNDIFFUSE_ARITHMETIC_FLOAT64);
+    OK(undiffuse_sampler_from_model(model, &how, &s, E));
+    info.struct_size = sizeof info;
+    OK(undiffuse_sampler_get_info(s, &info, E));
+    CHECK(info.step_count == cases[i].calls);
+    undiffuse_sampler_free(s);
+    how.struct_size = 3;
+    FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_evidence_recommend_sampler(e, model, &how, E));
+    undiffuse_evidence_free(e);
+  }
+}
+
 /* log r = -(x - 1)^2 / 2 at every level; stops or fails as the state says. */
 typedef struct gradient_state {
   int calls, fail_at, fail_with;
@@ -204,6 +241,7 @@ static int32_t odds_of_ones(void *user_data, const undiffuse_call *call, const f
 }
 
 static void bits(void) {
+  undiffuse_sampler_options how;
   undiffuse_denoiser d;
   undiffuse_model *m = NULL;
   undiffuse_bit_evidence b;
@@ -230,6 +268,9 @@ static void bits(void) {
     b.r_schedule = (undiffuse_r_schedule)(round < 3 ? round : 0);
     b.function = round < 3 ? NULL : odds_of_ones;
     OK(undiffuse_evidence_from_bits(&b, &e, E));
+    undiffuse_sampler_options_init(&how, sizeof how);
+    OK(undiffuse_evidence_recommend_sampler(e, m, &how, E));
+    CHECK(how.kind == UNDIFFUSE_SAMPLER_OF_SCHEDULE && how.steps == 0);
     OK(undiffuse_sample(m, NULL, e, &o, x, 32, E));
     for (i = 0; i < 32; i++) CHECK((x[i] == 0 || x[i] == 1) && (i % 8 >= 4 || x[i] == 1));
     undiffuse_evidence_free(e);
@@ -311,6 +352,7 @@ int main(void) {
   OK(undiffuse_operator_mask(dims, 3, known, N, &mask, E));
   methods();
   ddrm_start();
+  recommended();
   gradients();
   bits();
   rows();

@@ -14,6 +14,7 @@ int main(void) {
   undiffuse_step_info step_info;
   undiffuse_denoiser d;
   undiffuse_measurement m;
+  undiffuse_sampler_options how;
   size_t dims[3] = {1, 2, 2}, len = 0;
   float x[4] = {0, 0, 0, 0}, y[4];
   double k;
@@ -129,6 +130,10 @@ int main(void) {
   NULLS(undiffuse_evidence_from_bits(NULL, &e, E));
   NULLS(undiffuse_evidence_from_bits(NULL, NULL, E));
   OK(undiffuse_evidence_from_measurement(&m, NULL, &e, E));
+  undiffuse_sampler_options_init(&how, sizeof how);
+  NULLS(undiffuse_evidence_recommend_sampler(NULL, model, &how, E));
+  NULLS(undiffuse_evidence_recommend_sampler(e, NULL, &how, E));
+  NULLS(undiffuse_evidence_recommend_sampler(e, model, NULL, E));
   NULLS(undiffuse_evidence_start(NULL, sampler, 0, x, 4, E));
   NULLS(undiffuse_evidence_start(e, NULL, 0, x, 4, E));
 

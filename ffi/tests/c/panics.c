@@ -75,6 +75,7 @@ static size_t panics, poisoned;
 int main(void) {
   undiffuse_model_info model_info;
   undiffuse_session_info session_info;
+  undiffuse_sampler_options how;
   undiffuse_cancel *cancel = NULL;
   const float *view;
   size_t len = 0;
@@ -87,6 +88,8 @@ int main(void) {
   PANICS(undiffuse_sampler_timesteps(sampler, NULL, &len, E));
   PANICS(undiffuse_sampler_add_noise(sampler, 0, x, x, 4, y, E));
   PANICS(undiffuse_operator_apply(op, x, 4, y, 4, E));
+  undiffuse_sampler_options_init(&how, sizeof how);
+  PANICS(undiffuse_evidence_recommend_sampler(evidence, model, &how, E));
   PANICS(undiffuse_evidence_start(evidence, sampler, 0, x, 4, E));
   PANICS(undiffuse_session_get_info(session, &session_info, E));
   PANICS(undiffuse_session_step(session, E));

@@ -34,6 +34,16 @@ pub(in super::super) struct GroupNormAffine {
     pub bias: AlignedBuf,
 }
 
+/// The groups that a task takes: of [`COLUMNS`] channels, or of fewer whole cache lines where workers would have nothing to do
+/// otherwise. What is computed for a group does not depend on it.
+pub(super) fn groups_per_task(run: &Run<'_>, groups: usize, per_group: usize) -> usize {
+    let of = |columns: usize| (columns / per_group.max(1)).max(1);
+    // The groups that the busiest worker gets.
+    let longest = |each: usize| groups.div_ceil(each).saturating_mul(run.batch).div_ceil(run.workers.max(1)) * each;
+    // The first of the best.
+    [COLUMNS, COLUMNS / 2, COLUMNS / 4].map(of).into_iter().min_by_key(|&each| longest(each)).unwrap_or(1)
+}
+
 /// One source's floats.
 #[derive(Clone, Copy)]
 pub(super) struct Source<'a> {
@@ -56,8 +66,7 @@ impl Step for GroupNormAffine {
         let positions = self.sources.first().map_or(0, View::positions);
         // SAFETY: the plan gives this step's result to this step alone.
         let out = unsafe { run.memory.write(&self.out) };
-        // Whole groups of about COLUMNS channels, so that a task reads whole cache lines.
-        let groups_per_task = (COLUMNS / per_group.max(1)).max(1);
+        let groups_per_task = groups_per_task(run, self.groups, per_group);
         let tasks = self.groups.div_ceil(groups_per_task);
         let cost = positions.saturating_mul(channels).saturating_mul(run.batch);
         run.each(cost, tasks * run.batch, &|_, i| {

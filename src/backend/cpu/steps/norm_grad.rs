@@ -12,7 +12,7 @@ use super::super::aligned::SharedMut;
 use super::super::memory::View;
 use super::super::simd::{Simd, dispatch};
 use super::super::vmath::slope_v;
-use super::norm::{BLOCK, COLUMNS, Columns, Source};
+use super::norm::{BLOCK, COLUMNS, Columns, Source, groups_per_task};
 use super::{Run, Step};
 use crate::error::{Result, ensure};
 use crate::graph::Activation;
@@ -67,8 +67,7 @@ impl Step for NormGrad {
     fn run(&self, run: &Run<'_>) -> Result<()> {
         let channels = self.weight.len();
         let per_group = (channels / self.groups.max(1)).max(1);
-        // Whole groups of about COLUMNS channels, so that a task reads whole cache lines.
-        let groups_per_task = (COLUMNS / per_group).max(1);
+        let groups_per_task = groups_per_task(run, self.groups, per_group);
         let tasks = self.groups.div_ceil(groups_per_task);
         let cost = self.out.positions().saturating_mul(channels).saturating_mul(run.batch);
         run.each(cost, tasks * run.batch, &|_, i| {

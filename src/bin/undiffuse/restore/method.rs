@@ -2,8 +2,8 @@
 
 use undiffuse::posterior::operator::LinearOperator;
 use undiffuse::posterior::{
-    Calibrated, CalibratedWhite, Clamp, Ddnm, Ddrm, DiffPir, Dps, Evidence, ExactProduct, Known, Mcg, MeanShift,
-    Measurement, Misfit, Pigdm, PigdmRule, RSchedule, Repaint, Tmpd,
+    Algorithm, Calibrated, CalibratedWhite, Clamp, Ddnm, Ddrm, DiffPir, Dps, Evidence, ExactProduct, Known, Mcg,
+    MeanShift, Measurement, Misfit, Pigdm, PigdmRule, RSchedule, Recommended, Repaint, Tmpd,
 };
 use undiffuse::sampler::Jumps;
 use undiffuse::{Error, ErrorKind, Result};
@@ -50,14 +50,15 @@ pub enum SamplerName {
     RePaint,
 }
 
-/// How a method runs unless it is told otherwise.
-pub struct Defaults {
-    pub sampler: SamplerName,
-    pub steps: usize,
-    /// DDIM's eta.
-    pub eta: f64,
-    /// Whether eta is a share of all the noise of a level.
-    pub of_level: bool,
+impl SamplerName {
+    /// The name of what a method recommends.
+    pub fn of(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::Ddpm => Self::Ddpm,
+            Algorithm::Ddim { .. } => Self::Ddim,
+            Algorithm::RePaint(_) => Self::RePaint,
+        }
+    }
 }
 
 impl Method {
@@ -250,30 +251,25 @@ impl MethodArgs {
         Ok(sigma)
     }
 
-    /// How the method runs on an operator.
-    pub fn defaults(&self, operator: &OperatorArgs) -> Defaults {
-        let of = |sampler, steps, eta, of_level| Defaults { sampler, steps, eta, of_level };
+    /// How the method runs on an operator unless more is said.
+    pub fn recommended(&self, operator: &OperatorArgs) -> Recommended {
         match self.method {
-            Method::Calibrated => of(SamplerName::RePaint, 20, 1.0, false),
-            Method::White => of(SamplerName::Ddpm, 250, 1.0, false),
-            Method::Pigdm => of(SamplerName::Ddim, 100, 1.0, false),
-            Method::Tmpd => of(SamplerName::Ddpm, 100, 1.0, false),
-            Method::Ddrm => of(SamplerName::Ddim, 20, 0.85, true),
-            Method::Ddnm | Method::DdnmPlus => of(SamplerName::Ddim, 100, 0.85, true),
-            Method::DiffPir => of(SamplerName::Ddim, 100, self.zeta(operator).sqrt(), true),
-            Method::Repaint => of(SamplerName::RePaint, 250, 1.0, false),
+            Method::Calibrated => Recommended::CALIBRATED,
+            Method::White => Recommended::CALIBRATED_WHITE,
+            Method::Pigdm => Recommended::PIGDM,
+            Method::Tmpd => Recommended::TMPD,
+            Method::Ddrm => Recommended::DDRM,
+            Method::Ddnm | Method::DdnmPlus => Recommended::DDNM,
+            Method::DiffPir => Recommended::diffpir(self.zeta(operator)),
+            Method::Repaint => Recommended::REPAINT,
             Method::Dps | Method::Mcg | Method::ExactProduct | Method::MeanShift | Method::Clamp => {
-                of(SamplerName::Ddpm, 1000, 1.0, false)
+                Recommended::EVERY_STEP
             }
         }
     }
 
-    /// How far and how often RePaint goes back: what was said, or what is published; for calibrated evidence what the digits did best with.
-    pub fn jumps(&self) -> Jumps {
-        let usual = match self.method {
-            Method::Calibrated => Jumps { length: 4, resamplings: 2 },
-            _ => Jumps::default(),
-        };
+    /// How far and how often RePaint goes back: what was said, or `usual`.
+    pub fn jumps(&self, usual: Jumps) -> Jumps {
         Jumps {
             length: self.jump_length.unwrap_or(usual.length),
             resamplings: self.resamplings.unwrap_or(usual.resamplings),

@@ -1,13 +1,14 @@
 //! Which reverse chain carries the evidence.
 
 use undiffuse::pipeline::Pipeline;
+use undiffuse::posterior::Algorithm;
 use undiffuse::sampler::{
-    Ancestral2015, DdimNoise, Ending2015, Readout2015, Sampler, SamplerKind, SamplerOptions, Steps,
+    Ancestral2015, DdimNoise, Ending2015, Jumps, Readout2015, Sampler, SamplerKind, SamplerOptions, Steps,
 };
 use undiffuse::schedule::{Arithmetic, NoiseSchedule};
 use undiffuse::{Error, ErrorKind, Result};
 
-use super::method::{Defaults, Method, MethodArgs, SamplerName};
+use super::method::{Method, MethodArgs, SamplerName};
 use super::operator::OperatorArgs;
 use crate::args::{Args, Outcome, usage};
 
@@ -40,7 +41,7 @@ impl SamplingArgs {
 
     /// Checks what concerns several options.
     pub fn check(&self, method: &MethodArgs, operator: &OperatorArgs) -> Outcome {
-        let sampler = self.sampler.unwrap_or(method.defaults(operator).sampler);
+        let sampler = self.sampler.unwrap_or(SamplerName::of(method.recommended(operator).algorithm));
         if self.eta.is_some() && sampler != SamplerName::Ddim {
             return usage!("--eta is for --sampler ddim");
         }
@@ -63,26 +64,37 @@ impl SamplingArgs {
         method: &MethodArgs,
         operator: &OperatorArgs,
     ) -> Result<Box<dyn Sampler + Send + Sync>> {
-        let Defaults { sampler: usual, steps, eta, of_level } = method.defaults(operator);
+        let usual = method.recommended(operator);
         let config = pipeline.scheduler();
         let own = config.class;
-        let sampler = self.sampler.unwrap_or(if own.is_2015() { SamplerName::Ancestral2015 } else { usual });
+        let sampler = self.sampler.unwrap_or(match own.is_2015() {
+            true => SamplerName::Ancestral2015,
+            false => SamplerName::of(usual.algorithm),
+        });
         if own.is_2015() && sampler == SamplerName::Ancestral2015 {
             return self.all_steps(pipeline, own);
         }
+        let (eta, ddim_noise) = match usual.algorithm {
+            Algorithm::Ddim { eta, noise } => (eta, noise),
+            Algorithm::Ddpm | Algorithm::RePaint(_) => (1.0, DdimNoise::Posterior),
+        };
         // What is published for a thousand timesteps is all of them where a model has fewer.
-        let steps = self.steps.unwrap_or(steps.min(config.num_train_timesteps));
+        let most = config.num_train_timesteps;
         let mut options = SamplerOptions {
-            steps: Steps::Count(steps),
+            steps: Steps::Count(self.steps.unwrap_or(usual.steps.map_or(most, |n| n.min(most)))),
             eta: self.eta.unwrap_or(eta),
-            ddim_noise: if of_level { DdimNoise::Level } else { DdimNoise::Posterior },
+            ddim_noise,
             ..SamplerOptions::default()
         };
         match sampler {
             SamplerName::Ddim => options.sampler = Some(SamplerKind::Ddim),
             SamplerName::Ddpm => options.sampler = Some(SamplerKind::Ddpm),
             SamplerName::RePaint => {
-                return Ok(Box::new(config.repaint(&options, method.jumps())?));
+                let jumps = match usual.algorithm {
+                    Algorithm::RePaint(jumps) => jumps,
+                    Algorithm::Ddpm | Algorithm::Ddim { .. } => Jumps::default(),
+                };
+                return Ok(Box::new(config.repaint(&options, method.jumps(jumps))?));
             }
             SamplerName::Ancestral2015 => {
                 let schedule = NoiseSchedule::new(&config.betas(), Arithmetic::Float64)?;

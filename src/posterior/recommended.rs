@@ -1,0 +1,97 @@
+//! How a method is run unless one knows better: the sampler and the number of steps that it was published with or, for what is this
+//! project's own, those that restored digits best.
+
+use alloc::boxed::Box;
+
+use crate::error::Result;
+use crate::sampler::{DdimNoise, Jumps, Sampler, SamplerKind, SamplerOptions, SchedulerConfig, Steps};
+
+/// The reverse chain that a method recommends, from [`Evidence::recommended`](super::Evidence::recommended).
+///
+/// ```
+/// use undiffuse::posterior::operator::Identity;
+/// use undiffuse::posterior::{Calibrated, Evidence, Measurement};
+/// use undiffuse::sampler::SchedulerConfig;
+/// use undiffuse::tensor::Dims;
+///
+/// let seen = Measurement::new(Identity::new(Dims::new(&[1, 2, 2])?)?, &[0.1, 0.9, -0.4, 0.0], 0.3)?;
+/// let evidence = Calibrated::new(seen, 2)?;
+/// let config = SchedulerConfig::from_json(r#"{"_class_name": "DDPMScheduler"}"#)?;
+/// let sampler = evidence.recommended().sampler(&config)?;
+/// assert_eq!(sampler.levels().len(), 36);
+/// # Ok::<(), undiffuse::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Recommended {
+    /// The algorithm.
+    pub algorithm: Algorithm,
+    /// How many timesteps it visits, or all of T where these are more; `None` for all.
+    pub steps: Option<usize>,
+}
+
+/// A sampler of real numbers that carries evidence.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Algorithm {
+    /// [`Ddpm`](crate::sampler::Ddpm), with the variance of the model's configuration.
+    Ddpm,
+    /// [`Ddim`](crate::sampler::Ddim).
+    Ddim {
+        /// 0 ..= 1.
+        eta: f64,
+        /// What eta is a fraction of.
+        noise: DdimNoise,
+    },
+    /// [`RePaint`](crate::sampler::RePaint).
+    RePaint(Jumps),
+}
+
+impl Recommended {
+    /// DDPM's every step: evidence that says nothing else, and what the methods of 2015, DPS and MCG are published with.
+    pub const EVERY_STEP: Self = Self { algorithm: Algorithm::Ddpm, steps: None };
+    /// [`Calibrated`](super::Calibrated), from 100 digits: back by 4 timesteps twice, so that samples that settled on what the measurement
+    /// rules out come back. It makes 36 calls.
+    pub const CALIBRATED: Self =
+        Self { algorithm: Algorithm::RePaint(Jumps { length: 4, resamplings: 2 }), steps: Some(20) };
+    /// [`CalibratedWhite`](super::CalibratedWhite).
+    pub const CALIBRATED_WHITE: Self = Self { algorithm: Algorithm::Ddpm, steps: Some(250) };
+    /// [`Pigdm`](super::Pigdm): Song et al. 2023.
+    pub const PIGDM: Self = Self::ddim(1.0, DdimNoise::Posterior, 100);
+    /// [`Tmpd`](super::Tmpd).
+    pub const TMPD: Self = Self { algorithm: Algorithm::Ddpm, steps: Some(100) };
+    /// [`Ddrm`](super::Ddrm): Kawar et al. 2022.
+    pub const DDRM: Self = Self::ddim(0.85, DdimNoise::Level, 20);
+    /// [`Ddnm`](super::Ddnm) and [`Ddrm::ddnm_plus`](super::Ddrm::ddnm_plus): Wang et al. 2023.
+    pub const DDNM: Self = Self::ddim(0.85, DdimNoise::Level, 100);
+    /// [`Repaint`](super::Repaint): Lugmayr et al. 2022.
+    pub const REPAINT: Self =
+        Self { algorithm: Algorithm::RePaint(Jumps { length: 10, resamplings: 10 }), steps: Some(250) };
+
+    /// [`DiffPir`](super::DiffPir): Zhu et al. 2023, whose zeta is eta squared. They took 1 for inpainting, 0.25 for super-resolution and
+    /// 0.1 for deblurring.
+    pub fn diffpir(zeta: f64) -> Self {
+        Self::ddim(libm::sqrt(zeta), DdimNoise::Level, 100)
+    }
+
+    const fn ddim(eta: f64, noise: DdimNoise, steps: usize) -> Self {
+        Self { algorithm: Algorithm::Ddim { eta, noise }, steps: Some(steps) }
+    }
+
+    /// The sampler for a model's scheduler. A model of 2015 has its own chain, whose every step it makes.
+    ///
+    /// Errors: kind `InvalidArgument` if values of the configuration make no schedule.
+    pub fn sampler(&self, config: &SchedulerConfig) -> Result<Box<dyn Sampler + Send + Sync>> {
+        if config.class.is_2015() {
+            return config.sampler(&SamplerOptions::default());
+        }
+        let steps = self.steps.map_or(Steps::All, |n| Steps::Count(n.min(config.num_train_timesteps)));
+        let options = SamplerOptions { steps, ..SamplerOptions::default() };
+        match self.algorithm {
+            Algorithm::Ddpm => config.sampler(&SamplerOptions { sampler: Some(SamplerKind::Ddpm), ..options }),
+            Algorithm::Ddim { eta, noise } => {
+                let kind = Some(SamplerKind::Ddim);
+                config.sampler(&SamplerOptions { sampler: kind, eta, ddim_noise: noise, ..options })
+            }
+            Algorithm::RePaint(jumps) => Ok(Box::new(config.repaint(&options, jumps)?)),
+        }
+    }
+}
