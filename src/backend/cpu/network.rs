@@ -72,6 +72,13 @@ struct Call<'a> {
     cancel: &'a Cancel,
 }
 
+/// How many samples of a batch each worker runs by itself, and at most how many of them at a time.
+#[derive(Clone, Copy)]
+struct Share {
+    each: usize,
+    piece: usize,
+}
+
 /// Some samples of a call.
 #[derive(Clone, Copy)]
 struct Samples {
@@ -125,8 +132,8 @@ impl CpuNetwork {
     }
 
     /// [`Network::run`] that calls `after(i)` when operation `i` of [`CpuNetwork::operations`] is done: for profiles. The results are
-    /// the same. All workers are at the same operation; a batch that `run` would cut into pieces, each from the first operation to the
-    /// last, is run piece by piece, and `after` is called for each.
+    /// the same. All workers are at the same operation; a batch of which `run` would give each worker some samples is run in pieces
+    /// of that size for all, and `after` is called for each piece.
     ///
     /// # Errors
     /// As [`Network::run`].
@@ -141,7 +148,9 @@ impl CpuNetwork {
     ) -> Result<()> {
         check_run(self, batch, inputs, outputs, workspace)?;
         let call = Call { batch, inputs, outputs: Slices::new(outputs), workspace: SharedMut::new(workspace), cancel };
-        self.together(&call, self.piece(batch).unwrap_or(batch), after)
+        let share = self.share(batch);
+        let piece = if share.each == 0 { batch } else { share.piece.saturating_mul(self.workers) };
+        self.together(&call, 0, piece, after)
     }
 
     /// The most that a step has for itself.
@@ -156,41 +165,38 @@ impl CpuNetwork {
         self.program.arena.checked_mul(samples)?.checked_add(own)?.checked_add(LINE - 1)?.checked_next_multiple_of(LINE)
     }
 
-    /// The samples that a worker runs at a time, from the first operation to the last, if a batch is cut so.
+    /// What each worker gets of a batch for itself: then none waits for another, and nothing crosses from core to core. What is left of the
+    /// batch, fewer samples than workers, they run together, step by step.
     ///
-    /// It is where there are samples enough for all workers: they then need not wait for one another, and nothing crosses
-    /// from core to core. Two pieces a worker, if there are that many, so that one that is held up does not hold up the call; more where
-    /// fewer [at once](samples_at_once) are faster.
-    fn piece(&self, batch: usize) -> Option<usize> {
-        let w = self.workers;
-        let fits = batch >= w && (batch.is_multiple_of(w) || batch >= 4 * w);
-        fits.then(|| {
-            let parts = if w == 1 {
-                1
-            } else if batch >= 4 * w {
-                2 * w
-            } else {
-                w
-            };
-            let most = batch.div_ceil(parts);
-            most.div_ceil(most.div_ceil(self.program.at_once))
-        })
+    /// Two pieces a worker, if there are that many, so that one that is held up does not hold up the call; more where fewer
+    /// [at once](samples_at_once) are faster.
+    fn share(&self, batch: usize) -> Share {
+        let each = batch / self.workers;
+        let piece = if self.workers == 1 { each } else { each.min(2).max(each.div_ceil(2)) };
+        Share { each, piece: piece.min(self.program.at_once) }
     }
 
-    /// Runs the whole batch, each worker with samples of its own.
-    fn apart(&self, call: &Call<'_>, piece: usize) -> Result<()> {
+    /// Runs the shares of all workers.
+    fn apart(&self, call: &Call<'_>, Share { each, piece }: Share) -> Result<()> {
         let len = self.need(piece, 1).unwrap_or(usize::MAX);
-        for_each(&*self.threads, self.workers, call.cancel, call.batch.div_ceil(piece), &|worker, i| {
-            let samples = Samples { first: i * piece, count: piece.min(call.batch - i * piece) };
+        let pieces = each.div_ceil(piece.max(1));
+        // Of about one size.
+        let piece = each.div_ceil(pieces.max(1));
+        for_each(&*self.threads, self.workers, call.cancel, pieces * self.workers, &|worker, i| {
+            let (share, done) = (i / pieces, i % pieces * piece);
+            let samples = Samples { first: share * each + done, count: piece.min(each.saturating_sub(done)) };
+            if samples.count == 0 {
+                return Ok(());
+            }
             // SAFETY: no two threads have the same worker number at the same time.
             let workspace = unsafe { call.workspace.part(worker.saturating_mul(len), len) };
             self.steps(call, samples, workspace, 1, &mut |_| {})
         })
     }
 
-    /// Runs the whole batch piece by piece and step by step, all workers at one step.
-    fn together(&self, call: &Call<'_>, piece: usize, after: &mut dyn FnMut(usize)) -> Result<()> {
-        for first in (0..call.batch).step_by(piece) {
+    /// Runs the samples from `first` on, `piece` at a time, step by step, all workers at one step.
+    fn together(&self, call: &Call<'_>, first: usize, piece: usize, after: &mut dyn FnMut(usize)) -> Result<()> {
+        for first in (first..call.batch).step_by(piece) {
             // SAFETY: nobody else runs this call, and what the piece before had there is not used any more.
             let workspace = unsafe { call.workspace.part(0, call.workspace.len()) };
             let count = piece.min(call.batch - first);
@@ -247,9 +253,13 @@ impl Network for CpuNetwork {
 
     fn workspace_len(&self, batch: usize) -> Result<usize> {
         ensure!(batch > 0, InvalidArgument, "the batch is 0, expected at least 1");
-        let piece = self.piece(batch);
-        let together = self.need(piece.unwrap_or(batch), self.workers);
-        let apart = piece.map_or(Some(0), |n| self.need(n, 1)?.checked_mul(self.workers));
+        // Never less for a larger batch, so that what is enough for a batch is enough for the rest of a run.
+        let Share { each, piece } = self.share(batch);
+        let together = match each {
+            0 => self.need(batch, self.workers),
+            _ => piece.checked_mul(self.workers).and_then(|n| self.need(n, self.workers)),
+        };
+        let apart = if each == 0 { Some(0) } else { self.need(piece, 1).and_then(|n| n.checked_mul(self.workers)) };
         let fits = |floats: usize| floats.checked_mul(size_of::<f32>()).is_some_and(|n| n <= isize::MAX as usize);
         // Pieces need little, but the caller's slices must be possible.
         let ports = self.program.inputs.iter().chain(&self.program.outputs);
@@ -281,10 +291,11 @@ impl Network for CpuNetwork {
     ) -> Result<()> {
         check_run(self, batch, inputs, outputs, workspace)?;
         let call = Call { batch, inputs, outputs: Slices::new(outputs), workspace: SharedMut::new(workspace), cancel };
-        match self.piece(batch) {
-            Some(piece) => self.apart(&call, piece),
-            None => self.together(&call, batch, &mut |_| {}),
+        let share = self.share(batch);
+        if share.each > 0 {
+            self.apart(&call, share)?;
         }
+        self.together(&call, share.each * self.workers, self.workers, &mut |_| {})
     }
 }
 
@@ -365,6 +376,38 @@ mod tests {
         let mut workspace = vec![0.0; net.workspace_len(1).unwrap() + 1];
         net.run(1, &[&x[..120], &[0.0; 2]], &mut [&mut other], &mut workspace[1..], &cancel).unwrap();
         assert_eq!(other, y);
+    }
+
+    /// A run's last batch may be smaller than the one that the workspace was made for.
+    #[test]
+    fn a_workspace_is_enough_for_every_smaller_batch() {
+        for workers in 1..=5 {
+            let net = |n| -> CpuNetwork {
+                let threads = Arc::new(crate::backend::cpu::pool::Pool::new(n).unwrap());
+                CpuNetwork::new(Isa::best(), threads, &Heap::default(), &Packs::default(), &graph(), &params).unwrap()
+            };
+            let (one, net) = (net(1), net(workers));
+            let x: Vec<f32> =
+                x().into_iter().cycle().take(120 * 24).enumerate().map(|(i, v)| v + i as f32 / 3e3).collect();
+            let run = |net: &CpuNetwork, batch: usize, workspace: &mut [f32]| {
+                let mut y = vec![0.0; 120 * batch];
+                let inputs: [&[f32]; 2] = [&x[..120 * batch], &vec![0.0; 2 * batch]];
+                net.run(batch, &inputs, &mut [&mut y], workspace, &Cancel::new()).unwrap();
+                let mut observed = vec![0.0; 120 * batch];
+                net.run_observed(batch, &inputs, &mut [&mut observed], workspace, &Cancel::new(), &mut |_| {}).unwrap();
+                assert_eq!(y, observed);
+                y
+            };
+            let want = run(&one, 24, &mut vec![0.0; one.workspace_len(24).unwrap()]);
+            let mut before = 0;
+            for batch in 1..=24 {
+                let len = net.workspace_len(batch).unwrap();
+                assert!(len >= before, "{workers} workers, batch {batch}: {len} after {before}");
+                before = len;
+                let got = run(&net, batch, &mut vec![f32::NAN; len]);
+                assert_eq!(got, want[..120 * batch], "{workers} workers, batch {batch}");
+            }
+        }
     }
 
     /// Two calls of the work, one after the other, as a host with one free thread may make them.
