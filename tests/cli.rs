@@ -95,7 +95,7 @@ fn the_three_formats_hold_the_same_samples() {
 #[test]
 fn batches_threads_and_shards_give_the_same_bits() {
     let s = scratch();
-    let options = "--count 7 --steps 3 --eta 1 --seed 9";
+    let options = "--count 15 --steps 3 --eta 1 --seed 9";
     let get = |name: &str, more: &str| {
         sample(s.path(), name, &format!("{options} {more}"));
         tensor(s.path().join(name), "x_0").1
@@ -103,6 +103,8 @@ fn batches_threads_and_shards_give_the_same_bits() {
     let whole = get("whole.safetensors", "");
     assert_eq!(get("batch1.safetensors", "--batch 1 --threads 1"), whole);
     assert_eq!(get("batch3.safetensors", "--batch 3 --threads 2"), whole);
+    // The last batch is smaller, and no multiple of the threads.
+    assert_eq!(get("batch8.safetensors", "--batch 8 --threads 2"), whole);
     let joined: Vec<f32> =
         (1..=3).flat_map(|i| get(&format!("part{i}.safetensors"), &format!("--shard {i}/3 --batch 2"))).collect();
     assert_eq!(joined, whole);
