@@ -240,22 +240,14 @@ struct Place {
     sum_x: [f64; COLUMNS],
 }
 
-/// Calls `f` for the columns of a place, several vectors at a time where there are several.
+/// Calls `f` for the columns of a place, a vector at a time: rows follow each other fast enough that more at once gain nothing.
 macro_rules! by_vectors {
     ($f:ident, $p:ident $(, $more:expr)?) => {{
         let mut c = 0;
         while c < $p.n {
-            let left = $p.n - c;
-            if left >= 4 * S::LANES {
-                $f::<S, 4>($p, c, 4 * S::LANES $(, $more)?);
-                c += 4 * S::LANES;
-            } else if left >= 2 * S::LANES {
-                $f::<S, 2>($p, c, 2 * S::LANES $(, $more)?);
-                c += 2 * S::LANES;
-            } else {
-                $f::<S, 1>($p, c, left.min(S::LANES) $(, $more)?);
-                c += left.min(S::LANES);
-            }
+            let n = ($p.n - c).min(S::LANES);
+            $f::<S>($p, c, n $(, $more)?);
+            c += n;
         }
     }};
 }
@@ -305,15 +297,8 @@ unsafe fn slopes_body<S: Simd>(p: &mut Place, f: Option<Activation>) {
             None => by_vectors!(slope_columns, p, One),
             // A loop of its own, so that none is chosen within.
             Some(Activation::Silu) => by_vectors!(slope_columns, p, Silu),
-            // The others are long and rare after a norm: one copy of them, a vector at a time.
-            Some(f) => {
-                let mut c = 0;
-                while c < p.n {
-                    let n = (p.n - c).min(S::LANES);
-                    slope_columns::<S, 1>(p, c, n, f);
-                    c += n;
-                }
-            }
+            // The others are long and rare after a norm: one copy of them.
+            Some(f) => by_vectors!(slope_columns, p, f),
         }
     }
 }
@@ -323,38 +308,37 @@ dispatch! {
     unsafe fn slopes_raw = slopes_body(p: &mut Place, f: Option<Activation>)
 }
 
-/// The `n` columns from `c` on in `V` vectors; only a single vector may be partly filled.
+/// The `n` columns from `c` on, at most one vector.
 #[inline(always)]
-unsafe fn slope_columns<S: Simd, const V: usize>(p: &mut Place, c: usize, n: usize, slope: impl Slope) {
-    let whole = V > 1 || n == S::LANES;
+unsafe fn slope_columns<S: Simd>(p: &mut Place, c: usize, n: usize, slope: impl Slope) {
+    let whole = n == S::LANES;
     let mut row = 0;
     // SAFETY: c + n <= p.n <= COLUMNS, rows below p.rows.
     unsafe {
-        let load = |q: *const f32, v: usize| if whole { S::load(q.add(v * S::LANES)) } else { S::load_n(q, n) };
-        let of = |values: &[f32; COLUMNS], v: usize| load(values.as_ptr().add(c), v);
+        let load = |q: *const f32| if whole { S::load(q) } else { S::load_n(q, n) };
+        let of = |values: &[f32; COLUMNS]| load(values.as_ptr().add(c));
+        let (mean, a, b, weight) = (of(&p.mean), of(&p.a), of(&p.b), of(&p.weight));
         while row < p.rows {
-            let (mut s, mut sx) = ([S::zero(); V], [S::zero(); V]);
+            let (mut s, mut sx) = (S::zero(), S::zero());
             let end = (row + BLOCK).min(p.rows);
             while row < end {
-                let x = p.x.0.add(row * p.x.1 + c);
-                let dy = p.dy.0.add(row * p.dy.1 + c);
+                let x = load(p.x.0.add(row * p.x.1 + c));
+                let dy = load(p.dy.0.add(row * p.dy.1 + c));
+                let g = S::mul(S::mul(dy, weight), slope.at::<S>(S::mul_add(x, a, b)));
+                s = S::add(s, g);
+                sx = S::mul_add(g, S::sub(x, mean), sx);
                 let to = p.out.0.add(row * p.out.1 + c);
-                for v in 0..V {
-                    let x = load(x, v);
-                    let u = S::mul_add(x, of(&p.a, v), of(&p.b, v));
-                    let g = S::mul(S::mul(load(dy, v), of(&p.weight, v)), slope.at::<S>(u));
-                    s[v] = S::add(s[v], g);
-                    sx[v] = S::mul_add(g, S::sub(x, of(&p.mean, v)), sx[v]);
-                    if whole { S::store(to.add(v * S::LANES), g) } else { S::store_n(to, n, g) }
+                if whole {
+                    S::store(to, g)
+                } else {
+                    S::store_n(to, n, g)
                 }
                 row += 1;
             }
-            for v in 0..V {
-                let (s, sx) = (S::to_array(s[v]), S::to_array(sx[v]));
-                for lane in 0..S::LANES.min(n - v * S::LANES) {
-                    p.sum[c + v * S::LANES + lane] += f64::from(s[lane]);
-                    p.sum_x[c + v * S::LANES + lane] += f64::from(sx[lane]);
-                }
+            let (s, sx) = (S::to_array(s), S::to_array(sx));
+            for lane in 0..n {
+                p.sum[c + lane] += f64::from(s[lane]);
+                p.sum_x[c + lane] += f64::from(sx[lane]);
             }
         }
     }
@@ -368,23 +352,21 @@ unsafe fn combine_body<S: Simd>(p: &Place) {
 }
 
 #[inline(always)]
-unsafe fn combine_columns<S: Simd, const V: usize>(p: &Place, c: usize, n: usize) {
-    let whole = V > 1 || n == S::LANES;
+unsafe fn combine_columns<S: Simd>(p: &Place, c: usize, n: usize) {
+    let whole = n == S::LANES;
     // SAFETY: as in `slope_columns`.
     unsafe {
-        let load = |q: *const f32, v: usize| if whole { S::load(q.add(v * S::LANES)) } else { S::load_n(q, n) };
-        let of = |values: &[f32; COLUMNS], v: usize| load(values.as_ptr().add(c), v);
+        let load = |q: *const f32| if whole { S::load(q) } else { S::load_n(q, n) };
+        let of = |values: &[f32; COLUMNS]| load(values.as_ptr().add(c));
+        let (mean, a, b, weight) = (of(&p.mean), of(&p.a), of(&p.b), of(&p.weight));
         for row in 0..p.rows {
-            let x = p.x.0.add(row * p.x.1 + c);
+            let x = S::sub(load(p.x.0.add(row * p.x.1 + c)), mean);
             let to = p.out.0.add(row * p.out.1 + c);
-            for v in 0..V {
-                let x = S::sub(load(x, v), of(&p.mean, v));
-                let mut sum = S::mul_add(load(to, v), of(&p.a, v), S::mul_add(x, of(&p.weight, v), of(&p.b, v)));
-                if !p.residual.0.is_null() {
-                    sum = S::add(sum, load(p.residual.0.add(row * p.residual.1 + c), v));
-                }
-                if whole { S::store(to.add(v * S::LANES), sum) } else { S::store_n(to, n, sum) }
+            let mut sum = S::mul_add(load(to), a, S::mul_add(x, weight, b));
+            if !p.residual.0.is_null() {
+                sum = S::add(sum, load(p.residual.0.add(row * p.residual.1 + c)));
             }
+            if whole { S::store(to, sum) } else { S::store_n(to, n, sum) }
         }
     }
 }
