@@ -26,30 +26,18 @@ import time
 import torch
 from diffusers import UNet2DModel
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+from common.child import ROOT, Child
 
 
-class Ours:
-    """The bench's program, ready to make calls."""
+
+class Ours(Child):
+    """The bench's program in one precision."""
 
     def __init__(self, program, name, batch, device, half):
-        command = [program, "serve", name, "batch", str(batch)] + ([device] if device else []) + (["f16"] if half else [])
-        self.child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        line = self.child.stdout.readline()
-        if not line:
-            raise SystemExit("the bench's program gave up; see its message above")
-        self.what = "ours: " + line.removeprefix("ready ").strip()
+        options = [name, "batch", batch] + ([device] if device else []) + (["f16"] if half else [])
+        super().__init__(program, *options)
+        self.what = "ours: " + self.ready
         self.column = "ours f16" if half else "ours f32"
-
-    def call(self):
-        """Milliseconds of one call, as the child measured it."""
-        self.child.stdin.write("\n")
-        self.child.stdin.flush()
-        return int(self.child.stdout.readline()) / 1e6
-
-    def close(self):
-        self.child.stdin.close()
-        self.child.wait()
 
 
 class Torch:

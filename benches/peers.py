@@ -12,36 +12,15 @@ all rounds, so a busy machine moves both sides alike.
 """
 
 import argparse
-import glob
 import json
 import os
 import statistics
-import subprocess
 import time
 
 import torch
 from diffusers import UNet2DModel
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-
-
-class Ours:
-    """The bench's program, ready to make calls."""
-
-    def __init__(self, program, name, batch, threads):
-        command = [program, "serve", name, "batch", str(batch), "threads", str(threads)]
-        self.child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.what = self.child.stdout.readline().removeprefix("ready ").strip()
-
-    def call(self):
-        """Milliseconds of one call, as the child measured it."""
-        self.child.stdin.write("\n")
-        self.child.stdin.flush()
-        return int(self.child.stdout.readline()) / 1e6
-
-    def close(self):
-        self.child.stdin.close()
-        self.child.wait()
+from common.child import ROOT, Child, newest
 
 
 class Torch:
@@ -62,15 +41,6 @@ class Torch:
         return (time.perf_counter() - start) * 1e3
 
 
-def program():
-    """The newest build of the bench."""
-    built = [p for p in glob.glob(os.path.join(ROOT, "target/release/deps/network-*")) if os.access(p, os.X_OK)]
-    built = [p for p in built if not p.endswith(".d")]
-    if not built:
-        raise SystemExit("no program: run `cargo bench --bench network --no-run` first")
-    return max(built, key=os.path.getmtime)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", nargs="?", choices=["cifar", "edge"])
@@ -79,13 +49,14 @@ def main():
     parser.add_argument("--rounds", type=int, default=10)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    path = newest("network", "cargo bench --bench network --no-run")
     print(f"torch {torch.__version__}, {args.threads} threads, {args.rounds} rounds; milliseconds a call")
     print(f"{'network':8}{'batch':>6}  {'':16}{'ours':>10}{'torch':>10}{'channels_last':>15}{'torch / ours':>14}")
     for name in [args.name] if args.name else ["cifar", "edge"]:
         with open(os.path.join(ROOT, "benches/common", name + ".json"), encoding="utf-8") as f:
             config = json.load(f)
         for batch in [args.batch] if args.batch else [1, 16]:
-            ours = Ours(program(), name, batch, args.threads)
+            ours = Child(path, name, "batch", batch, "threads", args.threads)
             sides = [ours] + [Torch(config, batch, f) for f in (torch.contiguous_format, torch.channels_last)]
             times = [[] for _ in sides]
             for side in sides:

@@ -11,18 +11,16 @@ median of all rounds, so that a busy machine moves both sides alike. Ours draws 
 """
 
 import argparse
-import glob
 import math
-import os
 import statistics
-import subprocess
 import time
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+from common.child import Child, newest
+
 T, SCALES, BUMPS = 1000, 3, 10
 
 
@@ -107,29 +105,6 @@ class Torch:
         return (time.perf_counter() - start) * 1e3
 
 
-class Ours:
-    """The bench's program, ready to make steps."""
-
-    def __init__(self, batch, threads):
-        built = [p for p in glob.glob(os.path.join(ROOT, "target/release/deps/train_step-*")) if os.access(p, os.X_OK)]
-        built = [p for p in built if not p.endswith(".d")]
-        if not built:
-            raise SystemExit("no program: run `cargo bench --features training --bench train_step --no-run` first")
-        command = [max(built, key=os.path.getmtime), "serve", "batch", str(batch), "threads", str(threads)]
-        self.child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.child.stdout.readline()
-
-    def call(self):
-        """Milliseconds of one step, as the child measured it."""
-        self.child.stdin.write("\n")
-        self.child.stdin.flush()
-        return int(self.child.stdout.readline()) / 1e6
-
-    def close(self):
-        self.child.stdin.close()
-        self.child.wait()
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--batch", type=int, default=128)
@@ -137,7 +112,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=15)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    ours = Ours(args.batch, args.threads)
+    path = newest("train_step", "cargo bench --features training --bench train_step --no-run")
+    ours = Child(path, "batch", args.batch, "threads", args.threads)
     sides = [ours] + [Torch(args.batch, layout) for layout in (torch.contiguous_format, torch.channels_last)]
     times = [[] for _ in sides]
     for side in sides:

@@ -34,11 +34,15 @@ pub fn packed_len(isa: Isa, k: usize, n: usize) -> Option<usize> {
     width.checked_mul(k).filter(|len| *len <= isize::MAX as usize / 4)
 }
 
-/// Packs `at(k, n)` for all `k` and `n` into `dst` of [`packed_len`] floats. For weights, once.
-///
-/// # Errors
-/// `Shape` if `dst` has another length.
-pub fn pack_with(isa: Isa, k: usize, n: usize, dst: &mut [f32], at: impl Fn(usize, usize) -> f32) -> Result<()> {
+/// Calls `fill(panel, width, j, have)` for each panel of `dst`: `width` floats a row, of which `have` are the columns from `j` on and the
+/// rest zeros to be.
+fn for_each_panel(
+    isa: Isa,
+    k: usize,
+    n: usize,
+    dst: &mut [f32],
+    mut fill: impl FnMut(&mut [f32], usize, usize, usize),
+) -> Result<()> {
     let need = packed_len(isa, k, n).ok_or_else(|| err!(OutOfMemory, "a matrix of {k} x {n} is too large"))?;
     ensure!(dst.len() == need, Shape, "packed matrix has {} floats, expected {need}", dst.len());
     let kn = kernels(isa);
@@ -48,15 +52,24 @@ pub fn pack_with(isa: Isa, k: usize, n: usize, dst: &mut [f32], at: impl Fn(usiz
         let width = kn.panel_width(n - j);
         let (panel, tail) = rest.split_at_mut(width * k);
         rest = tail;
-        let have = width.min(n - j);
+        fill(panel, width, j, width.min(n - j));
+        j += width;
+    }
+    Ok(())
+}
+
+/// Packs `at(k, n)` for all `k` and `n` into `dst` of [`packed_len`] floats. For weights, once.
+///
+/// # Errors
+/// `Shape` if `dst` has another length.
+pub fn pack_with(isa: Isa, k: usize, n: usize, dst: &mut [f32], at: impl Fn(usize, usize) -> f32) -> Result<()> {
+    for_each_panel(isa, k, n, dst, |panel, width, j, have| {
         for (r, row) in panel.chunks_exact_mut(width).enumerate() {
             for (c, v) in row.iter_mut().enumerate() {
                 *v = if c < have { at(r, j + c) } else { 0.0 };
             }
         }
-        j += width;
-    }
-    Ok(())
+    })
 }
 
 /// Packs B from rows or columns into `dst` of [`packed_len`] floats. For attention, at each call.
@@ -64,20 +77,11 @@ pub fn pack_with(isa: Isa, k: usize, n: usize, dst: &mut [f32], at: impl Fn(usiz
 /// # Errors
 /// `Shape` if `dst` or the source has not the floats that `k` and `n` ask for.
 pub fn pack(isa: Isa, k: usize, n: usize, source: Source<'_>, dst: &mut [f32]) -> Result<()> {
-    let need = packed_len(isa, k, n).ok_or_else(|| err!(OutOfMemory, "a matrix of {k} x {n} is too large"))?;
-    ensure!(dst.len() == need, Shape, "packed matrix has {} floats, expected {need}", dst.len());
     match source {
         Source::Rows { data, stride } => check("rows", data.len(), stride, k, n)?,
         Source::Columns { data, stride } => check("columns", data.len(), stride, n, k)?,
     }
-    let kn = kernels(isa);
-    let mut rest = dst;
-    let mut j = 0;
-    while j < n && k > 0 {
-        let width = kn.panel_width(n - j);
-        let (panel, tail) = rest.split_at_mut(width * k);
-        rest = tail;
-        let have = width.min(n - j);
+    for_each_panel(isa, k, n, dst, |panel, width, j, have| {
         for row in panel.chunks_exact_mut(width) {
             row[have..].fill(0.0);
         }
@@ -89,9 +93,7 @@ pub fn pack(isa: Isa, k: usize, n: usize, source: Source<'_>, dst: &mut [f32]) -
             }
             Source::Columns { data, stride } => transpose(&data[j * stride..], stride, [have, k], panel, width),
         }
-        j += width;
-    }
-    Ok(())
+    })
 }
 
 /// `to[j * to_stride + i] = from[i * stride + j]` for `rows` rows of `columns` floats, both at least 1.
