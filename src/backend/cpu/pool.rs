@@ -20,6 +20,9 @@ use crate::error::{Result, ensure, err};
 /// How long a thread looks for a change before it sleeps.
 pub const SPIN: Duration = Duration::from_micros(50);
 
+/// How long it looks before it lets others run in between.
+const BRIEF: Duration = Duration::from_micros(3);
+
 /// The most threads of one pool.
 pub const MAX_THREADS: usize = 256;
 
@@ -139,7 +142,8 @@ impl Shared {
     }
 }
 
-/// Looks at `ready` for [`SPIN`]; whether it came true.
+/// Looks at `ready` for [`SPIN`]; whether it came true. After the first moment it lets others run in between: who is waited for may
+/// have been put on this very core.
 fn spin(ready: &mut dyn FnMut() -> bool) -> bool {
     if ready() {
         return true;
@@ -152,8 +156,12 @@ fn spin(ready: &mut dyn FnMut() -> bool) -> bool {
                 return true;
             }
         }
-        if start.elapsed() >= SPIN {
+        let waited = start.elapsed();
+        if waited >= SPIN {
             return false;
+        }
+        if waited >= BRIEF {
+            std::thread::yield_now();
         }
     }
 }
