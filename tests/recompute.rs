@@ -70,6 +70,10 @@ fn the_gradient_is_the_same_bits_in_the_planned_memory() {
         let [(all, long), (fewest, short)] = [run(&*networks[0]), run(&*networks[1])];
         println!("{name}: a workspace of {short} f32 in place of {long}, {:.3}", short as f64 / long as f64);
         assert!(all.iter().flatten().all(|v| v.is_finite()) && short <= long);
+        for batch in [2, 5, 16] {
+            let [long, short] = [0, 1].map(|i: usize| networks[i].workspace_len(batch).unwrap());
+            assert!(short <= long, "{name}, batch {batch}: {short} f32 in place of {long}");
+        }
         // The bits, since the cuts leave together what is fused together.
         assert!(all == fewest, "{name}: the outputs differ");
         checked += 1;
