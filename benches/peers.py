@@ -1,20 +1,24 @@
-"""Times one network call of PyTorch eager beside ours: one script, calls taking turns, one table of ratios.
+"""Times one network call of PyTorch, ONNX Runtime and OpenVINO beside ours: one script, calls taking turns, one table of ratios.
 
-Written for torch 2.15.0 and diffusers 0.42.1 (others work if they have UNet2DModel). Run from the repository's root:
+Written for torch 2.15.0 and diffusers 0.42.1 (others work if they have UNet2DModel); onnxruntime 1.32 and openvino 2026.4 with onnx 1.23 are
+timed where they are installed. Run from the repository's root:
 
     cargo bench --bench network --no-run
     python benches/peers.py [cifar|edge] [--batch N] [--threads N] [--rounds N]
 
-PyTorch runs in this process; our side is the bench's program as a child that makes one call for each line it reads. The
-two never run at the same time. Both use f32 and as many threads; weights and inputs are random (speed does not depend on them).
-PyTorch runs in its faster layout of the two it has, measured in the same rounds. A figure is the best or the median of
-all rounds, so a busy machine moves both sides alike.
+The peers run in this process; our side is the bench's program as a child that makes one call for each line it reads. No two ever run
+at the same time. All use as many threads and compute in f32 (OpenVINO is told so; by itself it takes bf16 where the CPU has it, the
+column "openvino own"); weights and inputs are random (speed does not depend on them). PyTorch is eager, in both memory layouts. Before
+each timed call a side makes another, so that what it needs is in its caches and its threads are awake. A figure is the best or the
+median of all rounds, so a busy machine moves all sides alike.
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import statistics
+import tempfile
 import time
 
 import torch
@@ -23,22 +27,70 @@ from diffusers import UNet2DModel
 from common.child import ROOT, Child, newest
 
 
-class Torch:
-    """PyTorch eager in one memory layout."""
+class Peer:
+    """A function that makes a call, timed."""
 
-    def __init__(self, config, batch, layout):
-        torch.manual_seed(0)
-        self.model = UNet2DModel(**config).eval().to(memory_format=layout)
-        size = config["sample_size"]
-        self.x = torch.randn(batch, config["in_channels"], size, size).to(memory_format=layout)
-        self.t = torch.full((batch,), 500)
+    def __init__(self, column, run):
+        self.column, self.run = column, run
 
     def call(self):
         """Milliseconds of one call."""
         start = time.perf_counter()
-        with torch.inference_mode():
-            self.model(self.x, self.t)
+        self.run()
         return (time.perf_counter() - start) * 1e3
+
+
+def eager(config, x, t, layout, column):
+    """PyTorch eager in one memory layout."""
+    torch.manual_seed(0)
+    model = UNet2DModel(**config).eval().to(memory_format=layout)
+    x = x.to(memory_format=layout)
+
+    def run():
+        with torch.inference_mode():
+            model(x, t)
+
+    return Peer(column, run)
+
+
+class Plain(torch.nn.Module):
+    """The network as a function of two tensors, as ONNX wants it."""
+
+    def __init__(self, config):
+        super().__init__()
+        torch.manual_seed(0)
+        self.model = UNet2DModel(**config).eval()
+
+    def forward(self, x, t):
+        return self.model(x, t).sample
+
+
+def of_onnx(config, x, t, threads):
+    """ONNX Runtime and OpenVINO, those that there are."""
+    there = [n for n in ("onnxruntime", "openvino") if importlib.util.find_spec(n) and importlib.util.find_spec("onnx")]
+    if not there:
+        return []
+    feed, sides = {"x": x.numpy(), "t": t.numpy()}, []
+    with tempfile.TemporaryDirectory() as directory:
+        path = os.path.join(directory, "network.onnx")
+        torch.onnx.export(
+            Plain(config), (x, t), path, opset_version=17, input_names=["x", "t"], output_names=["y"], dynamo=False
+        )
+        if "onnxruntime" in there:
+            import onnxruntime
+
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = threads
+            session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            sides.append(Peer("onnxruntime", lambda: session.run(None, feed)))
+        if "openvino" in there:
+            import openvino
+
+            core, limits = openvino.Core(), {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
+            for column, more in (("openvino", {"INFERENCE_PRECISION_HINT": "f32"}), ("openvino own", {})):
+                request = core.compile_model(path, "CPU", limits | more).create_infer_request()
+                sides.append(Peer(column, lambda request=request: request.infer(feed)))
+    return sides
 
 
 def main():
@@ -50,26 +102,29 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     path = newest("network", "cargo bench --bench network --no-run")
-    print(f"torch {torch.__version__}, {args.threads} threads, {args.rounds} rounds; milliseconds a call")
-    print(f"{'network':8}{'batch':>6}  {'':16}{'ours':>10}{'torch':>10}{'channels_last':>15}{'torch / ours':>14}")
+    print(f"torch {torch.__version__}, {args.threads} threads, {args.rounds} rounds; milliseconds a call, and how many of ours it is")
     for name in [args.name] if args.name else ["cifar", "edge"]:
         with open(os.path.join(ROOT, "benches/common", name + ".json"), encoding="utf-8") as f:
             config = json.load(f)
+        size = config["sample_size"]
         for batch in [args.batch] if args.batch else [1, 16]:
+            x, t = torch.randn(batch, config["in_channels"], size, size), torch.full((batch,), 500)
             ours = Child(path, name, "batch", batch, "threads", args.threads)
-            sides = [ours] + [Torch(config, batch, f) for f in (torch.contiguous_format, torch.channels_last)]
+            ours.column = "ours"
+            sides = [ours, eager(config, x, t, torch.contiguous_format, "torch")]
+            sides += [eager(config, x, t, torch.channels_last, "channels_last"), *of_onnx(config, x, t, args.threads)]
             times = [[] for _ in sides]
-            for side in sides:
-                side.call()
             for _ in range(args.rounds):
-                for side, t in zip(sides, times):
+                for side, of_side in zip(sides, times):
                     # Time for the other side's threads, which may spin a while, to fall asleep.
                     time.sleep(0.05)
-                    t.append(side.call())
-            for what, pick in (("best", min), ("median", statistics.median)):
-                a, b, c = map(pick, times)
-                print(f"{name:8}{batch:6}  {what:16}{a:10.2f}{b:10.2f}{c:15.2f}{min(b, c) / a:14.2f}")
+                    side.call()
+                    of_side.append(side.call())
             ours.close()
+            print(f"{name}, batch {batch}".ljust(18) + "".join(s.column.rjust(20) for s in sides))
+            for what, pick in (("best", min), ("median", statistics.median)):
+                first, *_ = picked = [pick(t) for t in times]
+                print(what.ljust(18) + "".join(f"{p:12.2f} ({p / first:5.2f})" for p in picked), flush=True)
 
 
 if __name__ == "__main__":

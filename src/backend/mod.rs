@@ -62,7 +62,8 @@ pub trait Network: Send + Sync {
     /// The bytes of packed weights it holds, but for those that a network compiled together with it and before it holds too.
     fn weight_bytes(&self) -> usize;
 
-    /// The `f32` elements of workspace that [`Network::run`] needs for a batch. Errors: `batch` is 0 or too large for this machine.
+    /// The `f32` elements of workspace that [`Network::run`] needs for a batch: never fewer than for a smaller one, so that what was taken
+    /// for the largest batch of a run is enough for its last. Errors: `batch` is 0 or too large for this machine.
     fn workspace_len(&self, batch: usize) -> Result<usize>;
 
     /// The same network with the same weights, not copied, on other threads; its workspace may have another length. Errors: kind
