@@ -35,6 +35,9 @@ use crate::graph::{
 };
 
 mod backward;
+mod statistics;
+
+use statistics::Statistics;
 
 /// A compiled graph.
 pub(super) struct Program {
@@ -125,6 +128,7 @@ struct Compiler<'a> {
     packs: &'a Packs,
     /// For each value, the last time it is read, by itself or through a slice.
     last_use: Vec<usize>,
+    statistics: Statistics,
     views: Vec<View>,
     buffers: Vec<Buffer>,
     steps: Vec<Box<dyn Step>>,
@@ -139,6 +143,7 @@ impl<'a> Compiler<'a> {
             params: Params { graph, source, heap, staging: Staging::new(heap, graph) },
             packs,
             last_use: last_uses(graph),
+            statistics: Statistics::of(graph),
             views: Vec::new(),
             buffers: Vec::new(),
             steps: Vec::new(),
@@ -206,7 +211,7 @@ impl<'a> Compiler<'a> {
                 let buffer = self.temporary(2 * x.channels)?;
                 let ab =
                     View { buffer, start: 0, stride: 2 * x.channels, channels: 2 * x.channels, height: 1, width: 1 };
-                self.norm(norm, alloc::vec![x], None, ab)?;
+                self.norm(norm, node.args.get(..1), alloc::vec![x], None, ab)?;
                 let out = self.in_place(x, id)?;
                 self.step(Elementwise { name, x, out, map: Map::ApplyAffine { ab, activation: None } });
                 Ok(out)
@@ -217,7 +222,13 @@ impl<'a> Compiler<'a> {
                     Some(&[m, s]) if modulated => Some([m, s]),
                     _ => None,
                 };
-                self.norm(norm, args.get(..sources).unwrap_or(&[]).to_vec(), modulation, out)?;
+                self.norm(
+                    norm,
+                    node.args.get(..sources),
+                    args.get(..sources).unwrap_or(&[]).to_vec(),
+                    modulation,
+                    out,
+                )?;
                 Ok(out)
             }
             &Op::ApplyAffine { activation } => {
@@ -324,7 +335,7 @@ impl<'a> Compiler<'a> {
             }
             &Op::ConvAdjoint { window, weight, .. } => self.conv_adjoint(name, id, x()?, &window, &[weight], None),
             Op::FusedConvAdjoint(c) => self.conv_adjoint(name, id, x()?, &c.window, &c.weights, args.get(1).copied()),
-            Op::FusedNormGrad(n) => self.norm_grad(id, n, &args),
+            Op::FusedNormGrad(n) => self.norm_grad(id, node, n, &args),
             &Op::ActivationGrad(f) => {
                 let [x, dy] = two(&args)?;
                 let out = self.fresh(id)?;
@@ -334,7 +345,7 @@ impl<'a> Compiler<'a> {
             Op::GroupNormGrad(norm) => {
                 let plain =
                     FusedNormGrad { norm: *norm, sources: 1, modulated: false, activation: None, residual: false };
-                self.norm_grad(id, &plain, &args)
+                self.norm_grad(id, node, &plain, &args)
             }
             &Op::AttentionGrad { heads, query_only } => {
                 let all = <[View; 4]>::try_from(args.as_slice());
@@ -396,9 +407,18 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    fn norm(&mut self, norm: &GroupNorm, sources: Vec<View>, modulation: Option<[View; 2]>, out: View) -> Result<()> {
+    fn norm(
+        &mut self,
+        norm: &GroupNorm,
+        of: Option<&[ValueId]>,
+        sources: Vec<View>,
+        modulation: Option<[View; 2]>,
+        out: View,
+    ) -> Result<()> {
         let (weight, bias) = (self.params.take(norm.weight)?, self.params.take(norm.bias)?);
-        self.step(GroupNormAffine { sources, modulation, out, groups: norm.groups, eps: norm.eps, weight, bias });
+        let statistics = self.statistics.keep(norm, of.unwrap_or(&[]), self.now, &mut self.buffers)?;
+        let (groups, eps) = (norm.groups, norm.eps);
+        self.step(GroupNormAffine { sources, modulation, out, groups, eps, weight, bias, statistics });
         Ok(())
     }
 

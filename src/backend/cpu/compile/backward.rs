@@ -12,11 +12,11 @@ use super::super::steps::resample::{Axis, Resample};
 use super::super::vmath;
 use super::Compiler;
 use crate::error::{Result, err};
-use crate::graph::{FusedNormGrad, ParamId, ValueId, Window};
+use crate::graph::{FusedNormGrad, Node, ParamId, ValueId, Window};
 
 impl Compiler<'_> {
     /// The gradient of a group norm and what follows it.
-    pub(super) fn norm_grad(&mut self, id: ValueId, n: &FusedNormGrad, args: &[View]) -> Result<View> {
+    pub(super) fn norm_grad(&mut self, id: ValueId, node: &Node, n: &FusedNormGrad, args: &[View]) -> Result<View> {
         let mut rest = args.get(n.sources..).unwrap_or(&[]).iter().copied();
         let mut next = || rest.next().ok_or_else(|| err!(InvalidArgument, "too few arguments"));
         let modulation = if n.modulated { Some([next()?, next()?]) } else { None };
@@ -33,6 +33,7 @@ impl Compiler<'_> {
             eps: n.norm.eps,
             weight: self.params.take(n.norm.weight)?,
             bias: self.params.take(n.norm.bias)?,
+            statistics: self.statistics.kept(&n.norm, node.args.get(..n.sources).unwrap_or(&[])),
         };
         let out = step.out;
         self.step(step);

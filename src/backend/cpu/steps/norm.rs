@@ -32,6 +32,41 @@ pub(in super::super) struct GroupNormAffine {
     pub eps: f32,
     pub weight: AlignedBuf,
     pub bias: AlignedBuf,
+    /// Where [`Statistics`] of the groups are kept for the gradient.
+    pub statistics: Option<View>,
+}
+
+/// What a norm knows of a group.
+#[derive(Clone, Copy, Default)]
+pub(in super::super) struct Statistics {
+    pub mean: f64,
+    /// The inverse deviation.
+    pub r: f64,
+}
+
+impl Statistics {
+    /// Floats that they are kept in.
+    pub const FLOATS: usize = 4;
+
+    /// Of the sums of a group's channels, each of so many positions.
+    pub(super) fn new(sums: &Sums, channels: usize, positions: usize, eps: f32) -> Self {
+        let (n, rows) = (channels as f64, positions as f64);
+        let mean = sums.mean / n;
+        // The channels' own deviations, and that of their means. f64 has digits to spare for this difference.
+        let between = (sums.square - n * mean * mean).max(0.0) * rows;
+        let variance = (sums.deviation + between) / (n * rows);
+        Self { mean, r: 1.0 / libm::sqrt(variance + f64::from(eps)) }
+    }
+
+    /// Each in two parts, that together have its digits.
+    pub fn to_floats(self) -> [f32; Self::FLOATS] {
+        let low = |x: f64| (x - f64::from(x as f32)) as f32;
+        [self.mean as f32, low(self.mean), self.r as f32, low(self.r)]
+    }
+
+    pub fn from_floats([mean, mean_low, r, r_low]: [f32; Self::FLOATS]) -> Self {
+        Self { mean: f64::from(mean) + f64::from(mean_low), r: f64::from(r) + f64::from(r_low) }
+    }
 }
 
 /// The groups that a task takes: of [`COLUMNS`] channels, or of fewer whole cache lines where workers would have nothing to do
@@ -128,12 +163,15 @@ impl GroupNormAffine {
         sums: &Sums,
         out: SharedMut<'_>,
     ) {
-        let (n, rows, channels) = ((end - begin) as f64, positions as f64, self.weight.len());
-        let mean = sums.mean / n;
-        // The channels' own deviations, and that of their means. f64 has digits to spare for this difference.
-        let between = (sums.square - n * mean * mean).max(0.0) * rows;
-        let variance = (sums.deviation + between) / (n * rows);
-        let inverse = 1.0 / libm::sqrt(variance + f64::from(self.eps));
+        let channels = self.weight.len();
+        let of = Statistics::new(sums, end - begin, positions, self.eps);
+        let Statistics { mean, r: inverse } = of;
+        if let Some(view) = &self.statistics {
+            let at = sample * view.stride + begin / (end - begin) * Statistics::FLOATS;
+            // SAFETY: the plan gives the statistics to this step alone, and a group's are one task's.
+            let kept = unsafe { run.memory.write(view).part(at, Statistics::FLOATS) };
+            kept.copy_from_slice(&of.to_floats());
+        }
         // SAFETY: a group's factors and offsets are one task's.
         let (a, b) = unsafe {
             let row = sample * self.out.stride;
@@ -162,13 +200,13 @@ impl GroupNormAffine {
 
 /// Sums over the channels of a group.
 #[derive(Clone, Copy, Default)]
-struct Sums {
+pub(super) struct Sums {
     /// Of the channels' means.
-    mean: f64,
+    pub mean: f64,
     /// Of their squares.
-    square: f64,
+    pub square: f64,
     /// Of the channels' squared deviations from their own means.
-    deviation: f64,
+    pub deviation: f64,
 }
 
 /// Mean and sum of squared deviations from it, for each of some channels.

@@ -1,4 +1,5 @@
-//! The gradient of an activated group norm, in three passes over some channels of a sample that stay in a core's cache.
+//! The gradient of an activated group norm, in two passes over some channels of a sample that stay in a core's cache; a third before them makes the
+//! statistics where the norm has not kept them.
 //!
 //! With x^ = x - mean, r the inverse deviation of a group, u = x a + b the norm's value, modulated, as [`norm`](super::norm) makes it, and
 //! g = dy f'(u) weight m: `dx = r (g - mean(g) - x^ r^2 mean(g x^))`. Sums over [`BLOCK`] rows are in f32, those and everything else about a
@@ -12,7 +13,7 @@ use super::super::aligned::SharedMut;
 use super::super::memory::View;
 use super::super::simd::{Simd, dispatch};
 use super::super::vmath::slope_v;
-use super::norm::{BLOCK, COLUMNS, Columns, Source, groups_per_task};
+use super::norm::{BLOCK, COLUMNS, Columns, Source, Statistics, Sums, groups_per_task};
 use super::{Run, Step};
 use crate::error::{Result, ensure};
 use crate::graph::Activation;
@@ -32,14 +33,14 @@ pub(in super::super) struct NormGrad {
     pub eps: f32,
     pub weight: AlignedBuf,
     pub bias: AlignedBuf,
+    /// Where the norm has kept its groups' statistics, if it has; they are computed again otherwise.
+    pub statistics: Option<View>,
 }
 
 /// What is known of a group.
 #[derive(Clone, Copy, Default)]
 struct Group {
-    mean: f64,
-    /// The inverse deviation.
-    r: f64,
+    of: Statistics,
     /// Sums of g and of g x^.
     g: f64,
     gx: f64,
@@ -108,28 +109,18 @@ impl NormGrad {
         let range = [first * per_group, last * per_group];
         let mut groups = [Group::default(); COLUMNS];
         let of = |channel: usize| (channel / per_group - first).min(COLUMNS - 1);
-        // The deviation of a group is its channels' own and that of their means.
-        let mut sums = [(0.0, 0.0); COLUMNS];
-        self.pieces(run, sample, range, |p| {
-            let mut columns = Columns::default();
-            p.source.columns(run, 0, rows, p.from, p.n, &mut columns)?;
-            for (i, (mean, deviation)) in columns.mean.iter().zip(&columns.deviation).take(p.n).enumerate() {
-                let g = of(p.channel + i);
-                groups[g].mean += mean;
-                sums[g].0 += mean * mean;
-                sums[g].1 += deviation;
+        match &self.statistics {
+            Some(view) => {
+                // SAFETY: the plan keeps them unwritten from the norm to this step.
+                let (kept, _) = unsafe { run.memory.read_samples(view, sample, 1) }.as_chunks();
+                let kept = kept.get(first..last).unwrap_or(&[]);
+                groups.iter_mut().zip(kept).for_each(|(g, kept)| g.of = Statistics::from_floats(*kept));
             }
-            Ok(())
-        })?;
-        for (g, (squares, deviation)) in groups.iter_mut().zip(sums) {
-            let n = per_group as f64;
-            let between = (squares - g.mean * g.mean / n).max(0.0) * rows as f64;
-            g.mean /= n;
-            g.r = 1.0 / libm::sqrt((deviation + between) / count + f64::from(self.eps));
+            None => self.statistics(run, sample, range, &of, &mut groups)?,
         }
         self.pieces(run, sample, range, |p| {
             let mut at = self.place(run, sample, rows, &p)?;
-            self.factors(run, sample, &p, |c| groups[of(c)], &mut at);
+            self.factors(run, sample, &p, |c| groups[of(c)].of, &mut at);
             // SAFETY: `place` found all rows inside their buffers, and these channels of the result are this task's.
             unsafe { slopes_raw(run.isa, &mut at, self.activation) };
             for i in 0..p.n {
@@ -143,15 +134,45 @@ impl NormGrad {
             let mut at = self.place(run, sample, rows, &p)?;
             for i in 0..p.n {
                 let g = groups[of(p.channel + i)];
-                at.mean[i] = g.mean as f32;
-                at.a[i] = g.r as f32;
-                at.b[i] = (-g.r * g.g / count) as f32;
-                at.weight[i] = (-g.r * g.r * g.r * g.gx / count) as f32;
+                let r = g.of.r;
+                at.mean[i] = g.of.mean as f32;
+                at.a[i] = r as f32;
+                at.b[i] = (-r * g.g / count) as f32;
+                at.weight[i] = (-r * r * r * g.gx / count) as f32;
             }
             // SAFETY: as above.
             unsafe { combine_raw(run.isa, &at) };
             Ok(())
         })
+    }
+
+    /// The statistics of some groups, from the norm's arguments, in the bits that the norm would have kept; `of` is the group of a channel.
+    fn statistics(
+        &self,
+        run: &Run<'_>,
+        sample: usize,
+        range: [usize; 2],
+        of: &impl Fn(usize) -> usize,
+        groups: &mut [Group; COLUMNS],
+    ) -> Result<()> {
+        let (rows, per_group) = (self.out.positions(), self.weight.len() / self.groups);
+        let mut sums = [Sums::default(); COLUMNS];
+        self.pieces(run, sample, range, |p| {
+            let mut columns = Columns::default();
+            p.source.columns(run, 0, rows, p.from, p.n, &mut columns)?;
+            for (i, (mean, deviation)) in columns.mean.iter().zip(&columns.deviation).take(p.n).enumerate() {
+                let sums = &mut sums[of(p.channel + i)];
+                sums.mean += mean;
+                sums.square += mean * mean;
+                sums.deviation += deviation;
+            }
+            Ok(())
+        })?;
+        for (group, sums) in groups.iter_mut().zip(&sums) {
+            let kept = Statistics::new(sums, per_group, rows, self.eps).to_floats();
+            group.of = Statistics::from_floats(kept);
+        }
+        Ok(())
     }
 
     /// Where a piece lies.
@@ -194,7 +215,14 @@ impl NormGrad {
     }
 
     /// The factors of u and of g.
-    fn factors(&self, run: &Run<'_>, sample: usize, p: &Piece<'_>, group: impl Fn(usize) -> Group, at: &mut Place) {
+    fn factors(
+        &self,
+        run: &Run<'_>,
+        sample: usize,
+        p: &Piece<'_>,
+        group: impl Fn(usize) -> Statistics,
+        at: &mut Place,
+    ) {
         for i in 0..p.n {
             let c = p.channel + i;
             let g = group(c);
