@@ -242,81 +242,49 @@ impl Source<'_> {
     }
 }
 
+/// A vector of columns at a time: rows follow each other fast enough that more at once gain nothing.
 #[inline(always)]
 unsafe fn columns_body<S: Simd>(x: *const f32, stride: usize, rows: usize, n: usize, columns: &mut Columns) {
     let mut c = 0;
-    // SAFETY: c + k * LANES <= n for the k vectors, or the tail's length is given; the rest is the caller's contract.
-    unsafe {
-        while c < n {
-            let left = n - c;
-            let x = x.add(c);
-            if left >= 4 * S::LANES {
-                vectors::<S, 4>(x, stride, rows, 4 * S::LANES, c, columns);
-                c += 4 * S::LANES;
-            } else if left >= 2 * S::LANES {
-                vectors::<S, 2>(x, stride, rows, 2 * S::LANES, c, columns);
-                c += 2 * S::LANES;
-            } else {
-                let n = left.min(S::LANES);
-                vectors::<S, 1>(x, stride, rows, n, c, columns);
-                c += n;
-            }
-        }
+    while c < n {
+        let width = (n - c).min(S::LANES);
+        // SAFETY: c + width <= n, and the caller's contract: `rows` rows of n floats, `stride` apart, at x.
+        unsafe { vector::<S>(x.add(c), stride, rows, width, c, columns) };
+        c += width;
     }
 }
 dispatch! { unsafe fn columns_raw = columns_body(x: *const f32, stride: usize, rows: usize, n: usize, columns: &mut Columns) }
 
-/// `n` columns in `V` vectors; only a single vector may be partly filled.
+/// `n` columns, at most one vector.
 #[inline(always)]
-unsafe fn vectors<S: Simd, const V: usize>(
-    x: *const f32,
-    stride: usize,
-    rows: usize,
-    n: usize,
-    at: usize,
-    columns: &mut Columns,
-) {
-    let whole = V > 1 || n == S::LANES;
-    let mut sum = [[0f64; 16]; V];
-    let mut square = [[0f64; 16]; V];
+unsafe fn vector<S: Simd>(x: *const f32, stride: usize, rows: usize, n: usize, at: usize, columns: &mut Columns) {
+    let whole = n == S::LANES;
+    let (mut sum, mut square) = ([0f64; 16], [0f64; 16]);
     // SAFETY: the caller's contract: `rows` rows of n floats, `stride` apart, at x.
     unsafe {
-        let load = |p: *const f32, v: usize| if whole { S::load(p.add(v * S::LANES)) } else { S::load_n(p, n) };
-        let mut pivot = [S::zero(); V];
-        for (v, pivot) in pivot.iter_mut().enumerate() {
-            *pivot = load(x, v);
-        }
+        let load = |p: *const f32| if whole { S::load(p) } else { S::load_n(p, n) };
+        let pivot = load(x);
         let mut row = 0;
         while row < rows {
-            let (mut s1, mut s2) = ([S::zero(); V], [S::zero(); V]);
+            let (mut s1, mut s2) = (S::zero(), S::zero());
             let end = (row + BLOCK).min(rows);
             while row < end {
-                let p = x.add(row * stride);
-                for v in 0..V {
-                    let d = S::sub(load(p, v), pivot[v]);
-                    s1[v] = S::add(s1[v], d);
-                    s2[v] = S::mul_add(d, d, s2[v]);
-                }
+                let d = S::sub(load(x.add(row * stride)), pivot);
+                s1 = S::add(s1, d);
+                s2 = S::mul_add(d, d, s2);
                 row += 1;
             }
-            for v in 0..V {
-                let (a, b) = (S::to_array(s1[v]), S::to_array(s2[v]));
-                for lane in 0..S::LANES {
-                    sum[v][lane] += f64::from(a[lane]);
-                    square[v][lane] += f64::from(b[lane]);
-                }
+            let (s1, s2) = (S::to_array(s1), S::to_array(s2));
+            for lane in 0..S::LANES {
+                sum[lane] += f64::from(s1[lane]);
+                square[lane] += f64::from(s2[lane]);
             }
         }
-        let count = rows as f64;
-        for v in 0..V {
-            let pivot = S::to_array(pivot[v]);
-            for lane in 0..S::LANES {
-                let i = at + v * S::LANES + lane;
-                if let (Some(mean), Some(deviation)) = (columns.mean.get_mut(i), columns.deviation.get_mut(i)) {
-                    *mean = f64::from(pivot[lane]) + sum[v][lane] / count;
-                    *deviation = (square[v][lane] - sum[v][lane] * sum[v][lane] / count).max(0.0);
-                }
-            }
+        let (count, pivot) = (rows as f64, S::to_array(pivot));
+        let to = columns.mean.iter_mut().zip(&mut columns.deviation).skip(at);
+        for (lane, (mean, deviation)) in to.take(n).enumerate() {
+            *mean = f64::from(pivot[lane]) + sum[lane] / count;
+            *deviation = (square[lane] - sum[lane] * sum[lane] / count).max(0.0);
         }
     }
 }
