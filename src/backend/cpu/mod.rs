@@ -43,6 +43,8 @@ mod memory;
 pub mod network;
 mod packs;
 #[cfg(feature = "threads")]
+mod place;
+#[cfg(feature = "threads")]
 pub mod pool;
 pub(crate) mod simd;
 mod staging;

@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use alloc::vec::Vec;
 
+use super::place;
 use super::threads::Threads;
 use crate::error::{Result, ensure, err};
 
@@ -22,6 +23,9 @@ pub const SPIN: Duration = Duration::from_micros(50);
 
 /// How long it looks before it lets others run in between.
 const BRIEF: Duration = Duration::from_micros(3);
+
+/// How long a worker that has left its caller's core at least stays where it is put.
+const STAY: Duration = Duration::from_millis(1);
 
 /// The most threads of one pool.
 pub const MAX_THREADS: usize = 256;
@@ -49,6 +53,8 @@ struct Shared {
     /// Threads that wait on a condition variable or are about to.
     sleepers: AtomicUsize,
     caller_waits: AtomicBool,
+    /// The core of the caller when it opened the work; `usize::MAX` if that is not known.
+    core: AtomicUsize,
     /// How many workers have begun.
     begun: AtomicUsize,
     /// For the condition variables.
@@ -86,8 +92,10 @@ impl Shared {
             self.left.notify_all();
         }
         let mut seen = 0;
+        let mut moved = None;
         while let Some(number) = self.wait_for_work(seen) {
             seen = number;
+            self.leave_the_callers_core(&mut moved);
             // SAFETY: this thread has entered, so the caller keeps `work` alive and unchanged until it has left.
             if let Some(work) = unsafe { *self.work.get() } {
                 // SAFETY: as above. A panic leaves its task undone, which the caller sees and reports.
@@ -98,6 +106,15 @@ impl Shared {
                 let _guard = self.lock();
                 self.left.notify_all();
             }
+        }
+    }
+
+    /// A worker on its caller's core is no help. `moved` is when it left one last: where it is put back at once there is no other.
+    fn leave_the_callers_core(&self, moved: &mut Option<Instant>) {
+        let callers = self.core.load(Ordering::Relaxed);
+        if place::core() == Some(callers) && moved.is_none_or(|at| at.elapsed() >= STAY) {
+            place::leave(callers);
+            *moved = Some(Instant::now());
         }
     }
 
@@ -184,6 +201,7 @@ impl Pool {
             stop: AtomicBool::new(false),
             sleepers: AtomicUsize::new(0),
             caller_waits: AtomicBool::new(false),
+            core: AtomicUsize::new(usize::MAX),
             begun: AtomicUsize::new(0),
             lock: Mutex::new(()),
             opened: Condvar::new(),
@@ -231,6 +249,7 @@ impl Threads for Pool {
         // `close` below, which runs before this function returns, as a panic of `work` is caught.
         unsafe { *shared.work.get() = Some(core::mem::transmute::<&(dyn Fn() + Sync), Work>(work)) };
         let number = (shared.state.load(Ordering::SeqCst) / NUMBER).wrapping_add(1) & u64::from(u32::MAX);
+        shared.core.store(place::core().unwrap_or(usize::MAX), Ordering::Relaxed);
         // 0 is the number that no work has: a new worker has "seen" it.
         shared.state.store((number.max(1) * NUMBER) | OPEN, Ordering::SeqCst);
         shared.wake_sleepers();
