@@ -290,10 +290,10 @@ void evidence() {
   auto ddrm = undiffuse::evidence::from_measurement(op, view<const float>(rows).first(12), 0.1, undiffuse::method_options(UNDIFFUSE_METHOD_DDRM));
   auto x = undiffuse::noise_normal(1, 0, 0, 16);
   ddrm.start(s, 0, x);
-  undiffuse::sampler_options how;
-  how.use_clipped_model_output = 1;
-  how = ddrm.recommended(model, how);
-  CHECK(how.kind == UNDIFFUSE_SAMPLER_DDIM && how.steps == 20 && how.eta == 0.85 && how.use_clipped_model_output == 1);
+  undiffuse::sampler_options usual;
+  usual.use_clipped_model_output = 1;
+  usual = ddrm.recommended(model, usual);
+  CHECK(usual.kind == UNDIFFUSE_SAMPLER_DDIM && usual.steps == 20 && usual.eta == 0.85 && usual.use_clipped_model_output == 1);
 
   undiffuse::gradient_evidence g;
   int gradient_throws = 0;
