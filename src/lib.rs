@@ -21,6 +21,7 @@ pub mod evaluate;
 #[cfg(feature = "std")]
 mod files;
 pub mod graph;
+pub mod json;
 mod matmul;
 pub mod model;
 pub mod noise;

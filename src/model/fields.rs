@@ -1,29 +1,24 @@
 //! Reading a JSON configuration key by key, so that no key or value is skipped in silence.
 
-use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::RangeInclusive;
 
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
-use serde_json::Value;
-
 use crate::error::{Error, Result, err};
+use crate::json::{self, Value};
 
 /// The keys of a configuration that have not been taken yet. A key that is absent, and a key whose value is `null`, are
 /// told apart: `null` is a value, and only some keys accept it.
 pub(super) struct Fields {
-    left: BTreeMap<String, Value>,
+    left: json::Object,
 }
 
 impl Fields {
     /// Parses a JSON object. Keys that begin with `_` (metadata) can be taken but need not be.
     pub fn parse(json: &str) -> Result<Self> {
-        let unique: Unique =
-            serde_json::from_str(json).map_err(|e| err!(Config, "the model config is malformed: {e}"))?;
-        Ok(Self { left: unique.0 })
+        Ok(Self { left: json::parse_object(json).map_err(|e| e.context("the model config is malformed"))? })
     }
 
     /// Takes a key's value if it is there.
@@ -99,7 +94,7 @@ impl Fields {
         match self.left.into_iter().find(|(k, _)| !k.starts_with('_')) {
             None => Ok(()),
             Some((key, _)) => {
-                Err(err!(Config, "unknown key {:?} in the model config, expected one of {known}", cut(&key)))
+                Err(err!(Config, "unknown key {:?} in the model config, expected one of {known}", json::cut(&key)))
             }
         }
     }
@@ -111,7 +106,7 @@ pub(super) fn sample_size(f: &mut Fields, max: usize) -> Result<Option<[usize; 2
     match f.take("sample_size") {
         None | Some(Value::Null) => Ok(None),
         Some(v) => {
-            let size = match v.as_array().map(Vec::as_slice) {
+            let size = match v.as_array() {
                 Some([h, w]) => integer(h, &range).zip(integer(w, &range)).map(|(h, w)| [h, w]),
                 Some(_) => None,
                 None => integer(&v, &range).map(|n| [n, n]),
@@ -124,7 +119,7 @@ pub(super) fn sample_size(f: &mut Fields, max: usize) -> Result<Option<[usize; 2
 
 /// The error for a value that a key does not accept.
 pub(super) fn wrong(key: &str, value: &Value, expected: impl fmt::Display) -> Error {
-    err!(Config, "{key} is {} in the model config, expected {expected}", cut(&format!("{value}")))
+    err!(Config, "{key} is {} in the model config, expected {expected}", value.brief())
 }
 
 /// A whole number within a range; 2.0 counts as whole, as Python writes it so at times.
@@ -147,41 +142,4 @@ pub(super) fn one_of<T>(words: &[(&str, T)]) -> String {
 
 fn within(range: &RangeInclusive<usize>) -> String {
     format!("a whole number from {} to {}", range.start(), range.end())
-}
-
-/// Foreign text cut to a length that fits a message.
-fn cut(text: &str) -> String {
-    const SHOWN: usize = 80;
-    let mut short: String = text.chars().take(SHOWN).collect();
-    if short.len() < text.len() {
-        short.push_str("...");
-    }
-    short
-}
-
-/// A JSON object in which no key stands twice.
-struct Unique(BTreeMap<String, Value>);
-
-impl<'de> Deserialize<'de> for Unique {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> core::result::Result<Self, D::Error> {
-        struct UniqueVisitor;
-        impl<'de> Visitor<'de> for UniqueVisitor {
-            type Value = Unique;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> core::result::Result<Unique, A::Error> {
-                let mut out = BTreeMap::new();
-                while let Some((key, value)) = map.next_entry::<String, Value>()? {
-                    if out.insert(key.clone(), value).is_some() {
-                        return Err(A::Error::custom(format!("{:?} stands twice", cut(&key))));
-                    }
-                }
-                Ok(Unique(out))
-            }
-        }
-        deserializer.deserialize_map(UniqueVisitor)
-    }
 }

@@ -5,10 +5,9 @@
 
 use alloc::string::String;
 
-use serde_json::Value;
-
 use crate::error::{Result, ensure, err};
 use crate::graph::{Activation, Graph};
+use crate::json::Value;
 
 mod fields;
 pub mod mlp2015;
@@ -184,12 +183,13 @@ const ACTIVATIONS: [(&str, Activation); 5] = [
 fn take_class(f: &mut Fields, class: &str) -> Result<()> {
     let got = f.take("_class_name");
     let fits = got.as_ref().is_none_or(|v| v.as_str() == Some(class));
-    ensure!(fits, Unsupported, "the model is of class {}, expected {class:?}", got.map_or(String::new(), shown));
+    ensure!(
+        fits,
+        Unsupported,
+        "the model is of class {}, expected {class:?}",
+        got.map_or(String::new(), |v| v.brief())
+    );
     Ok(())
-}
-
-fn shown(v: Value) -> String {
-    alloc::format!("{v}").chars().take(80).collect()
 }
 
 /// The most steps of a chain.

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use super::{DiffusersNames, SafeTensorsFile, ShardedFiles, WeightSource};
 use crate::error::{Error, Result, ensure, err};
 use crate::files;
+use crate::json;
 
 /// The longest configuration or index that is read.
 const MAX_TEXT: u64 = 64 << 20;
@@ -65,8 +66,7 @@ fn check_index(path: &Path) -> Result<()> {
         return Ok(());
     }
     let text = read_text(path)?;
-    let index: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_str(&text).map_err(|e| err!(Config, "{}: malformed: {e}", path.display()))?;
+    let index = json::parse_object(&text).map_err(|e| e.context(format!("{}: malformed", path.display())))?;
     for (key, value) in &index {
         // A part is [library, class]; an optional part that is absent is [null, null].
         let part = value.as_array().is_some_and(|a| a.iter().any(|v| !v.is_null()));

@@ -6,12 +6,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use std::path::Path;
 
-use serde::Deserialize;
-
 use super::diffusers::read_text;
-use super::header::UniqueMap;
 use super::{SafeTensorsFile, TensorInfo, WeightSource, missing};
 use crate::error::{Result, ensure, err};
+use crate::json;
 
 /// The most files of one model; the largest models have a few dozen.
 const MAX_SHARDS: usize = 1024;
@@ -24,11 +22,6 @@ pub struct ShardedFiles {
     files: Vec<SafeTensorsFile>,
 }
 
-#[derive(Deserialize)]
-struct Index {
-    weight_map: UniqueMap,
-}
-
 impl ShardedFiles {
     /// Reads an index and the headers of all its files. Errors: an index entry that is no plain file name, a tensor that
     /// is not where the index says, or one that the index does not know (kind `Weights`); a file that cannot be read (kind `Io`).
@@ -39,9 +32,9 @@ impl ShardedFiles {
     }
 
     fn open_inner(path: &Path, text: &str) -> Result<Self> {
-        let index: Index = serde_json::from_str(text).map_err(|e| err!(Weights, "the index is malformed: {e}"))?;
+        let map = weight_map(text).map_err(|e| err!(Weights, "the index is malformed: {e}"))?;
         let (mut numbers, mut in_order) = (BTreeMap::new(), Vec::new());
-        for file in index.weight_map.0.values() {
+        for file in map.values() {
             check_file_name(file)?;
             if let Entry::Vacant(new) = numbers.entry(file.as_str()) {
                 new.insert(in_order.len());
@@ -55,7 +48,7 @@ impl ShardedFiles {
             files.push(SafeTensorsFile::open(folder.join(name))?);
         }
         let mut places = BTreeMap::new();
-        for (tensor, file) in &index.weight_map.0 {
+        for (tensor, file) in &map {
             let number = *numbers.get(file.as_str()).unwrap_or(&usize::MAX);
             let there = files.get(number).is_some_and(|f| f.info(tensor).is_some());
             ensure!(there, Weights, "tensor {tensor} is not in {file}, where the index says it is");
@@ -76,6 +69,20 @@ impl ShardedFiles {
     fn file_of(&self, tensor: &str) -> Option<&SafeTensorsFile> {
         self.places.get(tensor).and_then(|&n| self.files.get(n))
     }
+}
+
+/// For each tensor the name of its file.
+fn weight_map(text: &str) -> Result<BTreeMap<String, String>> {
+    let mut index = json::parse_object(text)?;
+    let map = index.remove("weight_map").ok_or_else(|| err!(Weights, "there is no weight_map"))?;
+    let json::Value::Object(map) = map else {
+        return Err(err!(Weights, "weight_map is {}, expected an object", map.kind()));
+    };
+    let file_of = |(tensor, file): (String, json::Value)| match file {
+        json::Value::String(file) => Ok((tensor, file)),
+        other => Err(err!(Weights, "the file of {} is {}, expected a string", json::cut(&tensor), other.kind())),
+    };
+    map.into_iter().map(file_of).collect()
 }
 
 /// Refuses whatever could lead out of the index's own directory.

@@ -4,10 +4,9 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use serde_json::Value;
-
 use crate::error::{Result, ensure, err};
 use crate::graph::Activation;
+use crate::json::Value;
 use crate::model::fields::{Fields, one_of, sample_size, word};
 use crate::model::{ACTIVATIONS, MULTISCALE, take_class, take_steps, take_widths};
 

@@ -2,10 +2,9 @@
 
 use alloc::vec::Vec;
 
-use serde_json::Value;
-
 use crate::error::{Result, ensure, err};
 use crate::graph::Activation;
+use crate::json::Value;
 use crate::model::fields::{Fields, integer, one_of, sample_size, word};
 
 /// The most blocks on each way; real models have up to 7.

@@ -4,10 +4,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
 use super::keys::Keys;
 use crate::error::{Result, ensure, err};
+use crate::json::Value;
 use crate::tensor::Dims;
 use crate::training::data::{
     Augment, Collision, Colors, Dataset, DeadLeaves, Flips, LeafShape, Scale, SpikeTimes, SwissRoll, Values,

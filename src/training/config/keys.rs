@@ -1,58 +1,24 @@
 //! Reading a JSON object key by key, so that an error says which key of which part, and no key is skipped in silence.
 
-use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use core::fmt;
 use core::ops::RangeInclusive;
 
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
-use serde_json::Value;
-
 use crate::error::{Result, ensure, err};
+use crate::json::{self, Value};
 
 /// The keys of an object that have not been taken yet.
 pub(super) struct Keys {
     path: String,
-    left: BTreeMap<String, Value>,
-}
-
-/// An object without a key that stands twice.
-struct Unique(BTreeMap<String, Value>);
-
-impl<'de> Deserialize<'de> for Unique {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> core::result::Result<Self, D::Error> {
-        struct Each;
-        impl<'de> Visitor<'de> for Each {
-            type Value = Unique;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> core::result::Result<Unique, A::Error> {
-                let mut all = BTreeMap::new();
-                while let Some((key, value)) = map.next_entry::<String, Value>()? {
-                    if all.contains_key(&key) {
-                        return Err(A::Error::custom(format!("the key {key:?} stands twice")));
-                    }
-                    all.insert(key, value);
-                }
-                Ok(Unique(all))
-            }
-        }
-        deserializer.deserialize_map(Each)
-    }
-}
-
-fn shown(v: &Value) -> String {
-    v.to_string().chars().take(80).collect()
+    left: json::Object,
 }
 
 impl Keys {
     /// The keys of a whole configuration.
     pub fn parse(text: &str) -> Result<Self> {
-        let all: Unique =
-            serde_json::from_str(text).map_err(|e| err!(Config, "the training config is malformed: {e}"))?;
-        Ok(Self { path: String::new(), left: all.0 })
+        let left = json::parse_object(text).map_err(|e| e.context("the training config is malformed"))?;
+        Ok(Self { path: String::new(), left })
     }
 
     fn name(&self, key: &str) -> String {
@@ -73,9 +39,9 @@ impl Keys {
     pub fn part(&mut self, key: &str) -> Result<Self> {
         let path = self.name(key);
         let left = match self.take(key) {
-            None => BTreeMap::new(),
-            Some(Value::Object(map)) => map.into_iter().collect(),
-            Some(other) => return Err(err!(Config, "{path} is {}, expected an object", shown(&other))),
+            None => json::Object::new(),
+            Some(Value::Object(map)) => map,
+            Some(other) => return Err(err!(Config, "{path} is {}, expected an object", other.brief())),
         };
         Ok(Self { path, left })
     }
@@ -94,7 +60,7 @@ impl Keys {
     }
 
     fn wrong<T>(&self, key: &str, value: &Value, expected: impl fmt::Display) -> Result<T> {
-        Err(err!(Config, "{} is {} in the training config, expected {expected}", self.name(key), shown(value)))
+        Err(err!(Config, "{} is {} in the training config, expected {expected}", self.name(key), value.brief()))
     }
 
     /// A number, or `default` where there is none. Without a default it must be there.

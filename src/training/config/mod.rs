@@ -24,13 +24,12 @@
 use alloc::string::{String, ToString};
 use std::path::Path;
 
-use serde_json::Value;
-
 use super::init::InitOptions;
 use super::loss::{End, SnrWeight};
 use super::optim::{AdamOptions, LearningRate, RmsPropOptions, SfoOptions, WeightDecay};
 use crate::error::{Result, ensure, err};
 use crate::files;
+use crate::json::Value;
 use crate::tensor::DType;
 
 mod data;
@@ -146,7 +145,7 @@ impl TrainConfig {
         ensure!(text.len() <= MAX_TEXT, Config, "the training config has {} bytes, at most {MAX_TEXT}", text.len());
         let mut k = Keys::parse(text)?;
         let object = |v: Value, key: &str| {
-            ensure!(v.is_object(), Config, "{key} in the training config is no object");
+            ensure!(v.as_object().is_some(), Config, "{key} in the training config is no object");
             Ok(v.to_string())
         };
         let steps = k.integer("steps", None, 1..=1 << 40)?;
