@@ -10,7 +10,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 
-use crate::backend::cpu::threads::Threads;
+use crate::backend::threads::Threads;
 use crate::backend::{Backend, Network};
 use crate::denoiser::{NetworkDenoiser, Networks};
 use crate::error::{Result, ensure, err};

@@ -133,7 +133,7 @@ fn outputs_and_gradients_are_those_of_pytorch() {
 #[cfg(feature = "training")]
 #[test]
 fn gradients_by_weights_are_those_of_pytorch() {
-    use undiffuse::backend::cpu::threads::Serial;
+    use undiffuse::backend::threads::Serial;
     use undiffuse::training::engine::{Batch, Engine, EngineOptions};
     use undiffuse::weights::WeightSource;
     let bytes = read("models_2015.safetensors");

@@ -6,8 +6,8 @@ use undiffuse::Cancel;
 use undiffuse::backend::Network;
 use undiffuse::backend::cpu::isa::Path;
 use undiffuse::backend::cpu::network::CpuNetwork;
-use undiffuse::backend::cpu::threads::Threads;
 use undiffuse::backend::cpu::{Cpu, CpuOptions};
+use undiffuse::backend::threads::Threads;
 use undiffuse::graph::Graph;
 use undiffuse::model::unet2d::{self, UNet2DConfig};
 

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use undiffuse::backend::cpu::pool::Pool;
-use undiffuse::backend::cpu::threads::{Serial, Threads};
 use undiffuse::backend::cpu::{Cpu, CpuOptions};
+use undiffuse::backend::threads::{Serial, Threads};
 use undiffuse::evaluate::{BoundOptions, Unit, bound};
 use undiffuse::noise::Seeded;
 use undiffuse::pipeline::{PipelineOptions, Source};

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use undiffuse::Cancel;
 use undiffuse::backend::cpu::pool::Pool;
-use undiffuse::backend::cpu::threads::{Serial, Threads};
 use undiffuse::backend::reference::Reference;
+use undiffuse::backend::threads::{Serial, Threads};
 use undiffuse::backend::{Backend, ParamSource};
 use undiffuse::graph::gradients::gradients;
 use undiffuse::graph::{Graph, GraphBuilder, Op, Padding};

@@ -49,7 +49,7 @@ fn training_is_linked() {
     let x = g.input("x", &[2]).unwrap();
     let y = g.linear("l", x, 1, true).unwrap();
     g.output("y", y).unwrap();
-    let threads = std::sync::Arc::new(undiffuse::backend::cpu::threads::Serial);
+    let threads = std::sync::Arc::new(undiffuse::backend::threads::Serial);
     let graph = g.finish().unwrap();
     let whole = undiffuse::graph::gradients::gradients(&graph, &[]).unwrap().graph;
     let zeros = |_: &str, _: &undiffuse::tensor::Dims, out: &mut [f32]| {

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use undiffuse::backend::Network;
 use undiffuse::backend::cpu::Cpu;
-use undiffuse::backend::cpu::threads::Serial;
+use undiffuse::backend::threads::Serial;
 use undiffuse::model::ModelConfig;
 use undiffuse::noise::Stream;
 use undiffuse::tensor::{DType, Dims};

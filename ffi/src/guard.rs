@@ -10,6 +10,8 @@ use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering};
 
+use undiffuse::backend::threads::drop_payload;
+
 use crate::status::undiffuse_status::{self, *};
 use crate::status::{Failure, Outcome, undiffuse_error};
 
@@ -68,13 +70,6 @@ pub(crate) fn void(body: impl FnOnce()) {
         body()
     })) {
         drop_payload(payload);
-    }
-}
-
-/// A panic's payload may itself panic when it is dropped.
-pub(crate) fn drop_payload(payload: Box<dyn Any + Send>) {
-    if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        std::mem::forget(another);
     }
 }
 

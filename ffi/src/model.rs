@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use undiffuse::ErrorKind;
 use undiffuse::backend::Backend;
-use undiffuse::backend::cpu::threads::Threads;
 use undiffuse::backend::cpu::{Cpu, CpuOptions};
+use undiffuse::backend::threads::Threads;
 use undiffuse::pipeline::{Gradient, Pipeline, PipelineOptions, Source};
 use undiffuse::sampler::SchedulerConfig;
 use undiffuse::tensor::MAX_RANK;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use undiffuse::Cancel;
 use undiffuse::backend::cpu::aligned::{ALIGNMENT, AlignedBuf};
-use undiffuse::backend::cpu::threads::Threads;
+use undiffuse::backend::threads::Threads;
 use undiffuse::chain::{Chain, ChainOptions};
 use undiffuse::denoiser::{Call, Denoiser};
 use undiffuse::pipeline::Pipeline;

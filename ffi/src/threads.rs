@@ -4,9 +4,8 @@ use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use undiffuse::backend::cpu::threads::{Serial, Threads};
+use undiffuse::backend::threads::{Serial, Threads, drop_payload};
 
-use crate::guard::drop_payload;
 use crate::options::{options, sized};
 use crate::status::{Failure, Outcome};
 

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use undiffuse::backend::cpu::Cpu;
-use undiffuse::backend::cpu::threads::Serial;
+use undiffuse::backend::threads::Serial;
 use undiffuse::chain::{Chain, ChainOptions};
 use undiffuse::noise::Seeded;
 use undiffuse::pipeline::{Pipeline, PipelineOptions};

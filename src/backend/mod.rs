@@ -5,8 +5,6 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-
-use self::cpu::threads::Threads;
 use alloc::vec::Vec;
 
 use crate::cancel::Cancel;
@@ -17,10 +15,13 @@ use crate::tensor::Dims;
 mod choice;
 pub mod cpu;
 pub mod reference;
+pub mod threads;
 #[cfg(feature = "wgpu")]
 pub mod wgpu;
 
 pub use choice::Choice;
+
+use threads::Threads;
 
 /// Where a backend gets its weights. Implemented by the readers of weight files and, in tests, by closures.
 pub trait ParamSource {

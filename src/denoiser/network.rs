@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use super::{Call, Denoiser, check_batch};
 use crate::backend::Network;
-use crate::backend::cpu::threads::Threads;
+use crate::backend::threads::Threads;
 use crate::error::{Result, ensure, err};
 use crate::tensor::Dims;
 

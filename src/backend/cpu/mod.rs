@@ -1,7 +1,7 @@
 //! The CPU backend. Everything in this folder works on plain f32 memory; activations are channels-last (NHWC).
 //!
 //! [`Cpu`] compiles a graph: `compile` fuses it, lays its values out in one arena and packs the weights; `network` runs the
-//! steps, each spread over [`threads`]. The kernels (`gemm`, [`conv`], [`gather`], [`vmath`]) are written once
+//! steps, each spread over [`threads`](super::threads). The kernels (`gemm`, [`conv`], [`gather`], [`vmath`]) are written once
 //! over `simd` and compiled for each [`isa::Path`].
 //!
 //! ```
@@ -28,6 +28,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use super::threads::{Serial, Threads};
 use super::{Backend, Network, ParamSource};
 use crate::error::{Result, ensure, err};
 use crate::graph::Graph;
@@ -49,14 +50,12 @@ pub mod pool;
 pub(crate) mod simd;
 mod staging;
 mod steps;
-pub mod threads;
 pub mod vmath;
 
 use heap::Heap;
 use isa::{Isa, Path};
 use network::CpuNetwork;
 use packs::Packs;
-use threads::{Serial, Threads};
 
 /// How a [`Cpu`] runs its networks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

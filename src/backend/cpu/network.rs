@@ -14,7 +14,7 @@ use super::isa::Isa;
 use super::memory::{LINE, Memory, Slices, View};
 use super::packs::Packs;
 use super::steps::{Run, Step, edge};
-use super::threads::{Threads, for_each};
+use crate::backend::threads::{Threads, for_each};
 use crate::backend::{Network, ParamSource, check_run};
 use crate::cancel::Cancel;
 use crate::error::{Result, ensure, err};
@@ -311,8 +311,8 @@ impl Network for CpuNetwork {
 mod tests {
     use super::*;
     use crate::backend::Backend;
-    use crate::backend::cpu::threads::Serial;
     use crate::backend::reference::Reference;
+    use crate::backend::threads::Serial;
     use crate::error::ErrorKind;
     use crate::graph::{Activation, GraphBuilder, Padding};
     use alloc::vec;

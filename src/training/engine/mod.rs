@@ -11,7 +11,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use std::sync::{Mutex, PoisonError};
 
-use crate::backend::cpu::threads::{Threads, for_each};
+use crate::backend::threads::{Threads, for_each};
 use crate::cancel::Cancel;
 use crate::error::{Result, ensure, err};
 use crate::graph::gradients::gradients;

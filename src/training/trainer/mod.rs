@@ -3,7 +3,7 @@
 //! ```
 //! use std::{path::Path, sync::Arc};
 //! use undiffuse::Cancel;
-//! use undiffuse::backend::cpu::threads::Serial;
+//! use undiffuse::backend::threads::Serial;
 //! use undiffuse::training::{config::TrainConfig, trainer::Trainer};
 //!
 //! let config = TrainConfig::from_json(r#"{
@@ -35,7 +35,7 @@ use super::engine::{Batch, Engine, EngineOptions, ParamSlot};
 use super::init::initial;
 use super::loss::{self, BinomialBound, Loss, SquaredError};
 use super::optim::{Adam, Ema, EmaDecay, Evaluation, Optimizer, RmsProp, Sfo, clip_norm};
-use crate::backend::cpu::threads::Threads;
+use crate::backend::threads::Threads;
 use crate::cancel::Cancel;
 use crate::error::{Result, ensure, err};
 use crate::graph::{Graph, Param};

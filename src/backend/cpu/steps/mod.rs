@@ -4,7 +4,7 @@
 
 use super::isa::Isa;
 use super::memory::Memory;
-use super::threads::{Threads, for_each};
+use crate::backend::threads::{Threads, for_each};
 use crate::cancel::Cancel;
 use crate::error::Result;
 

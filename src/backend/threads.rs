@@ -9,7 +9,7 @@ use crate::cancel::Cancel;
 use crate::error::{Result, ensure};
 
 /// Threads that a network call may use. Implement it to give the threads of a host program; the library's own are
-/// [`Pool`](super::pool::Pool) (feature `threads`) and [`Serial`].
+/// [`Pool`](super::cpu::pool::Pool) (feature `threads`) and [`Serial`].
 pub trait Threads: Send + Sync {
     /// The most calls of `work` that are of use at once, counting the caller's; at least 1.
     fn count(&self) -> usize;
@@ -33,6 +33,16 @@ impl Threads for Serial {
 
     fn run(&self, work: &(dyn Fn() + Sync)) {
         work();
+    }
+}
+
+/// Drops what a panic was caught with. That may panic in turn, and so may what it then panics with, which is left alone.
+#[cfg(feature = "std")]
+#[doc(hidden)]
+pub fn drop_payload(payload: alloc::boxed::Box<dyn core::any::Any + Send>) {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        core::mem::forget(another);
     }
 }
 
