@@ -22,8 +22,8 @@ pub struct NpyArray {
     pub shape: Vec<usize>,
     /// Its elements in row-major order, rounded to f32; as many as the product of `shape`. They may be NaN or infinite.
     pub values: Vec<f32>,
-    /// Whether the file holds bytes, u8 or bool.
-    pub is_bytes: bool,
+    /// The type of the elements in the file; [`Values`](crate::values::Values) says what numbers of each type mean.
+    pub element: Element,
 }
 
 impl NpyArray {
@@ -50,10 +50,10 @@ pub fn read(path: impl AsRef<std::path::Path>) -> Result<NpyArray> {
 }
 
 /// The array in the bytes of a `.npy` file: bool, u8, i8, and little-endian integers of 2 to 8 bytes, f16, f32 and f64, each
-/// rounded to f32.
+/// rounded to f32. What the file holds in Fortran order, as NumPy saves a transposed array, is brought to row-major order.
 ///
 /// Errors: kind `InvalidArgument` for bytes that are no such file, or that do not fit its header; `Unsupported` for another
-/// element type or Fortran order; `OutOfMemory`.
+/// element type; `OutOfMemory`.
 pub fn parse(bytes: &[u8]) -> Result<NpyArray> {
     let cut = || err!(InvalidArgument, "the .npy file is cut within its header");
     let rest = bytes
@@ -69,7 +69,6 @@ pub fn parse(bytes: &[u8]) -> Result<NpyArray> {
     let (header, data) = usize::try_from(len).ok().and_then(|n| rest.split_at_checked(n)).ok_or_else(cut)?;
     let header = core::str::from_utf8(header).map_err(|_| err!(InvalidArgument, "the .npy header is no text"))?;
     let Header { element, fortran, shape } = Header::parse(header)?;
-    ensure!(!fortran, Unsupported, "the .npy array is in Fortran order, expected C order");
     // Before any memory is asked for.
     let count = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
     let expected = count.and_then(|n| n.checked_mul(element.size()));
@@ -84,11 +83,45 @@ pub fn parse(bytes: &[u8]) -> Result<NpyArray> {
     let mut values = Vec::new();
     values.try_reserve_exact(count).map_err(|_| err!(OutOfMemory, "no memory for {count} values of a .npy array"))?;
     element.read(data, &mut values);
-    Ok(NpyArray { shape, values, is_bytes: matches!(element, Element::U8 | Element::Bool) })
+    if fortran && shape.len() > 1 {
+        values = row_major(&shape, &values)?;
+    }
+    Ok(NpyArray { shape, values, element })
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Element {
+/// The elements of an array of `shape` in row-major order, from those in column-major order.
+fn row_major(shape: &[usize], columns: &[f32]) -> Result<Vec<f32>> {
+    let len = columns.len();
+    let mut rows = Vec::new();
+    rows.try_reserve_exact(len).map_err(|_| err!(OutOfMemory, "no memory for {len} values of a .npy array"))?;
+    // How far apart neighbours of each dimension are in the file.
+    let mut strides = Vec::new();
+    let mut stride = 1;
+    for &d in shape {
+        strides.push(stride);
+        stride *= d;
+    }
+    let mut index = alloc::vec![0; shape.len()];
+    let mut at = 0;
+    while rows.len() < len {
+        rows.push(columns.get(at).copied().unwrap_or_default());
+        for ((i, &d), &stride) in index.iter_mut().zip(shape).zip(&strides).rev() {
+            *i += 1;
+            at += stride;
+            if *i < d {
+                break;
+            }
+            at -= d * stride;
+            *i = 0;
+        }
+    }
+    Ok(rows)
+}
+
+/// The type of an array's elements in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Element {
     Bool,
     U8,
     I8,
@@ -104,6 +137,24 @@ enum Element {
 }
 
 impl Element {
+    /// NumPy's name of it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bool => "bool",
+            Self::U8 => "uint8",
+            Self::I8 => "int8",
+            Self::U16 => "uint16",
+            Self::I16 => "int16",
+            Self::U32 => "uint32",
+            Self::I32 => "int32",
+            Self::U64 => "uint64",
+            Self::I64 => "int64",
+            Self::F16 => "float16",
+            Self::F32 => "float32",
+            Self::F64 => "float64",
+        }
+    }
+
     fn parse(descr: &str) -> Result<Self> {
         Ok(match descr {
             "|b1" => Element::Bool,
@@ -268,6 +319,24 @@ mod tests {
         assert_eq!(parse(&two).unwrap().values, [9.0]);
     }
 
+    /// `numpy.save` of `numpy.arange(24, dtype="u1").reshape(shape)` and of the same array as Fortran keeps it.
+    #[test]
+    fn both_orders_are_the_same_array() {
+        for (shape, [a, b, c]) in [("(2, 3, 4)", [2, 3, 4]), ("(24,)", [24, 1, 1]), ("(1, 24)", [1, 24, 1])] {
+            let c_order: Vec<u8> = (0..24).collect();
+            let at = |i: usize| {
+                let (x, y, z) = (i % a, i / a % b, i / a / b);
+                c_order[(x * b + y) * c + z]
+            };
+            let fortran_order: Vec<u8> = (0..24).map(at).collect();
+            let header = header("|u1", shape);
+            let c_file = parse(&file(&header, &c_order)).unwrap();
+            assert_eq!(parse(&file(&header.replace("False", "True"), &fortran_order)).unwrap(), c_file, "{shape}");
+        }
+        let none = parse(&file(&header("|u1", "(3, 0)").replace("False", "True"), &[])).unwrap();
+        assert_eq!((none.shape.as_slice(), none.values.len()), (&[3, 0][..], 0));
+    }
+
     #[test]
     fn what_is_no_array_is_refused() {
         let good = file(&header("|u1", "(2, 2)"), &[1, 2, 3, 4]);
@@ -277,7 +346,6 @@ mod tests {
         }
         let kind = |header: &str| parse(&file(header, &[1, 2, 3, 4])).unwrap_err().kind();
         assert_eq!(kind(&header(">f4", "(1,)")), ErrorKind::Unsupported);
-        assert_eq!(kind("{'descr': '|u1', 'fortran_order': True, 'shape': (4,), }"), ErrorKind::Unsupported);
         for bad in [
             "",
             "{}",

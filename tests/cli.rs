@@ -420,6 +420,21 @@ fn bad_models_and_files_are_refused_and_leave_nothing() {
 }
 
 #[test]
+fn a_model_of_few_timesteps_needs_no_steps() {
+    let s = scratch();
+    let few = tiny::scheduler_config().replace("\"num_train_timesteps\": 100", "\"num_train_timesteps\": 30");
+    s.write("model/scheduler/scheduler_config.json", few);
+    for (options, steps) in [("", "30 steps of ddim"), ("--sampler ddpm", "30 steps of ddpm"), ("--steps 7", "7 steps")]
+    {
+        let mut args = vec!["sample", "model", "--count", "1"];
+        args.extend(options.split_whitespace());
+        let said = ok(s.path(), &args).to_lowercase();
+        assert!(said.contains(steps), "{options}: {said}");
+    }
+    refused(s.path(), &["sample", "model", "--steps", "31"], 1, "31");
+}
+
+#[test]
 fn an_output_is_replaced_only_by_a_whole_one() {
     let s = scratch();
     s.write("x.npy", b"before");

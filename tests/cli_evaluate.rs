@@ -174,3 +174,76 @@ fn nonsense_is_refused() {
     let grey = ["--values", "bytes", "--dequantize", "--ends", "grey"];
     refused(path, &[&["evaluate", "model", "--data", "bytes.npy"], &grey[..]].concat(), 1, "grey levels");
 }
+
+/// The line of the bound.
+fn bound_line(text: &str) -> String {
+    text.lines().find(|l| l.starts_with("K ")).unwrap().to_string()
+}
+
+#[test]
+fn data_mean_what_their_type_says_or_somebody() {
+    let dir = scratch();
+    let path = dir.path();
+    let rest = ["--times", "3", "--seed", "4"];
+    let evaluate = |more: &[&str]| ok(path, &[&["evaluate", "model", "--data"], more, &rest[..]].concat());
+    let right = bound_line(&evaluate(&["bytes.npy", "--values", "bytes"]));
+    let levels: Vec<u8> = npy::read(path.join("bytes.npy")).unwrap().values.iter().map(|&v| v as u8).collect();
+    let typed = |descr: &str, shape: &str, data: &[u8]| {
+        let mut bytes = npy(shape, &[]);
+        let text = String::from_utf8_lossy(&bytes[10..]).replace("<f4", descr);
+        bytes.splice(10.., text.bytes());
+        bytes.extend(data);
+        bytes
+    };
+    dir.write("u1.npy", typed("|u1", "5, 1, 8, 8", &levels));
+    assert_eq!(bound_line(&evaluate(&["u1.npy"])), right);
+    let wide: Vec<u8> = levels.iter().flat_map(|&v| [v, 0]).collect();
+    dir.write("u2.npy", typed("<u2", "5, 1, 8, 8", &wide));
+    refused(path, &["evaluate", "model", "--data", "u2.npy"], 1, "the numbers are uint16");
+    refused(path, &["evaluate", "model", "--data", "u2.npy"], 1, "give --values 0..255");
+    assert_eq!(bound_line(&evaluate(&["u2.npy", "--values", "0..255"])), right);
+    dir.write("bool.npy", typed("|b1", "5, 1, 8, 8", &levels.iter().map(|v| v & 1).collect::<Vec<_>>()));
+    refused(path, &["evaluate", "model", "--data", "bool.npy"], 1, "the numbers are bool");
+    // As many values in another order are other images.
+    dir.write("flat.npy", typed("|u1", "5, 64", &levels));
+    dir.write("last.npy", typed("|u1", "5, 8, 8, 1", &levels));
+    dir.write("wide.npy", typed("|u1", "5, 4, 16", &levels));
+    assert_eq!(bound_line(&evaluate(&["flat.npy"])), right);
+    for name in ["last.npy", "wide.npy"] {
+        refused(path, &["evaluate", "model", "--data", name], 1, "the model's samples [1, 8, 8]");
+        refused(path, &["evaluate", "--data", "u1.npy", "--parzen", name], 1, "the data [1, 8, 8]");
+    }
+}
+
+#[cfg(feature = "training")]
+#[test]
+fn a_folder_of_colours_is_grey_only_when_asked() {
+    use image::{DynamicImage, GrayImage, Luma, Rgb, RgbImage};
+    let dir = scratch();
+    let path = dir.path();
+    for name in ["grey", "rgb", "colour"] {
+        std::fs::create_dir(path.join(name)).unwrap();
+    }
+    for i in 0..2 {
+        let grey = GrayImage::from_fn(8, 8, |x, y| Luma([(x * 20 + y * 7 + i) as u8]));
+        grey.save(path.join(format!("grey/{i}.png"))).unwrap();
+        DynamicImage::from(grey).to_rgba8().save(path.join(format!("rgb/{i}.png"))).unwrap();
+        let colour = RgbImage::from_fn(8, 8, |x, y| Rgb([(x * 20) as u8, (y * 7) as u8, i as u8]));
+        colour.save(path.join(format!("colour/{i}.png"))).unwrap();
+    }
+    let evaluate = |more: &[&str]| {
+        bound_line(&ok(path, &[&["evaluate", "model", "--times", "3", "--ends", "network", "--data"], more].concat()))
+    };
+    assert_eq!(evaluate(&["grey"]), evaluate(&["rgb"]));
+    refused(path, &["evaluate", "model", "--data", "colour"], 1, "colour/0.png: the image has colours, [3, 8, 8]");
+    refused(path, &["evaluate", "model", "--data", "colour"], 1, "give --grey");
+    evaluate(&["colour", "--grey"]);
+    // A model of colours.
+    let config = tiny::model_config("")
+        .replace("\"in_channels\": 1, \"out_channels\": 1", "\"in_channels\": 3, \"out_channels\": 3");
+    dir.write("model/unet/config.json", &config);
+    dir.write("model/unet/diffusion_pytorch_model.safetensors", tiny::weights(&config));
+    evaluate(&["colour"]);
+    refused(path, &["evaluate", "model", "--data", "grey"], 1, "give --colour");
+    evaluate(&["grey", "--colour"]);
+}

@@ -286,12 +286,7 @@ fn a_picture_of_another_size_is_restored_when_asked_for() {
     s.write("wide.npy", floats(&[12, 16], &wide));
     let words = "inpaint wide.npy --operator box:4x4 --steps 2 --model model --output o.npy";
     let mut args: Vec<&str> = words.split_whitespace().collect();
-    refused(
-        dir,
-        &args,
-        1,
-        "the picture is 12x16, the model's are 8x8: to run the model at another size, give --size 12x16",
-    );
+    refused(dir, &args, 1, "wide.npy: the picture is [1, 12, 16], the model's are [1, 8, 8]: give --size 12x16");
     args.extend(["--size", "12x16"]);
     ok(dir, &args);
     assert_eq!(values(dir.join("o.npy")).0, "1, 1, 12, 16");
@@ -338,7 +333,13 @@ fn wrong_arguments_are_refused_with_a_hint() {
         ("denoise x.npy y.npy --sigma 0.1", "unexpected argument \"y.npy\""),
         ("denoise x.npy --sgima 0.1", "did you mean --sigma?"),
         ("denoise x.npy --sigma 0.1 --mask m.png", "--mask has no use with --operator identity"),
-        ("inpaint x.npy", "--operator mask needs --mask FILE"),
+        ("inpaint x.npy", "--operator mask needs --mask FILE or --alpha-mask"),
+        ("inpaint x.npy --mask m.png --alpha-mask", "--mask has no use with --alpha-mask"),
+        ("denoise x.npy --sigma 0.1 --grey --colour", "--grey and --colour exclude each other"),
+        ("denoise x.npy --sigma 0.1 --values 1..1", "--values is \"1..1\", expected bytes, unit, data or BLACK..WHITE"),
+        ("denoise x.npy --sigma 0.1 --axes cwh", "--axes is \"cwh\", expected hw or chw"),
+        ("denoise x.npy --sigma 0.1 --fit down", "--fit is \"down\", expected cover or stretch or crop"),
+        ("inpaint x.npy --mask m.png --mask-threshold 0", "--mask-threshold is \"0\""),
         ("inpaint x.npy --operator blur", "for others there is `undiffuse restore`"),
         ("restore x.npy", "restore needs --operator"),
         ("restore x.npy --operator blurr", "--operator is \"blurr\", expected identity"),
@@ -393,6 +394,7 @@ fn bad_files_are_refused_and_leave_nothing() {
     s.write("none.npy", npy("|u1", &[SIDE, SIDE], &[0; N]));
     s.write("grey.npy", npy("|u1", &[SIDE, SIDE], &[128; N]));
     s.write("text.png", b"no picture");
+    s.write("cut.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR");
     s.write("text.npy", b"no array");
     s.write("vector.npy", floats(&[3], &[1.0; 3]));
     s.write("narrow.npy", floats(&[2, 5], &[1.0; 10]));
@@ -400,14 +402,22 @@ fn bad_files_are_refused_and_leave_nothing() {
     let before = files(dir);
     for (args, text) in [
         ("denoise nowhere.png --sigma 0.1", "nowhere.png"),
-        ("denoise text.png --sigma 0.1", "the PNG cannot be read"),
-        ("denoise text.npy --sigma 0.1", "text.npy: no .npy file: it does not begin with"),
-        ("denoise x.jpg --sigma 0.1", "expected .png or .npy"),
+        ("denoise text.png --sigma 0.1", "text.png: unknown kind of file, expected a PNG, JPEG, WebP or .npy"),
+        ("denoise text.npy --sigma 0.1", "text.npy: unknown kind of file"),
+        ("denoise cut.png --sigma 0.1", "cut.png: the PNG cannot be read"),
+        ("denoise vector.npy --sigma 0.1", "the array has shape [3], expected [H, W], [C, H, W] or [N, C, H, W]"),
         ("denoise nan.npy --sigma 0.1", "nan.npy: value 0 is not finite"),
-        ("denoise small.npy --sigma 0.1", "the picture is 4x4, the model's are 8x8"),
-        ("denoise three.npy --sigma 0.1 --truth two.npy", "pictures for measurements"),
-        ("restore x.npy --operator sr2", "the picture is 16x16"),
-        ("restore odd.npy --operator blur", "the picture is 8x9"),
+        ("denoise small.npy --sigma 0.1", "the picture is [1, 4, 4], the model's are [1, 8, 8]: give --size 4x4"),
+        (
+            "denoise three.npy --sigma 0.1",
+            "[3, 8, 8], which may be 3 grey pictures or 3 channels of one: give --axes nhw",
+        ),
+        ("denoise three.npy --sigma 0.1 --axes nhw --truth two.npy", "pictures for measurements"),
+        (
+            "restore x.npy --operator sr2",
+            "the picture is 16x16 of which [8, 8] is a measurement, the model's are 8x8: give --size 16x16",
+        ),
+        ("restore odd.npy --operator blur", "the picture is [1, 8, 9], the model's are [1, 8, 8]"),
         ("restore x.npy --operator sr3 --simulate", "block average"),
         ("restore x.npy --operator hadamard", "the measurement by"),
         ("restore x.npy --operator hadamard:99 --simulate", "expected 1 to 64"),

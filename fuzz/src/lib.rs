@@ -119,7 +119,7 @@ pub fn chain_restore(data: &[u8]) {
 
 /// Reads bytes as each format of training data and as a saved state of training; each knows its own.
 pub fn training_data(data: &[u8]) {
-    for read in [parse_npy(data), parse_idx(data), parse_png(data, Colors::Grey), parse_png(data, Colors::Rgb)] {
+    for read in [parse_npy(data), parse_idx(data), parse_png(data, Colors::ToGrey), parse_png(data, Colors::ToRgb)] {
         let Ok(set) = read else { continue };
         assert_eq!(set.count() * set.dims().elements(), set.values().len());
         assert!(set.values().iter().all(|v| v.is_finite()));

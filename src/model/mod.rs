@@ -101,6 +101,15 @@ impl ModelConfig {
         matches!(self, Self::UNet2D(_) | Self::Multiscale2015(_))
     }
 
+    /// The channels of its images, if its samples are images.
+    pub fn channels(&self) -> Option<usize> {
+        match self {
+            Self::UNet2D(c) => Some(c.in_channels),
+            Self::Multiscale2015(c) => Some(c.in_channels),
+            Self::Rbf2015(_) | Self::Mlp2015(_) => None,
+        }
+    }
+
     /// The classes that it tells apart, if it takes a class as a number.
     pub fn classes(&self) -> Option<usize> {
         match self {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use undiffuse::noise::Stream;
-use undiffuse::npy;
+use undiffuse::npy::{self, Element};
 use undiffuse::tensor::Dims;
 use undiffuse::values::{GREY_LEVEL, Scale, Values};
 use undiffuse::{Error, ErrorKind, Result};
@@ -26,7 +26,25 @@ pub struct Data {
     pub dequantize: bool,
     /// Of the generators and that noise.
     pub seed: u64,
+    /// Colours become grey.
+    pub grey: bool,
+    /// Grey becomes three equal channels.
+    pub colour: bool,
+    /// What the model takes.
+    pub of: Expected,
 }
+
+/// What a model's samples are, as far as that says how data are read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Expected {
+    /// Channels of images.
+    pub channels: Option<usize>,
+    /// Whether they are bits.
+    pub bits: bool,
+}
+
+/// Images of floats that nobody called anything else are far outside of [-1, 1] beyond this.
+const FAR: f32 = 2.0;
 
 /// What was read.
 pub struct Loaded {
@@ -54,7 +72,7 @@ impl Data {
     pub fn read(&self) -> Result<Loaded> {
         let missing = || Error::new(ErrorKind::InvalidArgument, "no data is given");
         let path = self.from.as_deref().ok_or_else(missing)?;
-        let (dims, all, usual) = self.find(path)?;
+        let (dims, all, element) = self.find(path)?;
         let named = |text: String| Error::new(ErrorKind::InvalidArgument, format!("{}: {text}", path.display()));
         let (n, there) = (dims.elements(), all.len() / dims.elements());
         let count = self.count.unwrap_or(there.saturating_sub(self.skip));
@@ -65,12 +83,17 @@ impl Data {
         if x.iter().any(|v| !v.is_finite()) {
             return Err(Error::new(ErrorKind::NonFinite, format!("{}: a value is not finite", path.display())));
         }
-        let values = self.values.unwrap_or(usual);
+        let values = self.meaning(element).map_err(named)?;
         let scale = values.scale();
         scale.apply(&mut x);
-        if values != Values::Data && x.iter().any(|v| v.abs() > 1.0) {
-            let name = Values::NAMES.iter().find(|(_, v)| *v == values).map_or("", |(name, _)| name);
-            return Err(named(format!("values are out of the range of \"{name}\": give --values")));
+        let most = x.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+        if values != Values::Data && most > 1.0 + 1e-6 {
+            let has = if self.values.is_some() { "" } else { ", which its type says" };
+            return Err(named(format!("values are out of the range {values}{has}: give --values with their range")));
+        }
+        if self.values.is_none() && self.of.channels.is_some() && element.is_some() && most > FAR {
+            let text = format!("the numbers go to {most}, expected -1 to 1: give --values 0..255, 0..1 or data");
+            return Err(named(text));
         }
         if self.dequantize {
             for (i, sample) in x.chunks_exact_mut(n).enumerate() {
@@ -82,23 +105,40 @@ impl Data {
         Ok(Loaded { dims, x, scale: scale.scl, levels })
     }
 
-    /// The dimensions of a sample, all samples, and what their values are if nobody says.
-    fn find(&self, path: &Path) -> Result<(Dims, Vec<f32>, Values)> {
+    /// What the numbers of a file are; those that were made here are as they are.
+    fn meaning(&self, element: Option<Element>) -> std::result::Result<Values, String> {
+        let Some(element) = element else { return Ok(self.values.unwrap_or_default()) };
+        // 0 and 1, which the chain of bits checks.
+        let bits = self.of.bits && matches!(element, Element::Bool | Element::U8);
+        let usual = if bits { Some(Values::Data) } else { Values::usual(element) };
+        self.values.or(usual).ok_or_else(|| match element {
+            Element::Bool => "the numbers are bool, expected a model's samples: give --values data for 0 and 1".into(),
+            other => format!(
+                "the numbers are {}, grey levels of a range that the type does not say: give --values 0..255, or what it is",
+                other.name()
+            ),
+        })
+    }
+
+    /// The dimensions of a sample, all samples, and the type of their numbers in a file.
+    fn find(&self, path: &Path) -> Result<(Dims, Vec<f32>, Option<Element>)> {
         if path.extension().is_some_and(|e| e == "npy") {
-            let (dims, x) = npy::read(path)?.into_samples().map_err(|e| e.context(path.display()))?;
-            return Ok((dims, x, Values::Data));
+            let array = npy::read(path)?;
+            let element = array.element;
+            let (dims, x) = array.into_samples().map_err(|e| e.context(path.display()))?;
+            return Ok((dims, x, Some(element)));
         }
         self.other(path)
     }
 
     #[cfg(not(feature = "training"))]
-    fn other(&self, path: &Path) -> Result<(Dims, Vec<f32>, Values)> {
+    fn other(&self, path: &Path) -> Result<(Dims, Vec<f32>, Option<Element>)> {
         let text = "this build, without the feature training, reads .npy files only";
         Err(Error::new(ErrorKind::Unsupported, format!("{}: {text}", path.display())))
     }
 
     #[cfg(feature = "training")]
-    fn other(&self, path: &Path) -> Result<(Dims, Vec<f32>, Values)> {
+    fn other(&self, path: &Path) -> Result<(Dims, Vec<f32>, Option<Element>)> {
         use std::f64::consts::PI;
 
         use undiffuse::training::data::{Colors, SwissRoll, heartbeats, read_idx, read_png_folder};
@@ -115,14 +155,41 @@ impl Data {
             };
             count(parts.first()?).filter(|_| parts.len() <= 4).map(|n| (n, roll))
         });
-        let (data, values) = match (named, roll) {
-            (_, Some((n, roll))) => (roll.points(self.seed, n)?, Values::Data),
-            (Some(("heartbeat", n)), _) if count(n).is_some() => {
-                (heartbeats(self.seed, count(n).unwrap_or(0))?, Values::Data)
+        let data = match (named, roll) {
+            (_, Some((n, roll))) => roll.points(self.seed, n)?,
+            (Some(("heartbeat", n)), _) if count(n).is_some() => heartbeats(self.seed, count(n).unwrap_or(0))?,
+            _ if path.is_dir() => {
+                let colors = match (self.of.channels, self.grey, self.colour) {
+                    (Some(3), _, false) => Colors::Rgb,
+                    (_, _, true) => Colors::ToRgb,
+                    (_, true, _) => Colors::ToGrey,
+                    _ => Colors::Grey,
+                };
+                let advice = |e: Error| match (e.kind(), colors) {
+                    (ErrorKind::Shape, Colors::Grey) => {
+                        Error::new(ErrorKind::Shape, format!("{e}: give --grey, or a model of colours"))
+                    }
+                    (ErrorKind::Shape, Colors::Rgb) => {
+                        Error::new(ErrorKind::Shape, format!("{e}: give --colour, or a model of grey images"))
+                    }
+                    _ => e,
+                };
+                read_png_folder(path, colors).map_err(advice)?
             }
-            _ if path.is_dir() => (read_png_folder(path, Colors::Grey)?, Values::Bytes),
-            _ => (read_idx(path)?, Values::Bytes),
+            _ => read_idx(path)?,
         };
-        Ok((data.dims(), data.values().to_vec(), values))
+        Ok((data.dims(), data.values().to_vec(), data.element()))
+    }
+}
+
+/// Whether samples of dimensions `found` are what a model takes as `expected`: those, or without the one channel, or the values of one
+/// channel in a row. Other dimensions of as many values may be in another order.
+pub fn fits(found: &Dims, expected: &Dims) -> bool {
+    match expected.as_slice() {
+        [1, rest @ ..] if !rest.is_empty() => {
+            let all = expected.elements();
+            found == expected || found.as_slice() == rest || found.as_slice() == [all]
+        }
+        other => found.as_slice() == other,
     }
 }

@@ -14,8 +14,9 @@ use undiffuse::values::Values;
 use undiffuse::{Error, ErrorKind, Result};
 
 use crate::args::{Args, Command, Outcome, Token, usage};
-use crate::dataset::Data;
+use crate::dataset::{Data, Expected, fits};
 use crate::output::progress;
+use crate::restore::reading::values;
 use crate::source::ModelArgs;
 use crate::{interrupt, output};
 
@@ -32,8 +33,11 @@ usage: undiffuse evaluate [PATH] --data FILE [OPTION...]
                   or heartbeat:N, swiss_roll:N, swiss_roll:N:NOISE, swiss_roll:N:NOISE:FROM:TO (angles over pi), samples of these
                   generators with the seed.
                   In builds without the feature training: .npy only
-  --values NAME   what the data's values are: bytes (0 to 255, default of idx and PNG), unit (0 to 1), or data (as the
-                  model's samples are written, default otherwise; images in [-1, 1])
+  --values WHAT   what the data's values are: bytes (0 to 255, default of PNG and of uint8), unit (0 to 1), BLACK..WHITE, as
+                  in 0..65535, or data (as the model's samples are written, default of floats; images in [-1, 1]). Other
+                  whole numbers need it
+  --grey          a model of grey images takes a folder of images with colours, as their grey
+  --colour        a model of colours takes a folder of grey images, three times the same channel
   --skip N        leaves out the first N samples
   --samples N     takes that many (default: all)
   --dequantize    adds noise uniform over one grey level, so that K is that of a density of real numbers
@@ -97,7 +101,9 @@ fn run(args: &mut Args) -> Outcome {
         match token {
             Token::Option(name) => match name.as_str() {
                 "data" => job.data.from = Some(args.path()?),
-                "values" => job.data.values = Some(args.choice(&Values::NAMES)?),
+                "values" => job.data.values = Some(values(args)?),
+                "grey" => job.data.grey = true,
+                "colour" => job.data.colour = true,
                 "skip" => job.data.skip = args.number(whole, 0..=usize::MAX)?,
                 "samples" => job.data.count = Some(args.number(whole, 1..=usize::MAX)?),
                 "dequantize" => job.data.dequantize = true,
@@ -145,7 +151,7 @@ fn window(job: &Job, samples: &Path) -> Result<String> {
     let data = job.data.read()?;
     let samples = Data { from: Some(samples.into()), values: Some(Values::Data), ..Data::default() }.read()?;
     let n = data.dims.elements();
-    if samples.dims.elements() != n {
+    if !(fits(&samples.dims, &data.dims) || fits(&data.dims, &samples.dims)) {
         let text = format!("the samples are {}, the data {}", samples.dims, data.dims);
         return Err(Error::new(ErrorKind::Shape, text));
     }
@@ -186,13 +192,16 @@ fn name(unit: Unit) -> &'static str {
 fn evaluate(mut job: Job) -> Result<String> {
     let cancel = interrupt::install()?;
     let source = job.model.open()?;
+    // A scheduler that is missing is named when the model is compiled.
+    let bits = source.scheduler().is_some_and(|s| s.class == SamplerKind::Bits2015);
+    job.data.of = Expected { channels: source.model().channels(), bits };
     let mut data = job.data.read()?;
     if let ([_, height, width], true) = (data.dims.as_slice(), source.model().needs_size()) {
         job.model.set_size([*height, *width]);
     }
     let pipeline = job.model.compile(&source)?;
     let dims = pipeline.sample_dims();
-    if data.dims.elements() != dims.elements() {
+    if !fits(&data.dims, &dims) {
         let text = format!("the data are {}, the model's samples {dims}", data.dims);
         return Err(Error::new(ErrorKind::Shape, text));
     }

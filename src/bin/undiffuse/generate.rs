@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use undiffuse::chain::{Chain, ChainOptions, Flow};
 use undiffuse::noise::{Given, NoiseSource, Seeded};
-use undiffuse::sampler::{Sampler, SamplerKind, SamplerOptions, Steps};
+use undiffuse::sampler::{Sampler, SamplerKind, SamplerOptions, SchedulerConfig, Steps};
 use undiffuse::tensor::Dims;
 use undiffuse::{Error, ErrorKind, Result};
 
@@ -45,13 +45,15 @@ pub struct Job {
 }
 
 impl Job {
-    /// The sampler for a model whose scheduler is of this class: of diffusers' models DDIM, whatever they were trained with.
-    fn options(&self, class: SamplerKind) -> SamplerOptions {
+    /// The sampler for a model with this scheduler: of diffusers' models DDIM, whatever they were trained with, in no more steps than they
+    /// have.
+    fn options(&self, config: &SchedulerConfig) -> SamplerOptions {
+        let class = config.class;
         let usual = if class.is_2015() { class } else { SamplerKind::Ddim };
         let kind = self.sampler.unwrap_or(usual);
         let steps = match (self.steps, kind) {
             (Some(n), _) => Steps::Count(n),
-            (None, SamplerKind::Ddim) => Steps::Count(DDIM_STEPS),
+            (None, SamplerKind::Ddim) => Steps::Count(DDIM_STEPS.min(config.num_train_timesteps)),
             (None, _) => Steps::All,
         };
         SamplerOptions { sampler: Some(kind), steps, eta: self.eta.unwrap_or_default(), ..SamplerOptions::default() }
@@ -128,7 +130,7 @@ pub fn generate(model: &ModelArgs, job: &Job) -> Result<Done> {
 
     let pipeline = model.compile(&model.open()?)?;
     let dims = pipeline.sample_dims();
-    let sampler = pipeline.sampler(&job.options(pipeline.scheduler().class))?;
+    let sampler = pipeline.sampler(&job.options(pipeline.scheduler()))?;
     let format = Format::of(&job.output, count, &dims)?;
     if let Some(given) = &given {
         given.check(&dims, &sampler).map_err(in_noise)?;

@@ -13,6 +13,7 @@ mod info;
 mod interrupt;
 mod output;
 mod pack;
+mod picture;
 mod predict;
 mod restore;
 mod sample;

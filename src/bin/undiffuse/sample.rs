@@ -29,7 +29,7 @@ usage: undiffuse sample [PATH] [OPTION...]
   --count N       how many samples (default 36)
   --batch N       how many at once (default 16); it changes the time and the memory, not the samples
   --sampler NAME  ddim (default) or ddpm; a model of 2015 has its own, ancestral2015 or bits2015
-  --steps N       network calls for a sample (default: 50 for ddim, all training timesteps for others)
+  --steps N       network calls for a sample (default: 50 for ddim, or all where the model has fewer; all of others)
   --eta X         DDIM's noise, 0 (default) to 1
   --seed N        (default 0) sample i of a seed is the same in every run
   --class LIST    classes for a class model, as in 3 or 0,1,2; sample i gets entry i modulo the length

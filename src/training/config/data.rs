@@ -26,7 +26,7 @@ pub enum DataKind {
     Npy(PathBuf),
     /// `idx`: `path`.
     Idx(PathBuf),
-    /// `png_folder`: `path`, `colors` (`grey`, the default, or `rgb`).
+    /// `png_folder`: `path`, `colors` (`grey`, the default, `rgb`, `to_grey` or `to_rgb`: see [`Colors`]).
     PngFolder(PathBuf, Colors),
     /// `spikes`: `path`, `from`, `to`, `bin`, `bins`, `stride`.
     Spikes {
@@ -61,8 +61,8 @@ pub enum ScaleConfig {
 ///
 /// - `seed`: of a generator, by default that of the training
 /// - `dims`: the dimensions of a sample, such as `[1, 28, 28]`, if the file says them otherwise
-/// - `values` of a file: `bytes` (0 to 255, the default of `idx` and `png_folder`) and `unit` (0 to 1) are brought to [-1, 1], the
-///   scale of all images of this library; `data` (the default of others) stay as they are
+/// - `values` of a file, what its numbers are, unless their type says it (see [`Values`]): `bytes` (0 to 255), `unit` (0 to 1) and ranges
+///   such as `0..65535` are brought to [-1, 1], the scale of all images of this library; `data` stay as they are
 /// - `take`: only the first so many samples, so that others can be held out
 /// - `scale`: `"unit_variance"` or `[scl, shft]`
 /// - `dequantise` (in the scale after `values`; a grey level of images is 1 / 127.5), `crop` `[height, width]`, `flips` (`none`, `horizontal`, `both`): see [`Augment`]
@@ -116,7 +116,7 @@ impl DataConfig {
             "npy" => DataKind::Npy(k.text("path")?.into()),
             "idx" => DataKind::Idx(k.text("path")?.into()),
             "png_folder" => {
-                let colors = k.word("colors", Some(Colors::Grey), &[("grey", Colors::Grey), ("rgb", Colors::Rgb)])?;
+                let colors = k.word("colors", Some(Colors::Grey), &Colors::NAMES)?;
                 DataKind::PngFolder(k.text("path")?.into(), colors)
             }
             "spikes" => DataKind::Spikes {
@@ -146,7 +146,7 @@ impl DataConfig {
             kind,
             seed: if k.has("seed") { Some(k.integer("seed", None, 0..=u64::MAX)?) } else { None },
             dims: k.counts("dims", 1 << 30)?,
-            values: if k.has("values") { Some(k.word("values", None, &Values::NAMES)?) } else { None },
+            values: if k.has("values") { Some(values(&k.text("values")?)?) } else { None },
             take: if k.has("take") { Some(k.count("take", None, MAX_COUNT)?) } else { None },
             scale: scale(k.take("scale"))?,
             augment: Augment {
@@ -179,11 +179,7 @@ impl DataConfig {
         if let Some(dims) = &self.dims {
             data = data.with_dims(Dims::new(dims)?)?;
         }
-        let usual = match self.kind {
-            DataKind::Idx(_) | DataKind::PngFolder(..) => Values::Bytes,
-            _ => Values::Data,
-        };
-        data = data.rescaled(self.values.unwrap_or(usual).scale());
+        data = self.in_model_units(data)?;
         if let Some(take) = self.take {
             let count = data.count();
             ensure!(take <= count, InvalidArgument, "data.take is {take}, but there are {count} samples");
@@ -198,6 +194,45 @@ impl DataConfig {
         };
         Ok((data, scale))
     }
+}
+
+/// Values of images that nobody called anything else are far outside of [-1, 1] beyond this.
+const FAR: f32 = 2.0;
+
+impl DataConfig {
+    /// Grey levels become -1 to 1.
+    fn in_model_units(&self, data: Dataset) -> Result<Dataset> {
+        let Some(element) = data.element() else {
+            return Ok(data.rescaled(self.values.unwrap_or_default().scale()));
+        };
+        let values = Values::of(element, self.values).map_err(|e| e.context("data.values in the training config"))?;
+        let data = data.rescaled(values.scale());
+        let most = data.values().iter().fold(0.0f32, |m, v| m.max(v.abs()));
+        ensure!(
+            values == Values::Data || most <= 1.0 + 1e-6,
+            InvalidArgument,
+            "data.values is {values} in the training config, but the data have values outside of that range"
+        );
+        // A scale of one's own says that the values were looked at.
+        let unsaid = self.values.is_none() && self.scale == ScaleConfig::None && data.dims().rank() == 3;
+        ensure!(
+            !unsaid || most <= FAR,
+            InvalidArgument,
+            "the data are images of floats up to {most}, expected -1 to 1: give data.values in the training config, \
+             0..255 for grey levels or data if they are meant as they are"
+        );
+        Ok(data)
+    }
+}
+
+fn values(text: &str) -> Result<Values> {
+    Values::parse(text).ok_or_else(|| {
+        let shown: String = text.chars().take(40).collect();
+        err!(
+            Config,
+            "data.values is {shown:?} in the training config, expected bytes, unit, data or a range such as 0..65535"
+        )
+    })
 }
 
 fn scale(value: Option<Value>) -> Result<ScaleConfig> {
@@ -241,5 +276,54 @@ mod tests {
         assert!((scale.scl - 0.68f64.sqrt().recip()).abs() < 1e-7 && scale.shft.abs() < 1e-7, "{scale:?}");
         let e = load("d", &idx, r#"{"kind": "idx", "path": "PATH", "values": "grey"}"#).unwrap_err();
         assert!(e.message().contains("values"), "{e}");
+    }
+
+    fn read(json: &str) -> Result<DataConfig> {
+        DataConfig::read(Keys::parse(json)?)
+    }
+
+    #[test]
+    fn numbers_of_a_file_are_what_their_type_says_or_the_configuration() {
+        let folder = std::env::temp_dir().join(alloc::format!("undiffuse-values-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let write = |descr: &str, data: &[u8]| {
+            let header = alloc::format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': (2, 1, 1, 2), }}\n");
+            let mut file = b"\x93NUMPY\x01\x00".to_vec();
+            file.extend((header.len() as u16).to_le_bytes());
+            file.extend(header.bytes());
+            file.extend(data);
+            std::fs::write(folder.join("x.npy"), file).unwrap();
+        };
+        let load = |more: &str| {
+            let config = read(&alloc::format!(r#"{{"kind": "npy", "path": "x.npy"{more}}}"#))?;
+            Ok::<_, crate::Error>(config.load(&folder, 0)?.0.values().to_vec())
+        };
+        let refused = |more: &str, text: &str| {
+            let e = load(more).unwrap_err();
+            assert!(e.message().contains(text), "{e}");
+        };
+        let grey = [-1.0, 1.0, -1.0 + 51.0 / 127.5, 0.2];
+        let close = |x: &[f32]| x.iter().zip(grey).all(|(x, g)| (x - g).abs() < 1e-6);
+        write("|u1", &[0, 255, 51, 153]);
+        assert!(close(&load("").unwrap()));
+        assert_eq!(load(r#", "values": "data""#).unwrap(), [0.0, 255.0, 51.0, 153.0]);
+        refused(r#", "values": "unit""#, "outside of that range");
+        refused(r#", "values": "0.255""#, "a range such as 0..65535");
+        write("<u2", &[0, 0, 255, 0, 51, 0, 153, 0]);
+        refused("", "the numbers are uint16");
+        // What it advises.
+        assert!(close(&load(r#", "values": "0..255""#).unwrap()));
+        write("|b1", &[0, 1, 1, 0]);
+        refused("", "the numbers are bool");
+        assert_eq!(load(r#", "values": "data""#).unwrap(), [0.0, 1.0, 1.0, 0.0]);
+        let floats = |x: [f32; 4]| x.iter().flat_map(|v| v.to_le_bytes()).collect::<alloc::vec::Vec<u8>>();
+        write("<f4", &floats(grey));
+        assert_eq!(load("").unwrap(), grey);
+        write("<f4", &floats([0.0, 255.0, 51.0, 153.0]));
+        refused("", "images of floats up to 255");
+        assert!(close(&load(r#", "values": "0..255""#).unwrap()));
+        // A scale of one's own is for values that were looked at.
+        assert_eq!(load(r#", "scale": "unit_variance""#).unwrap()[1], 255.0);
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

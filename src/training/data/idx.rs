@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::{Dataset, MAX_BYTES, read_bounded, room};
 use crate::error::{Result, ensure, err};
+use crate::npy::Element;
 use crate::tensor::Dims;
 
 /// Reads a file of images or labels, packed by gzip or not. Images of `[H, W]` become samples of `[1, H, W]`.
@@ -50,11 +51,13 @@ pub fn parse_idx(bytes: &[u8]) -> Result<Dataset> {
         [height, width] => Dims::new(&[1, height, width])?,
         _ => Dims::new(sample)?,
     };
-    let size = match kind {
-        8 | 9 => 1,
-        11 => 2,
-        12 | 13 => 4,
-        14 => 8,
+    let (size, element) = match kind {
+        8 => (1, Element::U8),
+        9 => (1, Element::I8),
+        11 => (2, Element::I16),
+        12 => (4, Element::I32),
+        13 => (4, Element::F32),
+        14 => (8, Element::F64),
         other => return Err(err!(InvalidArgument, "the idx file has elements of type {other}, expected 8 to 14")),
     };
     // Before any memory is asked for.
@@ -74,7 +77,7 @@ pub fn parse_idx(bytes: &[u8]) -> Result<Dataset> {
         13 => values.extend(fours().map(f32::from_be_bytes)),
         _ => values.extend(rest.as_chunks::<8>().0.iter().map(|b| f64::from_be_bytes(*b) as f32)),
     }
-    Dataset::new(dims, values)
+    Ok(Dataset::new(dims, values)?.of_element(element))
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ use std::path::Path;
 
 use crate::error::{Result, ensure, err};
 use crate::files;
-use crate::npy::{self, NpyArray};
+use crate::npy::{self, Element, NpyArray};
 use crate::tensor::Dims;
 
 pub use crate::files::MAX_BYTES;
@@ -64,6 +64,7 @@ pub mod draw {
 pub struct Dataset {
     dims: Dims,
     values: Vec<f32>,
+    element: Option<Element>,
 }
 
 impl Dataset {
@@ -88,7 +89,18 @@ impl Dataset {
         if let Some(i) = values.iter().position(|v| !v.is_finite()) {
             return Err(err!(NonFinite, "sample {} of the data holds NaN or infinity", i / dims.elements()));
         }
-        Ok(Self { dims, values })
+        Ok(Self { dims, values, element: None })
+    }
+
+    /// The type of the numbers in the file that the values were read from, which says what they mean
+    /// ([`Values::of`]); `None` for values that were made here.
+    pub fn element(&self) -> Option<Element> {
+        self.element
+    }
+
+    /// The same values, from numbers of this type.
+    fn of_element(self, element: Element) -> Self {
+        Self { element: Some(element), ..self }
     }
 
     /// The dimensions of a sample.
@@ -123,7 +135,7 @@ impl Dataset {
             self.count()
         );
         let rest = self.values.split_off(count * self.dims.elements());
-        let rest = Self { dims: self.dims, values: rest };
+        let rest = Self { values: rest, ..self };
         Ok((self, rest))
     }
 
@@ -172,8 +184,9 @@ pub fn parse_npy(bytes: &[u8]) -> Result<Dataset> {
 }
 
 fn npy_samples(array: NpyArray) -> Result<Dataset> {
+    let element = array.element;
     let (dims, values) = array.into_samples()?;
-    Dataset::new(dims, values)
+    Ok(Dataset::new(dims, values)?.of_element(element))
 }
 
 /// The bytes of a file of at most [`MAX_BYTES`].

@@ -4,9 +4,11 @@
 //! [`input`] reads, [`sheet`] draws, [`figures`] counts.
 
 mod figures;
+mod fit;
 mod input;
 mod method;
 mod operator;
+pub mod reading;
 mod run;
 mod sampling;
 mod sheet;
@@ -19,6 +21,7 @@ use crate::output;
 use crate::source::ModelArgs;
 use method::MethodArgs;
 use operator::OperatorArgs;
+use reading::Reading;
 use run::{Done, Job, restore};
 use sampling::SamplingArgs;
 
@@ -33,6 +36,13 @@ const MAX_COUNT: usize = 100_000_000;
 macro_rules! common {
     () => {
         "
+  --grey          a model of grey pictures takes pictures with colours: 0.299 R + 0.587 G + 0.114 B
+  --colour        a model of colours takes grey pictures: the same in three channels
+  --fit HOW       brings pictures to the model's size: cover (resized, then cut), stretch (resized) or crop (the middle,
+                  not resized: resizing changes noise)
+  --values WHAT   what an array's numbers are: bytes (0 to 255, default of uint8), unit (0 to 1), data (as they are,
+                  default of floats) or BLACK..WHITE, as in 0..65535
+  --axes AXES     what an array's dimensions are: hw, chw, nhw, nchw, hwc or nhwc
   --simulate      IMAGE is clean: measure it here, with noise of the seed; it is then the truth
   --truth FILE    the clean picture, for --sheet and the PSNR
   --output FILE   the samples: X.png (a grid), X.npy or X.safetensors
@@ -49,8 +59,8 @@ macro_rules! common {
   --backend NAME  auto (default), cpu, wgpu, wgpu:INDEX (see `undiffuse devices`) or reference
   --threads N     threads of the cpu backend (default: all)
 
-IMAGE is a PNG (1 or 3 channels) or .npy of |u1, <f4 or <f8: [H, W], [C, H, W] or [N, C, H, W]; several pictures are restored
-side by side. Bytes and PNGs are grey levels 0 to 255 and become -1 to 1; floats are taken as they are, in [-1, 1].
+IMAGE is a PNG, JPEG, WebP or .npy file: [H, W], [C, H, W], [N, C, H, W] or, of grey pictures, [N, H, W]; several pictures are
+restored side by side. Pictures and arrays of uint8 are grey levels and become -1 to 1; floats are taken as they are, in [-1, 1].
 S is a standard deviation in these units: 1 is half the range, 0.1 are 12.75 grey levels.
 It prints network calls, |y - A x| / (sigma sqrt(m)), which is near 1 for a sample of the posterior, and with a truth the
 PSNR in dB over the range of 2, of values clipped to [-1, 1], averaged over pictures.
@@ -95,7 +105,10 @@ Fills in the unknown pixels of a picture.
 
 usage: undiffuse inpaint IMAGE --mask MASK [OPTION...]
 
-  --mask MASK     a PNG or .npy [H, W]: white (255 or 1) is known, black (0) is to be filled in
+  --mask MASK     a picture or .npy [H, W]: white (255, 1 or True) is known, black (0) is to be filled in
+  --alpha-mask    instead: what is transparent in IMAGE is to be filled in
+  --mask-threshold T
+                  masks with values between: known from this share of white on, above 0 to 1
   --operator O    instead of --mask: box, half or random; `undiffuse restore --help` explains them
   --sigma S       the standard deviation of noise on the known pixels (default 0.01, or 0 where the method says so)
   --count N       samples of each picture (default 1), written to --output (default inpainted.png, unless --sheet or maps
@@ -161,6 +174,7 @@ fn run(args: &mut Args, command: &Command, operator: &str, output: Option<&str>,
         image: PathBuf::new(),
         truth: None,
         simulate: false,
+        reading: Reading::default(),
         operator: OperatorArgs::new(operator),
         method: MethodArgs::default(),
         sigma: 0.0,
@@ -208,6 +222,7 @@ fn run(args: &mut Args, command: &Command, operator: &str, output: Option<&str>,
             "operator" if command.name == "denoise" => return args.unknown("operator"),
             other => {
                 let known = model.option(other, args)?
+                    || job.reading.option(other, args)?
                     || job.operator.option(other, args)?
                     || job.method.option(other, args)?
                     || job.sampling.option(other, args)?;
@@ -240,6 +255,7 @@ fn check(job: &mut Job, command: &Command, sigma: Option<f64>, output: Option<&s
     if job.operator.text().is_empty() {
         return usage!("{} needs --operator; {}", command.name, args.see_help());
     }
+    job.reading.check()?;
     job.operator.check()?;
     job.sigma = job.method.check(&job.operator, sigma)?;
     job.sampling.check(&job.method, &job.operator)?;

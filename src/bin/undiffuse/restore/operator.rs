@@ -11,6 +11,7 @@ use undiffuse::tensor::Dims;
 use undiffuse::{Error, ErrorKind, Result};
 
 use super::input::Input;
+use super::reading::Reading;
 use crate::args::{Args, Outcome, usage};
 
 /// The draw of a random mask; no chain comes near it.
@@ -53,6 +54,7 @@ pub struct OperatorArgs {
     spec: Spec,
     text: String,
     mask: Option<PathBuf>,
+    alpha: bool,
     kernel: Option<PathBuf>,
     matrix: Option<PathBuf>,
 }
@@ -90,7 +92,7 @@ impl OperatorArgs {
     /// The operator that a command begins with.
     pub fn new(text: &str) -> Self {
         let spec = parse(text).unwrap_or(Spec::Identity);
-        Self { spec, text: text.into(), mask: None, kernel: None, matrix: None }
+        Self { spec, text: text.into(), mask: None, alpha: false, kernel: None, matrix: None }
     }
 
     /// Takes an option if it is one of these; its value is read from `args`.
@@ -110,6 +112,7 @@ impl OperatorArgs {
                 }
             }
             "mask" => self.mask = Some(args.path()?),
+            "alpha-mask" => self.alpha = true,
             "kernel" => self.kernel = Some(args.path()?),
             "matrix" => self.matrix = Some(args.path()?),
             _ => return Ok(false),
@@ -120,15 +123,18 @@ impl OperatorArgs {
     /// Checks that the files are there that the operator needs, and no others.
     pub fn check(&self) -> Outcome {
         for (option, given, needed) in [
-            ("--mask", self.mask.is_some(), self.spec == Spec::Mask),
+            ("--mask", self.mask.is_some(), self.spec == Spec::Mask && !self.alpha),
+            ("--alpha-mask", self.alpha, self.spec == Spec::Mask && self.alpha),
             ("--kernel", self.kernel.is_some(), self.spec == Spec::Kernel),
             ("--matrix", self.matrix.is_some(), self.spec == Spec::Dense),
         ] {
             if given && !needed {
-                return usage!("{option} has no use with --operator {}", self.text);
+                let with = if self.alpha { "alpha-mask".into() } else { format!("operator {}", self.text) };
+                return usage!("{option} has no use with --{with}");
             }
             if needed && !given {
-                return usage!("--operator {} needs {option} FILE", self.text);
+                let or = if self.spec == Spec::Mask { " or --alpha-mask" } else { "" };
+                return usage!("--operator {} needs {option} FILE{or}", self.text);
             }
         }
         Ok(())
@@ -163,6 +169,25 @@ impl OperatorArgs {
         self.is_mask() || matches!(self.spec, Spec::Channels(_))
     }
 
+    /// Whether the mask is the transparency of the picture.
+    pub fn is_alpha(&self) -> bool {
+        self.alpha
+    }
+
+    /// Whether values of a measurement lie where those of pictures do, but for noise.
+    pub fn keeps_range(&self) -> bool {
+        !matches!(self.spec, Spec::Kernel | Spec::Hadamard(_) | Spec::Dense)
+    }
+
+    /// The channels of a measurement of pictures of so many; `None` where it is no picture.
+    pub fn channels(&self, channels: usize) -> Option<usize> {
+        match self.spec {
+            Spec::Grey => Some(1),
+            Spec::Hadamard(_) | Spec::Dense => None,
+            _ => Some(channels),
+        }
+    }
+
     /// The size of the pictures behind a measurement of `size`; `None` where it does not tell.
     pub fn picture_size(&self, [h, w]: [usize; 2]) -> Option<[usize; 2]> {
         match self.spec {
@@ -172,8 +197,8 @@ impl OperatorArgs {
         }
     }
 
-    /// The operator for samples of `dims`.
-    pub fn build(&self, dims: Dims, seed: u64) -> Result<Operator> {
+    /// The operator for samples of `dims`. The alpha of `image` is the mask, where that was asked for.
+    pub fn build(&self, dims: Dims, seed: u64, image: Option<&Input>, reading: &Reading) -> Result<Operator> {
         let whole = |channels: &[f32]| -> Result<Box<dyn LinearOperator>> {
             Ok(Box::new(SeparableBlur::new(dims, channels, channels, Padding::Symmetric)?))
         };
@@ -183,8 +208,12 @@ impl OperatorArgs {
         };
         let other: Box<dyn LinearOperator> = match &self.spec {
             Spec::Mask => {
+                if let (true, Some(image)) = (self.alpha, image) {
+                    let mask = Mask::new(dims, &image.alpha_mask(&dims, reading)?);
+                    return Ok(Operator::Mask(mask.map_err(|e| e.context(image.name()))?));
+                }
                 let input = file(&self.mask)?;
-                let mask = Mask::new(dims, &input.mask(&dims)?);
+                let mask = Mask::new(dims, &input.mask(&dims, reading)?);
                 return Ok(Operator::Mask(mask.map_err(|e| e.context(input.name()))?));
             }
             Spec::Box { .. } | Spec::Half(_) | Spec::Random(_) => {
@@ -201,7 +230,7 @@ impl OperatorArgs {
             }
             Spec::Kernel => {
                 let input = file(&self.kernel)?;
-                let kernel = input.numbers();
+                let kernel = input.numbers()?;
                 let &[h, w] = kernel.shape.as_slice() else {
                     let text = format!("{}: the kernel has shape {:?}, expected [H, W]", input.name(), kernel.shape);
                     return Err(Error::new(ErrorKind::Shape, text));
@@ -214,7 +243,7 @@ impl OperatorArgs {
             }
             Spec::Dense => {
                 let input = file(&self.matrix)?;
-                let matrix = input.numbers();
+                let matrix = input.numbers()?;
                 let &[m, _] = matrix.shape.as_slice() else {
                     let text = format!("{}: the matrix has shape {:?}, expected [m, n]", input.name(), matrix.shape);
                     return Err(Error::new(ErrorKind::Shape, text));
@@ -352,7 +381,7 @@ mod tests {
     #[test]
     fn halves_and_boxes_are_where_they_are_said_to_be() {
         let dims = Dims::new(&[1, 4, 4]).unwrap();
-        let known = |text: &str| match OperatorArgs::new(text).build(dims, 3).unwrap() {
+        let known = |text: &str| match OperatorArgs::new(text).build(dims, 3, None, &Reading::default()).unwrap() {
             Operator::Mask(m) => m.known().to_vec(),
             Operator::Other(_) => Vec::new(),
         };

@@ -4,16 +4,18 @@ use std::path::{Path, PathBuf};
 
 use undiffuse::chain::{Chain, ChainOptions, Flow};
 use undiffuse::noise::{NoiseSource, Seeded};
-use undiffuse::pipeline::{Pipeline, Source};
+use undiffuse::pipeline::Pipeline;
 use undiffuse::posterior::operator::LinearOperator;
 use undiffuse::sampler::{Sampler, SamplerKind};
 use undiffuse::tensor::Dims;
 use undiffuse::{Error, ErrorKind, Result};
 
 use super::figures::{Agreement, Collected, Mean, psnr};
+use super::fit;
 use super::input::Input;
 use super::method::MethodArgs;
 use super::operator::OperatorArgs;
+use super::reading::Reading;
 use super::sampling::SamplingArgs;
 use super::sheet::{SAMPLES, Sheet, picture};
 use crate::arrays::Array;
@@ -34,6 +36,8 @@ pub struct Job {
     pub truth: Option<PathBuf>,
     /// Whether the measurement is made here.
     pub simulate: bool,
+    /// How files are read.
+    pub reading: Reading,
     /// A.
     pub operator: OperatorArgs,
     /// How p(x) r(x) is sampled.
@@ -82,27 +86,6 @@ pub struct Done {
     pub psnr: [Option<f64>; 3],
 }
 
-/// Takes the size of the pictures where it tells: it must be the model's unless `--size` says it is meant.
-fn fit_size(model: &mut ModelArgs, source: &Source<'_>, input: &Input, job: &Job) -> Result<()> {
-    let seen = input.size().and_then(|s| if job.simulate { Some(s) } else { job.operator.picture_size(s) });
-    let (Some([h, w]), None) = (seen, model.size()) else { return Ok(()) };
-    match source.model().sample_size() {
-        Some([height, width]) if [h, w] != [height, width] => Err(Error::new(
-            ErrorKind::Shape,
-            format!(
-                "{}: the picture is {h}x{w}, the model's are {height}x{width}: to run the model at another size, give \
-                 --size {h}x{w}",
-                input.name()
-            ),
-        )),
-        Some(_) => Ok(()),
-        None => {
-            model.set_size([h, w]);
-            Ok(())
-        }
-    }
-}
-
 /// y = A x + sigma z for every picture, `[N, ...output]`.
 fn measure(operator: &dyn LinearOperator, pictures: &Array, sigma: f64, seed: Option<u64>) -> Result<Array> {
     let (n, m) = (operator.input_dims().elements(), operator.output_dims().elements());
@@ -123,17 +106,25 @@ fn measure(operator: &dyn LinearOperator, pictures: &Array, sigma: f64, seed: Op
 /// The truth, if it is known, and the measurement.
 fn data(job: &Job, input: &Input, operator: &dyn LinearOperator) -> Result<(Option<Array>, Array)> {
     let dims = operator.input_dims();
+    let reading = &job.reading;
+    let noise = job.operator.keeps_range().then_some(job.sigma);
+    if !job.operator.is_alpha() {
+        input.check_opaque()?;
+    }
     let (mut truth, y) = if job.simulate {
-        let truth = input.items("the picture", &dims)?;
+        let truth = input.items("the picture", &dims, reading, Some(0.0))?;
         let y = measure(operator, &truth, job.sigma, Some(job.seed))?;
         (Some(truth), y)
     } else if job.operator.sees_whole() {
-        (None, measure(operator, &input.items("the picture", &dims)?, 0.0, None)?)
+        (None, measure(operator, &input.items("the picture", &dims, reading, noise)?, 0.0, None)?)
     } else {
-        (None, input.items(&format!("the measurement by {}", operator.name()), &operator.output_dims())?)
+        let what = format!("the measurement by {}", operator.name());
+        (None, input.items(&what, &operator.output_dims(), reading, noise)?)
     };
     if let Some(path) = &job.truth {
-        let clean = Input::read(path)?.items("the truth", &dims)?;
+        let clean = Input::read(path)?;
+        clean.check_opaque()?;
+        let clean = clean.items("the truth", &dims, reading, Some(0.0))?;
         if clean.shape.first() != y.shape.first() {
             let text = format!("{}: {:?} pictures for measurements {:?}", path.display(), clean.shape, y.shape);
             return Err(Error::new(ErrorKind::Shape, text));
@@ -159,12 +150,12 @@ fn sheet_file(path: &Path) -> Result<Output> {
 pub fn restore(model: &mut ModelArgs, job: &Job) -> Result<Done> {
     let input = Input::read(&job.image)?;
     let source = model.open()?;
-    fit_size(model, &source, &input, job)?;
+    fit::check(model, &source, &input, job)?;
     model.set_gradient(job.method.method.needs_vjp());
     let pipeline = model.compile(&source)?;
     let dims = pipeline.sample_dims();
     let n = dims.elements();
-    let operator = job.operator.build(dims, job.seed)?;
+    let operator = job.operator.build(dims, job.seed, Some(&input), &job.reading)?;
     let (truth, y) = data(job, &input, operator.linear())?;
     let images = y.shape.first().copied().unwrap_or_default();
     let total = images.checked_mul(job.count).filter(|&t| t > 0);

@@ -1,0 +1,110 @@
+//! Whether pictures are what the model takes; if not, what would work.
+
+use undiffuse::pipeline::Source;
+use undiffuse::{Error, ErrorKind, Result};
+
+use super::input::{Input, Look};
+use super::run::Job;
+use crate::source::ModelArgs;
+
+/// What an error calls the pictures of a file.
+fn described(look: &Look, wanted: usize) -> String {
+    let [h, w] = look.size;
+    let kind = match look.channels {
+        3 if wanted == 1 => "the picture has colours and",
+        1 if wanted == 3 => "the picture is grey and",
+        _ => "the picture",
+    };
+    format!("{kind} is {:?}", [look.channels, h, w])
+}
+
+/// Checks that the pictures have the channels and the size of the model's, unless options say what is done with others. Where the model has
+/// no size of its own it takes that of the pictures.
+///
+/// Errors (kind `Shape`) name the options that would work, all that it takes.
+pub fn check(model: &mut ModelArgs, source: &Source<'_>, input: &Input, job: &Job) -> Result<()> {
+    let Some(model_channels) = source.model().channels() else { return Ok(()) };
+    let whole = job.simulate || job.operator.sees_whole();
+    let Some(wanted) = (if whole { Some(model_channels) } else { job.operator.channels(model_channels) }) else {
+        return Ok(());
+    };
+    let own = source.model().sample_size();
+    // What is wrong with the model itself is said when it is compiled.
+    if own.is_some() && source.graph(None).is_err() {
+        return Ok(());
+    }
+    let look = input.look(wanted, &job.reading)?;
+    // The size of the model's pictures behind what is seen, which a smaller picture is a measurement of.
+    let behind = |size: [usize; 2]| if whole { Some(size) } else { job.operator.picture_size(size) };
+    let Some([h, w]) = behind(look.size) else { return Ok(()) };
+    let takes = |size: [usize; 2]| source.graph(Some(size)).is_ok();
+
+    let fitted = job.reading.fit.is_some() && look.is_picture;
+    if job.reading.fit.is_some() && !look.is_picture {
+        let text = format!("{}: --fit is for PNG, JPEG and WebP: cut or resize the array before", input.name());
+        return Err(Error::new(ErrorKind::InvalidArgument, text));
+    }
+    let target = model.size().or(own);
+    let channels = match (look.channels, wanted) {
+        (3, 1) if !job.reading.grey => Some("--grey"),
+        (1, 3) if !job.reading.colour => Some("--colour"),
+        _ => None,
+    };
+    let fits = match target {
+        _ if fitted => target.is_some(),
+        Some(target) => target == [h, w],
+        None => takes([h, w]),
+    };
+    if fits && channels.is_none() {
+        if target.is_none() {
+            model.set_size([h, w]);
+        }
+        return Ok(());
+    }
+
+    let mut ways = Vec::new();
+    if fits {
+        ways.push(String::new());
+    } else {
+        if model.size().is_none() && !fitted && takes([h, w]) {
+            ways.push(format!("--size {h}x{w}"));
+        }
+        // The largest size within the picture that the model takes, and what brings it there.
+        let within = |p: &usize| [h / p * p, w / p * p];
+        let near = [2usize, 4, 8, 16, 32, 64, 128, 256].iter().map(within).find(|&s| !s.contains(&0) && takes(s));
+        if let (Some([h, w]), true, None, true) =
+            (near, ways.is_empty(), model.size(), look.is_picture && whole_size(job))
+        {
+            ways.push(format!("--size {h}x{w} --fit crop"));
+        }
+        if let (Some(t), true) = (target, look.is_picture) {
+            let smaller = h < t[0] || w < t[1];
+            ways.push(format!("--fit {}", if smaller || job.simulate { "cover" } else { "crop" }));
+        }
+    }
+    let [at_h, at_w] = target.unwrap_or([h, w]);
+    let model_is = match target {
+        Some(_) => format!("{:?}", [wanted, at_h, at_w]),
+        None => format!("of {wanted} channels"),
+    };
+    if look.size != [h, w] && !fits {
+        let model_is = format!("{at_h}x{at_w}");
+        let seen = format!("the picture is {h}x{w} of which {:?} is a measurement", look.size);
+        return refuse(input, &seen, &model_is, &ways, channels);
+    }
+    refuse(input, &described(&look, wanted), &model_is, &ways, channels)
+}
+
+/// Whether a picture has the size of the model's, and is no smaller measurement of one.
+fn whole_size(job: &Job) -> bool {
+    job.simulate || job.operator.picture_size([1, 1]) == Some([1, 1])
+}
+
+fn refuse(input: &Input, seen: &str, model_is: &str, ways: &[String], channels: Option<&str>) -> Result<()> {
+    let ways: Vec<String> = ways
+        .iter()
+        .map(|way| channels.into_iter().chain((!way.is_empty()).then_some(way.as_str())).collect::<Vec<_>>().join(" "))
+        .collect();
+    let advice = if ways.is_empty() { String::new() } else { format!(": give {}", ways.join(", or ")) };
+    Err(Error::new(ErrorKind::Shape, format!("{}: {seen}, the model's are {model_is}{advice}", input.name())))
+}
