@@ -12,9 +12,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use undiffuse::backend::Network;
-use undiffuse::backend::cpu::aligned::AlignedBuf;
+use undiffuse::backend::cpu::heap::Heap;
 use undiffuse::backend::cpu::network::CpuNetwork;
-use undiffuse::backend::cpu::{Cpu, CpuOptions};
+use undiffuse::backend::cpu::{AlignedBuf, Cpu, CpuOptions};
 use undiffuse::graph::vjp::{Keep, vjp_keeping};
 use undiffuse::model::unet2d::{self, UNet2DConfig};
 use undiffuse::{Cancel, Result};
@@ -49,7 +49,7 @@ impl Case {
             batch,
             inputs,
             outputs: net.outputs().iter().map(|d| vec![0.0; d.elements() * batch]).collect(),
-            workspace: AlignedBuf::zeroed(net.workspace_len(batch)?)?,
+            workspace: Heap::default().zeroed(net.workspace_len(batch)?)?,
             best: Duration::MAX,
             by_operation,
             net,

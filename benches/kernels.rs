@@ -1,6 +1,6 @@
 //! Times the CPU kernels on the layers of the ddpm-cifar10-32 network, on one thread.
 //!
-//!     cargo bench --bench kernels -- [avx512|avx2|portable] [direct|winograd] [batch N] [only TEXT] [rounds N] [errors]
+//!     cargo bench --features bench --bench kernels -- [avx512|avx2|portable] [direct|winograd] [batch N] [only TEXT] [rounds N] [errors]
 //!
 //! Layers take turns, each figure is the sum over the layer's tasks of the best of all rounds (a task is shorter than a time
 //! slice, so that other processes disturb it less), and every ratio is to the peak of fused multiply-adds measured in
@@ -10,11 +10,12 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use undiffuse::backend::cpu::aligned::{AlignedBuf, SharedMut};
-use undiffuse::backend::cpu::conv::{Algorithm, ConvArgs, ConvShape, PackedConv, Padding, choose_algorithm};
-use undiffuse::backend::cpu::gather::{Affine, GatherArgs, GatherSource};
-use undiffuse::backend::cpu::isa::{Isa, Path};
-use undiffuse::backend::cpu::vmath::Activation;
+use undiffuse::backend::cpu::heap::Heap;
+use undiffuse::backend::cpu::kernels::{
+    Activation, Affine, Algorithm, ConvArgs, ConvShape, GatherArgs, GatherSource, Isa, PackedConv, Padding, SharedMut,
+    choose_algorithm,
+};
+use undiffuse::backend::cpu::{AlignedBuf, Cpu, CpuOptions, Path};
 
 #[path = "common/peak.rs"]
 mod peak;
@@ -51,6 +52,10 @@ const LAYERS: &[(&str, usize, usize, usize, usize, usize)] = &[
     ("64 128-128", 64, 128, 128, 3, 0),
     ("8 512-512", 8, 512, 512, 3, 0),
 ];
+
+fn zeroed(len: usize) -> undiffuse::Result<AlignedBuf> {
+    Heap::default().zeroed(len)
+}
 
 struct Case {
     name: String,
@@ -121,7 +126,7 @@ fn bench(isa: Isa, algorithm: Option<Algorithm>, batch: usize, only: &str, round
             continue;
         }
         let s = ConvShape::square(side, side, ci, co, k, 1, Padding::same(k / 2));
-        let mut w = AlignedBuf::zeroed(ci * co * k * k)?;
+        let mut w = zeroed(ci * co * k * k)?;
         fill(&mut w, 1);
         let Ok(conv) = PackedConv::with_algorithm(isa, s, a, &w, None) else { continue };
         let chosen = a == choose_algorithm(&s);
@@ -133,29 +138,23 @@ fn bench(isa: Isa, algorithm: Option<Algorithm>, batch: usize, only: &str, round
         let flops = 2.0 * (batch * side * side * ci * co * k * k) as f64;
         cases.push(Case { name: name.into(), chosen, flops, count, conv, batch, best: Vec::new() });
     }
-    let [mut input, mut out, mut shared] =
-        [AlignedBuf::zeroed(most[0])?, AlignedBuf::zeroed(most[1])?, AlignedBuf::zeroed(most[2])?];
-    let mut scratch = AlignedBuf::zeroed(scratch_len)?;
+    let [mut input, mut out, mut shared] = [zeroed(most[0])?, zeroed(most[1])?, zeroed(most[2])?];
+    let mut scratch = zeroed(scratch_len)?;
     fill(&mut input, 2);
+    let cpu = Cpu::with_options(CpuOptions { path: Some(isa.path()), threads: Some(1) })?;
     let mut peak: f64 = 0.0;
     for _ in 0..rounds {
-        peak = peak.max(peak::gflops(isa));
+        peak = peak.max(peak::gflops(&cpu));
         for c in &mut cases {
-            let args = ConvArgs {
-                shared: SharedMut::new(&mut shared),
-                ..ConvArgs::new(
-                    &input[..c.conv.input_len(batch).unwrap_or(0)],
-                    SharedMut::new(&mut out),
-                    c.conv.shape().out_channels,
-                )
-            };
-            let call = c.conv.bind(c.batch, args)?;
+            let input = &input[..c.conv.input_len(batch).unwrap_or(0)];
+            let call = c.conv.bind(c.batch, ConvArgs::new(input, c.conv.shape().out_channels))?;
+            let tasks = call.on(SharedMut::new(&mut out), SharedMut::new(&mut shared))?;
             let mut n = 0;
             for stage in 0..call.stages() {
                 for i in 0..call.tasks(stage) {
                     let start = Instant::now();
                     // SAFETY: one thread, stage after stage.
-                    let path = unsafe { call.run_task(stage, i, &mut scratch) };
+                    let path = unsafe { tasks.run_task(stage, i, &mut scratch) };
                     let took = start.elapsed();
                     assert_eq!(path, isa.path(), "another path ran");
                     match c.best.get_mut(n) {
@@ -189,9 +188,9 @@ fn bench(isa: Isa, algorithm: Option<Algorithm>, batch: usize, only: &str, round
 fn bench_gathers(isa: Isa, batch: usize, rounds: usize) -> undiffuse::Result<()> {
     println!("{:18} {:10} {:>9} {:>9}", "gather", "", "us/image", "GB/s");
     for (side, channels) in [(32, 128), (32, 384), (16, 256), (8, 256), (28, 32)] {
-        let mut input = AlignedBuf::zeroed(batch * side * side * channels)?;
-        let mut affine = AlignedBuf::zeroed(2 * batch * channels)?;
-        let mut out = AlignedBuf::zeroed(batch * (side + 2) * (side + 2) * channels)?;
+        let mut input = zeroed(batch * side * side * channels)?;
+        let mut affine = zeroed(2 * batch * channels)?;
+        let mut out = zeroed(batch * (side + 2) * (side + 2) * channels)?;
         fill(&mut input, 1);
         fill(&mut affine, 2);
         let (scale, shift) = affine.split_at(batch * channels);
@@ -205,13 +204,12 @@ fn bench_gathers(isa: Isa, batch: usize, rounds: usize) -> undiffuse::Result<()>
             activation: Activation::Silu,
             upsample: 1,
             padding: Padding::same(1),
-            out: SharedMut::new(&mut out),
         };
-        let mut call = args.bind()?;
+        let call = args.bind()?;
         let mut best = Duration::MAX;
         for _ in 0..20 * rounds {
             let start = Instant::now();
-            call.run();
+            call.run(&mut out)?;
             best = best.min(start.elapsed());
         }
         let s = best.as_secs_f64();
@@ -264,9 +262,8 @@ fn bench_errors(isa: Isa, only: &str) -> undiffuse::Result<()> {
             let Ok(conv) = PackedConv::with_algorithm(isa, s, a, &w, None) else { continue };
             let mut out = vec![0.0; side * side * co];
             let mut shared = vec![0.0; conv.shared_len(1).unwrap_or(0)];
-            let args =
-                ConvArgs { shared: SharedMut::new(&mut shared), ..ConvArgs::new(&input, SharedMut::new(&mut out), co) };
-            conv.bind(1, args)?.run(&mut vec![0.0; conv.scratch_len()]);
+            let call = conv.bind(1, ConvArgs::new(&input, co))?;
+            call.run(&mut out, &mut shared, &mut vec![0.0; conv.scratch_len()])?;
             let got = pixels.iter().flat_map(|p| &out[p * co..(p + 1) * co]);
             let off: f64 = got.zip(&want).map(|(g, w)| (f64::from(*g) - w).powi(2)).sum();
             print!(" {:10.2e}", (off / norm).sqrt());

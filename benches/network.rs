@@ -13,10 +13,9 @@ use std::io::{BufRead, Write};
 use std::time::{Duration, Instant};
 
 use undiffuse::backend::Network;
-use undiffuse::backend::cpu::aligned::AlignedBuf;
-use undiffuse::backend::cpu::isa::{Isa, Path};
+use undiffuse::backend::cpu::heap::Heap;
 use undiffuse::backend::cpu::network::CpuNetwork;
-use undiffuse::backend::cpu::{Cpu, CpuOptions};
+use undiffuse::backend::cpu::{AlignedBuf, Cpu, CpuOptions, Path};
 use undiffuse::model::unet2d::{self, UNet2DConfig};
 use undiffuse::tensor::Dims;
 use undiffuse::{Cancel, Result};
@@ -115,7 +114,7 @@ impl Case {
             flops: graph.flops() as f64 * batch as f64,
             inputs: net.inputs().iter().enumerate().map(|(i, d)| make(i, d)).collect(),
             outputs: net.outputs().iter().map(|d| vec![0.0; d.elements() * batch]).collect(),
-            workspace: AlignedBuf::zeroed(net.workspace_len(batch)?)?,
+            workspace: Heap::default().zeroed(net.workspace_len(batch)?)?,
             best: Duration::MAX,
             by_operation,
             net,
@@ -181,7 +180,7 @@ fn peak_resident() -> Option<usize> {
 }
 
 fn bench(o: &Options) -> Result<()> {
-    let isa = o.path.and_then(Isa::try_new).unwrap_or_else(Isa::best);
+    let cpu = Cpu::with_options(CpuOptions { path: o.path, threads: Some(1) })?;
     let (mut peak, mut stated) = (0f64, 0);
     for &name in &o.names {
         for &batch in &o.batches {
@@ -191,7 +190,7 @@ fn bench(o: &Options) -> Result<()> {
             }
             stated = stated.max(cases.iter().map(|c| c.net.weight_bytes() + c.workspace.bytes()).sum());
             for round in 0..=o.rounds {
-                peak = peak.max(peak::gflops(isa));
+                peak = peak.max(peak::gflops(&cpu));
                 for c in &mut cases {
                     // The first call warms up; small networks get more calls for a steadier best.
                     let repeat = if round == 0 { 1 } else { (2e9 / c.flops).ceil().max(1.0) as usize };

@@ -67,7 +67,10 @@
  * allocates nothing once it is made. If malloc or your allocator refuses, the call returns
  * UNDIFFUSE_OUT_OF_MEMORY (without an error object, if there is none for that), has freed what it
  * made, and your objects are as they were. To come that far it has 4 MiB of zeroed memory of its
- * own, which no page stands behind before. Two things can still end the process: calls that
+ * own, which no page stands behind before. A call that makes a handle then returns
+ * UNDIFFUSE_OUT_OF_MEMORY also if it was another thread's call that had to draw on that memory
+ * meanwhile: the library does not know which of them a block was for, and refuses both. Try again.
+ * Two things can still end the process: calls that
  * together need more than that for what is small while malloc refuses all of it, and a refusal
  * within the start of a thread of the library's own (of undiffuse_threads, none is started).
  *

@@ -1,7 +1,7 @@
 //! The cpu backend against the reference: every operation, every path of this CPU, one to three threads, batches of one and three.
 
 use undiffuse::backend::Backend;
-use undiffuse::backend::cpu::isa::Path;
+use undiffuse::backend::cpu::Path;
 use undiffuse::backend::cpu::{Cpu, CpuOptions};
 use undiffuse::graph::vjp::vjp;
 use undiffuse::model::unet2d::{self, UNet2DConfig};

@@ -2,7 +2,7 @@
 //! their packed files through the pipeline to samples.
 
 use serde_json::Value;
-use undiffuse::backend::cpu::isa::Path;
+use undiffuse::backend::cpu::Path;
 use undiffuse::backend::cpu::{Cpu, CpuOptions};
 use undiffuse::backend::reference::Reference;
 use undiffuse::backend::{Backend, Network};

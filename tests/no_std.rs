@@ -10,7 +10,7 @@ mod samples;
 #[path = "common/tiny.rs"]
 mod tiny;
 
-use undiffuse::backend::cpu::isa::Path;
+use undiffuse::backend::cpu::Path;
 use undiffuse::backend::cpu::{Cpu, CpuOptions};
 use undiffuse::backend::reference::Reference;
 use undiffuse::pipeline::Source;

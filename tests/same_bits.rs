@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use undiffuse::Cancel;
 use undiffuse::backend::Network;
-use undiffuse::backend::cpu::isa::Path;
+use undiffuse::backend::cpu::Path;
 use undiffuse::backend::cpu::network::CpuNetwork;
 use undiffuse::backend::cpu::{Cpu, CpuOptions};
 use undiffuse::backend::threads::Threads;

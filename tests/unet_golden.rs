@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use undiffuse::Cancel;
-use undiffuse::backend::cpu::isa::Path;
+use undiffuse::backend::cpu::Path;
 use undiffuse::backend::cpu::{Cpu, CpuOptions};
 use undiffuse::backend::reference::Reference;
 use undiffuse::backend::{Backend, Network};

@@ -3,18 +3,18 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use undiffuse::backend::cpu::isa::{Isa, Path};
+use undiffuse::backend::cpu::{Cpu, Path};
 
-/// GFLOP/s of one thread on the given path; take the best of several.
-pub fn gflops(isa: Isa) -> f64 {
+/// GFLOP/s of one thread on the path of `cpu`; take the best of several.
+pub fn gflops(cpu: &Cpu) -> f64 {
     const STEPS: usize = 200_000;
     let start = Instant::now();
-    let flops = match isa.path() {
+    let flops = match cpu.path() {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: the Isa proves the features.
+        // SAFETY: a Cpu has only a path whose features were found.
         Path::Avx512 => unsafe { x86::avx512(STEPS) },
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: the Isa proves the features.
+        // SAFETY: a Cpu has only a path whose features were found.
         Path::Avx2 => unsafe { x86::avx2(STEPS) },
         _ => plain(STEPS),
     };

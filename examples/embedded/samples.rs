@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use undiffuse::Result;
 use undiffuse::backend::Backend;
-use undiffuse::backend::cpu::isa::Path;
+use undiffuse::backend::cpu::Path;
 use undiffuse::backend::cpu::{Cpu, CpuOptions};
 use undiffuse::chain::{Chain, ChainOptions, never};
 use undiffuse::denoiser::NetworkDenoiser;

@@ -93,6 +93,7 @@ impl<T> Handle<T> {
         Self { users: AtomicIsize::new(0), poisoned: AtomicBool::new(false), value: UnsafeCell::new(value) }
     }
 
+    /// Asked from inside: a call that was here before may have failed until it left.
     fn check(&self, name: &str) -> Outcome<()> {
         if self.poisoned.load(Ordering::Acquire) {
             return Err(Failure::new(
@@ -105,21 +106,21 @@ impl<T> Handle<T> {
 
     /// To read, beside other readers.
     pub fn read(&self, name: &str) -> Outcome<Reading<'_, T>> {
-        self.check(name)?;
         let enter =
             self.users.fetch_update(Ordering::Acquire, Ordering::Relaxed, |n| n.checked_add(1).filter(|n| *n > 0));
         enter.map_err(|_| busy(name))?;
         let entered = Reading(self);
+        self.check(name)?;
         crate::inject::point();
         Ok(entered)
     }
 
     /// To write, alone.
     pub fn write(&self, name: &str) -> Outcome<Writing<'_, T>> {
-        self.check(name)?;
         let enter = self.users.compare_exchange(0, -1, Ordering::Acquire, Ordering::Relaxed);
         enter.map_err(|_| busy(name))?;
         let entered = Writing(self);
+        self.check(name)?;
         crate::inject::point();
         Ok(entered)
     }

@@ -4,8 +4,7 @@ use std::ffi::c_void;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use undiffuse::backend::cpu::aligned::ALIGNMENT;
-use undiffuse::backend::cpu::heap::{Allocator, Heap};
+use undiffuse::backend::cpu::heap::{ALIGNMENT, Allocator, Heap};
 
 use crate::options::{options, sized};
 use crate::status::undiffuse_status::UNDIFFUSE_OUT_OF_MEMORY;

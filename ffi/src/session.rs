@@ -4,7 +4,8 @@ use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 
 use undiffuse::Cancel;
-use undiffuse::backend::cpu::aligned::{ALIGNMENT, AlignedBuf};
+use undiffuse::backend::cpu::AlignedBuf;
+use undiffuse::backend::cpu::heap::ALIGNMENT;
 use undiffuse::backend::threads::Threads;
 use undiffuse::chain::{Chain, ChainOptions};
 use undiffuse::denoiser::{Call, Denoiser};

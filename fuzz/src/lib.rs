@@ -5,7 +5,7 @@
 
 pub mod c_calls;
 
-use undiffuse::backend::cpu::isa::Path;
+use undiffuse::backend::cpu::Path;
 use undiffuse::backend::cpu::{Cpu, CpuOptions};
 use undiffuse::chain::{Chain, ChainOptions};
 use undiffuse::denoiser::{Denoiser, FnDenoiser};

@@ -6,13 +6,10 @@ use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
 
-use super::heap::Heap;
+use super::heap::{ALIGNMENT, Heap};
 use crate::error::{Result, err};
 
-/// Bytes that every [`AlignedBuf`] is aligned to: one cache line and one AVX-512 register.
-pub const ALIGNMENT: usize = 64;
-
-/// An owned f32 buffer of fixed length, aligned to [`ALIGNMENT`] bytes, all zero when made.
+/// An owned f32 buffer of fixed length, aligned to [`ALIGNMENT`] bytes, all zero when made by [`Heap::zeroed`].
 pub struct AlignedBuf {
     ptr: NonNull<f32>,
     len: usize,
@@ -24,30 +21,24 @@ unsafe impl Send for AlignedBuf {}
 // SAFETY: a shared reference gives only shared access to the floats.
 unsafe impl Sync for AlignedBuf {}
 
-impl AlignedBuf {
+impl Heap {
     /// A buffer of `len` zeros.
     ///
     /// # Errors
     /// `OutOfMemory` if the size overflows or the allocator refuses.
-    pub fn zeroed(len: usize) -> Result<Self> {
-        Self::zeroed_in(&Heap::default(), len)
-    }
-
-    /// The same, of the memory of `heap`.
-    ///
-    /// # Errors
-    /// As [`AlignedBuf::zeroed`].
-    pub fn zeroed_in(heap: &Heap, len: usize) -> Result<Self> {
+    pub fn zeroed(&self, len: usize) -> Result<AlignedBuf> {
         if len == 0 {
-            return Ok(Self { ptr: NonNull::dangling(), len, heap: Heap::default() });
+            return Ok(AlignedBuf { ptr: NonNull::dangling(), len, heap: Self::default() });
         }
-        let layout = Self::layout(len).ok_or_else(|| err!(OutOfMemory, "a buffer of {len} f32 is too large"))?;
-        match heap.block(layout) {
-            Some(block) => Ok(Self { ptr: block.cast(), len, heap: heap.clone() }),
+        let layout = AlignedBuf::layout(len).ok_or_else(|| err!(OutOfMemory, "a buffer of {len} f32 is too large"))?;
+        match self.block(layout) {
+            Some(block) => Ok(AlignedBuf { ptr: block.cast(), len, heap: self.clone() }),
             None => Err(err!(OutOfMemory, "no memory for a buffer of {len} f32")),
         }
     }
+}
 
+impl AlignedBuf {
     fn layout(len: usize) -> Option<Layout> {
         Layout::from_size_align(len.checked_mul(size_of::<f32>())?, ALIGNMENT).ok()
     }
@@ -128,6 +119,7 @@ impl<'a> SharedMut<'a> {
     }
 
     /// Whether the slice is empty.
+    #[cfg(any(test, feature = "bench"))]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -159,7 +151,7 @@ mod tests {
     #[test]
     fn zeroed_aligned_and_writable() {
         for len in [0, 1, 15, 16, 17, 4097] {
-            let mut b = AlignedBuf::zeroed(len).unwrap();
+            let mut b = Heap::default().zeroed(len).unwrap();
             assert_eq!((b.len(), b.bytes()), (len, 4 * len));
             assert!(b.iter().all(|v| *v == 0.0));
             assert!(len == 0 || b.as_ptr().addr().is_multiple_of(ALIGNMENT));
@@ -171,7 +163,7 @@ mod tests {
     #[test]
     fn too_large_is_an_error() {
         for len in [usize::MAX, usize::MAX / 4, usize::MAX / 8] {
-            assert_eq!(AlignedBuf::zeroed(len).map(|_| ()).map_err(|e| e.kind()), Err(ErrorKind::OutOfMemory));
+            assert_eq!(Heap::default().zeroed(len).map(|_| ()).map_err(|e| e.kind()), Err(ErrorKind::OutOfMemory));
         }
     }
 

@@ -53,17 +53,23 @@ pub struct GatherArgs<'a> {
     pub upsample: usize,
     /// Zeros around the upsampled image.
     pub padding: Padding,
-    /// `[batch][top + height * upsample + bottom][left + width * upsample + right][channels]`; it must not overlap a source.
-    pub out: SharedMut<'a>,
 }
 
-/// A checked call: its tasks may run on any threads in any order.
+/// A call with checked arguments.
 #[derive(Clone, Copy, Debug)]
 pub struct GatherCall<'a> {
     args: GatherArgs<'a>,
     channels: usize,
     out_height: usize,
     out_width: usize,
+    out_len: usize,
+}
+
+/// A call with the memory that it writes: its tasks may run on any threads in any order.
+#[derive(Clone, Copy, Debug)]
+pub struct GatherTasks<'a> {
+    call: GatherCall<'a>,
+    out: SharedMut<'a>,
 }
 
 impl<'a> GatherArgs<'a> {
@@ -118,36 +124,63 @@ impl<'a> GatherArgs<'a> {
         };
         let out_height = side(self.height, self.padding.top, self.padding.bottom)?;
         let out_width = side(self.width, self.padding.left, self.padding.right)?;
-        let need = self
+        let out_len = self
             .batch
             .checked_mul(out_height)
             .and_then(|n| n.checked_mul(out_width))
             .and_then(|n| n.checked_mul(channels))
             .ok_or_else(too_large)?;
-        ensure!(self.out.len() == need, Shape, "gather output has {} floats, expected {need}", self.out.len());
-        Ok(GatherCall { args: self, channels, out_height, out_width })
+        Ok(GatherCall { args: self, channels, out_height, out_width, out_len })
     }
 }
 
-impl GatherCall<'_> {
+impl<'a> GatherCall<'a> {
     /// How many tasks there are: one for each row of each padded image.
     pub fn tasks(&self) -> usize {
         self.args.batch * self.out_height
     }
 
+    /// The call's tasks. `out` is `[batch][top + height * upsample + bottom][left + width * upsample + right][channels]`; it must not
+    /// overlap a source.
+    ///
+    /// # Errors
+    /// `Shape` if it has another length.
+    pub fn on(self, out: SharedMut<'a>) -> Result<GatherTasks<'a>> {
+        ensure!(out.len() == self.out_len, Shape, "gather output has {} floats, expected {}", out.len(), self.out_len);
+        Ok(GatherTasks { call: self, out })
+    }
+
+    /// Runs all tasks on this thread; `out` is as in [`on`](Self::on).
+    ///
+    /// # Errors
+    /// As [`on`](Self::on).
+    #[cfg(any(test, feature = "bench"))]
+    pub fn run(&self, out: &mut [f32]) -> Result<Path> {
+        let call = self.on(SharedMut::new(out))?;
+        let mut path = self.args.isa.path();
+        for i in 0..self.tasks() {
+            // SAFETY: one task at a time; the output is borrowed by this function alone.
+            path = unsafe { call.run_task(i) };
+        }
+        Ok(path)
+    }
+}
+
+impl GatherTasks<'_> {
     /// Makes row `i % padded height` of image `i / padded height`, and says which path ran. Task numbers outside `0..tasks()` do nothing.
     ///
     /// # Safety
     /// Each task may run on one thread at a time, and nobody else may touch the output meanwhile.
     pub unsafe fn run_task(&self, i: usize) -> Path {
-        let a = &self.args;
-        if i >= self.tasks() {
+        let call = &self.call;
+        let a = &call.args;
+        if i >= call.tasks() {
             return a.isa.path();
         }
-        let c = self.channels;
-        let (image, row) = (i / self.out_height, i % self.out_height);
-        // SAFETY: `bind` checked the size; a row is one task's.
-        let out = unsafe { a.out.part(i * self.out_width * c, self.out_width * c) };
+        let c = call.channels;
+        let (image, row) = (i / call.out_height, i % call.out_height);
+        // SAFETY: `on` checked the size; a row is one task's.
+        let out = unsafe { self.out.part(i * call.out_width * c, call.out_width * c) };
         let inside = row.checked_sub(a.padding.top).map(|y| y / a.upsample).filter(|y| *y < a.height);
         let Some(y) = inside else {
             out.fill(0.0);
@@ -174,22 +207,12 @@ impl GatherCall<'_> {
                 shift: a.affine.map_or(core::ptr::null(), |f| f.shift.as_ptr().wrapping_add(image * f.stride + done)),
                 silu: a.activation == Activation::Silu,
             };
-            // SAFETY: `bind` checked the sizes of sources, scale, shift and output.
+            // SAFETY: `bind` and `on` checked the sizes of sources, scale, shift and output.
             path = unsafe { line_raw(a.isa, &line) };
             done += s.channels;
         }
         if !matches!(a.activation, Activation::Identity | Activation::Silu) {
             path = activate(a.isa, a.activation, mid);
-        }
-        path
-    }
-
-    /// Runs all tasks on this thread.
-    pub fn run(&mut self) -> Path {
-        let mut path = self.args.isa.path();
-        for i in 0..self.tasks() {
-            // SAFETY: one task at a time; `&mut self` keeps other safe calls away.
-            path = unsafe { self.run_task(i) };
         }
         path
     }

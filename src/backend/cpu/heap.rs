@@ -5,8 +5,8 @@ use alloc::alloc::{Layout, alloc_zeroed, dealloc};
 use alloc::sync::Arc;
 use core::ptr::NonNull;
 
-use super::aligned::{ALIGNMENT, AlignedBuf};
-use crate::error::Result;
+/// Bytes that every block is aligned to: one cache line and one AVX-512 register.
+pub const ALIGNMENT: usize = 64;
 
 /// Gives and takes back blocks of memory. Implement it to give the memory of a host program.
 ///
@@ -34,16 +34,9 @@ impl Heap {
         Self(Some(allocator))
     }
 
-    /// A buffer of `len` zeros.
-    ///
-    /// # Errors
-    /// `OutOfMemory` if the size overflows or the allocator refuses.
-    pub fn zeroed(&self, len: usize) -> Result<AlignedBuf> {
-        AlignedBuf::zeroed_in(self, len)
-    }
-
-    /// A block that holds zeros.
+    /// A block that holds zeros. `layout` is not empty.
     pub(super) fn block(&self, layout: Layout) -> Option<NonNull<u8>> {
+        debug_assert!(layout.size() > 0);
         let Some(allocator) = &self.0 else {
             // SAFETY: the layouts of buffers are not empty.
             return NonNull::new(unsafe { alloc_zeroed(layout) });
@@ -90,7 +83,7 @@ mod tests {
     use crate::backend::cpu::{Cpu, CpuOptions};
     use crate::backend::{Backend, Network, ParamSource};
     use crate::cancel::Cancel;
-    use crate::error::ErrorKind;
+    use crate::error::{ErrorKind, Result};
     use crate::graph::GraphBuilder;
     use crate::tensor::Dims;
 

@@ -6,7 +6,8 @@
 
 use core::marker::PhantomData;
 
-use super::aligned::{ALIGNMENT, SharedMut};
+use super::aligned::SharedMut;
+use super::heap::ALIGNMENT;
 use crate::error::{Result, ensure, err};
 use crate::tensor::Dims;
 
@@ -113,8 +114,8 @@ impl<'a> Memory<'a> {
     /// A view's floats from the first row's begin to the last row's end, to read.
     ///
     /// # Safety
-    /// Nobody may write to the view's rows while the slice lives; what lies between its rows must not be written through
-    /// another reference either, except through [`SharedMut`] pointers to other rows' floats.
+    /// Nobody may write to the view's rows while the slice lives, nor to what lies between them, which may be other values' floats. So it
+    /// is for steps whose result has a buffer of its own; the others make pointers only (see [`Elementwise`](super::steps::elementwise)).
     pub unsafe fn read(&self, v: &View) -> &'a [f32] {
         // SAFETY: the caller's promise.
         unsafe { self.read_samples(v, 0, self.batch) }

@@ -1,8 +1,12 @@
 //! The CPU backend. Everything in this folder works on plain f32 memory; activations are channels-last (NHWC).
 //!
 //! [`Cpu`] compiles a graph: `compile` fuses it, lays its values out in one arena and packs the weights; `network` runs the
-//! steps, each spread over [`threads`](super::threads). The kernels (`gemm`, [`conv`], [`gather`], [`vmath`]) are written once
-//! over `simd` and compiled for each [`isa::Path`].
+//! steps, each spread over [`threads`](super::threads). The kernels (`gemm`, `conv`, `gather`, `vmath`) are written once
+//! over `simd` and compiled for each [`Path`]. Their views of raw memory are nobody else's:
+//!
+//! ```compile_fail,E0603
+//! use undiffuse::backend::cpu::aligned::SharedMut;
+//! ```
 //!
 //! ```
 //! use undiffuse::backend::cpu::Cpu;
@@ -33,13 +37,16 @@ use super::{Backend, Network, ParamSource};
 use crate::error::{Result, ensure, err};
 use crate::graph::Graph;
 
-pub mod aligned;
+mod aligned;
 mod compile;
-pub mod conv;
-pub mod gather;
-pub mod gemm;
+mod conv;
+mod gather;
+mod gemm;
 pub mod heap;
-pub mod isa;
+pub(crate) mod isa;
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod kernels;
 mod memory;
 pub mod network;
 mod packs;
@@ -50,10 +57,13 @@ pub mod pool;
 pub(crate) mod simd;
 mod staging;
 mod steps;
-pub mod vmath;
+pub(crate) mod vmath;
+
+pub use aligned::AlignedBuf;
+pub use isa::Path;
 
 use heap::Heap;
-use isa::{Isa, Path};
+use isa::Isa;
 use network::CpuNetwork;
 use packs::Packs;
 

@@ -15,7 +15,7 @@ pub(super) fn leave(core: usize) {
     system::leave(core);
 }
 
-#[cfg(all(target_os = "linux", any(target_env = "gnu", target_env = "musl")))]
+#[cfg(all(target_os = "linux", any(target_env = "gnu", target_env = "musl"), not(miri)))]
 mod system {
     use core::ffi::c_int;
 
@@ -50,15 +50,18 @@ mod system {
         if others.iter().all(|word| *word == 0) {
             return;
         }
-        // SAFETY: as above. The kernel moves the thread within the first call; the second gives its freedom back.
-        unsafe {
-            sched_setaffinity(SELF, size_of::<Cores>(), &raw const others);
-            sched_setaffinity(SELF, size_of::<Cores>(), &raw const all);
+        // SAFETY: as above. The kernel moves the thread within this call.
+        if unsafe { sched_setaffinity(SELF, size_of::<Cores>(), &raw const others) } != 0 {
+            return;
         }
+        // The thread gets its freedom back. The kernel cuts the set down to the cores that the process may use, so this fails only if
+        // all of `all` were taken away meanwhile; the thread is then where the kernel has put it, and so it is left.
+        // SAFETY: as above.
+        let _ = unsafe { sched_setaffinity(SELF, size_of::<Cores>(), &raw const all) };
     }
 }
 
-#[cfg(not(all(target_os = "linux", any(target_env = "gnu", target_env = "musl"))))]
+#[cfg(not(all(target_os = "linux", any(target_env = "gnu", target_env = "musl"), not(miri))))]
 mod system {
     pub fn core() -> Option<usize> {
         None

@@ -219,6 +219,8 @@ macro_rules! in_place {
             }
             dispatch! { unsafe fn $raw = $body(x: *mut f32, n: usize) }
             $(#[$doc])*
+            // Some of them only training calls.
+            #[cfg_attr(not(feature = "training"), allow(dead_code))]
             pub fn $name(isa: Isa, x: &mut [f32]) -> Path {
                 // SAFETY: the slice holds x.len() floats.
                 unsafe { $raw(isa, x.as_mut_ptr(), x.len()) }

@@ -4,7 +4,7 @@
 use super::super::gemm::{MAX_MR, Tile, kernels};
 use super::super::isa::Path;
 use super::super::vmath::{Activation, activate};
-use super::{ConvCall, PackedConv, split};
+use super::{ConvTasks, PackedConv, split};
 
 /// Into how many groups of panels and runs of pixels the work is cut.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +45,8 @@ impl Cut {
 ///
 /// # Safety
 /// `i < cut.tasks()`, and nobody else touches this task's part of the output.
-pub(super) unsafe fn run_task(call: &ConvCall<'_>, cut: &Cut, i: usize) -> Path {
+pub(super) unsafe fn run_task(tasks: &ConvTasks<'_>, cut: &Cut, i: usize) -> Path {
+    let call = &tasks.call;
     let isa = call.conv.isa;
     let kn = kernels(isa);
     let s = &call.conv.shape;
@@ -62,9 +63,9 @@ pub(super) unsafe fn run_task(call: &ConvCall<'_>, cut: &Cut, i: usize) -> Path 
         for t in 0..tiles {
             let first = from + split(to - from, tiles, t);
             let last = from + split(to - from, tiles, t + 1);
-            // SAFETY: pixels, columns and all strides were checked against the slices by `bind`; the caller gives
+            // SAFETY: pixels, columns and all strides were checked against the slices by `bind` and `on`; the caller gives
             // this task's part of the output to this thread alone.
-            path = unsafe { run_tile(call, first, last, column, width, n) };
+            path = unsafe { run_tile(tasks, first, last, column, width, n) };
         }
     }
     path
@@ -74,7 +75,8 @@ pub(super) unsafe fn run_task(call: &ConvCall<'_>, cut: &Cut, i: usize) -> Path 
 ///
 /// # Safety
 /// The ranges lie inside the output, and nobody else touches that part of it.
-unsafe fn run_tile(call: &ConvCall<'_>, first: usize, last: usize, column: usize, width: usize, n: usize) -> Path {
+unsafe fn run_tile(tasks: &ConvTasks<'_>, first: usize, last: usize, column: usize, width: usize, n: usize) -> Path {
+    let call = &tasks.call;
     let conv = call.conv;
     let kn = kernels(conv.isa);
     let s = &conv.shape;
@@ -85,7 +87,7 @@ unsafe fn run_tile(call: &ConvCall<'_>, first: usize, last: usize, column: usize
     let pw = s.width + s.padding.left + s.padding.right;
     let ph = s.height + s.padding.top + s.padding.bottom;
     let (mut image, mut y, mut x) = (first / (oh * ow), first / ow % oh, first % ow);
-    // SAFETY: every pointer is inside its slice for the rows and columns of this tile, as `bind` checked the
+    // SAFETY: every pointer is inside its slice for the rows and columns of this tile, as `bind` and `on` checked the
     // slices for all of them; the packed weights hold k * width floats from k * column on.
     unsafe {
         tile.b = conv.weights.as_ptr().add(k * column);
@@ -97,7 +99,7 @@ unsafe fn run_tile(call: &ConvCall<'_>, first: usize, last: usize, column: usize
             if let Some((second, _)) = call.args.second {
                 tile.a[1][r] = second.as_ptr().add(at * call.second);
             }
-            tile.out[r] = call.args.out.as_ptr().add(p * call.args.out_stride + column);
+            tile.out[r] = tasks.out.as_ptr().add(p * call.args.out_stride + column);
             if let Some(v) = call.args.sample {
                 tile.has_sample = true;
                 tile.sample[r] = v.data.as_ptr().add(image * v.stride + column);

@@ -36,6 +36,7 @@ pub struct Padding {
 
 impl Padding {
     /// `n` on every side.
+    #[cfg(any(test, feature = "bench"))]
     pub const fn same(n: usize) -> Self {
         Self { top: n, bottom: n, left: n, right: n }
     }
@@ -62,6 +63,7 @@ pub struct ConvShape {
 
 impl ConvShape {
     /// A linear layer on rows: a 1x1 convolution of a 1x1 image, where the batch counts the rows.
+    #[cfg(any(test, feature = "bench"))]
     pub const fn linear(in_features: usize, out_features: usize) -> Self {
         Self::square(1, 1, in_features, out_features, 1, 1, Padding::same(0))
     }
@@ -138,20 +140,16 @@ pub struct ConvArgs<'a> {
     pub scale: f32,
     /// Applied last.
     pub activation: Activation,
-    /// One row of out_channels floats for each output pixel: `[batch][height][width][out_channels]` if dense. It must
-    /// not overlap any input.
-    pub out: SharedMut<'a>,
     /// Floats from one pixel of the output to the next, at least out_channels.
     pub out_stride: usize,
-    /// Memory of [`PackedConv::shared_len`] floats for what one stage hands to the next. Its contents do not matter.
-    pub shared: SharedMut<'a>,
     /// How many threads will share the tasks. It says into how many tasks the work is cut; results do not depend on it.
     pub workers: usize,
 }
 
 impl<'a> ConvArgs<'a> {
     /// A call without additions, writing a dense output.
-    pub fn new(input: &'a [f32], out: SharedMut<'a>, out_channels: usize) -> Self {
+    #[cfg(any(test, feature = "bench"))]
+    pub fn new(input: &'a [f32], out_channels: usize) -> Self {
         Self {
             input,
             second: None,
@@ -159,9 +157,7 @@ impl<'a> ConvArgs<'a> {
             residual: None,
             scale: 1.0,
             activation: Activation::Identity,
-            out,
             out_stride: out_channels,
-            shared: SharedMut::empty(),
             workers: 1,
         }
     }
@@ -169,21 +165,6 @@ impl<'a> ConvArgs<'a> {
 
 /// A convolution's weights and bias, packed for one path and one input size. Immutable, so any number of sessions may
 /// share it.
-///
-/// ```
-/// use undiffuse::backend::cpu::aligned::SharedMut;
-/// use undiffuse::backend::cpu::conv::{ConvArgs, ConvShape, PackedConv, Padding};
-/// use undiffuse::backend::cpu::isa::Isa;
-///
-/// // A 3x3 filter of ones adds up the neighbourhood of each pixel; one channel, 2x2 pixels, a border of zeros.
-/// let shape = ConvShape::square(2, 2, 1, 1, 3, 1, Padding::same(1));
-/// let conv = PackedConv::new(Isa::best(), shape, &[1.0; 9], Some(&[0.5]))?;
-/// let input = [0., 0., 0., 0., /**/ 0., 1., 2., 0., /**/ 0., 3., 4., 0., /**/ 0., 0., 0., 0.];
-/// let (mut out, mut scratch) = ([0.0; 4], vec![0.0; conv.scratch_len()]);
-/// conv.bind(1, ConvArgs::new(&input, SharedMut::new(&mut out), 1))?.run(&mut scratch);
-/// assert_eq!(out, [10.5; 4]);
-/// # Ok::<(), undiffuse::Error>(())
-/// ```
 #[derive(Debug)]
 pub struct PackedConv {
     isa: Isa,
@@ -230,26 +211,25 @@ pub fn choose_algorithm(shape: &ConvShape) -> Algorithm {
 }
 
 impl PackedConv {
-    /// Packs `weights` (`[out][in][ky][kx]`, as PyTorch stores them) and `bias` (`[out]`).
-    ///
-    /// # Errors
-    /// `Shape` if sizes are 0, overflow or do not fit the slices; `OutOfMemory`.
+    /// [`in_heap`](Self::in_heap) in the system's memory.
+    #[cfg(test)]
     pub fn new(isa: Isa, shape: ConvShape, weights: &[f32], bias: Option<&[f32]>) -> Result<Self> {
         Self::in_heap(&Heap::default(), isa, shape, weights, bias)
     }
 
-    /// [`new`](Self::new) with the packed weights in the memory of `heap`.
+    /// Packs `weights` (`[out][in][ky][kx]`, as PyTorch stores them) and `bias` (`[out]`), in the memory of `heap`.
     ///
     /// # Errors
-    /// As `new`.
+    /// `Shape` if sizes are 0, overflow or do not fit the slices; `OutOfMemory`.
     pub fn in_heap(heap: &Heap, isa: Isa, shape: ConvShape, weights: &[f32], bias: Option<&[f32]>) -> Result<Self> {
         Self::pack(heap, isa, shape, choose_algorithm(&shape), weights, bias)
     }
 
-    /// [`new`](Self::new) with a given algorithm, for tests and benches.
+    /// [`in_heap`](Self::in_heap) in the system's memory with a given algorithm.
     ///
     /// # Errors
-    /// As `new`; `Unsupported` if the algorithm cannot do the shape.
+    /// As `in_heap`; `Unsupported` if the algorithm cannot do the shape.
+    #[cfg(any(test, feature = "bench"))]
     pub fn with_algorithm(
         isa: Isa,
         shape: ConvShape,
@@ -311,11 +291,6 @@ impl PackedConv {
         &self.shape
     }
 
-    /// Rows and columns of the output.
-    pub fn output(&self) -> [usize; 2] {
-        self.out_size
-    }
-
     /// Bytes of packed weights and bias.
     pub fn bytes(&self) -> usize {
         self.weights.bytes() + self.bias.bytes()
@@ -327,16 +302,18 @@ impl PackedConv {
     }
 
     /// Floats of the dense output for a batch; `None` on overflow.
+    #[cfg(any(test, feature = "bench"))]
     pub fn output_len(&self, batch: usize) -> Option<usize> {
         batch.checked_mul(self.out_size[0])?.checked_mul(self.out_size[1])?.checked_mul(self.shape.out_channels)
     }
 
     /// The algorithm in use.
+    #[cfg(any(test, feature = "bench"))]
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// Floats of scratch that each worker brings to [`ConvCall::run_task`]: small, so it stays in the worker's cache.
+    /// Floats of scratch that each worker brings to [`ConvTasks::run_task`]: small, so it stays in the worker's cache.
     pub fn scratch_len(&self) -> usize {
         match self.algorithm {
             Algorithm::Direct => 0,
@@ -344,7 +321,7 @@ impl PackedConv {
         }
     }
 
-    /// Floats of memory that the tasks of a call share (see [`ConvArgs::shared`]); `None` on overflow.
+    /// Floats of memory that the tasks of a call share (see [`ConvCall::on`]); `None` on overflow.
     pub fn shared_len(&self, batch: usize) -> Option<usize> {
         match self.algorithm {
             Algorithm::Direct => Some(0),
@@ -393,29 +370,12 @@ impl PackedConv {
             .checked_mul(self.out_size[0])
             .and_then(|n| n.checked_mul(self.out_size[1]))
             .ok_or_else(|| err!(Shape, "batch of {batch} is too large"))?;
-        let rows = |what: &str, have: usize, stride: usize, count: usize| {
-            let need = count.checked_sub(1).map_or(Some(0), |c| c.checked_mul(stride)?.checked_add(cout));
-            ensure!(
-                need.is_some_and(|n| n <= have),
-                Shape,
-                "convolution {what} has {have} floats, expected {count} rows of {cout}, {stride} apart"
-            );
-            Ok(())
-        };
         ensure!(args.out_stride >= cout, Shape, "output stride is {}, expected at least {cout}", args.out_stride);
-        rows("output", args.out.len(), args.out_stride, pixels)?;
-        ensure!(
-            self.shared_len(batch).is_some_and(|n| n <= args.shared.len()),
-            Shape,
-            "convolution has {} floats of shared memory, expected {:?}",
-            args.shared.len(),
-            self.shared_len(batch)
-        );
         if let Some(r) = args.residual {
-            rows("residual", r.data.len(), r.stride, pixels)?;
+            check_rows("residual", r.data.len(), r.stride, pixels, cout)?;
         }
         if let Some(r) = args.sample {
-            rows("sample vector", r.data.len(), r.stride, batch)?;
+            check_rows("sample vector", r.data.len(), r.stride, batch, cout)?;
         }
         let mut segments = [Segment::default(); 2];
         if second > 0 {
@@ -428,11 +388,12 @@ impl PackedConv {
                     .ok_or_else(|| err!(Shape, "batch of {batch} is too large"))?,
             ),
         };
-        Ok(ConvCall { conv: self, args, first, second, segments, cut })
+        let shared_len = self.shared_len(batch).ok_or_else(|| err!(Shape, "batch of {batch} is too large"))?;
+        Ok(ConvCall { conv: self, args, first, second, segments, cut, pixels, shared_len })
     }
 }
 
-/// A checked call: its tasks may run on any threads in any order.
+/// A call with checked arguments.
 #[derive(Clone, Copy, Debug)]
 pub struct ConvCall<'a> {
     conv: &'a PackedConv,
@@ -441,6 +402,17 @@ pub struct ConvCall<'a> {
     second: usize,
     segments: [Segment; 2],
     cut: Cut,
+    /// Of the output.
+    pixels: usize,
+    shared_len: usize,
+}
+
+/// A call with the memory that it writes: its tasks may run on any threads in any order.
+#[derive(Clone, Copy, Debug)]
+pub struct ConvTasks<'a> {
+    call: ConvCall<'a>,
+    out: SharedMut<'a>,
+    shared: SharedMut<'a>,
 }
 
 /// How the work is cut into tasks.
@@ -450,7 +422,7 @@ enum Cut {
     Winograd(winograd::Cut),
 }
 
-impl ConvCall<'_> {
+impl<'a> ConvCall<'a> {
     /// How many stages the call has. Every task of a stage must have ended before one of the next begins.
     pub fn stages(&self) -> usize {
         match &self.cut {
@@ -468,6 +440,45 @@ impl ConvCall<'_> {
         }
     }
 
+    /// The call's tasks. `out` is one row of out_channels floats for each output pixel, `[batch][height][width][out_channels]` if
+    /// dense; it must not overlap an argument. `shared`, of at least [`PackedConv::shared_len`] floats, is for what one stage hands
+    /// to the next; its contents do not matter.
+    ///
+    /// # Errors
+    /// `Shape` if one of them is too short.
+    pub fn on(self, out: SharedMut<'a>, shared: SharedMut<'a>) -> Result<ConvTasks<'a>> {
+        check_rows("output", out.len(), self.args.out_stride, self.pixels, self.conv.shape.out_channels)?;
+        ensure!(
+            shared.len() >= self.shared_len,
+            Shape,
+            "convolution has {} floats of shared memory, expected {}",
+            shared.len(),
+            self.shared_len
+        );
+        Ok(ConvTasks { call: self, out, shared })
+    }
+
+    /// Runs all tasks on this thread; `scratch` has [`PackedConv::scratch_len`] floats, the rest is as in [`on`](Self::on).
+    ///
+    /// # Errors
+    /// As [`on`](Self::on), also for `scratch`.
+    #[cfg(any(test, feature = "bench"))]
+    pub fn run(&self, out: &mut [f32], shared: &mut [f32], scratch: &mut [f32]) -> Result<Path> {
+        let need = self.conv.scratch_len();
+        ensure!(scratch.len() >= need, Shape, "convolution has {} floats of scratch, expected {need}", scratch.len());
+        let call = self.on(SharedMut::new(out), SharedMut::new(shared))?;
+        let mut path = self.conv.isa.path();
+        for stage in 0..self.stages() {
+            for i in 0..self.tasks(stage) {
+                // SAFETY: one task at a time, stage by stage; output and shared memory are borrowed by this function alone.
+                path = unsafe { call.run_task(stage, i, scratch) };
+            }
+        }
+        Ok(path)
+    }
+}
+
+impl ConvTasks<'_> {
     /// Runs task `i` of a stage and says which path ran. A worker that takes neighbouring tasks one after the other
     /// finds their weights in its cache. Task numbers outside `0..tasks(stage)`, or a scratch shorter than
     /// [`PackedConv::scratch_len`], do nothing.
@@ -476,32 +487,30 @@ impl ConvCall<'_> {
     /// Each task may run on one thread at a time, after all tasks of the stages before, and nobody else may touch the
     /// output and the shared memory meanwhile.
     pub unsafe fn run_task(&self, stage: usize, i: usize, scratch: &mut [f32]) -> Path {
-        let isa = self.conv.isa;
-        if i >= self.tasks(stage) || scratch.len() < self.conv.scratch_len() {
+        let isa = self.call.conv.isa;
+        if i >= self.call.tasks(stage) || scratch.len() < self.call.conv.scratch_len() {
             return isa.path();
         }
-        // SAFETY: the task exists, `bind` checked all slices, and the caller gives this task's part of output and shared memory
-        // to this thread alone.
+        // SAFETY: the task exists, `bind` and `on` checked all slices, and the caller gives this task's part of output and shared
+        // memory to this thread alone.
         unsafe {
-            match &self.cut {
+            match &self.call.cut {
                 Cut::Direct(c) => direct::run_task(self, c, i),
                 Cut::Winograd(c) => winograd::run_task(self, c, stage, i, scratch),
             }
         }
     }
+}
 
-    /// Runs all tasks on this thread; `scratch` has [`PackedConv::scratch_len`] floats.
-    pub fn run(&mut self, scratch: &mut [f32]) -> Path {
-        let mut path = self.conv.isa.path();
-        for stage in 0..self.stages() {
-            for i in 0..self.tasks(stage) {
-                // SAFETY: one task at a time, stage by stage; output and shared memory are borrowed by the arguments,
-                // and `&mut self` keeps other safe calls away.
-                path = unsafe { self.run_task(stage, i, scratch) };
-            }
-        }
-        path
-    }
+/// That `have` floats hold `count` rows of `len`, `stride` apart.
+fn check_rows(what: &str, have: usize, stride: usize, count: usize, len: usize) -> Result<()> {
+    let need = count.checked_sub(1).map_or(Some(0), |c| c.checked_mul(stride)?.checked_add(len));
+    ensure!(
+        need.is_some_and(|n| n <= have),
+        Shape,
+        "convolution {what} has {have} floats, expected {count} rows of {len}, {stride} apart"
+    );
+    Ok(())
 }
 
 /// Start of part `i` when `n` things are cut into `parts` as evenly as can be.

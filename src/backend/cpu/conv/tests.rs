@@ -129,27 +129,21 @@ fn convolutions_equal_plain_loops_on_every_path() {
             let mut scratch = vec![f32::NAN; conv.scratch_len()];
             let mut shared = vec![f32::NAN; conv.shared_len(batch).unwrap()];
             let mut out = vec![f32::NAN; batch * per];
-            let args = ConvArgs {
-                shared: SharedMut::new(&mut shared),
-                ..ConvArgs::new(&x, SharedMut::new(&mut out), s.out_channels)
-            };
-            let path = conv.bind(batch, args).unwrap().run(&mut scratch);
+            let call = conv.bind(batch, ConvArgs::new(&x, s.out_channels)).unwrap();
+            let path = call.run(&mut out, &mut shared, &mut scratch).unwrap();
             assert_eq!(path, isa.path(), "forced path did not run");
             close(&out, &want, &alloc::format!("{s:?}, {algorithm:?} on {path}"));
             // One image at a time, for other numbers of workers, tasks in reverse: the same bits.
             let px = x.len() / batch;
             for n in 0..batch {
                 let mut one = vec![0.0; per];
-                let args = ConvArgs {
-                    shared: SharedMut::new(&mut shared),
-                    workers: n + 2,
-                    ..ConvArgs::new(&x[n * px..(n + 1) * px], SharedMut::new(&mut one), s.out_channels)
-                };
+                let args = ConvArgs { workers: n + 2, ..ConvArgs::new(&x[n * px..(n + 1) * px], s.out_channels) };
                 let call = conv.bind(1, args).unwrap();
+                let tasks = call.on(SharedMut::new(&mut one), SharedMut::new(&mut shared)).unwrap();
                 for stage in 0..call.stages() {
                     for t in (0..call.tasks(stage)).rev() {
                         // SAFETY: one thread, `one` is used by nobody else.
-                        unsafe { call.run_task(stage, t, &mut scratch) };
+                        unsafe { tasks.run_task(stage, t, &mut scratch) };
                     }
                 }
                 assert_eq!(one, out[n * per..(n + 1) * per], "{s:?} on {path}: batch split changed bits");
@@ -189,17 +183,31 @@ fn everything_added_at_the_store() {
                     scale: 0.7,
                     activation,
                     out_stride: stride,
-                    shared: SharedMut::new(&mut shared),
-                    ..ConvArgs::new(&x, SharedMut::new(&mut out), co)
+                    ..ConvArgs::new(&x, co)
                 };
                 let mut scratch = vec![0.0; conv.scratch_len()];
-                conv.bind(batch, args).unwrap().run(&mut scratch);
+                conv.bind(batch, args).unwrap().run(&mut out, &mut shared, &mut scratch).unwrap();
                 let dense: Vec<f32> = out.chunks(stride).flat_map(|r| r[..co].to_vec()).collect();
                 close(&dense, &want, "epilogue");
                 assert!(out.chunks(stride).all(|r| r[co..].iter().all(|v| *v == 9.0)), "wrote between pixels");
             }
         }
     }
+}
+
+#[test]
+fn too_little_memory_for_the_stages_is_refused() {
+    let s = ConvShape::square(8, 8, 4, 4, 3, 1, Padding::same(1));
+    let conv = PackedConv::with_algorithm(Isa::best(), s, Algorithm::Winograd, &numbers(144, 1), None).unwrap();
+    let x = numbers(conv.input_len(1).unwrap(), 2);
+    let call = conv.bind(1, ConvArgs::new(&x, 4)).unwrap();
+    let [out, shared, scratch] = [256, conv.shared_len(1).unwrap(), conv.scratch_len()];
+    for short in [[1, 0, 0], [0, 1, 0], [0, 0, 1]] {
+        let [mut a, mut b, mut c] =
+            [vec![0.0; out - short[0]], vec![0.0; shared - short[1]], vec![0.0; scratch - short[2]]];
+        assert!(call.run(&mut a, &mut b, &mut c).is_err(), "{short:?}");
+    }
+    assert!(call.run(&mut vec![0.0; out], &mut vec![0.0; shared], &mut vec![0.0; scratch]).is_ok());
 }
 
 #[test]
@@ -214,9 +222,9 @@ fn two_sources_equal_one_concatenated() {
         for isa in paths() {
             let conv = PackedConv::new(isa, s, &wt, None).unwrap();
             let (mut one, mut two) = (vec![0.0; batch * h * w * co], vec![0.0; batch * h * w * co]);
-            conv.bind(batch, ConvArgs::new(&cat, SharedMut::new(&mut one), co)).unwrap().run(&mut []);
-            let args = ConvArgs { second: Some((&b, c1)), ..ConvArgs::new(&a, SharedMut::new(&mut two), co) };
-            conv.bind(batch, args).unwrap().run(&mut []);
+            conv.bind(batch, ConvArgs::new(&cat, co)).unwrap().run(&mut one, &mut [], &mut []).unwrap();
+            let args = ConvArgs { second: Some((&b, c1)), ..ConvArgs::new(&a, co) };
+            conv.bind(batch, args).unwrap().run(&mut two, &mut [], &mut []).unwrap();
             assert_eq!(one, two);
         }
     }
@@ -244,9 +252,10 @@ fn wrong_arguments_are_refused() {
     let mut out = vec![0.0; conv.output_len(2).unwrap()];
     let n = out.len();
     let mut tried = |batch: usize, x: &[f32], len: usize, f: &dyn Fn(&mut ConvArgs<'_>)| {
-        let mut args = ConvArgs::new(x, SharedMut::new(&mut out[..len]), 5);
+        let mut args = ConvArgs::new(x, 5);
         f(&mut args);
-        conv.bind(batch, args).map(|c| c.tasks(0)).map_err(|e| e.kind())
+        let call = conv.bind(batch, args).map_err(|e| e.kind())?;
+        call.run(&mut out[..len], &mut [], &mut []).map(|_| call.tasks(0)).map_err(|e| e.kind())
     };
     assert!(tried(2, &x, n, &|_| ()).is_ok());
     assert_eq!(tried(0, &[], 0, &|_| ()), Ok(0));
@@ -315,12 +324,12 @@ fn gathers_equal_plain_loops_on_every_path() {
                         activation,
                         upsample,
                         padding,
-                        out: SharedMut::new(&mut out),
                     };
-                    assert!(GatherArgs { height: h + 1, ..args }.bind().is_err());
-                    assert!(GatherArgs { padding: Padding::same(4), ..args }.bind().is_err());
+                    let mut refused = |args: GatherArgs<'_>| args.bind().and_then(|call| call.run(&mut out)).is_err();
+                    assert!(refused(GatherArgs { height: h + 1, ..args }));
+                    assert!(refused(GatherArgs { padding: Padding::same(4), ..args }));
                     assert!(GatherArgs { upsample: 0, ..args }.bind().is_err());
-                    args.bind().unwrap().run();
+                    args.bind().unwrap().run(&mut out).unwrap();
                     for (g, w) in out.iter().zip(&want) {
                         assert!((f64::from(*g) - w).abs() <= 1e-6 * (1.0 + w.abs()), "{g} for {w} on {}", isa.path());
                     }

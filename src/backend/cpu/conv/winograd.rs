@@ -15,7 +15,7 @@ use super::super::gemm::{MAX_MR, Segment, Tile, kernels};
 use super::super::isa::Path;
 use super::super::simd::{Simd, dispatch};
 use super::super::vmath::{Activation, activate};
-use super::{ConvCall, PackedConv, split};
+use super::{ConvTasks, PackedConv, split};
 
 /// Rows and columns of outputs in a tile.
 const OUT: usize = 4;
@@ -131,11 +131,15 @@ pub(super) fn scratch_len(conv: &PackedConv) -> usize {
 ///
 /// # Safety
 /// The task exists, all stages before have run, and nobody else touches this task's part of output and shared memory.
-pub(super) unsafe fn run_task(call: &ConvCall<'_>, cut: &Cut, stage: usize, i: usize, scratch: &mut [f32]) -> Path {
+pub(super) unsafe fn run_task(tasks: &ConvTasks<'_>, cut: &Cut, stage: usize, i: usize, scratch: &mut [f32]) -> Path {
     let run = cut.run(stage / 2);
     // SAFETY: the caller's contract.
     unsafe {
-        if stage.is_multiple_of(2) { inputs(call, cut, run, i, scratch) } else { products(call, cut, run, i, scratch) }
+        if stage.is_multiple_of(2) {
+            inputs(tasks, cut, run, i, scratch)
+        } else {
+            products(tasks, cut, run, i, scratch)
+        }
     }
 }
 
@@ -151,8 +155,8 @@ fn place(cut: &Cut, tile: usize) -> [usize; 3] {
 }
 
 /// Transforms the patches of up to `INPUTS` tiles into the shared memory, `[point][tile of the run][channel]`.
-unsafe fn inputs(call: &ConvCall<'_>, cut: &Cut, run: [usize; 2], i: usize, scratch: &mut [f32]) -> Path {
-    let conv = call.conv;
+unsafe fn inputs(tasks: &ConvTasks<'_>, cut: &Cut, run: [usize; 2], i: usize, scratch: &mut [f32]) -> Path {
+    let conv = tasks.call.conv;
     let s = &conv.shape;
     let c = s.in_channels;
     let ph = s.height + s.padding.top + s.padding.bottom;
@@ -165,10 +169,10 @@ unsafe fn inputs(call: &ConvCall<'_>, cut: &Cut, run: [usize; 2], i: usize, scra
         let [image, ty, tx] = place(cut, run[0] + tile);
         let [y, x] = [ty * OUT, tx * OUT];
         let origin = ((image * ph + y) * pw + x) * c;
-        // SAFETY: `bind` found the padded image in `input` and the shared memory as long as `shared_len`; rows and
+        // SAFETY: `bind` found the padded image in `input`, `on` the shared memory as long as `shared_len`; rows and
         // columns beyond the image are replaced by zeros in the scratch, which holds a patch.
         unsafe {
-            let mut input = call.args.input.as_ptr().add(origin);
+            let mut input = tasks.call.args.input.as_ptr().add(origin);
             let mut pitch = pw * c;
             if y + PATCH > ph || x + PATCH > pw {
                 core::slice::from_raw_parts_mut(patch, POINTS * c).fill(0.0);
@@ -178,7 +182,7 @@ unsafe fn inputs(call: &ConvCall<'_>, cut: &Cut, run: [usize; 2], i: usize, scra
                 }
                 (input, pitch) = (patch, PATCH * c);
             }
-            let out = aligned(call.args.shared.as_ptr()).add(tile * c);
+            let out = aligned(tasks.shared.as_ptr()).add(tile * c);
             path = input_raw(conv.isa, &Input { input, pitch, channels: c, out, plane });
         }
     }
@@ -186,8 +190,8 @@ unsafe fn inputs(call: &ConvCall<'_>, cut: &Cut, run: [usize; 2], i: usize, scra
 }
 
 /// Multiplies a block of transformed patches with one panel of transformed filters, transforms back and stores.
-unsafe fn products(call: &ConvCall<'_>, cut: &Cut, run: [usize; 2], i: usize, scratch: &mut [f32]) -> Path {
-    let conv = call.conv;
+unsafe fn products(tasks: &ConvTasks<'_>, cut: &Cut, run: [usize; 2], i: usize, scratch: &mut [f32]) -> Path {
+    let conv = tasks.call.conv;
     let kn = kernels(conv.isa);
     let s = &conv.shape;
     let c = s.in_channels;
@@ -208,7 +212,7 @@ unsafe fn products(call: &ConvCall<'_>, cut: &Cut, run: [usize; 2], i: usize, sc
         let products = filters.add(PATCH * c * kn.nr());
         let product_plane = count * width + LINE;
         let weights = conv.weights.as_ptr().add(9 * c * column);
-        let patches = aligned(call.args.shared.as_ptr()).add(from * c);
+        let patches = aligned(tasks.shared.as_ptr()).add(from * c);
         let mut tile = Tile::new(&segments, width, 1.0);
         // Bring a later panel's weights into cache, spread over this block's products.
         let later = &conv.weights[conv.weights.len().min(9 * c * (column + LATER * kn.nr()))..];
@@ -237,32 +241,32 @@ unsafe fn products(call: &ConvCall<'_>, cut: &Cut, run: [usize; 2], i: usize, sc
                 }
             }
         }
-        outputs(call, cut, [run[0] + from, run[0] + to], column, products, product_plane)
+        outputs(tasks, cut, [run[0] + from, run[0] + to], column, products, product_plane)
     }
 }
 
 /// Transforms a block's products back and stores them with all that is added to them.
 unsafe fn outputs(
-    call: &ConvCall<'_>,
+    tasks: &ConvTasks<'_>,
     cut: &Cut,
     tiles: [usize; 2],
     column: usize,
     products: *const f32,
     plane: usize,
 ) -> Path {
-    let conv = call.conv;
+    let conv = tasks.call.conv;
     let kn = kernels(conv.isa);
     let left = conv.shape.out_channels - column;
     let width = kn.panel_width(left);
     let n = left.min(width);
     let [oh, ow] = conv.out_size;
-    let args = &call.args;
+    let args = &tasks.call.args;
     let mut path = conv.isa.path();
     for tile in tiles[0]..tiles[1] {
         let [image, ty, tx] = place(cut, tile);
         let [y, x] = [ty * OUT, tx * OUT];
         let pixel = (image * oh + y) * ow + x;
-        // SAFETY: `bind` found every pixel's row in output, residual and sample vector; `size` keeps to pixels of the image.
+        // SAFETY: `bind` and `on` found every pixel's row in output, residual and sample vector; `size` keeps to pixels of the image.
         unsafe {
             let out = Output {
                 products: products.add((tile - tiles[0]) * width),
@@ -274,7 +278,7 @@ unsafe fn outputs(
                 sample: args.sample.map(|v| v.data.as_ptr().add(image * v.stride + column)),
                 residual: args.residual.map(|v| (v.data.as_ptr().add(pixel * v.stride + column), v.stride)),
                 scale: args.scale,
-                out: args.out.as_ptr().add(pixel * args.out_stride + column),
+                out: tasks.out.as_ptr().add(pixel * args.out_stride + column),
                 out_stride: args.out_stride,
             };
             path = output_raw(conv.isa, &out);

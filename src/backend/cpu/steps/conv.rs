@@ -111,12 +111,12 @@ impl Conv {
             activation: gather.activation,
             upsample: gather.upsample,
             padding: gather.padding,
-            out,
         }
         .bind()?;
+        let tasks = call.on(out)?;
         run.each(cost, call.tasks(), &|_, i| {
             // SAFETY: each task is run once.
-            unsafe { call.run_task(i) };
+            unsafe { tasks.run_task(i) };
             Ok(())
         })
     }
@@ -146,14 +146,14 @@ impl Conv {
             residual: self.residual.as_ref().map(rows),
             scale: self.scale,
             activation: self.activation,
-            // SAFETY: the plan gives the result to this step alone.
-            out: unsafe { run.memory.write_samples(&self.out, first, samples) },
             out_stride: self.out.stride,
-            // SAFETY: this part of the step's own memory is for the convolution alone.
-            shared: unsafe { run.memory.own(own.padded, own.shared) },
             workers: run.workers,
         };
         let call = self.weights.bind(samples, args)?;
+        // SAFETY: the plan gives the result to this step alone, and this part of the step's own memory is for the convolution alone.
+        let (out, shared) =
+            unsafe { (run.memory.write_samples(&self.out, first, samples), run.memory.own(own.padded, own.shared)) };
+        let tasks = call.on(out, shared)?;
         // A core multiplies and adds some 16 times in the time it takes to move a float.
         let shape = self.weights.shape();
         let macs = [shape.out_channels, shape.kernel[0], shape.kernel[1], self.out.positions(), samples];
@@ -165,7 +165,7 @@ impl Conv {
                 // thread at a time, so a part of the scratch is one thread's.
                 unsafe {
                     let scratch = run.memory.own(scratch + worker * own.scratch, own.scratch);
-                    call.run_task(stage, i, scratch.part(0, own.scratch));
+                    tasks.run_task(stage, i, scratch.part(0, own.scratch));
                 }
                 Ok(())
             })?;
