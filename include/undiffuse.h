@@ -2,86 +2,100 @@
  * undiffuse: runs pretrained diffusion models, the reverse chain and posterior-perturbed
  * sampling.
  *
- * This file is generated from ffi/src; see ffi/cbindgen.toml.
+ * This file is generated from ffi/src; see ffi/cbindgen.toml. It needs C99 or C++11, or later.
  *
- * A first program:
+ * A first program, which draws 36 digits as `undiffuse sample` does, DDIM with 50 steps:
  *
- *     undiffuse_model *model = NULL;
- *     undiffuse_session_options options;
- *     undiffuse_error *error = NULL;
- *     float image[28 * 28];
+ *     #include <stdio.h>
+ *     #include <undiffuse.h>
  *
- *     undiffuse_session_options_init(&options, sizeof options);
- *     options.seed = 42;
- *     if (undiffuse_model_load("digits.safetensors", NULL, &model, &error) ||
- *         undiffuse_sample(model, NULL, NULL, &options, image, 28 * 28, &error))
- *       fprintf(stderr, "%s\n", undiffuse_error_message(error));
- *     undiffuse_error_free(error);
- *     undiffuse_model_free(model);
+ *     static float images[36 * 28 * 28];
+ *
+ *     int main(int argc, char **argv) {
+ *       const char *path = argc > 1 ? argv[1] : "digits.safetensors";
+ *       undiffuse_model *model = NULL;
+ *       undiffuse_session_options options;
+ *       undiffuse_error *error = NULL;
+ *       int failed;
+ *
+ *       undiffuse_session_options_init(&options, sizeof options);
+ *       options.batch = 16;
+ *       failed = undiffuse_model_load(path, NULL, &model, &error) ||
+ *                undiffuse_sample(model, NULL, NULL, &options, images, 36 * 28 * 28, &error);
+ *       if (failed) fprintf(stderr, "%s\n", undiffuse_error_message(error));
+ *       undiffuse_error_free(error);
+ *       undiffuse_model_free(model);
+ *       if (!failed) fwrite(images, sizeof *images, 36 * 28 * 28, stdout);
+ *       return failed;
+ *     }
  *
  * CONVENTIONS
  *
- * Arguments. First the object, then inputs, then outputs, last the error. An array is a pointer
- * and, after it, its length in elements; it may be NULL if the length is 0. Arrays of floats are
- * row by row, the batch outermost: [count, channels, height, width] for images. Strings are
+ * Arguments. The object comes first, then inputs, then outputs, and the error last. An array is a
+ * pointer followed by its length in elements; it may be NULL if the length is 0. Arrays of floats
+ * are row-major with the batch outermost: [count, channels, height, width] for images. Strings are
  * UTF-8.
  *
- * Status. A function that can fail returns an undiffuse_status: 0 for success, above 0 for an
- * outcome that is no error, below 0 for an error. Handles and numbers are written on success
- * alone; arrays that a failed call was to fill are unspecified. Any call may return
+ * Status. A function that can fail returns an undiffuse_status: 0 for success, positive for an
+ * outcome that is not an error, negative for an error. Handles and numbers are written on success
+ * only; the contents of arrays that a failed call was to fill are unspecified. Any call may return
  * UNDIFFUSE_INVALID_ARGUMENT, UNDIFFUSE_OUT_OF_MEMORY, UNDIFFUSE_BUSY, UNDIFFUSE_POISONED and
- * UNDIFFUSE_PANIC; comments name what is to be expected beside.
+ * UNDIFFUSE_PANIC; each comment names the others to expect. Compilers warn when the status of a
+ * function that takes an undiffuse_error is ignored; define UNDIFFUSE_NO_NODISCARD to turn this off.
  *
- * Errors. The last argument, undiffuse_error **error, may be NULL. If the call fails (below 0)
- * and it is not, *error becomes a new object with a text for a person, which you free with
- * undiffuse_error_free; in the worst case, NULL. It is not read, so it need not be initialised,
- * and on success it is left as it is. There is no global or per-thread last error.
+ * Numbers. NaN and infinity are errors, in what you pass as in what a model or a callback returns:
+ * UNDIFFUSE_NON_FINITE for arrays, UNDIFFUSE_INVALID_ARGUMENT for options.
  *
- * Ownership. What a function named _new, _load... or _from... gives is yours; the function named
- * _free of its type frees it and accepts NULL. What you pass in stays yours; unless a comment
- * says that it is borrowed longer, it is not used after the call has returned. Objects keep what
- * they need of one another, so the order in which you free them does not matter.
+ * Errors. The last argument, undiffuse_error **error, may be NULL. If it is not and the call fails
+ * (a negative status), *error is set to a new object that holds a message for people; free it with
+ * undiffuse_error_free. If there is no memory for it, *error is set to NULL. The old value of
+ * *error is never read, so it need not be initialised, and it is left alone on success. There is no
+ * global or per-thread last error.
  *
- * Threads. A `const T *` may be used by several threads at once, a `T *` by one thread at a time,
- * by any; functions that differ say so. A call on an object that another call is changing is
- * refused with UNDIFFUSE_BUSY, also from within a callback. Nothing is global: objects that share
- * nothing do not know of one another. The child of a fork has no threads but the one that forked:
+ * Ownership. You own what a function named _new, _load... or _from... returns, and free it with the
+ * _free function of its type, which accepts NULL. You keep ownership of what you pass in; it is not
+ * used after the call returns, unless a comment says that it is borrowed for longer. Objects keep
+ * alive what they need of one another, so you can free them in any order.
+ *
+ * Threads. A `const T *` may be used by several threads at once, a `T *` by one thread at a time
+ * (any thread); functions that differ say so. A call on an object that another call is changing
+ * fails with UNDIFFUSE_BUSY, also from within a callback. There is no global state: objects that
+ * share nothing do not affect one another. After a fork the child has only the thread that forked:
  * it must not run a session of its parent that has threads of the library's own.
  *
- * Options. A struct that begins with struct_size can grow. Fill it by its _init function with
- * sizeof of your struct, or clear it (= {0}) and set struct_size yourself where it has no _init
- * function (then a 0 stands for what the field's comment says of 0). Fields that a struct of an older
- * program lacks have their defaults; fields of a newer program that this library does not know
- * must be zero. An enum in a struct is a uint32_t; a number that is none of its values is
- * refused, as are flags other than 0 and 1.
+ * Options. A struct that begins with struct_size can grow. Fill it with its _init function, passing
+ * sizeof your struct; where there is no _init function, clear it (= {0}) and set struct_size (each
+ * field's comment says what 0 means). Fields that are missing from an older program's struct take
+ * their defaults; fields of a newer program that this library does not know must be zero. An enum
+ * in a struct is a uint32_t. Numbers that are not among its values are refused, and so are flags
+ * other than 0 and 1.
  *
- * Lists and texts. Functions with a buffer and a size_t *len: with a NULL buffer they write the
- * length that is needed to *len. Texts that they fill have no NUL at the end.
+ * Lists and texts. Functions with a buffer and a size_t *len write the required length to *len if
+ * the buffer is NULL. Texts that they write are not NUL-terminated.
  *
- * Callbacks. The first argument is your user_data. None is global; each belongs to the object
- * that it was given with. They run on the thread that called the library (tasks of
- * undiffuse_threads excepted) and must not throw or longjmp through it.
+ * Callbacks. The first argument is your user_data. Callbacks belong to the object that they were
+ * given with; none is global. They run on the thread that called the library (except for the tasks
+ * of undiffuse_threads) and must not throw or longjmp through it.
  *
- * Memory. Weights and workspaces, which is all that is large, come from malloc or from your
- * allocator or workspace; handles, tables and texts from malloc, when handles are made. A session
- * allocates nothing once it is made. If malloc or your allocator refuses, the call returns
- * UNDIFFUSE_OUT_OF_MEMORY (without an error object, if there is none for that), has freed what it
- * made, and your objects are as they were. To come that far it has 4 MiB of zeroed memory of its
- * own, which no page stands behind before. A call that makes a handle then returns
- * UNDIFFUSE_OUT_OF_MEMORY also if it was another thread's call that had to draw on that memory
- * meanwhile: the library does not know which of them a block was for, and refuses both. Try again.
- * Two things can still end the process: calls that
- * together need more than that for what is small while malloc refuses all of it, and a refusal
- * within the start of a thread of the library's own (of undiffuse_threads, none is started).
+ * Memory. Weights and workspaces, the only large blocks, come from malloc or from your allocator or
+ * workspace. Handles, tables and texts come from malloc, when handles are made. A session allocates
+ * nothing after it is made. If malloc or your allocator fails, the call returns
+ * UNDIFFUSE_OUT_OF_MEMORY (without an error object, if there is no memory for one) after freeing
+ * what it allocated, and your objects are unchanged. To get that far it reserves 4 MiB of zeroed
+ * address space, which takes no physical memory until it is used. A call that makes a handle then
+ * also returns UNDIFFUSE_OUT_OF_MEMORY if the call of another thread drew on this reserve meanwhile:
+ * the library cannot tell which of the two a block was for, and refuses both. Try again. Two things
+ * can still end the process: small allocations of concurrent calls that together exceed
+ * the reserve while malloc fails, and an allocation failure while one of the library's own threads
+ * starts (with undiffuse_threads, none is started).
  *
- * Bugs. A panic inside the library does not cross into your code: the call returns
- * UNDIFFUSE_PANIC, and the objects it was using refuse further calls with UNDIFFUSE_POISONED but
- * can be freed.
+ * Bugs. A panic inside the library never unwinds into your code: the call returns UNDIFFUSE_PANIC,
+ * and the objects that it was using refuse further calls with UNDIFFUSE_POISONED but can be freed.
  *
- * Unloading. The library installs no signal or exit handler, keeps no thread but those of
- * sessions that are not freed, and opens no GPU driver until a GPU backend is asked for.
+ * Unloading. The library installs no signal or exit handlers, keeps no threads except those of
+ * sessions that have not been freed, and opens no GPU driver until a GPU backend is requested.
  *
- * Results. On the CPU a sample is the same bits for any batch, number of threads and shard, on all
+ * Results. On the CPU a sample has the same bits for any batch, number of threads and shard, on all
  * machines where undiffuse_session_describe names the same kernels.
  */
 
@@ -91,6 +105,50 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+/**
+ * Stands before every function. Define UNDIFFUSE_SHARED where a Windows program uses the DLL, or
+ * define this macro yourself.
+ */
+#ifndef UNDIFFUSE_API
+#if defined(_WIN32) && defined(UNDIFFUSE_SHARED)
+#define UNDIFFUSE_API __declspec(dllimport)
+#elif defined(__GNUC__) && !defined(_WIN32)
+#define UNDIFFUSE_API __attribute__((visibility("default")))
+#else
+#define UNDIFFUSE_API
+#endif
+#endif
+
+/** Stands before every function whose status must not be ignored. */
+#if defined(UNDIFFUSE_NO_NODISCARD)
+#define UNDIFFUSE_NODISCARD
+#elif defined(__cplusplus) && __cplusplus >= 201703L
+#define UNDIFFUSE_NODISCARD [[nodiscard]]
+#elif defined(__GNUC__)
+#define UNDIFFUSE_NODISCARD __attribute__((warn_unused_result))
+#elif defined(_MSC_VER) && _MSC_VER >= 1700
+#define UNDIFFUSE_NODISCARD _Check_return_
+#else
+#define UNDIFFUSE_NODISCARD
+#endif
+
+/**
+ * Begins an enum that is as wide as `type`: by the language in C++ and C23; in older C, the name
+ * stands for the integer type.
+ */
+#if defined(__cplusplus)
+#define UNDIFFUSE_ENUM(name, type) enum name : type
+#elif defined(__STDC_VERSION__) && __STDC_VERSION__ >= 202311L
+#define UNDIFFUSE_ENUM(name, type) \
+  enum name : type;                \
+  typedef enum name name;          \
+  enum name : type
+#else
+#define UNDIFFUSE_ENUM(name, type) \
+  typedef type name;               \
+  enum name
+#endif
 
 /**
  * The ABI that this header describes. It grows when functions, options or values are added; nothing
@@ -110,11 +168,7 @@
  * What a call returns. The values never change; new ones may be added, so treat an unknown one as
  * an error.
  */
-enum undiffuse_status
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : int32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
+UNDIFFUSE_ENUM(undiffuse_status, int32_t) {
   /** The call did what it was asked to do. */
   UNDIFFUSE_OK = 0,
   /**
@@ -168,20 +222,9 @@ enum undiffuse_status
   /** A GPU or its driver is missing, failed or was lost. */
   UNDIFFUSE_DEVICE = -16,
 };
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum undiffuse_status undiffuse_status;
-#else
-typedef int32_t undiffuse_status;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
 
 /** What runs networks. */
-enum undiffuse_backend
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : uint32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
+UNDIFFUSE_ENUM(undiffuse_backend, uint32_t) {
   /** The processor, with the fastest kernels that it has. */
   UNDIFFUSE_BACKEND_CPU = 0,
   /** Plain loops in double precision: slow, the measure of the others. In builds made for tests. */
@@ -189,20 +232,9 @@ enum undiffuse_backend
   /** A GPU by wgpu, over Vulkan, in builds that have it. */
   UNDIFFUSE_BACKEND_WGPU = 2,
 };
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum undiffuse_backend undiffuse_backend;
-#else
-typedef uint32_t undiffuse_backend;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
 
 /** Whether a model can also give vector-Jacobian products. */
-enum undiffuse_gradient
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : uint32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
+UNDIFFUSE_ENUM(undiffuse_gradient, uint32_t) {
   /** No. */
   UNDIFFUSE_GRADIENT_NONE = 0,
   /** As fast as can be: all that the way back needs is kept in the workspace. */
@@ -210,20 +242,9 @@ enum undiffuse_gradient
   /** In about half of that memory: most of the forward pass is computed twice. */
   UNDIFFUSE_GRADIENT_RECOMPUTE = 2,
 };
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum undiffuse_gradient undiffuse_gradient;
-#else
-typedef uint32_t undiffuse_gradient;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
 
 /** How a GPU keeps weights and the values between layers. */
-enum undiffuse_precision
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : uint32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
+UNDIFFUSE_ENUM(undiffuse_precision, uint32_t) {
   /** As 32-bit floats. */
   UNDIFFUSE_PRECISION_F32 = 0,
   /**
@@ -232,20 +253,9 @@ enum undiffuse_precision
    */
   UNDIFFUSE_PRECISION_F16 = 1,
 };
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum undiffuse_precision undiffuse_precision;
-#else
-typedef uint32_t undiffuse_precision;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
 
 /** How beta grows with t; the names are diffusers'. */
-enum undiffuse_beta_schedule
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : uint32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
+UNDIFFUSE_ENUM(undiffuse_beta_schedule, uint32_t) {
   /** Evenly from beta_start to beta_end. */
   UNDIFFUSE_BETAS_LINEAR = 0,
   /** The square of an even grid from sqrt(beta_start) to sqrt(beta_end). */
@@ -266,20 +276,9 @@ enum undiffuse_beta_schedule
   /** The code of the 2015 paper's authors, without learned coefficients. */
   UNDIFFUSE_BETAS_AUTHORS_2015 = 7,
 };
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum undiffuse_beta_schedule undiffuse_beta_schedule;
-#else
-typedef uint32_t undiffuse_beta_schedule;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
 
 /** The variance of a DDPM step; the names are diffusers'. */
-enum undiffuse_variance_type
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : uint32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
+UNDIFFUSE_ENUM(undiffuse_variance_type, uint32_t) {
   /** That of q(x_s | x_t, x_0). */
   UNDIFFUSE_VARIANCE_FIXED_SMALL = 0,
   /** The same by way of its logarithm. */
@@ -293,20 +292,9 @@ enum undiffuse_variance_type
   /** The second half of the output moves between the logarithms of small and large. */
   UNDIFFUSE_VARIANCE_LEARNED_RANGE = 5,
 };
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum undiffuse_variance_type undiffuse_variance_type;
-#else
-typedef uint32_t undiffuse_variance_type;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
 
 /** What the network was trained to give. */
-enum undiffuse_prediction_type
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : uint32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
+UNDIFFUSE_ENUM(undiffuse_prediction_type, uint32_t) {
   /** The noise. */
   UNDIFFUSE_PREDICTION_EPSILON = 0,
   /** x_0. */
@@ -314,20 +302,9 @@ enum undiffuse_prediction_type
   /** v = alpha eps - sigma x_0. */
   UNDIFFUSE_PREDICTION_V = 2,
 };
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum undiffuse_prediction_type undiffuse_prediction_type;
-#else
-typedef uint32_t undiffuse_prediction_type;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
 
 /** Which of the T timesteps a shorter run visits; the names are diffusers'. */
-enum undiffuse_timestep_spacing
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : uint32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
+UNDIFFUSE_ENUM(undiffuse_timestep_spacing, uint32_t) {
   /** 0, r, 2 r, ... with r = T / N rounded down, plus steps_offset. */
   UNDIFFUSE_SPACING_LEADING = 0,
   /** round(linspace(0, T - 1, N)). */
@@ -335,20 +312,9 @@ enum undiffuse_timestep_spacing
   /** round(T, T - T/N, ...) - 1. */
   UNDIFFUSE_SPACING_TRAILING = 2,
 };
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum undiffuse_timestep_spacing undiffuse_timestep_spacing;
-#else
-typedef uint32_t undiffuse_timestep_spacing;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
 
 /** The reverse process, one network call a step. */
-enum undiffuse_sampler_kind
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : uint32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
+UNDIFFUSE_ENUM(undiffuse_sampler_kind, uint32_t) {
   /** The one that the scheduler's configuration names. */
   UNDIFFUSE_SAMPLER_OF_SCHEDULE = 0,
   /** DDPM (Ho 2020): ancestral sampling. */
@@ -368,77 +334,33 @@ enum undiffuse_sampler_kind
   /** The binomial chain of the same paper: samples are bits, as floats that are 0 or 1. */
   UNDIFFUSE_SAMPLER_BITS_2015 = 5,
 };
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum undiffuse_sampler_kind undiffuse_sampler_kind;
-#else
-typedef uint32_t undiffuse_sampler_kind;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
 
 /** The precision of schedules and of the scalars of a step. */
-enum undiffuse_arithmetic
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : uint32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
+UNDIFFUSE_ENUM(undiffuse_arithmetic, uint32_t) {
   /** As diffusers on PyTorch has it, value for value. */
   UNDIFFUSE_ARITHMETIC_FLOAT32 = 0,
   /** Double precision. */
   UNDIFFUSE_ARITHMETIC_FLOAT64 = 1,
 };
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum undiffuse_arithmetic undiffuse_arithmetic;
-#else
-typedef uint32_t undiffuse_arithmetic;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
 
 /** What DDIM's eta is a fraction of. */
-enum undiffuse_ddim_noise
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : uint32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
+UNDIFFUSE_ENUM(undiffuse_ddim_noise, uint32_t) {
   /** The standard deviation of q(x_s | x_t, x_0), as Song 2020 and diffusers say. */
   UNDIFFUSE_DDIM_NOISE_POSTERIOR = 0,
   /** All of the noise in x_s, as DDRM, DDNM and DiffPIR say. */
   UNDIFFUSE_DDIM_NOISE_LEVEL = 1,
 };
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum undiffuse_ddim_noise undiffuse_ddim_noise;
-#else
-typedef uint32_t undiffuse_ddim_noise;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
 
 /** Which timestep a DDIM step leads to. */
-enum undiffuse_ddim_previous
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : uint32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
+UNDIFFUSE_ENUM(undiffuse_ddim_previous, uint32_t) {
   /** t - T / N, as diffusers computes it. */
   UNDIFFUSE_DDIM_PREVIOUS_DIFFUSERS = 0,
   /** The next of the list. */
   UNDIFFUSE_DDIM_PREVIOUS_NEXT = 1,
 };
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum undiffuse_ddim_previous undiffuse_ddim_previous;
-#else
-typedef uint32_t undiffuse_ddim_previous;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
 
 /** What the network of a 2015 chain gives. */
-enum undiffuse_readout_2015
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : uint32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
+UNDIFFUSE_ENUM(undiffuse_readout_2015, uint32_t) {
   /** Mean and variance as the authors' code reads them: two values for each of a sample's. */
   UNDIFFUSE_READOUT_2015_CODE = 0,
   /** Mean and variance by the paper's equations 64 and 65. */
@@ -446,58 +368,25 @@ enum undiffuse_readout_2015
   /** One value for each, as prediction_type says. */
   UNDIFFUSE_READOUT_2015_PREDICTION = 2,
 };
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum undiffuse_readout_2015 undiffuse_readout_2015;
-#else
-typedef uint32_t undiffuse_readout_2015;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
 
 /** How a 2015 chain ends. */
-enum undiffuse_ending_2015
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : uint32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
+UNDIFFUSE_ENUM(undiffuse_ending_2015, uint32_t) {
   /** T network calls, the last of which gives its mean (in a binary chain, bits). */
   UNDIFFUSE_ENDING_2015_MEAN = 0,
   /** The original loop: T - 1 calls, each with noise. */
   UNDIFFUSE_ENDING_2015_ORIGINAL = 1,
 };
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum undiffuse_ending_2015 undiffuse_ending_2015;
-#else
-typedef uint32_t undiffuse_ending_2015;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
 
 /** Of what the network of a binary chain gives the probability. */
-enum undiffuse_bit_prediction
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : uint32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
+UNDIFFUSE_ENUM(undiffuse_bit_prediction, uint32_t) {
   /** That the bit before the step's noise is 1. */
   UNDIFFUSE_BITS_PREVIOUS = 0,
   /** That the bit of x_0 is 1. */
   UNDIFFUSE_BITS_CLEAN = 1,
 };
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum undiffuse_bit_prediction undiffuse_bit_prediction;
-#else
-typedef uint32_t undiffuse_bit_prediction;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
 
 /** What a filter sees beyond the edge of an image. */
-enum undiffuse_padding
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : uint32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
+UNDIFFUSE_ENUM(undiffuse_padding, uint32_t) {
   /** The image mirrored with its edge element repeated. */
   UNDIFFUSE_PADDING_SYMMETRIC = 0,
   /** The image again. */
@@ -505,23 +394,12 @@ enum undiffuse_padding
   /** Zeros. */
   UNDIFFUSE_PADDING_ZERO = 2,
 };
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum undiffuse_padding undiffuse_padding;
-#else
-typedef uint32_t undiffuse_padding;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
 
 /**
  * How a measurement acts on the chain. "VJP" marks those that need a vector-Jacobian product of the
  * network.
  */
-enum undiffuse_method
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : uint32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
+UNDIFFUSE_ENUM(undiffuse_method, uint32_t) {
   /**
    * r at every level from the model's own covariance; samples the posterior. `iterations` VJPs a
    * step. Noise above 0.
@@ -562,77 +440,33 @@ enum undiffuse_method
    */
   UNDIFFUSE_METHOD_MEAN_SHIFT = 13,
 };
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum undiffuse_method undiffuse_method;
-#else
-typedef uint32_t undiffuse_method;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
 
 /** How DPS measures the misfit. */
-enum undiffuse_misfit
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : uint32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
+UNDIFFUSE_ENUM(undiffuse_misfit, uint32_t) {
   /** By its length. */
   UNDIFFUSE_MISFIT_GAUSSIAN = 0,
   /** Weighted by the variance of counts, which is the measurement itself; it must be above 0. */
   UNDIFFUSE_MISFIT_POISSON = 1,
 };
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum undiffuse_misfit undiffuse_misfit;
-#else
-typedef uint32_t undiffuse_misfit;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
 
 /** What PiGDM does with its guidance. */
-enum undiffuse_pigdm_rule
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : uint32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
+UNDIFFUSE_ENUM(undiffuse_pigdm_rule, uint32_t) {
   /** As the paper's Algorithm 1 adds it. */
   UNDIFFUSE_PIGDM_PUBLISHED = 0,
   /** As part of the score; exact for a white prior. */
   UNDIFFUSE_PIGDM_SCORE = 1,
 };
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum undiffuse_pigdm_rule undiffuse_pigdm_rule;
-#else
-typedef uint32_t undiffuse_pigdm_rule;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
 
 /** What known elements are set to. */
-enum undiffuse_known
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : uint32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
+UNDIFFUSE_ENUM(undiffuse_known, uint32_t) {
   /** Their value at every level: the 2015 paper's delta r. */
   UNDIFFUSE_KNOWN_CLEAN = 0,
   /** Their value noised to the level. */
   UNDIFFUSE_KNOWN_RENOISED = 1,
 };
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum undiffuse_known undiffuse_known;
-#else
-typedef uint32_t undiffuse_known;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
 
 /** How r depends on the level. */
-enum undiffuse_r_schedule
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : uint32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
+UNDIFFUSE_ENUM(undiffuse_r_schedule, uint32_t) {
   /** Not at all: all of the 2015 paper's experiments. */
   UNDIFFUSE_R_CONSTANT = 0,
   /** r^((T - t) / T): none at x_T, all of it at x_0. */
@@ -640,20 +474,9 @@ enum undiffuse_r_schedule
   /** Only for bits: calibrated, with the prior's bits taken for independent and at chance. */
   UNDIFFUSE_R_WHITE = 2,
 };
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum undiffuse_r_schedule undiffuse_r_schedule;
-#else
-typedef uint32_t undiffuse_r_schedule;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
 
 /** What is done with the gradient of log r. */
-enum undiffuse_gradient_rule
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : uint32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
+UNDIFFUSE_ENUM(undiffuse_gradient_rule, uint32_t) {
   /**
    * The score gets it, at x_t: eps -= sigma g and x_0 += sigma^2 / alpha g. Any sampler carries it.
    */
@@ -669,39 +492,17 @@ enum undiffuse_gradient_rule
    */
   UNDIFFUSE_GRADIENT_MEAN_SHIFT_2015 = 2,
 };
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum undiffuse_gradient_rule undiffuse_gradient_rule;
-#else
-typedef uint32_t undiffuse_gradient_rule;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
 
 /** What kind of values a noise callback is asked for. */
-enum undiffuse_noise_kind
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : uint32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
+UNDIFFUSE_ENUM(undiffuse_noise_kind, uint32_t) {
   /** Standard normal. */
   UNDIFFUSE_NOISE_NORMAL = 0,
   /** Uniform in [0, 1), for binary chains. */
   UNDIFFUSE_NOISE_UNIFORM = 1,
 };
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum undiffuse_noise_kind undiffuse_noise_kind;
-#else
-typedef uint32_t undiffuse_noise_kind;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
 
 /** What stands for the ends of the chain in a bound. */
-enum undiffuse_edges
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : uint32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
+UNDIFFUSE_ENUM(undiffuse_edges, uint32_t) {
   /** The 2015 paper's: averaged over white data. A bound in the mean over data of unit variance. */
   UNDIFFUSE_EDGES_ENTROPIES = 0,
   /** The same, evaluated for each data point: a bound whatever the data. */
@@ -711,13 +512,6 @@ enum undiffuse_edges
   /** The same for grey levels: a bound on the log-probability of the levels themselves. */
   UNDIFFUSE_EDGES_DISCRETIZED = 3,
 };
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum undiffuse_edges undiffuse_edges;
-#else
-typedef uint32_t undiffuse_edges;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
 
 /**
  * A bound and what it consists of. It is never changed, so any number of threads may read one at
@@ -846,7 +640,10 @@ typedef struct undiffuse_model_options {
   const undiffuse_allocator *allocator;
 } undiffuse_model_options;
 
-/** How noisy a sample is: x = alpha x_0 + sigma eps. */
+/**
+ * How noisy a sample is: x = alpha x_0 + sigma eps. Other structs hold it, so it never grows: what
+ * later versions tell of a level is in new fields at the end of these.
+ */
 typedef struct undiffuse_level {
   /**
    * What the network is told, in the unit it was trained with: 0 to T - 1 for diffusers' discrete
@@ -1038,7 +835,12 @@ typedef struct undiffuse_sampler_options {
   undiffuse_sampler_kind kind;
   /** The precision of schedules and of the scalars of a step. */
   undiffuse_arithmetic arithmetic;
-  /** How many of the T timesteps are visited, 0 for all. The 2015 chains visit all. */
+  /**
+   * How many of the T timesteps are visited. 0 stands for 50 (T where T is less) with DDIM and for
+   * all T with the others; where `kind` is UNDIFFUSE_SAMPLER_OF_SCHEDULE too, it stands for DDIM's
+   * 50 on every model but those of 2015: what the program `undiffuse sample` takes. The 2015 chains
+   * visit all.
+   */
   size_t steps;
   /** The timesteps themselves, decreasing, each below T, or NULL. Read during the call. */
   const uint32_t *timesteps;
@@ -1583,7 +1385,10 @@ typedef struct undiffuse_bound_info {
   double seconds;
 } undiffuse_bound_info;
 
-/** One step of a bound, nats per sample. */
+/**
+ * One step of a bound, nats per sample. It stands in arrays, so it never grows;
+ * undiffuse_bound_step_info can.
+ */
 typedef struct undiffuse_step_bound {
   /** The level of x_t. */
   undiffuse_level level;
@@ -1602,6 +1407,14 @@ typedef struct undiffuse_step_bound {
   uint64_t rows;
 } undiffuse_step_bound;
 
+/** One step of a bound, in a struct that can grow; the values are nats per sample. */
+typedef struct undiffuse_bound_step_info {
+  /** sizeof(undiffuse_bound_step_info); you set it before the call. */
+  size_t struct_size;
+  /** The step's values. */
+  undiffuse_step_bound step;
+} undiffuse_bound_step_info;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -1613,15 +1426,19 @@ extern "C" {
  *
  * The string is static: never free it. Any thread.
  */
+UNDIFFUSE_API
 const char *undiffuse_status_name(int32_t status);
 
 /** The status that the failed call returned; UNDIFFUSE_OK for NULL. */
+UNDIFFUSE_API
 undiffuse_status undiffuse_error_status(const undiffuse_error *error);
 
 /** The text, UTF-8 on one line; "" for NULL. It lives as long as the error object. */
+UNDIFFUSE_API
 const char *undiffuse_error_message(const undiffuse_error *error);
 
 /** Frees an error object. NULL is ignored. */
+UNDIFFUSE_API
 void undiffuse_error_free(undiffuse_error *error);
 
 /* ---- Versions ------------------------------------------------------------------------ */
@@ -1630,26 +1447,31 @@ void undiffuse_error_free(undiffuse_error *error);
  * The version of the library that the program runs with, such as "0.1.0". The string is static:
  * never free it. Any thread.
  */
+UNDIFFUSE_API
 const char *undiffuse_version_string(void);
 
 /** UNDIFFUSE_VERSION of the library that the program runs with. Any thread. */
+UNDIFFUSE_API
 uint32_t undiffuse_version(void);
 
 /**
  * UNDIFFUSE_ABI_VERSION of the library that the program runs with: at least the header's if all
  * that the header has is there. Any thread.
  */
+UNDIFFUSE_API
 uint32_t undiffuse_abi_version(void);
 
 /**
  * UNDIFFUSE_ABI_OLDEST of the library that the program runs with: at most the header's
  * UNDIFFUSE_ABI_VERSION if the program runs with it. Any thread.
  */
+UNDIFFUSE_API
 uint32_t undiffuse_abi_oldest(void);
 
 /* ---- Cancel flags -------------------------------------------------------------------- */
 
 /** Makes a flag that is not set. You free it with undiffuse_cancel_free. */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_cancel_new(undiffuse_cancel **cancel,
                                       undiffuse_error **error);
 
@@ -1659,21 +1481,25 @@ undiffuse_status undiffuse_cancel_new(undiffuse_cancel **cancel,
  *
  * Any thread, also a signal handler: it is one atomic store. NULL is ignored.
  */
+UNDIFFUSE_API
 void undiffuse_cancel_set(undiffuse_cancel *cancel);
 
 /**
  * Clears the flag, for the next run. Nothing clears it by itself. Any thread, also a signal
  * handler; NULL is ignored.
  */
+UNDIFFUSE_API
 void undiffuse_cancel_reset(undiffuse_cancel *cancel);
 
 /** Whether the flag is set; false for NULL. Any thread, also a signal handler. */
+UNDIFFUSE_API
 bool undiffuse_cancel_is_set(const undiffuse_cancel *cancel);
 
 /**
  * Frees the flag. Sessions that use it keep what they need of it, so the order does not matter.
  * NULL is ignored.
  */
+UNDIFFUSE_API
 void undiffuse_cancel_free(undiffuse_cancel *cancel);
 
 /* ---- Devices ------------------------------------------------------------------------- */
@@ -1685,6 +1511,7 @@ void undiffuse_cancel_free(undiffuse_cancel *cancel);
  * No driver of a GPU is touched unless you ask for a GPU backend. Status: UNDIFFUSE_UNSUPPORTED for
  * a backend that is not built in. Any thread.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_device_count(undiffuse_backend backend,
                                         uint32_t *count,
                                         undiffuse_error **error);
@@ -1693,6 +1520,7 @@ undiffuse_status undiffuse_device_count(undiffuse_backend backend,
  * Writes what there is to know of device `index`, from 0, of a backend to *info, whose struct_size
  * you set. Any thread.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_device_get_info(undiffuse_backend backend,
                                            uint32_t index,
                                            undiffuse_device_info *info,
@@ -1706,6 +1534,7 @@ undiffuse_status undiffuse_device_get_info(undiffuse_backend backend,
  *
  * `struct_size` is sizeof(undiffuse_model_options) as your program was compiled. Any thread.
  */
+UNDIFFUSE_API
 undiffuse_status undiffuse_model_options_init(undiffuse_model_options *options,
                                               size_t struct_size);
 
@@ -1719,6 +1548,7 @@ undiffuse_status undiffuse_model_options_init(undiffuse_model_options *options,
  * Status: UNDIFFUSE_IO, UNDIFFUSE_CONFIG, UNDIFFUSE_WEIGHTS, UNDIFFUSE_SHAPE for a size that the
  * network cannot have, UNDIFFUSE_UNSUPPORTED, UNDIFFUSE_DEVICE where a GPU fails. Any thread.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_model_load(const char *path,
                                       const undiffuse_model_options *options,
                                       undiffuse_model **model,
@@ -1731,6 +1561,7 @@ undiffuse_status undiffuse_model_load(const char *path,
  * The bytes are borrowed for the call and not needed afterwards: the weights are packed into memory
  * of the model's own. Otherwise as undiffuse_model_load.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_model_load_memory(const uint8_t *data,
                                              size_t len,
                                              const undiffuse_model_options *options,
@@ -1743,6 +1574,7 @@ undiffuse_status undiffuse_model_load_memory(const uint8_t *data,
  * Status: UNDIFFUSE_UNSUPPORTED in a build without them; otherwise as undiffuse_model_load. Any
  * thread.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_model_load_embedded(const undiffuse_model_options *options,
                                                undiffuse_model **model,
                                                undiffuse_error **error);
@@ -1755,11 +1587,13 @@ undiffuse_status undiffuse_model_load_embedded(const undiffuse_model_options *op
  * made from it are freed. On success *model is yours; free it with undiffuse_model_free. Status:
  * UNDIFFUSE_SHAPE, UNDIFFUSE_CONFIG, UNDIFFUSE_UNSUPPORTED. Any thread.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_model_from_denoiser(const undiffuse_denoiser *denoiser,
                                                undiffuse_model **model,
                                                undiffuse_error **error);
 
 /** Writes what there is to know of the model to *info, whose struct_size you set. Any thread. */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_model_get_info(const undiffuse_model *model,
                                           undiffuse_model_info *info,
                                           undiffuse_error **error);
@@ -1772,6 +1606,7 @@ undiffuse_status undiffuse_model_get_info(const undiffuse_model *model,
  * `buffer`, and becomes the bytes written. Status: UNDIFFUSE_BUFFER_TOO_SMALL, then *len is what is
  * needed. Any thread.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_model_scheduler_json(const undiffuse_model *model,
                                                 char *buffer,
                                                 size_t *len,
@@ -1781,12 +1616,14 @@ undiffuse_status undiffuse_model_scheduler_json(const undiffuse_model *model,
  * The text of the model's configuration, a diffusers config.json; of length 0 for callbacks. As
  * undiffuse_model_scheduler_json.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_model_config_json(const undiffuse_model *model,
                                              char *buffer,
                                              size_t *len,
                                              undiffuse_error **error);
 
 /** Frees a model. Sessions made from it stay usable. NULL is ignored. */
+UNDIFFUSE_API
 void undiffuse_model_free(undiffuse_model *model);
 
 /* ---- Samplers ------------------------------------------------------------------------ */
@@ -1795,23 +1632,27 @@ void undiffuse_model_free(undiffuse_model *model);
  * Fills a schedule with diffusers' defaults. `struct_size` is sizeof(undiffuse_schedule_options) as
  * your program was compiled. Any thread.
  */
+UNDIFFUSE_API
 undiffuse_status undiffuse_schedule_options_init(undiffuse_schedule_options *options,
                                                  size_t struct_size);
 
 /**
- * Fills options with the defaults: the schedule's own sampler, all timesteps, eta 0. `struct_size`
- * is sizeof(undiffuse_sampler_options) as your program was compiled. Any thread.
+ * Fills options with the defaults: DDIM with 50 steps and eta 0 (for a model of 2015, its own
+ * chain). `struct_size` is sizeof(undiffuse_sampler_options) as your program was compiled. Any
+ * thread.
  */
+UNDIFFUSE_API
 undiffuse_status undiffuse_sampler_options_init(undiffuse_sampler_options *options,
                                                 size_t struct_size);
 
 /**
  * Makes a sampler from a schedule given by values.
  *
- * Either struct may be NULL for its defaults; both are read during the call.
- * UNDIFFUSE_SAMPLER_OF_SCHEDULE is DDPM. On success *sampler is yours; free it with
- * undiffuse_sampler_free. Status: UNDIFFUSE_CONFIG, UNDIFFUSE_UNSUPPORTED. Any thread.
+ * Either struct may be NULL for its defaults; both are read during the call. Without steps
+ * UNDIFFUSE_SAMPLER_OF_SCHEDULE is DDIM with 50, with steps DDPM. On success *sampler is yours;
+ * free it with undiffuse_sampler_free. Status: UNDIFFUSE_CONFIG, UNDIFFUSE_UNSUPPORTED. Any thread.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_sampler_new(const undiffuse_schedule_options *schedule,
                                        const undiffuse_sampler_options *options,
                                        undiffuse_sampler **sampler,
@@ -1825,6 +1666,7 @@ undiffuse_status undiffuse_sampler_new(const undiffuse_schedule_options *schedul
  * same kind of schedule, as diffusers' from_config allows. Unknown keys and values are refused.
  * Otherwise as undiffuse_sampler_new.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_sampler_from_json(const char *json,
                                              size_t len,
                                              const undiffuse_sampler_options *options,
@@ -1834,12 +1676,14 @@ undiffuse_status undiffuse_sampler_from_json(const char *json,
 /**
  * Makes a sampler as a model's scheduler configuration says. Otherwise as undiffuse_sampler_new.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_sampler_from_model(const undiffuse_model *model,
                                               const undiffuse_sampler_options *options,
                                               undiffuse_sampler **sampler,
                                               undiffuse_error **error);
 
 /** Writes what there is to know of the sampler to *info, whose struct_size you set. Any thread. */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_sampler_get_info(const undiffuse_sampler *sampler,
                                             undiffuse_sampler_info *info,
                                             undiffuse_error **error);
@@ -1848,6 +1692,7 @@ undiffuse_status undiffuse_sampler_get_info(const undiffuse_sampler *sampler,
  * Writes what there is to know of step `step`, from 0, to *info, whose struct_size you set. Any
  * thread.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_sampler_get_step_info(const undiffuse_sampler *sampler,
                                                  size_t step,
                                                  undiffuse_step_info *info,
@@ -1860,6 +1705,7 @@ undiffuse_status undiffuse_sampler_get_step_info(const undiffuse_sampler *sample
  * `timesteps`, and becomes how many were written. Status: UNDIFFUSE_BUFFER_TOO_SMALL, then *len is
  * what is needed. Any thread.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_sampler_timesteps(const undiffuse_sampler *sampler,
                                              double *timesteps,
                                              size_t *len,
@@ -1869,6 +1715,7 @@ undiffuse_status undiffuse_sampler_timesteps(const undiffuse_sampler *sampler,
  * Writes to *state_len the floats of history that a sample of `sample_len` floats carries from step
  * to step; 0 for all samplers of this version. Any thread.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_sampler_state_len(const undiffuse_sampler *sampler,
                                              size_t sample_len,
                                              size_t *state_len,
@@ -1876,8 +1723,11 @@ undiffuse_status undiffuse_sampler_state_len(const undiffuse_sampler *sampler,
 
 /**
  * Scales `len` floats of x_t for the network at step `step`: diffusers' scale_model_input. `out`
- * may be `x` itself. Any thread.
+ * may be `x` itself.
+ *
+ * Status: UNDIFFUSE_NON_FINITE. Any thread.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_sampler_scale_model_input(const undiffuse_sampler *sampler,
                                                      size_t step,
                                                      const float *x,
@@ -1889,8 +1739,9 @@ undiffuse_status undiffuse_sampler_scale_model_input(const undiffuse_sampler *sa
  * Noises `len` floats of x_0 to the level of step `step`: out = alpha x_0 + sigma noise, diffusers'
  * add_noise. `out` overlaps neither.
  *
- * Not for binary chains: UNDIFFUSE_UNSUPPORTED. Any thread.
+ * Status: UNDIFFUSE_UNSUPPORTED for binary chains, UNDIFFUSE_NON_FINITE. Any thread.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_sampler_add_noise(const undiffuse_sampler *sampler,
                                              size_t step,
                                              const float *x0,
@@ -1906,15 +1757,17 @@ undiffuse_status undiffuse_sampler_add_noise(const undiffuse_sampler *sampler,
  * The same step gives the same bits in whatever batch. Scratch of one sample comes from malloc. On
  * an error `next`, `x0` and `next_state` are unspecified.
  *
- * Status: UNDIFFUSE_SHAPE, UNDIFFUSE_INVALID_ARGUMENT, UNDIFFUSE_NON_FINITE (a learned variance),
- * UNDIFFUSE_OUT_OF_MEMORY. Any thread.
+ * Status: UNDIFFUSE_SHAPE, UNDIFFUSE_INVALID_ARGUMENT, UNDIFFUSE_NON_FINITE where an array or what
+ * the step makes of it holds NaN or infinity, UNDIFFUSE_OUT_OF_MEMORY. Any thread.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_sampler_step(const undiffuse_sampler *sampler,
                                         size_t step,
                                         const undiffuse_step_io *io,
                                         undiffuse_error **error);
 
 /** Frees a sampler. Sessions made from it stay usable. NULL is ignored. */
+UNDIFFUSE_API
 void undiffuse_sampler_free(undiffuse_sampler *sampler);
 
 /* ---- Noise --------------------------------------------------------------------------- */
@@ -1926,6 +1779,7 @@ void undiffuse_sampler_free(undiffuse_sampler *sampler);
  * Draw 0 is x_T, draw k the noise of step k - 1. The values depend on (seed, sample, draw) and
  * their position alone, on every platform. Any thread.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_noise_normal(uint64_t seed,
                                         uint64_t sample,
                                         uint64_t draw,
@@ -1934,6 +1788,7 @@ undiffuse_status undiffuse_noise_normal(uint64_t seed,
                                         undiffuse_error **error);
 
 /** As undiffuse_noise_normal, but uniform in [0, 1): the noise of binary chains. */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_noise_uniform(uint64_t seed,
                                          uint64_t sample,
                                          uint64_t draw,
@@ -1951,6 +1806,7 @@ undiffuse_status undiffuse_noise_uniform(uint64_t seed,
  * with undiffuse_operator_free. Status: UNDIFFUSE_SHAPE where operator and dimensions do not suit
  * each other, UNDIFFUSE_NON_FINITE for taps that are not finite. Any thread.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_operator_identity(const size_t *dims,
                                              size_t rank,
                                              undiffuse_operator **op,
@@ -1963,6 +1819,7 @@ undiffuse_status undiffuse_operator_identity(const size_t *dims,
  * x width), for all channels. A mask that hides nothing is refused (for denoising there is
  * undiffuse_operator_identity), as is one that hides everything.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_operator_mask(const size_t *dims,
                                          size_t rank,
                                          const uint8_t *known,
@@ -1974,6 +1831,7 @@ undiffuse_status undiffuse_operator_mask(const size_t *dims,
  * A keeps all of an image but the rectangle of `height` x `width` from row `top` and column `left`,
  * in all channels.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_operator_without_box(const size_t *dims,
                                                 size_t rank,
                                                 size_t top,
@@ -1984,6 +1842,7 @@ undiffuse_status undiffuse_operator_without_box(const size_t *dims,
                                                 undiffuse_error **error);
 
 /** A keeps the `count` channels of an image that `channels` names, in that order. */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_operator_channels(const size_t *dims,
                                              size_t rank,
                                              const size_t *channels,
@@ -1995,6 +1854,7 @@ undiffuse_status undiffuse_operator_channels(const size_t *dims,
  * A sums the channels of an image with `count` weights, one for each channel; NULL and 0 for their
  * mean.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_operator_grey(const size_t *dims,
                                          size_t rank,
                                          const double *weights,
@@ -2005,6 +1865,7 @@ undiffuse_status undiffuse_operator_grey(const size_t *dims,
 /**
  * A takes the mean of blocks of `factor` x `factor`; the factor divides both sides of the image.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_operator_block_average(const size_t *dims,
                                                   size_t rank,
                                                   size_t factor,
@@ -2015,6 +1876,7 @@ undiffuse_status undiffuse_operator_block_average(const size_t *dims,
  * A shrinks an image by `factor` with the anti-aliased bicubic filter; the factor divides both
  * sides.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_operator_bicubic(const size_t *dims,
                                             size_t rank,
                                             size_t factor,
@@ -2027,6 +1889,7 @@ undiffuse_status undiffuse_operator_bicubic(const size_t *dims,
  * rows, each centred at half its length. Its decomposition is computed here, in a time that grows
  * with the cube of a side: half a second for 256.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_operator_separable_blur(const size_t *dims,
                                                    size_t rank,
                                                    const float *down,
@@ -2041,6 +1904,7 @@ undiffuse_status undiffuse_operator_separable_blur(const size_t *dims,
  * A convolves each channel with a kernel of `kernel_height` rows of `kernel_width` taps, the image
  * repeated beyond its edges.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_operator_circular_blur(const size_t *dims,
                                                   size_t rank,
                                                   const float *kernel,
@@ -2053,6 +1917,7 @@ undiffuse_status undiffuse_operator_circular_blur(const size_t *dims,
  * A is a dense matrix of `output_len` rows of n values, n the elements of a sample. Its
  * decomposition is computed here.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_operator_dense(const size_t *dims,
                                           size_t rank,
                                           const float *matrix,
@@ -2065,6 +1930,7 @@ undiffuse_status undiffuse_operator_dense(const size_t *dims,
  * matrix and keeps the first `measurements` coefficients: compressed sensing. height x width must
  * be a power of 2.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_operator_hadamard(const size_t *dims,
                                              size_t rank,
                                              size_t measurements,
@@ -2073,6 +1939,7 @@ undiffuse_status undiffuse_operator_hadamard(const size_t *dims,
                                              undiffuse_error **error);
 
 /** A by functions of yours. `callbacks` is read during the call. */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_operator_from_callbacks(const size_t *dims,
                                                    size_t rank,
                                                    const undiffuse_operator_callbacks *callbacks,
@@ -2080,14 +1947,17 @@ undiffuse_status undiffuse_operator_from_callbacks(const size_t *dims,
                                                    undiffuse_error **error);
 
 /** Writes what there is to know of the operator to *info, whose struct_size you set. Any thread. */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_operator_get_info(const undiffuse_operator *op,
                                              undiffuse_operator_info *info,
                                              undiffuse_error **error);
 
 /**
  * y = A x: reads the n floats of a sample at `x` and writes the m floats of a measurement at `y`,
- * which do not overlap. Scratch comes from malloc. Any thread.
+ * which do not overlap. Scratch comes from malloc. Status: UNDIFFUSE_SHAPE, UNDIFFUSE_NON_FINITE.
+ * Any thread.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_operator_apply(const undiffuse_operator *op,
                                           const float *x,
                                           size_t x_len,
@@ -2099,6 +1969,7 @@ undiffuse_status undiffuse_operator_apply(const undiffuse_operator *op,
  * x = A^T y: reads m floats at `y` and writes n floats at `x`. Otherwise as
  * undiffuse_operator_apply.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_operator_adjoint(const undiffuse_operator *op,
                                             const float *y,
                                             size_t y_len,
@@ -2110,6 +1981,7 @@ undiffuse_status undiffuse_operator_adjoint(const undiffuse_operator *op,
  * x = A^+ y, the shortest of the x that make A x - y shortest. Status: UNDIFFUSE_UNSUPPORTED where
  * the operator has none. Otherwise as undiffuse_operator_adjoint.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_operator_pseudo_inverse(const undiffuse_operator *op,
                                                    const float *y,
                                                    size_t y_len,
@@ -2121,12 +1993,14 @@ undiffuse_status undiffuse_operator_pseudo_inverse(const undiffuse_operator *op,
  * Writes a normalised Gaussian kernel of an odd number `len` of taps and standard deviation
  * `sigma`, in elements, to `taps`. Any thread.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_gaussian_kernel(size_t len,
                                            double sigma,
                                            float *taps,
                                            undiffuse_error **error);
 
 /** Frees an operator. Evidence made with it stays usable. NULL is ignored. */
+UNDIFFUSE_API
 void undiffuse_operator_free(undiffuse_operator *op);
 
 /* ---- Evidence ------------------------------------------------------------------------ */
@@ -2136,6 +2010,7 @@ void undiffuse_operator_free(undiffuse_operator *op);
  * constants of the others. `struct_size` is sizeof(undiffuse_method_options) as your program was
  * compiled. Any thread.
  */
+UNDIFFUSE_API
 undiffuse_status undiffuse_method_options_init(undiffuse_method_options *options,
                                                size_t struct_size);
 
@@ -2149,6 +2024,7 @@ undiffuse_status undiffuse_method_options_init(undiffuse_method_options *options
  * where operator and method do not suit each other. Whether the method suits a sampler and a model
  * is checked when a session is made. Any thread.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_evidence_from_measurement(const undiffuse_measurement *measurement,
                                                      const undiffuse_method_options *options,
                                                      undiffuse_evidence **evidence,
@@ -2160,6 +2036,7 @@ undiffuse_status undiffuse_evidence_from_measurement(const undiffuse_measurement
  * `gradient` is read during the call; its `user_data` must live until the evidence and all sessions
  * made with it are freed. Otherwise as undiffuse_evidence_from_measurement.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_evidence_from_gradient(const undiffuse_gradient_evidence *gradient,
                                                   undiffuse_evidence **evidence,
                                                   undiffuse_error **error);
@@ -2168,6 +2045,7 @@ undiffuse_status undiffuse_evidence_from_gradient(const undiffuse_gradient_evide
  * Makes evidence for a binary chain: about each bit by itself, or by a function. `bits` is read
  * during the call, `odds` are copied. Otherwise as undiffuse_evidence_from_measurement.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_evidence_from_bits(const undiffuse_bit_evidence *bits,
                                               undiffuse_evidence **evidence,
                                               undiffuse_error **error);
@@ -2182,6 +2060,7 @@ undiffuse_status undiffuse_evidence_from_bits(const undiffuse_bit_evidence *bits
  * inpainting: for super-resolution it was published with an `eta` of 0.5, for deblurring of 0.316.
  * A model of 2015 or of bits has its own chain, whatever the evidence. Any thread.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_evidence_recommend_sampler(const undiffuse_evidence *evidence,
                                                       const undiffuse_model *model,
                                                       undiffuse_sampler_options *options,
@@ -2192,8 +2071,10 @@ undiffuse_status undiffuse_evidence_recommend_sampler(const undiffuse_evidence *
  * floats of whole samples, the first of them number `first_sample`. Give it to
  * undiffuse_session_start_from with step 0.
  *
- * Status: UNDIFFUSE_UNSUPPORTED for evidence without a beginning of its own. Any thread.
+ * Status: UNDIFFUSE_UNSUPPORTED for evidence without a beginning of its own, UNDIFFUSE_NON_FINITE.
+ * Any thread.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_evidence_start(const undiffuse_evidence *evidence,
                                           const undiffuse_sampler *sampler,
                                           uint64_t first_sample,
@@ -2202,6 +2083,7 @@ undiffuse_status undiffuse_evidence_start(const undiffuse_evidence *evidence,
                                           undiffuse_error **error);
 
 /** Frees evidence. Sessions made with it stay usable. NULL is ignored. */
+UNDIFFUSE_API
 void undiffuse_evidence_free(undiffuse_evidence *evidence);
 
 /* ---- Sessions ------------------------------------------------------------------------ */
@@ -2210,6 +2092,7 @@ void undiffuse_evidence_free(undiffuse_evidence *evidence);
  * Fills options with the defaults: one sample, number 0 of seed 0, all cores, malloc. `struct_size`
  * is sizeof(undiffuse_session_options) as your program was compiled. Any thread.
  */
+UNDIFFUSE_API
 undiffuse_status undiffuse_session_options_init(undiffuse_session_options *options,
                                                 size_t struct_size);
 
@@ -2218,9 +2101,10 @@ undiffuse_status undiffuse_session_options_init(undiffuse_session_options *optio
  * address: of your workspace, your allocator or malloc. Nothing is allocated but small temporaries,
  * and no thread is started.
  *
- * As for undiffuse_session_new: `sampler` may be NULL for the model's own with all its steps,
- * `evidence` for none, `options` for the defaults. Any thread.
+ * As for undiffuse_session_new: `sampler` may be NULL for the usual one, `evidence` for none,
+ * `options` for the defaults. Any thread.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_session_required_bytes(const undiffuse_model *model,
                                                   const undiffuse_sampler *sampler,
                                                   const undiffuse_evidence *evidence,
@@ -2231,15 +2115,17 @@ undiffuse_status undiffuse_session_required_bytes(const undiffuse_model *model,
 /**
  * Makes a session that stands at x_T.
  *
- * `sampler` may be NULL for the model's own with all its steps, `evidence` for none, `options` for
- * the defaults. All that they point at is read during the call; see undiffuse_session_options for
- * what must live longer. The handles may be freed afterwards. On success *session is yours; free it
- * with undiffuse_session_free.
+ * `sampler` may be NULL: with evidence for the sampler that undiffuse_evidence_recommend_sampler
+ * chooses, without for the default of undiffuse_sampler_options, DDIM with 50 steps. `evidence` may
+ * be NULL for none, `options` for the defaults. All that they point at is read during the call; see
+ * undiffuse_session_options for what must live longer. The handles may be freed afterwards. On
+ * success *session is yours; free it with undiffuse_session_free.
  *
  * Status: UNDIFFUSE_UNSUPPORTED where evidence needs a vector-Jacobian product that the model has
  * not, or does not suit the sampler; UNDIFFUSE_SHAPE, UNDIFFUSE_INVALID_ARGUMENT,
  * UNDIFFUSE_OUT_OF_MEMORY. Any thread.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_session_new(const undiffuse_model *model,
                                        const undiffuse_sampler *sampler,
                                        const undiffuse_evidence *evidence,
@@ -2254,6 +2140,7 @@ undiffuse_status undiffuse_session_new(const undiffuse_model *model,
  * `buffer`, and becomes the bytes written. Status: UNDIFFUSE_BUFFER_TOO_SMALL, then *len is what is
  * needed.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_session_describe(const undiffuse_session *session,
                                             char *buffer,
                                             size_t *len,
@@ -2269,6 +2156,7 @@ undiffuse_status undiffuse_session_describe(const undiffuse_session *session,
  * Status: UNDIFFUSE_CANCELLED, UNDIFFUSE_CALLBACK, UNDIFFUSE_NON_FINITE, UNDIFFUSE_DEVICE.
  * Allocates nothing (a callback of yours aside; a GPU's driver may).
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_session_run(undiffuse_session *session,
                                        undiffuse_error **error);
 
@@ -2278,10 +2166,12 @@ undiffuse_status undiffuse_session_run(undiffuse_session *session,
  *
  * Status as undiffuse_session_run; undiffuse_session_get_info tells whether the run is done.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_session_step(undiffuse_session *session,
                                         undiffuse_error **error);
 
 /** Writes where the session stands to *info, whose struct_size you set. */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_session_get_info(const undiffuse_session *session,
                                             undiffuse_session_info *info,
                                             undiffuse_error **error);
@@ -2294,6 +2184,7 @@ undiffuse_status undiffuse_session_get_info(const undiffuse_session *session,
  * The memory is the session's: it is valid until the next call with a pointer to this session that
  * is not const.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_session_x(const undiffuse_session *session,
                                      const float **x,
                                      size_t *len,
@@ -2303,6 +2194,7 @@ undiffuse_status undiffuse_session_x(const undiffuse_session *session,
  * As undiffuse_session_x for the x_0 that the last step predicted, after clipping; zeros before the
  * first.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_session_x0(const undiffuse_session *session,
                                       const float **x0,
                                       size_t *len,
@@ -2312,6 +2204,7 @@ undiffuse_status undiffuse_session_x0(const undiffuse_session *session,
  * Begins again at x_T with `count` samples, at most the batch, the first of them number
  * `first_sample`. Allocates nothing. On an error the session is where it was.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_session_restart(undiffuse_session *session,
                                            uint64_t first_sample,
                                            size_t count,
@@ -2323,6 +2216,7 @@ undiffuse_status undiffuse_session_restart(undiffuse_session *session,
  * for x_T of your own, with step 0. `x` is copied. On an error the session is where it was. Status:
  * UNDIFFUSE_SHAPE, UNDIFFUSE_NON_FINITE.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_session_start_from(undiffuse_session *session,
                                               size_t step,
                                               const float *x,
@@ -2339,6 +2233,7 @@ undiffuse_status undiffuse_session_start_from(undiffuse_session *session,
  * `buffer`, and becomes the bytes written. Status: UNDIFFUSE_BUFFER_TOO_SMALL, then *len is what is
  * needed.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_session_save(const undiffuse_session *session,
                                         void *buffer,
                                         size_t *len,
@@ -2349,6 +2244,7 @@ undiffuse_status undiffuse_session_save(const undiffuse_session *session,
  * with other settings, are refused with UNDIFFUSE_INVALID_ARGUMENT, and the session is where it
  * was.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_session_restore(undiffuse_session *session,
                                            const void *bytes,
                                            size_t len,
@@ -2360,8 +2256,10 @@ undiffuse_status undiffuse_session_restore(undiffuse_session *session,
  * receives [samples, output_len]. The first of the samples counts as number `first_sample`, which
  * matters to class models. The run stands where it stood. Arrays do not overlap.
  *
- * Status: UNDIFFUSE_SHAPE, UNDIFFUSE_CANCELLED, UNDIFFUSE_CALLBACK, UNDIFFUSE_NON_FINITE.
+ * Status: UNDIFFUSE_SHAPE, UNDIFFUSE_CANCELLED, UNDIFFUSE_CALLBACK, UNDIFFUSE_NON_FINITE for NaN or
+ * infinity in `x` or in the prediction.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_session_predict(undiffuse_session *session,
                                            size_t step,
                                            uint64_t first_sample,
@@ -2378,6 +2276,7 @@ undiffuse_status undiffuse_session_predict(undiffuse_session *session,
  *
  * Status: UNDIFFUSE_UNSUPPORTED for a model without a gradient.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_session_vjp(undiffuse_session *session,
                                        size_t step,
                                        uint64_t first_sample,
@@ -2396,6 +2295,7 @@ undiffuse_status undiffuse_session_vjp(undiffuse_session *session,
  * Arguments and status otherwise as undiffuse_session_new and undiffuse_session_run. If it returns
  * UNDIFFUSE_STOPPED or an error, `out` is unspecified. Any thread.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_sample(const undiffuse_model *model,
                                   const undiffuse_sampler *sampler,
                                   const undiffuse_evidence *evidence,
@@ -2408,6 +2308,7 @@ undiffuse_status undiffuse_sample(const undiffuse_model *model,
  * Frees a session, ends its threads and waits for them. Your workspace is yours again. NULL is
  * ignored. It must not be called from a callback of the same session.
  */
+UNDIFFUSE_API
 void undiffuse_session_free(undiffuse_session *session);
 
 /* ---- Evaluation ---------------------------------------------------------------------- */
@@ -2416,6 +2317,7 @@ void undiffuse_session_free(undiffuse_session *session);
  * Fills options with the defaults: all steps, one draw, the paper's ends. `struct_size` is
  * sizeof(undiffuse_bound_options) as your program was compiled. Any thread.
  */
+UNDIFFUSE_API
 undiffuse_status undiffuse_bound_options_init(undiffuse_bound_options *options,
                                               size_t struct_size);
 
@@ -2432,6 +2334,7 @@ undiffuse_status undiffuse_bound_options_init(undiffuse_bound_options *options,
  * Status: UNDIFFUSE_SHAPE, UNDIFFUSE_INVALID_ARGUMENT, UNDIFFUSE_UNSUPPORTED, UNDIFFUSE_NON_FINITE,
  * UNDIFFUSE_CANCELLED, UNDIFFUSE_OUT_OF_MEMORY, UNDIFFUSE_CALLBACK. Any thread.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_bound_new(const undiffuse_model *model,
                                      const undiffuse_sampler *sampler,
                                      const undiffuse_bound_options *options,
@@ -2441,6 +2344,7 @@ undiffuse_status undiffuse_bound_new(const undiffuse_model *model,
                                      undiffuse_error **error);
 
 /** Writes what the evaluation found to *info, whose struct_size you set. Any thread. */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_bound_get_info(const undiffuse_bound *bound,
                                           undiffuse_bound_info *info,
                                           undiffuse_error **error);
@@ -2452,18 +2356,34 @@ undiffuse_status undiffuse_bound_get_info(const undiffuse_bound *bound,
  * how many were written. Status: UNDIFFUSE_BUFFER_TOO_SMALL, then *len is what is needed. Any
  * thread.
  */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_bound_per_sample(const undiffuse_bound *bound,
                                             double *k,
                                             size_t *len,
                                             undiffuse_error **error);
 
-/** The steps that have a divergence, from the noisiest on. As undiffuse_bound_per_sample. */
+/**
+ * The steps that have a divergence, from the noisiest on. As undiffuse_bound_per_sample. What later
+ * versions tell of a step is in undiffuse_bound_get_step_info.
+ */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_bound_steps(const undiffuse_bound *bound,
                                        undiffuse_step_bound *steps,
                                        size_t *len,
                                        undiffuse_error **error);
 
+/**
+ * Writes step `index`, counted as undiffuse_bound_steps lists them, to *info, whose struct_size you
+ * set. Any thread.
+ */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
+undiffuse_status undiffuse_bound_get_step_info(const undiffuse_bound *bound,
+                                               size_t index,
+                                               undiffuse_bound_step_info *info,
+                                               undiffuse_error **error);
+
 /** Frees a bound. NULL is ignored. */
+UNDIFFUSE_API
 void undiffuse_bound_free(undiffuse_bound *bound);
 
 #ifdef __cplusplus

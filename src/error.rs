@@ -99,5 +99,56 @@ macro_rules! ensure {
     };
 }
 
+/// Where the first NaN or infinity of `values` stands.
+///
+/// Finite blocks, the usual case, are passed over by a loop without a branch, which compiles to vector instructions.
+pub(crate) fn first_non_finite(values: &[f32]) -> Option<usize> {
+    const BLOCK: usize = 256;
+    const EXPONENT: u32 = 0x7f80_0000;
+    let starts = (0..values.len()).step_by(BLOCK);
+    starts.zip(values.chunks(BLOCK)).find_map(|(start, block)| {
+        let any = block.iter().fold(false, |any, v| any | (v.to_bits() & EXPONENT == EXPONENT));
+        let at = if any { block.iter().position(|v| !v.is_finite()) } else { None };
+        at.map(|i| start + i)
+    })
+}
+
+/// Refuses NaN and infinity, kind `NonFinite`, naming the element. For the program and the C ABI.
+#[doc(hidden)]
+pub fn check_finite(what: &str, values: &[f32]) -> Result<()> {
+    match first_non_finite(values) {
+        None => Ok(()),
+        Some(i) => Err(err!(
+            NonFinite,
+            "{what} holds {} at element {i}, expected finite numbers",
+            values.get(i).copied().unwrap_or(f32::NAN)
+        )),
+    }
+}
+
 #[allow(unused_imports)]
 pub(crate) use {ensure, err};
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::*;
+
+    #[test]
+    fn the_first_value_that_is_not_finite_is_found_wherever_it_stands() {
+        for len in [0, 1, 255, 256, 257, 1000] {
+            let mut values = vec![f32::MAX; len];
+            assert_eq!(first_non_finite(&values), None);
+            for i in (0..len).rev() {
+                values[i] = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY][i % 3];
+                assert_eq!(first_non_finite(&values), Some(i), "of {len}");
+            }
+        }
+        let e = check_finite("x", &[0.0, f32::NEG_INFINITY]).unwrap_err();
+        assert_eq!(
+            (e.kind(), e.message()),
+            (ErrorKind::NonFinite, "x holds -inf at element 1, expected finite numbers")
+        );
+    }
+}

@@ -161,6 +161,28 @@ fn predict_is_the_first_step_of_a_chain() {
 }
 
 #[test]
+fn predict_refuses_nan_and_infinity() {
+    let s = scratch();
+    let image = [1, 1, SIDE, SIDE];
+    let refused = |bad: f32, name: &str, x: &[f32], timestep: f32| {
+        write_tensors(&s.path().join("in.safetensors"), &[("sample", &image, x), ("timestep", &[], &[timestep])]);
+        let out = run(s.path(), &["predict", "model", "--input", "in.safetensors", "--output", "y.safetensors"]);
+        let text = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(out.status.code() == Some(1) && text.contains(name), "{name} {bad}: {text}");
+        assert!(!s.path().join("y.safetensors").exists(), "{name} {bad} left a file");
+    };
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let mut x = vec![0.0; PIXELS];
+        refused(bad, "timestep holds", &x, bad);
+        x[5] = bad;
+        refused(bad, "sample holds", &x, 40.0);
+    }
+    let mut x = vec![0.0; PIXELS];
+    (x[0], x[1]) = (f32::MAX, -f32::MAX);
+    refused(f32::MAX, "the prediction holds", &x, 40.0);
+}
+
+#[test]
 fn a_packed_file_is_the_directory() {
     let s = scratch();
     sample(s.path(), "a.safetensors", "--count 2 --steps 3");

@@ -4,6 +4,7 @@ use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 
 use undiffuse::denoiser::{Call, Denoiser};
+use undiffuse::error::check_finite;
 use undiffuse::sampler::{SamplerKind, SchedulerConfig};
 use undiffuse::schedule::Level;
 use undiffuse::tensor::Dims;
@@ -15,7 +16,8 @@ use crate::options::sized;
 use crate::status::undiffuse_status::{UNDIFFUSE_CANCELLED, UNDIFFUSE_OK};
 use crate::status::{Failure, Outcome};
 
-/// How noisy a sample is: x = alpha x_0 + sigma eps.
+/// How noisy a sample is: x = alpha x_0 + sigma eps. Other structs hold it, so it never grows: what later versions tell of a level is in
+/// new fields at the end of these.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct undiffuse_level {
@@ -176,6 +178,16 @@ impl HostDenoiser {
         Ok((host, scheduler.unwrap_or_else(|| SchedulerConfig::new(SamplerKind::Ddpm))))
     }
 
+    /// What messages call it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// That the caller's function gave finite numbers.
+    fn check_gave(&self, out: &[f32]) -> undiffuse::Result<()> {
+        check_finite("its output", out).map_err(|e| e.context(format!("the denoiser \"{}\"", self.name)))
+    }
+
     fn call(&self, call: &Call<'_>, x: &[f32]) -> undiffuse_call {
         let n = self.dims.elements();
         undiffuse_call {
@@ -230,10 +242,12 @@ impl Denoiser for Shared {
     fn predict(&mut self, call: &Call<'_>, x: &[f32], out: &mut [f32]) -> undiffuse::Result<()> {
         let host = &*self.0;
         check_lens(&host.name, &[(x.len(), host.dims.elements()), (out.len(), host.output_len)], x.len())?;
+        check_finite("x", x)?;
         call.cancel.check()?;
         let c = host.call(call, x);
         // SAFETY: the header says what the function may do; the lengths were checked.
-        returned(&host.name, unsafe { (host.predict)(host.user_data, &c, x.as_ptr(), out.as_mut_ptr()) })
+        returned(&host.name, unsafe { (host.predict)(host.user_data, &c, x.as_ptr(), out.as_mut_ptr()) })?;
+        host.check_gave(out)
     }
 
     fn has_vjp(&self) -> bool {
@@ -248,10 +262,13 @@ impl Denoiser for Shared {
         };
         let n = host.dims.elements();
         check_lens(&host.name, &[(x.len(), n), (v.len(), host.output_len), (out.len(), n)], x.len())?;
+        check_finite("x", x)?;
+        check_finite("v", v)?;
         call.cancel.check()?;
         let c = host.call(call, x);
         // SAFETY: as above.
-        returned(&host.name, unsafe { vjp(host.user_data, &c, x.as_ptr(), v.as_ptr(), out.as_mut_ptr()) })
+        returned(&host.name, unsafe { vjp(host.user_data, &c, x.as_ptr(), v.as_ptr(), out.as_mut_ptr()) })?;
+        host.check_gave(out)
     }
 
     fn fingerprint(&self) -> u64 {

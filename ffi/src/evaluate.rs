@@ -4,7 +4,7 @@ use std::ffi::c_void;
 use std::mem::MaybeUninit;
 
 use undiffuse::denoiser::Denoiser;
-use undiffuse::evaluate::{Bound, BoundOptions, Edges, Times, bound_with};
+use undiffuse::evaluate::{Bound, BoundOptions, Edges, StepBound, Times, bound_with};
 use undiffuse::noise::Seeded;
 
 use crate::callbacks::{Shared, undiffuse_level};
@@ -126,7 +126,7 @@ sized!(undiffuse_bound_info {
     seconds: 0.0,
 });
 
-/// One step of a bound, nats per sample.
+/// One step of a bound, nats per sample. It stands in arrays, so it never grows; undiffuse_bound_step_info can.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct undiffuse_step_bound {
@@ -143,6 +143,27 @@ pub struct undiffuse_step_bound {
     /// Rows seen at this step.
     pub rows: u64,
 }
+
+/// One step of a bound, in a struct that can grow; the values are nats per sample.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct undiffuse_bound_step_info {
+    /// sizeof(undiffuse_bound_step_info); you set it before the call.
+    pub struct_size: usize,
+    /// The step's values.
+    pub step: undiffuse_step_bound,
+}
+
+sized!(undiffuse_bound_step_info {
+    step: undiffuse_step_bound {
+        level: undiffuse_level { timestep: 0.0, alpha: 0.0, sigma: 0.0 },
+        kl: 0.0,
+        entropy: 0.0,
+        lower: 0.0,
+        upper: 0.0,
+        rows: 0,
+    },
+});
 
 /// A bound and what it consists of. It is never changed, so any number of threads may read one at once.
 pub struct undiffuse_bound(Handle<Bound>);
@@ -185,7 +206,7 @@ pub unsafe extern "C" fn undiffuse_bound_new(
             let out = output(bound, "bound")?;
             let o = options_or_defaults(options)?;
             let model = read(model)?;
-            let sampler = model.sampler_or(sampler)?;
+            let sampler = model.sampler_or_own(sampler)?;
             let data = slice(data, data_len, "data")?;
             let classes = slice(o.classes, o.classes_len, "classes")?;
             let cancel = undiffuse_cancel::shared(o.cancel);
@@ -272,10 +293,11 @@ pub unsafe extern "C" fn undiffuse_bound_per_sample(
     error: *mut *mut undiffuse_error,
 ) -> undiffuse_status {
     // SAFETY: as above.
-    unsafe { ok(error, || fill(k, len, &read(bound)?.per_sample)) }
+    unsafe { ok(error, || fill(("k", k), len, &read(bound)?.per_sample)) }
 }
 
-/// The steps that have a divergence, from the noisiest on. As undiffuse_bound_per_sample.
+/// The steps that have a divergence, from the noisiest on. As undiffuse_bound_per_sample. What later versions tell of a step is in
+/// undiffuse_bound_get_step_info.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_bound_steps(
     bound: *const undiffuse_bound,
@@ -287,20 +309,40 @@ pub unsafe extern "C" fn undiffuse_bound_steps(
     unsafe {
         ok(error, || {
             let b = read(bound)?;
-            let list: Vec<undiffuse_step_bound> = b
-                .steps
-                .iter()
-                .map(|s| undiffuse_step_bound {
-                    level: s.level.into(),
-                    kl: s.kl,
-                    entropy: s.entropy,
-                    lower: s.lower,
-                    upper: s.upper,
-                    rows: s.rows,
-                })
-                .collect();
-            fill(steps, len, &list)
+            let list: Vec<undiffuse_step_bound> = b.steps.iter().map(step_bound).collect();
+            fill(("steps", steps), len, &list)
         })
+    }
+}
+
+/// Writes step `index`, counted as undiffuse_bound_steps lists them, to *info, whose struct_size you set. Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn undiffuse_bound_get_step_info(
+    bound: *const undiffuse_bound,
+    index: usize,
+    info: *mut undiffuse_bound_step_info,
+    error: *mut *mut undiffuse_error,
+) -> undiffuse_status {
+    // SAFETY: as above.
+    unsafe {
+        ok(error, || {
+            let b = read(bound)?;
+            let missing =
+                || Failure::argument(format!("step {index} of a bound with {} does not exist", b.steps.len()));
+            let step = step_bound(b.steps.get(index).ok_or_else(missing)?);
+            give(info, &undiffuse_bound_step_info { struct_size: 0, step })
+        })
+    }
+}
+
+fn step_bound(s: &StepBound) -> undiffuse_step_bound {
+    undiffuse_step_bound {
+        level: s.level.into(),
+        kl: s.kl,
+        entropy: s.entropy,
+        lower: s.lower,
+        upper: s.upper,
+        rows: s.rows,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::mem::MaybeUninit;
 use std::sync::Arc;
 
+use undiffuse::error::check_finite;
 use undiffuse::posterior::operator::LinearOperator;
 use undiffuse::posterior::{
     Algorithm, BitProduct, BitSchedule, Calibrated, CalibratedWhite, Clamp, Ddnm, Ddrm, DiffPir, Dps, Evidence,
@@ -344,7 +345,7 @@ pub unsafe extern "C" fn undiffuse_evidence_recommend_sampler(
 /// Turns standard normal noise into the x_T that DDRM and DDNM+ begin with, in place: `x` are `len` floats of whole samples, the
 /// first of them number `first_sample`. Give it to undiffuse_session_start_from with step 0.
 ///
-/// Status: UNDIFFUSE_UNSUPPORTED for evidence without a beginning of its own. Any thread.
+/// Status: UNDIFFUSE_UNSUPPORTED for evidence without a beginning of its own, UNDIFFUSE_NON_FINITE. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_evidence_start(
     evidence: *const undiffuse_evidence,
@@ -361,7 +362,10 @@ pub unsafe extern "C" fn undiffuse_evidence_start(
             let none = || Failure::new(UNDIFFUSE_UNSUPPORTED, "only DDRM and DDNM+ have a beginning of their own");
             let ddrm = evidence.ddrm.as_ref().ok_or_else(none)?;
             let level = sampler.levels().first().ok_or_else(|| Failure::argument("the sampler has no step"))?;
-            Ok(ddrm.start(level, first_sample, slice_mut(x, len, "x")?)?)
+            let x = slice_mut(x, len, "x")?;
+            check_finite("x", x)?;
+            ddrm.start(level, first_sample, x)?;
+            Ok(check_finite("the x to begin with", x)?)
         })
     }
 }

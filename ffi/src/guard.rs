@@ -384,9 +384,9 @@ pub(crate) unsafe fn text<'a>(pointer: *const c_char, len: usize, name: &str) ->
 ///
 /// # Safety
 /// `buffer` is NULL or holds `*len` values that may be written, `len` may be read and written.
-pub(crate) unsafe fn fill<T: Copy>(buffer: *mut T, len: *mut usize, values: &[T]) -> Outcome<()> {
+pub(crate) unsafe fn fill<T: Copy>((name, buffer): (&str, *mut T), len: *mut usize, values: &[T]) -> Outcome<()> {
     // SAFETY: the caller's promise.
-    let out = unsafe { output(len, "the length") }?;
+    let out = unsafe { output(len, "len") }?;
     // SAFETY: as above, and aligned.
     let room = unsafe { len.read() };
     if !buffer.is_null() {
@@ -394,10 +394,10 @@ pub(crate) unsafe fn fill<T: Copy>(buffer: *mut T, len: *mut usize, values: &[T]
             out.set(values.len());
             return Err(Failure::new(
                 UNDIFFUSE_BUFFER_TOO_SMALL,
-                format!("the buffer holds {room} values, expected {}", values.len()),
+                format!("{name} holds {room} values, expected {}", values.len()),
             ));
         }
-        check_array(buffer, values.len(), "the buffer")?;
+        check_array(buffer, values.len(), name)?;
         // SAFETY: the buffer has room for as many, and is not the library's.
         unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), buffer, values.len()) };
     }

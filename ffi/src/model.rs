@@ -9,18 +9,20 @@ use undiffuse::backend::Backend;
 use undiffuse::backend::cpu::{Cpu, CpuOptions};
 use undiffuse::backend::threads::Threads;
 use undiffuse::pipeline::{Gradient, Pipeline, PipelineOptions, Source};
-use undiffuse::sampler::SchedulerConfig;
+use undiffuse::posterior::Evidence;
+use undiffuse::sampler::{SamplerOptions, SchedulerConfig};
 use undiffuse::tensor::MAX_RANK;
 
 use crate::callbacks::{HostDenoiser, undiffuse_denoiser};
 use crate::enums::undiffuse_backend::{self, *};
 use crate::enums::undiffuse_gradient::{self, *};
 use crate::enums::undiffuse_precision::{self, *};
+use crate::evidence::BoxedEvidence;
 use crate::guard::{Handle, fill, free_handle, ok, opaque, output, read, read_optional, slice, string, text, void};
 use crate::memory::{heap, undiffuse_allocator};
 use crate::options::{give, init, options, options_or_defaults, sized, value};
 use crate::sampler::undiffuse_sampler;
-use crate::schedule::{self, SharedSampler, undiffuse_sampler_options};
+use crate::schedule::SharedSampler;
 use crate::status::undiffuse_status::UNDIFFUSE_UNSUPPORTED;
 use crate::status::{Failure, Outcome, undiffuse_error, undiffuse_status};
 
@@ -152,7 +154,8 @@ pub(crate) unsafe fn scheduler_option(json: *const c_char, len: usize) -> Outcom
         return Ok(None);
     }
     // SAFETY: the caller's promise.
-    Ok(Some(SchedulerConfig::from_json(unsafe { text(json, len, "the scheduler's configuration") }?)?))
+    let text = unsafe { text(json, len, "scheduler_json") }?;
+    Ok(Some(SchedulerConfig::from_json(text).map_err(|e| e.context("scheduler_json"))?))
 }
 
 fn compile(source: &Source<'_>, o: &undiffuse_model_options) -> Outcome<Model> {
@@ -231,8 +234,9 @@ pub unsafe extern "C" fn undiffuse_model_load(
         ok(error, || {
             let out = output(model, "model")?;
             let o = options_or_defaults(options)?;
-            let source = Source::open(string(path, "path")?)?;
-            out.give_handle(Arc::new(compile(&source, &o)?))
+            let path = string(path, "path")?;
+            let source = Source::open(path)?;
+            out.give_handle(Arc::new(compile(&source, &o).map_err(|e| e.context(path))?))
         })
     }
 }
@@ -361,7 +365,7 @@ pub unsafe extern "C" fn undiffuse_model_scheduler_json(
     error: *mut *mut undiffuse_error,
 ) -> undiffuse_status {
     // SAFETY: as above.
-    unsafe { ok(error, || fill(buffer.cast::<u8>(), len, read(model)?.scheduler.to_json().as_bytes())) }
+    unsafe { ok(error, || fill(("buffer", buffer.cast::<u8>()), len, read(model)?.scheduler.to_json().as_bytes())) }
 }
 
 /// The text of the model's configuration, a diffusers config.json; of length 0 for callbacks. As undiffuse_model_scheduler_json.
@@ -373,7 +377,7 @@ pub unsafe extern "C" fn undiffuse_model_config_json(
     error: *mut *mut undiffuse_error,
 ) -> undiffuse_status {
     // SAFETY: as above.
-    unsafe { ok(error, || fill(buffer.cast::<u8>(), len, read(model)?.config.as_bytes())) }
+    unsafe { ok(error, || fill(("buffer", buffer.cast::<u8>()), len, read(model)?.config.as_bytes())) }
 }
 
 /// Frees a model. Sessions made from it stay usable. NULL is ignored.
@@ -391,18 +395,36 @@ impl Model {
         }
     }
 
-    /// The sampler of an argument; NULL is the model's own with all its steps.
+    /// The sampler of a session's argument. NULL is what the evidence recommends or, without evidence, what the sampler's options have by
+    /// default.
     ///
     /// # Safety
     /// NULL, or from this library and not freed.
-    pub unsafe fn sampler_or(&self, sampler: *const undiffuse_sampler) -> Outcome<SharedSampler> {
+    pub unsafe fn sampler_or(
+        &self,
+        sampler: *const undiffuse_sampler,
+        evidence: Option<&BoxedEvidence>,
+    ) -> Outcome<SharedSampler> {
         // SAFETY: the caller's promise.
         if let Some(sampler) = unsafe { read_optional(sampler) }? {
             return Ok(Arc::clone(&sampler));
         }
-        let defaults = <undiffuse_sampler_options as crate::options::Sized>::defaults();
-        // SAFETY: the defaults hold no pointer.
-        unsafe { schedule::sampler(&self.scheduler, &defaults) }
+        Ok(Arc::from(match evidence {
+            Some(evidence) => evidence.recommended().sampler(&self.scheduler)?,
+            None => self.scheduler.sampler(&SamplerOptions::default_for(&self.scheduler, None))?,
+        }))
+    }
+
+    /// The sampler of a bound's argument. NULL is every step of the one that the scheduler's configuration names.
+    ///
+    /// # Safety
+    /// NULL, or from this library and not freed.
+    pub unsafe fn sampler_or_own(&self, sampler: *const undiffuse_sampler) -> Outcome<SharedSampler> {
+        // SAFETY: the caller's promise.
+        match unsafe { read_optional(sampler) }? {
+            Some(sampler) => Ok(Arc::clone(&sampler)),
+            None => Ok(Arc::from(self.scheduler.sampler(&SamplerOptions::default())?)),
+        }
     }
 
     /// The network on a session's threads. A backend that does not run on the host's threads stays as it is.

@@ -4,6 +4,7 @@ use std::ffi::c_void;
 use std::mem::MaybeUninit;
 use std::sync::Arc;
 
+use undiffuse::error::check_finite;
 use undiffuse::posterior::operator::{
     Bicubic, BlockAverage, Channels, CircularBlur, Dense, Grey, Hadamard, Identity, LinearOperator, Mask, Padding,
     SeparableBlur, Svd, gaussian_kernel,
@@ -459,7 +460,7 @@ pub unsafe extern "C" fn undiffuse_operator_get_info(
 }
 
 /// y = A x: reads the n floats of a sample at `x` and writes the m floats of a measurement at `y`, which do not overlap. Scratch comes
-/// from malloc. Any thread.
+/// from malloc. Status: UNDIFFUSE_SHAPE, UNDIFFUSE_NON_FINITE. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_operator_apply(
     op: *const undiffuse_operator,
@@ -470,7 +471,7 @@ pub unsafe extern "C" fn undiffuse_operator_apply(
     error: *mut *mut undiffuse_error,
 ) -> undiffuse_status {
     // SAFETY: as above.
-    unsafe { map(op, x, x_len, y, y_len, error, |o, from, to, scratch| o.apply(from, to, scratch)) }
+    unsafe { map(op, ("x", x, x_len), ("y", y, y_len), error, |o, from, to, scratch| o.apply(from, to, scratch)) }
 }
 
 /// x = A^T y: reads m floats at `y` and writes n floats at `x`. Otherwise as undiffuse_operator_apply.
@@ -484,7 +485,7 @@ pub unsafe extern "C" fn undiffuse_operator_adjoint(
     error: *mut *mut undiffuse_error,
 ) -> undiffuse_status {
     // SAFETY: as above.
-    unsafe { map(op, y, y_len, x, x_len, error, |o, from, to, scratch| o.adjoint(from, to, scratch)) }
+    unsafe { map(op, ("y", y, y_len), ("x", x, x_len), error, |o, from, to, scratch| o.adjoint(from, to, scratch)) }
 }
 
 /// x = A^+ y, the shortest of the x that make A x - y shortest. Status: UNDIFFUSE_UNSUPPORTED where the operator has none. Otherwise as
@@ -499,7 +500,9 @@ pub unsafe extern "C" fn undiffuse_operator_pseudo_inverse(
     error: *mut *mut undiffuse_error,
 ) -> undiffuse_status {
     // SAFETY: as above.
-    unsafe { map(op, y, y_len, x, x_len, error, |o, from, to, scratch| o.pseudo_inverse(from, to, scratch)) }
+    unsafe {
+        map(op, ("y", y, y_len), ("x", x, x_len), error, |o, from, to, scratch| o.pseudo_inverse(from, to, scratch))
+    }
 }
 
 type Shared = Arc<dyn LinearOperator + Send + Sync>;
@@ -508,10 +511,8 @@ type Shared = Arc<dyn LinearOperator + Send + Sync>;
 /// The pointers are what the header asks for.
 unsafe fn map(
     op: *const undiffuse_operator,
-    from: *const f32,
-    from_len: usize,
-    to: *mut f32,
-    to_len: usize,
+    (from_name, from, from_len): (&str, *const f32, usize),
+    (to_name, to, to_len): (&str, *mut f32, usize),
     error: *mut *mut undiffuse_error,
     f: impl FnOnce(&Shared, &[f32], &mut [f32], &mut [f32]) -> undiffuse::Result<()>,
 ) -> undiffuse_status {
@@ -519,10 +520,12 @@ unsafe fn map(
     unsafe {
         ok(error, || {
             let o = read(op)?;
-            let from = slice(from, from_len, "the input")?;
-            check_apart(&[("the input", from)], &[("the output", to, to_len)])?;
-            let to = slice_mut(to, to_len, "the output")?;
-            Ok(f(&o.any, from, to, &mut scratch(o.any.solve_scratch_len())?)?)
+            let from = slice(from, from_len, from_name)?;
+            check_apart(&[(from_name, from)], &[(to_name, to, to_len)])?;
+            let to = slice_mut(to, to_len, to_name)?;
+            check_finite(from_name, from)?;
+            f(&o.any, from, to, &mut scratch(o.any.solve_scratch_len())?)?;
+            Ok(check_finite(to_name, to)?)
         })
     }
 }

@@ -145,7 +145,7 @@ pub unsafe extern "C" fn undiffuse_session_x(
     error: *mut *mut undiffuse_error,
 ) -> undiffuse_status {
     // SAFETY: as above.
-    unsafe { ok(error, || view(session, x, len, |s| s.chain.x())) }
+    unsafe { ok(error, || view(session, ("x", x), len, |s| s.chain.x())) }
 }
 
 /// As undiffuse_session_x for the x_0 that the last step predicted, after clipping; zeros before the first.
@@ -157,19 +157,19 @@ pub unsafe extern "C" fn undiffuse_session_x0(
     error: *mut *mut undiffuse_error,
 ) -> undiffuse_status {
     // SAFETY: as above.
-    unsafe { ok(error, || view(session, x0, len, |s| s.chain.x0())) }
+    unsafe { ok(error, || view(session, ("x0", x0), len, |s| s.chain.x0())) }
 }
 
 /// # Safety
 /// The pointers are what the header asks for.
 unsafe fn view(
     session: *const undiffuse_session,
-    at: *mut *const f32,
+    (name, at): (&str, *mut *const f32),
     len: *mut usize,
     values: impl FnOnce(&Session) -> &[f32],
 ) -> Outcome<()> {
     // SAFETY: the caller's promise.
-    let (at, s) = unsafe { (output(at, "the output")?, read(session)?) };
+    let (at, s) = unsafe { (output(at, name)?, read(session)?) };
     let values = values(&s);
     if !len.is_null() {
         // SAFETY: the caller's promise.
@@ -268,7 +268,7 @@ pub unsafe extern "C" fn undiffuse_session_restore(
 /// takes them (undiffuse_sampler_scale_model_input); `out` receives [samples, output_len]. The first of the samples counts as number
 /// `first_sample`, which matters to class models. The run stands where it stood. Arrays do not overlap.
 ///
-/// Status: UNDIFFUSE_SHAPE, UNDIFFUSE_CANCELLED, UNDIFFUSE_CALLBACK, UNDIFFUSE_NON_FINITE.
+/// Status: UNDIFFUSE_SHAPE, UNDIFFUSE_CANCELLED, UNDIFFUSE_CALLBACK, UNDIFFUSE_NON_FINITE for NaN or infinity in `x` or in the prediction.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_session_predict(
     session: *mut undiffuse_session,

@@ -2,6 +2,7 @@
 
 use std::ffi::c_char;
 
+use undiffuse::error::check_finite;
 use undiffuse::sampler::{SamplerKind, SchedulerConfig, StateSpace, StepIo};
 
 use crate::callbacks::undiffuse_level;
@@ -121,7 +122,8 @@ sized!(undiffuse_step_io {
 
 /// Makes a sampler from a schedule given by values.
 ///
-/// Either struct may be NULL for its defaults; both are read during the call. UNDIFFUSE_SAMPLER_OF_SCHEDULE is DDPM. On success
+/// Either struct may be NULL for its defaults; both are read during the call. Without steps UNDIFFUSE_SAMPLER_OF_SCHEDULE
+/// is DDIM with 50, with steps DDPM. On success
 /// *sampler is yours; free it with undiffuse_sampler_free. Status: UNDIFFUSE_CONFIG, UNDIFFUSE_UNSUPPORTED. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_sampler_new(
@@ -154,7 +156,7 @@ pub unsafe extern "C" fn undiffuse_sampler_from_json(
                 UNDIFFUSE_SAMPLER_DDIM => Some(SamplerKind::Ddim),
                 _ => None,
             };
-            Ok(SchedulerConfig::from_json_for(text(json, len, "json")?, wanted)?)
+            Ok(SchedulerConfig::from_json_for(text(json, len, "json")?, wanted).map_err(|e| e.context("json"))?)
         })
     }
 }
@@ -270,7 +272,7 @@ pub unsafe extern "C" fn undiffuse_sampler_timesteps(
         ok(error, || {
             let s = read(sampler)?;
             let list: Vec<f64> = s.levels().iter().map(|l| l.timestep).collect();
-            fill(timesteps, len, &list)
+            fill(("timesteps", timesteps), len, &list)
         })
     }
 }
@@ -294,7 +296,9 @@ pub unsafe extern "C" fn undiffuse_sampler_state_len(
     }
 }
 
-/// Scales `len` floats of x_t for the network at step `step`: diffusers' scale_model_input. `out` may be `x` itself. Any thread.
+/// Scales `len` floats of x_t for the network at step `step`: diffusers' scale_model_input. `out` may be `x` itself.
+///
+/// Status: UNDIFFUSE_NON_FINITE. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_sampler_scale_model_input(
     sampler: *const undiffuse_sampler,
@@ -310,22 +314,24 @@ pub unsafe extern "C" fn undiffuse_sampler_scale_model_input(
             let s = read(sampler)?;
             level(&s, step)?;
             let scale = s.input_scale(step);
-            slice(x, len, "x")?;
+            check_finite("x", slice(x, len, "x")?)?;
             if std::ptr::eq(x, out) {
-                slice_mut(out, len, "out")?.iter_mut().for_each(|v| *v *= scale);
-                return Ok(());
+                let out = slice_mut(out, len, "out")?;
+                out.iter_mut().for_each(|v| *v *= scale);
+                return Ok(check_finite("out", out)?);
             }
             check_apart(&[("x", slice(x, len, "x")?)], &[("out", out, len)])?;
             let from = slice(x, len, "x")?;
-            slice_mut(out, len, "out")?.iter_mut().zip(from).for_each(|(o, v)| *o = scale * v);
-            Ok(())
+            let out = slice_mut(out, len, "out")?;
+            out.iter_mut().zip(from).for_each(|(o, v)| *o = scale * v);
+            Ok(check_finite("out", out)?)
         })
     }
 }
 
 /// Noises `len` floats of x_0 to the level of step `step`: out = alpha x_0 + sigma noise, diffusers' add_noise. `out` overlaps neither.
 ///
-/// Not for binary chains: UNDIFFUSE_UNSUPPORTED. Any thread.
+/// Status: UNDIFFUSE_UNSUPPORTED for binary chains, UNDIFFUSE_NON_FINITE. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_sampler_add_noise(
     sampler: *const undiffuse_sampler,
@@ -346,10 +352,13 @@ pub unsafe extern "C" fn undiffuse_sampler_add_noise(
             }
             let (x0, noise) = (slice(x0, len, "x0")?, slice(noise, len, "noise")?);
             check_apart(&[("x0", x0), ("noise", noise)], &[("out", out, len)])?;
+            check_finite("x0", x0)?;
+            check_finite("noise", noise)?;
             let (alpha, sigma) = (level.alpha as f32, level.sigma as f32);
             let values = x0.iter().zip(noise).map(|(x, z)| alpha * x + sigma * z);
-            slice_mut(out, len, "out")?.iter_mut().zip(values).for_each(|(o, v)| *o = v);
-            Ok(())
+            let out = slice_mut(out, len, "out")?;
+            out.iter_mut().zip(values).for_each(|(o, v)| *o = v);
+            Ok(check_finite("out", out)?)
         })
     }
 }
@@ -359,7 +368,8 @@ pub unsafe extern "C" fn undiffuse_sampler_add_noise(
 /// The same step gives the same bits in whatever batch. Scratch of one sample comes from malloc. On an error `next`, `x0` and
 /// `next_state` are unspecified.
 ///
-/// Status: UNDIFFUSE_SHAPE, UNDIFFUSE_INVALID_ARGUMENT, UNDIFFUSE_NON_FINITE (a learned variance), UNDIFFUSE_OUT_OF_MEMORY. Any thread.
+/// Status: UNDIFFUSE_SHAPE, UNDIFFUSE_INVALID_ARGUMENT, UNDIFFUSE_NON_FINITE where an array or what the step makes of it
+/// holds NaN or infinity, UNDIFFUSE_OUT_OF_MEMORY. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_sampler_step(
     sampler: *const undiffuse_sampler,
@@ -432,7 +442,8 @@ unsafe fn step_of(s: &SharedSampler, step: usize, io: &undiffuse_step_io) -> Out
                 x0,
                 next: &mut next[i * n..][..n],
             },
-        )?;
+        )
+        .map_err(|e| e.context(format!("sample {i} of undiffuse_step_io")))?;
         if !x0_out.is_empty() {
             x0_out[i * n..][..n].copy_from_slice(x0);
         }

@@ -99,7 +99,9 @@ pub struct undiffuse_sampler_options {
     pub kind: MaybeUninit<undiffuse_sampler_kind>,
     /// The precision of schedules and of the scalars of a step.
     pub arithmetic: MaybeUninit<undiffuse_arithmetic>,
-    /// How many of the T timesteps are visited, 0 for all. The 2015 chains visit all.
+    /// How many of the T timesteps are visited. 0 stands for 50 (T where T is less) with DDIM and for all T with the others; where `kind` is
+    /// UNDIFFUSE_SAMPLER_OF_SCHEDULE too, it stands for DDIM's 50 on every model but those of 2015: what the program `undiffuse sample`
+    /// takes. The 2015 chains visit all.
     pub steps: usize,
     /// The timesteps themselves, decreasing, each below T, or NULL. Read during the call.
     pub timesteps: *const u32,
@@ -163,7 +165,7 @@ pub unsafe extern "C" fn undiffuse_schedule_options_init(
     unsafe { ok(std::ptr::null_mut(), || init(options, struct_size)) }
 }
 
-/// Fills options with the defaults: the schedule's own sampler, all timesteps, eta 0. `struct_size` is
+/// Fills options with the defaults: DDIM with 50 steps and eta 0 (for a model of 2015, its own chain). `struct_size` is
 /// sizeof(undiffuse_sampler_options) as your program was compiled. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_sampler_options_init(
@@ -246,20 +248,29 @@ pub(crate) unsafe fn sampler(config: &SchedulerConfig, o: &undiffuse_sampler_opt
     // SAFETY: the caller's promise.
     let timesteps = unsafe { slice(o.timesteps, o.timesteps_len, "timesteps") }?;
     let steps = match (o.steps, timesteps) {
-        (0, []) => Steps::All,
-        (n, []) => Steps::Count(n),
-        (0, list) => Steps::Timesteps(list.to_vec()),
+        (0, []) => None,
+        (n, []) => Some(Steps::Count(n)),
+        (0, list) => Some(Steps::Timesteps(list.to_vec())),
         _ => return Err(Failure::argument("steps and timesteps are both given")),
     };
     let kind = value(o.kind)?;
+    let chosen = match kind {
+        UNDIFFUSE_SAMPLER_DDPM => Some(SamplerKind::Ddpm),
+        UNDIFFUSE_SAMPLER_DDIM => Some(SamplerKind::Ddim),
+        UNDIFFUSE_SAMPLER_ANCESTRAL_2015 => Some(SamplerKind::Ancestral2015),
+        UNDIFFUSE_SAMPLER_BITS_2015 => Some(SamplerKind::Bits2015),
+        UNDIFFUSE_SAMPLER_OF_SCHEDULE | UNDIFFUSE_SAMPLER_REPAINT => None,
+    };
+    let (chosen, steps) = match steps {
+        Some(steps) => (chosen, steps),
+        None if kind == UNDIFFUSE_SAMPLER_REPAINT => (chosen, Steps::All),
+        None => {
+            let usual = SamplerOptions::default_for(config, chosen);
+            (usual.sampler, usual.steps)
+        }
+    };
     let run = SamplerOptions {
-        sampler: match kind {
-            UNDIFFUSE_SAMPLER_DDPM => Some(SamplerKind::Ddpm),
-            UNDIFFUSE_SAMPLER_DDIM => Some(SamplerKind::Ddim),
-            UNDIFFUSE_SAMPLER_ANCESTRAL_2015 => Some(SamplerKind::Ancestral2015),
-            UNDIFFUSE_SAMPLER_BITS_2015 => Some(SamplerKind::Bits2015),
-            UNDIFFUSE_SAMPLER_OF_SCHEDULE | UNDIFFUSE_SAMPLER_REPAINT => None,
-        },
+        sampler: chosen,
         steps,
         eta: o.eta,
         ddim_noise: match value(o.ddim_noise)? {

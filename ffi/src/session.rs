@@ -171,6 +171,7 @@ enum Prepared {
 
 /// Answers what a chain asks of a denoiser before it runs.
 struct Probe {
+    name: String,
     dims: Dims,
     output_len: usize,
     max_batch: usize,
@@ -179,7 +180,7 @@ struct Probe {
 
 impl Denoiser for Probe {
     fn name(&self) -> &str {
-        "model"
+        &self.name
     }
 
     fn sample_dims(&self) -> Dims {
@@ -220,13 +221,20 @@ impl Parts {
                 let len = p.workspace_bytes(batch)?.div_ceil(size_of::<f32>());
                 let output_len = p.networks().predict.outputs().first().map_or(0, |d| d.elements());
                 let has_vjp = p.networks().gradient.is_some();
-                let probe = Probe { dims: p.sample_dims(), output_len, max_batch: batch, has_vjp };
+                let name = format!("network on {}", p.network().describe());
+                let probe = Probe { name, dims: p.sample_dims(), output_len, max_batch: batch, has_vjp };
                 (Prepared::Pipeline(Box::new(p)), probe, len)
             }
             Network::Host(h) => {
                 let shared = Shared(Arc::clone(h));
-                let probe =
-                    Probe { dims: h.dims, output_len: h.output_len, max_batch: h.max_batch, has_vjp: h.vjp.is_some() };
+                let name = h.name().to_string();
+                let probe = Probe {
+                    name,
+                    dims: h.dims,
+                    output_len: h.output_len,
+                    max_batch: h.max_batch,
+                    has_vjp: h.vjp.is_some(),
+                };
                 (Prepared::Host(shared), probe, 0)
             }
         };
@@ -284,8 +292,8 @@ pub(crate) unsafe fn make(
     // SAFETY: the caller's promise, here and below.
     unsafe {
         let model = read(model)?;
-        let sampler = model.sampler_or(sampler)?;
         let evidence = read_optional(evidence)?.map(|e| e.make()).transpose()?;
+        let sampler = model.sampler_or(sampler, evidence.as_ref())?;
         let threads = threads(o.threads, o.thread_count)?;
         let classes = slice(o.classes, o.classes_len, "classes")?;
         let sample = model.dims().elements();
@@ -342,7 +350,7 @@ pub(crate) unsafe fn make(
 /// Writes to *bytes how much memory undiffuse_session_new takes for these arguments, at whatever address: of your workspace, your
 /// allocator or malloc. Nothing is allocated but small temporaries, and no thread is started.
 ///
-/// As for undiffuse_session_new: `sampler` may be NULL for the model's own with all its steps, `evidence` for none, `options` for the
+/// As for undiffuse_session_new: `sampler` may be NULL for the usual one, `evidence` for none, `options` for the
 /// defaults. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_session_required_bytes(
@@ -359,8 +367,8 @@ pub unsafe extern "C" fn undiffuse_session_required_bytes(
             let out = output(bytes, "bytes")?;
             let o = options_or_defaults(options)?;
             let model = read(model)?;
-            let sampler = model.sampler_or(sampler)?;
             let evidence = read_optional(evidence)?.map(|e| e.make()).transpose()?;
+            let sampler = model.sampler_or(sampler, evidence.as_ref())?;
             let threads = counted(o.threads, o.thread_count)?;
             out.set(Parts::new(&model, sampler, evidence, threads, o.batch)?.bytes()?);
             Ok(())
@@ -370,8 +378,8 @@ pub unsafe extern "C" fn undiffuse_session_required_bytes(
 
 /// Makes a session that stands at x_T.
 ///
-/// `sampler` may be NULL for the model's own with all its steps, `evidence` for none, `options` for the defaults. All that they point at
-/// is read during the call; see undiffuse_session_options for what must live longer. The handles may be freed afterwards. On success
+/// `sampler` may be NULL: with evidence for the sampler that undiffuse_evidence_recommend_sampler chooses, without for the default of
+/// undiffuse_sampler_options, DDIM with 50 steps. `evidence` may be NULL for none, `options` for the defaults. All that they point at is read during the call; see undiffuse_session_options for what must live longer. The handles may be freed afterwards. On success
 /// *session is yours; free it with undiffuse_session_free.
 ///
 /// Status: UNDIFFUSE_UNSUPPORTED where evidence needs a vector-Jacobian product that the model has not, or does not suit the sampler;
@@ -408,6 +416,8 @@ pub unsafe extern "C" fn undiffuse_session_describe(
 ) -> undiffuse_status {
     // SAFETY: as above.
     unsafe {
-        ok(error, || crate::guard::fill(buffer.cast::<u8>(), len, read(session)?.chain.denoiser().name().as_bytes()))
+        ok(error, || {
+            crate::guard::fill(("buffer", buffer.cast::<u8>()), len, read(session)?.chain.denoiser().name().as_bytes())
+        })
     }
 }

@@ -91,6 +91,11 @@ impl Failure {
         Self { status, message: message.into() }
     }
 
+    /// Puts what it is about in front of the text.
+    pub fn context(self, context: impl std::fmt::Display) -> Self {
+        Self { message: format!("{context}: {}", self.message), ..self }
+    }
+
     pub fn argument(message: impl Into<String>) -> Self {
         Self::new(UNDIFFUSE_INVALID_ARGUMENT, message)
     }

@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 /// What each program is given.
-const PROGRAMS: [(&str, &[Argument]); 11] = [
+const PROGRAMS: [(&str, &[Argument]); 12] = [
     ("abi", &[]),
     ("model", &[Argument::Network]),
     ("sampler", &[]),
@@ -20,6 +20,7 @@ const PROGRAMS: [(&str, &[Argument]); 11] = [
     ("null", &[]),
     ("refuse", &[Argument::Network]),
     ("threads", &[Argument::Network]),
+    ("finite", &[Argument::Network]),
     ("panics", &[]),
 ];
 
@@ -144,6 +145,53 @@ fn every_function_of_the_header_is_called() {
     let missing: Vec<_> = declared.difference(&called).collect();
     assert!(missing.is_empty(), "no program calls {missing:?}");
     println!("{} functions, each called by a program", declared.len());
+}
+
+/// What of the header a caller's or a callback's floats come in by: "function.argument" and "struct.field".
+fn floats_that_enter(header: &str) -> BTreeSet<String> {
+    let is_output = |name: &str| {
+        name.ends_with("_info") || ["undiffuse_level", "undiffuse_progress", "undiffuse_step_bound"].contains(&name)
+    };
+    let code = header.lines().filter(|l| !l.trim_start().starts_with(['*', '/', '#'])).collect::<Vec<_>>().join("\n");
+    let mut found = BTreeSet::new();
+    let last_word = |s: &str| s.trim_end_matches([';', ',', ')']).rsplit([' ', '*']).next().unwrap_or("").to_string();
+    for part in code.split("typedef struct ").skip(1) {
+        let Some((name, rest)) = part.split_once(" {") else { continue };
+        let fields = rest.split_once('}').map_or("", |(fields, _)| fields);
+        for field in fields.lines().map(str::trim).filter(|_| !is_output(name)) {
+            if ["double ", "const double *", "const float *"].iter().any(|t| field.starts_with(t)) {
+                found.insert(format!("{name}.{}", last_word(field)));
+            }
+        }
+    }
+    // What a function of the caller's writes; what a function of the library's reads.
+    for part in code.split("typedef int32_t (*").skip(1) {
+        let (name, arguments) = part.split_once(")(").unwrap();
+        let arguments = arguments.split_once(");").unwrap().0;
+        let writes = arguments.split(',').map(str::trim).filter(|a| a.starts_with("float *"));
+        found.extend(writes.map(|a| format!("{name}.{}", last_word(a))));
+    }
+    for part in code.rsplit_once("extern \"C\" {").unwrap().1.split(';') {
+        let Some((head, arguments)) = part.split_once('(') else { continue };
+        let name = last_word(head);
+        for argument in arguments.split(',').map(str::trim) {
+            let reads = ["double sigma", "const double *", "const float *"].iter().any(|t| argument.starts_with(t));
+            if (reads && !argument.contains("**")) || (name == "undiffuse_evidence_start" && argument == "float *x") {
+                found.insert(format!("{name}.{}", last_word(argument)));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn nan_and_infinity_are_tried_wherever_floats_enter() {
+    let header = fs::read_to_string(root().join("include/undiffuse.h")).unwrap();
+    let program = fs::read_to_string(programs().join("finite.c")).unwrap();
+    let floats = floats_that_enter(&header);
+    let missing: Vec<_> = floats.iter().filter(|name| !program.contains(&format!("\"{name}\""))).collect();
+    assert!(floats.len() > 45 && missing.is_empty(), "{} places, finite.c tries none of {missing:?}", floats.len());
+    println!("{} places where floats enter, each tried", floats.len());
 }
 
 #[test]

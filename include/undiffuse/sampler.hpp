@@ -28,7 +28,7 @@ struct schedule_options : undiffuse_schedule_options {
   }
 };
 
-// The fields of undiffuse_sampler_options: the schedule's own sampler with all timesteps, unless you say otherwise.
+// The fields of undiffuse_sampler_options: DDIM with 50 steps, unless you say otherwise.
 struct sampler_options : undiffuse_sampler_options {
   sampler_options() { undiffuse_sampler_options_init(this, sizeof(undiffuse_sampler_options)); }
   // The timesteps themselves, decreasing; empty for `steps` of them.

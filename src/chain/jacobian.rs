@@ -1,6 +1,6 @@
 //! The Jacobian of the predicted x_0, from the denoiser's.
 
-use crate::denoiser::{Call, Denoiser};
+use crate::denoiser::{Call, Denoiser, check_gave};
 use crate::error::{Result, ensure, err};
 use crate::posterior::Jacobian;
 use crate::process::Linear;
@@ -40,6 +40,7 @@ impl<D: Denoiser> Jacobian for NetworkJacobian<'_, D> {
             c.iter_mut().zip(v).for_each(|(c, v)| *c = to_output * v);
         }
         self.denoiser.vjp(&self.call, self.input, self.cotangent, out)?;
+        check_gave(self.denoiser.name(), &self.call, self.sample, out)?;
         let direct = linear.x0_x as f32;
         out.iter_mut().zip(v).for_each(|(o, v)| *o = direct * v + self.scale * *o);
         Ok(())

@@ -36,8 +36,8 @@ mod save;
 pub use particles::{ParticleOptions, Particles};
 
 use crate::cancel::Cancel;
-use crate::denoiser::{Call, Denoiser};
-use crate::error::{Result, ensure, err};
+use crate::denoiser::{Call, Denoiser, check_gave};
+use crate::error::{Result, ensure, err, first_non_finite};
 use crate::noise::{Fingerprint, NoiseSource};
 use crate::posterior::{At, Evidence, Kernel, NoEvidence};
 use crate::sampler::{Estimate, Sampler, Spread, StateSpace, add_noise};
@@ -205,8 +205,8 @@ impl<'w, D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'w, D, S, N
     /// Begins again at x_T with the samples `first_sample` to `first_sample + count - 1`; `count` may be smaller than the
     /// batch the chain was made for, for a last, partial batch. Allocates nothing.
     ///
-    /// Errors: kind `InvalidArgument` for a count of 0 or above the batch or numbers beyond `u64`; the noise source's. The
-    /// chain is then where it was.
+    /// Errors: kind `InvalidArgument` for a count of 0 or above the batch or numbers beyond `u64`; `NonFinite` for its
+    /// noise; the noise source's. The chain is then where it was.
     pub fn restart(&mut self, first_sample: u64, count: usize) -> Result<()> {
         self.check_samples(first_sample, count)?;
         let n = self.layout.sample;
@@ -225,6 +225,7 @@ impl<'w, D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'w, D, S, N
                 fresh.iter_mut().for_each(|v| *v = if *v < ones { 1.0 } else { 0.0 });
             }
         }
+        ensure!(all_finite(fresh), NonFinite, "the noise for x_T holds NaN or infinity");
         self.begin(first_sample, count, 0)
     }
 
@@ -355,15 +356,7 @@ impl<'w, D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'w, D, S, N
         };
         let call = Call { level, first_sample: self.first_sample, cancel };
         self.denoiser.predict(&call, input, b.output)?;
-        if let Some(at) = b.output.iter().position(|v| !v.is_finite()) {
-            return Err(err!(
-                NonFinite,
-                "the denoiser \"{}\" gave {} in sample {}",
-                self.denoiser.name(),
-                b.output.get(at).copied().unwrap_or(f32::NAN),
-                self.first_sample.saturating_add((at / m.max(1)) as u64)
-            ));
-        }
+        check_gave(self.denoiser.name(), &call, m, b.output)?;
 
         // Part 1 and the spread, for all samples before anything is changed.
         let mut spread = Spread::None;
@@ -520,7 +513,7 @@ fn short(what: &str) -> crate::Error {
 }
 
 fn all_finite(values: &[f32]) -> bool {
-    values.iter().all(|v| v.is_finite())
+    first_non_finite(values).is_none()
 }
 
 /// Row `i` of `[rows, len]`; empty where there is none, and the callee then refuses the length.

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Call, Denoiser, check_batch};
+use super::{Call, Denoiser, check_batch, check_gave, check_given};
 use crate::error::{Result, ensure, err};
 use crate::noise::Fingerprint;
 use crate::process::Binomial;
@@ -75,6 +75,7 @@ impl Denoiser for BitSequences {
     fn predict(&mut self, call: &Call<'_>, x: &[f32], out: &mut [f32]) -> Result<()> {
         let n = self.dims.elements();
         check_batch(self.name(), n, x, n, out)?;
+        check_given(self.name(), "x", x)?;
         let abar = call.level.alpha_bar();
         // By the bit of x_0, then that of x_t.
         let log = [0.0, 1.0].map(|x0| {
@@ -99,7 +100,7 @@ impl Denoiser for BitSequences {
                 *out = (ones.map(|(r, _)| r).sum::<f64>() / total).min(1.0) as f32;
             }
         }
-        Ok(())
+        check_gave(self.name(), call, n, out)
     }
 
     fn fingerprint(&self) -> u64 {

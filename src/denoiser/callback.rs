@@ -2,7 +2,7 @@
 
 use alloc::string::String;
 
-use super::{Call, Denoiser, check_batch};
+use super::{Call, Denoiser, check_batch, check_gave, check_given};
 use crate::error::{Result, ensure, err};
 use crate::tensor::Dims;
 
@@ -11,7 +11,7 @@ pub type NoVjp = fn(&Call<'_>, &[f32], &[f32], &mut [f32]) -> Result<()>;
 
 /// A denoiser made of a closure `predict(call, x, out)` and, if the caller has one, a closure `vjp(call, x, v, out)`.
 ///
-/// Lengths are checked before a closure is called; what it returns is passed on. A closure that stands for another
+/// Lengths and values are checked before a closure is called, and the values that it gives after; an error that it returns is passed on. A closure that stands for another
 /// engine's failure returns kind [`Callback`](crate::ErrorKind::Callback).
 pub struct FnDenoiser<P, V = NoVjp> {
     name: String,
@@ -82,8 +82,10 @@ where
 
     fn predict(&mut self, call: &Call<'_>, x: &[f32], out: &mut [f32]) -> Result<()> {
         check_batch(&self.name, self.dims.elements(), x, self.output_len, out)?;
+        check_given(&self.name, "x", x)?;
         call.cancel.check()?;
-        (self.predict)(call, x, out)
+        (self.predict)(call, x, out)?;
+        check_gave(&self.name, call, self.output_len, out)
     }
 
     fn has_vjp(&self) -> bool {
@@ -94,11 +96,14 @@ where
         let n = self.dims.elements();
         check_batch(&self.name, n, x, self.output_len, v)?;
         check_batch(&self.name, n, x, n, out)?;
+        check_given(&self.name, "x", x)?;
+        check_given(&self.name, "v", v)?;
         call.cancel.check()?;
         match &mut self.vjp {
-            Some(vjp) => vjp(call, x, v, out),
-            None => Err(err!(Unsupported, "the denoiser \"{}\" has no vector-Jacobian product", self.name)),
+            Some(vjp) => vjp(call, x, v, out)?,
+            None => return Err(err!(Unsupported, "the denoiser \"{}\" has no vector-Jacobian product", self.name)),
         }
+        check_gave(&self.name, call, n, out)
     }
 
     fn fingerprint(&self) -> u64 {

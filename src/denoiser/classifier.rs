@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Call, Networks, check_batch};
+use super::{Call, Networks, check_batch, check_gave, check_given};
 use crate::error::{Result, ensure, err};
 use crate::tensor::Dims;
 
@@ -77,10 +77,11 @@ impl NetworkClassifier {
 
     /// Writes the gradient for `x`, `[batch, ...dims]`, to `out`, as long. Two network calls, one of them with its backward pass.
     ///
-    /// Errors: kind `Shape` for wrong lengths, `InvalidArgument` for too large a batch, `Cancelled`, and the network's.
+    /// Errors: kind `Shape` for wrong lengths, `InvalidArgument` for too large a batch, `NonFinite`, `Cancelled`, and the network's.
     pub fn gradient(&mut self, call: &Call<'_>, x: &[f32], out: &mut [f32]) -> Result<()> {
         let n = self.dims.elements();
         let batch = check_batch("classifier", n, x, n, out)?;
+        check_given("classifier", "x", x)?;
         ensure!(
             (1..=self.max_batch).contains(&batch),
             InvalidArgument,
@@ -105,9 +106,12 @@ impl NetworkClassifier {
             class.into_iter().for_each(|v| *v += 1.0);
         }
         match &self.networks.gradient {
-            Some(gradient) => gradient.run(batch, &[x, time, logits], &mut [unused, out], workspace, call.cancel),
-            None => Err(err!(InvalidArgument, "the classifier has no gradient network")),
+            Some(gradient) => {
+                gradient.run(batch, &[x, time, logits], &mut [unused, &mut *out], workspace, call.cancel)?;
+            }
+            None => return Err(err!(InvalidArgument, "the classifier has no gradient network")),
         }
+        check_gave("classifier", call, n, out)
     }
 }
 

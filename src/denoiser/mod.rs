@@ -39,7 +39,7 @@ pub use product::Product;
 use alloc::boxed::Box;
 
 use crate::cancel::Cancel;
-use crate::error::{Result, ensure, err};
+use crate::error::{Result, check_finite, ensure, err, first_non_finite};
 use crate::schedule::Level;
 use crate::tensor::Dims;
 
@@ -78,7 +78,8 @@ pub trait Denoiser {
 
     /// Writes the prediction for `x`, `[batch, ...dims]`, to `out`, `[batch, output_len]`.
     ///
-    /// Errors: kind `Shape` for wrong lengths, `Cancelled`, and whatever the implementation meets. After an error `out` is
+    /// Errors: kind `Shape` for wrong lengths, `NonFinite` for NaN or infinity in `x` or in the prediction (all denoisers of this crate
+    /// look, so must yours), `Cancelled`, and whatever the implementation meets. After an error `out` is
     /// unspecified and the denoiser is usable.
     fn predict(&mut self, call: &Call<'_>, x: &[f32], out: &mut [f32]) -> Result<()>;
 
@@ -134,6 +135,24 @@ macro_rules! forward {
 }
 
 forward!(&mut D, Box<D>);
+
+/// That a call was given no NaN or infinity.
+fn check_given(name: &str, what: &str, values: &[f32]) -> Result<()> {
+    check_finite(what, values).map_err(|e| e.context(alloc::format!("the denoiser \"{name}\"")))
+}
+
+/// That a call gives no NaN or infinity; `each` values are those of one sample.
+pub(crate) fn check_gave(name: &str, call: &Call<'_>, each: usize, out: &[f32]) -> Result<()> {
+    match first_non_finite(out) {
+        None => Ok(()),
+        Some(i) => Err(err!(
+            NonFinite,
+            "the denoiser \"{name}\" gave {} in sample {}",
+            out.get(i).copied().unwrap_or(f32::NAN),
+            call.first_sample.saturating_add((i / each.max(1)) as u64)
+        )),
+    }
+}
 
 /// The batch of a call whose `x` must be whole samples and whose other buffer must fit it.
 fn check_batch(name: &str, sample: usize, x: &[f32], other_sample: usize, other: &[f32]) -> Result<usize> {

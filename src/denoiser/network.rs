@@ -5,10 +5,10 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::{Call, Denoiser, check_batch};
+use super::{Call, Denoiser, check_batch, check_gave, check_given};
 use crate::backend::Network;
 use crate::backend::threads::Threads;
-use crate::error::{Result, ensure, err};
+use crate::error::{Result, check_finite, ensure, err};
 use crate::tensor::Dims;
 
 /// A compiled network, and perhaps one for its vector-Jacobian product, compiled from [`vjp`](crate::graph::vjp::vjp) of the same graph, its output 0
@@ -123,7 +123,7 @@ impl Parts {
 impl NetworkDenoiser<Vec<f32>> {
     /// A denoiser for batches of up to `max_batch` samples, with memory of its own. `classes` holds whole rows of the network's class
     /// input, none for a model without. Errors: kind `InvalidArgument` for a batch of 0, a network with other inputs, or classes that do
-    /// not suit it; kind `OutOfMemory`.
+    /// not suit it; kind `NonFinite` for classes; kind `OutOfMemory`.
     pub fn new(networks: Networks, max_batch: usize, classes: &[f32]) -> Result<Self> {
         let len = Self::memory_len(&networks, max_batch)?;
         let mut memory = Vec::new();
@@ -157,6 +157,7 @@ impl<M: AsMut<[f32]>> NetworkDenoiser<M> {
                 parts.class_len
             );
         }
+        check_finite("the list of classes", classes)?;
         networks.predict.prepare(max_batch)?;
         if let Some(gradient) = &networks.gradient {
             gradient.prepare(max_batch)?;
@@ -191,13 +192,16 @@ impl<M: AsMut<[f32]>> Denoiser for NetworkDenoiser<M> {
 
     fn predict(&mut self, call: &Call<'_>, x: &[f32], out: &mut [f32]) -> Result<()> {
         let batch = check_batch(&self.name, self.sample_dims().elements(), x, self.output_len(), out)?;
-        let Self { networks, parts, classes, memory, .. } = self;
+        check_given(&self.name, "x", x)?;
+        let output_len = self.output_len();
+        let Self { networks, name, parts, classes, memory, .. } = self;
         let (time, class, rest) = parts.fill(batch, call, classes, memory.as_mut())?;
         if class.is_empty() {
-            networks.predict.run(batch, &[x, time], &mut [out], rest, call.cancel)
+            networks.predict.run(batch, &[x, time], &mut [&mut *out], rest, call.cancel)?;
         } else {
-            networks.predict.run(batch, &[x, time, class], &mut [out], rest, call.cancel)
+            networks.predict.run(batch, &[x, time, class], &mut [&mut *out], rest, call.cancel)?;
         }
+        check_gave(name, call, output_len, out)
     }
 
     fn has_vjp(&self) -> bool {
@@ -208,7 +212,10 @@ impl<M: AsMut<[f32]>> Denoiser for NetworkDenoiser<M> {
         let (n, output_len) = (self.sample_dims().elements(), self.output_len());
         let batch = check_batch(&self.name, n, x, output_len, v)?;
         check_batch(&self.name, n, x, n, out)?;
-        let Self { networks: Networks { gradient: Some(gradient), .. }, parts, classes, memory, .. } = self else {
+        check_given(&self.name, "x", x)?;
+        check_given(&self.name, "v", v)?;
+        let Self { networks: Networks { gradient: Some(gradient), .. }, name, parts, classes, memory, .. } = self
+        else {
             return Err(err!(Unsupported, "the denoiser \"{}\" was made without a gradient network", self.name));
         };
         let (time, class, rest) = parts.fill(batch, call, classes, memory.as_mut())?;
@@ -217,10 +224,11 @@ impl<M: AsMut<[f32]>> Denoiser for NetworkDenoiser<M> {
         let y =
             y.get_mut(..batch * output_len).ok_or_else(|| err!(OutOfMemory, "the denoiser's memory is too short"))?;
         if class.is_empty() {
-            gradient.run(batch, &[x, time, v], &mut [y, out], workspace, call.cancel)
+            gradient.run(batch, &[x, time, v], &mut [y, &mut *out], workspace, call.cancel)?;
         } else {
-            gradient.run(batch, &[x, time, class, v], &mut [y, out], workspace, call.cancel)
+            gradient.run(batch, &[x, time, class, v], &mut [y, &mut *out], workspace, call.cancel)?;
         }
+        check_gave(name, call, n, out)
     }
 
     fn fingerprint(&self) -> u64 {

@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::{Call, Denoiser, check_batch};
+use super::{Call, Denoiser, check_batch, check_gave};
 use crate::error::{Result, ensure, err};
 use crate::noise::Fingerprint;
 use crate::process::PredictionType;
@@ -142,7 +142,7 @@ impl<P: Denoiser, Q: Denoiser> Denoiser for Product<P, Q> {
         for ((out, other), x) in out.iter_mut().zip(other).zip(x) {
             *out = (a * f64::from(*out) + b * f64::from(*other) + of_x * f64::from(*x)) as f32;
         }
-        Ok(())
+        check_gave(&self.name, call, self.sample_dims().elements(), out)
     }
     fn has_vjp(&self) -> bool {
         self.p.has_vjp() && self.q.has_vjp()
@@ -161,7 +161,7 @@ impl<P: Denoiser, Q: Denoiser> Denoiser for Product<P, Q> {
         for ((out, other), v) in out.iter_mut().zip(other).zip(v) {
             *out = (f64::from(*out) + f64::from(*other) + of_x * f64::from(*v)) as f32;
         }
-        Ok(())
+        check_gave(&self.name, call, self.sample_dims().elements(), out)
     }
     fn fingerprint(&self) -> u64 {
         let parts = [self.p.fingerprint(), self.q.fingerprint()];

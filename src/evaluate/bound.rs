@@ -8,7 +8,7 @@ use super::report::mean_and_error;
 use super::terms::{self, At};
 use super::{Bound, BoundOptions, Edges, StepBound, null_binomial, null_gaussian};
 use crate::cancel::Cancel;
-use crate::denoiser::{Call, Denoiser};
+use crate::denoiser::{Call, Denoiser, check_gave};
 use crate::error::{Result, ensure, err};
 use crate::noise::NoiseSource;
 use crate::process::{Posterior, reverse_entropy_bounds};
@@ -263,6 +263,7 @@ impl<'a> Run<'a> {
         let call = Call { level: at.level, first_sample: self.sample_number(first.sample), cancel: self.cancel };
         let (x, output) = (self.x.get(..rows * n).unwrap_or(&[]), self.output.get_mut(..rows * m).unwrap_or(&mut []));
         self.denoiser.predict(&call, x, output)?;
+        check_gave(self.denoiser.name(), &call, m, output)?;
         for i in 0..rows {
             self.judge(at, i)?;
         }

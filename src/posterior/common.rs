@@ -12,8 +12,8 @@ pub(super) fn check_exact<O: LinearOperator>(method: &str, m: &Measurement<O>, i
     ensure!(
         m.sigma() == 0.0,
         InvalidArgument,
-        "{method} takes measurements without noise, this one has sigma {}; take {instead}, or Measurement::exact if y is \
-         to be met exactly",
+        "{method} takes measurements without noise, this one has sigma {}; take {instead}, or an exact measurement \
+         (sigma 0) if y is to be met exactly",
         m.sigma()
     );
     Ok(())

@@ -34,7 +34,7 @@ pub struct Ddnm<O> {
 impl<O: LinearOperator> Ddnm<O> {
     /// Errors: kind `InvalidArgument` for a measurement with noise; kind `Unsupported` for an operator without A^+.
     pub fn new(measurement: Measurement<O>) -> Result<Self> {
-        check_exact("DDNM", &measurement, "DDNM+ (Ddrm::ddnm_plus)")?;
+        check_exact("DDNM", &measurement, "DDNM+")?;
         check_pseudo_inverse("DDNM", &measurement)?;
         Ok(Self { measurement })
     }

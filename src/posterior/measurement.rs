@@ -39,8 +39,8 @@ impl<O: LinearOperator> Measurement<O> {
         ensure!(
             sigma > 0.0 && sigma.is_finite(),
             InvalidArgument,
-            "sigma, the standard deviation of the measurement's noise, is {sigma}, expected above 0 (for a measurement \
-             without noise use Measurement::exact)"
+            "sigma, the standard deviation of the measurement's noise, is {sigma}, expected above 0 (a measurement \
+             without noise is made as an exact one)"
         );
         Self::build(operator, y, None, sigma)
     }

@@ -46,13 +46,13 @@ pub use ddim::{Ddim, DdimNoise, DdimOptions, DdimPrevious};
 pub use ddpm::{Ddpm, VarianceType};
 pub use euler_maruyama::{ContinuousOptions, EulerMaruyama, TimeSpacing};
 pub use lahmc::{Energy, LookAheadHmc, LookAheadOptions, Move, Particle};
-pub use options::{SamplerKind, SamplerOptions, Steps};
+pub use options::{DEFAULT_STEPS, SamplerKind, SamplerOptions, Steps};
 pub use repaint::{Jumps, RePaint};
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 
-use crate::error::{Result, ensure, err};
+use crate::error::{Result, check_finite, ensure, err};
 use crate::noise::Fingerprint;
 pub use crate::process::{Linear, Prediction, PredictionType, SampleClip};
 use crate::schedule::Level;
@@ -196,14 +196,25 @@ pub trait Sampler {
     /// A number that differs between samplers which compute different steps.
     fn fingerprint(&self) -> u64;
 
-    /// All three parts for one sample: x_s and x_0 without evidence.
+    /// All three parts for one sample: x_s and x_0 without evidence. The parts take values as they are; this looks at what enters and
+    /// what leaves, since clipping would make a number of an infinity.
+    ///
+    /// Errors: those of the parts; kind `NonFinite` for NaN or infinity in `x`, `output`, `noise` or `state`, or in what the step makes of them.
     fn step(&self, step: usize, done: usize, io: StepIo<'_>) -> Result<()> {
         let n = io.x.len();
+        for (what, values) in
+            [("x_t", io.x), ("the model's output", &*io.output), ("the noise", io.noise), ("the state", io.state)]
+        {
+            check_finite(what, values)?;
+        }
         self.predict(step, io.x, io.output, io.x0, io.eps)?;
         let spread = self.spread(step, n, io.output)?;
         let estimate = Estimate { x: io.x, x0: io.x0, eps: io.eps };
         self.mean(step, done, estimate, io.state, io.next_state, io.next)?;
-        add_noise(spread, io.output, io.noise, io.next)
+        add_noise(spread, io.output, io.noise, io.next)?;
+        check_finite("the predicted x_0", io.x0)?;
+        check_finite("the state after the step", io.next_state)?;
+        check_finite("x after the step", io.next)
     }
 }
 

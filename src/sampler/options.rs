@@ -80,6 +80,23 @@ pub struct SamplerOptions {
     pub arithmetic: Arithmetic,
 }
 
+/// DDIM's steps where the caller names no number, see [`SamplerOptions::default_for`].
+pub const DEFAULT_STEPS: usize = 50;
+
+impl SamplerOptions {
+    /// The options of a run whose caller names no steps and perhaps no algorithm: what the program's `sample`, the C interface and
+    /// undiffuse.hpp run by default. Without a `kind`, DDIM for every model of diffusers, whatever it was trained with, and its own chain
+    /// for a model of 2015. DDIM makes [`DEFAULT_STEPS`] steps, or all T where these are fewer; the others make all.
+    pub fn default_for(config: &SchedulerConfig, kind: Option<SamplerKind>) -> Self {
+        let kind = kind.unwrap_or(if config.class.is_2015() { config.class } else { SamplerKind::Ddim });
+        let steps = match kind {
+            SamplerKind::Ddim => Steps::Count(DEFAULT_STEPS.min(config.num_train_timesteps)),
+            _ => Steps::All,
+        };
+        Self { sampler: Some(kind), steps, ..Self::default() }
+    }
+}
+
 impl SchedulerConfig {
     /// Makes the sampler of a run.
     ///

@@ -8,6 +8,9 @@ use std::process::ExitCode;
 /// What stands at the top.
 const PREAMBLE: &str = include_str!("preamble.h");
 
+/// The macros, after the includes.
+const MACROS: &str = include_str!("macros.h");
+
 /// Headings, each before the function that it names.
 const HEADINGS: &[(&str, &str)] = &[
     ("undiffuse_status_name", "Errors"),
@@ -61,8 +64,73 @@ fn generate(ffi: &Path) -> Result<String, String> {
     let mut bytes = Vec::new();
     bindings.write(&mut bytes);
     let text = String::from_utf8(bytes).map_err(|e| e.to_string())?;
-    let text = with_headings(&without_struct(&with_comments_set(&text)))?;
+    let text = with_macros(&with_short_enums(&with_headings(&without_struct(&with_comments_set(&text)))?)?)?;
     Ok(text.replace("@PREAMBLE@", PREAMBLE.trim_end()))
+}
+
+/// Puts one macro in the place of what cbindgen writes around each enum, so that it has one width in C and C++.
+fn with_short_enums(text: &str) -> Result<String, String> {
+    let unlike = |what: &str| format!("cbindgen writes {what} in another way, which this program does not know");
+    let mut out = String::new();
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        let name = line.strip_prefix("enum ").filter(|n| !n.contains(' '));
+        match (name, line) {
+            (Some(name), _) => {
+                let condition = lines.next().filter(|l| l.starts_with("#if defined(__cplusplus)"));
+                condition.ok_or_else(|| unlike("an enum"))?;
+                let width = lines.next().and_then(|l| l.trim().strip_prefix(": "));
+                let width = width.ok_or_else(|| unlike("the width of an enum"))?;
+                let end = lines.next().filter(|l| l.starts_with("#endif"));
+                end.and_then(|_| lines.next().filter(|l| l.trim() == "{")).ok_or_else(|| unlike("an enum"))?;
+                out.push_str(&format!("UNDIFFUSE_ENUM({name}, {width}) {{\n"));
+            }
+            // The names in C, which the macro gives.
+            (None, "#ifndef __cplusplus") => {
+                let end = lines.by_ref().find(|l| l.starts_with("#endif") && l.contains("__cplusplus"));
+                end.ok_or_else(|| unlike("the names of an enum"))?;
+            }
+            _ => {
+                out.push_str(line);
+                out.push('\n');
+            }
+        }
+    }
+    match out.contains("__STDC_VERSION__") {
+        true => Err(unlike("an enum")),
+        false => Ok(out),
+    }
+}
+
+/// Puts the macros in and before each function.
+fn with_macros(text: &str) -> Result<String, String> {
+    const INCLUDE: &str = "#include <stdint.h>\n";
+    const FUNCTIONS: &str = "extern \"C\" {\n";
+    let (head, rest) = text.split_once(INCLUDE).ok_or("the header does not include stdint.h")?;
+    let (types, functions) = rest.split_once(FUNCTIONS).ok_or("the header has no functions")?;
+    let mut out = format!("{head}{INCLUDE}{MACROS}{types}{FUNCTIONS}");
+    let mut rest = functions;
+    while let Some((before, declaration)) = declaration(rest) {
+        out.push_str(before);
+        let strict = declaration.starts_with("undiffuse_status ") && declaration.contains("undiffuse_error **");
+        out.push_str(if strict { "UNDIFFUSE_NODISCARD UNDIFFUSE_API\n" } else { "UNDIFFUSE_API\n" });
+        out.push_str(declaration);
+        rest = &rest[before.len() + declaration.len()..];
+    }
+    Ok(out + rest)
+}
+
+/// The next declaration of a function, up to its semicolon, and what stands before it.
+fn declaration(text: &str) -> Option<(&str, &str)> {
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        if line.starts_with(|c: char| c.is_ascii_lowercase()) && line.contains('(') {
+            let end = text[at..].find(';')?;
+            return Some((&text[..at], &text[at..=at + end]));
+        }
+        at += line.len();
+    }
+    None
 }
 
 /// Leaves the word `struct` to the definitions: each struct has a typedef.

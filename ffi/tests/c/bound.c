@@ -11,6 +11,7 @@ static void count_rows(void *user_data, uint64_t done, uint64_t total) {
 int main(void) {
   undiffuse_model *model = gaussian_model(NULL, 1, 2, 2);
   undiffuse_bound_options o;
+  undiffuse_sampler_options so;
   undiffuse_bound_info info, other;
   undiffuse_bound *bound = NULL;
   undiffuse_cancel *cancel = NULL;
@@ -32,7 +33,9 @@ int main(void) {
   o.thread_count = 1;
   o.progress = count_rows;
   o.progress_user_data = &seen;
-  OK(undiffuse_sampler_from_json(fixed_large, 0, NULL, &large, E));
+  OK(undiffuse_sampler_options_init(&so, sizeof so));
+  so.kind = UNDIFFUSE_SAMPLER_DDPM;
+  OK(undiffuse_sampler_from_json(fixed_large, 0, &so, &large, E));
   OK(undiffuse_bound_new(model, large, &o, data, N * COUNT_OF_DATA, &bound, E));
   info.struct_size = other.struct_size = sizeof info;
   OK(undiffuse_bound_get_info(bound, &info, E));
@@ -51,6 +54,17 @@ int main(void) {
   CHECK(len > 90 && len <= 100);
   OK(undiffuse_bound_steps(bound, steps, &len, E));
   for (i = 0; i < len; i++) CHECK(steps[i].kl > -1e-6 && steps[i].lower <= steps[i].upper && steps[i].rows > 0);
+  {
+    undiffuse_bound_step_info one;
+    one.struct_size = sizeof one;
+    for (i = 0; i < len; i++) {
+      OK(undiffuse_bound_get_step_info(bound, i, &one, E));
+      CHECK(memcmp(&one.step, &steps[i], sizeof one.step) == 0);
+    }
+    FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_bound_get_step_info(bound, len, &one, E));
+    one.struct_size = 3;
+    FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_bound_get_step_info(bound, 0, &one, E));
+  }
   undiffuse_bound_free(bound);
   bound = NULL;
 

@@ -2,6 +2,7 @@
 #ifndef CHECK_H
 #define CHECK_H
 
+#include <float.h>
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -39,6 +40,12 @@ static void MAY_BE_UNUSED check_status(int got, int wanted, const char *call, co
     /* A failed call leaves an error object that says the same and has a text. */
     CHECK(last_error != NULL && (int)undiffuse_error_status(last_error) == wanted);
     CHECK(undiffuse_error_message(last_error)[0] != 0);
+    /* It speaks of what a C program knows. */
+    if (strstr(undiffuse_error_message(last_error), "::") || strstr(undiffuse_error_message(last_error), "Some(") ||
+        strstr(undiffuse_error_message(last_error), "None")) {
+      fprintf(stderr, "%s:%d: %s names Rust: %s\n", file, line, call, undiffuse_error_message(last_error));
+      exit(1);
+    }
   } else {
     CHECK(last_error == NULL);
   }

@@ -185,6 +185,8 @@ int main(void) {
   NULLS(undiffuse_bound_get_info(b, NULL, E));
   NULLS(undiffuse_bound_per_sample(b, &k, NULL, E));
   NULLS(undiffuse_bound_steps(b, NULL, NULL, E));
+  NULLS(undiffuse_bound_get_step_info(NULL, 0, NULL, E));
+  NULLS(undiffuse_bound_get_step_info(b, 0, NULL, E));
   OK(undiffuse_bound_per_sample(b, NULL, &len, E));
   undiffuse_bound_free(b);
   undiffuse_session_free(s);

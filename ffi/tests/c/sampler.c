@@ -40,6 +40,45 @@ static void by_hand(const undiffuse_sampler *sampler, uint64_t seed, float *x) {
   }
 }
 
+/* What runs where nothing is chosen: DDIM with 50 steps, by every way to say nothing; all T where T is less. */
+static void by_default(const undiffuse_model *model) {
+  undiffuse_sampler *made[4] = {NULL, NULL, NULL, NULL}, *few = NULL;
+  undiffuse_sampler_options o;
+  undiffuse_sampler_info info, first;
+  undiffuse_session_options so = session_options(1, 5);
+  undiffuse_session *session = NULL;
+  undiffuse_session_info si;
+  float x[N], y[N];
+  size_t i;
+  OK(undiffuse_sampler_from_model(model, NULL, &made[0], E));
+  OK(undiffuse_sampler_options_init(&o, sizeof o));
+  OK(undiffuse_sampler_from_model(model, &o, &made[1], E));
+  o.kind = UNDIFFUSE_SAMPLER_DDIM;
+  OK(undiffuse_sampler_from_model(model, &o, &made[2], E));
+  o.steps = 50;
+  OK(undiffuse_sampler_from_model(model, &o, &made[3], E));
+  first.struct_size = info.struct_size = sizeof info;
+  OK(undiffuse_sampler_get_info(made[3], &first, E));
+  CHECK(first.step_count == 50);
+  for (i = 0; i < 4; i++) {
+    OK(undiffuse_sampler_get_info(made[i], &info, E));
+    CHECK(info.fingerprint == first.fingerprint);
+  }
+  OK(undiffuse_session_new(model, NULL, NULL, &so, &session, E));
+  si.struct_size = sizeof si;
+  OK(undiffuse_session_get_info(session, &si, E));
+  CHECK(si.step_count == 50);
+  undiffuse_session_free(session);
+  OK(undiffuse_sample(model, NULL, NULL, &so, x, N, E));
+  OK(undiffuse_sample(model, made[3], NULL, &so, y, N, E));
+  CHECK(same_floats(x, y, N));
+  OK(undiffuse_sampler_from_json("{\"_class_name\": \"DDPMScheduler\", \"num_train_timesteps\": 30}", 0, NULL, &few, E));
+  OK(undiffuse_sampler_get_info(few, &info, E));
+  CHECK(info.step_count == 30);
+  undiffuse_sampler_free(few);
+  for (i = 0; i < 4; i++) undiffuse_sampler_free(made[i]);
+}
+
 static void like_a_session(const undiffuse_model *model, const undiffuse_sampler *sampler) {
   float x[LEN], wanted[LEN];
   undiffuse_session_options o = session_options(2, 11);
@@ -63,6 +102,7 @@ int main(void) {
   info.struct_size = info2.struct_size = sizeof info;
   step.struct_size = sizeof step;
 
+  by_default(model);
   for (kind = UNDIFFUSE_SAMPLER_OF_SCHEDULE; kind <= UNDIFFUSE_SAMPLER_DDIM; kind++) {
     OK(undiffuse_sampler_options_init(&o, sizeof o));
     o.kind = (undiffuse_sampler_kind)kind;
@@ -87,8 +127,12 @@ int main(void) {
   s.num_train_timesteps = 100;
   s.beta_start = 0.001;
   s.beta_end = 0.2;
-  OK(undiffuse_sampler_new(&s, NULL, &sampler, E));
-  OK(undiffuse_sampler_from_json(PLAIN_DDPM, strlen(PLAIN_DDPM), NULL, &other, E));
+  OK(undiffuse_sampler_options_init(&o, sizeof o));
+  o.steps = 100; /* Steps without a kind are DDPM's, the configuration's own. */
+  OK(undiffuse_sampler_new(&s, &o, &sampler, E));
+  o.kind = UNDIFFUSE_SAMPLER_DDPM;
+  o.steps = 0; /* All. */
+  OK(undiffuse_sampler_from_json(PLAIN_DDPM, strlen(PLAIN_DDPM), &o, &other, E));
   OK(undiffuse_sampler_get_info(sampler, &info, E));
   OK(undiffuse_sampler_get_info(other, &info2, E));
   CHECK(info.fingerprint == info2.fingerprint && info.step_count == 100);

@@ -14,9 +14,6 @@ use crate::interrupt;
 use crate::output::{Output, progress};
 use crate::source::ModelArgs;
 
-/// Steps of DDIM, unless `--steps` says otherwise.
-const DDIM_STEPS: usize = 50;
-
 /// What to sample and where to put it.
 #[derive(Debug)]
 pub struct Job {
@@ -45,18 +42,11 @@ pub struct Job {
 }
 
 impl Job {
-    /// The sampler for a model with this scheduler: of diffusers' models DDIM, whatever they were trained with, in no more steps than they
-    /// have.
+    /// The sampler of the run.
     fn options(&self, config: &SchedulerConfig) -> SamplerOptions {
-        let class = config.class;
-        let usual = if class.is_2015() { class } else { SamplerKind::Ddim };
-        let kind = self.sampler.unwrap_or(usual);
-        let steps = match (self.steps, kind) {
-            (Some(n), _) => Steps::Count(n),
-            (None, SamplerKind::Ddim) => Steps::Count(DDIM_STEPS.min(config.num_train_timesteps)),
-            (None, _) => Steps::All,
-        };
-        SamplerOptions { sampler: Some(kind), steps, eta: self.eta.unwrap_or_default(), ..SamplerOptions::default() }
+        let usual = SamplerOptions::default_for(config, self.sampler);
+        let steps = self.steps.map_or(usual.steps, Steps::Count);
+        SamplerOptions { steps, eta: self.eta.unwrap_or_default(), ..usual }
     }
 }
 

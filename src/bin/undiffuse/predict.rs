@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use undiffuse::error::check_finite;
 use undiffuse::{Error, ErrorKind, Result};
 
 use crate::args::{Args, Command, Outcome, Token, usage};
@@ -66,6 +67,11 @@ fn predict(model: &mut ModelArgs, input: &Path, to: &Path) -> Result<()> {
     let timestep = per_sample("timestep", file.need("timestep")?, batch).map_err(named)?;
     let classes = file.get("class_labels")?;
 
+    for (name, array) in [("sample", Some(&sample)), ("timestep", Some(&timestep)), ("class_labels", classes.as_ref())]
+    {
+        array.map_or(Ok(()), |a| check_finite(name, &a.data)).map_err(named)?;
+    }
+
     let source = model.open()?;
     let cancel = interrupt::install()?;
     let out = Output::create(to)?;
@@ -80,6 +86,7 @@ fn predict(model: &mut ModelArgs, input: &Path, to: &Path) -> Result<()> {
     network
         .run(batch, &inputs, &mut [&mut prediction.data], &mut workspace.data, cancel)
         .map_err(|e| e.context(format!("{} with the tensors of {}", model.name(), input.display())))?;
+    check_finite("the prediction", &prediction.data)?;
     write(&prediction, out)
 }
 

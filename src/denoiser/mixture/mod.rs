@@ -6,7 +6,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::linalg::symmetric_eigen;
-use super::{Call, Denoiser, check_batch};
+use super::{Call, Denoiser, check_batch, check_gave, check_given};
 use crate::error::{Result, ensure};
 use crate::noise::Fingerprint;
 use crate::process::PredictionType;
@@ -310,6 +310,7 @@ impl Denoiser for GaussianMixture {
     fn predict(&mut self, call: &Call<'_>, x: &[f32], out: &mut [f32]) -> Result<()> {
         let n = self.dims.elements();
         check_batch("Gaussian mixture", n, x, n, out)?;
+        check_given("Gaussian mixture", "x", x)?;
         let level = &call.level;
         self.at_level(level);
         for (x, out) in x.chunks_exact(n).zip(out.chunks_exact_mut(n)) {
@@ -323,7 +324,7 @@ impl Denoiser for GaussianMixture {
                 } as f32;
             }
         }
-        Ok(())
+        check_gave("Gaussian mixture", call, n, out)
     }
 
     fn has_vjp(&self) -> bool {
@@ -334,6 +335,8 @@ impl Denoiser for GaussianMixture {
         let n = self.dims.elements();
         check_batch("Gaussian mixture", n, x, n, v)?;
         check_batch("Gaussian mixture", n, x, n, out)?;
+        check_given("Gaussian mixture", "x", x)?;
+        check_given("Gaussian mixture", "v", v)?;
         let level = &call.level;
         self.at_level(level);
         // What each Jacobian contributes to the prediction's.
@@ -353,7 +356,7 @@ impl Denoiser for GaussianMixture {
                 out.iter_mut().zip(&self.scratch.b).for_each(|(o, b)| *o = (f64::from(*o) + of_x0 * b) as f32);
             }
         }
-        Ok(())
+        check_gave("Gaussian mixture", call, n, out)
     }
 
     fn fingerprint(&self) -> u64 {
