@@ -41,7 +41,7 @@ fn main() -> undiffuse::Result<()> {
 }
 
 fn sample(pipeline: &Pipeline, seed: u64, evidence: impl Evidence) -> undiffuse::Result<Vec<f32>> {
-    let sampler = evidence.recommended().sampler(pipeline.scheduler())?;
+    let sampler = evidence.recommended().sampler(&pipeline.scheduler()?)?;
     let options = ChainOptions { batch: BATCH, first_sample: 0 };
     let denoiser = pipeline.denoiser(BATCH, &[])?;
     let mut chain = Chain::with_evidence(denoiser, sampler, Seeded::new(seed), evidence, &options)?;

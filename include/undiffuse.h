@@ -630,8 +630,8 @@ typedef struct undiffuse_model_options {
   /** How a GPU keeps values. */
   undiffuse_precision precision;
   /**
-   * The text of a diffusers scheduler_config.json to take the place of the model's own, or NULL.
-   * Read during the call.
+   * The text of a diffusers scheduler_config.json to take the place of the model's own, which is
+   * then not looked at, or NULL. Read during the call; judged when a sampler is made.
    */
   const char *scheduler_json;
   /** Bytes of that text; 0 if it ends with a NUL. */
@@ -1539,11 +1539,14 @@ undiffuse_status undiffuse_model_options_init(undiffuse_model_options *options,
                                               size_t struct_size);
 
 /**
- * Loads a diffusers pipeline directory or a packed file.
+ * Loads a diffusers pipeline directory, a model's own directory, one of its weight files, or a
+ * packed file.
  *
  * `path` is UTF-8. `options` may be NULL for the defaults. On success *model is yours; free it with
  * undiffuse_model_free. The file is read during the call alone. A file that is malformed in any way
- * is refused with a message that names what is wrong.
+ * is refused with a message that names what is wrong. The scheduler may be of any class, or
+ * missing: a sampler of the kind DDIM or DDPM can be made of those with betas, and `scheduler_json`
+ * gives another.
  *
  * Status: UNDIFFUSE_IO, UNDIFFUSE_CONFIG, UNDIFFUSE_WEIGHTS, UNDIFFUSE_SHAPE for a size that the
  * network cannot have, UNDIFFUSE_UNSUPPORTED, UNDIFFUSE_DEVICE where a GPU fails. Any thread.
@@ -1599,8 +1602,9 @@ undiffuse_status undiffuse_model_get_info(const undiffuse_model *model,
                                           undiffuse_error **error);
 
 /**
- * The model's scheduler as the text of a diffusers scheduler_config.json, all keys, without a NUL
- * at the end.
+ * The model's scheduler as the text of a diffusers scheduler_config.json, without a NUL at the end:
+ * all keys, or, of a class that this library does not know, as it was found; of length 0 where the
+ * model came without one.
  *
  * With a NULL `buffer`, *len becomes the bytes that are needed. Otherwise *len is the room in
  * `buffer`, and becomes the bytes written. Status: UNDIFFUSE_BUFFER_TOO_SMALL, then *len is what is
@@ -1674,7 +1678,8 @@ undiffuse_status undiffuse_sampler_from_json(const char *json,
                                              undiffuse_error **error);
 
 /**
- * Makes a sampler as a model's scheduler configuration says. Otherwise as undiffuse_sampler_new.
+ * Makes a sampler as a model's scheduler configuration says. Its class matters as little as to
+ * undiffuse_sampler_from_json. Otherwise as undiffuse_sampler_new.
  */
 UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_sampler_from_model(const undiffuse_model *model,

@@ -31,6 +31,7 @@ pub mod posterior;
 pub mod process;
 pub mod sampler;
 pub mod schedule;
+mod sniff;
 pub mod tensor;
 #[cfg(feature = "training")]
 pub mod training;

@@ -1,6 +1,6 @@
 //! A model and its scheduler from one directory, file or byte slice: the library's front door.
 //!
-//! [`Source`] is what was found: configurations and weights, checked but not yet compiled; it can be packed into one file.
+//! [`Source`] is what was found: configurations and weights, not yet compiled; it can be packed into one file.
 //! [`Pipeline`] is a source compiled for a backend; it gives denoisers and samplers for [`Chain`](crate::chain::Chain).
 
 use alloc::boxed::Box;
@@ -16,9 +16,10 @@ use crate::denoiser::{NetworkDenoiser, Networks};
 use crate::error::{Result, ensure, err};
 use crate::graph::Graph;
 use crate::graph::vjp::{self, Keep};
+use crate::json;
 use crate::model::ModelConfig;
 use crate::noise::Fingerprint;
-use crate::sampler::{Sampler, SamplerOptions, SchedulerConfig};
+use crate::sampler::{Sampler, SamplerKind, SamplerOptions, SchedulerConfig};
 use crate::tensor::{DType, Dims};
 use crate::weights::packed::{self, PackedConfigs};
 use crate::weights::{DiffusersNames, WeightSource, check_params, read_param};
@@ -65,29 +66,69 @@ impl From<bool> for Gradient {
     }
 }
 
-/// Configurations and weights, found and parsed. Weights are read when it is compiled or packed.
+/// Configurations and weights, found. Weights are read when it is compiled or packed. The scheduler's configuration is kept as text and
+/// judged when a sampler is made: a network can be described, called, timed and packed whatever wrote its scheduler, and without one.
 pub struct Source<'a> {
     model: ModelConfig,
     model_text: String,
-    scheduler: Option<SchedulerConfig>,
-    scheduler_text: Option<String>,
+    scheduler: SchedulerText,
     weights: Box<dyn WeightSource + 'a>,
+    files: Vec<String>,
+    remarks: Vec<String>,
+}
+
+/// A scheduler's configuration that has not been read, if there is one.
+#[derive(Clone, Debug, Default)]
+struct SchedulerText {
+    text: Option<String>,
+    /// Where it stands, for messages; empty if that is not known.
+    place: String,
+}
+
+impl SchedulerText {
+    /// The one place where a scheduler's configuration is read.
+    fn read(&self, sampler: Option<SamplerKind>) -> Result<SchedulerConfig> {
+        let text = self.text.as_deref().ok_or_else(|| {
+            err!(
+                Config,
+                "the model comes without a scheduler configuration (scheduler_config.json), so one must be given"
+            )
+        })?;
+        SchedulerConfig::from_json_for(text, sampler)
+            .map_err(|e| if self.place.is_empty() { e } else { e.context(&self.place) })
+    }
 }
 
 impl<'a> Source<'a> {
-    /// Opens a diffusers pipeline directory or a packed file. Errors (kind `Io`, `Config`, `Weights` or `Unsupported`) name the file.
+    /// Opens a diffusers pipeline directory, a model's own directory, one of the weight files in it, or a packed file. Errors (kind `Io`,
+    /// `Config`, `Weights` or `Unsupported`) name the file.
     #[cfg(feature = "std")]
     pub fn open(path: impl AsRef<std::path::Path>) -> Result<Source<'static>> {
         use crate::weights::{SafeTensorsFile, diffusers};
         let path = path.as_ref();
-        if path.is_dir() {
+        let directory = |path: &std::path::Path| {
             let files = diffusers::open(path)?;
-            return Source::new(files.model, files.scheduler, files.weights).map_err(|e| e.context(path.display()));
+            let mut source =
+                Source::new(files.model, files.scheduler, files.weights).map_err(|e| e.context(path.display()))?;
+            source.scheduler.place = files.scheduler_path.map_or(String::new(), |p| alloc::format!("{}", p.display()));
+            source.files = files.paths.iter().map(|p| alloc::format!("{}", p.display())).collect();
+            source.remarks = files.remarks;
+            Ok(source)
+        };
+        if path.is_dir() || diffusers::is_index_of_weights(path) {
+            return directory(path);
         }
         let file = SafeTensorsFile::open(path)?;
+        let beside = path.parent().is_some_and(|dir| dir.join("config.json").is_file());
+        if beside && !PackedConfigs::is_in(|key| file.metadata(key)) {
+            return directory(path);
+        }
         PackedConfigs::from_metadata(|key| file.metadata(key))
             .and_then(|configs| {
-                Source::new(configs.model, Some(configs.scheduler), Box::new(DiffusersNames::new(file)?))
+                let mut source = Source::new(configs.model, configs.scheduler, Box::new(DiffusersNames::new(file)?))?;
+                source.scheduler.place = alloc::format!("{}", path.display());
+                source.files.push(alloc::format!("{}", path.display()));
+                Ok(source)
             })
             .map_err(|e| e.context(path.display()))
     }
@@ -95,18 +136,29 @@ impl<'a> Source<'a> {
     /// Opens a packed file in memory; the bytes stay where they are.
     pub fn from_bytes(bytes: &'a [u8]) -> Result<Self> {
         let (view, configs) = packed::open(bytes)?;
-        Self::new(configs.model, Some(configs.scheduler), Box::new(DiffusersNames::new(view)?))
+        Self::new(configs.model, configs.scheduler, Box::new(DiffusersNames::new(view)?))
     }
 
-    /// A source from the texts of the two configurations and weights from anywhere, under diffusers' names.
+    /// A source from the texts of the two configurations and weights from anywhere, under diffusers' names. The scheduler's is not judged
+    /// before it is needed.
     pub fn new(model: String, scheduler: Option<String>, weights: Box<dyn WeightSource + 'a>) -> Result<Self> {
         Ok(Self {
             model: ModelConfig::from_json(&model)?,
-            scheduler: scheduler.as_deref().map(SchedulerConfig::from_json).transpose()?,
+            scheduler: SchedulerText { text: scheduler, place: String::new() },
             model_text: model,
-            scheduler_text: scheduler,
             weights,
+            files: Vec::new(),
+            remarks: Vec::new(),
         })
+    }
+
+    /// The text of another scheduler's configuration in place of the source's, which is then never looked at.
+    ///
+    /// Errors (kind `Config`): the text is no JSON object. What it says is judged where a sampler is made.
+    pub fn set_scheduler_json(&mut self, text: String) -> Result<()> {
+        json::parse_object(&text).map_err(|e| e.context("the scheduler configuration"))?;
+        self.scheduler = SchedulerText { text: Some(text), place: String::new() };
+        Ok(())
     }
 
     /// The model's configuration.
@@ -119,9 +171,25 @@ impl<'a> Source<'a> {
         &self.model_text
     }
 
-    /// The scheduler's configuration, if there was one.
-    pub fn scheduler(&self) -> Option<&SchedulerConfig> {
-        self.scheduler.as_ref()
+    /// The text of the scheduler's configuration, if there is one, as it was found.
+    pub fn scheduler_json(&self) -> Option<&str> {
+        self.scheduler.text.as_deref()
+    }
+
+    /// The scheduler's configuration, read now. Errors: as [`SchedulerConfig::from_json`]; kind `Config` where there is none.
+    pub fn scheduler(&self) -> Result<SchedulerConfig> {
+        self.scheduler.read(None)
+    }
+
+    /// The files that it was found in, configurations first; none for a source from memory.
+    pub fn files(&self) -> &[String] {
+        &self.files
+    }
+
+    /// What a person should know of what was found, a clause each: files that could have been meant and are not read, names that were
+    /// changed. Mostly none.
+    pub fn remarks(&self) -> &[String] {
+        &self.remarks
     }
 
     /// The weights.
@@ -139,22 +207,13 @@ impl<'a> Source<'a> {
     /// Writes a packed file piece by piece to `sink`; see [`packed::write`]. Everything is checked before the first piece but the weights'
     /// values, which are read one tensor at a time.
     pub fn pack(&self, dtype: DType, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        let scheduler = self.scheduler_text.clone().ok_or_else(no_scheduler)?;
         check_params(&self.model.build_any()?, self.weights())?;
-        packed::write(&PackedConfigs { model: self.model_text.clone(), scheduler }, self.weights(), dtype, sink)
+        let configs = PackedConfigs { model: self.model_text.clone(), scheduler: self.scheduler.text.clone() };
+        packed::write(&configs, self.weights(), dtype, sink)
     }
 
     /// Compiles the network for a backend, reading each weight once.
     pub fn compile(&self, backend: &dyn Backend, options: &PipelineOptions) -> Result<Pipeline> {
-        let scheduler = options.scheduler.clone().or_else(|| self.scheduler.clone()).ok_or_else(no_scheduler)?;
-        if let Some(t) = self.model.num_train_timesteps() {
-            ensure!(
-                scheduler.num_train_timesteps == t,
-                Config,
-                "the model has {t} timesteps and its scheduler {}, expected as many",
-                scheduler.num_train_timesteps
-            );
-        }
         let graph = self.graph(options.size)?;
         // The sum depends neither on the order in which a backend reads nor on how often.
         let sum = Cell::new(Fingerprint::new().bytes(self.model_text.as_bytes()).finish());
@@ -184,7 +243,10 @@ impl<'a> Source<'a> {
         let fingerprint = sum.get();
         Ok(Pipeline {
             model: self.model.clone(),
-            scheduler,
+            scheduler: match &options.scheduler {
+                Some(given) => Scheduler::Given(Box::new(given.clone())),
+                None => Scheduler::Found(self.scheduler.clone()),
+            },
             networks: Networks { predict, gradient },
             parameters: graph.parameter_count(),
             flops: graph.flops(),
@@ -193,8 +255,11 @@ impl<'a> Source<'a> {
     }
 }
 
-fn no_scheduler() -> crate::Error {
-    err!(Config, "there is no scheduler_config.json, so a scheduler must be given")
+/// What a pipeline knows of its scheduler.
+#[derive(Clone)]
+enum Scheduler {
+    Given(Box<SchedulerConfig>),
+    Found(SchedulerText),
 }
 
 /// A compiled model with its scheduler's configuration. Threads may share it.
@@ -216,7 +281,7 @@ fn no_scheduler() -> crate::Error {
 #[derive(Clone)]
 pub struct Pipeline {
     model: ModelConfig,
-    scheduler: SchedulerConfig,
+    scheduler: Scheduler,
     networks: Networks,
     parameters: usize,
     flops: u64,
@@ -224,7 +289,7 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Opens and compiles a diffusers pipeline directory or a packed file.
+    /// Opens and compiles what [`Source::open`] opens.
     #[cfg(feature = "std")]
     pub fn open(path: impl AsRef<std::path::Path>, backend: &dyn Backend, options: &PipelineOptions) -> Result<Self> {
         Source::open(path)?.compile(backend, options)
@@ -240,9 +305,38 @@ impl Pipeline {
         &self.model
     }
 
-    /// The scheduler's configuration.
-    pub fn scheduler(&self) -> &SchedulerConfig {
-        &self.scheduler
+    /// The scheduler's configuration, read now.
+    ///
+    /// Errors: as [`SchedulerConfig::from_json`]; kind `Config` where there is none, or where it is of another number of timesteps than a model
+    /// whose network depends on it.
+    pub fn scheduler(&self) -> Result<SchedulerConfig> {
+        self.scheduler_for(None)
+    }
+
+    /// As [`Pipeline::scheduler`], but to be run with `sampler` whatever class wrote it: see [`SchedulerConfig::from_json_for`].
+    pub fn scheduler_for(&self, sampler: Option<SamplerKind>) -> Result<SchedulerConfig> {
+        let config = match &self.scheduler {
+            Scheduler::Given(config) => (**config).clone(),
+            Scheduler::Found(text) => text.read(sampler)?,
+        };
+        if let Some(t) = self.model.num_train_timesteps() {
+            ensure!(
+                config.num_train_timesteps == t,
+                Config,
+                "the model has {t} timesteps and its scheduler {}, expected as many",
+                config.num_train_timesteps
+            );
+        }
+        Ok(config)
+    }
+
+    /// The text of the scheduler's configuration: all keys where it can be read, else as it was found; `None` where there is none.
+    pub fn scheduler_json(&self) -> Option<String> {
+        match (&self.scheduler, self.scheduler()) {
+            (_, Ok(config)) => Some(config.to_json()),
+            (Scheduler::Given(config), Err(_)) => Some(config.to_json()),
+            (Scheduler::Found(found), Err(_)) => found.text.clone(),
+        }
     }
 
     /// The compiled network, to call it by hand.
@@ -331,8 +425,9 @@ impl Pipeline {
         Ok(())
     }
 
-    /// A sampler as the scheduler's configuration and `options` say.
+    /// A sampler as the scheduler's configuration and `options` say. Where `options` names the sampler, the configuration may be of any class
+    /// of the same kind of model. Errors: as [`Pipeline::scheduler_for`] and [`SchedulerConfig::sampler`].
     pub fn sampler(&self, options: &SamplerOptions) -> Result<Box<dyn Sampler + Send + Sync>> {
-        self.scheduler.sampler(options)
+        self.scheduler_for(options.sampler)?.sampler(options)
     }
 }

@@ -425,7 +425,6 @@ fn bad_models_and_files_are_refused_and_leave_nothing() {
         ("predict model --input named.safetensors --output y.safetensors", "unknown tensor latents"),
         ("pack empty x.safetensors", "empty"),
         ("pack model nowhere/x.safetensors", "cannot write"),
-        ("pack alone x.safetensors", "scheduler"),
         ("info empty", "empty"),
         ("bench nowhere", "nowhere"),
     ] {

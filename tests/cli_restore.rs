@@ -74,7 +74,7 @@ fn by_library(
     let settings = PipelineOptions { gradient: Gradient::Full, ..Default::default() };
     let pipeline = Pipeline::open(dir.join("model"), &Cpu::new().unwrap(), &settings).unwrap();
     let sampler: Box<dyn Sampler + Send + Sync> = match jumps {
-        Some(jumps) => Box::new(pipeline.scheduler().repaint(options, jumps).unwrap()),
+        Some(jumps) => Box::new(pipeline.scheduler().unwrap().repaint(options, jumps).unwrap()),
         None => pipeline.sampler(options).unwrap(),
     };
     let level = sampler.levels()[0];

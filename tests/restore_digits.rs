@@ -27,7 +27,7 @@ fn sample(pipeline: &Pipeline, seed: u64, steps: usize, jumps: Option<Jumps>, ev
     let sampler = Some(SamplerKind::Ddim);
     let options = SamplerOptions { sampler, steps: Steps::Count(steps), eta: 1.0, ..Default::default() };
     let sampler: Box<dyn Sampler> = match jumps {
-        Some(jumps) => Box::new(pipeline.scheduler().repaint(&options, jumps).unwrap()),
+        Some(jumps) => Box::new(pipeline.scheduler().unwrap().repaint(&options, jumps).unwrap()),
         None => pipeline.sampler(&options).unwrap(),
     };
     let denoiser = pipeline.denoiser(DIGITS, &[]).unwrap();

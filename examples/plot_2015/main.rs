@@ -51,7 +51,7 @@ fn main() -> Result<()> {
     let size = size.filter(|_| source.model().needs_size());
     let pipeline = source.compile(&Cpu::new()?, &PipelineOptions { size, ..PipelineOptions::default() })?;
     let sampler = pipeline.sampler(&SamplerOptions::default())?;
-    let chain = pipeline.scheduler().chain_2015;
+    let chain = pipeline.scheduler()?.chain_2015;
     let scale = Scale { scl: chain.sample_scale, shft: chain.sample_shift };
     let data = data.map(|data| {
         let mut x = data.values().to_vec();

@@ -315,7 +315,7 @@ pub unsafe extern "C" fn undiffuse_evidence_recommend_sampler(
     unsafe {
         ok(error, || {
             let usual = read(evidence)?.make()?.recommended();
-            let scheduler = &read(model)?.scheduler;
+            let scheduler = read(model)?.scheduler(UNDIFFUSE_SAMPLER_DDPM)?;
             let mut o = self::options(options.cast_const())?;
             if scheduler.class.is_2015() {
                 (o.kind, o.steps) = (MaybeUninit::new(UNDIFFUSE_SAMPLER_OF_SCHEDULE), 0);

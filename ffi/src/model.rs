@@ -10,20 +10,21 @@ use undiffuse::backend::cpu::{Cpu, CpuOptions};
 use undiffuse::backend::threads::Threads;
 use undiffuse::pipeline::{Gradient, Pipeline, PipelineOptions, Source};
 use undiffuse::posterior::Evidence;
-use undiffuse::sampler::{SamplerOptions, SchedulerConfig};
+use undiffuse::sampler::{SamplerKind, SamplerOptions, SchedulerConfig};
 use undiffuse::tensor::MAX_RANK;
 
 use crate::callbacks::{HostDenoiser, undiffuse_denoiser};
 use crate::enums::undiffuse_backend::{self, *};
 use crate::enums::undiffuse_gradient::{self, *};
 use crate::enums::undiffuse_precision::{self, *};
+use crate::enums::undiffuse_sampler_kind::{self, *};
 use crate::evidence::BoxedEvidence;
 use crate::guard::{Handle, fill, free_handle, ok, opaque, output, read, read_optional, slice, string, text, void};
 use crate::memory::{heap, undiffuse_allocator};
 use crate::options::{give, init, options, options_or_defaults, sized, value};
 use crate::sampler::undiffuse_sampler;
 use crate::schedule::SharedSampler;
-use crate::status::undiffuse_status::UNDIFFUSE_UNSUPPORTED;
+use crate::status::undiffuse_status::{UNDIFFUSE_CONFIG, UNDIFFUSE_UNSUPPORTED};
 use crate::status::{Failure, Outcome, undiffuse_error, undiffuse_status};
 
 /// What a model runs on.
@@ -35,7 +36,8 @@ pub(crate) enum Network {
 /// The inner side of an `undiffuse_model`. Sessions share it.
 pub(crate) struct Model {
     pub network: Network,
-    pub scheduler: SchedulerConfig,
+    /// That of callbacks; a pipeline has its own, which is not judged before a sampler is made of it.
+    pub given: Option<SchedulerConfig>,
     /// The text of the model's configuration; empty for a callback.
     pub config: String,
 }
@@ -66,7 +68,8 @@ pub struct undiffuse_model_options {
     pub gradient: MaybeUninit<undiffuse_gradient>,
     /// How a GPU keeps values.
     pub precision: MaybeUninit<undiffuse_precision>,
-    /// The text of a diffusers scheduler_config.json to take the place of the model's own, or NULL. Read during the call.
+    /// The text of a diffusers scheduler_config.json to take the place of the model's own, which is then not looked at, or NULL. Read during
+    /// the call; judged when a sampler is made.
     pub scheduler_json: *const c_char,
     /// Bytes of that text; 0 if it ends with a NUL.
     pub scheduler_json_len: usize,
@@ -158,21 +161,25 @@ pub(crate) unsafe fn scheduler_option(json: *const c_char, len: usize) -> Outcom
     Ok(Some(SchedulerConfig::from_json(text).map_err(|e| e.context("scheduler_json"))?))
 }
 
-fn compile(source: &Source<'_>, o: &undiffuse_model_options) -> Outcome<Model> {
+fn compile(mut source: Source<'_>, o: &undiffuse_model_options) -> Outcome<Model> {
     let (height, width) = (o.height, o.width);
     if (height == 0) != (width == 0) {
         return Err(Failure::argument(format!("the size is {height} x {width}, expected both 0 or none")));
     }
     let pipeline_options = PipelineOptions {
         size: (height > 0).then_some([height, width]),
-        // SAFETY: the caller's promise to `load`.
-        scheduler: unsafe { scheduler_option(o.scheduler_json, o.scheduler_json_len) }?,
+        scheduler: None,
         gradient: match value(o.gradient)? {
             UNDIFFUSE_GRADIENT_NONE => Gradient::None,
             UNDIFFUSE_GRADIENT_FULL => Gradient::Full,
             UNDIFFUSE_GRADIENT_RECOMPUTE => Gradient::Recompute,
         },
     };
+    if !o.scheduler_json.is_null() {
+        // SAFETY: the caller's promise to `load`.
+        let json = unsafe { text(o.scheduler_json, o.scheduler_json_len, "scheduler_json") }?;
+        source.set_scheduler_json(json.to_string()).map_err(|e| e.context("scheduler_json"))?;
+    }
     // SAFETY: likewise.
     let heap = unsafe { heap(o.allocator) }?;
     let (backend, precision) = (value(o.backend)?, value(o.precision)?);
@@ -204,21 +211,18 @@ fn compile(source: &Source<'_>, o: &undiffuse_model_options) -> Outcome<Model> {
         other => return Err(not_built_in(other)),
     };
     let pipeline = source.compile(&*backend, &pipeline_options)?;
-    Ok(Model {
-        scheduler: pipeline.scheduler().clone(),
-        network: Network::Pipeline(Box::new(pipeline)),
-        config: source.model_json().to_string(),
-    })
+    Ok(Model { given: None, network: Network::Pipeline(Box::new(pipeline)), config: source.model_json().to_string() })
 }
 
 pub(crate) fn not_built_in(backend: undiffuse_backend) -> Failure {
     Failure::new(UNDIFFUSE_UNSUPPORTED, format!("{backend:?} is not built in"))
 }
 
-/// Loads a diffusers pipeline directory or a packed file.
+/// Loads a diffusers pipeline directory, a model's own directory, one of its weight files, or a packed file.
 ///
 /// `path` is UTF-8. `options` may be NULL for the defaults. On success *model is yours; free it with undiffuse_model_free. The file is
-/// read during the call alone. A file that is malformed in any way is refused with a message that names what is wrong.
+/// read during the call alone. A file that is malformed in any way is refused with a message that names what is wrong. The scheduler may be of
+/// any class, or missing: a sampler of the kind DDIM or DDPM can be made of those with betas, and `scheduler_json` gives another.
 ///
 /// Status: UNDIFFUSE_IO, UNDIFFUSE_CONFIG, UNDIFFUSE_WEIGHTS, UNDIFFUSE_SHAPE for a size that the network cannot have,
 /// UNDIFFUSE_UNSUPPORTED, UNDIFFUSE_DEVICE where a GPU fails. Any thread.
@@ -236,7 +240,7 @@ pub unsafe extern "C" fn undiffuse_model_load(
             let o = options_or_defaults(options)?;
             let path = string(path, "path")?;
             let source = Source::open(path)?;
-            out.give_handle(Arc::new(compile(&source, &o).map_err(|e| e.context(path))?))
+            out.give_handle(Arc::new(compile(source, &o).map_err(|e| e.context(path))?))
         })
     }
 }
@@ -259,7 +263,7 @@ pub unsafe extern "C" fn undiffuse_model_load_memory(
             let out = output(model, "model")?;
             let o = options_or_defaults(options)?;
             let source = Source::from_bytes(slice(data, len, "data")?)?;
-            out.give_handle(Arc::new(compile(&source, &o)?))
+            out.give_handle(Arc::new(compile(source, &o)?))
         })
     }
 }
@@ -279,7 +283,7 @@ pub unsafe extern "C" fn undiffuse_model_load_embedded(
             let out = output(model, "model")?;
             let o = options_or_defaults(options)?;
             let source = Source::from_bytes(embedded()?)?;
-            out.give_handle(Arc::new(compile(&source, &o)?))
+            out.give_handle(Arc::new(compile(source, &o)?))
         })
     }
 }
@@ -309,7 +313,7 @@ pub unsafe extern "C" fn undiffuse_model_from_denoiser(
         ok(error, || {
             let out = output(model, "model")?;
             let (host, scheduler) = HostDenoiser::new(&options(denoiser)?)?;
-            let model = Model { network: Network::Host(Arc::new(host)), scheduler, config: String::new() };
+            let model = Model { network: Network::Host(Arc::new(host)), given: Some(scheduler), config: String::new() };
             out.give_handle(Arc::new(model))
         })
     }
@@ -330,8 +334,11 @@ pub unsafe extern "C" fn undiffuse_model_get_info(
             i.rank = sample.rank();
             i.dims[..MAX_RANK.min(sample.rank())].copy_from_slice(sample.as_slice());
             i.sample_len = sample.elements();
-            (i.sample_scale, i.sample_shift) =
-                (model.scheduler.chain_2015.sample_scale, model.scheduler.chain_2015.sample_shift);
+            // The scale of a model whose scheduler says none.
+            if let Ok(scheduler) = model.scheduler(UNDIFFUSE_SAMPLER_OF_SCHEDULE) {
+                (i.sample_scale, i.sample_shift) =
+                    (scheduler.chain_2015.sample_scale, scheduler.chain_2015.sample_shift);
+            }
             match &model.network {
                 Network::Pipeline(p) => {
                     i.output_len = p.networks().predict.outputs().first().map_or(0, |d| d.elements());
@@ -353,7 +360,8 @@ pub unsafe extern "C" fn undiffuse_model_get_info(
     }
 }
 
-/// The model's scheduler as the text of a diffusers scheduler_config.json, all keys, without a NUL at the end.
+/// The model's scheduler as the text of a diffusers scheduler_config.json, without a NUL at the end: all keys, or, of a class that this library
+/// does not know, as it was found; of length 0 where the model came without one.
 ///
 /// With a NULL `buffer`, *len becomes the bytes that are needed. Otherwise *len is the room in `buffer`, and becomes the bytes
 /// written. Status: UNDIFFUSE_BUFFER_TOO_SMALL, then *len is what is needed. Any thread.
@@ -365,7 +373,7 @@ pub unsafe extern "C" fn undiffuse_model_scheduler_json(
     error: *mut *mut undiffuse_error,
 ) -> undiffuse_status {
     // SAFETY: as above.
-    unsafe { ok(error, || fill(("buffer", buffer.cast::<u8>()), len, read(model)?.scheduler.to_json().as_bytes())) }
+    unsafe { ok(error, || fill(("buffer", buffer.cast::<u8>()), len, read(model)?.scheduler_json().as_bytes())) }
 }
 
 /// The text of the model's configuration, a diffusers config.json; of length 0 for callbacks. As undiffuse_model_scheduler_json.
@@ -409,9 +417,11 @@ impl Model {
         if let Some(sampler) = unsafe { read_optional(sampler) }? {
             return Ok(Arc::clone(&sampler));
         }
+        // The default runs DDIM whatever a diffusers model was trained with, a recommendation DDIM, DDPM or RePaint.
+        let scheduler = self.scheduler(UNDIFFUSE_SAMPLER_DDIM)?;
         Ok(Arc::from(match evidence {
-            Some(evidence) => evidence.recommended().sampler(&self.scheduler)?,
-            None => self.scheduler.sampler(&SamplerOptions::default_for(&self.scheduler, None))?,
+            Some(evidence) => evidence.recommended().sampler(&scheduler)?,
+            None => scheduler.sampler(&SamplerOptions::default_for(&scheduler, None))?,
         }))
     }
 
@@ -423,7 +433,38 @@ impl Model {
         // SAFETY: the caller's promise.
         match unsafe { read_optional(sampler) }? {
             Some(sampler) => Ok(Arc::clone(&sampler)),
-            None => Ok(Arc::from(self.scheduler.sampler(&SamplerOptions::default())?)),
+            None => {
+                let scheduler = self.scheduler(UNDIFFUSE_SAMPLER_OF_SCHEDULE)?;
+                Ok(Arc::from(scheduler.sampler(&SamplerOptions::default())?))
+            }
+        }
+    }
+
+    /// The scheduler's configuration, to be run with a sampler of this kind.
+    pub fn scheduler(&self, kind: undiffuse_sampler_kind) -> Outcome<SchedulerConfig> {
+        let wanted = match kind {
+            UNDIFFUSE_SAMPLER_OF_SCHEDULE => None,
+            UNDIFFUSE_SAMPLER_DDIM => Some(SamplerKind::Ddim),
+            // The others take the schedule of any diffusers class.
+            _ => Some(SamplerKind::Ddpm),
+        };
+        match (&self.network, &self.given) {
+            (_, Some(given)) => Ok(given.clone()),
+            (Network::Pipeline(p), None) if p.scheduler_json().is_none() => {
+                let hint =
+                    "the model comes without a scheduler: load it with a scheduler_json in undiffuse_model_options";
+                Err(Failure::new(UNDIFFUSE_CONFIG, hint.to_string()))
+            }
+            (Network::Pipeline(p), None) => Ok(p.scheduler_for(wanted)?),
+            (Network::Host(_), None) => Err(Failure::argument("a callback has no scheduler")),
+        }
+    }
+
+    fn scheduler_json(&self) -> String {
+        match (&self.network, &self.given) {
+            (_, Some(given)) => given.to_json(),
+            (Network::Pipeline(p), None) => p.scheduler_json().unwrap_or_default(),
+            (Network::Host(_), None) => String::new(),
         }
     }
 

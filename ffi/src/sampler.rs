@@ -161,7 +161,8 @@ pub unsafe extern "C" fn undiffuse_sampler_from_json(
     }
 }
 
-/// Makes a sampler as a model's scheduler configuration says. Otherwise as undiffuse_sampler_new.
+/// Makes a sampler as a model's scheduler configuration says. Its class matters as little as to undiffuse_sampler_from_json. Otherwise as
+/// undiffuse_sampler_new.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_sampler_from_model(
     model: *const undiffuse_model,
@@ -170,7 +171,7 @@ pub unsafe extern "C" fn undiffuse_sampler_from_model(
     error: *mut *mut undiffuse_error,
 ) -> undiffuse_status {
     // SAFETY: as above.
-    unsafe { new(options, sampler, error, |_| Ok(read(model)?.scheduler.clone())) }
+    unsafe { new(options, sampler, error, |kind| read(model)?.scheduler(kind)) }
 }
 
 /// What every function that makes a sampler does around `config`, which is told the wanted kind.

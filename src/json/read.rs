@@ -6,11 +6,15 @@ use alloc::vec::Vec;
 
 use super::{MAX_DEPTH, MAX_TEXT, MAX_VALUES, Object, Value, cut};
 use crate::error::{Error, Result, ensure, err};
+use crate::sniff::seems_to_be;
 
 pub(super) fn parse(text: &str) -> Result<Value> {
     ensure!(text.len() <= MAX_TEXT, Config, "the text has {} bytes, expected at most {MAX_TEXT}", text.len());
     let mut reader = Reader { text, at: 0, values: 0 };
-    let value = reader.value(0)?;
+    let value = reader.value(0).map_err(|e| match seems_to_be(text.as_bytes()) {
+        mishap if !mishap.is_empty() && !text.starts_with('{') => err!(Config, "this is no JSON{mishap}"),
+        _ => e,
+    })?;
     reader.space();
     if reader.peek().is_some() { Err(reader.wrong("the end of the text")) } else { Ok(value) }
 }

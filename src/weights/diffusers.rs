@@ -1,7 +1,8 @@
 //! Finding a model in a diffusers pipeline directory.
 //!
 //! Two layouts occur: nested (`unet/config.json`, `unet/*.safetensors`, `scheduler/scheduler_config.json`) and flat (all of them in one
-//! directory). `model_index.json` is not needed; if it is there, it must not ask for parts that this library lacks.
+//! directory). `model_index.json` is not needed; if it is there, it must not ask for parts that this library lacks. A model's own directory
+//! (`unet.save_pretrained`, a checkpoint of accelerate, an EMA folder) needs no scheduler.
 
 use alloc::boxed::Box;
 use alloc::format;
@@ -10,125 +11,181 @@ use alloc::vec::Vec;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::choice::{self, choose, is_index};
 use super::{DiffusersNames, SafeTensorsFile, ShardedFiles, WeightSource};
 use crate::error::{Error, Result, ensure, err};
 use crate::files;
 use crate::json;
 
-/// The longest configuration or index that is read.
-const MAX_TEXT: u64 = 64 << 20;
-/// The name that diffusers gives to weights.
-const STEM: &str = "diffusion_pytorch_model";
+/// The model's configuration.
+const CONFIG: &str = "config.json";
+/// The scheduler's configuration.
+const SCHEDULER: &str = "scheduler_config.json";
 
 /// What a pipeline directory holds.
 pub struct PipelineFiles {
     /// The text of the model's `config.json`.
     pub model: String,
-    /// The text of `scheduler_config.json`, if there is one.
+    /// The text of `scheduler_config.json`, if there is one. It has not been looked at.
     pub scheduler: Option<String>,
+    /// Where it stands.
+    pub scheduler_path: Option<PathBuf>,
     /// The weights, under today's names.
     pub weights: Box<dyn WeightSource>,
+    /// The files that are read: the model's configuration, the scheduler's if there is one, the weights (of several, their index).
+    pub paths: Vec<PathBuf>,
+    /// What a person should know of the choice: files passed over that could have been meant, and names that were changed.
+    pub remarks: Vec<String>,
 }
 
-/// Opens a pipeline directory, nested or flat, or the model's own directory. Errors (kind `Io` for what is missing, `Weights` or
-/// `Config` for what is malformed) name the file.
-pub fn open(dir: impl AsRef<Path>) -> Result<PipelineFiles> {
-    let dir = dir.as_ref();
-    let is_dir = fs::metadata(dir).map_err(|e| Error::from(e).context(dir.display()))?.is_dir();
-    ensure!(is_dir, Io, "{}: this is no directory", dir.display());
-    check_index(&dir.join("model_index.json"))?;
-    let nested = dir.join("unet");
-    let model_dir = if nested.is_dir() { nested } else { dir.to_path_buf() };
-    let config = model_dir.join("config.json");
-    if !config.is_file() {
-        let empty = fs::read_dir(&model_dir).is_ok_and(|mut d| d.next().is_none());
-        let what = if empty { "the directory is empty" } else { "there is no config.json in it or in unet/" };
-        return Err(err!(Io, "{}: {what}, expected a diffusers pipeline", model_dir.display()));
+/// A model's directory and where its scheduler may be, the likeliest first.
+struct Place {
+    model: PathBuf,
+    schedulers: Vec<PathBuf>,
+    remarks: Vec<String>,
+}
+
+/// Opens a pipeline directory, nested or flat; a model's own directory; or, to choose among several weights in such a directory, one of its
+/// weight files or the index of several. Errors (kind `Io` for what is missing or ambiguous, `Weights` or `Config` for what is
+/// malformed) name the file.
+pub fn open(path: impl AsRef<Path>) -> Result<PipelineFiles> {
+    let path = path.as_ref();
+    let is_dir = fs::metadata(path).map_err(|e| Error::from(e).context(path.display()))?.is_dir();
+    let (mut place, weights) = if is_dir {
+        let mut place = find(path)?;
+        let chosen = choose(&place.model)?;
+        place.remarks.extend(chosen.remarks);
+        (place, chosen.path)
+    } else {
+        let dir = path.parent().unwrap_or_else(|| Path::new(""));
+        ensure!(
+            dir.join(CONFIG).is_file(),
+            Io,
+            "{}: there is no {CONFIG} beside it, expected weights in a model's directory",
+            path.display()
+        );
+        (at(dir), path.to_path_buf())
+    };
+    let config = place.model.join(CONFIG);
+    let mut schedulers = place.schedulers.iter().filter(|p| p.is_file());
+    let scheduler = schedulers.next();
+    if let (Some(first), Some(other)) = (scheduler, schedulers.next()) {
+        place.remarks.push(format!("{} is not read: {} is", other.display(), first.display()));
     }
-    let scheduler = [dir.join("scheduler").join("scheduler_config.json"), dir.join("scheduler_config.json")]
-        .into_iter()
-        .find(|p| p.is_file());
+    let (source, prefix) = open_weights(&weights)?;
+    if !prefix.is_empty() {
+        place.remarks.push(format!("the name of every tensor begins with {prefix:?}, which is taken off"));
+    }
     Ok(PipelineFiles {
         model: read_text(&config)?,
-        scheduler: scheduler.map(|p| read_text(&p)).transpose()?,
-        weights: open_weights(&model_dir)?,
+        scheduler: scheduler.map(|p| read_text(p)).transpose()?,
+        scheduler_path: scheduler.cloned(),
+        weights: source,
+        paths: [&config].into_iter().chain(scheduler).chain([&weights]).cloned().collect(),
+        remarks: place.remarks,
     })
+}
+
+/// Whether a path that is no directory is the index of weights in several files.
+pub fn is_index_of_weights(path: &Path) -> bool {
+    is_index(path)
 }
 
 /// Reads a text file of bounded size; errors name it.
 pub(super) fn read_text(path: &Path) -> Result<String> {
-    files::read_text(path, MAX_TEXT)
+    files::read_text(path, json::MAX_TEXT as u64)
 }
 
-/// Refuses a pipeline with parts beside a model and a scheduler.
-fn check_index(path: &Path) -> Result<()> {
+/// A model's own directory. If it is a part of a pipeline (`PIPELINE/unet`), the scheduler is the pipeline's.
+fn at(dir: &Path) -> Place {
+    let mut schedulers = Vec::from([dir.join(SCHEDULER), dir.join("scheduler").join(SCHEDULER)]);
+    let part = dir.file_name().is_some_and(|n| n.to_string_lossy().starts_with("unet"));
+    if let Some(pipeline) = dir.parent().filter(|_| part) {
+        schedulers.extend([pipeline.join("scheduler").join(SCHEDULER), pipeline.join(SCHEDULER)]);
+    }
+    Place { model: dir.to_path_buf(), schedulers, remarks: Vec::new() }
+}
+
+/// Finds the model in a directory.
+fn find(dir: &Path) -> Result<Place> {
+    let index = dir.join("model_index.json");
+    let is_pipeline = check_index(&index)?;
+    let [nested, ema] = ["unet", "unet_ema"].map(|part| dir.join(part));
+    let has_config = |dir: &Path| dir.join(CONFIG).is_file();
+    let in_parts = |part: &Path| Place {
+        model: part.to_path_buf(),
+        schedulers: [dir.join("scheduler").join(SCHEDULER), dir.join(SCHEDULER)].into(),
+        remarks: Vec::new(),
+    };
+    let flat = has_config(dir) && choice::has_any(dir);
+    if has_config(&nested) {
+        let mut place = in_parts(&nested);
+        if flat {
+            // A pipeline's file says that the parts are its own.
+            ensure!(
+                is_pipeline,
+                Io,
+                "{}: there is a model in it and another in unet/: give {}, or the path of the weights beside {CONFIG}",
+                dir.display(),
+                nested.display()
+            );
+            place.remarks.push(format!("{} is not read: {} is", dir.join(CONFIG).display(), nested.display()));
+        }
+        if has_config(&ema) {
+            place.remarks.push(format!("{} is not read: {} is", ema.display(), nested.display()));
+        }
+        return Ok(place);
+    }
+    if flat || has_config(dir) {
+        return Ok(at(dir));
+    }
+    if has_config(&ema) {
+        return Ok(in_parts(&ema));
+    }
+    Err(no_model(dir, &nested))
+}
+
+/// The error for a directory without a configuration.
+fn no_model(dir: &Path, nested: &Path) -> Error {
+    let looked = if nested.is_dir() { nested } else { dir };
+    let files = |dir: &Path| fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path());
+    let packed = files(dir).find(|p| p.extension().is_some_and(|e| e == "safetensors") && choice::is_packed(p));
+    let what = match packed {
+        Some(file) => format!("there is no {CONFIG}, but a packed file: give its path, {}", file.display()),
+        None if files(looked).next().is_none() => "the directory is empty, expected a diffusers pipeline".into(),
+        None => format!("there is no {CONFIG} in it or in unet/, expected a diffusers pipeline"),
+    };
+    err!(Io, "{}: {what}", looked.display())
+}
+
+/// Whether there is a `model_index.json`. Refuses a pipeline with parts beside a model and a scheduler.
+fn check_index(path: &Path) -> Result<bool> {
     if !path.is_file() {
-        return Ok(());
+        return Ok(false);
     }
     let text = read_text(path)?;
     let index = json::parse_object(&text).map_err(|e| e.context(format!("{}: malformed", path.display())))?;
     for (key, value) in &index {
         // A part is [library, class]; an optional part that is absent is [null, null].
         let part = value.as_array().is_some_and(|a| a.iter().any(|v| !v.is_null()));
+        let unet = path.with_file_name("unet");
         ensure!(
             !part || key == "unet" || key == "scheduler",
             Unsupported,
-            "{}: the pipeline has the part {key:?}, expected only unet and scheduler",
-            path.display()
+            "{}: the pipeline has the part {key:?}, expected only unet and scheduler{}",
+            path.display(),
+            if unet.is_dir() { format!(": its network alone is {}", unet.display()) } else { String::new() }
         );
     }
-    Ok(())
+    Ok(true)
 }
 
-fn open_weights(dir: &Path) -> Result<Box<dyn WeightSource>> {
-    let path = find_weights(dir)?;
-    if path.extension().is_some_and(|e| e == "json") {
-        return Ok(Box::new(DiffusersNames::new(ShardedFiles::open(path)?)?));
+/// The weights of a file or index, and what was taken off all of their names.
+fn open_weights(path: &Path) -> Result<(Box<dyn WeightSource>, String)> {
+    fn named<S: WeightSource + 'static>(source: S, path: &Path) -> Result<(Box<dyn WeightSource>, String)> {
+        let names = DiffusersNames::new(source).map_err(|e| e.context(path.display()))?;
+        let prefix = names.prefix().to_string();
+        Ok((Box::new(names), prefix))
     }
-    Ok(Box::new(DiffusersNames::new(SafeTensorsFile::open(path)?)?))
-}
-
-/// Picks the weights: the plain file, its index, or the only variant (`*.fp16.safetensors`) there is.
-fn find_weights(dir: &Path) -> Result<PathBuf> {
-    for plain in [format!("{STEM}.safetensors"), format!("{STEM}.safetensors.index.json")] {
-        let path = dir.join(plain);
-        if path.is_file() {
-            return Ok(path);
-        }
-    }
-    let mut found: Vec<String> = Vec::new();
-    let mut pickle = None;
-    for entry in fs::read_dir(dir).map_err(|e| Error::from(e).context(dir.display()))? {
-        let name = entry.map_err(|e| Error::from(e).context(dir.display()))?.file_name().to_string_lossy().to_string();
-        let index = name.contains(".safetensors.index.") && name.ends_with(".json");
-        if index || (name.ends_with(".safetensors") && !is_shard(&name)) {
-            found.insert(found.partition_point(|f| *f < name), name);
-        } else if [".bin", ".pt", ".pth", ".ckpt"].iter().any(|e| name.ends_with(e)) {
-            pickle = Some(name);
-        }
-    }
-    match (found.as_slice(), pickle) {
-        ([one], _) => Ok(dir.join(one)),
-        ([], Some(name)) => Err(err!(
-            Unsupported,
-            "{}: {name} is a PyTorch pickle, which can run any code when it is opened; convert it to safetensors with examples/export/convert_bin.py",
-            dir.display()
-        )),
-        ([], None) => Err(err!(Io, "{}: there are no weights, expected {STEM}.safetensors", dir.display())),
-        (several, _) => Err(err!(
-            Io,
-            "{}: there are several weight files ({}), expected {STEM}.safetensors or only one",
-            dir.display(),
-            several.join(", ")
-        )),
-    }
-}
-
-/// Whether a name is one of several files, `*-00001-of-00002.safetensors`.
-fn is_shard(name: &str) -> bool {
-    let digits = |s: &str| s.len() == 5 && s.bytes().all(|b| b.is_ascii_digit());
-    let stem = name.trim_end_matches(".safetensors");
-    let mut parts = stem.rsplit('-');
-    let total = parts.next().is_some_and(digits);
-    total && parts.next() == Some("of") && parts.next().is_some_and(digits)
+    if is_index(path) { named(ShardedFiles::open(path)?, path) } else { named(SafeTensorsFile::open(path)?, path) }
 }

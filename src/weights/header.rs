@@ -13,8 +13,9 @@ use core::ops::Range;
 use safetensors::tensor::{Dtype, TensorInfo as StoredInfo};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 
-use super::{TensorInfo, what_it_may_be};
+use super::TensorInfo;
 use crate::error::{Result, ensure, err};
+use crate::sniff::seems_to_be;
 use crate::tensor::{DType, MAX_ELEMENTS};
 
 /// The longest header that the format allows.
@@ -49,7 +50,7 @@ pub(super) fn header_len(start: &[u8], file_len: u64) -> Result<u64> {
         Weights,
         "the safetensors header claims {len} bytes, expected at most {}{}",
         MAX_HEADER.min(file_len.saturating_sub(LENGTH_BYTES)),
-        what_it_may_be(start)
+        seems_to_be(start)
     );
     Ok(len)
 }
@@ -135,8 +136,9 @@ impl<'de> Deserialize<'de> for Raw {
                 let mut metadata = None;
                 while let Some(name) = map.next_key::<String>()? {
                     if name == "__metadata__" {
-                        let text: UniqueMap = map.next_value()?;
-                        if metadata.replace(text.0).is_some() {
+                        // Null is read as none by the format's own crate.
+                        let text: Option<UniqueMap> = map.next_value()?;
+                        if metadata.replace(text.map_or_else(BTreeMap::new, |t| t.0)).is_some() {
                             return Err(A::Error::custom("__metadata__ stands twice"));
                         }
                         continue;

@@ -8,7 +8,6 @@
 //! Everything here reads bytes of unknown origin: a size is checked before anything is allocated for it, and an error names the tensor.
 //! Models and pipelines call this module; it knows nothing of architectures.
 
-use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::format;
@@ -20,6 +19,8 @@ use crate::error::{Result, ensure, err};
 use crate::graph::Graph;
 use crate::tensor::{DType, Dims};
 
+#[cfg(feature = "std")]
+mod choice;
 mod convert;
 #[cfg(feature = "std")]
 pub mod diffusers;
@@ -142,15 +143,5 @@ impl fmt::Display for Listed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.first.join(", "))?;
         if self.count > self.first.len() { write!(f, " and {} more", self.count - self.first.len()) } else { Ok(()) }
-    }
-}
-
-/// What a file that is no safetensors file seems to be, for the end of a message.
-fn what_it_may_be(start: &[u8]) -> String {
-    match start {
-        [b'P', b'K', 3, 4, ..] | [0x80, 2..=5, ..] => {
-            "; it looks like a PyTorch pickle (.bin, .pt): convert it with examples/export/convert_bin.py".to_owned()
-        }
-        _ => String::new(),
     }
 }

@@ -1,7 +1,7 @@
 //! The packed file: one safetensors file that holds a whole pipeline.
 //!
-//! Its metadata has `undiffuse.format` (a version), `undiffuse.model` and `undiffuse.scheduler` (the two configurations as JSON
-//! text), so any safetensors reader can open it and this library needs no other file.
+//! Its metadata has `undiffuse.format` (a version), `undiffuse.model` and, where there was one, `undiffuse.scheduler` (the two
+//! configurations as JSON text), so any safetensors reader can open it and this library needs no other file.
 
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -23,11 +23,16 @@ const VERSION: &str = "1";
 pub struct PackedConfigs {
     /// The model's configuration, as in `unet/config.json`.
     pub model: String,
-    /// The scheduler's configuration, as in `scheduler/scheduler_config.json`.
-    pub scheduler: String,
+    /// The scheduler's configuration, as in `scheduler/scheduler_config.json`; not every model comes with one.
+    pub scheduler: Option<String>,
 }
 
 impl PackedConfigs {
+    /// Whether a file's metadata says that it is a packed file, of whatever version.
+    pub fn is_in<'a>(get: impl Fn(&str) -> Option<&'a str>) -> bool {
+        get(FORMAT).is_some()
+    }
+
     /// Takes the configurations from a file's metadata, `get` being its look-up.
     /// Errors (kind `Weights`): the file was not packed by this library or is of another version.
     pub fn from_metadata<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Result<Self> {
@@ -35,9 +40,8 @@ impl PackedConfigs {
             err!(Weights, "the file has weights but no configuration: give a pipeline directory, or a file that `undiffuse pack` wrote")
         })?;
         ensure!(version == VERSION, Weights, "the packed file has format version {version:?}, expected {VERSION:?}");
-        let text =
-            |key: &str| get(key).map(ToString::to_string).ok_or_else(|| err!(Weights, "the packed file has no {key}"));
-        Ok(Self { model: text(MODEL)?, scheduler: text(SCHEDULER)? })
+        let model = get(MODEL).ok_or_else(|| err!(Weights, "the packed file has no {MODEL}"))?;
+        Ok(Self { model: model.to_string(), scheduler: get(SCHEDULER).map(ToString::to_string) })
     }
 }
 
@@ -69,11 +73,12 @@ pub fn write(
             TensorToWrite { name, dtype, shape }
         })
         .collect();
-    let metadata: BTreeMap<String, String> =
-        [(FORMAT, VERSION), (MODEL, &configs.model), (SCHEDULER, &configs.scheduler)]
-            .into_iter()
-            .map(|(k, v)| (k.to_string(), v.to_string()))
-            .collect();
+    let scheduler = configs.scheduler.as_deref().map(|text| (SCHEDULER, text));
+    let metadata: BTreeMap<String, String> = [(FORMAT, VERSION), (MODEL, &configs.model)]
+        .into_iter()
+        .chain(scheduler)
+        .map(|(k, v)| (k.to_string(), v.to_string()))
+        .collect();
     write_safetensors(&tensors, &metadata, &mut |name, out| weights.read_f32(name, out), sink)
         .map_err(|e| e.context(format!("packing as {dtype}")))
 }

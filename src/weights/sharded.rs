@@ -71,6 +71,17 @@ impl ShardedFiles {
     }
 }
 
+/// The files that an index names, sorted, whether they are there or not.
+pub(super) fn files_of(index: &Path) -> Result<Vec<String>> {
+    let text = read_text(index)?;
+    let map = weight_map(&text).map_err(|e| err!(Weights, "{}: the index is malformed: {e}", index.display()))?;
+    let mut files: Vec<String> = map.into_values().collect();
+    files.sort_unstable();
+    files.dedup();
+    files.iter().try_for_each(|f| check_file_name(f)).map_err(|e| e.context(index.display()))?;
+    Ok(files)
+}
+
 /// For each tensor the name of its file.
 fn weight_map(text: &str) -> Result<BTreeMap<String, String>> {
     let mut index = json::parse_object(text)?;

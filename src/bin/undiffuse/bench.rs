@@ -3,10 +3,12 @@
 use std::time::Instant;
 
 use undiffuse::denoiser::{Call, Denoiser};
+use undiffuse::model::ModelConfig;
+use undiffuse::model::unet2d::TimeEmbedding;
 use undiffuse::noise::{NoiseSource, Seeded};
 use undiffuse::pipeline::Pipeline;
-use undiffuse::sampler::SamplerOptions;
-use undiffuse::{Cancel, Error, ErrorKind, Result};
+use undiffuse::schedule::Level;
+use undiffuse::{Cancel, Result};
 
 use crate::args::{Args, Command, Outcome, Token};
 use crate::arrays::Array;
@@ -41,7 +43,7 @@ fn run(args: &mut Args) -> Outcome {
                 "calls" => calls = args.number("a whole number", 1..=1_000_000)?,
                 "help" | "h" => return Ok(output::say(COMMAND.help)?),
                 other => {
-                    if !model.option(other, args)? {
+                    if other == "scheduler" || !model.option(other, args)? {
                         return args.unknown(other);
                     }
                 }
@@ -80,9 +82,10 @@ fn run(args: &mut Args) -> Outcome {
 
 /// Seconds of each call, sorted.
 fn time(pipeline: &Pipeline, batch: usize, calls: usize, cancel: &Cancel) -> Result<Vec<f64>> {
-    let sampler = pipeline.sampler(&SamplerOptions::default())?;
-    let level = sampler.levels().first().copied();
-    let level = level.ok_or_else(|| Error::new(ErrorKind::Config, "the scheduler has no timestep"))?;
+    // Every model has a timestep 0, but the logarithm of a sigma needs one above.
+    let of_sigma =
+        matches!(pipeline.model(), ModelConfig::UNet2D(c) if c.time_embedding_type == TimeEmbedding::Fourier);
+    let level = Level::variance_preserving(f64::from(u8::from(of_sigma)), 0.5);
     // A class model gets class 0, or zeros.
     let class_len = pipeline.network().inputs().get(2).map_or(0, |d| d.elements());
     let mut denoiser = pipeline.denoiser(batch, &vec![0.0; class_len])?;

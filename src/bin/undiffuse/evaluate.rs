@@ -7,8 +7,7 @@ use undiffuse::evaluate::{
     parzen_bandwidths,
 };
 use undiffuse::noise::Seeded;
-use undiffuse::pipeline::Pipeline;
-use undiffuse::sampler::{Sampler, SamplerKind, SamplerOptions, StateSpace};
+use undiffuse::sampler::{Sampler, SamplerKind, SamplerOptions, SchedulerConfig, StateSpace};
 use undiffuse::schedule::Arithmetic;
 use undiffuse::values::Values;
 use undiffuse::{Error, ErrorKind, Result};
@@ -52,6 +51,7 @@ usage: undiffuse evaluate [PATH] --data FILE [OPTION...]
                   forward process reversed, from below and above (Sohl-Dickstein et al. 2015, Eq. 24)
   --parzen FILE   no bound: the Parzen window of the samples in a .npy file that `undiffuse sample` wrote; the bandwidth is
                   the best of ten from 0.1 to 1 for the first tenth of the data, the estimate is for the others
+  --scheduler S   a scheduler_config.json, a pipeline's directory or JSON text, in place of the model's own
   --size HxW      size of the images where the model names none
   --backend NAME  auto (default), cpu or reference
   --threads N     threads of the cpu backend (default: all)
@@ -193,7 +193,7 @@ fn evaluate(mut job: Job) -> Result<String> {
     let cancel = interrupt::install()?;
     let source = job.model.open()?;
     // A scheduler that is missing is named when the model is compiled.
-    let bits = source.scheduler().is_some_and(|s| s.class == SamplerKind::Bits2015);
+    let bits = source.scheduler().is_ok_and(|s| s.class == SamplerKind::Bits2015);
     job.data.of = Expected { channels: source.model().channels(), bits };
     let mut data = job.data.read()?;
     if let ([_, height, width], true) = (data.dims.as_slice(), source.model().needs_size()) {
@@ -205,15 +205,16 @@ fn evaluate(mut job: Job) -> Result<String> {
         let text = format!("the data are {}, the model's samples {dims}", data.dims);
         return Err(Error::new(ErrorKind::Shape, text));
     }
-    let class = pipeline.scheduler().class;
-    let sampler = chain(&pipeline)?;
+    let config = job.model.scheduler(&pipeline, Some(SamplerKind::Ddpm))?;
+    let class = config.class;
+    let sampler = chain(&config)?;
     // A hundredth more is the noise over one grey level.
     if !class.is_2015() && data.x.iter().any(|v| v.abs() > 1.01) {
         let text = "the model's samples lie in [-1, 1], the data's values do not: give --values";
         return Err(Error::new(ErrorKind::InvalidArgument, text));
     }
     if class == SamplerKind::Ancestral2015 {
-        let chain = &pipeline.scheduler().chain_2015;
+        let chain = &config.chain_2015;
         data.rescale(chain.sample_scale, chain.sample_shift);
     }
     let bits = sampler.space() != StateSpace::Real;
@@ -246,11 +247,11 @@ fn evaluate(mut job: Job) -> Result<String> {
 }
 
 /// The chain that is evaluated.
-fn chain(pipeline: &Pipeline) -> Result<Box<dyn Sampler + Send + Sync>> {
-    let class = pipeline.scheduler().class;
+fn chain(config: &SchedulerConfig) -> Result<Box<dyn Sampler + Send + Sync>> {
+    let class = config.class;
     let kind = if class.is_2015() { class } else { SamplerKind::Ddpm };
     let options = SamplerOptions { sampler: Some(kind), arithmetic: Arithmetic::Float64, ..SamplerOptions::default() };
-    pipeline.sampler(&options)
+    config.sampler(&options)
 }
 
 fn text(job: &Job, sampler: &dyn Sampler, ends: Ends, report: &Bound, data: &crate::dataset::Loaded) -> String {

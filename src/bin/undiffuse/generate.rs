@@ -120,7 +120,9 @@ pub fn generate(model: &ModelArgs, job: &Job) -> Result<Done> {
 
     let pipeline = model.compile(&model.open()?)?;
     let dims = pipeline.sample_dims();
-    let sampler = pipeline.sampler(&job.options(pipeline.scheduler()))?;
+    // A diffusers model runs with DDIM or DDPM whatever it was trained with.
+    let config = model.scheduler(&pipeline, Some(job.sampler.unwrap_or(SamplerKind::Ddim)))?;
+    let sampler = config.sampler(&job.options(&config))?;
     let format = Format::of(&job.output, count, &dims)?;
     if let Some(given) = &given {
         given.check(&dims, &sampler).map_err(in_noise)?;
@@ -170,8 +172,8 @@ pub fn generate(model: &ModelArgs, job: &Job) -> Result<Done> {
         write_safetensors_f32(&[("x_t", trace)], &mut out)?;
         out.finish()?;
     }
-    let chain = &pipeline.scheduler().chain_2015;
-    if pipeline.scheduler().class == SamplerKind::Ancestral2015 {
+    let chain = &config.chain_2015;
+    if config.class == SamplerKind::Ancestral2015 {
         // From the model's x to the data it was made of.
         samples.data.iter_mut().for_each(|x| *x = ((f64::from(*x) - chain.sample_shift) / chain.sample_scale) as f32);
     }

@@ -1,6 +1,7 @@
 //! `undiffuse info`: what a model is and what it needs.
 
-use undiffuse::sampler::SamplerKind;
+use undiffuse::Result;
+use undiffuse::sampler::{SamplerKind, SchedulerConfig};
 
 use crate::args::{Args, Command, Outcome, Token};
 use crate::output;
@@ -16,6 +17,7 @@ usage: undiffuse info [PATH] [OPTION...]
 
   PATH            a diffusers pipeline directory or a packed file (default: the embedded digits)
   --batch N       samples at once (default 1)
+  --scheduler S   a scheduler_config.json, a pipeline's directory or JSON text, in place of the model's own
   --size HxW      size of the images where the model names none
   --backend NAME  auto (default), cpu, wgpu, wgpu:INDEX (see `undiffuse devices`) or reference
   --threads N     threads of the cpu backend (default: all)
@@ -23,12 +25,13 @@ usage: undiffuse info [PATH] [OPTION...]
     run,
 };
 
-/// What a sample's elements are.
-fn samples(class: SamplerKind) -> &'static str {
-    match class {
-        SamplerKind::Ddpm | SamplerKind::Ddim => "f32 in [-1, 1]",
-        SamplerKind::Ancestral2015 => "f32",
-        SamplerKind::Bits2015 => "bits, as f32",
+/// What a sample's elements are, which the scheduler says.
+fn samples(scheduler: &Result<SchedulerConfig>, is_of_images: bool) -> &'static str {
+    match scheduler.as_ref().map(|s| s.class) {
+        Ok(SamplerKind::Ancestral2015) => "f32",
+        Ok(SamplerKind::Bits2015) => "bits, as f32",
+        Err(_) if !is_of_images => "f32",
+        _ => "f32 in [-1, 1]",
     }
 }
 
@@ -52,9 +55,11 @@ fn run(args: &mut Args) -> Outcome {
     model.check()?;
     let source = model.open()?;
     let pipeline = model.compile(&source)?;
+    let scheduler = pipeline.scheduler();
+    let of_images = pipeline.model().is_of_images();
     let lines = [
         ("model", format!("{}, {}", model.name(), pipeline.model().class_name())),
-        ("samples", format!("{} of {}", pipeline.sample_dims(), samples(pipeline.scheduler().class))),
+        ("samples", format!("{} of {}", pipeline.sample_dims(), samples(&scheduler, of_images))),
         ("parameters", pipeline.parameter_count().to_string()),
         ("network call", format!("{:.3} GFLOP for one sample", pipeline.flops() as f64 / 1e9)),
         ("backend", pipeline.network().describe()),
@@ -66,7 +71,18 @@ fn run(args: &mut Args) -> Outcome {
     for (name, value) in lines {
         text.push_str(&format!("{name:<14}{value}\n"));
     }
+    for file in source.files() {
+        text.push_str(&format!("{:<14}{file}\n", "read"));
+    }
+    for remark in source.remarks() {
+        text.push_str(&format!("{:<14}{remark}\n", "note"));
+    }
     text.push_str(&format!("\nmodel config\n{}\n", source.model_json().trim()));
-    text.push_str(&format!("\nscheduler config\n{}\n", pipeline.scheduler().to_json()));
+    text.push_str(&match (scheduler, source.scheduler_json()) {
+        (Ok(config), _) => format!("\nscheduler config\n{}\n", config.to_json()),
+        // As it stands, with what keeps a sampler from running as it says.
+        (Err(e), Some(found)) => format!("\nscheduler config, not understood: {e}\n{}\n", found.trim()),
+        (Err(_), None) => "\nscheduler config\nnone; commands that need one take --scheduler\n".into(),
+    });
     Ok(output::say(&text)?)
 }

@@ -4,12 +4,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use undiffuse::Result;
-use undiffuse::pipeline::Source;
 use undiffuse::tensor::DType;
 
 use crate::args::{Args, Command, Outcome, Token, usage};
 use crate::interrupt;
 use crate::output::{self, Output};
+use crate::source::ModelArgs;
 
 /// The command.
 pub const COMMAND: Command = Command {
@@ -17,17 +17,19 @@ pub const COMMAND: Command = Command {
     help: "\
 Turns a diffusers pipeline directory into one file that needs no file system to load.
 
-usage: undiffuse pack DIRECTORY OUTPUT [--dtype f16|bf16|f32]
+usage: undiffuse pack DIRECTORY OUTPUT [OPTION...]
 
   DIRECTORY     a UNet2DModel pipeline: unet/config.json, unet/*.safetensors, scheduler/scheduler_config.json,
-                or all of them in one directory
+                or all of them in one directory; or a model's own directory, without a scheduler
   OUTPUT        the packed file, a .safetensors file
   --dtype TYPE  how matrices and kernels are stored: f16 (default), bf16 or f32; biases and norms stay f32
+  --scheduler S a scheduler_config.json, a pipeline's directory or JSON text, in place of the model's own or where it has none
 ",
     run,
 };
 
 fn run(args: &mut Args) -> Outcome {
+    let mut model = ModelArgs::default();
     let mut paths: Vec<PathBuf> = Vec::new();
     let mut dtype = DType::F16;
     while let Some(token) = args.next()? {
@@ -37,7 +39,11 @@ fn run(args: &mut Args) -> Outcome {
                     dtype = args.choice(&[("f16", DType::F16), ("bf16", DType::BF16), ("f32", DType::F32)])?;
                 }
                 "help" | "h" => return Ok(output::say(COMMAND.help)?),
-                other => return args.unknown(other),
+                other => {
+                    if other != "scheduler" || !model.option(other, args)? {
+                        return args.unknown(other);
+                    }
+                }
             },
             Token::Value(path) if paths.len() < 2 => paths.push(path.into()),
             Token::Value(other) => return args.unexpected(&other),
@@ -46,13 +52,14 @@ fn run(args: &mut Args) -> Outcome {
     let [directory, to] = paths.as_slice() else {
         return usage!("pack needs DIRECTORY and OUTPUT; {}", args.see_help());
     };
-    let bytes = pack(directory, to, dtype)?;
+    model.value(directory.into(), args)?;
+    let bytes = pack(&model, to, dtype)?;
     Ok(output::say(&format!("{}: {bytes} bytes\n", to.display()))?)
 }
 
 /// Gives the bytes written.
-fn pack(directory: &Path, to: &Path, dtype: DType) -> Result<u64> {
-    let source = Source::open(directory)?;
+fn pack(model: &ModelArgs, to: &Path, dtype: DType) -> Result<u64> {
+    let source = model.open()?;
     let cancel = interrupt::install()?;
     let mut out = Output::create(to)?;
     let mut bytes = 0;

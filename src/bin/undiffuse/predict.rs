@@ -39,7 +39,7 @@ fn run(args: &mut Args) -> Outcome {
                 "output" => to = Some(args.path()?),
                 "help" | "h" => return Ok(output::say(COMMAND.help)?),
                 other => {
-                    if other == "size" || !model.option(other, args)? {
+                    if matches!(other, "size" | "scheduler") || !model.option(other, args)? {
                         return args.unknown(other);
                     }
                 }

@@ -33,6 +33,7 @@ usage: undiffuse sample [PATH] [OPTION...]
   --eta X         DDIM's noise, 0 (default) to 1
   --seed N        (default 0) sample i of a seed is the same in every run
   --class LIST    classes for a class model, as in 3 or 0,1,2; sample i gets entry i modulo the length
+  --scheduler S   a scheduler_config.json, a pipeline's directory or JSON text, in place of the model's own
   --size HxW      size of the images where the model names none
   --backend NAME  auto (default), cpu, wgpu, wgpu:INDEX (see `undiffuse devices`) or reference
   --threads N     threads of the cpu backend (default: all)

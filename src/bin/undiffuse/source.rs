@@ -1,11 +1,12 @@
 //! Which model and which backend a command uses; the options that several commands share.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use undiffuse::backend::Choice;
 use undiffuse::backend::cpu::CpuOptions;
 use undiffuse::pipeline::{Pipeline, PipelineOptions, Source};
+use undiffuse::sampler::{SamplerKind, SchedulerConfig};
 use undiffuse::{Error, ErrorKind, Result};
 
 use crate::args::{Args, Outcome, usage};
@@ -22,10 +23,11 @@ const MAX_SIDE: usize = 1 << 16;
 /// Threads that `--threads` takes.
 const MAX_THREADS: usize = 256;
 
-/// PATH, `--size`, `--backend` and `--threads`.
+/// PATH, `--scheduler`, `--size`, `--backend` and `--threads`.
 #[derive(Debug, Default)]
 pub struct ModelArgs {
     path: Option<PathBuf>,
+    scheduler: Option<String>,
     size: Option<[usize; 2]>,
     backend: Choice,
     threads: Option<usize>,
@@ -36,6 +38,7 @@ impl ModelArgs {
     /// Takes an option if it is one of these; its value is read from `args`.
     pub fn option(&mut self, name: &str, args: &mut Args) -> Outcome<bool> {
         match name {
+            "scheduler" => self.scheduler = Some(args.text()?),
             "size" => self.size = Some(size(args)?),
             "backend" => {
                 let text = args.text()?;
@@ -87,12 +90,32 @@ impl ModelArgs {
         self.path.as_ref().map_or(DIGITS_NAME.into(), |p| p.display().to_string())
     }
 
-    /// Finds the model and parses its configurations.
+    /// Finds the model, and gives it the scheduler of `--scheduler`.
     pub fn open(&self) -> Result<Source<'static>> {
-        match &self.path {
+        let mut source = match &self.path {
             Some(path) => Source::open(path),
             None => Source::from_bytes(DIGITS).map_err(|e| e.context(DIGITS_NAME)),
+        }?;
+        if let Some(scheduler) = &self.scheduler {
+            source.set_scheduler_json(scheduler_text(scheduler)?).map_err(|e| e.context("--scheduler"))?;
         }
+        Ok(source)
+    }
+
+    /// The scheduler's configuration to run it with `sampler`, or as it says itself.
+    pub fn scheduler(&self, pipeline: &Pipeline, sampler: Option<SamplerKind>) -> Result<SchedulerConfig> {
+        pipeline.scheduler_for(sampler).map_err(|e| self.about_scheduler(pipeline, e))
+    }
+
+    /// The error of a sampler that could not be made, with what to do.
+    fn about_scheduler(&self, pipeline: &Pipeline, e: Error) -> Error {
+        if pipeline.scheduler_json().is_some() {
+            return e.context(self.name());
+        }
+        Error::new(
+            e.kind(),
+            format!("{}: {e}: give --scheduler FILE, or {DEFAULTS} for diffusers' defaults", self.name()),
+        )
     }
 
     /// Compiles the network for the chosen backend.
@@ -106,6 +129,29 @@ impl ModelArgs {
             e.context(self.name())
         })
     }
+}
+
+/// What stands for diffusers' own configuration of a DDPM.
+const DEFAULTS: &str = r#"--scheduler '{"_class_name": "DDPMScheduler"}'"#;
+
+/// The longest scheduler configuration that is read.
+const MAX_SCHEDULER: u64 = 8 << 20;
+
+/// The text of `--scheduler`: JSON as it stands, a file, or the file of a pipeline's directory.
+fn scheduler_text(given: &str) -> Result<String> {
+    if given.trim_start().starts_with('{') {
+        return Ok(given.into());
+    }
+    let path = Path::new(given);
+    let within = ["scheduler_config.json", "scheduler/scheduler_config.json"].map(|file| path.join(file));
+    let file = within.iter().find(|p| path.is_dir() && p.is_file()).map_or(path, |p| p.as_path());
+    let error = |e: std::io::Error| Error::from(e).context(format!("--scheduler {}", file.display()));
+    let length = std::fs::metadata(file).map_err(error)?.len();
+    if length > MAX_SCHEDULER {
+        let text = format!("--scheduler {} has {length} bytes, expected at most {MAX_SCHEDULER}", file.display());
+        return Err(Error::new(ErrorKind::Config, text));
+    }
+    std::fs::read_to_string(file).map_err(error)
 }
 
 /// `H` or `HxW`.

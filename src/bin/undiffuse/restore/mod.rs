@@ -55,6 +55,7 @@ macro_rules! common {
   --batch N       samples at once (default 16); it changes the time and the memory, not the samples
   --seed N        (default 0) of x_T, the noise, and what is simulated
   --class LIST    classes for a class model, as in 3 or 0,1,2; sample i gets entry i modulo the length
+  --scheduler S   a scheduler_config.json, a pipeline's directory or JSON text, in place of the model's own
   --size HxW      runs the model at another size than its own
   --backend NAME  auto (default), cpu, wgpu, wgpu:INDEX (see `undiffuse devices`) or reference
   --threads N     threads of the cpu backend (default: all)

@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 
 use undiffuse::chain::{Chain, ChainOptions, Flow};
 use undiffuse::noise::{NoiseSource, Seeded};
-use undiffuse::pipeline::Pipeline;
 use undiffuse::posterior::operator::LinearOperator;
-use undiffuse::sampler::{Sampler, SamplerKind};
+use undiffuse::sampler::{Sampler, SamplerKind, SchedulerConfig};
 use undiffuse::tensor::Dims;
 use undiffuse::{Error, ErrorKind, Result};
 
@@ -163,10 +162,12 @@ pub fn restore(model: &mut ModelArgs, job: &Job) -> Result<Done> {
 
     // One measurement is all samples' own; of several, each sample gets its picture's.
     let m = operator.linear().output_dims().elements();
-    let units = Units::of(&pipeline);
+    // Methods run DDIM, DDPM or RePaint whatever a diffusers model was trained with.
+    let scheduler = model.scheduler(&pipeline, Some(SamplerKind::Ddpm))?;
+    let units = Units::of(&scheduler);
     let seen = units.measurement(operator.linear(), &y)?;
     let rows = if images == 1 { seen } else { repeated(&seen, m, job.count)? };
-    let sampler = job.sampling.build(&pipeline, &job.method, &job.operator)?;
+    let sampler = job.sampling.build(&scheduler, &job.method, &job.operator)?;
     let zeta = job.method.zeta(&job.operator);
     let prepared = job.method.prepare(&operator, zeta, &rows.data, images > 1, units.scale * job.sigma)?;
 
@@ -258,8 +259,7 @@ struct Units {
 }
 
 impl Units {
-    fn of(pipeline: &Pipeline) -> Self {
-        let config = pipeline.scheduler();
+    fn of(config: &SchedulerConfig) -> Self {
         match config.class {
             SamplerKind::Ancestral2015 => {
                 Self { scale: config.chain_2015.sample_scale, shift: config.chain_2015.sample_shift }

@@ -1,9 +1,9 @@
 //! Which reverse chain carries the evidence.
 
-use undiffuse::pipeline::Pipeline;
 use undiffuse::posterior::Algorithm;
 use undiffuse::sampler::{
-    Ancestral2015, DdimNoise, Ending2015, Jumps, Readout2015, Sampler, SamplerKind, SamplerOptions, Steps,
+    Ancestral2015, DdimNoise, Ending2015, Jumps, Readout2015, Sampler, SamplerKind, SamplerOptions, SchedulerConfig,
+    Steps,
 };
 use undiffuse::schedule::{Arithmetic, NoiseSchedule};
 use undiffuse::{Error, ErrorKind, Result};
@@ -57,22 +57,21 @@ impl SamplingArgs {
         Ok(())
     }
 
-    /// The sampler for a model.
+    /// The sampler for a model with this scheduler.
     pub fn build(
         &self,
-        pipeline: &Pipeline,
+        config: &SchedulerConfig,
         method: &MethodArgs,
         operator: &OperatorArgs,
     ) -> Result<Box<dyn Sampler + Send + Sync>> {
         let usual = method.recommended(operator);
-        let config = pipeline.scheduler();
         let own = config.class;
         let sampler = self.sampler.unwrap_or(match own.is_2015() {
             true => SamplerName::Ancestral2015,
             false => SamplerName::of(usual.algorithm),
         });
         if own.is_2015() && sampler == SamplerName::Ancestral2015 {
-            return self.all_steps(pipeline, own);
+            return self.all_steps(config, own);
         }
         let (eta, ddim_noise) = match usual.algorithm {
             Algorithm::Ddim { eta, noise } => (eta, noise),
@@ -102,15 +101,15 @@ impl SamplingArgs {
                 return Ok(Box::new(Ancestral2015::new(&schedule, readout, Ending2015::Mean)?));
             }
         }
-        pipeline.sampler(&options)
+        config.sampler(&options)
     }
 
     /// The chain of a model of 2015, which has no other.
-    fn all_steps(&self, pipeline: &Pipeline, own: SamplerKind) -> Result<Box<dyn Sampler + Send + Sync>> {
+    fn all_steps(&self, config: &SchedulerConfig, own: SamplerKind) -> Result<Box<dyn Sampler + Send + Sync>> {
         if self.steps.is_some() || self.eta.is_some() {
             let text = "the model is of 2015 and makes every training timestep: leave out --steps and --eta";
             return Err(Error::new(ErrorKind::InvalidArgument, text));
         }
-        pipeline.sampler(&SamplerOptions { sampler: Some(own), ..SamplerOptions::default() })
+        config.sampler(&SamplerOptions { sampler: Some(own), ..SamplerOptions::default() })
     }
 }
