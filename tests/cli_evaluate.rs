@@ -93,7 +93,7 @@ fn the_bound_is_the_librarys() {
     assert_eq!(number(&said, "cost"), r.calls as f64);
     assert!((number(&said, "uniform") + 8.0).abs() < 1e-9);
     // Two of the five alone, in other units, with another end.
-    let options = ["--skip", "1", "--samples", "2", "--times", "5", "--ends", "network", "--bits-per", "sample"];
+    let options = ["--skip", "1", "--count", "2", "--times", "5", "--ends", "network", "--bits-per", "sample"];
     let said = ok(path, &[&["evaluate", "model", "--data", "bytes.npy", "--values", "bytes"], &options[..]].concat());
     assert!(said.contains("2 samples of 64 values") && said.contains("bits per sample"), "{said}");
     // Bytes are a 127.5th of what the model sees.
@@ -133,7 +133,7 @@ fn a_2015_network_at_zero_knows_what_white_noise_knows() {
     assert!((null + 2.0471).abs() < 1e-4, "{said}");
     assert!((k - null).abs() < 0.1 && said.contains("of which draws"), "{said}");
     // The network knows nothing, so the reverse steps have the entropy of the forward ones, which bounds from above.
-    let said_steps = ok(dir.path(), &["evaluate", "roll", "--data", "swiss_roll:50:1:1.5:2.5", "--steps"]);
+    let said_steps = ok(dir.path(), &["evaluate", "roll", "--data", "swiss_roll:50:1:1.5:2.5", "--table"]);
     let rows: Vec<Vec<f64>> = said_steps
         .lines()
         .skip_while(|l| !l.contains("from below"))

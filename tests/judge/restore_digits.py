@@ -107,7 +107,7 @@ def psnr(x, truth):
 
 def run(program, folder, truth, net, method, options, operator, sigma, forward):
     """One cell: what the program made of all digits, in figures."""
-    flags = f"--operator {operator} --sigma {sigma} --method {method} --samples 1 {options} --batch 20 --threads 1"
+    flags = f"--operator {operator} --sigma {sigma} --method {method} --count 1 {options} --batch 20 --threads 1"
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     files = ["--mean", "x.npy", "--measured", "y.npy"]
     command = [str(program), "posterior", "digits.npy", "--simulate", *flags.split(), *files]

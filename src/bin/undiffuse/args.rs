@@ -9,6 +9,8 @@ use std::str::FromStr;
 use lexopt::{Arg, Parser};
 use undiffuse::Error;
 
+use crate::{help, output};
+
 /// Why a command ends early.
 #[derive(Debug)]
 pub enum Failure {
@@ -16,6 +18,8 @@ pub enum Failure {
     Usage(String),
     /// The command failed: exit code 1.
     Run(Error),
+    /// Nothing failed: the help was asked for and printed.
+    Helped,
     /// The user stopped it, and it left what the text says: exit code 130.
     #[cfg(feature = "training")]
     Stopped(String),
@@ -46,6 +50,33 @@ pub struct Command {
     pub run: fn(&mut Args) -> Outcome,
 }
 
+/// Options that were called otherwise: the command, the old name and the new one.
+const RENAMED: [(&str, &str, &str); 3] =
+    [("posterior", "samples", "count"), ("evaluate", "samples", "count"), ("evaluate", "steps", "table")];
+
+/// The options of all commands.
+const EVERYWHERE: &str = "
+Everywhere:
+
+  --json       the summary as one JSON object (examples/json.md has the fields)
+  -q, --quiet  no bar, no notes, no summary
+  -h, --help   this text
+";
+
+impl Command {
+    /// Its help in parts.
+    pub fn blocks(&self) -> Vec<help::Block> {
+        let mut blocks = help::parse(self.help);
+        blocks.extend(help::parse(EVERYWHERE));
+        blocks
+    }
+
+    /// Its help as it is printed.
+    pub fn printed(&self) -> String {
+        help::render(&self.blocks())
+    }
+}
+
 /// The arguments of one command, one after the other.
 pub struct Args {
     parser: Parser,
@@ -67,8 +98,25 @@ impl Args {
         Self { parser, command, last: String::new() }
     }
 
-    /// The next argument.
+    /// The next argument that is the command's own: `--help`, `--quiet` and `--json` are all commands'.
     pub fn next(&mut self) -> Outcome<Option<Token>> {
+        loop {
+            match self.any()? {
+                Some(Token::Option(name)) => match name.as_str() {
+                    "help" | "h" => {
+                        output::say(&self.command.printed())?;
+                        return Err(Failure::Helped);
+                    }
+                    "quiet" | "q" => output::set_quiet(),
+                    "json" => output::set_json(),
+                    _ => return Ok(Some(Token::Option(name))),
+                },
+                token => return Ok(token),
+            }
+        }
+    }
+
+    fn any(&mut self) -> Outcome<Option<Token>> {
         let token = match self.parser.next() {
             Ok(None) => return Ok(None),
             Ok(Some(Arg::Long(name))) => Token::Option(name.to_string()),
@@ -133,7 +181,18 @@ impl Args {
     /// The error for an option that the command does not have, with the one that may have been meant.
     pub fn unknown<T>(&self, option: &str) -> Outcome<T> {
         let shown = &self.last;
-        let known = self.command.help.split_whitespace().filter_map(|w| w.strip_prefix("--"));
+        let renamed = RENAMED.iter().find(|(command, old, _)| self.command.name == *command && *old == option);
+        if let Some((_, _, new)) = renamed {
+            return usage!("{shown} is called --{new} now");
+        }
+        let blocks = self.command.blocks();
+        let entries = blocks.iter().flat_map(|b| match b {
+            help::Block::List(entries) => entries.as_slice(),
+            _ => &[],
+        });
+        // Options that stand in the texts of others, as those of methods do, are words of them.
+        let words = entries.flat_map(|e| e.term.split_whitespace().chain(e.text.split_whitespace()));
+        let known = words.filter_map(|w| w.strip_prefix("--"));
         let known = known.map(|w| w.trim_end_matches(|c: char| !c.is_alphanumeric()));
         let near = known.map(|w| (distance(w, option), w)).min().filter(|(d, _)| *d <= 2);
         match near {

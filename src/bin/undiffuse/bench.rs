@@ -41,7 +41,6 @@ fn run(args: &mut Args) -> Outcome {
             Token::Option(name) => match name.as_str() {
                 "batch" => batch = args.number("a whole number", 1..=usize::MAX)?,
                 "calls" => calls = args.number("a whole number", 1..=1_000_000)?,
-                "help" | "h" => return Ok(output::say(COMMAND.help)?),
                 other => {
                     if other == "scheduler" || !model.option(other, args)? {
                         return args.unknown(other);

@@ -1,5 +1,6 @@
 //! `undiffuse devices`: what networks can run on here.
 
+use serde_json::{Value, json};
 use undiffuse::backend::Choice;
 
 use crate::args::{Args, Command, Outcome, Token};
@@ -19,21 +20,19 @@ usage: undiffuse devices
 fn run(args: &mut Args) -> Outcome {
     if let Some(token) = args.next()? {
         match token {
-            Token::Option(name) => match name.as_str() {
-                "help" | "h" => return Ok(output::say(COMMAND.help)?),
-                other => return args.unknown(other),
-            },
+            Token::Option(name) => return args.unknown(&name),
             Token::Value(value) => return args.unexpected(&value),
         }
     }
     let path = undiffuse::backend::cpu::Cpu::new()?.path();
     let mut text = format!("{:<12}{path} kernels\n", Choice::Cpu.to_string());
-    text.push_str(&gpus());
-    Ok(output::say(&text)?)
+    let mut devices = vec![json!({ "name": Choice::Cpu.to_string(), "kernels": path.to_string() })];
+    text.push_str(&gpus(&mut devices));
+    Ok(output::report(&text, &json!({ "devices": devices }))?)
 }
 
 #[cfg(feature = "wgpu")]
-fn gpus() -> String {
+fn gpus(devices: &mut Vec<Value>) -> String {
     use undiffuse::backend::wgpu::{AdapterKind, adapters};
     let mut text = String::new();
     for a in adapters() {
@@ -49,6 +48,15 @@ fn gpus() -> String {
             Some([min, max]) => format!("subgroups of {min} to {max}"),
             None => "no subgroups".into(),
         };
+        devices.push(json!({
+            "name": Choice::Wgpu(Some(a.index)).to_string(),
+            "adapter": a.name,
+            "kind": kind,
+            "driver": a.driver,
+            "f16": a.f16,
+            "max_buffer": a.max_buffer,
+            "unusable": a.unusable,
+        }));
         text.push_str(&format!(
             "{:<12}{}\n{:12}{kind}; {}; driver {}\n{:12}{}, {subgroups}, buffers of up to {} bytes\n",
             Choice::Wgpu(Some(a.index)).to_string(),
@@ -71,6 +79,6 @@ fn gpus() -> String {
 }
 
 #[cfg(not(feature = "wgpu"))]
-fn gpus() -> String {
+fn gpus(_: &mut Vec<Value>) -> String {
     "this build is without the feature `wgpu`, so it looked for no GPU\n".into()
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::{Value, json};
 use undiffuse::evaluate::{
     Bound, BoundOptions, Edges, Times, Unit, bound_with, null_fitted_gaussian, parzen, parzen_bandwidth,
     parzen_bandwidths,
@@ -38,7 +39,7 @@ usage: undiffuse evaluate [PATH] --data FILE [OPTION...]
   --grey          a model of grey images takes a folder of images with colours, as their grey
   --colour        a model of colours takes a folder of grey images, three times the same channel
   --skip N        leaves out the first N samples
-  --samples N     takes that many (default: all)
+  --count N       takes that many (default: all)
   --dequantize    adds noise uniform over one grey level, so that K is that of a density of real numbers
   --ends NAME     entropies (default of the 2015 chain), white, network (default of bits) or grey (default of other
                   models on bytes and unit): see below
@@ -46,8 +47,8 @@ usage: undiffuse evaluate [PATH] --data FILE [OPTION...]
   --draws N       draws of x_t for each sample and step (default 1)
   --batch N       rows of one network call (default 32)
   --seed N        (default 0)
-  --bits-per WHAT dim (default) or sample
-  --steps         also a line for each step: its divergence, the entropy of p(x_s | x_t) and what bounds that of the
+  --bits-per WHAT  dim (default) or sample
+  --table         also a line for each step: its divergence, the entropy of p(x_s | x_t) and what bounds that of the
                   forward process reversed, from below and above (Sohl-Dickstein et al. 2015, Eq. 24)
   --parzen FILE   no bound: the Parzen window of the samples in a .npy file that `undiffuse sample` wrote; the bandwidth is
                   the best of ten from 0.1 to 1 for the first tenth of the data, the estimate is for the others
@@ -105,7 +106,7 @@ fn run(args: &mut Args) -> Outcome {
                 "grey" => job.data.grey = true,
                 "colour" => job.data.colour = true,
                 "skip" => job.data.skip = args.number(whole, 0..=usize::MAX)?,
-                "samples" => job.data.count = Some(args.number(whole, 1..=usize::MAX)?),
+                "count" => job.data.count = Some(args.number(whole, 1..=usize::MAX)?),
                 "dequantize" => job.data.dequantize = true,
                 "ends" => {
                     let names = [
@@ -121,9 +122,8 @@ fn run(args: &mut Args) -> Outcome {
                 "batch" => job.options.batch = args.number(whole, 1..=usize::MAX)?,
                 "seed" => job.seed = args.number(whole, 0..=u64::MAX)?,
                 "bits-per" => job.unit = args.choice(&[("dim", Unit::BitsPerDim), ("sample", Unit::Bits)])?,
-                "steps" => job.steps = true,
+                "table" => job.steps = true,
                 "parzen" => job.parzen = Some(args.path()?),
-                "help" | "h" => return Ok(output::say(COMMAND.help)?),
                 other => {
                     if !job.model.option(other, args)? {
                         return args.unknown(other);
@@ -138,15 +138,15 @@ fn run(args: &mut Args) -> Outcome {
         return usage!("evaluate needs --data; {}", args.see_help());
     }
     job.data.seed = job.seed;
-    let text = match job.parzen.take() {
+    let (text, json) = match job.parzen.take() {
         Some(samples) => window(&job, &samples)?,
         None => evaluate(job)?,
     };
-    Ok(output::say(&text)?)
+    Ok(output::report(&text, &json)?)
 }
 
 /// The Parzen window estimate.
-fn window(job: &Job, samples: &Path) -> Result<String> {
+fn window(job: &Job, samples: &Path) -> Result<(String, Value)> {
     let cancel = interrupt::install()?;
     let data = job.data.read()?;
     let samples = Data { from: Some(samples.into()), values: Some(Values::Data), ..Data::default() }.read()?;
@@ -164,7 +164,16 @@ fn window(job: &Job, samples: &Path) -> Result<String> {
     let bandwidth = parzen_bandwidth(&samples, validation, n, &parzen_bandwidths(), cancel)?;
     let found = parzen(&samples, test, n, bandwidth, cancel)?;
     let value = |nats| job.unit.of(nats, n);
-    Ok(format!(
+    let json = json!({
+        "log_likelihood": value(found.log_likelihood),
+        "standard_error": value(found.standard_error),
+        "unit": name(job.unit),
+        "bandwidth": bandwidth,
+        "samples": samples.len() / n,
+        "data": test.len() / n,
+        "data_for_the_bandwidth": validation.len() / n,
+    });
+    let text = format!(
         "Parzen window  {:.4} +- {:.4} {} ({:.2} +- {:.2} nats per sample)\n\
          bandwidth      {bandwidth:.4}, the best of ten from 0.1 to 1 for {} samples of the data\n\
          samples        {} of the model against {} of the data, values {}\n",
@@ -177,7 +186,8 @@ fn window(job: &Job, samples: &Path) -> Result<String> {
         samples.len() / n,
         test.len() / n,
         if image { "in [0, 1]" } else { "as they are" },
-    ))
+    );
+    Ok((text, json))
 }
 
 fn name(unit: Unit) -> &'static str {
@@ -189,7 +199,7 @@ fn name(unit: Unit) -> &'static str {
 }
 
 /// The bound.
-fn evaluate(mut job: Job) -> Result<String> {
+fn evaluate(mut job: Job) -> Result<(String, Value)> {
     let cancel = interrupt::install()?;
     let source = job.model.open()?;
     // A scheduler that is missing is named when the model is compiled.
@@ -235,7 +245,7 @@ fn evaluate(mut job: Job) -> Result<String> {
         Ends::Grey => Edges::Discretized { levels: 256 },
     };
     let mut denoiser = pipeline.denoiser(job.options.batch, &[])?;
-    let bar = progress(0);
+    let bar = progress(0, None);
     let observe = &mut |p: undiffuse::evaluate::Progress| {
         bar.set_length(p.total);
         bar.set_position(p.done);
@@ -243,7 +253,8 @@ fn evaluate(mut job: Job) -> Result<String> {
     let noise = &mut Seeded::new(job.seed);
     let report = bound_with(&mut denoiser, &sampler, noise, &data.x, &job.options, cancel, observe)?;
     bar.finish_and_clear();
-    Ok(text(&job, &sampler, ends, &report, &data))
+    let json = as_json(&job, &sampler, ends, &report);
+    Ok((text(&job, &sampler, ends, &report, &data), json))
 }
 
 /// The chain that is evaluated.
@@ -252,6 +263,40 @@ fn chain(config: &SchedulerConfig) -> Result<Box<dyn Sampler + Send + Sync>> {
     let kind = if class.is_2015() { class } else { SamplerKind::Ddpm };
     let options = SamplerOptions { sampler: Some(kind), arithmetic: Arithmetic::Float64, ..SamplerOptions::default() };
     config.sampler(&options)
+}
+
+fn as_json(job: &Job, sampler: &dyn Sampler, ends: Ends, report: &Bound) -> Value {
+    let value = |nats: f64| report.value(nats, job.unit);
+    let steps = report.steps.iter().map(|s| {
+        json!({
+            "sigma": s.level.sigma, "alpha": s.level.alpha, "divergence": value(s.kl), "entropy": value(s.entropy),
+            "from_below": value(s.lower), "from_above": value(s.upper),
+        })
+    });
+    json!({
+        "model": job.model.name(),
+        "sampler": sampler.name(),
+        "samples": report.samples,
+        "dims": report.dims,
+        "k": value(report.k),
+        "standard_error": value(report.standard_error),
+        "unit": name(job.unit),
+        "ends": match ends {
+            Ends::Entropies => "entropies",
+            Ends::White => "white",
+            Ends::Network => "network",
+            Ends::Grey => "grey",
+        },
+        "l_null": value(report.l_null),
+        "divergences": value(report.kl),
+        "h_start": value(report.start),
+        "h_end": value(report.end),
+        "h_prior": value(report.prior),
+        "calls": report.calls,
+        "rows": report.rows,
+        "seconds": report.seconds,
+        "steps": steps.collect::<Vec<_>>(),
+    })
 }
 
 fn text(job: &Job, sampler: &dyn Sampler, ends: Ends, report: &Bound, data: &crate::dataset::Loaded) -> String {

@@ -9,9 +9,11 @@ use undiffuse::tensor::Dims;
 use undiffuse::{Error, ErrorKind, Result};
 
 use crate::arrays::{Array, ArrayFile, write_safetensors_f32};
-use crate::format::Format;
+use crate::estimate::{Run, tell};
+use crate::format::{FormatArgs, Place};
 use crate::interrupt;
 use crate::output::{Output, progress};
+use crate::preview::Preview;
 use crate::source::ModelArgs;
 
 /// What to sample and where to put it.
@@ -19,8 +21,12 @@ use crate::source::ModelArgs;
 pub struct Job {
     /// The samples; the extension names the format.
     pub output: PathBuf,
+    /// How the samples are written.
+    pub format: FormatArgs,
     /// Where every x_t goes.
     pub trace: Option<PathBuf>,
+    /// Where predictions are drawn while it runs.
+    pub preview: Option<PathBuf>,
     /// Where x_T and the noise come from, instead of the seed.
     pub noise: Option<PathBuf>,
     /// Samples of the whole run; `None` for as many as `noise` has.
@@ -52,6 +58,8 @@ impl Job {
 
 /// What was done.
 pub struct Done {
+    /// The number of the first sample.
+    pub first: u64,
     /// Samples written.
     pub samples: usize,
     /// The dimensions of each.
@@ -123,12 +131,12 @@ pub fn generate(model: &ModelArgs, job: &Job) -> Result<Done> {
     // A diffusers model runs with DDIM or DDPM whatever it was trained with.
     let config = model.scheduler(&pipeline, Some(job.sampler.unwrap_or(SamplerKind::Ddim)))?;
     let sampler = config.sampler(&job.options(&config))?;
-    let format = Format::of(&job.output, count, &dims)?;
     if let Some(given) = &given {
         given.check(&dims, &sampler).map_err(in_noise)?;
     }
     let cancel = interrupt::install()?;
-    let output = Output::create(&job.output)?;
+    let mut preview = Preview::new(job.preview.as_deref(), &pipeline)?;
+    let place = Place::new(&job.output, first, count, &dims, &job.format)?;
     let trace_output = job.trace.as_deref().map(Output::create).transpose()?;
 
     let (steps, name) = (sampler.levels().len(), sampler.name());
@@ -144,9 +152,15 @@ pub fn generate(model: &ModelArgs, job: &Job) -> Result<Done> {
     };
 
     let batch = job.batch.min(count);
-    let denoiser = pipeline.denoiser(batch, &job.classes)?;
+    let mut denoiser = pipeline.denoiser(batch, &job.classes)?;
+    let batches = count.div_ceil(batch);
+    let results = (samples.data.len() + trace.as_ref().map_or(0, |t| t.data.len())).saturating_mul(size_of::<f32>());
+    let run = Run { pipeline: &pipeline, batch, batches, calls: steps, products: 0, results };
+    if let Some(&level) = sampler.levels().first() {
+        tell(&run, &mut denoiser, level, cancel)?;
+    }
     let mut chain = Chain::new(denoiser, sampler, noise, &ChainOptions { batch, first_sample: first })?;
-    let bar = progress(count.div_ceil(batch) * steps);
+    let bar = progress(batches * steps, preview.as_ref());
     let n = dims.elements();
     for (i, out) in samples.data.chunks_mut(batch * n).enumerate() {
         let begin = i * batch;
@@ -161,6 +175,7 @@ pub fn generate(model: &ModelArgs, job: &Job) -> Result<Done> {
         keep(0, chain.x());
         chain.run_with(cancel, |progress| {
             keep(progress.step + 1, progress.x);
+            Preview::show(&mut preview, progress.x0, progress.step + 1 == progress.steps);
             bar.inc(1);
             Flow::Continue
         })?;
@@ -177,8 +192,8 @@ pub fn generate(model: &ModelArgs, job: &Job) -> Result<Done> {
         // From the model's x to the data it was made of.
         samples.data.iter_mut().for_each(|x| *x = ((f64::from(*x) - chain.sample_shift) / chain.sample_scale) as f32);
     }
-    format.write(&samples, output)?;
-    Ok(Done { samples: count, dims, steps, sampler: name, device: pipeline.network().describe() })
+    place.write(&samples)?;
+    Ok(Done { first, samples: count, dims, steps, sampler: name, device: pipeline.network().describe() })
 }
 
 /// The number of the first sample of this run, and how many there are.

@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use image::ExtendedColorType;
+use image::codecs::{jpeg::JpegEncoder, webp::WebPEncoder};
 use undiffuse::{Error, ErrorKind, Result};
 
 /// Pixels between two samples.
@@ -10,7 +12,24 @@ const GAP: usize = 2;
 /// The largest picture, gaps counted.
 const MAX_PIXELS: usize = 1 << 28;
 
+/// What a JPEG loses little at, of 100.
+const JPEG_QUALITY: u8 = 95;
+
+/// A kind of file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// PNG, 8 bits.
+    Png,
+    /// PNG, 16 bits.
+    Png16,
+    /// JPEG, which loses something.
+    Jpeg,
+    /// WebP without loss, 8 bits.
+    WebP,
+}
+
 /// A picture of many samples, near square.
+#[derive(Debug)]
 pub struct Grid {
     channels: usize,
     height: usize,
@@ -32,7 +51,7 @@ impl Grid {
         let unsupported = |text: String| Error::new(ErrorKind::Unsupported, text);
         let &[channels @ (1 | 3), height, width] = shape else {
             return Err(unsupported(format!(
-                "a PNG holds images of 1 or 3 channels, the model's samples are {shape:?}: write .npy or .safetensors"
+                "a picture has 1 or 3 channels, the model's samples are {shape:?}: write .npy or .safetensors"
             )));
         };
         let columns = columns.max(1);
@@ -42,20 +61,20 @@ impl Grid {
         if pixels.is_some_and(|p| p <= MAX_PIXELS) {
             return Ok(grid);
         }
-        Err(unsupported(format!("a PNG of {count} samples of {shape:?} is too large: write .npy or .safetensors")))
+        Err(unsupported(format!("a picture of {count} samples of {shape:?} is too large: write .npy or .safetensors")))
     }
 
-    /// Draws the samples, `[count, channels, height, width]` in [-1, 1], as 8-bit pixels by rows.
-    fn pixels(&self, samples: &[f32]) -> Vec<u8> {
+    /// Draws the samples, `[count, channels, height, width]` in [-1, 1], as pixels by rows; `of` makes a number of a pixel.
+    fn pixels<T: Copy + Default>(&self, samples: &[f32], of: impl Fn(f32) -> T) -> Vec<T> {
         let (line, lines) = self.size();
-        let mut pixels = vec![0; line * lines * self.channels];
+        let mut pixels = vec![T::default(); line * lines * self.channels];
         for (i, sample) in samples.chunks_exact(self.channels * self.height * self.width).enumerate() {
             let (top, left) = (i / self.columns * (self.height + GAP), i % self.columns * (self.width + GAP));
             for (c, plane) in sample.chunks_exact(self.height * self.width).enumerate() {
                 for (y, row) in plane.chunks_exact(self.width).enumerate() {
                     let start = ((top + y) * line + left) * self.channels + c;
                     for (to, &x) in pixels.iter_mut().skip(start).step_by(self.channels).zip(row) {
-                        *to = to_byte(x);
+                        *to = of(x);
                     }
                 }
             }
@@ -68,22 +87,67 @@ impl Grid {
         (self.columns * (self.width + GAP) - GAP, self.rows * (self.height + GAP) - GAP)
     }
 
-    /// Writes the samples, `[count, channels, height, width]` in [-1, 1], as a PNG.
-    pub fn write(&self, samples: &[f32], out: &mut impl Write) -> Result<()> {
+    /// Checks that a file of this kind holds a picture of this size.
+    pub fn check(&self, kind: Kind) -> Result<()> {
+        let (width, height) = self.size();
+        let most = match kind {
+            Kind::Png | Kind::Png16 => MAX_PIXELS,
+            Kind::Jpeg => 65_535,
+            Kind::WebP => 16_383,
+        };
+        if width.max(height) <= most {
+            return Ok(());
+        }
+        let text =
+            format!("a picture of {height}x{width} has more than the {most} pixels that a side may have: write .png");
+        Err(Error::new(ErrorKind::Unsupported, text))
+    }
+
+    /// Writes the samples, `[count, channels, height, width]` in [-1, 1], as a file of a kind.
+    pub fn write(&self, samples: &[f32], kind: Kind, out: &mut impl Write) -> Result<()> {
+        // `new` keeps both far below 2^32.
+        let (width, height) = (self.size().0 as u32, self.size().1 as u32);
+        let failed = |e: image::ImageError| Error::new(ErrorKind::Io, format!("the picture cannot be written: {e}"));
+        let color = if self.channels == 1 { ExtendedColorType::L8 } else { ExtendedColorType::Rgb8 };
+        match kind {
+            Kind::Png => self.write_png(&self.pixels(samples, to_byte), png::BitDepth::Eight, out),
+            Kind::Png16 => {
+                let pixels: Vec<u8> = self.pixels(samples, to_word).iter().flat_map(|v| v.to_be_bytes()).collect();
+                self.write_png(&pixels, png::BitDepth::Sixteen, out)
+            }
+            Kind::Jpeg => JpegEncoder::new_with_quality(out, JPEG_QUALITY)
+                .encode(&self.pixels(samples, to_byte), width, height, color)
+                .map_err(failed),
+            Kind::WebP => {
+                let mut pixels = self.pixels(samples, to_byte);
+                if self.channels == 1 {
+                    // It has no grey.
+                    pixels = pixels.into_iter().flat_map(|v| [v; 3]).collect();
+                }
+                WebPEncoder::new_lossless(out).encode(&pixels, width, height, ExtendedColorType::Rgb8).map_err(failed)
+            }
+        }
+    }
+
+    fn write_png(&self, pixels: &[u8], depth: png::BitDepth, out: &mut impl Write) -> Result<()> {
         let (width, height) = self.size();
         let failed = |e: png::EncodingError| Error::new(ErrorKind::Io, format!("the PNG cannot be written: {e}"));
-        // `new` keeps both far below 2^32.
         let mut encoder = png::Encoder::new(out, width as u32, height as u32);
         encoder.set_color(if self.channels == 1 { png::ColorType::Grayscale } else { png::ColorType::Rgb });
-        encoder.set_depth(png::BitDepth::Eight);
+        encoder.set_depth(depth);
         let mut writer = encoder.write_header().map_err(failed)?;
-        writer.write_image_data(&self.pixels(samples)).map_err(failed)?;
+        writer.write_image_data(pixels).map_err(failed)?;
         writer.finish().map_err(failed)
     }
 }
 
+/// [-1, 1] to 0..=65535, in the same way as bytes.
+fn to_word(x: f32) -> u16 {
+    ((f64::from(x) / 2.0 + 0.5).clamp(0.0, 1.0) * 65535.0).round_ties_even() as u16
+}
+
 /// [-1, 1] to 0..=255, clamped and rounded as diffusers' image processor does it.
-fn to_byte(x: f32) -> u8 {
+pub fn to_byte(x: f32) -> u8 {
     ((x / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8
 }
 
@@ -97,6 +161,9 @@ mod tests {
         for (x, byte) in cases {
             assert_eq!(to_byte(x), byte, "{x}");
         }
+        for (x, word) in [(-2.0, 0), (-1.0, 0), (0.0, 32768), (1.0, 65535), (7.0, 65535), (0.5, 49151), (f32::NAN, 0)] {
+            assert_eq!(to_word(x), word, "{x}");
+        }
     }
 
     #[test]
@@ -104,7 +171,7 @@ mod tests {
         let grid = Grid::new(5, &[3, 1, 1]).unwrap();
         assert_eq!(grid.size(), (3 + 2 * GAP, 2 + GAP));
         let samples: Vec<f32> = (0..15).map(|i| i as f32 / 7.0 - 1.0).collect();
-        let pixels = grid.pixels(&samples);
+        let pixels = grid.pixels(&samples, to_byte);
         let at = |x: usize, y: usize| &pixels[(y * grid.size().0 + x) * 3..][..3];
         let bytes = |i: usize| samples[i * 3..][..3].iter().map(|&v| to_byte(v)).collect::<Vec<_>>();
         assert_eq!(at(0, 0), bytes(0));

@@ -42,7 +42,6 @@ fn run(args: &mut Args) -> Outcome {
         match token {
             Token::Option(name) => match name.as_str() {
                 "batch" => batch = args.number("a whole number", 1..=usize::MAX)?,
-                "help" | "h" => return Ok(output::say(COMMAND.help)?),
                 other => {
                     if !model.option(other, args)? {
                         return args.unknown(other);

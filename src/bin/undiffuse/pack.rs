@@ -38,7 +38,6 @@ fn run(args: &mut Args) -> Outcome {
                 "dtype" => {
                     dtype = args.choice(&[("f16", DType::F16), ("bf16", DType::BF16), ("f32", DType::F32)])?;
                 }
-                "help" | "h" => return Ok(output::say(COMMAND.help)?),
                 other => {
                     if other != "scheduler" || !model.option(other, args)? {
                         return args.unknown(other);

@@ -37,7 +37,6 @@ fn run(args: &mut Args) -> Outcome {
             Token::Option(name) => match name.as_str() {
                 "input" => input = Some(args.path()?),
                 "output" => to = Some(args.path()?),
-                "help" | "h" => return Ok(output::say(COMMAND.help)?),
                 other => {
                     if matches!(other, "size" | "scheduler") || !model.option(other, args)? {
                         return args.unknown(other);

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
+use serde_json::json;
 use undiffuse::sampler::SamplerKind;
 
 use crate::args::{Args, Command, Outcome, Token, usage};
+use crate::format::FormatArgs;
 use crate::generate::{Job, generate};
 use crate::output;
 use crate::source::ModelArgs;
@@ -25,7 +27,10 @@ Makes samples.
 usage: undiffuse sample [PATH] [OPTION...]
 
   PATH            a pipeline directory (diffusers' UNet2DModel, or a network of 2015) or a packed file (default: the embedded digits)
-  --output FILE   X.png (a grid), X.npy or X.safetensors (f32, images in [-1, 1], [N, C, H, W]) (default: samples.png)
+  --output FILE   X.png, X.jpg or X.webp (a grid), X.npy or X.safetensors (f32, images in [-1, 1], [N, C, H, W]) (default:
+                  samples.png); with {} in its name a file for each sample, {} being its number; - is standard output
+  --format KIND   for standard output: png (default), jpg, webp, npy or safetensors
+  --depth BITS    of a .png: 8 (default) or 16
   --count N       how many samples (default 36)
   --batch N       how many at once (default 16); it changes the time and the memory, not the samples
   --sampler NAME  ddim (default) or ddpm; a model of 2015 has its own, ancestral2015 or bits2015
@@ -39,6 +44,7 @@ usage: undiffuse sample [PATH] [OPTION...]
   --threads N     threads of the cpu backend (default: all)
   --shard I/N     only part I of N (from 1): the parts, joined in order, are the whole run
   --noise FILE    take x_T [N, C, H, W] and, if noise is needed, noise [steps, N, C, H, W] from a safetensors file
+  --preview FILE  draws the predicted x_0 to a .png while it runs; - draws it on the terminal
   --trace FILE    also write x_t [steps + 1, N, C, H, W], from x_T to x_0, to a safetensors file
 ",
     run,
@@ -48,7 +54,9 @@ fn run(args: &mut Args) -> Outcome {
     let mut model = ModelArgs::default();
     let mut job = Job {
         output: PathBuf::from("samples.png"),
+        format: FormatArgs::default(),
         trace: None,
+        preview: None,
         noise: None,
         count: None,
         batch: BATCH,
@@ -65,6 +73,7 @@ fn run(args: &mut Args) -> Outcome {
             Token::Option(name) => match name.as_str() {
                 "output" => job.output = args.path()?,
                 "trace" => job.trace = Some(args.path()?),
+                "preview" => job.preview = Some(args.path()?),
                 "noise" => job.noise = Some(args.path()?),
                 "count" => job.count = Some(args.number("a whole number", 1..=MAX_COUNT)?),
                 "batch" => job.batch = args.number("a whole number", 1..=MAX_COUNT)?,
@@ -74,9 +83,8 @@ fn run(args: &mut Args) -> Outcome {
                 "seed" => seed = Some(args.number("a whole number", 0..=u64::MAX)?),
                 "class" => job.classes = args.classes()?,
                 "shard" => job.shard = shard(args)?,
-                "help" | "h" => return Ok(output::say(COMMAND.help)?),
                 other => {
-                    if !model.option(other, args)? {
+                    if !model.option(other, args)? && !job.format.option(other, args)? {
                         return args.unknown(other);
                     }
                 }
@@ -85,14 +93,18 @@ fn run(args: &mut Args) -> Outcome {
         }
     }
     model.check()?;
+    job.format.check(&[&job.output])?;
     if let (Some(SamplerKind::Ddpm), Some(_)) = (job.sampler, job.eta) {
         return usage!("--eta is for ddim; ddpm has none");
     }
     if job.noise.is_some() && seed.is_some() {
         return usage!("--seed has no use with --noise, which gives all noise");
     }
-    if job.trace.as_ref() == Some(&job.output) {
-        return usage!("--trace and --output name the same file");
+    // A preview on `-` is on the terminal, no file.
+    let preview = job.preview.as_ref().filter(|p| p.as_os_str() != output::STANDARD);
+    let named: Vec<_> = std::iter::once(&job.output).chain(&job.trace).chain(preview).collect();
+    if let Some(twice) = named.iter().enumerate().find_map(|(i, p)| named.get(..i)?.contains(p).then_some(p)) {
+        return usage!("two outputs name the same file, {}", twice.display());
     }
     job.seed = seed.unwrap_or_default();
     if job.count.is_none() && job.noise.is_none() {
@@ -101,16 +113,22 @@ fn run(args: &mut Args) -> Outcome {
 
     let start = Instant::now();
     let done = generate(&model, &job)?;
-    Ok(output::say(&format!(
-        "{}: {} samples of {}, {} steps of {}, on {}, {:.1} s\n",
-        job.output.display(),
-        done.samples,
-        done.dims,
-        done.steps,
-        done.sampler,
-        done.device,
-        start.elapsed().as_secs_f64(),
-    ))?)
+    let (seconds, output) = (start.elapsed().as_secs_f64(), job.output.display());
+    let text = format!(
+        "{output}: {} samples of {}, {} steps of {}, on {}, {seconds:.1} s\n",
+        done.samples, done.dims, done.steps, done.sampler, done.device,
+    );
+    let json = json!({
+        "output": output.to_string(),
+        "samples": done.samples,
+        "first_sample": done.first,
+        "shape": done.dims.as_slice(),
+        "steps": done.steps,
+        "sampler": done.sampler,
+        "device": done.device,
+        "seconds": seconds,
+    });
+    Ok(output::report(&text, &json)?)
 }
 
 fn shard(args: &mut Args) -> Outcome<(usize, usize)> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
 use undiffuse::backend::cpu::pool::{MAX_THREADS, Pool};
 use undiffuse::training::config::TrainConfig;
 use undiffuse::training::trainer::{StepReport, Trainer};
@@ -44,7 +45,7 @@ struct Options {
     threads: Option<usize>,
 }
 
-fn options(args: &mut Args) -> Outcome<Option<Options>> {
+fn options(args: &mut Args) -> Outcome<Options> {
     let (mut config, mut output, mut resume, mut threads) = (None, None, false, None);
     while let Some(token) = args.next()? {
         match token {
@@ -52,7 +53,6 @@ fn options(args: &mut Args) -> Outcome<Option<Options>> {
                 "output" | "o" => output = Some(args.path()?),
                 "resume" => resume = true,
                 "threads" => threads = Some(args.number("a whole number", 1..=MAX_THREADS)?),
-                "help" | "h" => return Ok(None),
                 other => return args.unknown(other),
             },
             Token::Value(path) if config.is_none() => config = Some(PathBuf::from(path)),
@@ -62,11 +62,11 @@ fn options(args: &mut Args) -> Outcome<Option<Options>> {
     let Some(config) = config else { return usage!("train needs CONFIG; {}", args.see_help()) };
     let named = || Path::new(config.file_name().unwrap_or_default()).with_extension("safetensors");
     let output = output.unwrap_or_else(named);
-    Ok(Some(Options { config, output, resume, threads }))
+    Ok(Options { config, output, resume, threads })
 }
 
 fn run(args: &mut Args) -> Outcome {
-    let Some(o) = options(args)? else { return Ok(output::say(COMMAND.help)?) };
+    let o = options(args)?;
     let config = TrainConfig::open(&o.config)?;
     let cancel = crate::interrupt::install()?;
     let threads = match o.threads {
@@ -94,7 +94,12 @@ fn run(args: &mut Args) -> Outcome {
         _ => {}
     }
     let loss = last.map_or(String::new(), |r| format!(", {}", shown(&trainer, &r)));
-    Ok(output::say(&format!("{}: {} steps{loss}\n", o.output.display(), trainer.steps_done()))?)
+    let json = json!({
+        "output": o.output.display().to_string(),
+        "steps": trainer.steps_done(),
+        "loss": last.map(|r| r.loss),
+    });
+    Ok(output::report(&format!("{}: {} steps{loss}\n", o.output.display(), trainer.steps_done()), &json)?)
 }
 
 fn shown(trainer: &Trainer, report: &StepReport) -> String {

@@ -11,6 +11,7 @@ use undiffuse::{Error, ErrorKind, Result};
 
 use super::reading::Reading;
 use crate::arrays::Array;
+use crate::output;
 use crate::picture::{Picture, is_picture};
 
 /// The longest file that is read.
@@ -223,6 +224,14 @@ impl Input {
                 "the numbers go to {raw}, {was}, with noise of --sigma {sigma}: give --values 0..255 for grey levels, \
                  0..1 for shares of white, data if they are meant as they are"
             ));
+        }
+        // No model's picture is without anything darker than middle grey, but many a program writes shares of white.
+        let shares = reading.values.is_none() && data.len() > 16 && data.iter().all(|v| (0.0..=1.0).contains(v));
+        if shares && data.iter().any(|v| Some(v) != data.first()) {
+            output::note(&format!(
+                "{}: all numbers lie in 0 to 1 and are taken as -1 to 1, middle grey to white; --values 0..1 if 0 is black",
+                self.name
+            ))?;
         }
         Ok(())
     }

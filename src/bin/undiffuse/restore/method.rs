@@ -62,7 +62,8 @@ impl SamplerName {
 }
 
 impl Method {
-    const ALL: [Self; 14] = [
+    /// All of them.
+    pub const ALL: [Self; 14] = [
         Self::Calibrated,
         Self::White,
         Self::Dps,

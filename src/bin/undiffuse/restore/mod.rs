@@ -13,10 +13,13 @@ mod run;
 mod sampling;
 mod sheet;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use serde_json::json;
+
 use crate::args::{Args, Command, Outcome, Token, usage};
+use crate::format::FormatArgs;
 use crate::output;
 use crate::source::ModelArgs;
 use method::MethodArgs;
@@ -25,9 +28,14 @@ use reading::Reading;
 use run::{Done, Job, restore};
 use sampling::SamplingArgs;
 
+/// The names of all methods.
+pub fn method_names() -> Vec<&'static str> {
+    method::Method::ALL.iter().map(|m| m.name()).collect()
+}
+
 /// Samples at once, unless `--batch` says otherwise.
 const BATCH: usize = 16;
-/// Samples of `posterior`, unless `--samples` says otherwise.
+/// Samples of `posterior`, unless `--count` says otherwise.
 const SAMPLES: usize = 64;
 /// The most samples of one picture.
 const MAX_COUNT: usize = 100_000_000;
@@ -45,12 +53,16 @@ macro_rules! common {
   --axes AXES     what an array's dimensions are: hw, chw, nhw, nchw, hwc or nhwc
   --simulate      IMAGE is clean: measure it here, with noise of the seed; it is then the truth
   --truth FILE    the clean picture, for --sheet and the PSNR
-  --output FILE   the samples: X.png (a grid), X.npy or X.safetensors
+  --output FILE   the samples: X.png, X.jpg or X.webp (a grid), X.npy or X.safetensors; with {} in its name a file for each
+                  sample, {} being its number; - is standard output
+  --format KIND   for standard output: png (default), jpg, webp, npy or safetensors
+  --depth BITS    of a .png: 8 (default) or 16
   --mean FILE     their mean, likewise
-  --variance FILE their variance, X.npy or X.safetensors
+  --variance FILE  their variance, X.npy or X.safetensors
   --sheet FILE    a PNG with a row for each picture: truth (if known), measurement, up to 4 samples, mean, standard
                   deviation (black 0, white 1)
-  --measured FILE the measurement: X.png, X.npy or X.safetensors
+  --measured FILE  the measurement, likewise
+  --preview FILE  draws the predicted x_0 to a .png while it runs; - draws it on the terminal
   --model PATH    a diffusers UNet2DModel pipeline directory or a packed file (default: the embedded digits)
   --batch N       samples at once (default 16); it changes the time and the memory, not the samples
   --seed N        (default 0) of x_T, the noise, and what is simulated
@@ -60,12 +72,37 @@ macro_rules! common {
   --backend NAME  auto (default), cpu, wgpu, wgpu:INDEX (see `undiffuse devices`) or reference
   --threads N     threads of the cpu backend (default: all)
 
-IMAGE is a PNG, JPEG, WebP or .npy file: [H, W], [C, H, W], [N, C, H, W] or, of grey pictures, [N, H, W]; several pictures are
+Of single methods, as `undiffuse restore --help` explains:
+
+  --iterations N       of calibrated
+  --jump-length J      of calibrated and repaint
+  --resamplings R      of calibrated and repaint
+  --prior-variance V   of white
+  --zeta Z             of dps, mcg and diffpir
+  --rule NAME          of pigdm
+  --eta-b B            of ddrm
+  --lambda L           of diffpir
+  --schedule NAME      of exact-product and mean-shift
+  --known NAME         of clamp
+
+IMAGE is a PNG, JPEG, WebP or .npy file, or - for one from standard input: [H, W], [C, H, W], [N, C, H, W] or, of grey pictures, [N, H, W]; several pictures are
 restored side by side. Pictures and arrays of uint8 are grey levels and become -1 to 1; floats are taken as they are, in [-1, 1].
 S is a standard deviation in these units: 1 is half the range, 0.1 are 12.75 grey levels.
 It prints network calls, |y - A x| / (sigma sqrt(m)), which is near 1 for a sample of the posterior, and with a truth the
 PSNR in dB over the range of 2, of values clipped to [-1, 1], averaged over pictures.
 "
+    };
+}
+
+macro_rules! operator_files {
+    () => {
+        "
+  --mask FILE     of the operator mask: a picture or .npy [H, W]: white (255, 1 or True) is known, black (0) is not
+  --alpha-mask    of the operator mask, instead: what is transparent in IMAGE is not known
+  --mask-threshold T
+                  masks with values between: known from this share of white on, above 0 to 1
+  --kernel FILE   of the operator kernel: the taps, .npy [H, W]
+  --matrix FILE   of the operator dense: .npy [m, n]"
     };
 }
 
@@ -137,6 +174,10 @@ NAME, how the posterior is sampled, and what it runs with unless --sampler, --st
 ",
         include_str!("methods.txt"),
         "
+  --operator O    what is measured, as above
+  --method NAME   how the posterior is sampled, as above",
+        operator_files!(),
+        "
   --sigma S       the standard deviation of the noise (default 0.01, or 0 where the method says so)
   --sampler NAME  ddim, ddpm, ancestral2015 (all training timesteps) or repaint
   --steps N       network calls of the sampler; timesteps of repaint
@@ -157,9 +198,11 @@ Maps of the mean and the variance of many restored pictures, pixel by pixel.
 
 usage: undiffuse posterior IMAGE --operator O [--mean FILE] [--variance FILE] [--sheet FILE] [OPTION...]
 
-  --operator O    what is measured; `undiffuse restore --help` explains it
+  --operator O    what is measured; `undiffuse restore --help` explains it",
+        operator_files!(),
+        "
   --sigma S       the standard deviation of the noise (default 0.01, or 0 where the method says so)
-  --samples N     samples of each picture (default 64)",
+  --count N       samples of each picture (default 64)",
         method_help!(),
         common!()
     ),
@@ -181,6 +224,8 @@ fn run(args: &mut Args, command: &Command, operator: &str, output: Option<&str>,
         sigma: 0.0,
         sampling: SamplingArgs::default(),
         output: None,
+        preview: None,
+        format: FormatArgs::default(),
         mean: None,
         variance: None,
         sheet: None,
@@ -202,7 +247,6 @@ fn run(args: &mut Args, command: &Command, operator: &str, output: Option<&str>,
             }
         };
         match name.as_str() {
-            "help" | "h" => return Ok(output::say(command.help)?),
             "model" => {
                 let path = args.value()?;
                 model.value(path, args)?;
@@ -211,11 +255,12 @@ fn run(args: &mut Args, command: &Command, operator: &str, output: Option<&str>,
             "simulate" => job.simulate = true,
             "truth" => job.truth = Some(args.path()?),
             "output" => job.output = Some(args.path()?),
+            "preview" => job.preview = Some(args.path()?),
             "mean" => job.mean = Some(args.path()?),
             "variance" => job.variance = Some(args.path()?),
             "sheet" => job.sheet = Some(args.path()?),
             "measured" => job.measured = Some(args.path()?),
-            "count" | "samples" => job.count = args.number("a whole number", 1..=MAX_COUNT)?,
+            "count" => job.count = args.number("a whole number", 1..=MAX_COUNT)?,
             "batch" => job.batch = args.number("a whole number", 1..=MAX_COUNT)?,
             "seed" => job.seed = args.number("a whole number", 0..=u64::MAX)?,
             "class" => job.classes = args.classes()?,
@@ -224,6 +269,7 @@ fn run(args: &mut Args, command: &Command, operator: &str, output: Option<&str>,
             other => {
                 let known = model.option(other, args)?
                     || job.reading.option(other, args)?
+                    || job.format.option(other, args)?
                     || job.operator.option(other, args)?
                     || job.method.option(other, args)?
                     || job.sampling.option(other, args)?;
@@ -240,7 +286,27 @@ fn run(args: &mut Args, command: &Command, operator: &str, output: Option<&str>,
 
     let start = Instant::now();
     let done = restore(&mut model, &job)?;
-    Ok(output::say(&report(&job, &done, start.elapsed().as_secs_f64()))?)
+    let seconds = start.elapsed().as_secs_f64();
+    let outputs = [&job.output, &job.mean, &job.variance, &job.sheet, &job.measured];
+    let outputs: Vec<_> = outputs.into_iter().flatten().map(|p| p.display().to_string()).collect();
+    let [measurement, samples, mean] = done.psnr;
+    let json = json!({
+        "outputs": outputs,
+        "pictures": done.images,
+        "samples_of_each": job.count,
+        "shape": done.dims.as_slice(),
+        "method": done.method,
+        "sampler": done.sampler,
+        "network_calls": done.calls,
+        "products": done.products,
+        "sigma": job.sigma,
+        "consistency": done.consistency.filter(|_| job.sigma > 0.0),
+        "largest_misfit": done.consistency.filter(|_| job.sigma == 0.0),
+        "psnr": { "measurement": measurement, "samples": samples, "mean": mean },
+        "device": done.device,
+        "seconds": seconds,
+    });
+    Ok(output::report(&report(&job, &done, seconds), &json)?)
 }
 
 /// Checks what concerns several options, and settles what was left open.
@@ -263,7 +329,7 @@ fn check(job: &mut Job, command: &Command, sigma: Option<f64>, output: Option<&s
     if job.simulate && job.truth.is_some() {
         return usage!("--truth has no use with --simulate, whose IMAGE is the truth");
     }
-    if job.variance.as_ref().is_some_and(|p| p.extension().is_some_and(|e| e.eq_ignore_ascii_case("png"))) {
+    if job.variance.as_ref().is_some_and(|p| job.format.is_picture(p)) {
         return usage!("--variance is written as .npy or .safetensors; --sheet draws the standard deviation");
     }
     if job.variance.is_some() && job.count < 2 {
@@ -277,10 +343,19 @@ fn check(job: &mut Job, command: &Command, sigma: Option<f64>, output: Option<&s
     if [&job.output, &job.mean, &job.variance, &job.sheet].iter().all(|o| o.is_none()) {
         job.output = output.map(PathBuf::from);
     }
+    // A preview on `-` is on the terminal, no file.
+    let preview = job.preview.as_ref().filter(|p| p.as_path() != Path::new(output::STANDARD));
     let outputs = [&job.output, &job.mean, &job.variance, &job.sheet, &job.measured];
-    let named: Vec<_> = outputs.into_iter().flatten().collect();
+    let named: Vec<_> = outputs.into_iter().flatten().chain(preview).collect();
     if let Some(twice) = named.iter().enumerate().find_map(|(i, p)| named.get(..i)?.contains(p).then_some(p)) {
         return usage!("two outputs name the same file, {}", twice.display());
+    }
+    // The sheet is a PNG always.
+    let formed: Vec<_> = [&job.output, &job.mean, &job.variance, &job.measured].into_iter().flatten().collect();
+    job.format.check(&formed)?;
+    let inputs = [Some(&job.image), job.truth.as_ref(), job.operator.mask_file()];
+    if inputs.into_iter().flatten().filter(|p| p.as_path() == Path::new(output::STANDARD)).count() > 1 {
+        return usage!("two inputs are standard input");
     }
     Ok(())
 }

@@ -169,6 +169,11 @@ impl OperatorArgs {
         self.is_mask() || matches!(self.spec, Spec::Channels(_))
     }
 
+    /// The file of the mask, if one was given.
+    pub fn mask_file(&self) -> Option<&PathBuf> {
+        self.mask.as_ref()
+    }
+
     /// Whether the mask is the transparency of the picture.
     pub fn is_alpha(&self) -> bool {
         self.alpha

@@ -18,9 +18,11 @@ use super::reading::Reading;
 use super::sampling::SamplingArgs;
 use super::sheet::{SAMPLES, Sheet, picture};
 use crate::arrays::Array;
-use crate::format::Format;
+use crate::estimate::{Run, tell};
+use crate::format::{FormatArgs, Place};
 use crate::interrupt;
 use crate::output::{Output, progress};
+use crate::preview::Preview;
 use crate::source::ModelArgs;
 
 /// The draw of a simulated measurement's noise; no chain comes near it.
@@ -47,6 +49,10 @@ pub struct Job {
     pub sampling: SamplingArgs,
     /// Where the samples go.
     pub output: Option<PathBuf>,
+    /// Where predictions are drawn while it runs.
+    pub preview: Option<PathBuf>,
+    /// How pictures and arrays are written.
+    pub format: FormatArgs,
     /// Where their mean goes.
     pub mean: Option<PathBuf>,
     /// Where their variance goes.
@@ -81,6 +87,8 @@ pub struct Done {
     pub products: usize,
     /// The mean of |y - A x| / (sigma sqrt(m)), or without noise of the largest |y - A x|.
     pub consistency: Option<f64>,
+    /// What the network ran on.
+    pub device: String,
     /// Against the truth, in dB: the measurement as a picture, the samples, their mean.
     pub psnr: [Option<f64>; 3],
 }
@@ -133,11 +141,6 @@ fn data(job: &Job, input: &Input, operator: &dyn LinearOperator) -> Result<(Opti
     Ok((truth, y))
 }
 
-/// A file for an array, if one was asked for.
-fn place(path: Option<&PathBuf>, count: usize, dims: &Dims) -> Result<Option<(Format, Output)>> {
-    path.map(|path| Ok((Format::of(path, count, dims)?, Output::create(path)?))).transpose()
-}
-
 fn sheet_file(path: &Path) -> Result<Output> {
     match path.extension() {
         Some(e) if e.eq_ignore_ascii_case("png") => Output::create(path),
@@ -172,10 +175,13 @@ pub fn restore(model: &mut ModelArgs, job: &Job) -> Result<Done> {
     let prepared = job.method.prepare(&operator, zeta, &rows.data, images > 1, units.scale * job.sigma)?;
 
     let cancel = interrupt::install()?;
-    let samples_to = place(job.output.as_ref(), total, &dims)?;
-    let mean_to = place(job.mean.as_ref(), images, &dims)?;
-    let variance_to = place(job.variance.as_ref(), images, &dims)?;
-    let measured_to = place(job.measured.as_ref(), images, &operator.linear().output_dims())?;
+    let place = |path: &Option<PathBuf>, count: usize, dims: &Dims| {
+        path.as_ref().map(|path| Place::new(path, 0, count, dims, &job.format)).transpose()
+    };
+    let samples_to = place(&job.output, total, &dims)?;
+    let mean_to = place(&job.mean, images, &dims)?;
+    let variance_to = place(&job.variance, images, &dims)?;
+    let measured_to = place(&job.measured, images, &operator.linear().output_dims())?;
     let sheet = job.sheet.as_ref().map(|_| Sheet::new(images, job.count, truth.is_some(), &dims)).transpose()?;
     let sheet_to = job.sheet.as_deref().map(sheet_file).transpose()?;
     let kept = if samples_to.is_some() { job.count } else { job.count.min(SAMPLES) };
@@ -184,10 +190,18 @@ pub fn restore(model: &mut ModelArgs, job: &Job) -> Result<Done> {
     let (steps, sampler_name, method) = (sampler.levels().len(), sampler.name(), prepared.evidence.name().to_string());
     let first_level = sampler.levels().first().copied();
     let batch = job.batch.min(total);
-    let denoiser = pipeline.denoiser(batch, &job.classes)?;
+    let mut denoiser = pipeline.denoiser(batch, &job.classes)?;
+    let batches = total.div_ceil(batch);
+    let products = steps * job.method.products();
+    let results = (collected.samples.data.len() + 2 * collected.mean.data.len()).saturating_mul(size_of::<f32>());
+    let run = Run { pipeline: &pipeline, batch, batches, calls: steps, products, results };
+    if let Some(level) = first_level {
+        tell(&run, &mut denoiser, level, cancel)?;
+    }
+    let mut preview = Preview::new(job.preview.as_deref(), &pipeline)?;
     let options = ChainOptions { batch, first_sample: 0 };
     let mut chain = Chain::with_evidence(denoiser, sampler, Seeded::new(job.seed), prepared.evidence, &options)?;
-    let bar = progress(total.div_ceil(batch) * steps);
+    let bar = progress(batches * steps, preview.as_ref());
     let mut start = Array::zeros("x_T", &[batch, n])?.data;
     let mut x = Array::zeros("a sample", &[n])?.data;
     let mut figures = Agreement::new(operator.linear(), &y, truth.as_ref(), job.sigma)?;
@@ -199,8 +213,9 @@ pub fn restore(model: &mut ModelArgs, job: &Job) -> Result<Done> {
             ddrm.start(&level, begin as u64, x)?;
             chain.start_from(0, x, begin as u64)?;
         }
-        chain.run_with(cancel, |_| {
+        chain.run_with(cancel, |progress| {
             bar.inc(1);
+            Preview::show(&mut preview, progress.x0, progress.step + 1 == progress.steps);
             Flow::Continue
         })?;
         for (i, sample) in chain.x().chunks_exact(n).enumerate() {
@@ -226,8 +241,9 @@ pub fn restore(model: &mut ModelArgs, job: &Job) -> Result<Done> {
         method,
         sampler: sampler_name,
         calls: steps,
-        products: steps * job.method.products(),
+        products,
         consistency: figures.consistency.get(),
+        device: pipeline.network().describe(),
         psnr: [
             compared(&mut measured.iter().map(Vec::as_slice)),
             figures.psnr.get(),
@@ -242,8 +258,8 @@ pub fn restore(model: &mut ModelArgs, job: &Job) -> Result<Done> {
         (variance_to, &collected.variance),
         (measured_to, &y),
     ] {
-        if let Some((format, output)) = to {
-            format.write(array, output)?;
+        if let Some(place) = to {
+            place.write(array)?;
         }
     }
     if let (Some(sheet), Some(output)) = (sheet, sheet_to) {

@@ -6,7 +6,7 @@ use undiffuse::{Error, ErrorKind, Result};
 
 use super::figures::Collected;
 use crate::arrays::Array;
-use crate::image::Grid;
+use crate::image::{Grid, Kind};
 use crate::output::Output;
 
 /// Rows of a sheet; further pictures are left out.
@@ -80,7 +80,7 @@ impl Sheet {
                 all.extend(item(&collected.variance, i)?.iter().map(|v| 2.0 * v.sqrt() - 1.0));
             }
         }
-        self.grid.write(&all, &mut out)?;
+        self.grid.write(&all, Kind::Png, &mut out)?;
         out.finish()
     }
 }

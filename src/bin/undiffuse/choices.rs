@@ -1,0 +1,30 @@
+//! The words that options take, for completions.
+
+use undiffuse::sampler::SamplerKind;
+use undiffuse::values::Values;
+
+use crate::picture::Fit;
+use crate::restore;
+
+/// The words of an option of a command; none where it takes anything else.
+pub fn of(command: &str, option: &str) -> Vec<&'static str> {
+    let restores = ["denoise", "inpaint", "restore", "posterior"].contains(&command);
+    match option {
+        "backend" => vec!["auto", "cpu", "wgpu", "reference"],
+        "fit" => Fit::NAMES.map(|(name, _)| name).to_vec(),
+        "values" => Values::NAMES.map(|(name, _)| name).to_vec(),
+        "axes" => restore::reading::AXES.to_vec(),
+        "format" => vec!["png", "jpg", "webp", "npy", "safetensors"],
+        "depth" => vec!["8", "16"],
+        "dtype" => vec!["f16", "bf16", "f32"],
+        "sampler" if restores => vec!["ddim", "ddpm", "ancestral2015", "repaint"],
+        "sampler" => SamplerKind::NAMES.iter().map(|(name, _)| *name).collect(),
+        "method" => restore::method_names(),
+        "rule" => vec!["published", "score"],
+        "known" => vec!["clean", "renoised"],
+        "schedule" => vec!["constant", "ramp"],
+        "ends" => vec!["entropies", "white", "network", "grey"],
+        "bits-per" => vec!["dim", "sample"],
+        _ => Vec::new(),
+    }
+}
