@@ -331,7 +331,8 @@ fn wrong_arguments_are_refused_with_a_hint() {
         ("sample model --shard 2", "--shard is \"2\""),
         ("sample model --size 8x", "--size is \"8x\""),
         ("sample model --class a", "--class is \"a\""),
-        ("sample model other", "unexpected argument \"other\""),
+        ("sample model other", "one model is expected, got model and other"),
+        ("sample --model model other", "one model is expected"),
         ("sample model --noise n.safetensors --seed 1", "--seed"),
         ("sample model --output a.npy --trace a.npy", "the same file"),
         ("pack model", "pack needs DIRECTORY and OUTPUT"),
@@ -438,6 +439,15 @@ fn bad_models_and_files_are_refused_and_leave_nothing() {
     s.write("nan.safetensors", bytes);
     refused(dir, &["sample", "model", "--noise", "nan.safetensors"], 1, "x_T");
     assert_eq!(std::fs::read(read_only).unwrap(), b"kept");
+}
+
+#[test]
+fn the_model_is_named_alike_everywhere() {
+    let s = scratch();
+    sample(s.path(), "a.npy", "--count 1 --steps 2");
+    ok(s.path(), &["sample", "--model", "model", "--count", "1", "--steps", "2", "--output", "b.npy"]);
+    assert_eq!(std::fs::read(s.path().join("a.npy")).unwrap(), std::fs::read(s.path().join("b.npy")).unwrap());
+    assert_eq!(ok(s.path(), &["info", "--model", "model"]), ok(s.path(), &["info", "model"]));
 }
 
 #[test]

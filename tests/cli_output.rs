@@ -183,6 +183,23 @@ fn a_summary_for_programs_has_the_fields_that_are_documented() {
     assert_eq!(v["samples"], 20);
     let v = summary(&done(dir, "devices --json"), "devices");
     assert_eq!(v["devices"][0]["name"], "cpu");
+    let v = summary(&done(dir, "info model --batch 3 --json"), "info");
+    assert_eq!((&v["class"], &v["batch"], &v["shape"][1]), (&"UNet2DModel".into(), &3.into(), &SIDE.into()));
+    assert_eq!(v["model_config"]["block_out_channels"][1], 16);
+    assert!(v["scheduler_error"].is_null() && v["read"].as_array().unwrap().len() >= 2, "{v}");
+    let v = summary(&done(dir, "bench --model model --calls 3 --json"), "bench");
+    assert!(v["calls"] == 3 && v["seconds_min"].as_f64().unwrap() > 0.0);
+    let v = summary(&done(dir, "pack model packed.safetensors --json"), "pack");
+    assert_eq!(v["bytes"], std::fs::metadata(dir.join("packed.safetensors")).unwrap().len());
+    let header = format!(
+        r#"{{"sample":{{"dtype":"F32","shape":[1,1,{SIDE},{SIDE}],"data_offsets":[0,256]}},"timestep":{{"dtype":"F32","shape":[],"data_offsets":[256,260]}}}}"#
+    );
+    let mut file = (header.len() as u64).to_le_bytes().to_vec();
+    file.extend(header.bytes());
+    file.extend([0; 260]);
+    s.write("in.safetensors", file);
+    let v = summary(&done(dir, "predict model --input in.safetensors --output y.safetensors --json"), "predict");
+    assert_eq!(v["shape"], serde_json::json!([1, 1, SIDE, SIDE]));
     // Beside samples on standard output it stands on standard error.
     let out = run(dir, &words(&format!("{SAMPLE} --output - --json")));
     summary(&String::from_utf8(out.stderr).unwrap(), "sample");

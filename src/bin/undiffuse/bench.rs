@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use serde_json::json;
 use undiffuse::denoiser::{Call, Denoiser};
 use undiffuse::model::ModelConfig;
 use undiffuse::model::unet2d::TimeEmbedding;
@@ -24,6 +25,7 @@ Times the network: one call is one denoising step of a batch.
 usage: undiffuse bench [PATH] [OPTION...]
 
   PATH            a diffusers pipeline directory or a packed file (default: the embedded digits)
+  --model PATH    the same, as all commands take it
   --batch N       samples at once (default 1)
   --calls N       timed calls (default 20), after one that is not timed
   --size HxW      size of the images where the model names none
@@ -56,7 +58,22 @@ fn run(args: &mut Args) -> Outcome {
     let (min, median) = (seconds.first().copied(), seconds.get(seconds.len() / 2).copied());
     let (min, median) = (min.unwrap_or(f64::NAN), median.unwrap_or(f64::NAN));
     let gflop = pipeline.flops() as f64 * batch as f64 / 1e9;
-    let peak = peak_bytes().map_or("unknown".into(), |b| format!("{b} bytes resident, the whole program"));
+    let peak = peak_bytes();
+    let json = json!({
+        "model": model.name(),
+        "device": pipeline.network().describe(),
+        "batch": batch,
+        "calls": calls,
+        "seconds_min": min,
+        "seconds_median": median,
+        "gflops_max": gflop / min,
+        "gflops_median": gflop / median,
+        "weights": pipeline.weight_bytes(),
+        "workspace": pipeline.workspace_bytes(batch)?,
+        "device_bytes": pipeline.device_bytes(batch)?,
+        "peak": peak,
+    });
+    let peak = peak.map_or("unknown".into(), |b| format!("{b} bytes resident, the whole program"));
     let text = format!(
         "{}, {}, batch {batch}\n\
          ms per step   {:.3} min, {:.3} median of {calls} calls; {:.3} min per sample\n\
@@ -76,7 +93,7 @@ fn run(args: &mut Args) -> Outcome {
         pipeline.workspace_bytes(batch)?,
         pipeline.device_bytes(batch)?,
     );
-    Ok(output::say(&text)?)
+    Ok(output::report(&text, &json)?)
 }
 
 /// Seconds of each call, sorted.

@@ -1,5 +1,6 @@
 //! `undiffuse info`: what a model is and what it needs.
 
+use serde_json::{Value, json};
 use undiffuse::Result;
 use undiffuse::sampler::{SamplerKind, SchedulerConfig};
 
@@ -16,6 +17,7 @@ Says what a model is, how it is configured and what memory a run needs.
 usage: undiffuse info [PATH] [OPTION...]
 
   PATH            a diffusers pipeline directory or a packed file (default: the embedded digits)
+  --model PATH    the same, as all commands take it
   --batch N       samples at once (default 1)
   --scheduler S   a scheduler_config.json, a pipeline's directory or JSON text, in place of the model's own
   --size HxW      size of the images where the model names none
@@ -77,11 +79,35 @@ fn run(args: &mut Args) -> Outcome {
         text.push_str(&format!("{:<14}{remark}\n", "note"));
     }
     text.push_str(&format!("\nmodel config\n{}\n", source.model_json().trim()));
+    let json = json!({
+        "model": model.name(),
+        "class": pipeline.model().class_name(),
+        "shape": pipeline.sample_dims().as_slice(),
+        "samples": samples(&scheduler, of_images),
+        "parameters": pipeline.parameter_count(),
+        "flops": pipeline.flops(),
+        "backend": pipeline.network().describe(),
+        "batch": batch,
+        "weights": pipeline.weight_bytes(),
+        "device": pipeline.device_bytes(batch)?,
+        "workspace": pipeline.workspace_bytes(batch)?,
+        "read": source.files().iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "notes": source.remarks().iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "model_config": parsed(source.model_json()),
+        "scheduler_config": scheduler.as_ref().ok().map(|s| parsed(&s.to_json())),
+        "scheduler_found": source.scheduler_json().map(parsed),
+        "scheduler_error": scheduler.as_ref().err().map(ToString::to_string),
+    });
     text.push_str(&match (scheduler, source.scheduler_json()) {
         (Ok(config), _) => format!("\nscheduler config\n{}\n", config.to_json()),
         // As it stands, with what keeps a sampler from running as it says.
         (Err(e), Some(found)) => format!("\nscheduler config, not understood: {e}\n{}\n", found.trim()),
         (Err(_), None) => "\nscheduler config\nnone; commands that need one take --scheduler\n".into(),
     });
-    Ok(output::say(&text)?)
+    Ok(output::report(&text, &json)?)
+}
+
+/// JSON as it stands in a file, or its text where that is JSON as only Python has it.
+fn parsed(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|_| text.into())
 }

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
 use undiffuse::Result;
 use undiffuse::tensor::DType;
 
@@ -23,7 +24,7 @@ usage: undiffuse pack DIRECTORY OUTPUT [OPTION...]
                 or all of them in one directory; or a model's own directory, without a scheduler
   OUTPUT        the packed file, a .safetensors file
   --dtype TYPE  how matrices and kernels are stored: f16 (default), bf16 or f32; biases and norms stay f32
-  --scheduler S a scheduler_config.json, a pipeline's directory or JSON text, in place of the model's own or where it has none
+  --scheduler S  a scheduler_config.json, a pipeline's directory or JSON text, in place of the model's own or where it has none
 ",
     run,
 };
@@ -53,7 +54,8 @@ fn run(args: &mut Args) -> Outcome {
     };
     model.value(directory.into(), args)?;
     let bytes = pack(&model, to, dtype)?;
-    Ok(output::say(&format!("{}: {bytes} bytes\n", to.display()))?)
+    let json = json!({ "output": to.display().to_string(), "bytes": bytes });
+    Ok(output::report(&format!("{}: {bytes} bytes\n", to.display()), &json)?)
 }
 
 /// Gives the bytes written.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
 use undiffuse::error::check_finite;
 use undiffuse::{Error, ErrorKind, Result};
 
@@ -20,6 +21,7 @@ Calls the network once, as diffusers' UNet2DModel is called.
 usage: undiffuse predict [PATH] --input FILE --output FILE [OPTION...]
 
   PATH            a diffusers pipeline directory or a packed file (default: the embedded digits)
+  --model PATH    the same, as all commands take it
   --input FILE    a safetensors file of floating-point tensors: sample [N, C, H, W]; timestep [], [1] or [N];
                   for a class model class_labels [N] or [N, D]
   --output FILE   the safetensors file to write: sample [N, C, H, W], f32
@@ -50,11 +52,13 @@ fn run(args: &mut Args) -> Outcome {
         return usage!("predict needs --input and --output; {}", args.see_help());
     };
     model.check()?;
-    predict(&mut model, &input, &to)?;
-    Ok(output::say(&format!("{}\n", to.display()))?)
+    let shape = predict(&mut model, &input, &to)?;
+    let json = json!({ "output": to.display().to_string(), "shape": shape });
+    Ok(output::report(&format!("{}\n", to.display()), &json)?)
 }
 
-fn predict(model: &mut ModelArgs, input: &Path, to: &Path) -> Result<()> {
+/// Gives the shape of the prediction.
+fn predict(model: &mut ModelArgs, input: &Path, to: &Path) -> Result<Vec<usize>> {
     let named = |e: Error| e.context(input.display());
     let file = ArrayFile::open(input, &["sample", "timestep", "class_labels"])?;
     let sample = file.need("sample")?;
@@ -86,7 +90,8 @@ fn predict(model: &mut ModelArgs, input: &Path, to: &Path) -> Result<()> {
         .run(batch, &inputs, &mut [&mut prediction.data], &mut workspace.data, cancel)
         .map_err(|e| e.context(format!("{} with the tensors of {}", model.name(), input.display())))?;
     check_finite("the prediction", &prediction.data)?;
-    write(&prediction, out)
+    write(&prediction, out)?;
+    Ok(prediction.shape)
 }
 
 fn write(prediction: &Array, mut out: Output) -> Result<()> {

@@ -51,9 +51,8 @@ impl Preview {
             drop(Output::create(path)?);
             To::File(path.into())
         };
-        let config = pipeline.scheduler();
-        let scale = match config.class {
-            SamplerKind::Ancestral2015 => {
+        let scale = match pipeline.scheduler() {
+            Ok(config) if config.class == SamplerKind::Ancestral2015 => {
                 Scale { scl: config.chain_2015.sample_scale, shft: config.chain_2015.sample_shift }
             }
             _ => Scale::default(),

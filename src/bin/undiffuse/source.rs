@@ -38,6 +38,10 @@ impl ModelArgs {
     /// Takes an option if it is one of these; its value is read from `args`.
     pub fn option(&mut self, name: &str, args: &mut Args) -> Outcome<bool> {
         match name {
+            "model" => {
+                let path = args.value()?;
+                self.value(path, args)?;
+            }
             "scheduler" => self.scheduler = Some(args.text()?),
             "size" => self.size = Some(size(args)?),
             "backend" => {
@@ -53,10 +57,15 @@ impl ModelArgs {
         Ok(true)
     }
 
-    /// Takes an argument that is no option as PATH.
+    /// Takes an argument that is no option, or the value of `--model`, as PATH.
     pub fn value(&mut self, value: OsString, args: &Args) -> Outcome {
-        if self.path.is_some() {
-            return args.unexpected(&value);
+        if let Some(path) = &self.path {
+            return usage!(
+                "one model is expected, got {} and {}; {}",
+                path.display(),
+                value.display(),
+                args.see_help()
+            );
         }
         self.path = Some(value.into());
         Ok(())

@@ -247,10 +247,6 @@ fn run(args: &mut Args, command: &Command, operator: &str, output: Option<&str>,
             }
         };
         match name.as_str() {
-            "model" => {
-                let path = args.value()?;
-                model.value(path, args)?;
-            }
             "sigma" => sigma = Some(args.number("a number", 0.0..=1e6)?),
             "simulate" => job.simulate = true,
             "truth" => job.truth = Some(args.path()?),
