@@ -23,6 +23,7 @@ mod files;
 pub mod graph;
 pub mod json;
 mod matmul;
+mod memory;
 pub mod model;
 pub mod noise;
 pub mod npy;

@@ -2,8 +2,8 @@
 
 use alloc::vec::Vec;
 
-use super::particles::filled;
 use crate::error::Result;
+use crate::memory::filled;
 
 /// Of the last step of a whole batch of `[count, n]` bits.
 pub(super) struct Alone {
@@ -18,7 +18,11 @@ pub(super) struct Alone {
 impl Alone {
     pub fn new(count: usize, n: usize) -> Result<Self> {
         let len = count.saturating_mul(n);
-        Ok(Self { x0: filled(len, 0.0)?, mean: filled(len, 0.0)?, log_ratio: filled(count, 0.0)? })
+        Ok(Self {
+            x0: filled("the particles", len, 0.0)?,
+            mean: filled("the particles", len, 0.0)?,
+            log_ratio: filled("the particles", count, 0.0)?,
+        })
     }
 
     /// Compares the model's probabilities with `guided` ones for the bits that `uniform` draws by the latter.

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use crate::denoiser::Denoiser;
 use crate::error::{Result, ensure, err};
+use crate::memory::zeros;
 use crate::posterior::Evidence;
 use crate::sampler::Sampler;
 
@@ -151,12 +152,7 @@ pub(super) enum Arena<'w> {
 
 impl<'w> Arena<'w> {
     pub fn allocate(len: usize) -> Result<Self> {
-        let mut values = Vec::new();
-        values
-            .try_reserve_exact(len)
-            .map_err(|_| err!(OutOfMemory, "the chain needs {len} f32 values of memory, which cannot be had"))?;
-        values.resize(len, 0.0);
-        Ok(Self::Owned(values))
+        Ok(Self::Owned(zeros("a chain", len)?))
     }
 
     pub fn borrow(workspace: &'w mut [f32], len: usize) -> Result<Self> {

@@ -7,6 +7,7 @@ use super::{Chain, ChainOptions, Flow, Progress, Status};
 use crate::cancel::Cancel;
 use crate::denoiser::Denoiser;
 use crate::error::{Result, ensure, err};
+use crate::memory::filled;
 use crate::noise::NoiseSource;
 use crate::posterior::{At, Evidence, NoEvidence, Twist};
 use crate::sampler::{Sampler, StateSpace};
@@ -126,7 +127,7 @@ impl<D: Denoiser, S: Sampler, N: NoiseSource, T: Twist, E: Evidence> Particles<D
             "the threshold of resampling is {threshold}, expected 0 to 1"
         );
         twist.check(denoiser.sample_dims()).map_err(|e| e.context(alloc::format!("the twist \"{}\"", twist.name())))?;
-        let scratch = filled(twist.scratch_len(), 0.0)?;
+        let scratch = filled("the particles", twist.scratch_len(), 0.0)?;
         let options = ChainOptions { batch: count, first_sample: 0 };
         let chain = Chain::with_evidence(denoiser, sampler, noise, proposal, &options)?;
         let mut particles = Self {
@@ -134,9 +135,9 @@ impl<D: Denoiser, S: Sampler, N: NoiseSource, T: Twist, E: Evidence> Particles<D
             twist,
             threshold,
             sample: 0,
-            log_r: filled(count, 0.0)?,
-            log_w: filled(count, 0.0)?,
-            ancestors: filled(count, 0)?,
+            log_r: filled("the particles", count, 0.0)?,
+            log_w: filled("the particles", count, 0.0)?,
+            ancestors: filled("the particles", count, 0)?,
             scratch,
             log_total: 0.0,
             log_taken: 0.0,
@@ -335,12 +336,4 @@ impl<D: Denoiser, S: Sampler, N: NoiseSource, T: Twist, E: Evidence> Particles<D
 /// log w + log r~ - log r~ before; a particle once excluded stays so.
 fn advanced(w: f64, before: f64, log_r: f64) -> f64 {
     if w == f64::NEG_INFINITY || log_r == f64::NEG_INFINITY { f64::NEG_INFINITY } else { w + (log_r - before) }
-}
-
-/// `len` copies of `value`, or kind `OutOfMemory`.
-pub(super) fn filled<V: Clone>(len: usize, value: V) -> Result<Vec<V>> {
-    let mut v = Vec::new();
-    v.try_reserve_exact(len).map_err(|_| err!(OutOfMemory, "no memory for {len} particles"))?;
-    v.resize(len, value);
-    Ok(v)
 }

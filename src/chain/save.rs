@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 use super::{Chain, all_finite};
 use crate::denoiser::Denoiser;
 use crate::error::{Result, ensure, err};
+use crate::memory::zeros;
 use crate::noise::{Fingerprint, NoiseSource};
 use crate::posterior::Evidence;
 use crate::sampler::Sampler;
@@ -30,10 +31,7 @@ impl<D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'_, D, S, N, E>
     ///
     /// Errors: kind `OutOfMemory`.
     pub fn save(&self) -> Result<Vec<u8>> {
-        let len = self.saved_len();
-        let mut bytes = Vec::new();
-        bytes.try_reserve_exact(len).map_err(|_| err!(OutOfMemory, "a saved chain of {len} bytes does not fit"))?;
-        bytes.resize(len, 0);
+        let mut bytes = zeros("a saved chain", self.saved_len())?;
         self.save_into(&mut bytes)?;
         Ok(bytes)
     }

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use super::{Call, Networks, check_batch, check_gave, check_given};
 use crate::error::{Result, ensure, err};
+use crate::memory::zeros;
 use crate::tensor::Dims;
 
 /// The gradient of log p(c | x_t) of a network that was trained to tell the class of noisy samples: inputs a sample and the
@@ -67,11 +68,7 @@ impl NetworkClassifier {
             .checked_mul(2)
             .and_then(|l| l.checked_add(1)?.checked_mul(max_batch)?.checked_add(workspace))
             .ok_or_else(|| err!(OutOfMemory, "a batch of {max_batch} is too large for this machine"))?;
-        let mut memory = Vec::new();
-        memory
-            .try_reserve_exact(total)
-            .map_err(|_| err!(OutOfMemory, "no memory for a classifier's {} bytes", total.saturating_mul(4)))?;
-        memory.resize(total, 0.0);
+        let memory = zeros("a classifier", total)?;
         Ok(Self { classes: classes.into(), dims, logits, max_batch, workspace, memory, networks })
     }
 

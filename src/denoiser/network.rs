@@ -9,6 +9,7 @@ use super::{Call, Denoiser, check_batch, check_gave, check_given};
 use crate::backend::Network;
 use crate::backend::threads::Threads;
 use crate::error::{Result, check_finite, ensure, err};
+use crate::memory::zeros;
 use crate::tensor::Dims;
 
 /// A compiled network, and perhaps one for its vector-Jacobian product, compiled from [`vjp`](crate::graph::vjp::vjp) of the same graph, its output 0
@@ -126,12 +127,7 @@ impl NetworkDenoiser<Vec<f32>> {
     /// not suit it; kind `NonFinite` for classes; kind `OutOfMemory`.
     pub fn new(networks: Networks, max_batch: usize, classes: &[f32]) -> Result<Self> {
         let len = Self::memory_len(&networks, max_batch)?;
-        let mut memory = Vec::new();
-        memory
-            .try_reserve_exact(len)
-            .map_err(|_| err!(OutOfMemory, "no memory for a workspace of {} bytes", len.saturating_mul(4)))?;
-        memory.resize(len, 0.0);
-        Self::in_memory(networks, max_batch, classes, memory)
+        Self::in_memory(networks, max_batch, classes, zeros("a workspace", len)?)
     }
 }
 

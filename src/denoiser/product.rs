@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use super::{Call, Denoiser, check_batch, check_gave};
 use crate::error::{Result, ensure, err};
+use crate::memory::zeros;
 use crate::noise::Fingerprint;
 use crate::process::PredictionType;
 use crate::schedule::Level;
@@ -81,12 +82,7 @@ impl<P: Denoiser, Q: Denoiser> Product<P, Q> {
             "the batch of a product is {max_batch}, expected 1 to {most}"
         );
         let len = n.checked_mul(max_batch).ok_or_else(|| err!(OutOfMemory, "a batch of {max_batch} is too large"))?;
-        let room = |len: usize| -> Result<Vec<f32>> {
-            let mut v = Vec::new();
-            v.try_reserve_exact(len).map_err(|_| err!(OutOfMemory, "no memory for {len} values of a product"))?;
-            v.resize(len, 0.0);
-            Ok(v)
-        };
+        let room = |len: usize| zeros("a product", len);
         let has_vjp = p.has_vjp() && q.has_vjp();
         let name = format!("{}^{a} {}^{b}", p.name(), q.name());
         let (other, scaled) = (room(len)?, room(if has_vjp { len } else { 0 })?);

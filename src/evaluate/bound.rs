@@ -10,6 +10,7 @@ use super::{Bound, BoundOptions, Edges, StepBound, null_binomial, null_gaussian}
 use crate::cancel::Cancel;
 use crate::denoiser::{Call, Denoiser, check_gave};
 use crate::error::{Result, ensure, err};
+use crate::memory;
 use crate::noise::NoiseSource;
 use crate::process::{Posterior, reverse_entropy_bounds};
 use crate::sampler::{Estimate, Sampler};
@@ -109,10 +110,7 @@ struct Run<'a> {
 
 fn filled<T: Copy>(len: Option<usize>, value: T) -> Result<Vec<T>> {
     let len = len.ok_or_else(|| err!(OutOfMemory, "the evaluation is too large for this machine"))?;
-    let mut v = Vec::new();
-    v.try_reserve_exact(len).map_err(|_| err!(OutOfMemory, "no memory for {len} values of an evaluation"))?;
-    v.resize(len, value);
-    Ok(v)
+    memory::filled("an evaluation", len, value)
 }
 
 impl<'a> Run<'a> {
@@ -153,7 +151,7 @@ impl<'a> Run<'a> {
             done: 0,
             total: 0,
         };
-        run.rows.try_reserve_exact(batch).map_err(|_| err!(OutOfMemory, "no memory for a batch of {batch}"))?;
+        run.rows = memory::room("a batch", batch)?;
         let visits = plan.strata as u64 + u64::from(plan.network_end);
         run.total = (run.sums.len() as u64).saturating_mul(visits);
         Ok(run)
@@ -189,10 +187,7 @@ impl<'a> Run<'a> {
     fn evaluate(mut self) -> Result<Bound> {
         self.choose()?;
         let steps = self.sampler.levels().len();
-        let mut reports = Vec::new();
-        reports
-            .try_reserve_exact(self.plan.kl_steps)
-            .map_err(|_| err!(OutOfMemory, "no memory for the report of {steps} steps"))?;
+        let mut reports = memory::room("the report of steps", self.plan.kl_steps)?;
         let mut stratum = 0;
         for (step, &level) in self.sampler.levels().iter().enumerate() {
             let is_end = step >= self.plan.kl_steps;

@@ -6,6 +6,7 @@ use super::report::mean_and_error;
 use crate::cancel::Cancel;
 use crate::error::{Result, ensure, err};
 use crate::matmul::{Mat, add_product};
+use crate::memory::room;
 
 /// Rows of the data and of the samples that are compared in one product of matrices.
 const DATA_ROWS: usize = 64;
@@ -82,12 +83,6 @@ impl LogSum {
     }
 }
 
-fn reserve(len: usize) -> Result<Vec<f64>> {
-    let mut v = Vec::new();
-    v.try_reserve_exact(len).map_err(|_| err!(OutOfMemory, "no memory for {len} values of a Parzen window"))?;
-    Ok(v)
-}
-
 /// A block of rows in f64, and the squared length of each.
 fn block(rows: &[f32], dims: usize, to: &mut Vec<f64>, squares: &mut Vec<f64>) {
     to.clear();
@@ -114,16 +109,18 @@ fn evaluate(samples: &[f32], data: &[f32], dims: usize, bandwidths: &[f64], canc
         ensure!(b > 0.0 && b.is_finite(), InvalidArgument, "the bandwidth of a Parzen window is {b}, expected above 0");
     }
     let (count, centres) = (data.len() / dims, samples.len() / dims);
-    let room = |rows: usize| rows.checked_mul(dims).ok_or_else(|| err!(OutOfMemory, "rows of {dims} are too long"));
-    let (mut x, mut y) = (reserve(room(DATA_ROWS.min(count))?)?, reserve(room(SAMPLE_ROWS.min(centres))?)?);
-    let (mut x2, mut y2) = (reserve(DATA_ROWS)?, reserve(SAMPLE_ROWS)?);
-    let mut distances = reserve(DATA_ROWS * SAMPLE_ROWS)?;
-    let mut logs = Vec::new();
-    let sums = DATA_ROWS.saturating_mul(bandwidths.len());
-    logs.try_reserve_exact(sums).map_err(|_| err!(OutOfMemory, "no memory for {} bandwidths", bandwidths.len()))?;
+    let values = |rows: usize| rows.checked_mul(dims).ok_or_else(|| err!(OutOfMemory, "rows of {dims} are too long"));
+    let (mut x, mut y) = (
+        room("a Parzen window", values(DATA_ROWS.min(count))?)?,
+        room("a Parzen window", values(SAMPLE_ROWS.min(centres))?)?,
+    );
+    let (mut x2, mut y2) = (room("a Parzen window", DATA_ROWS)?, room("a Parzen window", SAMPLE_ROWS)?);
+    let mut distances = room("a Parzen window", DATA_ROWS * SAMPLE_ROWS)?;
+    let mut logs = room("all bandwidths", DATA_ROWS.saturating_mul(bandwidths.len()))?;
     // [bandwidths, count].
     let total = count.checked_mul(bandwidths.len());
-    let mut found = reserve(total.ok_or_else(|| err!(OutOfMemory, "too many bandwidths for {count} rows"))?)?;
+    let mut found =
+        room("a Parzen window", total.ok_or_else(|| err!(OutOfMemory, "too many bandwidths for {count} rows"))?)?;
     found.resize(count * bandwidths.len(), 0.0);
 
     for (at, rows) in data.chunks(DATA_ROWS * dims).enumerate() {

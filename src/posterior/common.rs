@@ -1,10 +1,9 @@
 //! What several methods share: checks that name the method, memory, and the way back from a residual to the sample.
 
-use alloc::vec::Vec;
-
 use super::operator::LinearOperator;
 use super::{At, Measurement};
 use crate::error::{Result, ensure, err};
+use crate::memory::zeros;
 use crate::sampler::{Sampler, StateSpace};
 
 /// That a measurement has no noise; `instead` does with it.
@@ -22,17 +21,9 @@ pub(super) fn check_exact<O: LinearOperator>(method: &str, m: &Measurement<O>, i
 /// That A^+ is there, by asking for it.
 pub(super) fn check_pseudo_inverse<O: LinearOperator>(method: &str, m: &Measurement<O>) -> Result<()> {
     let op = m.operator();
-    let mut x = zeros::<f32>(op.input_dims().elements())?;
-    let y = zeros::<f32>(m.len())?;
-    op.pseudo_inverse(&y, &mut x, &mut zeros(op.solve_scratch_len())?).map_err(|e| e.context(method))
-}
-
-/// Values for what is made once, not in a step.
-pub(super) fn zeros<T: Clone + Default>(len: usize) -> Result<Vec<T>> {
-    let mut v = Vec::new();
-    v.try_reserve_exact(len).map_err(|_| err!(OutOfMemory, "no memory for {len} values of evidence"))?;
-    v.resize(len, T::default());
-    Ok(v)
+    let mut x = zeros::<f32>("evidence", op.input_dims().elements())?;
+    let y = zeros::<f32>("evidence", m.len())?;
+    op.pseudo_inverse(&y, &mut x, &mut zeros("evidence", op.solve_scratch_len())?).map_err(|e| e.context(method))
 }
 
 /// That every level has signal and noise, since a method divides by both.

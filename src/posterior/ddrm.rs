@@ -1,9 +1,10 @@
 //! DDRM (Kawar, Elad, Ermon and Song 2022) and DDNM+ (Wang, Yu and Zhang 2022), which are one update.
 
-use super::common::{check_real, cut, zeros};
+use super::common::{check_real, cut};
 use super::operator::{LinearOperator, Svd};
 use super::{At, Evidence, Jacobian, Kernel, Measurement, Recommended};
 use crate::error::{Result, ensure, err};
+use crate::memory::zeros;
 use crate::noise::Fingerprint;
 use crate::sampler::{Sampler, Spread};
 use crate::tensor::Dims;
@@ -76,8 +77,8 @@ impl<O: LinearOperator> Ddrm<O> {
         let (n, sig, s_y) = (op.input_dims().elements(), level.noise_to_signal(), self.measurement.sigma());
         ensure!(x.len().is_multiple_of(n), Shape, "x has {} values, expected a multiple of {n}", x.len());
         let singular = svd.singular_values();
-        let (mut z, mut w) = (zeros(singular.len())?, zeros(singular.len())?);
-        let (mut shift, mut scratch) = (zeros(n)?, zeros(op.scratch_len())?);
+        let (mut z, mut w) = (zeros("evidence", singular.len())?, zeros("evidence", singular.len())?);
+        let (mut shift, mut scratch) = (zeros("evidence", n)?, zeros("evidence", op.scratch_len())?);
         x.iter_mut().for_each(|x| *x *= level.sigma as f32);
         for (x, sample) in x.chunks_exact_mut(n).zip(first_sample..=u64::MAX) {
             svd.vt(x, &mut z, &mut scratch)?;
@@ -100,7 +101,7 @@ impl<O: LinearOperator> Ddrm<O> {
 
 /// That every step draws noise of one standard deviation, at most the level's, unless it leads to x_0.
 fn check_spread(method: &str, n: usize, sampler: &dyn Sampler) -> Result<()> {
-    let mut output = zeros(n)?;
+    let mut output = zeros("evidence", n)?;
     for step in 0..sampler.levels().len() {
         let target = sampler.target(step)?;
         let std = match sampler.spread(step, n, &mut output) {

@@ -2,9 +2,9 @@
 
 use alloc::vec::Vec;
 
-use super::common::zeros;
 use super::operator::LinearOperator;
 use crate::error::{Result, ensure, err};
+use crate::memory::{room, zeros};
 use crate::noise::{Fingerprint, NoiseSource};
 use crate::schedule::Level;
 use crate::tensor::Dims;
@@ -79,10 +79,7 @@ impl<O: LinearOperator> Measurement<O> {
         if let Some(i) = y.iter().position(|v| !v.is_finite()) {
             return Err(err!(NonFinite, "value {i} of the measurement is not finite"));
         }
-        let mut values = Vec::new();
-        values
-            .try_reserve_exact(y.len())
-            .map_err(|_| err!(OutOfMemory, "no memory for {} measured values", y.len()))?;
+        let mut values = room("a measurement", y.len())?;
         values.extend_from_slice(y);
         Ok(Self { operator, values, first_sample, sigma })
     }
@@ -170,7 +167,7 @@ impl<O: LinearOperator> Measurement<O> {
     ) -> Result<()> {
         let n = self.operator.input_dims().elements().max(1);
         ensure!(out.len().is_multiple_of(n), Shape, "a start of {} values, expected a multiple of {n}", out.len());
-        let (mut x, mut scratch) = (zeros(n)?, zeros(self.operator.solve_scratch_len())?);
+        let (mut x, mut scratch) = (zeros("evidence", n)?, zeros("evidence", self.operator.solve_scratch_len())?);
         noise.normal(first_sample, 0, n, out)?;
         for (out, sample) in out.chunks_exact_mut(n).zip(first_sample..=u64::MAX) {
             self.operator.pseudo_inverse(self.values(sample)?, &mut x, &mut scratch)?;
@@ -183,8 +180,8 @@ impl<O: LinearOperator> Measurement<O> {
 
     /// What A makes of a fixed x, whose values are all different: two masks of one size differ in it.
     fn probe(&self) -> Result<Vec<f32>> {
-        let mut x: Vec<f32> = zeros(self.operator.input_dims().elements())?;
-        let (mut y, mut scratch) = (zeros(self.len())?, zeros(self.operator.scratch_len())?);
+        let mut x: Vec<f32> = zeros("evidence", self.operator.input_dims().elements())?;
+        let (mut y, mut scratch) = (zeros("evidence", self.len())?, zeros("evidence", self.operator.scratch_len())?);
         for (i, x) in x.iter_mut().enumerate() {
             // The fractions of multiples of the golden ratio never repeat.
             let turn = i as f64 * 0.618_033_988_749_894_9;

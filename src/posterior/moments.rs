@@ -2,8 +2,8 @@
 
 use alloc::vec::Vec;
 
-use super::common::zeros;
 use crate::error::{Result, ensure};
+use crate::memory::zeros;
 use crate::tensor::Dims;
 
 /// Collects samples one by one and keeps only their mean and spread (Welford 1962), so that maps over thousands of samples
@@ -33,7 +33,7 @@ impl Moments {
     /// None yet, for samples of shape `dims`. Errors: kind `OutOfMemory`.
     pub fn new(dims: Dims) -> Result<Self> {
         let n = dims.elements();
-        Ok(Self { dims, count: 0, mean: zeros(n)?, squares: zeros(n)? })
+        Ok(Self { dims, count: 0, mean: zeros("evidence", n)?, squares: zeros("evidence", n)? })
     }
 
     /// Adds samples, `[batch, ...dims]`.

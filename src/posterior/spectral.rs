@@ -2,10 +2,11 @@
 
 use alloc::vec::Vec;
 
-use super::common::{check_real, cut, zeros};
+use super::common::{check_real, cut};
 use super::operator::{LinearOperator, Svd};
 use super::{At, Kernel, Measurement};
 use crate::error::{Result, ensure, err};
+use crate::memory::zeros;
 use crate::sampler::{Sampler, Spread};
 use crate::tensor::Dims;
 
@@ -48,8 +49,8 @@ impl<O: LinearOperator> Spectral<O> {
         let decomposition = svd(&measurement)?;
         let k = decomposition.singular_values().len();
         let sizes = (measurement.rows().checked_mul(k), measurement.operator().scratch_len());
-        let mut uty: Vec<f32> = zeros(sizes.0.unwrap_or(usize::MAX))?;
-        let mut scratch = zeros(sizes.1)?;
+        let mut uty: Vec<f32> = zeros("evidence", sizes.0.unwrap_or(usize::MAX))?;
+        let mut scratch = zeros("evidence", sizes.1)?;
         for (row, out) in uty.chunks_exact_mut(k.max(1)).enumerate() {
             decomposition.ut(measurement.row_values(row), out, &mut scratch)?;
         }

@@ -7,8 +7,9 @@
 
 use alloc::vec::Vec;
 
-use crate::error::{Result, err};
+use crate::error::Result;
 use crate::graph::{Graph, Param};
+use crate::memory::{room, zeros};
 use crate::model::{ModelConfig, ParamRole};
 use crate::noise::{NoiseSource, Seeded};
 
@@ -49,10 +50,7 @@ impl Default for InitOptions {
 pub fn initial(model: &ModelConfig, graph: &Graph, options: &InitOptions, seed: u64) -> Result<Vec<Vec<f32>>> {
     let mut noise = Seeded::new(seed);
     let of = |(place, param): (usize, &Param)| {
-        let mut values = Vec::new();
-        let n = param.dims.elements();
-        values.try_reserve_exact(n).map_err(|_| err!(OutOfMemory, "no memory for parameter {}", param.name))?;
-        values.resize(n, 0.0);
+        let mut values = zeros(&param.name, param.dims.elements())?;
         fill(model, param, options, place as u64, &mut noise, &mut values)?;
         Ok(values)
     };
@@ -115,8 +113,7 @@ fn orthogonal(m: &mut [f32], rows: usize, columns: usize) -> Result<()> {
     let (count, len) = (rows.min(columns), rows.max(columns));
     // Vector k's element i lies at m[k * step + i * stride].
     let (step, stride) = if rows <= columns { (columns, 1) } else { (1, columns) };
-    let mut vectors: Vec<f64> = Vec::new();
-    vectors.try_reserve_exact(m.len()).map_err(|_| err!(OutOfMemory, "no memory for an orthogonal matrix"))?;
+    let mut vectors: Vec<f64> = room("an orthogonal matrix", m.len())?;
     vectors.extend((0..count).flat_map(|k| (0..len).map(move |i| k * step + i * stride)).map(|at| f64::from(m[at])));
     for k in 0..count {
         let (done, rest) = vectors.split_at_mut(k * len);

@@ -18,6 +18,7 @@ use crate::cancel::Cancel;
 use crate::error::{Result, ensure, err};
 use crate::graph::Graph;
 use crate::graph::fuse::{fuse, fuse_backward};
+use crate::memory::room;
 use crate::tensor::Dims;
 use ::wgpu::BufferUsages as Usage;
 
@@ -151,8 +152,7 @@ impl WgpuNetwork {
         let size = self.staging();
         for (entry, &(buffer, at)) in self.program.weights.iter().zip(&self.places.of) {
             let values = entry.values(graph, source)?;
-            let mut bytes = Vec::new();
-            bytes.try_reserve_exact(entry.bytes()).map_err(|_| err!(OutOfMemory, "no memory for weights"))?;
+            let mut bytes = room("weights", entry.bytes())?;
             for v in &values {
                 put(&mut bytes, *v, entry.dtype);
             }

@@ -7,6 +7,7 @@ use super::memory::{ALIGNMENT, MAX_BINDING};
 use crate::backend::ParamSource;
 use crate::error::{Result, ensure, err};
 use crate::graph::{Graph, Kernel, ParamId};
+use crate::memory::zeros;
 use crate::tensor::DType;
 
 /// How an entry is made of parameters.
@@ -76,9 +77,7 @@ impl Entry {
 
     /// Reads and packs the values.
     pub fn values(&self, graph: &Graph, source: &dyn ParamSource) -> Result<Vec<f32>> {
-        let mut out = Vec::new();
-        out.try_reserve_exact(self.len).map_err(|_| err!(OutOfMemory, "no memory for {} weights", self.len))?;
-        out.resize(self.len, 0.0);
+        let mut out = zeros("weights", self.len)?;
         match &self.pack {
             Pack::Conv { kernels, sources, kernel, columns } => {
                 let taps = kernel[0] * kernel[1];
@@ -166,10 +165,7 @@ fn put(out: &mut [f32], at: usize, value: f32) -> Result<()> {
 /// The values of a parameter.
 pub(super) fn read(graph: &Graph, source: &dyn ParamSource, id: ParamId) -> Result<Vec<f32>> {
     let param = graph.param(id);
-    let n = param.dims.elements();
-    let mut values = Vec::new();
-    values.try_reserve_exact(n).map_err(|_| err!(OutOfMemory, "no memory for parameter {}", param.name))?;
-    values.resize(n, 0.0);
+    let mut values = zeros(&param.name, param.dims.elements())?;
     source.read(&param.name, &param.dims, &mut values)?;
     Ok(values)
 }

@@ -1,10 +1,9 @@
 //! A Gaussian from data: the simplest prior that knows the images at hand.
 
-use alloc::vec::Vec;
-
 use super::{Component, Covariance};
 use crate::error::{Result, ensure, err};
 use crate::matmul::{Mat, add_product};
+use crate::memory::zeros;
 
 /// Samples that are centred and multiplied at once; bounds the memory that a large data set needs.
 const BLOCK: usize = 256;
@@ -43,14 +42,14 @@ impl Component {
         let finite = samples.iter().all(|v| v.is_finite());
         ensure!(finite, InvalidArgument, "a fit to values that are not all finite");
         let count = (samples.len() / n) as f64;
-        let mut mean = zeros(n)?;
+        let mut mean = zeros("a fit", n)?;
         for row in samples.chunks_exact(n) {
             mean.iter_mut().zip(row).for_each(|(m, v)| *m += f64::from(*v));
         }
         mean.iter_mut().for_each(|m| *m /= count);
         let size = n.checked_mul(n).ok_or_else(|| err!(OutOfMemory, "a covariance of {n} x {n} is too large"))?;
-        let mut covariance = zeros(size)?;
-        let mut centred = zeros(n.saturating_mul(BLOCK.min(samples.len() / n)))?;
+        let mut covariance = zeros("a fit", size)?;
+        let mut centred = zeros("a fit", n.saturating_mul(BLOCK.min(samples.len() / n)))?;
         for block in samples.chunks(n * BLOCK) {
             let centred = &mut centred[..block.len()];
             for (row, from) in centred.chunks_exact_mut(n).zip(block.chunks_exact(n)) {
@@ -70,15 +69,10 @@ impl Component {
     }
 }
 
-fn zeros(len: usize) -> Result<Vec<f64>> {
-    let mut v = Vec::new();
-    v.try_reserve_exact(len).map_err(|_| err!(OutOfMemory, "no memory for {len} values of a fit"))?;
-    v.resize(len, 0.0);
-    Ok(v)
-}
-
 #[cfg(test)]
 mod tests {
+    use alloc::vec::Vec;
+
     use super::*;
     use crate::error::ErrorKind;
     use crate::noise::Stream;

@@ -5,8 +5,9 @@ use core::f64::consts::PI;
 
 use super::kernel::check_taps;
 use super::kron::{axpy, dot};
-use super::{LinearOperator, RANK_TOLERANCE, Svd, check, check_len, filled, image, split};
+use super::{LinearOperator, RANK_TOLERANCE, Svd, check, check_len, image, split};
 use crate::error::{Result, ensure};
+use crate::memory::filled;
 use crate::tensor::Dims;
 
 /// y = k * x in each channel: convolution with a kernel of any shape, the image repeated beyond its edges.
@@ -35,7 +36,7 @@ struct Turns {
 
 impl Turns {
     fn new(n: usize) -> Result<Self> {
-        let mut t = Self { cos: filled(n, 0.0)?, sin: filled(n, 0.0)? };
+        let mut t = Self { cos: filled("an operator", n, 0.0)?, sin: filled("an operator", n, 0.0)? };
         for (i, (c, s)) in t.cos.iter_mut().zip(&mut t.sin).enumerate() {
             let angle = 2.0 * PI * i as f64 / n as f64;
             (*c, *s) = (libm::cos(angle) as f32, libm::sin(angle) as f32);
@@ -68,7 +69,7 @@ impl CircularBlur {
         let half = w / 2 + 1;
         let magnitude = |z: &[f64; 2]| libm::sqrt(z[0] * z[0] + z[1] * z[1]);
         let largest = spectrum.iter().map(magnitude).fold(0.0, f64::max);
-        let mut phase = filled(spectrum.len(), [1.0f32, 0.0])?;
+        let mut phase = filled("an operator", spectrum.len(), [1.0f32, 0.0])?;
         for (p, z) in phase.iter_mut().zip(&spectrum) {
             let r = magnitude(z);
             if r > RANK_TOLERANCE * largest {
@@ -84,7 +85,7 @@ impl CircularBlur {
                 }
             }
         }
-        let mut one = filled(h * w, 0.0f32)?;
+        let mut one = filled("an operator", h * w, 0.0f32)?;
         for (at, v) in one.iter_mut().enumerate() {
             let (mut k, mut l) = (at / w, at % w);
             if l > w / 2 {
@@ -93,9 +94,9 @@ impl CircularBlur {
             let r = magnitude(&spectrum[k * half + l]);
             *v = if r > RANK_TOLERANCE * largest { r as f32 } else { 0.0 };
         }
-        let mut s = filled(dims.elements(), 0.0)?;
+        let mut s = filled("an operator", dims.elements(), 0.0)?;
         s.chunks_exact_mut(h * w).take(c).for_each(|channel| channel.copy_from_slice(&one));
-        let mut kept = filled(kernel.len(), 0.0)?;
+        let mut kept = filled("an operator", kernel.len(), 0.0)?;
         kept.copy_from_slice(kernel);
         Ok(Self { dims, kernel: kept, kernel_width, rows: Turns::new(h)?, columns: Turns::new(w)?, phase, s })
     }
@@ -258,7 +259,7 @@ enum Slots {
 fn spectrum(kernel: &[f32], kh: usize, kw: usize, h: usize, w: usize) -> Result<Vec<[f64; 2]>> {
     let half = w / 2 + 1;
     let turns = |n: usize| -> Result<Vec<[f64; 2]>> {
-        let mut t = filled(n, [0.0; 2])?;
+        let mut t = filled("an operator", n, [0.0; 2])?;
         for (i, t) in t.iter_mut().enumerate() {
             let angle = -2.0 * PI * i as f64 / n as f64;
             *t = [libm::cos(angle), libm::sin(angle)];
@@ -267,7 +268,7 @@ fn spectrum(kernel: &[f32], kh: usize, kw: usize, h: usize, w: usize) -> Result<
     };
     let times = |a: [f64; 2], b: [f64; 2]| [a[0] * b[0] - a[1] * b[1], a[0] * b[1] + a[1] * b[0]];
     let (down, across) = (turns(h)?, turns(w)?);
-    let mut partial = filled(kh * half, [0.0; 2])?;
+    let mut partial = filled("an operator", kh * half, [0.0; 2])?;
     for (a, taps) in kernel.chunks_exact(kw).enumerate() {
         for l in 0..half {
             let sum = &mut partial[a * half + l];
@@ -277,7 +278,7 @@ fn spectrum(kernel: &[f32], kh: usize, kw: usize, h: usize, w: usize) -> Result<
             }
         }
     }
-    let mut out = filled(h * half, [0.0; 2])?;
+    let mut out = filled("an operator", h * half, [0.0; 2])?;
     for (at, sum) in out.iter_mut().enumerate() {
         let (k, l) = (at / half, at % half);
         for a in 0..kh {

@@ -2,8 +2,9 @@
 
 use alloc::vec::Vec;
 
-use super::{LinearOperator, Svd, check, check_len, filled, image, split};
+use super::{LinearOperator, Svd, check, check_len, image, split};
 use crate::error::{Result, ensure};
+use crate::memory::filled;
 use crate::noise::Stream;
 use crate::tensor::Dims;
 
@@ -39,7 +40,7 @@ impl Hadamard {
             InvalidArgument,
             "Walsh-Hadamard sensing with {measurements} measurements, expected 1 to {positions}"
         );
-        let mut order = filled(positions, 0)?;
+        let mut order = filled("an operator", positions, 0)?;
         order.iter_mut().enumerate().for_each(|(i, o)| *o = i);
         let mut stream = Stream::new(seed, 0, 0);
         for i in (1..positions).rev() {
@@ -48,7 +49,13 @@ impl Hadamard {
             order.swap(i, j);
         }
         let output = Dims::new(&[c, measurements])?;
-        Ok(Self { input: dims, output, order, kept: measurements, ones: filled(output.elements(), 1.0)? })
+        Ok(Self {
+            input: dims,
+            output,
+            order,
+            kept: measurements,
+            ones: filled("an operator", output.elements(), 1.0)?,
+        })
     }
 
     fn forward(&self, call: &str, x: &[f32], y: &mut [f32], scratch: &mut [f32]) -> Result<()> {

@@ -1,7 +1,8 @@
 //! The operator of denoising.
 
-use super::{Coordinates, LinearOperator, Svd, check, filled};
+use super::{Coordinates, LinearOperator, Svd, check};
 use crate::error::Result;
+use crate::memory::filled;
 use crate::tensor::Dims;
 use alloc::vec::Vec;
 
@@ -15,7 +16,7 @@ pub struct Identity {
 impl Identity {
     /// For samples of shape `dims`. Kind `OutOfMemory` if their singular values cannot be held.
     pub fn new(dims: Dims) -> Result<Self> {
-        Ok(Self { dims, ones: filled(dims.elements(), 1.0)? })
+        Ok(Self { dims, ones: filled("an operator", dims.elements(), 1.0)? })
     }
 
     fn copy(&self, call: &str, from: &[f32], to: &mut [f32]) -> Result<()> {

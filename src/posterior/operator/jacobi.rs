@@ -2,8 +2,9 @@
 
 use alloc::vec::Vec;
 
-use super::{RANK_TOLERANCE, filled};
+use super::RANK_TOLERANCE;
 use crate::error::{Result, err};
+use crate::memory::filled;
 
 /// A dense matrix of f64, row by row.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,7 +18,7 @@ impl Matrix {
     /// Entry (i, j) is `entry(i, j)`.
     pub fn from_fn(rows: usize, cols: usize, mut entry: impl FnMut(usize, usize) -> f64) -> Result<Self> {
         let len = rows.checked_mul(cols).ok_or_else(|| err!(Shape, "a matrix of {rows} x {cols} is too large"))?;
-        let mut data = filled(len, 0.0)?;
+        let mut data = filled("an operator", len, 0.0)?;
         if cols > 0 {
             for (i, row) in data.chunks_exact_mut(cols).enumerate() {
                 row.iter_mut().enumerate().for_each(|(j, v)| *v = entry(i, j));

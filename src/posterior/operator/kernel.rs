@@ -2,9 +2,9 @@
 
 use alloc::vec::Vec;
 
-use super::filled;
 use super::jacobi::Matrix;
 use crate::error::{Result, ensure, err};
+use crate::memory::filled;
 
 /// What a filter sees beyond the edge of an image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -44,7 +44,7 @@ pub fn gaussian_kernel(len: usize, sigma: f64) -> Result<Vec<f32>> {
     );
     ensure!(sigma > 0.0 && sigma.is_finite(), InvalidArgument, "a Gaussian kernel of sigma {sigma}, expected above 0");
     let centre = (len / 2) as f64;
-    let mut taps = filled(len, 0.0f64)?;
+    let mut taps = filled("an operator", len, 0.0f64)?;
     taps.iter_mut().enumerate().for_each(|(i, t)| {
         let d = (i as f64 - centre) / sigma;
         *t = libm::exp(-0.5 * d * d);

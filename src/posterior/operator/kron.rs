@@ -3,8 +3,9 @@
 use alloc::vec::Vec;
 
 use super::jacobi::{Matrix, decompose};
-use super::{RANK_TOLERANCE, check_len, filled, split};
+use super::{RANK_TOLERANCE, check_len, split};
 use crate::error::{Result, ensure};
+use crate::memory::filled;
 use crate::tensor::Dims;
 
 /// The longest shorter side of a factor: its decomposition takes O(n^3), about half a second at 256 and half a minute
@@ -141,7 +142,7 @@ impl Kron {
         };
         // The values of a factor decrease, so the first of all is the largest.
         let largest = values(&axes[0], 0) * values(&axes[1], 0) * values(&axes[2], 0);
-        let mut s = filled(shape(2)?.elements(), 0.0f32)?;
+        let mut s = filled("an operator", shape(2)?.elements(), 0.0f32)?;
         let [_, rh, rw] = [lens[0][2], lens[1][2], lens[2][2]];
         for (i, v) in s.iter_mut().enumerate() {
             let product = values(&axes[0], i / (rh * rw)) * values(&axes[1], i / rw % rh) * values(&axes[2], i % rw);

@@ -2,8 +2,9 @@
 
 use alloc::vec::Vec;
 
-use super::{Coordinates, LinearOperator, Svd, check, filled, image};
+use super::{Coordinates, LinearOperator, Svd, check, image};
 use crate::error::{Result, ensure, err};
+use crate::memory::{filled, room};
 use crate::tensor::Dims;
 
 /// Keeps some elements of a sample: y holds the known values in ascending order of their position, nothing else.
@@ -38,14 +39,12 @@ impl Mask {
             "the mask hides everything; without evidence, sample from the model as it is"
         );
         ensure!(count < known.len(), InvalidArgument, "the mask hides nothing; for denoising use the identity");
-        let mut indices = Vec::new();
-        let total = count * (n / known.len());
-        indices.try_reserve_exact(total).map_err(|_| err!(OutOfMemory, "no memory for {total} known elements"))?;
+        let mut indices = room("known elements", count * (n / known.len()))?;
         indices.extend((0..n).zip(known.iter().cycle()).filter(|&(_, &k)| k).map(|(i, _)| i));
         Ok(Self {
             input: dims,
             output: Dims::new(&[indices.len()])?,
-            ones: filled(indices.len(), 1.0)?,
+            ones: filled("an operator", indices.len(), 1.0)?,
             known: indices,
         })
     }
@@ -65,7 +64,7 @@ impl Mask {
             InvalidArgument,
             "the box of {height} x {width} at ({top}, {left}) does not lie in an image of {h} x {w}"
         );
-        let mut known = filled(h.saturating_mul(w), true)?;
+        let mut known = filled("an operator", h.saturating_mul(w), true)?;
         for row in known.chunks_exact_mut(w).take(bottom).skip(top) {
             row.iter_mut().take(right).skip(left).for_each(|k| *k = false);
         }
@@ -156,10 +155,10 @@ mod tests {
     fn masks_that_are_none_are_refused() {
         let dims = Dims::new(&[2, 3, 4]).unwrap();
         for (flags, kind) in [
-            (filled(24, false), ErrorKind::InvalidArgument),
-            (filled(12, true), ErrorKind::InvalidArgument),
-            (filled(13, true), ErrorKind::Shape),
-            (filled(0, true), ErrorKind::Shape),
+            (filled("an operator", 24, false), ErrorKind::InvalidArgument),
+            (filled("an operator", 12, true), ErrorKind::InvalidArgument),
+            (filled("an operator", 13, true), ErrorKind::Shape),
+            (filled("an operator", 0, true), ErrorKind::Shape),
         ] {
             assert_eq!(Mask::new(dims, &flags.unwrap()).unwrap_err().kind(), kind);
         }

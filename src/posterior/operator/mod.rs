@@ -49,12 +49,10 @@ pub use identity::Identity;
 pub use kernel::{Padding, gaussian_kernel};
 pub use mask::Mask;
 
-use alloc::boxed::Box;
-use alloc::sync::Arc;
-use alloc::vec::Vec;
-
 use crate::error::{Result, ensure, err};
 use crate::tensor::Dims;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
 
 /// Singular values under this fraction of the largest count as zero: below it f32 holds no information.
 pub const RANK_TOLERANCE: f64 = 1e-6;
@@ -266,14 +264,6 @@ fn split(scratch: &mut [f32], len: usize) -> Result<(&mut [f32], &mut [f32])> {
     scratch
         .split_at_mut_checked(len)
         .ok_or_else(|| err!(Shape, "scratch has {got} values left, expected at least {len}"))
-}
-
-/// A vector of `len` copies of `value`, or kind `OutOfMemory`.
-fn filled<T: Clone>(len: usize, value: T) -> Result<Vec<T>> {
-    let mut v = Vec::new();
-    v.try_reserve_exact(len).map_err(|_| err!(OutOfMemory, "no memory for {len} values of an operator"))?;
-    v.resize(len, value);
-    Ok(v)
 }
 
 /// (channels, height, width) of an image; kind `Shape` for another rank.

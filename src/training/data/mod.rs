@@ -37,6 +37,7 @@ use std::path::Path;
 
 use crate::error::{Result, ensure, err};
 use crate::files;
+use crate::memory;
 use crate::npy::{self, Element, NpyArray};
 use crate::tensor::Dims;
 
@@ -200,9 +201,5 @@ fn room(what: &str, samples: usize, dims: &Dims) -> Result<Vec<f32>> {
         .checked_mul(dims.elements())
         .filter(|&n| n as u64 <= MAX_BYTES / 4)
         .ok_or_else(|| err!(InvalidArgument, "{what}: {samples} samples of {dims} are more than {MAX_BYTES} bytes"))?;
-    let mut values = Vec::new();
-    values
-        .try_reserve_exact(len)
-        .map_err(|_| err!(OutOfMemory, "{what}: no memory for {samples} samples of {dims}"))?;
-    Ok(values)
+    memory::room(what, len)
 }

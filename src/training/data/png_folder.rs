@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Dataset, read_bounded, room};
 use crate::error::{Error, Result, ensure, err};
+use crate::memory::zeros;
 use crate::npy::Element;
 use crate::tensor::Dims;
 
@@ -96,9 +97,7 @@ fn decode(bytes: &[u8], colors: Colors) -> Result<(Dims, Vec<f32>)> {
         .output_buffer_size()
         .filter(|&n| n <= MAX_IMAGE)
         .ok_or_else(|| err!(InvalidArgument, "the image has more than {MAX_IMAGE} bytes"))?;
-    let mut pixels = Vec::new();
-    pixels.try_reserve_exact(size).map_err(|_| err!(OutOfMemory, "no memory for an image of {size} bytes"))?;
-    pixels.resize(size, 0);
+    let mut pixels = zeros("an image", size)?;
     let info = reader.next_frame(&mut pixels).map_err(malformed)?;
     let (stored, alpha) = match info.color_type {
         png::ColorType::Grayscale => (1, false),

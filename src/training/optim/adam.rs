@@ -2,8 +2,9 @@
 
 use alloc::vec::Vec;
 
-use super::{Evaluation, Optimizer, check, check_decay, check_size, zeros};
+use super::{Evaluation, Optimizer, check, check_decay, check_size};
 use crate::error::Result;
+use crate::memory::zeros;
 use crate::training::state::{Saved, StateArray};
 
 /// How weights are drawn to zero.

@@ -2,8 +2,9 @@
 
 use alloc::vec::Vec;
 
-use super::{check_decay, zeros};
+use super::check_decay;
 use crate::error::{Result, ensure};
+use crate::memory::zeros;
 use crate::training::state::{Saved, StateArray};
 
 /// How much of the average is kept at a step.

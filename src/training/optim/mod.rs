@@ -89,14 +89,6 @@ pub fn clip_norm(gradient: &mut [f32], max: f64) -> Result<f64> {
     Ok(norm)
 }
 
-/// `len` zeros, or kind `OutOfMemory`.
-fn zeros<T: Clone + Default>(what: &str, len: usize) -> Result<Vec<T>> {
-    let mut values = Vec::new();
-    values.try_reserve_exact(len).map_err(|_| err!(OutOfMemory, "no memory for {len} values of {what}"))?;
-    values.resize(len, T::default());
-    Ok(values)
-}
-
 /// What every optimiser checks before it changes anything.
 fn check(name: &str, len: usize, params: &[f32], at: &Evaluation<'_>, rate: f64) -> Result<()> {
     ensure!(

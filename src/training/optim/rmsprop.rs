@@ -2,8 +2,9 @@
 
 use alloc::vec::Vec;
 
-use super::{Evaluation, Optimizer, check, check_decay, check_positive, zeros};
+use super::{Evaluation, Optimizer, check, check_decay, check_positive};
 use crate::error::Result;
+use crate::memory::zeros;
 use crate::training::state::{Saved, StateArray};
 
 /// What keeps the division from one by zero.

@@ -3,8 +3,9 @@
 
 use alloc::vec::Vec;
 
-use super::{Evaluation, Optimizer, check, check_positive, zeros};
+use super::{Evaluation, Optimizer, check, check_positive};
 use crate::error::{Result, ensure, err};
+use crate::memory::zeros;
 use crate::training::dense::{add_scaled, dot, extend, norm, solve};
 use crate::training::state::{Saved, StateArray};
 

@@ -20,6 +20,7 @@ use super::heap::Heap;
 use super::isa::{Isa, Path};
 use super::vmath::Activation;
 use crate::error::{Result, ensure, err};
+use crate::memory::room;
 
 /// Zeros around an image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -280,8 +281,7 @@ impl PackedConv {
         // No overflow: one padded image was found to fit in the address space.
         shape.image_len(cin).ok_or_else(|| err!(Shape, "convolution of {shape:?} is too large"))?;
         let pitch = (shape.width + shape.padding.left + shape.padding.right) * cin;
-        let mut segments = Vec::new();
-        segments.try_reserve_exact(kh).map_err(|_| err!(OutOfMemory, "no memory for {kh} filter rows"))?;
+        let mut segments = room("a filter's rows", kh)?;
         segments.extend((0..kh).map(|ky| Segment { table: 0, offset: ky * pitch, len: kw * cin }));
         Ok(Self { isa, shape, out_size, weights: packed, bias: packed_bias, algorithm, segments })
     }
