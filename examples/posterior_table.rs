@@ -17,8 +17,8 @@ use undiffuse::denoiser::{Component, Covariance, GaussianMixture};
 use undiffuse::noise::{Seeded, Stream};
 use undiffuse::posterior::operator::{Dense, Identity, LinearOperator, Mask};
 use undiffuse::posterior::{
-    Calibrated, CalibratedWhite, Clamp, Ddnm, Ddrm, DiffPir, Dps, Evidence, ExactProduct, Known, Mcg, MeanShift,
-    Measurement, Misfit, NoEvidence, Pigdm, PigdmRule, RSchedule, Repaint, Tmpd,
+    Calibrated, CalibratedWhite, Clamp, Ddnm, Ddrm, DiffPir, Dps, Evidence, ExactProduct, Known, KnownPixels, Mcg,
+    MeanShift, Measurement, Misfit, NoEvidence, Pigdm, PigdmRule, RSchedule, Tmpd,
 };
 use undiffuse::process::PredictionType;
 use undiffuse::sampler::{
@@ -62,7 +62,7 @@ const fn ddpm(name: &'static str, steps: usize, make: Make) -> Method {
 fn repaint(m: Seen) -> Result<Box<dyn Evidence>> {
     let dims = m.operator().input_dims();
     let mask = Mask::new(dims, &(0..dims.elements()).map(|i| i % 2 == 0).collect::<Vec<_>>())?;
-    Ok(Box::new(Repaint::new(Measurement::exact(mask, m.values(0)?)?)?))
+    Ok(Box::new(KnownPixels::new(Measurement::exact(mask, m.values(0)?)?)?))
 }
 
 static METHODS: &[Method] = &[

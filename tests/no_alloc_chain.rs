@@ -13,8 +13,8 @@ use undiffuse::noise::Seeded;
 use undiffuse::pipeline::{PipelineOptions, Source};
 use undiffuse::posterior::operator::{BlockAverage, Mask};
 use undiffuse::posterior::{
-    At, Classifier, ClassifierRule, Ddnm, Ddrm, DiffPir, Dps, Evidence, Mcg, Measurement, Misfit, Pigdm, PigdmRule,
-    Repaint, Tmpd,
+    At, Classifier, ClassifierRule, Ddnm, Ddrm, DiffPir, Dps, Evidence, KnownPixels, Mcg, Measurement, Misfit, Pigdm,
+    PigdmRule, Tmpd,
 };
 use undiffuse::sampler::{PredictionType, SamplerKind, SamplerOptions, SchedulerConfig, Steps};
 use undiffuse::tensor::{DType, Dims};
@@ -126,7 +126,7 @@ fn evidence_allocates_only_when_it_is_made_and_keeps_samples_apart() {
         &|| Box::new(Ddnm::new(exact().unwrap()).unwrap()),
         &|| Box::new(Ddrm::new(noisy().unwrap(), 1.0).unwrap()),
         &|| Box::new(DiffPir::new(noisy().unwrap(), 1.0).unwrap()),
-        &|| Box::new(Repaint::new(Measurement::exact(mask(), &[0.1, 0.2, 0.3]).unwrap()).unwrap()),
+        &|| Box::new(KnownPixels::new(Measurement::exact(mask(), &[0.1, 0.2, 0.3]).unwrap()).unwrap()),
         &|| Box::new(Dps::new(noisy().unwrap(), 0.3, Misfit::Gaussian).unwrap()),
         &|| Box::new(Mcg::new(exact().unwrap(), 0.3).unwrap()),
         &|| Box::new(Pigdm::new(noisy().unwrap(), PigdmRule::Published).unwrap()),

@@ -11,7 +11,7 @@ use undiffuse::noise::NoiseSource;
 use undiffuse::posterior::operator::{BlockAverage, Dense, LinearOperator, Mask};
 use undiffuse::posterior::{
     At, Calibrated, CalibratedWhite, Clamp, Classifier, ClassifierRule, Ddnm, Ddrm, DiffPir, Dps, Evidence,
-    ExactProduct, Known, Mcg, MeanShift, Measurement, Misfit, Pigdm, PigdmRule, RSchedule, Repaint, Tmpd,
+    ExactProduct, Known, KnownPixels, Mcg, MeanShift, Measurement, Misfit, Pigdm, PigdmRule, RSchedule, Tmpd,
 };
 use undiffuse::sampler::{
     DdimNoise, Jumps, PredictionType, Sampler, SamplerKind, SamplerOptions, SchedulerConfig, Steps, VarianceType,
@@ -286,7 +286,7 @@ impl NoiseSource for Stored {
 #[test]
 fn repaint_is_the_published_one_with_and_without_jumps() {
     let golden = Golden::open();
-    let evidence = || Repaint::new(measure(mask(), 0.0)).unwrap();
+    let evidence = || KnownPixels::new(measure(mask(), 0.0)).unwrap();
     golden.check("repaint.mask.ddpm", &*sampler("ddpm", 0.0), evidence(), Drawn);
     let jumps = Jumps { length: 4, resamplings: 2 };
     let sampler = config(SamplerKind::Ddpm).repaint(&options(0.0, DdimNoise::Posterior), jumps).unwrap();

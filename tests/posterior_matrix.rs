@@ -8,8 +8,8 @@ use undiffuse::noise::Seeded;
 use undiffuse::posterior::operator::Mask;
 use undiffuse::posterior::{
     At, BitProduct, BitSchedule, Calibrated, CalibratedWhite, Clamp, Classifier, ClassifierRule, Ddnm, Ddrm, DiffPir,
-    Dps, Evidence, ExactProduct, FnLogR, IndependentBits, Known, Mcg, MeanShift, Measurement, Misfit, NoEvidence,
-    Pigdm, PigdmRule, RSchedule, Repaint, Tmpd,
+    Dps, Evidence, ExactProduct, FnLogR, IndependentBits, Known, KnownPixels, Mcg, MeanShift, Measurement, Misfit,
+    NoEvidence, Pigdm, PigdmRule, RSchedule, Tmpd,
 };
 use undiffuse::process::{Binomial, PredictionType};
 use undiffuse::sampler::{
@@ -91,7 +91,7 @@ fn methods() -> Vec<(Needs, Box<dyn Evidence>)> {
         (NoiseWithinLevel, Box::new(Ddrm::ddnm_plus(noisy()).unwrap())),
         (Real, Box::new(Ddnm::new(exact()).unwrap())),
         (Real, Box::new(DiffPir::new(noisy(), 1.0).unwrap())),
-        (Real, Box::new(Repaint::new(exact()).unwrap())),
+        (Real, Box::new(KnownPixels::new(exact()).unwrap())),
         (Noise, Box::new(ExactProduct::new(noisy(), constant).unwrap())),
         (Noise, Box::new(MeanShift::new(wide(), RSchedule::Ramp))),
         (Noise, Box::new(MeanShift::new(closure, constant))),

@@ -11,8 +11,8 @@ use undiffuse::denoiser::FnDenoiser;
 use undiffuse::noise::Seeded;
 use undiffuse::posterior::operator::{Callback, Dense, Identity, LinearOperator, Mask};
 use undiffuse::posterior::{
-    At, Classifier, ClassifierRule, Ddnm, Ddrm, DiffPir, Dps, Evidence, Mcg, Measurement, Misfit, Pigdm, PigdmRule,
-    Repaint, Tmpd,
+    At, Classifier, ClassifierRule, Ddnm, Ddrm, DiffPir, Dps, Evidence, KnownPixels, Mcg, Measurement, Misfit, Pigdm,
+    PigdmRule, Tmpd,
 };
 use undiffuse::sampler::{
     DdimNoise, Jumps, Sampler, SamplerKind, SamplerOptions, SchedulerConfig, Steps, VarianceType,
@@ -182,13 +182,13 @@ fn exact_measurements_are_met_and_jumps_make_parts_agree() {
     };
     let ddnm = result(gaussian(&m, &s), &*ddim(100, 0.85, DdimNoise::Level), Ddnm::new(exact()).unwrap());
     met("DDNM", &ddnm);
-    let ancestral = result(gaussian(&m, &s), &*ddpm(250), Repaint::new(exact()).unwrap());
+    let ancestral = result(gaussian(&m, &s), &*ddpm(250), KnownPixels::new(exact()).unwrap());
     let once = met("RePaint without jumps", &ancestral);
     let jumps = config(SamplerKind::Ddpm)
         .repaint(&options(250, 0.0, DdimNoise::Posterior), Jumps { length: 10, resamplings: 10 })
         .unwrap();
     assert_eq!(jumps.levels().len(), 2410);
-    let often = met("RePaint", &result(gaussian(&m, &s), &jumps, Repaint::new(exact()).unwrap()));
+    let often = met("RePaint", &result(gaussian(&m, &s), &jumps, KnownPixels::new(exact()).unwrap()));
     assert!(often < 0.5 * once, "{often} against {once}");
     // MCG's step is not affine, but what it leaves of the known part is.
     let prior = gaussian(&m, &s);
@@ -253,7 +253,7 @@ fn misfits_of_method_operator_and_sampler_are_named() {
     for (kind, e) in [
         (ErrorKind::InvalidArgument, Ddnm::new(noisy()).err()),
         (ErrorKind::InvalidArgument, Mcg::new(noisy(), 0.3).err()),
-        (ErrorKind::InvalidArgument, Repaint::new(Measurement::new(mask(n), &y(2), 0.1).unwrap()).err()),
+        (ErrorKind::InvalidArgument, KnownPixels::new(Measurement::new(mask(n), &y(2), 0.1).unwrap()).err()),
         (ErrorKind::InvalidArgument, Tmpd::new(exact_free()).err()),
         (ErrorKind::InvalidArgument, Ddrm::ddnm_plus(Measurement::exact(dense(n), &y(3)).unwrap()).err()),
         (ErrorKind::InvalidArgument, Ddrm::new(noisy(), 1.5).err()),
@@ -301,7 +301,7 @@ fn misfits_of_method_operator_and_sampler_are_named() {
         Box::new(Tmpd::new(noisy()).unwrap()),
         Box::new(Ddnm::new(Measurement::exact(dense(n), &y(3)).unwrap()).unwrap()),
         Box::new(Mcg::new(Measurement::exact(dense(n), &y(3)).unwrap(), 1.0).unwrap()),
-        Box::new(Repaint::new(Measurement::exact(mask(n), &y(2)).unwrap()).unwrap()),
+        Box::new(KnownPixels::new(Measurement::exact(mask(n), &y(2)).unwrap()).unwrap()),
     ];
     for evidence in &mut methods {
         let e = refused(&*ddpm(10), evidence, n + 1);

@@ -11,8 +11,8 @@ use undiffuse::tensor::Dims;
 use undiffuse::{Error, ErrorKind};
 
 use crate::guard::string;
-use crate::model::scheduler_option;
 use crate::options::sized;
+use crate::schedule::scheduler_option;
 use crate::status::undiffuse_status::{UNDIFFUSE_CANCELLED, UNDIFFUSE_OK};
 use crate::status::{Failure, Outcome};
 

@@ -70,7 +70,7 @@ pub unsafe extern "C" fn undiffuse_device_get_info(
             if index >= count {
                 return Err(Failure::argument(format!("device {index} does not exist, there are {count}")));
             }
-            let mut i = <undiffuse_device_info as crate::options::Sized>::defaults();
+            let mut i = <undiffuse_device_info as crate::options::VersionedStruct>::defaults();
             let name = match value(backend)? {
                 UNDIFFUSE_BACKEND_CPU => {
                     i.thread_count = std::thread::available_parallelism().map_or(1, |n| n.get());

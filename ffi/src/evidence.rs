@@ -7,8 +7,8 @@ use undiffuse::error::check_finite;
 use undiffuse::posterior::operator::LinearOperator;
 use undiffuse::posterior::{
     Algorithm, BitProduct, BitSchedule, Calibrated, CalibratedWhite, Clamp, Ddnm, Ddrm, DiffPir, Dps, Evidence,
-    ExactProduct, IndependentBits, Known, Mcg, MeanShift, Measurement, Misfit, Pigdm, PigdmRule, RSchedule, Repaint,
-    Tmpd,
+    ExactProduct, IndependentBits, Known, KnownPixels, Mcg, MeanShift, Measurement, Misfit, Pigdm, PigdmRule,
+    RSchedule, Tmpd,
 };
 use undiffuse::process::Binomial;
 use undiffuse::sampler::DdimNoise;
@@ -25,24 +25,11 @@ use crate::guard::{Handle, free_handle, ok, opaque, output, read, slice, slice_m
 use crate::model::undiffuse_model;
 use crate::operator::{Operator, undiffuse_operator};
 use crate::options::{flag, give, init, options, options_or_defaults, sized, value};
+use crate::recipe::{BoxedEvidence, Recipe, r_schedule};
 use crate::sampler::undiffuse_sampler;
 use crate::schedule::undiffuse_sampler_options;
 use crate::status::undiffuse_status::UNDIFFUSE_UNSUPPORTED;
 use crate::status::{Failure, Outcome, undiffuse_error, undiffuse_status};
-
-/// One session's use of evidence.
-pub(crate) type BoxedEvidence = Box<dyn Evidence + Send + Sync>;
-
-/// What sessions make their evidence from.
-pub(crate) trait Recipe: Send + Sync {
-    fn make(&self) -> Outcome<BoxedEvidence>;
-}
-
-impl<E: Evidence + Clone + Send + Sync + 'static> Recipe for E {
-    fn make(&self) -> Outcome<BoxedEvidence> {
-        Ok(Box::new(self.clone()))
-    }
-}
 
 /// The inner side of an `undiffuse_evidence`.
 pub(crate) struct Recipes {
@@ -166,14 +153,6 @@ fn measure<O: LinearOperator>(operator: O, y: &[f32], m: &undiffuse_measurement)
     })
 }
 
-pub(crate) fn r_schedule(raw: MaybeUninit<undiffuse_r_schedule>) -> Outcome<RSchedule> {
-    match value(raw)? {
-        UNDIFFUSE_R_CONSTANT => Ok(RSchedule::Constant),
-        UNDIFFUSE_R_RAMP => Ok(RSchedule::Ramp),
-        UNDIFFUSE_R_WHITE => Err(Failure::argument("UNDIFFUSE_R_WHITE is for evidence about bits")),
-    }
-}
-
 /// Makes evidence of a measurement.
 ///
 /// `options` may be NULL for the defaults; both structs are read during the call, the measured values are copied. On success *evidence
@@ -235,7 +214,7 @@ fn method(operator: &Operator, y: &[f32], m: &undiffuse_measurement, o: &undiffu
             let mask = operator.mask.clone();
             let mask =
                 mask.ok_or_else(|| Failure::new(UNDIFFUSE_UNSUPPORTED, "RePaint needs a mask as its operator"))?;
-            Recipes::of(Repaint::new(measure(mask, y, m)?)?)
+            Recipes::of(KnownPixels::new(measure(mask, y, m)?)?)
         }
         UNDIFFUSE_METHOD_CLAMP => Recipes::of(Clamp::new(shared()?, known)?),
         UNDIFFUSE_METHOD_EXACT_PRODUCT => Recipes::of(ExactProduct::new(shared()?, schedule)?),

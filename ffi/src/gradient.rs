@@ -12,9 +12,9 @@ use undiffuse::{Error, ErrorKind};
 use crate::callbacks::{returned, undiffuse_call};
 use crate::enums::undiffuse_gradient_rule::{self, *};
 use crate::enums::undiffuse_r_schedule::{self, *};
-use crate::evidence::{BoxedEvidence, Recipe, r_schedule};
 use crate::guard::{null, string};
 use crate::options::{sized, value};
+use crate::recipe::{BoxedEvidence, Recipe, r_schedule};
 use crate::status::{Failure, Outcome};
 
 /// The gradient of log r: reads `x`, [count, sample_len], at the level of `call`, and writes all of `out`, as many. What it does to a

@@ -9,9 +9,12 @@
 mod guard;
 mod inject;
 mod options;
+mod recipe;
 pub mod reserve;
 
 pub mod status;
+
+pub mod error;
 
 pub mod version;
 

@@ -9,8 +9,7 @@ use undiffuse::backend::Backend;
 use undiffuse::backend::cpu::{Cpu, CpuOptions};
 use undiffuse::backend::threads::Threads;
 use undiffuse::pipeline::{Gradient, Pipeline, PipelineOptions, Source};
-use undiffuse::posterior::Evidence;
-use undiffuse::sampler::{SamplerKind, SamplerOptions, SchedulerConfig};
+use undiffuse::sampler::{SamplerKind, SchedulerConfig};
 use undiffuse::tensor::MAX_RANK;
 
 use crate::callbacks::{HostDenoiser, undiffuse_denoiser};
@@ -18,12 +17,9 @@ use crate::enums::undiffuse_backend::{self, *};
 use crate::enums::undiffuse_gradient::{self, *};
 use crate::enums::undiffuse_precision::{self, *};
 use crate::enums::undiffuse_sampler_kind::{self, *};
-use crate::evidence::BoxedEvidence;
-use crate::guard::{Handle, fill, free_handle, ok, opaque, output, read, read_optional, slice, string, text, void};
+use crate::guard::{Handle, fill, free_handle, ok, opaque, output, read, slice, string, text, void};
 use crate::memory::{heap, undiffuse_allocator};
 use crate::options::{give, init, options, options_or_defaults, sized, value};
-use crate::sampler::undiffuse_sampler;
-use crate::schedule::SharedSampler;
 use crate::status::undiffuse_status::{UNDIFFUSE_CONFIG, UNDIFFUSE_UNSUPPORTED};
 use crate::status::{Failure, Outcome, undiffuse_error, undiffuse_status};
 
@@ -149,16 +145,6 @@ pub unsafe extern "C" fn undiffuse_model_options_init(
 ) -> undiffuse_status {
     // SAFETY: pointers are what the header asks for, here and below.
     unsafe { ok(std::ptr::null_mut(), || init(options, struct_size)) }
-}
-
-/// The text and length of an option, if it was given.
-pub(crate) unsafe fn scheduler_option(json: *const c_char, len: usize) -> Outcome<Option<SchedulerConfig>> {
-    if json.is_null() {
-        return Ok(None);
-    }
-    // SAFETY: the caller's promise.
-    let text = unsafe { text(json, len, "scheduler_json") }?;
-    Ok(Some(SchedulerConfig::from_json(text).map_err(|e| e.context("scheduler_json"))?))
 }
 
 fn compile(mut source: Source<'_>, o: &undiffuse_model_options) -> Outcome<Model> {
@@ -330,7 +316,7 @@ pub unsafe extern "C" fn undiffuse_model_get_info(
     unsafe {
         ok(error, || {
             let model = read(model)?;
-            let (sample, mut i) = (model.dims(), <undiffuse_model_info as crate::options::Sized>::defaults());
+            let (sample, mut i) = (model.dims(), <undiffuse_model_info as crate::options::VersionedStruct>::defaults());
             i.rank = sample.rank();
             i.dims[..MAX_RANK.min(sample.rank())].copy_from_slice(sample.as_slice());
             i.sample_len = sample.elements();
@@ -400,43 +386,6 @@ impl Model {
         match &self.network {
             Network::Pipeline(p) => p.sample_dims(),
             Network::Host(h) => h.dims,
-        }
-    }
-
-    /// The sampler of a session's argument. NULL is what the evidence recommends or, without evidence, what the sampler's options have by
-    /// default.
-    ///
-    /// # Safety
-    /// NULL, or from this library and not freed.
-    pub unsafe fn sampler_or(
-        &self,
-        sampler: *const undiffuse_sampler,
-        evidence: Option<&BoxedEvidence>,
-    ) -> Outcome<SharedSampler> {
-        // SAFETY: the caller's promise.
-        if let Some(sampler) = unsafe { read_optional(sampler) }? {
-            return Ok(Arc::clone(&sampler));
-        }
-        // The default runs DDIM whatever a diffusers model was trained with, a recommendation DDIM, DDPM or RePaint.
-        let scheduler = self.scheduler(UNDIFFUSE_SAMPLER_DDIM)?;
-        Ok(Arc::from(match evidence {
-            Some(evidence) => evidence.recommended().sampler(&scheduler)?,
-            None => scheduler.sampler(&SamplerOptions::default_for(&scheduler, None))?,
-        }))
-    }
-
-    /// The sampler of a bound's argument. NULL is every step of the one that the scheduler's configuration names.
-    ///
-    /// # Safety
-    /// NULL, or from this library and not freed.
-    pub unsafe fn sampler_or_own(&self, sampler: *const undiffuse_sampler) -> Outcome<SharedSampler> {
-        // SAFETY: the caller's promise.
-        match unsafe { read_optional(sampler) }? {
-            Some(sampler) => Ok(Arc::clone(&sampler)),
-            None => {
-                let scheduler = self.scheduler(UNDIFFUSE_SAMPLER_OF_SCHEDULE)?;
-                Ok(Arc::from(scheduler.sampler(&SamplerOptions::default())?))
-            }
         }
     }
 

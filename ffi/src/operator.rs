@@ -448,7 +448,7 @@ pub unsafe extern "C" fn undiffuse_operator_get_info(
         ok(error, || {
             let o = read(op)?;
             let dims = o.any.output_dims();
-            let mut i = <undiffuse_operator_info as crate::options::Sized>::defaults();
+            let mut i = <undiffuse_operator_info as crate::options::VersionedStruct>::defaults();
             i.input_len = o.any.input_dims().elements();
             i.output_len = dims.elements();
             i.output_rank = dims.rank();

@@ -13,7 +13,7 @@ const LARGEST: usize = 4096;
 /// # Safety
 /// It is `repr(C)`, its first field is a `usize`, and any bytes are a valid value of it: integers, floats, pointers, optional function
 /// pointers, `MaybeUninit`.
-pub(crate) unsafe trait Sized: Copy {
+pub(crate) unsafe trait VersionedStruct: Copy {
     /// What messages call it.
     const NAME: &'static str;
 
@@ -21,11 +21,11 @@ pub(crate) unsafe trait Sized: Copy {
     fn defaults() -> Self;
 }
 
-/// Says that a struct follows [`Sized`] and gives its defaults.
+/// Says that a struct follows [`VersionedStruct`] and gives its defaults.
 macro_rules! sized {
     ($name:ident { $($field:ident: $value:expr),* $(,)? }) => {
         // SAFETY: repr(C) with struct_size first, and only fields for which any bytes are valid; see its definition.
-        unsafe impl $crate::options::Sized for $name {
+        unsafe impl $crate::options::VersionedStruct for $name {
             const NAME: &'static str = stringify!($name);
 
             fn defaults() -> Self {
@@ -40,7 +40,7 @@ pub(crate) use sized;
 ///
 /// # Safety
 /// `bytes` may be read for a `usize` and, if that is a size, for so many bytes.
-unsafe fn check_size<T: Sized>(bytes: *const u8) -> Outcome<usize> {
+unsafe fn check_size<T: VersionedStruct>(bytes: *const u8) -> Outcome<usize> {
     // SAFETY: the caller's promise; aligned or not.
     let size = unsafe { bytes.cast::<usize>().read_unaligned() };
     let whole = size >= 2 * size_of::<usize>() && size <= LARGEST && size.is_multiple_of(size_of::<usize>());
@@ -58,7 +58,7 @@ unsafe fn check_size<T: Sized>(bytes: *const u8) -> Outcome<usize> {
 ///
 /// # Safety
 /// NULL, or a struct of the size that it states.
-pub(crate) unsafe fn options<T: Sized>(pointer: *const T) -> Outcome<T> {
+pub(crate) unsafe fn options<T: VersionedStruct>(pointer: *const T) -> Outcome<T> {
     // SAFETY: the caller's promise.
     unsafe { options_or(pointer, None) }
 }
@@ -67,12 +67,12 @@ pub(crate) unsafe fn options<T: Sized>(pointer: *const T) -> Outcome<T> {
 ///
 /// # Safety
 /// As [`options`].
-pub(crate) unsafe fn options_or_defaults<T: Sized>(pointer: *const T) -> Outcome<T> {
+pub(crate) unsafe fn options_or_defaults<T: VersionedStruct>(pointer: *const T) -> Outcome<T> {
     // SAFETY: the caller's promise.
     unsafe { options_or(pointer, Some(T::defaults())) }
 }
 
-unsafe fn options_or<T: Sized>(pointer: *const T, if_null: Option<T>) -> Outcome<T> {
+unsafe fn options_or<T: VersionedStruct>(pointer: *const T, if_null: Option<T>) -> Outcome<T> {
     if pointer.is_null() {
         return if_null.ok_or_else(|| null(T::NAME));
     }
@@ -101,7 +101,7 @@ unsafe fn options_or<T: Sized>(pointer: *const T, if_null: Option<T>) -> Outcome
 ///
 /// # Safety
 /// NULL, or `size` bytes that may be written.
-pub(crate) unsafe fn init<T: Sized>(pointer: *mut T, size: usize) -> Outcome<()> {
+pub(crate) unsafe fn init<T: VersionedStruct>(pointer: *mut T, size: usize) -> Outcome<()> {
     if pointer.is_null() {
         return Err(null(T::NAME));
     }
@@ -116,7 +116,7 @@ pub(crate) unsafe fn init<T: Sized>(pointer: *mut T, size: usize) -> Outcome<()>
 ///
 /// # Safety
 /// NULL, or a struct of the size that it states, that may be written.
-pub(crate) unsafe fn give<T: Sized>(pointer: *mut T, value: &T) -> Outcome<()> {
+pub(crate) unsafe fn give<T: VersionedStruct>(pointer: *mut T, value: &T) -> Outcome<()> {
     // SAFETY: the caller's promise. The output is checked only for what `options` checks too.
     unsafe {
         output(pointer.cast::<u8>(), T::NAME)?;
@@ -128,7 +128,7 @@ pub(crate) unsafe fn give<T: Sized>(pointer: *mut T, value: &T) -> Outcome<()> {
 
 /// # Safety
 /// `to` may be written for `size` bytes, at least a `usize`.
-unsafe fn write_prefix<T: Sized>(to: *mut u8, size: usize, value: &T) {
+unsafe fn write_prefix<T: VersionedStruct>(to: *mut u8, size: usize, value: &T) {
     let known = size.min(size_of::<T>());
     // SAFETY: the caller's promise.
     unsafe {

@@ -1,16 +1,21 @@
 //! The bare sampler: steps without a model.
 
 use std::ffi::c_char;
+use std::sync::Arc;
 
 use undiffuse::error::check_finite;
-use undiffuse::sampler::{SamplerKind, SchedulerConfig, StateSpace, StepIo};
+use undiffuse::posterior::Evidence;
+use undiffuse::sampler::{SamplerKind, SamplerOptions, SchedulerConfig, StateSpace, StepIo};
 
 use crate::callbacks::undiffuse_level;
 use crate::enums::undiffuse_sampler_kind::{self, *};
-use crate::guard::{Handle, check_apart, fill, free_handle, ok, opaque, output, read, slice, slice_mut, text, void};
+use crate::guard::{
+    Handle, check_apart, fill, free_handle, ok, opaque, output, read, read_optional, slice, slice_mut, text, void,
+};
 use crate::memory::scratch;
-use crate::model::undiffuse_model;
+use crate::model::{Model, undiffuse_model};
 use crate::options::{give, options, options_or_defaults, sized, value};
+use crate::recipe::BoxedEvidence;
 use crate::schedule::{SharedSampler, config, sampler, undiffuse_sampler_options, undiffuse_schedule_options};
 use crate::status::undiffuse_status::{UNDIFFUSE_SHAPE, UNDIFFUSE_UNSUPPORTED};
 use crate::status::{Failure, Outcome, undiffuse_error, undiffuse_status};
@@ -457,4 +462,43 @@ unsafe fn step_of(s: &SharedSampler, step: usize, io: &undiffuse_step_io) -> Out
 pub unsafe extern "C" fn undiffuse_sampler_free(sampler: *mut undiffuse_sampler) {
     // SAFETY: as above.
     void(|| unsafe { free_handle(sampler) });
+}
+
+impl Model {
+    /// The sampler of a session's argument. NULL is what the evidence recommends or, without evidence, what the sampler's options have by
+    /// default.
+    ///
+    /// # Safety
+    /// NULL, or from this library and not freed.
+    pub unsafe fn sampler_or(
+        &self,
+        sampler: *const undiffuse_sampler,
+        evidence: Option<&BoxedEvidence>,
+    ) -> Outcome<SharedSampler> {
+        // SAFETY: the caller's promise.
+        if let Some(sampler) = unsafe { read_optional(sampler) }? {
+            return Ok(Arc::clone(&sampler));
+        }
+        // The default runs DDIM whatever a diffusers model was trained with, a recommendation DDIM, DDPM or RePaint.
+        let scheduler = self.scheduler(UNDIFFUSE_SAMPLER_DDIM)?;
+        Ok(Arc::from(match evidence {
+            Some(evidence) => evidence.recommended().sampler(&scheduler)?,
+            None => scheduler.sampler(&SamplerOptions::default_for(&scheduler, None))?,
+        }))
+    }
+
+    /// The sampler of a bound's argument. NULL is every step of the one that the scheduler's configuration names.
+    ///
+    /// # Safety
+    /// NULL, or from this library and not freed.
+    pub unsafe fn sampler_or_own(&self, sampler: *const undiffuse_sampler) -> Outcome<SharedSampler> {
+        // SAFETY: the caller's promise.
+        match unsafe { read_optional(sampler) }? {
+            Some(sampler) => Ok(Arc::clone(&sampler)),
+            None => {
+                let scheduler = self.scheduler(UNDIFFUSE_SAMPLER_OF_SCHEDULE)?;
+                Ok(Arc::from(scheduler.sampler(&SamplerOptions::default())?))
+            }
+        }
+    }
 }

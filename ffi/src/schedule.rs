@@ -1,5 +1,6 @@
 //! A sampler's options: the schedule it was trained with, and the choices of a run.
 
+use std::ffi::c_char;
 use std::mem::MaybeUninit;
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ use crate::enums::undiffuse_readout_2015::{self, *};
 use crate::enums::undiffuse_sampler_kind::{self, *};
 use crate::enums::undiffuse_timestep_spacing::{self, *};
 use crate::enums::undiffuse_variance_type::{self, *};
-use crate::guard::{ok, slice};
+use crate::guard::{ok, slice, text};
 use crate::options::{flag, init, sized, value};
 use crate::status::{Failure, Outcome, undiffuse_status};
 
@@ -314,4 +315,14 @@ pub(crate) unsafe fn sampler(config: &SchedulerConfig, o: &undiffuse_sampler_opt
         }
         _ => Arc::from(config.sampler(&run)?),
     })
+}
+
+/// The text and length of an option, if it was given.
+pub(crate) unsafe fn scheduler_option(json: *const c_char, len: usize) -> Outcome<Option<SchedulerConfig>> {
+    if json.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: the caller's promise.
+    let text = unsafe { text(json, len, "scheduler_json") }?;
+    Ok(Some(SchedulerConfig::from_json(text).map_err(|e| e.context("scheduler_json"))?))
 }

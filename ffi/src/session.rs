@@ -16,12 +16,13 @@ use undiffuse::{Error, ErrorKind};
 
 use crate::callbacks::{Shared, undiffuse_level};
 use crate::cancel::undiffuse_cancel;
-use crate::evidence::{BoxedEvidence, undiffuse_evidence};
+use crate::evidence::undiffuse_evidence;
 use crate::guard::{Handle, ok, opaque, output, read, read_optional, slice};
 use crate::memory::{heap, undiffuse_allocator};
 use crate::model::{Model, Network, undiffuse_model};
 use crate::noise::{BoxedNoise, source, undiffuse_noise};
 use crate::options::{init, options_or_defaults, sized};
+use crate::recipe::BoxedEvidence;
 use crate::sampler::undiffuse_sampler;
 use crate::schedule::SharedSampler;
 use crate::status::undiffuse_status::UNDIFFUSE_OUT_OF_MEMORY;

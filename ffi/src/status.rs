@@ -4,8 +4,6 @@ use std::ffi::{CString, c_char};
 
 use undiffuse::{Error, ErrorKind};
 
-use crate::guard::{free, void};
-
 /// What a call returns. The values never change; new ones may be added, so treat an unknown one as an error.
 #[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,11 +153,4 @@ pub unsafe extern "C" fn undiffuse_error_status(error: *const undiffuse_error) -
 pub unsafe extern "C" fn undiffuse_error_message(error: *const undiffuse_error) -> *const c_char {
     // SAFETY: as above.
     unsafe { error.as_ref() }.map_or(c"".as_ptr(), |e| e.message.as_ptr())
-}
-
-/// Frees an error object. NULL is ignored.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn undiffuse_error_free(error: *mut undiffuse_error) {
-    // SAFETY: NULL, or from this library and not freed yet.
-    void(|| unsafe { free(error) });
 }

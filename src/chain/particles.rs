@@ -213,7 +213,7 @@ impl<D: Denoiser, S: Sampler, N: NoiseSource, T: Twist, E: Evidence> Particles<D
     /// The uniform value of resampling after a step.
     fn uniform(&mut self, step: usize) -> Result<f64> {
         let first_sample = self.chain.first_sample;
-        let end = Level { timestep: 0.0, alpha: 1.0, sigma: 0.0 };
+        let end = Level::CLEAN;
         let at = At { step, steps: self.chain.steps(), level: end, target: end, first_sample, sample_len: 1 };
         let mut value = [0.0f32];
         self.chain.noise.uniform(first_sample, at.draw(0), 1, &mut value)?;
@@ -244,7 +244,7 @@ impl<D: Denoiser, S: Sampler, N: NoiseSource, T: Twist, E: Evidence> Particles<D
         }
         if status == Status::Done {
             let end = self.chain.sampler.target(step)?;
-            let end = Level { alpha: 1.0, sigma: 0.0, ..end };
+            let end = Level { timestep: end.timestep, ..Level::CLEAN };
             for ((x, before), w) in self.chain.x().chunks_exact(n).zip(&self.log_r).zip(&mut self.log_w) {
                 let log_r = self.twist.log_r(self.sample, &end, x, &mut self.scratch);
                 *w = advanced(*w, *before, log_r.map_err(|e| named(e, self.twist.name()))?);

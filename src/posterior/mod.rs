@@ -44,7 +44,7 @@
 //! | [`Ddrm::ddnm_plus`], DDPM 1000 | 28 / 99 | 19 / 22 | 6 / 26 |
 //! | [`DiffPir`], zeta 1, DDIM 100 | 3 / 56 | 6 / 50 | 2 / 54 |
 //!
-//! Without noise, half of the elements known: [`Ddnm`] 5 / 24, [`Clamp`] 9 / 23 (to noised values 21 / 23), [`Repaint`] without jumps
+//! Without noise, half of the elements known: [`Ddnm`] 5 / 24, [`Clamp`] 9 / 23 (to noised values 21 / 23), [`KnownPixels`] without jumps
 //! 22 / 20, [`Mcg`] of zeta 0.03 33 / 37. The 2015 methods match the values that are derived for N(0, 1), y = 1, s = 1, T = 1000 (constant r 0.667,
 //! 0.334; ramp 0.462, 0.433): `tests/posterior_exact.rs`. What DPS and MCG sample is no Gaussian even for a Gaussian prior; `tests/dps_density.rs`
 //! holds them to their density, carried through the steps on a grid.
@@ -73,7 +73,7 @@
 //! | [`Ddrm::ddnm_plus`], DDPM 1000 | 24.5 / 99.0 / 59.7 | 28.6 / 25.1 / 20.8 | 19.0 / 30.3 / 17.6 | 32.2 / 98.5 / 60.4 | 38.2 / 215.5 / 21.5 | 24.4 / 41.0 / 24.4 |
 //! | [`DiffPir`], zeta 1, DDIM 100 | 2.2 / 56.6 / 18.6 | 6.6 / 50.3 / 17.3 | 2.4 / 51.0 / 16.9 | 3.7 / 59.5 / 19.9 | 3.1 / 33.5 / 17.7 | 0.8 / 14.4 / 12.0 |
 //!
-//! [`Ddnm`], [`Repaint`] and [`Mcg`] are for measurements without noise, [`Dps`] has a step size to tune instead of a noise.
+//! [`Ddnm`], [`KnownPixels`] and [`Mcg`] are for measurements without noise, [`Dps`] has a step size to tune instead of a noise.
 //! All but [`Ddrm`] run with DDPM, DDIM, the chain of 2015 and [`RePaint`](crate::sampler::RePaint); a pair that does not go
 //! is refused when the chain is made, kind `Unsupported`.
 
@@ -112,6 +112,6 @@ pub use moments::Moments;
 pub use paper2015::{Clamp, ExactProduct, Known, MeanShift};
 pub use pigdm::{Pigdm, PigdmRule};
 pub use recommended::{Algorithm, Recommended};
-pub use repaint::Repaint;
+pub use repaint::KnownPixels;
 pub use tmpd::Tmpd;
 pub use twist::{FnTwist, Twist};

@@ -62,7 +62,7 @@ impl Recommended {
     pub const DDRM: Self = Self::ddim(0.85, DdimNoise::Level, 20);
     /// [`Ddnm`](super::Ddnm) and [`Ddrm::ddnm_plus`](super::Ddrm::ddnm_plus): Wang et al. 2023.
     pub const DDNM: Self = Self::ddim(0.85, DdimNoise::Level, 100);
-    /// [`Repaint`](super::Repaint): Lugmayr et al. 2022.
+    /// [`KnownPixels`](super::KnownPixels): Lugmayr et al. 2022.
     pub const REPAINT: Self =
         Self { algorithm: Algorithm::RePaint(Jumps { length: 10, resamplings: 10 }), steps: Some(250) };
 

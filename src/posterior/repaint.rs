@@ -18,19 +18,19 @@ use crate::tensor::Dims;
 /// jumping then. Any sampler of real numbers carries it.
 ///
 /// ```
-/// use undiffuse::posterior::{Measurement, Repaint, operator::Mask};
+/// use undiffuse::posterior::{Measurement, KnownPixels, operator::Mask};
 /// use undiffuse::tensor::Dims;
 ///
 /// let left = Mask::new(Dims::new(&[1, 1, 2])?, &[true, false])?;
-/// let evidence = Repaint::new(Measurement::exact(left, &[0.5])?)?;
+/// let evidence = KnownPixels::new(Measurement::exact(left, &[0.5])?)?;
 /// # Ok::<(), undiffuse::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Repaint {
+pub struct KnownPixels {
     measurement: Measurement<Mask>,
 }
 
-impl Repaint {
+impl KnownPixels {
     /// Errors: kind `InvalidArgument` for a measurement with noise.
     pub fn new(measurement: Measurement<Mask>) -> Result<Self> {
         check_exact("RePaint", &measurement, "DDRM, DiffPIR or calibrated evidence")?;
@@ -38,7 +38,7 @@ impl Repaint {
     }
 }
 
-impl Evidence for Repaint {
+impl Evidence for KnownPixels {
     fn name(&self) -> &str {
         "RePaint"
     }

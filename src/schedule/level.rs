@@ -14,6 +14,9 @@ pub struct Level {
 }
 
 impl Level {
+    /// The end of every chain: x_0 itself.
+    pub const CLEAN: Self = Self { timestep: 0.0, alpha: 1.0, sigma: 0.0 };
+
     /// The level of a variance-preserving process: alpha = sqrt(abar), sigma = sqrt(1 - abar), for abar in 0..=1.
     pub fn variance_preserving(timestep: f64, alpha_bar: f64) -> Self {
         Self { timestep, alpha: libm::sqrt(alpha_bar), sigma: libm::sqrt(1.0 - alpha_bar) }

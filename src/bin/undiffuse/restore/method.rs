@@ -2,8 +2,8 @@
 
 use undiffuse::posterior::operator::LinearOperator;
 use undiffuse::posterior::{
-    Algorithm, Calibrated, CalibratedWhite, Clamp, Ddnm, Ddrm, DiffPir, Dps, Evidence, ExactProduct, Known, Mcg,
-    MeanShift, Measurement, Misfit, Pigdm, PigdmRule, RSchedule, Recommended, Repaint, Tmpd,
+    Algorithm, Calibrated, CalibratedWhite, Clamp, Ddnm, Ddrm, DiffPir, Dps, Evidence, ExactProduct, Known,
+    KnownPixels, Mcg, MeanShift, Measurement, Misfit, Pigdm, PigdmRule, RSchedule, Recommended, Tmpd,
 };
 use undiffuse::sampler::Jumps;
 use undiffuse::{Error, ErrorKind, Result};
@@ -328,7 +328,7 @@ impl MethodArgs {
             Method::DdnmPlus => Box::new(Ddrm::ddnm_plus(seen()?)?),
             Method::DiffPir => Box::new(DiffPir::new(seen()?, self.lambda)?),
             Method::Repaint => match operator {
-                Operator::Mask(mask) => Box::new(Repaint::new(measure(mask.clone(), y, each, sigma)?)?),
+                Operator::Mask(mask) => Box::new(KnownPixels::new(measure(mask.clone(), y, each, sigma)?)?),
                 Operator::Other(o) => {
                     let text = format!("RePaint fills in the pixels that a mask hides; {} is no mask", o.name());
                     return Err(Error::new(ErrorKind::Unsupported, text));
