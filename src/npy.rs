@@ -49,8 +49,8 @@ pub fn read(path: impl AsRef<std::path::Path>) -> Result<NpyArray> {
     parse(&bytes).map_err(|e| e.context(path.display()))
 }
 
-/// The array in the bytes of a `.npy` file: bool, u8, i8, and little-endian integers of 2 to 8 bytes, f16, f32 and f64, each
-/// rounded to f32. What the file holds in Fortran order, as NumPy saves a transposed array, is brought to row-major order.
+/// The array in the bytes of a `.npy` file: bool, integers of 1 to 8 bytes, f16, f32 and f64 in either order of bytes, each rounded
+/// to f32. What the file holds in Fortran order, as NumPy saves a transposed array, is brought to row-major order.
 ///
 /// Errors: kind `InvalidArgument` for bytes that are no such file, or that do not fit its header; `Unsupported` for another
 /// element type; `OutOfMemory`.
@@ -68,7 +68,7 @@ pub fn parse(bytes: &[u8]) -> Result<NpyArray> {
     .ok_or_else(cut)?;
     let (header, data) = usize::try_from(len).ok().and_then(|n| rest.split_at_checked(n)).ok_or_else(cut)?;
     let header = core::str::from_utf8(header).map_err(|_| err!(InvalidArgument, "the .npy header is no text"))?;
-    let Header { element, fortran, shape } = Header::parse(header)?;
+    let Header { element, big_endian, fortran, shape } = Header::parse(header)?;
     // Before any memory is asked for.
     let count = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
     let expected = count.and_then(|n| n.checked_mul(element.size()));
@@ -82,12 +82,25 @@ pub fn parse(bytes: &[u8]) -> Result<NpyArray> {
     let count = count.unwrap_or(0);
     let mut values = Vec::new();
     values.try_reserve_exact(count).map_err(|_| err!(OutOfMemory, "no memory for {count} values of a .npy array"))?;
-    element.read(data, &mut values);
+    if big_endian {
+        // A few at a time, turned round.
+        let mut little = Vec::with_capacity(TURNED);
+        for part in data.chunks(TURNED) {
+            little.clear();
+            part.chunks_exact(element.size()).for_each(|bytes| little.extend(bytes.iter().rev()));
+            element.read(&little, &mut values);
+        }
+    } else {
+        element.read(data, &mut values);
+    }
     if fortran && shape.len() > 1 {
         values = row_major(&shape, &values)?;
     }
     Ok(NpyArray { shape, values, element })
 }
+
+/// Bytes of big-endian elements that are turned round at once: whole elements.
+const TURNED: usize = 1 << 12;
 
 /// The elements of an array of `shape` in row-major order, from those in column-major order.
 fn row_major(shape: &[usize], columns: &[f32]) -> Result<Vec<f32>> {
@@ -155,25 +168,35 @@ impl Element {
         }
     }
 
-    fn parse(descr: &str) -> Result<Self> {
-        Ok(match descr {
-            "|b1" => Element::Bool,
-            "|u1" => Element::U8,
-            "|i1" => Element::I8,
-            "<u2" => Element::U16,
-            "<i2" => Element::I16,
-            "<u4" => Element::U32,
-            "<i4" => Element::I32,
-            "<u8" => Element::U64,
-            "<i8" => Element::I64,
-            "<f2" => Element::F16,
-            "<f4" => Element::F32,
-            "<f8" => Element::F64,
-            other => {
-                let shown: String = other.chars().take(40).collect();
-                return Err(err!(Unsupported, "the .npy array is of type {shown}, expected little-endian numbers"));
-            }
-        })
+    /// From what NumPy calls it, and whether the bytes of an element begin with the highest.
+    fn parse(descr: &str) -> Result<(Self, bool)> {
+        let refused = || {
+            let shown: String = descr.chars().take(40).collect();
+            err!(Unsupported, "the .npy array is of type {shown}, expected bool, integers or floats of at most 8 bytes")
+        };
+        let mut letters = descr.chars();
+        let order = letters.next().ok_or_else(refused)?;
+        let element = match letters.as_str() {
+            "b1" => Element::Bool,
+            "u1" => Element::U8,
+            "i1" => Element::I8,
+            "u2" => Element::U16,
+            "i2" => Element::I16,
+            "u4" => Element::U32,
+            "i4" => Element::I32,
+            "u8" => Element::U64,
+            "i8" => Element::I64,
+            "f2" => Element::F16,
+            "f4" => Element::F32,
+            "f8" => Element::F64,
+            _ => return Err(refused()),
+        };
+        match (order, element.size()) {
+            ('|', 1) => Ok((element, false)),
+            ('<', 2..) => Ok((element, false)),
+            ('>', 2..) => Ok((element, true)),
+            _ => Err(refused()),
+        }
     }
 
     fn size(self) -> usize {
@@ -208,6 +231,7 @@ impl Element {
 /// What the dictionary of the header says.
 struct Header {
     element: Element,
+    big_endian: bool,
     fortran: bool,
     shape: Vec<usize>,
 }
@@ -242,7 +266,9 @@ impl Header {
             ensure!(after.starts_with(',') || rest.is_empty(), InvalidArgument, "the .npy header lacks a comma");
         }
         match (element, fortran, shape) {
-            (Some(element), Some(fortran), Some(shape)) => Ok(Self { element, fortran, shape }),
+            (Some((element, big_endian)), Some(fortran), Some(shape)) => {
+                Ok(Self { element, big_endian, fortran, shape })
+            }
             _ => Err(malformed()),
         }
     }
@@ -310,6 +336,10 @@ mod tests {
             let want = expected[names.iter().position(|n| *n == descr).unwrap()];
             assert_eq!(parse(&file(&header(descr, "(1,)"), bytes)).unwrap().values, [want], "{descr}");
         }
+        let big: Vec<u8> = (0..3000).flat_map(|i| (i as f64 * 0.25).to_be_bytes()).collect();
+        let read = parse(&file(&header(">f8", "(3000,)"), &big)).unwrap();
+        assert!(read.values.iter().enumerate().all(|(i, &v)| v == i as f32 * 0.25));
+        assert_eq!(parse(&file(&header(">i2", "(1,)"), &(-300i16).to_be_bytes())).unwrap().values, [-300.0]);
         // Keys in another order, as some writers have them, and version 2.
         let other = "{'shape': (1,), 'descr': '|u1', 'fortran_order': False}";
         let mut two = b"\x93NUMPY\x02\x00".to_vec();
@@ -345,7 +375,9 @@ mod tests {
             assert!(parse(&good[..cut]).is_err(), "cut at {cut}");
         }
         let kind = |header: &str| parse(&file(header, &[1, 2, 3, 4])).unwrap_err().kind();
-        assert_eq!(kind(&header(">f4", "(1,)")), ErrorKind::Unsupported);
+        for descr in [">u1", "|f4", "<f16", "<c8", "|O", "<U3", "=f4", "f4", ""] {
+            assert_eq!(kind(&header(descr, "(1,)")), ErrorKind::Unsupported, "{descr}");
+        }
         for bad in [
             "",
             "{}",

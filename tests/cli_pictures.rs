@@ -49,6 +49,10 @@ fn made(dir: &Path, words: &str) -> (Vec<usize>, Vec<f32>) {
     values(dir.join("out.npy"))
 }
 
+fn words(text: &str) -> Vec<&str> {
+    text.split_whitespace().collect()
+}
+
 fn refuses(dir: &Path, words: &str, text: &str) {
     let before = files(dir);
     let words = format!("{words} --model model");
@@ -226,6 +230,19 @@ fn a_size_that_is_advised_is_one_that_works() {
     refuses(dir, &format!("denoise small.png {DENOISE}"), "give --size 4x6 --fit crop, or --fit cover");
     assert_eq!(made(dir, &format!("denoise small.png {DENOISE} --size 4x6 --fit crop")).0, [1, 1, 4, 6]);
     assert_eq!(made(dir, &format!("denoise small.png {DENOISE} --fit cover")).0, [1, 1, SIDE, SIDE]);
+    // A size that was said and cannot be.
+    save(&s, "own.png", grey(8, 8));
+    refuses(dir, &format!("denoise odd.png {DENOISE} --size 25x41"), "give --size 24x40 --fit crop");
+    refuses(dir, &format!("denoise odd.png {DENOISE} --size 25x41 --fit crop"), "give --size 24x40 --fit crop");
+    refuses(dir, &format!("denoise own.png {DENOISE} --size 25x41"), "give --size 24x40 --fit cover");
+    assert_eq!(made(dir, &format!("denoise own.png {DENOISE} --size 24x40 --fit cover")).0, [1, 1, 24, 40]);
+    refused(
+        dir,
+        &words("sample model --count 1 --size 25x41"),
+        1,
+        "multiples of 2 up to 8192, as 2 blocks need: give --size 24x40",
+    );
+    ok(dir, &words("sample model --count 1 --steps 2 --size 24x40"));
     // A model without a size of its own takes the picture's, or says which it would take.
     let s = scratch_with(&tiny::model_config("").replace("\"sample_size\": 8, ", ""));
     let dir = s.path();
@@ -330,6 +347,32 @@ fn numbers_are_what_their_type_says_or_somebody() {
         floats(&[2, SIDE * SIDE], &(0..2 * SIDE * SIDE).map(|i| (i as f32).cos()).collect::<Vec<_>>()),
     );
     made(dir, "restore far.npy --operator dense --matrix matrix.npy --method ddnm --steps 2");
+}
+
+/// The numbers of points and bits are no grey levels.
+#[test]
+fn whole_numbers_that_are_no_images_are_asked_for() {
+    let s = Scratch::new("cli");
+    let dir = s.path();
+    let config = r#"{"_class_name": "Rbf2015", "features": 2, "units": 5, "num_train_timesteps": 9}"#;
+    s.write("model/config.json", config);
+    s.write("model/scheduler_config.json", r#"{"_class_name": "Ancestral2015Scheduler", "num_train_timesteps": 9}"#);
+    s.write("model/model.safetensors", tiny::weights(config));
+    s.write("far.npy", floats(&[2], &[300.0, -20.0]));
+    s.write("u1.npy", npy_of("|u1", false, &[2], &[1, 7]));
+    let rest = "--sigma 1 --method exact-product";
+    assert_eq!(made(dir, &format!("denoise far.npy {rest}")).0, [1, 2]);
+    refuses(
+        dir,
+        &format!("denoise u1.npy {rest}"),
+        "the numbers are uint8, expected floats where there are no images: give --values data",
+    );
+    made(dir, &format!("denoise u1.npy {rest} --values data"));
+    save(&s, "x.png", grey(2, 1));
+    refuses(dir, &format!("denoise x.png {rest}"), "but this is a picture");
+    s.write("data.npy", npy_of("|u1", false, &[3, 2], &[1, 0, 0, 1, 1, 1]));
+    refused(dir, &words("evaluate model --data data.npy"), 1, "give --values data");
+    ok(dir, &words("evaluate model --data data.npy --values data"));
 }
 
 #[test]

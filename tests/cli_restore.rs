@@ -216,6 +216,120 @@ fn every_method_runs_on_every_operator_or_says_what_does() {
     assert!(ran > 80 && refusals > 5, "{ran} and {refusals}");
 }
 
+/// The methods that the refusal of a command names.
+fn named_methods(dir: &Path, words: &str) -> Vec<String> {
+    let out = program::run(dir, &words.split_whitespace().collect::<Vec<_>>());
+    assert_eq!(out.status.code(), Some(2), "{words}");
+    let said = String::from_utf8(out.stderr).unwrap();
+    let list = said.trim().rsplit_once(": take ").unwrap_or_else(|| panic!("{words}: {said}")).1;
+    list.split(", ").map(String::from).collect()
+}
+
+#[test]
+fn every_method_that_a_refusal_names_works() {
+    let s = scratch();
+    let dir = s.path();
+    s.write("x.npy", floats(&[SIDE, SIDE], &picture(0)));
+    for words in [
+        "denoise x.npy --sigma 0 --method calibrated",
+        "restore x.npy --simulate --operator sr2 --sigma 0.1 --method repaint",
+        "restore x.npy --simulate --operator sr2 --sigma 0 --method repaint",
+        "restore x.npy --simulate --operator blur --sigma 0.1 --method clamp",
+        "restore x.npy --simulate --operator sr2 --sigma 0.1 --method ddnm",
+        "inpaint x.npy --operator half --sigma 0.1 --method mcg",
+        "inpaint x.npy --operator half --sigma 0 --method white",
+        "inpaint x.npy --operator half --sigma 0 --method ddnm+",
+    ] {
+        let words = format!("{words} --model model --output out.npy");
+        let methods = named_methods(dir, &words);
+        assert!(methods.len() >= 3, "{words}: {methods:?}");
+        for method in methods {
+            ok(dir, &format!("{words} --method {method} --steps 3").split_whitespace().collect::<Vec<_>>());
+        }
+    }
+}
+
+/// An error, and what it advises instead.
+#[test]
+fn what_an_error_advises_works() {
+    let s = scratch();
+    let dir = s.path();
+    s.write("x.npy", floats(&[SIDE, SIDE], &picture(0)));
+    s.write("two.npy", floats(&[2, SIDE, SIDE], &[picture(0), picture(1)].concat()));
+    s.write("all.npy", npy("|u1", &[SIDE, SIDE], &[255; N]));
+    let half = "restore x.npy --operator half --sigma 0.1";
+    let sr2 = "restore x.npy --simulate --operator sr2 --sigma 0.1 --steps 3";
+    for (wrong, code, text, right) in [
+        (
+            format!("{half} --eta 0.5 --steps 3"),
+            2,
+            "--eta is for --sampler ddim",
+            format!("{half} --eta 0.5 --steps 3 --sampler ddim"),
+        ),
+        (format!("{sr2} --method diffpir --eta 1"), 2, "give --zeta", format!("{sr2} --method diffpir --zeta 1")),
+        (format!("{sr2} --zeta 1"), 2, "--zeta is for dps, mcg, diffpir", format!("{sr2} --zeta 1 --method dps")),
+        (
+            format!("{sr2} --sampler ddim --resamplings 2"),
+            2,
+            "for --sampler repaint",
+            format!("{sr2} --sampler repaint --resamplings 2"),
+        ),
+        (
+            format!("{half} --sampler ancestral2015 --steps 5"),
+            2,
+            "leave out --steps",
+            format!("{half} --sampler ancestral2015 --method white"),
+        ),
+        (
+            format!("{half} --method white --sampler ddim --eta 0 --steps 3"),
+            1,
+            "take a sampler that does (DDPM, DDIM",
+            format!("{half} --method white --sampler ddpm --steps 3"),
+        ),
+        (
+            "inpaint x.npy --operator blur".into(),
+            2,
+            "for others there is `undiffuse restore`",
+            "restore x.npy --operator blur --steps 3".into(),
+        ),
+        (
+            "inpaint x.npy --mask all.npy".into(),
+            1,
+            "for denoising use the identity",
+            "restore x.npy --operator identity --steps 3".into(),
+        ),
+        (
+            format!("{half} --steps 3 --measured y.png"),
+            1,
+            "write .npy or .safetensors",
+            format!("{half} --steps 3 --measured y.npy"),
+        ),
+        (
+            format!("{half} --steps 3 --variance v.npy"),
+            2,
+            "needs at least 2 samples of each",
+            format!("{half} --steps 3 --variance v.npy --count 2"),
+        ),
+        (
+            format!("{half} --steps 3 --count 2 --variance v.png"),
+            2,
+            "--sheet draws the standard deviation",
+            format!("{half} --steps 3 --count 2 --sheet v.png"),
+        ),
+        (
+            "posterior x.npy --operator half --steps 3 --count 2".into(),
+            2,
+            "needs --mean, --variance, --sheet or --output",
+            "posterior x.npy --operator half --steps 3 --count 2 --mean m.png".into(),
+        ),
+    ] {
+        let with_model = |words: &str| format!("{words} --model model");
+        let (wrong, right) = (with_model(&wrong), with_model(&right));
+        refused(dir, &wrong.split_whitespace().collect::<Vec<_>>(), code, text);
+        ok(dir, &right.split_whitespace().collect::<Vec<_>>());
+    }
+}
+
 #[test]
 fn every_sampler_carries_evidence() {
     let s = scratch();

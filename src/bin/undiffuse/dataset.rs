@@ -83,7 +83,7 @@ impl Data {
         if x.iter().any(|v| !v.is_finite()) {
             return Err(Error::new(ErrorKind::NonFinite, format!("{}: a value is not finite", path.display())));
         }
-        let values = self.meaning(element).map_err(named)?;
+        let values = self.meaning(element, &dims).map_err(named)?;
         let scale = values.scale();
         scale.apply(&mut x);
         let most = x.iter().fold(0.0f32, |m, v| m.max(v.abs()));
@@ -106,13 +106,19 @@ impl Data {
     }
 
     /// What the numbers of a file are; those that were made here are as they are.
-    fn meaning(&self, element: Option<Element>) -> std::result::Result<Values, String> {
+    fn meaning(&self, element: Option<Element>, dims: &Dims) -> std::result::Result<Values, String> {
         let Some(element) = element else { return Ok(self.values.unwrap_or_default()) };
         // 0 and 1, which the chain of bits checks.
         let bits = self.of.bits && matches!(element, Element::Bool | Element::U8);
-        let usual = if bits { Some(Values::Data) } else { Values::usual(element) };
+        let images = self.of.channels.is_some() || dims.rank() == 3;
+        let usual = Values::usual(element).filter(|v| images || *v == Values::Data);
+        let usual = if bits { Some(Values::Data) } else { usual };
         self.values.or(usual).ok_or_else(|| match element {
             Element::Bool => "the numbers are bool, expected a model's samples: give --values data for 0 and 1".into(),
+            other if !images => format!(
+                "the numbers are {}, expected floats where there are no images: give --values data to take them as they are",
+                other.name()
+            ),
             other => format!(
                 "the numbers are {}, grey levels of a range that the type does not say: give --values 0..255, or what it is",
                 other.name()

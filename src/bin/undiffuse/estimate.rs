@@ -31,6 +31,8 @@ pub struct Run<'a> {
     pub products: usize,
     /// Bytes of the results.
     pub results: usize,
+    /// The options that make it shorter.
+    pub less: &'a str,
 }
 
 /// Calls the network once, where the run is large, and says what all calls will take if that is over a minute.
@@ -57,12 +59,12 @@ pub fn tell(run: &Run<'_>, denoiser: &mut impl Denoiser, level: Level, cancel: &
 }
 
 fn text(seconds: f64, bytes: usize, run: &Run<'_>) -> Option<String> {
-    let Run { batch, batches, calls, products, .. } = run;
+    let Run { batch, batches, calls, products, less, .. } = run;
     let products = if *products > 0 { format!(" and {products} vector-Jacobian products") } else { String::new() };
     (seconds > LONG).then(|| {
         format!(
-            "this will take about {} and {} MB of memory: {batches} batches of {batch}, {calls} network calls{products} each. Fewer \
-             --steps or --count take less time, a smaller --batch less memory; Ctrl-C leaves nothing",
+            "this will take about {} and {} MB of memory: {batches} batches of {batch}, {calls} network calls{products} each. {less} \
+             take less time, a smaller --batch less memory; Ctrl-C leaves nothing",
             time(seconds),
             bytes.div_ceil(1_000_000),
         )

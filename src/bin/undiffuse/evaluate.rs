@@ -15,6 +15,7 @@ use undiffuse::{Error, ErrorKind, Result};
 
 use crate::args::{Args, Command, Outcome, Token, usage};
 use crate::dataset::{Data, Expected, fits};
+use crate::estimate::{Run, tell};
 use crate::output::progress;
 use crate::restore::reading::values;
 use crate::source::ModelArgs;
@@ -246,6 +247,18 @@ fn evaluate(mut job: Job) -> Result<(String, Value)> {
         Ends::Grey => Edges::Discretized { levels: 256 },
     };
     let mut denoiser = pipeline.denoiser(job.options.batch, &[])?;
+    let times = match job.options.times {
+        Times::All => sampler.levels().len(),
+        Times::Sampled(k) => k.min(sampler.levels().len()),
+    };
+    let rows = (data.x.len() / dims.elements()).saturating_mul(times).saturating_mul(job.options.draws);
+    let batch = job.options.batch;
+    let less = "Fewer --times or a smaller --count";
+    let run =
+        Run { pipeline: &pipeline, batch, batches: rows.div_ceil(batch), calls: 1, products: 0, results: 0, less };
+    if let Some(&level) = sampler.levels().first() {
+        tell(&run, &mut denoiser, level, cancel)?;
+    }
     let bar = progress(0, None);
     let observe = &mut |p: undiffuse::evaluate::Progress| {
         bar.set_length(p.total);

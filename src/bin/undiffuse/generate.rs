@@ -155,7 +155,15 @@ pub fn generate(model: &ModelArgs, job: &Job) -> Result<Done> {
     let mut denoiser = pipeline.denoiser(batch, &job.classes)?;
     let batches = count.div_ceil(batch);
     let results = (samples.data.len() + trace.as_ref().map_or(0, |t| t.data.len())).saturating_mul(size_of::<f32>());
-    let run = Run { pipeline: &pipeline, batch, batches, calls: steps, products: 0, results };
+    let run = Run {
+        pipeline: &pipeline,
+        batch,
+        batches,
+        calls: steps,
+        products: 0,
+        results,
+        less: "Fewer --steps or --count",
+    };
     if let Some(&level) = sampler.levels().first() {
         tell(&run, &mut denoiser, level, cancel)?;
     }

@@ -135,9 +135,19 @@ impl ModelArgs {
             if self.size.is_none() && source.model().needs_size() {
                 return Error::new(ErrorKind::InvalidArgument, format!("{}: {e}: give --size", self.name()));
             }
-            e.context(self.name())
+            match self.size.and_then(|size| near(source, size)) {
+                Some([h, w]) => Error::new(e.kind(), format!("{}: {e}: give --size {h}x{w}", self.name())),
+                None => e.context(self.name()),
+            }
         })
     }
+}
+
+/// The largest size within another that a model takes, if it is not that one.
+pub fn near(source: &Source<'_>, [h, w]: [usize; 2]) -> Option<[usize; 2]> {
+    let within = |bits: u32| [h >> bits << bits, w >> bits << bits];
+    let found = (0..12).map(within).find(|&size| !size.contains(&0) && source.graph(Some(size)).is_ok());
+    found.filter(|&size| size != [h, w])
 }
 
 /// What stands for diffusers' own configuration of a DDPM.

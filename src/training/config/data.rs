@@ -206,6 +206,14 @@ impl DataConfig {
             return Ok(data.rescaled(self.values.unwrap_or_default().scale()));
         };
         let values = Values::of(element, self.values).map_err(|e| e.context("data.values in the training config"))?;
+        ensure!(
+            self.values.is_some() || values == Values::Data || data.dims().rank() == 3,
+            InvalidArgument,
+            "the data are {} of {}, which are no images: give data.values in the training config, data for numbers as \
+             they are",
+            data.dims(),
+            element.name()
+        );
         let data = data.rescaled(values.scale());
         let most = data.values().iter().fold(0.0f32, |m, v| m.max(v.abs()));
         ensure!(
@@ -317,6 +325,9 @@ mod tests {
         refused("", "the numbers are bool");
         assert_eq!(load(r#", "values": "data""#).unwrap(), [0.0, 1.0, 1.0, 0.0]);
         let floats = |x: [f32; 4]| x.iter().flat_map(|v| v.to_le_bytes()).collect::<alloc::vec::Vec<u8>>();
+        write("|u1", &[0, 1, 1, 0]);
+        refused(r#", "dims": [2]"#, "of uint8, which are no images: give data.values");
+        assert_eq!(load(r#", "dims": [2], "values": "data""#).unwrap(), [0.0, 1.0, 1.0, 0.0]);
         write("<f4", &floats(grey));
         assert_eq!(load("").unwrap(), grey);
         write("<f4", &floats([0.0, 255.0, 51.0, 153.0]));

@@ -5,7 +5,7 @@ use undiffuse::{Error, ErrorKind, Result};
 
 use super::input::{Input, Look};
 use super::run::Job;
-use crate::source::ModelArgs;
+use crate::source::{ModelArgs, near};
 
 /// What an error calls the pictures of a file.
 fn described(look: &Look, wanted: usize) -> String {
@@ -51,6 +51,7 @@ pub fn check(model: &mut ModelArgs, source: &Source<'_>, input: &Input, job: &Jo
         _ => None,
     };
     let fits = match target {
+        Some(target) if !takes(target) => false,
         _ if fitted => target.is_some(),
         Some(target) => target == [h, w],
         None => takes([h, w]),
@@ -63,23 +64,26 @@ pub fn check(model: &mut ModelArgs, source: &Source<'_>, input: &Input, job: &Jo
     }
 
     let mut ways = Vec::new();
-    if fits {
-        ways.push(String::new());
-    } else {
-        if model.size().is_none() && !fitted && takes([h, w]) {
-            ways.push(format!("--size {h}x{w}"));
+    // What cuts the picture to a size, or enlarges it.
+    let cut = |[t_h, t_w]: [usize; 2]| if h < t_h || w < t_w || job.simulate { "cover" } else { "crop" };
+    let may_be_cut = look.is_picture && whole_size(job);
+    match (model.size(), target) {
+        _ if fits => ways.push(String::new()),
+        (Some(said), _) if !takes(said) => {
+            if let Some([t_h, t_w]) = near(source, said) {
+                let cut = if may_be_cut { format!(" --fit {}", cut([t_h, t_w])) } else { String::new() };
+                ways.push(format!("--size {t_h}x{t_w}{cut}"));
+            }
         }
-        // The largest size within the picture that the model takes, and what brings it there.
-        let within = |p: &usize| [h / p * p, w / p * p];
-        let near = [2usize, 4, 8, 16, 32, 64, 128, 256].iter().map(within).find(|&s| !s.contains(&0) && takes(s));
-        if let (Some([h, w]), true, None, true) =
-            (near, ways.is_empty(), model.size(), look.is_picture && whole_size(job))
-        {
-            ways.push(format!("--size {h}x{w} --fit crop"));
-        }
-        if let (Some(t), true) = (target, look.is_picture) {
-            let smaller = h < t[0] || w < t[1];
-            ways.push(format!("--fit {}", if smaller || job.simulate { "cover" } else { "crop" }));
+        (said, target) => {
+            if said.is_none() && !fitted && takes([h, w]) {
+                ways.push(format!("--size {h}x{w}"));
+            } else if let (None, true, Some([h, w])) = (said, may_be_cut, near(source, [h, w])) {
+                ways.push(format!("--size {h}x{w} --fit crop"));
+            }
+            if let (Some(target), true) = (target, look.is_picture) {
+                ways.push(format!("--fit {}", cut(target)));
+            }
         }
     }
     let [at_h, at_w] = target.unwrap_or([h, w]);

@@ -179,21 +179,37 @@ impl Input {
         };
         match &self.content {
             Content::Picture(_) => array.data.iter_mut().for_each(|v| *v = *v / 127.5 - 1.0),
-            Content::Array(_, element) => self.scale(&mut array.data, *element, reading, noise)?,
+            Content::Array(_, element) => {
+                // Only of images is it known where their values lie.
+                let of_images = expected.len() == 3;
+                self.scale(&mut array.data, *element, reading, noise.filter(|_| of_images), of_images)?;
+            }
         }
         Ok(array)
     }
 
     /// Brings the numbers of an array to [-1, 1].
-    fn scale(&self, data: &mut [f32], element: Element, reading: &Reading, noise: Option<f64>) -> Result<()> {
+    fn scale(
+        &self,
+        data: &mut [f32],
+        element: Element,
+        reading: &Reading,
+        noise: Option<f64>,
+        of_images: bool,
+    ) -> Result<()> {
         let wrong = |text: String| Err(invalid(ErrorKind::InvalidArgument, &self.name, text));
-        let Some(values) = reading.values.or(Values::usual(element)) else {
+        let usual = Values::usual(element).filter(|v| of_images || *v == Values::Data);
+        let Some(values) = reading.values.or(usual) else {
             let name = element.name();
             return match element {
                 Element::Bool => wrong(
                     "the numbers are bool, which only a mask is: give --values 0..1 for black and white pictures"
                         .into(),
                 ),
+                _ if !of_images => wrong(format!(
+                    "the numbers are {name}, expected floats where there are no images: give --values data to take them as \
+                     they are"
+                )),
                 _ => wrong(format!(
                     "the numbers are {name}, grey levels of a range that the type does not say: give --values 0..255, or what it is"
                 )),

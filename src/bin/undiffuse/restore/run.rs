@@ -194,7 +194,8 @@ pub fn restore(model: &mut ModelArgs, job: &Job) -> Result<Done> {
     let batches = total.div_ceil(batch);
     let products = steps * job.method.products();
     let results = (collected.samples.data.len() + 2 * collected.mean.data.len()).saturating_mul(size_of::<f32>());
-    let run = Run { pipeline: &pipeline, batch, batches, calls: steps, products, results };
+    let run =
+        Run { pipeline: &pipeline, batch, batches, calls: steps, products, results, less: "Fewer --steps or --count" };
     if let Some(level) = first_level {
         tell(&run, &mut denoiser, level, cancel)?;
     }
