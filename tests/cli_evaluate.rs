@@ -209,10 +209,17 @@ fn data_mean_what_their_type_says_or_somebody() {
     dir.write("last.npy", typed("|u1", "5, 8, 8, 1", &levels));
     dir.write("wide.npy", typed("|u1", "5, 4, 16", &levels));
     assert_eq!(bound_line(&evaluate(&["flat.npy"])), right);
-    for name in ["last.npy", "wide.npy"] {
+    for (name, shape) in [("last.npy", "5, 8, 8, 1"), ("wide.npy", "5, 4, 16")] {
         refused(path, &["evaluate", "model", "--data", name], 1, "the model's samples [1, 8, 8]");
-        refused(path, &["evaluate", "--data", "u1.npy", "--parzen", name], 1, "the data [1, 8, 8]");
+        dir.write("samples.npy", npy(shape, &[0.5; 320]));
+        refused(path, &["evaluate", "--data", "u1.npy", "--parzen", "samples.npy"], 1, "the data [1, 8, 8]");
     }
+    refused(
+        path,
+        &["evaluate", "--data", "u1.npy", "--parzen", "u2.npy"],
+        1,
+        "--parzen u2.npy: the numbers are uint16",
+    );
 }
 
 #[cfg(feature = "training")]

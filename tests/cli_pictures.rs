@@ -368,6 +368,14 @@ fn whole_numbers_that_are_no_images_are_asked_for() {
         "the numbers are uint8, expected floats where there are no images: give --values data",
     );
     made(dir, &format!("denoise u1.npy {rest} --values data"));
+    // A method that does not go with the model names those that do.
+    let out = program::run(dir, &words("denoise far.npy --sigma 1 --method ddrm --model model"));
+    let said = String::from_utf8(out.stderr).unwrap();
+    let methods = said.trim().split_once(": take --method ").unwrap().1;
+    assert!(methods.split(", ").count() > 5 && !methods.contains("ddrm"), "{said}");
+    for method in methods.split(", ") {
+        made(dir, &format!("denoise far.npy --sigma 1 --method {method}"));
+    }
     save(&s, "x.png", grey(2, 1));
     refuses(dir, &format!("denoise x.png {rest}"), "but this is a picture");
     s.write("data.npy", npy_of("|u1", false, &[3, 2], &[1, 0, 0, 1, 1, 1]));

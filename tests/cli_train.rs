@@ -102,6 +102,14 @@ fn a_stopped_training_goes_on_in_the_same_bits() {
     assert_eq!(names(dir), ["roll.json", "roll.md", "roll.safetensors"]);
     ok(dir, &["train", "roll.json", "--output", "whole.safetensors"]);
     assert!(read(dir, "roll.safetensors") == read(dir, "whole.safetensors"));
+    s.write("roll.json", roll(50));
+    let said = ok(dir, &["train", "roll.json", "--output", "short.safetensors", "--json"]);
+    let summary: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(summary["steps"], 50);
+    let fields: Vec<_> = summary.as_object().unwrap().keys().map(String::as_str).collect();
+    // Those of examples/json.md.
+    assert_eq!(fields, ["loss", "output", "steps"]);
+    refused(dir, &["train", "roll.json", "-o", "x"], 2, "-o is called --output now");
 }
 
 #[test]

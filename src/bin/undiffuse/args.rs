@@ -51,8 +51,12 @@ pub struct Command {
 }
 
 /// Options that were called otherwise: the command, the old name and the new one.
-const RENAMED: [(&str, &str, &str); 3] =
-    [("posterior", "samples", "count"), ("evaluate", "samples", "count"), ("evaluate", "steps", "table")];
+const RENAMED: [(&str, &str, &str); 4] = [
+    ("train", "o", "output"),
+    ("posterior", "samples", "count"),
+    ("evaluate", "samples", "count"),
+    ("evaluate", "steps", "table"),
+];
 
 /// The options of all commands.
 const EVERYWHERE: &str = "

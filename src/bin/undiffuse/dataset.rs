@@ -91,7 +91,8 @@ impl Data {
             let has = if self.values.is_some() { "" } else { ", which its type says" };
             return Err(named(format!("values are out of the range {values}{has}: give --values with their range")));
         }
-        if self.values.is_none() && self.of.channels.is_some() && element.is_some() && most > FAR {
+        let images = self.of.channels.is_some() || dims.rank() == 3;
+        if self.values.is_none() && images && element.is_some() && most > FAR {
             let text = format!("the numbers go to {most}, expected -1 to 1: give --values 0..255, 0..1 or data");
             return Err(named(text));
         }

@@ -10,7 +10,6 @@ use undiffuse::evaluate::{
 use undiffuse::noise::Seeded;
 use undiffuse::sampler::{Sampler, SamplerKind, SamplerOptions, SchedulerConfig, StateSpace};
 use undiffuse::schedule::Arithmetic;
-use undiffuse::values::Values;
 use undiffuse::{Error, ErrorKind, Result};
 
 use crate::args::{Args, Command, Outcome, Token, usage};
@@ -151,7 +150,13 @@ fn run(args: &mut Args) -> Outcome {
 fn window(job: &Job, samples: &Path) -> Result<(String, Value)> {
     let cancel = interrupt::install()?;
     let data = job.data.read()?;
-    let samples = Data { from: Some(samples.into()), values: Some(Values::Data), ..Data::default() }.read()?;
+    let path = samples;
+    let samples = Data { from: Some(path.into()), ..Data::default() }.read().map_err(|e| {
+        Error::new(
+            e.kind(),
+            format!("--parzen {e}; --values is for --data, samples are as `undiffuse sample` writes them"),
+        )
+    })?;
     let n = data.dims.elements();
     if !(fits(&samples.dims, &data.dims) || fits(&data.dims, &samples.dims)) {
         let text = format!("the samples are {}, the data {}", samples.dims, data.dims);

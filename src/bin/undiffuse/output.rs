@@ -25,6 +25,11 @@ pub fn set_quiet() {
     QUIET.store(true, Ordering::Relaxed);
 }
 
+/// Whether nobody wants to be told how a run goes.
+pub fn is_quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
+
 /// From now on a summary is JSON.
 pub fn set_json() {
     JSON.store(true, Ordering::Relaxed);
@@ -164,7 +169,7 @@ fn complain(text: &str) -> Result<()> {
 
 /// A bar on standard error, if that is a terminal and nothing is drawn there.
 pub fn progress(steps: usize, preview: Option<&Preview>) -> ProgressBar {
-    if preview.is_some_and(Preview::is_on_terminal) || QUIET.load(Ordering::Relaxed) {
+    if preview.is_some_and(Preview::is_on_terminal) || is_quiet() {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new(steps as u64);

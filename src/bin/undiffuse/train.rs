@@ -50,7 +50,7 @@ fn options(args: &mut Args) -> Outcome<Options> {
     while let Some(token) = args.next()? {
         match token {
             Token::Option(name) => match name.as_str() {
-                "output" | "o" => output = Some(args.path()?),
+                "output" => output = Some(args.path()?),
                 "resume" => resume = true,
                 "threads" => threads = Some(args.number("a whole number", 1..=MAX_THREADS)?),
                 other => return args.unknown(other),
@@ -113,12 +113,13 @@ fn shown(trainer: &Trainer, report: &StepReport) -> String {
 /// Makes all steps that are left; gives the report of the last.
 fn train(trainer: &mut Trainer, checkpoint: &Path, cancel: &Cancel) -> Outcome<Option<StepReport>> {
     let steps = trainer.config().steps;
-    let bar = ProgressBar::new(steps).with_position(trainer.steps_done());
+    let bar = if output::is_quiet() { ProgressBar::hidden() } else { ProgressBar::new(steps) };
+    let bar = bar.with_position(trainer.steps_done());
     if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}, {eta} left") {
         bar.set_style(style);
     }
     bar.reset_eta();
-    let watched = std::io::stderr().is_terminal();
+    let watched = output::is_quiet() || std::io::stderr().is_terminal();
     let (mut report, mut said, mut smooth) = (None, Instant::now(), None);
     while !trainer.is_done() {
         let r = match trainer.step(cancel) {

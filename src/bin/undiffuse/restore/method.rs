@@ -198,6 +198,11 @@ pub struct Prepared<'a> {
 }
 
 impl MethodArgs {
+    /// A method with its usual options.
+    pub fn of(method: Method) -> Self {
+        Self { method, ..Self::default() }
+    }
+
     /// Takes an option if it is one of these; its value is read from `args`.
     pub fn option(&mut self, name: &str, args: &mut Args) -> Outcome<bool> {
         let above_0 = f64::MIN_POSITIVE..=1e6;

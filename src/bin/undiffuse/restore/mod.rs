@@ -12,6 +12,7 @@ pub mod reading;
 mod run;
 mod sampling;
 mod sheet;
+mod suited;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;

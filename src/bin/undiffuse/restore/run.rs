@@ -17,6 +17,7 @@ use super::operator::OperatorArgs;
 use super::reading::Reading;
 use super::sampling::SamplingArgs;
 use super::sheet::{SAMPLES, Sheet, picture};
+use super::suited::{self, Setting};
 use crate::arrays::Array;
 use crate::estimate::{Run, tell};
 use crate::format::{FormatArgs, Place};
@@ -173,6 +174,17 @@ pub fn restore(model: &mut ModelArgs, job: &Job) -> Result<Done> {
     let sampler = job.sampling.build(&scheduler, &job.method, &job.operator)?;
     let zeta = job.method.zeta(&job.operator);
     let prepared = job.method.prepare(&operator, zeta, &rows.data, images > 1, units.scale * job.sigma)?;
+
+    let setting = Setting {
+        job,
+        scheduler: &scheduler,
+        operator: &operator,
+        dims,
+        rows: &rows.data,
+        each: images > 1,
+        sigma: units.scale * job.sigma,
+    };
+    suited::check(&setting, &prepared.evidence, &sampler)?;
 
     let cancel = interrupt::install()?;
     let place = |path: &Option<PathBuf>, count: usize, dims: &Dims| {

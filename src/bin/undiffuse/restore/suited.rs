@@ -1,0 +1,51 @@
+//! Whether a method goes with a model's chain; if not, which do.
+
+use undiffuse::posterior::Evidence;
+use undiffuse::sampler::{Sampler, SchedulerConfig};
+use undiffuse::tensor::Dims;
+use undiffuse::{Error, Result};
+
+use super::method::{Method, MethodArgs};
+use super::operator::Operator;
+use super::run::Job;
+
+/// What a run is made of but for the method.
+pub struct Setting<'a> {
+    /// What was asked for.
+    pub job: &'a Job,
+    /// The model's chain.
+    pub scheduler: &'a SchedulerConfig,
+    /// A.
+    pub operator: &'a Operator,
+    /// The dimensions of a sample.
+    pub dims: Dims,
+    /// The measurements, in the model's units.
+    pub rows: &'a [f32],
+    /// Whether each sample has one of its own.
+    pub each: bool,
+    /// The noise, in the model's units.
+    pub sigma: f64,
+}
+
+/// Checks evidence against the sampler that it will act on. Errors name the methods that go with the model, the operator and the options.
+pub fn check(setting: &Setting<'_>, evidence: &dyn Evidence, sampler: &dyn Sampler) -> Result<()> {
+    let Err(e) = evidence.check(setting.dims, sampler) else { return Ok(()) };
+    let e = e.context(format!("--method {}", setting.job.method.method.name()));
+    let others: Vec<&str> = Method::ALL.iter().filter(|&&m| goes(setting, m)).map(|m| m.name()).collect();
+    if others.is_empty() {
+        return Err(e);
+    }
+    Err(Error::new(e.kind(), format!("{e}: take --method {}", others.join(", "))))
+}
+
+/// Whether a method with its usual options would run.
+fn goes(setting: &Setting<'_>, method: Method) -> bool {
+    let Setting { job, scheduler, operator, dims, rows, each, sigma } = setting;
+    let args = MethodArgs::of(method);
+    if args.check(&job.operator, Some(job.sigma)).is_err() || job.sampling.check(&args, &job.operator).is_err() {
+        return false;
+    }
+    let Ok(sampler) = job.sampling.build(scheduler, &args, &job.operator) else { return false };
+    let prepared = args.prepare(operator, args.zeta(&job.operator), rows, *each, *sigma);
+    prepared.is_ok_and(|p| p.evidence.check(*dims, &sampler).is_ok())
+}
