@@ -101,7 +101,9 @@ macro_rules! ensure {
 
 /// Where the first NaN or infinity of `values` stands.
 ///
-/// Finite blocks, the usual case, are passed over by a loop without a branch, which compiles to vector instructions.
+/// Finite blocks, the usual case, are passed over by a loop without a branch, which compiles to vector instructions. It is called in many
+/// places, so it is no part of any.
+#[inline(never)]
 pub(crate) fn first_non_finite(values: &[f32]) -> Option<usize> {
     const BLOCK: usize = 256;
     const EXPONENT: u32 = 0x7f80_0000;
@@ -115,6 +117,7 @@ pub(crate) fn first_non_finite(values: &[f32]) -> Option<usize> {
 
 /// Refuses NaN and infinity, kind `NonFinite`, naming the element. For the program and the C ABI.
 #[doc(hidden)]
+#[inline(never)]
 pub fn check_finite(what: &str, values: &[f32]) -> Result<()> {
     match first_non_finite(values) {
         None => Ok(()),

@@ -11,7 +11,7 @@
 enum { LEN = 28 * 28 };
 
 static void *soon(void *flag) {
-  const struct timespec a_while = {.tv_nsec = 20000000};
+  const struct timespec a_while = {.tv_nsec = 5000000};
   nanosleep(&a_while, NULL);
   undiffuse_cancel_set(flag); /* one atomic store: a signal handler may do it too */
   return NULL;

@@ -3,21 +3,29 @@
 # pkg-config, shared and static; the test of undiffuse.hpp under ASan and UBSan, as C++17 and C++20, by each compiler; the examples.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-work=$(mktemp -d)
-trap 'rm -r "$work"' EXIT
-warnings=(-Wall -Wextra -Werror -pedantic)
+. ffi/tests/common.sh
 most=2000000 # Of the shared library, stripped, with the cpu backend alone.
+oldest_glibc=2.34 # ffi/README.md says it.
 
-cmake -S ffi -B "$work/build" -DCMAKE_INSTALL_PREFIX=/opt/undiffuse -DUNDIFFUSE_CARGO_TARGET_DIR="$PWD/target" > "$work/log"
-cmake --build "$work/build"
-DESTDIR=$work/dest cmake --install "$work/build" > "$work/log"
-prefix=$work/moved
-mv "$work/dest/opt/undiffuse" "$prefix"
+install_it
 soname=$(readelf -d "$prefix/lib/libundiffuse.so" | sed -n 's/.*SONAME.*\[\(.*\)\]/\1/p')
 [ -n "$soname" ] && [ -e "$prefix/lib/$soname" ]
 bytes=$(stat -L -c %s "$prefix/lib/libundiffuse.so")
 echo "libundiffuse.so: $bytes bytes, at most $most"
 [ "$bytes" -le "$most" ]
+glibc=$(objdump -T "$prefix/lib/libundiffuse.so" | grep -o 'GLIBC_[0-9.]*' | sort -Vu | tail -n 1)
+echo "it needs $glibc, at most GLIBC_$oldest_glibc"
+[ "$(printf '%s\nGLIBC_%s\n' "$glibc" "$oldest_glibc" | sort -V | tail -n 1)" = "GLIBC_$oldest_glibc" ]
+licences=$prefix/share/licenses/undiffuse
+for file in LICENSE LICENSE-MIT LICENSE-APACHE THIRD-PARTY.txt; do [ -s "$licences/$file" ]; done
+python3 -c 'import json, sys; b = json.load(open(sys.argv[1])); assert b["bomFormat"] == "CycloneDX" and len(b["components"]) > 10' "$licences/sbom.cdx.json"
+grep -q '^safetensors ' "$licences/THIRD-PARTY.txt"
+for file in libundiffuse.so libundiffuse.a; do
+  if strings "$prefix/lib/$file" | grep -F -e "$PWD" -e "${CARGO_HOME:-$HOME/.cargo}"; then
+    echo "$file has paths of this machine"
+    exit 1
+  fi
+done
 
 for kind in shared static; do
   cmake -S ffi/tests/consumer -B "$work/$kind" -DCMAKE_PREFIX_PATH="$prefix" -DKIND=$kind > "$work/log"
@@ -43,6 +51,20 @@ for language in c cpp; do
   [ "$(linked "$work/static_$language")" = 0 ]
   echo "pkg-config --static: $("$work/static_$language")"
 done
+
+# The program in the comment of undiffuse.h does what the first line of the README does, to the bit.
+sed -n '/^ \*     #include <stdio.h>/,/^ \*     }$/s/^ \* \{0,5\}//p' include/undiffuse.h > "$work/first.c"
+grep -q 'int main' "$work/first.c"
+for standard in c99 c11 c17; do gcc -std=$standard "${warnings[@]}" "${cflags[@]}" -fsyntax-only "$work/first.c"; done
+gcc -std=c99 -O2 "${warnings[@]}" "${cflags[@]}" "$work/first.c" "${shared[@]}" -Wl,-rpath,"$prefix/lib" -o "$work/first_c"
+quiet cargo build --release --features cli
+start=$(date +%s%N)
+"$work/first_c" pretrained/digits.safetensors > "$work/first.bin"
+middle=$(date +%s%N)
+target/release/undiffuse sample --output "$work/first.npy" > /dev/null
+end=$(date +%s%N)
+tail -c "$(stat -c %s "$work/first.bin")" "$work/first.npy" | cmp - "$work/first.bin"
+echo "36 digits: $(((middle - start) / 1000000)) ms by undiffuse.h's first program, $(((end - middle) / 1000000)) ms by undiffuse sample, the same bits"
 
 # The program in the comment of undiffuse.hpp, every class, and each part of it alone.
 sed -n '/^\/\/     #include <cstdio>/,/^\/\/     }$/s/^\/\/     //p' include/undiffuse.hpp > "$work/first.cpp"

@@ -137,11 +137,13 @@ macro_rules! forward {
 forward!(&mut D, Box<D>);
 
 /// That a call was given no NaN or infinity.
+#[inline(never)]
 fn check_given(name: &str, what: &str, values: &[f32]) -> Result<()> {
     check_finite(what, values).map_err(|e| e.context(alloc::format!("the denoiser \"{name}\"")))
 }
 
 /// That a call gives no NaN or infinity; `each` values are those of one sample.
+#[inline(never)]
 pub(crate) fn check_gave(name: &str, call: &Call<'_>, each: usize, out: &[f32]) -> Result<()> {
     match first_non_finite(out) {
         None => Ok(()),

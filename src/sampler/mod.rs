@@ -202,20 +202,29 @@ pub trait Sampler {
     /// Errors: those of the parts; kind `NonFinite` for NaN or infinity in `x`, `output`, `noise` or `state`, or in what the step makes of them.
     fn step(&self, step: usize, done: usize, io: StepIo<'_>) -> Result<()> {
         let n = io.x.len();
-        for (what, values) in
-            [("x_t", io.x), ("the model's output", &*io.output), ("the noise", io.noise), ("the state", io.state)]
-        {
-            check_finite(what, values)?;
-        }
+        check_before(&io)?;
         self.predict(step, io.x, io.output, io.x0, io.eps)?;
         let spread = self.spread(step, n, io.output)?;
         let estimate = Estimate { x: io.x, x0: io.x0, eps: io.eps };
         self.mean(step, done, estimate, io.state, io.next_state, io.next)?;
         add_noise(spread, io.output, io.noise, io.next)?;
-        check_finite("the predicted x_0", io.x0)?;
-        check_finite("the state after the step", io.next_state)?;
-        check_finite("x after the step", io.next)
+        check_after(io.x0, io.next_state, io.next)
     }
+}
+
+/// What [`Sampler::step`] is given.
+fn check_before(io: &StepIo<'_>) -> Result<()> {
+    check_finite("x_t", io.x)?;
+    check_finite("the model's output", io.output)?;
+    check_finite("the noise", io.noise)?;
+    check_finite("the state", io.state)
+}
+
+/// What it gives.
+fn check_after(x0: &[f32], next_state: &[f32], next: &[f32]) -> Result<()> {
+    check_finite("the predicted x_0", x0)?;
+    check_finite("the state after the step", next_state)?;
+    check_finite("x after the step", next)
 }
 
 /// Adds `spread` times `noise` to the mean in `next`, or draws bits. `output` is what [`Sampler::spread`] left.

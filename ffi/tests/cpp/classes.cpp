@@ -9,6 +9,7 @@
 #include <cstring>
 #include <fstream>
 #include <iterator>
+#include <limits>
 #include <new>
 #include <thread>
 
@@ -256,7 +257,9 @@ void evidence() {
   const std::vector<std::size_t> d{1, 4, 4};
   int throw_at = 0;
   auto model = undiffuse::model::from_denoiser(gaussian(d, &throw_at));
-  undiffuse::sampler s(model);
+  undiffuse::sampler_options every_step;
+  every_step.kind = UNDIFFUSE_SAMPLER_DDPM;
+  undiffuse::sampler s(model, every_step);
 
   // A measurement through an operator of ours that is gone before the session is made.
   int map_throws = 0;
@@ -380,6 +383,10 @@ void sessions() {
   throw_at = 1;
   CHECK(thrown([&] { other.vjp(0, 0, start, start); }) == 2);
   throw_at = 0;
+  std::vector<float> spoiled(start.begin(), start.end());
+  spoiled[3] = std::numeric_limits<float>::quiet_NaN();
+  CHECK(status([&] { other.predict(0, 0, spoiled); }) == UNDIFFUSE_NON_FINITE);
+  CHECK(status([&] { other.vjp(0, 0, start, spoiled); }) == UNDIFFUSE_NON_FINITE);
   CHECK(other.predict(0, 0, start).size() == 8 && other.vjp(0, 0, start, start).size() == 8);
 
   // Stopped by the one-call run; cancelled by another thread's flag.
@@ -453,7 +460,9 @@ void bounds() {
     if (throws) throw mine{11};
     return !stops;
   };
-  undiffuse::sampler s(model);
+  undiffuse::sampler_options every_step;
+  every_step.kind = UNDIFFUSE_SAMPLER_DDPM;
+  undiffuse::sampler s(model, every_step);
   undiffuse::bound bound(model, s, data, options);
   CHECK(bound.info().count == 10 && std::isfinite(bound.info().k));
   CHECK(bound.per_sample().size() == 10 && !bound.steps().empty());
