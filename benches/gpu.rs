@@ -1,10 +1,11 @@
-//! Times the wgpu backend beside the cpu backend in one process, taking turns: one network call of ddpm-cifar10-32 and of the digits model
-//! for the edge (seeded random weights), and a whole chain of 20 DDIM steps of the digits.
+//! Times the wgpu backend beside the cpu backend in one process, taking turns: one network call of ddpm-cifar10-32 and
+//! of the digits model for the edge (seeded random weights), and a whole chain of 20 DDIM steps of the digits.
 //!
-//!     cargo bench --features wgpu --bench gpu -- [wgpu|wgpu:INDEX] [cifar|edge|chain] [batch N] [rounds N] [f16] [only]
+//!     cargo bench --features wgpu --bench gpu -- \
+//!         [wgpu|wgpu:INDEX] [cifar|edge|chain] [batch N] [rounds N] [f16] [only]
 //!
-//! Without a name it takes the first real GPU, or, if there is none, says so. Each figure is the best of all rounds; a ratio over 1 says
-//! that the GPU is faster. `only` leaves the cpu out.
+//! Without a name it takes the first real GPU, or, if there is none, says so. Each figure is the best of all rounds; a
+//! ratio over 1 says that the GPU is faster. `only` leaves the cpu out.
 //!
 //! `serve`, for benches/gpu.py: makes one call for each line on the standard input and answers with its nanoseconds.
 

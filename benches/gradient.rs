@@ -2,11 +2,12 @@
 //!
 //!     cargo bench --bench gradient -- [cifar|edge] [threads N] [batch N] [rounds N] [profile]
 //!
-//! Counted is one whole call of each: the forward call is the network as it samples, the second is the gradient network, which runs the
-//! network forward, keeps what it needs, and then backward to the input (no gradients of weights). Both give the prediction. The third
-//! is the gradient network of `Keep::Fewest`, which computes most of the forward pass again in place of keeping it. They take turns in
-//! one process and each figure is the best of all rounds. Without options: ddpm-cifar10-32 and the digits model of the edge at batch 1
-//! and 16 on one and two threads. `profile` adds where the time of each goes, by operation.
+//! Counted is one whole call of each: the forward call is the network as it samples, the second is the gradient
+//! network, which runs the network forward, keeps what it needs, and then backward to the input (no gradients of
+//! weights). Both give the prediction. The third is the gradient network of `Keep::Fewest`, which computes most of the
+//! forward pass again in place of keeping it. They take turns in one process and each figure is the best of all rounds.
+//! Without options: ddpm-cifar10-32 and the digits model of the edge at batch 1 and 16 on one and two threads.
+//! `profile` adds where the time of each goes, by operation.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

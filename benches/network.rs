@@ -2,9 +2,10 @@
 //!
 //!     cargo bench --bench network -- [cifar|edge] [threads N] [batch N] [rounds N] [avx512|avx2|portable] [profile]
 //!
-//! Without options: both networks at batch 1 and 16 on 1 and 2 threads, taking turns; each figure is the best of all rounds. The share of
-//! the peak is against fused multiply-adds measured in the same process, times the threads. `profile` adds where the time
-//! goes, by operation. The last line holds the process's peak memory to the bound (weights + workspace + 40 MB).
+//! Without options: both networks at batch 1 and 16 on 1 and 2 threads, taking turns; each figure is the best of all
+//! rounds. The share of the peak is against fused multiply-adds measured in the same process, times the threads.
+//! `profile` adds where the time goes, by operation. The last line holds the process's peak memory to the bound
+//! (weights + workspace + 40 MB).
 //!
 //! `serve`, for benches/peers.py: makes one call for each line on the standard input and answers with its nanoseconds.
 

@@ -2,10 +2,11 @@
 //!
 //!     cargo bench --bench train_step -- [batch N] [threads N] [rounds N]
 //!
-//! A step is whole: batch, noise, gradients of the bound by all 2.3 million parameters, optimiser. The images are noise; speed does not depend
-//! on them. The figure is the best of all rounds.
+//! A step is whole: batch, noise, gradients of the bound by all 2.3 million parameters, optimiser. The images are
+//! noise; speed does not depend on them. The figure is the best of all rounds.
 //!
-//! `serve`, for benches/training.py: makes one step for each line on the standard input and answers with its nanoseconds.
+//! `serve`, for benches/training.py: makes one step for each line on the standard input and answers with its
+//! nanoseconds.
 
 use std::io::{BufRead, Write};
 use std::path::Path;

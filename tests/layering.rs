@@ -1,5 +1,5 @@
 //! The house rules that the compiler does not check: the one-way order of the modules, where `unsafe` may stand, that
-//! nothing outside tests can panic by name, and that files stay short. The order is the map of modules in
+//! nothing outside tests can panic by name, that files stay short and comments narrow. The order is the map of modules in
 //! ARCHITECTURE.md: a module may use what its row names, and a row may name only rows above it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +23,12 @@ const PANICS: [&str; 9] = [
 ];
 
 const MAX_LINES: usize = 600;
+
+/// Columns of a comment, as rustfmt.toml has them for code; tables may be wider.
+const MAX_COLUMNS: usize = 120;
+
+/// Where comments are held to that so far.
+const NARROW: [&str; 4] = ["src/backend/", "src/graph/", "src/training/engine/", "benches/"];
 
 /// One rule that a file breaks.
 type Complaint = String;
@@ -209,6 +215,14 @@ fn check(path: &str, source: &str, is_test: bool, order: &Order) -> Vec<Complain
     if lines > MAX_LINES {
         complaints.push(format!("{path}: {lines} lines, expected at most {MAX_LINES}"));
     }
+    for (i, line) in source.lines().enumerate().filter(|_| NARROW.iter().any(|folder| path.starts_with(folder))) {
+        let comment = line.trim_start().strip_prefix("//").map(|c| c.trim_start_matches(['/', '!']).trim_start());
+        let columns = line.chars().count();
+        if columns > MAX_COLUMNS && comment.is_some_and(|c| !c.starts_with('|')) {
+            complaints
+                .push(format!("{path}:{}: a comment of {columns} columns, expected at most {MAX_COLUMNS}", i + 1));
+        }
+    }
     if is_test || !(path.starts_with("src/") || path.starts_with("ffi/")) || path.starts_with("ffi/tests/") {
         return complaints;
     }
@@ -391,6 +405,10 @@ fn unsafe_and_panics_and_long_files_are_found() {
     assert_eq!(complaints("src/chain/mod.rs", "#![deny(unsafe_code)]\nfn f() { x.unwrap_or(1); }").len(), 0);
     assert_eq!(complaints("tests/x.rs", &"\n".repeat(MAX_LINES + 1)).len(), 1);
     assert_eq!(complaints("tests/x.rs", &"\n".repeat(MAX_LINES)).len(), 0);
+    let comment = |words: &str| format!("    /// {}", words.repeat(30));
+    assert_eq!(complaints("src/graph/x.rs", &comment("word ")).len(), 1);
+    assert_eq!(complaints("src/graph/x.rs", &comment("| 1 ")).len(), 0);
+    assert_eq!(complaints("src/graph/x.rs", &comment("one")).len(), 0);
     assert_eq!(complaints("ffi/src/guard.rs", "fn f() { unsafe { g() } }").len(), 0);
     assert_eq!(complaints("ffi/src/guard.rs", "fn f() { x.unwrap() }").len(), 1);
     assert_eq!(complaints("ffi/tests/c.rs", "fn f() { x.unwrap() }").len(), 0);

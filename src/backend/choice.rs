@@ -29,7 +29,8 @@ pub enum Choice {
     Auto,
     /// The CPU. No driver of a GPU is touched.
     Cpu,
-    /// A GPU: the adapter of this number, or the first real GPU. A software adapter is used only if it is named by its number.
+    /// A GPU: the adapter of this number, or the first real GPU. A software adapter is used only if it is named by its
+    /// number.
     Wgpu(Option<usize>),
     /// Plain loops in f64.
     Reference,
@@ -70,8 +71,8 @@ impl Choice {
     /// Opens the backend; `cpu` is how the CPU runs, if it does.
     ///
     /// # Errors
-    /// `Device` if the named GPU is missing or cannot be opened; `Unsupported` if this build is without the feature `wgpu`; and those of
-    /// [`Cpu::with_options`]. [`Choice::Auto`] takes the CPU instead of failing for a GPU.
+    /// `Device` if the named GPU is missing or cannot be opened; `Unsupported` if this build is without the feature
+    /// `wgpu`; and those of [`Cpu::with_options`]. [`Choice::Auto`] takes the CPU instead of failing for a GPU.
     pub fn open(&self, cpu: &CpuOptions) -> Result<Box<dyn Backend>> {
         match self {
             Self::Reference => Ok(Box::new(Reference)),

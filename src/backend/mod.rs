@@ -1,7 +1,8 @@
 //! What runs a graph.
 //!
-//! A [`Backend`] compiles a graph and its weights once into a [`Network`]; a network is then called for any batch with a
-//! workspace whose size was known before. [`mod@reference`] is the oracle: plain loops in `f64`, slow, and the measure of all others.
+//! A [`Backend`] compiles a graph and its weights once into a [`Network`]; a network is then called for any batch with
+//! a workspace whose size was known before. [`mod@reference`] is the oracle: plain loops in `f64`, slow, and the
+//! measure of all others.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -41,18 +42,20 @@ pub trait Backend {
     /// The backend's name as users choose it: `"reference"`, `"cpu"`.
     fn name(&self) -> &'static str;
 
-    /// Plans the graph, reads its parameters one at a time and packs them. A parameter that several operations use may be read for each. The graph is as the model built it; a backend that wants it fused calls
+    /// Plans the graph, reads its parameters one at a time and packs them. A parameter that several operations use may
+    /// be read for each. The graph is as the model built it; a backend that wants it fused calls
     /// [`fuse`](crate::graph::fuse::fuse) itself.
     fn compile(&self, graph: &Graph, params: &dyn ParamSource) -> Result<Box<dyn Network>>;
 
-    /// Compiles several graphs whose parameters of the same name are the same. A backend may hold what they have in common once;
-    /// [`Network::weight_bytes`] then counts it for the first of them.
+    /// Compiles several graphs whose parameters of the same name are the same. A backend may hold what they have in
+    /// common once; [`Network::weight_bytes`] then counts it for the first of them.
     fn compile_together(&self, graphs: &[&Graph], params: &dyn ParamSource) -> Result<Vec<Box<dyn Network>>> {
         graphs.iter().map(|graph| self.compile(graph, params)).collect()
     }
 }
 
-/// A compiled network. It holds packed weights and no state of a run, so threads may share it, each with its own workspace.
+/// A compiled network. It holds packed weights and no state of a run, so threads may share it, each with its own
+/// workspace.
 pub trait Network: Send + Sync {
     /// Dimensions of each input for one sample, in the graph's order.
     fn inputs(&self) -> &[Dims];
@@ -60,28 +63,30 @@ pub trait Network: Send + Sync {
     /// Dimensions of each output for one sample, in the graph's order.
     fn outputs(&self) -> &[Dims];
 
-    /// The bytes of packed weights it holds, but for those that a network compiled together with it and before it holds too.
+    /// The bytes of packed weights it holds, but for those that a network compiled together with it and before it holds
+    /// too.
     fn weight_bytes(&self) -> usize;
 
-    /// The `f32` elements of workspace that [`Network::run`] needs for a batch: never fewer than for a smaller one, so that what was taken
-    /// for the largest batch of a run is enough for its last. Errors: `batch` is 0 or too large for this machine.
+    /// The `f32` elements of workspace that [`Network::run`] needs for a batch: never fewer than for a smaller one, so
+    /// that what was taken for the largest batch of a run is enough for its last. Errors: `batch` is 0 or too large for
+    /// this machine.
     fn workspace_len(&self, batch: usize) -> Result<usize>;
 
-    /// The same network with the same weights, not copied, on other threads; its workspace may have another length. Errors: kind
-    /// `Unsupported` for a backend that does not run on the host's threads.
+    /// The same network with the same weights, not copied, on other threads; its workspace may have another length.
+    /// Errors: kind `Unsupported` for a backend that does not run on the host's threads.
     fn on_threads(&self, threads: Arc<dyn Threads>) -> Result<Arc<dyn Network>> {
         let _ = threads;
         Err(err!(Unsupported, "the network on {} does not run on the host's threads", self.describe()))
     }
 
-    /// The bytes on a device of its own that the network takes for batches up to this, weights and uploads counted; 0 if it runs in the host's
-    /// memory. Errors: as [`Network::workspace_len`].
+    /// The bytes on a device of its own that the network takes for batches up to this, weights and uploads counted; 0
+    /// if it runs in the host's memory. Errors: as [`Network::workspace_len`].
     fn device_bytes(&self, batch: usize) -> Result<usize> {
         self.workspace_len(batch).map(|_| 0)
     }
 
-    /// Has what calls of up to this batch need besides their workspace, so that these calls have nothing to allocate. Errors:
-    /// `OutOfMemory` or `Device`.
+    /// Has what calls of up to this batch need besides their workspace, so that these calls have nothing to allocate.
+    /// Errors: `OutOfMemory` or `Device`.
     fn prepare(&self, batch: usize) -> Result<()> {
         self.workspace_len(batch).map(|_| ())
     }
@@ -91,9 +96,10 @@ pub trait Network: Send + Sync {
 
     /// Runs the network for `batch` samples. Inputs and outputs are row-major with the batch first (images NCHW).
     ///
-    /// Nothing is allocated. Results for a sample depend on that sample alone: they are the same bits for any batch and number of threads.
-    /// Errors: `Shape` if a buffer has the wrong length, `OutOfMemory` if the workspace is shorter than
-    /// [`Network::workspace_len`], `Cancelled` within the time of one layer; outputs are then unspecified and the network stays usable.
+    /// Nothing is allocated. Results for a sample depend on that sample alone: they are the same bits for any batch and
+    /// number of threads. Errors: `Shape` if a buffer has the wrong length, `OutOfMemory` if the workspace is shorter
+    /// than [`Network::workspace_len`], `Cancelled` within the time of one layer; outputs are then unspecified and the
+    /// network stays usable.
     fn run(
         &self,
         batch: usize,

@@ -14,11 +14,11 @@ pub trait Threads: Send + Sync {
     /// The most calls of `work` that are of use at once, counting the caller's; at least 1.
     fn count(&self) -> usize;
 
-    /// Calls `work` on the caller's thread and, for those that are free, on other threads at the same time. Each call takes what is
-    /// left to do and returns when nothing is left. Returns after all calls that began have returned.
+    /// Calls `work` on the caller's thread and, for those that are free, on other threads at the same time. Each call
+    /// takes what is left to do and returns when nothing is left. Returns after all calls that began have returned.
     ///
-    /// It is called many times during one network call, so it should not start threads. It may be called from several threads at once
-    /// and must then not wait for another call of it.
+    /// It is called many times during one network call, so it should not start threads. It may be called from several
+    /// threads at once and must then not wait for another call of it.
     fn run(&self, work: &(dyn Fn() + Sync));
 }
 
@@ -36,7 +36,8 @@ impl Threads for Serial {
     }
 }
 
-/// Drops what a panic was caught with. That may panic in turn, and so may what it then panics with, which is left alone.
+/// Drops what a panic was caught with. That may panic in turn, and so may what it then panics with, which is left
+/// alone.
 #[cfg(feature = "std")]
 #[doc(hidden)]
 pub fn drop_payload(payload: alloc::boxed::Box<dyn core::any::Any + Send>) {
@@ -63,7 +64,8 @@ struct Part {
 /// parts. So cores do not fight over one counter, and find in cache what they made in the step before.
 ///
 /// # Errors
-/// `Cancelled` if `cancel` was set before the last task began; `Callback` if a task failed or the host's threads did not finish.
+/// `Cancelled` if `cancel` was set before the last task began; `Callback` if a task failed or the host's threads did
+/// not finish.
 pub(crate) fn for_each(
     threads: &dyn Threads,
     workers: usize,

@@ -1,13 +1,15 @@
 //! Rewrites a model's graph into few, large operations that backends run well.
 //!
 //! - The same operation on the same arguments is done once.
-//! - Linear maps of the same value become one with stacked outputs (q, k, v; all time projections), read through slices.
-//! - What stands before a convolution goes into its [`Prologue`]: concatenation, group norm (as a per-channel affine map, with a scale-shift
-//!   modulation folded in), activation, nearest upsampling.
+//! - Linear maps of the same value become one with stacked outputs (q, k, v; all time projections), read through
+//!   slices.
+//! - What stands before a convolution goes into its [`Prologue`]: concatenation, group norm (as a per-channel affine
+//!   map, with a scale-shift modulation folded in), activation, nearest upsampling.
 //! - What stands behind it goes into its [`Epilogue`]: a per-channel addition, a residual, a factor, an activation.
 //! - Other group norms become their statistics and one elementwise map.
 //!
-//! The fused graph computes the same function; only roundings differ. The reference backend runs both, which is how this pass is tested.
+//! The fused graph computes the same function; only roundings differ. The reference backend runs both, which is how
+//! this pass is tested.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -204,7 +206,8 @@ impl<'a> Fuser<'a> {
         }
     }
 
-    /// Follows single uses from a convolution as long as they fit its epilogue and no other convolution has claimed them.
+    /// Follows single uses from a convolution as long as they fit its epilogue and no other convolution has claimed
+    /// them.
     fn tail(&self, conv: ValueId, claimed: &mut [bool]) -> (ValueId, Tail) {
         let mut tail = Tail { conv, channel: None, residual: None, scale: 1.0, activation: None };
         let mut end = conv;

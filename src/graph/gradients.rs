@@ -1,8 +1,9 @@
 //! Gradients by parameters as a graph transform, for training.
 //!
-//! The backward sweep is that of [`vjp`](super::vjp): this adds, for each use of a parameter, the [`ParamGrad`] that says what the use
-//! adds to the parameter's gradient. The result is an ordinary graph in which all nodes of the network stand before the first of the
-//! backward sweep, so that a runner can compute a loss and its cotangents in between.
+//! The backward sweep is that of [`vjp`](super::vjp): this adds, for each use of a parameter, the [`ParamGrad`] that
+//! says what the use adds to the parameter's gradient. The result is an ordinary graph in which all nodes of the
+//! network stand before the first of the backward sweep, so that a runner can compute a loss and its cotangents in
+//! between.
 
 use alloc::format;
 use alloc::vec::Vec;
@@ -15,19 +16,22 @@ use crate::error::{Result, ensure, err};
 /// The network with its backward sweep.
 #[derive(Clone, Debug)]
 pub struct Gradients {
-    /// The inputs are those of the network, then a cotangent `cotangent.NAME` for each of its outputs. The outputs are those of
-    /// the network; then `gradient.NAME` for each input asked for; then `gradient.NAME` for each use of a parameter.
+    /// The inputs are those of the network, then a cotangent `cotangent.NAME` for each of its outputs. The outputs are
+    /// those of the network; then `gradient.NAME` for each input asked for; then `gradient.NAME` for each use of a
+    /// parameter.
     pub graph: Graph,
-    /// The parameter of each of the last outputs, in their order. A parameter that several operations use stands here several times;
-    /// its gradient is the sum of their values, over all samples of a batch.
+    /// The parameter of each of the last outputs, in their order. A parameter that several operations use stands here
+    /// several times; its gradient is the sum of their values, over all samples of a batch.
     pub params: Vec<ParamId>,
 }
 
-/// The network of `graph` and the gradients, by its parameters and by the inputs with these numbers, of the inner product of its outputs with
-/// cotangents. Parameters that no output depends on have no gradient; an input that no output depends on is an error.
+/// The network of `graph` and the gradients, by its parameters and by the inputs with these numbers, of the inner
+/// product of its outputs with cotangents. Parameters that no output depends on have no gradient; an input that no
+/// output depends on is an error.
 ///
-/// Errors: `InvalidArgument` for such an input or a number that is none; `Unsupported` if an operation between a parameter and an
-/// output has no derivative (it is named). Fused operations have none: take gradients of the graph as the model built it.
+/// Errors: `InvalidArgument` for such an input or a number that is none; `Unsupported` if an operation between a
+/// parameter and an output has no derivative (it is named). Fused operations have none: take gradients of the graph as
+/// the model built it.
 ///
 /// ```
 /// use undiffuse::graph::{GraphBuilder, gradients::gradients};
@@ -84,7 +88,8 @@ pub fn gradients(graph: &Graph, inputs: &[usize]) -> Result<Gradients> {
             .ok_or_else(|| err!(InvalidArgument, "no output depends on input {}", port.name))?;
         forward.new.output(&format!("gradient.{}", port.name), dx)?;
     }
-    // In the order of the parameters, and of one the earliest use last: the order does not hang on the sweep's direction alone.
+    // In the order of the parameters, and of one the earliest use last: the order does not hang on the sweep's
+    // direction alone.
     found.sort_by_key(|&(id, _)| id);
     for &(id, value) in &found {
         forward.new.output(&format!("gradient.{}", graph.param(id).name), value)?;

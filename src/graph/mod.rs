@@ -1,8 +1,8 @@
 //! A network as data: values, operations and parameters, with shapes known and checked when it is built.
 //!
-//! Models build a graph, [`fuse::fuse`] rewrites it once for every backend, and backends plan and run it. The batch is no
-//! dimension of a value: every operation acts on each sample alone, so one graph serves any batch size.
-//! [`Graph`] is in static single assignment form: a node makes one value, and its arguments stand before it.
+//! Models build a graph, [`fuse::fuse`] rewrites it once for every backend, and backends plan and run it. The batch is
+//! no dimension of a value: every operation acts on each sample alone, so one graph serves any batch size. [`Graph`] is
+//! in static single assignment form: a node makes one value, and its arguments stand before it.
 //!
 //! ```
 //! use undiffuse::graph::{Activation, GraphBuilder};
@@ -27,11 +27,13 @@ use alloc::vec::Vec;
 use crate::tensor::{DType, Dims};
 
 mod builder;
+#[doc(hidden)] // Backends call it; a graph is compiled without it.
 pub mod fuse;
 #[cfg(feature = "training")]
 pub mod gradients;
 mod infer;
 mod op;
+#[doc(hidden)] // Backends lay out their memory by it.
 pub mod plan;
 mod rebuild;
 mod recompute;

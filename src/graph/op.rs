@@ -36,6 +36,7 @@ pub enum Activation {
 
 /// How two values combine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Binary {
     /// `a + b`.
     Add,
@@ -65,7 +66,8 @@ impl Padding {
     }
 }
 
-/// The window of a two-dimensional convolution. As in every network library it is a cross-correlation: kernels are not flipped.
+/// The window of a two-dimensional convolution. As in every network library it is a cross-correlation: kernels are not
+/// flipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
     /// Kernel height and width.
@@ -86,7 +88,8 @@ impl Window {
     }
 }
 
-/// One weight matrix with its bias. The weight is `[out, in]` for a point window, else or also `[out, in, kh, kw]`; the bias is `[out]`.
+/// One weight matrix with its bias. The weight is `[out, in]` for a point window, else or also `[out, in, kh, kw]`; the
+/// bias is `[out]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kernel {
     /// The weight.
@@ -153,8 +156,9 @@ pub struct FusedConv {
 
 /// The gradient of an activated, perhaps modulated group norm of a concatenation.
 ///
-/// Arguments in order: the sources; m and s `[C]`, if modulated; dy; the residual, if there is one. The result, of the shape of the
-/// concatenation x, is the gradient by x of the inner product of dy with `activation(norm(x) * m + s)`, plus the residual.
+/// Arguments in order: the sources; m and s `[C]`, if modulated; dy; the residual, if there is one. The result, of the
+/// shape of the concatenation x, is the gradient by x of the inner product of dy with `activation(norm(x) * m + s)`,
+/// plus the residual.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FusedNormGrad {
     /// The norm.
@@ -226,13 +230,15 @@ pub enum Op {
         /// How often each row and column is repeated.
         factor: usize,
     },
-    /// Image `[C, H, W]` to `[C, H / factor, W / factor]`, mean over whole windows; what is left at the edge is dropped.
+    /// Image `[C, H, W]` to `[C, H / factor, W / factor]`, mean over whole windows; what is left at the edge is
+    /// dropped.
     AveragePool {
         /// Window and stride.
         factor: usize,
     },
-    /// Each channel alone: insert `up - 1` zeros after every pixel, pad (or, where negative, crop) by `pad` = [before, after] in both
-    /// directions, convolve with the outer product of `taps` with itself (a true convolution: taps flipped), keep every `down`-th pixel.
+    /// Each channel alone: insert `up - 1` zeros after every pixel, pad (or, where negative, crop) by `pad` = [before,
+    /// after] in both directions, convolve with the outer product of `taps` with itself (a true convolution: taps
+    /// flipped), keep every `down`-th pixel.
     Fir {
         /// One-dimensional taps.
         taps: Vec<f32>,
@@ -243,14 +249,15 @@ pub enum Op {
         /// Zeros before and after, for rows and for columns.
         pad: [isize; 2],
     },
-    /// Arguments q, k, v of shape `[heads * d, ..]`: `softmax(q^T k / sqrt(d)) v` for each head; head h has channels `h * d .. (h + 1) * d`.
-    /// k and v agree in positions; the result has the shape of q with v's channels.
+    /// Arguments q, k, v of shape `[heads * d, ..]`: `softmax(q^T k / sqrt(d)) v` for each head; head h has channels
+    /// `h * d .. (h + 1) * d`. k and v agree in positions; the result has the shape of q with v's channels.
     Attention {
         /// How many heads.
         heads: usize,
     },
     /// `[1]` to `[dim]`: sine and cosine of the value times a geometric series of frequencies (Vaswani et al. 2017).
-    /// The frequencies are `exp(-ln(max_period) * i / (dim / 2 - freq_shift))`, i in `0 .. dim / 2`; an odd `dim` ends in a zero.
+    /// The frequencies are `exp(-ln(max_period) * i / (dim / 2 - freq_shift))`, i in `0 .. dim / 2`; an odd `dim` ends
+    /// in a zero.
     SinusoidalEmbedding {
         /// Output size.
         dim: usize,
@@ -275,8 +282,9 @@ pub enum Op {
         /// The table.
         table: ParamId,
     },
-    /// The same elements under other dimensions: number i in row-major order, channels outermost as network inputs and outputs
-    /// lie (NCHW), stays number i. So `[C, H, W]` flattened to `[C * H * W]` is channel by channel, whatever a backend's layout.
+    /// The same elements under other dimensions: number i in row-major order, channels outermost as network inputs and
+    /// outputs lie (NCHW), stays number i. So `[C, H, W]` flattened to `[C * H * W]` is channel by channel, whatever a
+    /// backend's layout.
     Reshape {
         /// The dimensions of the result, of as many elements.
         dims: Dims,
@@ -287,7 +295,8 @@ pub enum Op {
         bias: ParamId,
     },
     /// `[D, ..]` to `[N, ..]` at every position: `y_k = -|x - c_k|^2 / (2 w_k^2)`, the logarithms of N Gaussian bumps.
-    /// [`Op::Softmax`] of it makes normalised radial basis functions. A width of 0 gives what is not finite; its sign has no effect.
+    /// [`Op::Softmax`] of it makes normalised radial basis functions. A width of 0 gives what is not finite; its sign
+    /// has no effect.
     RadialBasis {
         /// c, `[N, D]`.
         centres: ParamId,
@@ -296,11 +305,12 @@ pub enum Op {
     },
     /// `y_k = exp(x_k) / sum_j exp(x_j)` over the channels at every position.
     Softmax,
-    /// `[1]`, a step t, to `[J]`: the bump functions of Sohl-Dickstein et al. 2015, by which one network serves all steps.
+    /// `[1]`, a step t, to `[J]`: the bump functions of Sohl-Dickstein et al. 2015, by which one network serves all
+    /// steps.
     ///
-    /// At a whole t, `g_j` is proportional to `exp(-(x_t - c_j)^2 / (2 w^2))` and sums to 1 over j, where x_t runs evenly from -1 to 1
-    /// over t = 0 .. T - 1, so do the centres c_j over j = 0 .. J - 1. Between whole steps the values are interpolated linearly; t is
-    /// clamped to 0 .. T - 1, and NaN gives NaN.
+    /// At a whole t, `g_j` is proportional to `exp(-(x_t - c_j)^2 / (2 w^2))` and sums to 1 over j, where x_t runs
+    /// evenly from -1 to 1 over t = 0 .. T - 1, so do the centres c_j over j = 0 .. J - 1. Between whole steps the
+    /// values are interpolated linearly; t is clamped to 0 .. T - 1, and NaN gives NaN.
     TemporalBasis {
         /// T, at least 2.
         steps: usize,
@@ -309,11 +319,13 @@ pub enum Op {
         /// w: `1 / (J - 1)`, half the distance of the centres, in the authors' code; `2 / (J - 1)` in the paper.
         width: f64,
     },
-    /// Arguments m `[G * J, ..]`, v `[J]`: the product of a matrix that is a value, `[G, J]` row-major at every position, with a
-    /// vector. The result is `[G, ..]`, `y_g = sum_j m_(g J + j) v_j`. With m a row of an [`Op::Embedding`] it is a linear
-    /// map chosen by a number; with v of [`Op::TemporalBasis`] it is a readout that moves with time.
+    /// Arguments m `[G * J, ..]`, v `[J]`: the product of a matrix that is a value, `[G, J]` row-major at every
+    /// position, with a vector. The result is `[G, ..]`, `y_g = sum_j m_(g J + j) v_j`. With m a row of an
+    /// [`Op::Embedding`] it is a linear map chosen by a number; with v of [`Op::TemporalBasis`] it is a readout that
+    /// moves with time.
     MatVec,
-    /// The adjoint of [`Op::MatVec`] by m. Arguments dy `[G, ..]`, v `[J]`; the result is `[G * J, ..]`, `y_(g J + j) = dy_g v_j`.
+    /// The adjoint of [`Op::MatVec`] by m. Arguments dy `[G, ..]`, v `[J]`; the result is `[G * J, ..]`, `y_(g J + j) =
+    /// dy_g v_j`.
     Outer,
     /// The adjoint of [`Op::MatVec`] by v. Arguments m `[G * J, ..]`, dy `[G, ..]`; the result is `[J]`,
     /// `y_j = sum_g m_(g J + j) dy_g`, also summed over positions.
@@ -328,8 +340,9 @@ pub enum Op {
         /// w, `[N]`.
         widths: ParamId,
     },
-    /// The adjoint of [`Op::Conv2d`] or, with a point window, of [`Op::Linear`], without bias: of the map from `[C, ..]` with
-    /// `dims` to the argument's `[O, ..]`. Its value is what the transposed matrix of that map makes of the argument.
+    /// The adjoint of [`Op::Conv2d`] or, with a point window, of [`Op::Linear`], without bias: of the map from `[C,
+    /// ..]` with `dims` to the argument's `[O, ..]`. Its value is what the transposed matrix of that map makes of the
+    /// argument.
     ConvAdjoint {
         /// The window of the map.
         window: Window,
@@ -342,8 +355,8 @@ pub enum Op {
     ActivationGrad(Activation),
     /// Arguments x and dy: the gradient by x of the inner product of dy with the group norm of x.
     GroupNormGrad(GroupNorm),
-    /// Arguments q, k, v, dy: the gradients by q, k and v of the inner product of dy with [`Op::Attention`], stacked along channels in
-    /// that order; q and k have as many positions. With `query_only` the gradient by q alone.
+    /// Arguments q, k, v, dy: the gradients by q, k and v of the inner product of dy with [`Op::Attention`], stacked
+    /// along channels in that order; q and k have as many positions. With `query_only` the gradient by q alone.
     AttentionGrad {
         /// How many heads.
         heads: usize,
@@ -386,8 +399,9 @@ pub enum Op {
     ParamGrad(ParamGrad),
 }
 
-/// What [`gradients`](super::gradients::gradients) asks of a parameter's use: the gradient, by the parameter, of the inner product of dy
-/// with what the operation makes of its argument x. Like every value it is that of one sample; a gradient is their sum over a batch.
+/// What [`gradients`](super::gradients::gradients) asks of a parameter's use: the gradient, by the parameter, of the
+/// inner product of dy with what the operation makes of its argument x. Like every value it is that of one sample; a
+/// gradient is their sum over a batch.
 #[cfg(feature = "training")]
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]

@@ -26,7 +26,8 @@ pub struct ArenaPlan {
 
 /// Places the buffers, largest first, each at the lowest offset where nothing alive at the same time lies.
 ///
-/// Sizes are per sample and every one grows with the batch alike, so for a batch of n all offsets and the size are n times these.
+/// Sizes are per sample and every one grows with the batch alike, so for a batch of n all offsets and the size are n
+/// times these.
 pub fn plan(buffers: &[Buffer]) -> ArenaPlan {
     let mut order: Vec<usize> = (0..buffers.len()).filter(|&i| buffers[i].size > 0).collect();
     order.sort_by_key(|&i| (core::cmp::Reverse(buffers[i].size), buffers[i].first));
@@ -58,8 +59,8 @@ pub fn plan(buffers: &[Buffer]) -> ArenaPlan {
     ArenaPlan { offsets, size }
 }
 
-/// For each value the last time that it is read, by itself or through a slice, which is no copy. Node i runs at time i + 1, and outputs are
-/// read one after the last; 0 for a value that nobody reads.
+/// For each value the last time that it is read, by itself or through a slice, which is no copy; 0 for a value that
+/// nobody reads. Node i runs at time i + 1, and outputs are read one after the last.
 pub fn last_uses(graph: &Graph) -> Vec<usize> {
     let mut last = alloc::vec![0; graph.nodes().len()];
     for port in graph.outputs() {
@@ -79,7 +80,8 @@ pub fn last_uses(graph: &Graph) -> Vec<usize> {
     last
 }
 
-/// The most values alive at once in a run of `graph` for one sample: what its arena comes to, but for what steps need for themselves.
+/// The most values alive at once in a run of `graph` for one sample: what its arena comes to, but for what steps need
+/// for themselves.
 pub fn most_alive(graph: &Graph) -> usize {
     let last = last_uses(graph);
     let mut change = alloc::vec![0isize; graph.nodes().len() + 3];

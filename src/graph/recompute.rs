@@ -1,8 +1,8 @@
 //! What a backward sweep keeps of the forward pass, and how it gets the rest back.
 //!
-//! The network is cut into segments where few values cross (between the blocks of a UNet). What crosses a cut is kept; what a sweep needs
-//! of the inside of a segment it computes again from there, when it comes to it, and then drops (Chen, Xu, Zhang and Guestrin 2016).
-//! The last segment is not worth it: the sweep begins there.
+//! The network is cut into segments where few values cross (between the blocks of a UNet). What crosses a cut is kept;
+//! what a sweep needs of the inside of a segment it computes again from there, when it comes to it, and then drops
+//! (Chen, Xu, Zhang and Guestrin 2016). The last segment is not worth it: the sweep begins there.
 
 use alloc::vec::Vec;
 
@@ -21,7 +21,8 @@ pub(super) struct Again {
     again: Vec<Option<ValueId>>,
 }
 
-/// Where a network can be cut, each as the number of its last node before the cut: where the values that cross are a local minimum.
+/// Where a network can be cut, each as the number of its last node before the cut: where the values that cross are a
+/// local minimum.
 pub(super) fn cuts(graph: &Graph, depends: &[bool]) -> Vec<usize> {
     let last = last_uses(graph);
     let crossing = |p: usize| -> usize {
@@ -37,8 +38,8 @@ pub(super) fn cuts(graph: &Graph, depends: &[bool]) -> Vec<usize> {
     for p in 1..sizes.len().saturating_sub(1) {
         let [before, here, after] = [sizes[p - 1], sizes[p], sizes[p + 1]];
         fell = here < before || (here == before && fell);
-        // At the end of the low, where what belongs to an operation's end is fused with it; but before a concatenation, which is then not
-        // kept but made again of its parts.
+        // At the end of the low, where what belongs to an operation's end is fused with it; but before a concatenation,
+        // which is then not kept but made again of its parts.
         if fell && here > 0 && !concat(p) && (here < after || (here == after && concat(p + 1))) {
             found.push(p);
         }

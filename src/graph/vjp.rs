@@ -1,7 +1,7 @@
 //! Reverse-mode differentiation as a graph transform: from a network y = f(x, ...) to one that also gives `v^T df/dx`.
 //!
-//! Guidance methods need this vector-Jacobian product; training needs the same with more inputs. The result is an ordinary
-//! graph: it is fused, planned and compiled like any other, and its memory is known before it runs.
+//! Guidance methods need this vector-Jacobian product; training needs the same with more inputs. The result is an
+//! ordinary graph: it is fused, planned and compiled like any other, and its memory is known before it runs.
 
 use alloc::vec::Vec;
 
@@ -13,29 +13,31 @@ use super::{Binary, Graph, Op, ParamId, ValueId, Window};
 use crate::error::{Result, ensure, err};
 use crate::tensor::Dims;
 
-/// The network of `graph` with one more input, `cotangent`, of the dimensions of output number `output`, and one more output,
-/// `gradient`, of the dimensions of input number `input`: the vector-Jacobian product of the cotangent with that output by that input.
+/// The network of `graph` with one more input, `cotangent`, of the dimensions of output number `output`, and one more
+/// output, `gradient`, of the dimensions of input number `input`: the vector-Jacobian product of the cotangent with
+/// that output by that input.
 ///
-/// Errors: `InvalidArgument` if there is no such input or output, or the output does not depend on the input; `Unsupported` if an operation
-/// between them has no derivative here (it is named).
+/// Errors: `InvalidArgument` if there is no such input or output, or the output does not depend on the input;
+/// `Unsupported` if an operation between them has no derivative here (it is named).
 pub fn vjp(graph: &Graph, output: usize, input: usize) -> Result<Graph> {
     vjp_keeping(graph, output, input, Keep::All)
 }
 
 /// What a backward sweep keeps of the forward pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Keep {
     /// All that it needs.
     #[default]
     All,
-    /// What crosses the cuts between segments of the network; it computes the rest again. The cuts are those, of some, that leave the
-    /// fewest values alive at once. The gradient is the same, and so are its bits on the cpu backend, as the cuts stand
-    /// between what is fused.
+    /// What crosses the cuts between segments of the network; it computes the rest again. The cuts are those, of some,
+    /// that leave the fewest values alive at once. The gradient is the same, and so are its bits on the cpu backend, as
+    /// the cuts stand between what is fused.
     Fewest,
 }
 
-/// As [`vjp`], keeping no more than `keep` says. With [`Keep::Fewest`] the graph of ddpm-cifar10-32 has 0.55 times as many values alive at once, and
-/// runs half of the forward pass a second time.
+/// As [`vjp`], keeping no more than `keep` says. With [`Keep::Fewest`] the graph of ddpm-cifar10-32 has 0.55 times as
+/// many values alive at once, and runs half of the forward pass a second time.
 ///
 /// Errors: as [`vjp`].
 pub fn vjp_keeping(graph: &Graph, output: usize, input: usize, keep: Keep) -> Result<Graph> {
@@ -286,8 +288,8 @@ impl Reverse<'_> {
         Ok(())
     }
 
-    /// The adjoint of [`Op::Fir`] from `x` to `y`: the same with the taps reversed, the factors `[up, down]` exchanged, and paddings
-    /// that give back the size of x.
+    /// The adjoint of [`Op::Fir`] from `x` to `y`: the same with the taps reversed, the factors `[up, down]` exchanged,
+    /// and paddings that give back the size of x.
     fn fir_adjoint(
         &mut self,
         x: ValueId,

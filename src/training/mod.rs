@@ -7,10 +7,12 @@ pub mod betas;
 pub mod config;
 pub mod data;
 mod dense;
+#[doc(hidden)] // The trainer's; public for its tests.
 pub mod engine;
 pub mod init;
 pub mod loss;
 pub mod mpf;
 pub mod optim;
+#[doc(hidden)] // How the trainer's files hold the state of optimisers.
 pub mod state;
 pub mod trainer;

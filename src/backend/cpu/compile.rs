@@ -1,7 +1,7 @@
 //! From a graph to steps: fuses it, lays values out as views of buffers, packs weights, plans the arena.
 //!
-//! The time of a buffer's life is counted in nodes: node i runs at time i + 1, inputs are there at time 0 and outputs are
-//! read at the end.
+//! The time of a buffer's life is counted in nodes: node i runs at time i + 1, inputs are there at time 0 and outputs
+//! are read at the end.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;

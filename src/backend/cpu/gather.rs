@@ -1,6 +1,7 @@
 //! Makes the input of a convolution: concatenates, normalises, activates, upsamples and pads, in one pass.
 //!
-//! `out[n][y + top][x + left][c] = activation(in[n][y / up][x / up][c] * scale[n][c] + shift[n][c])`, and zeros around it.
+//! `out[n][y + top][x + left][c] = activation(in[n][y / up][x / up][c] * scale[n][c] + shift[n][c])`, and zeros around
+//! it.
 #![allow(unsafe_code)] // Calls the generic vector code, compiled per path, and writes shared output.
 
 use super::aligned::SharedMut;
@@ -21,7 +22,8 @@ pub struct GatherSource<'a> {
     pub stride: usize,
 }
 
-/// GroupNorm folded into one multiplication and one addition for each sample and channel, over the channels of all sources.
+/// GroupNorm folded into one multiplication and one addition for each sample and channel, over the channels of all
+/// sources.
 #[derive(Clone, Copy, Debug)]
 pub struct Affine<'a> {
     /// `[batch][channels]`.
@@ -140,8 +142,8 @@ impl<'a> GatherCall<'a> {
         self.args.batch * self.out_height
     }
 
-    /// The call's tasks. `out` is `[batch][top + height * upsample + bottom][left + width * upsample + right][channels]`; it must not
-    /// overlap a source.
+    /// The call's tasks. `out` is `[batch][top + height * upsample + bottom][left + width * upsample +
+    /// right][channels]`; it must not overlap a source.
     ///
     /// # Errors
     /// `Shape` if it has another length.
@@ -167,7 +169,8 @@ impl<'a> GatherCall<'a> {
 }
 
 impl GatherTasks<'_> {
-    /// Makes row `i % padded height` of image `i / padded height`, and says which path ran. Task numbers outside `0..tasks()` do nothing.
+    /// Makes row `i % padded height` of image `i / padded height`, and says which path ran. Task numbers outside
+    /// `0..tasks()` do nothing.
     ///
     /// # Safety
     /// Each task may run on one thread at a time, and nobody else may touch the output meanwhile.
@@ -234,8 +237,8 @@ struct Line {
 
 #[inline(always)]
 unsafe fn line_body<S: Simd>(l: &Line) {
-    // SAFETY: the caller gives `pixels` input pixels of `channels` floats, `stride` apart, as many floats of scale and shift or null, and
-    // `pixels * repeat` output pixels of `channels` floats that lie `out_stride` apart.
+    // SAFETY: the caller gives `pixels` input pixels of `channels` floats, `stride` apart, as many floats of scale and
+    // shift or null, and `pixels * repeat` output pixels of `channels` floats that lie `out_stride` apart.
     unsafe {
         for x in 0..l.pixels {
             let from = l.input.add(x * l.stride);

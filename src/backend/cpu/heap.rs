@@ -11,8 +11,9 @@ pub const ALIGNMENT: usize = 64;
 /// Gives and takes back blocks of memory. Implement it to give the memory of a host program.
 ///
 /// # Safety
-/// A block that [`allocate`](Self::allocate) gave holds so many bytes, begins at a multiple of [`ALIGNMENT`], is valid for reads and
-/// writes, and is nobody else's until it is given back. Both functions may be called from several threads at once.
+/// A block that [`allocate`](Self::allocate) gave holds so many bytes, begins at a multiple of [`ALIGNMENT`], is valid
+/// for reads and writes, and is nobody else's until it is given back. Both functions may be called from several threads
+/// at once.
 pub unsafe trait Allocator: Send + Sync {
     /// A block of `bytes` bytes, above 0; its content is unspecified. `None` where there is none to be had.
     fn allocate(&self, bytes: usize) -> Option<NonNull<u8>>;
@@ -20,7 +21,8 @@ pub unsafe trait Allocator: Send + Sync {
     /// Takes a block back.
     ///
     /// # Safety
-    /// `block` came from [`allocate`](Self::allocate) of this allocator with the same `bytes`, and is not used any more.
+    /// `block` came from [`allocate`](Self::allocate) of this allocator with the same `bytes`, and is not used any
+    /// more.
     unsafe fn free(&self, block: NonNull<u8>, bytes: usize);
 }
 

@@ -8,6 +8,7 @@ use core::fmt;
 
 /// The kernel families that exist. A build has only those of its target architecture and [`Path::Portable`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Path {
     /// Plain Rust, which the compiler vectorises for the target's base instruction set. Multiply and add round apart.
     Portable,

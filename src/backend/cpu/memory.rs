@@ -81,8 +81,8 @@ unsafe impl Send for Memory<'_> {}
 unsafe impl Sync for Memory<'_> {}
 
 impl<'a> Memory<'a> {
-    /// Lays `offsets` (multiples of [`LINE`]) out in `workspace` for a batch; `arena` is the size of all buffers for one
-    /// sample, and `own` floats follow them for the step that runs.
+    /// Lays `offsets` (multiples of [`LINE`]) out in `workspace` for a batch; `arena` is the size of all buffers for
+    /// one sample, and `own` floats follow them for the step that runs.
     pub fn new(workspace: &'a mut [f32], batch: usize, offsets: &'a [usize], arena: usize, own: usize) -> Result<Self> {
         let skip = workspace.as_ptr().align_offset(ALIGNMENT);
         let (len, have) = (workspace.len(), workspace.len().saturating_sub(skip));
@@ -97,8 +97,8 @@ impl<'a> Memory<'a> {
         Ok(Self { base, len: at + own, batch, offsets, fixed: at, _borrow: PhantomData })
     }
 
-    /// The floats of `samples` samples of a view from sample `first` on: where they begin and how many they are. Nothing if
-    /// they are not inside the arena.
+    /// The floats of `samples` samples of a view from sample `first` on: where they begin and how many they are.
+    /// Nothing if they are not inside the arena.
     fn span(&self, v: &View, first: usize, samples: usize) -> (usize, usize) {
         let begin = || {
             let at = self.offsets.get(v.buffer)?.checked_mul(self.batch)?.checked_add(v.start)?;
@@ -114,8 +114,9 @@ impl<'a> Memory<'a> {
     /// A view's floats from the first row's begin to the last row's end, to read.
     ///
     /// # Safety
-    /// Nobody may write to the view's rows while the slice lives, nor to what lies between them, which may be other values' floats. So it
-    /// is for steps whose result has a buffer of its own; the others make pointers only (see [`Elementwise`](super::steps::elementwise)).
+    /// Nobody may write to the view's rows while the slice lives, nor to what lies between them, which may be other
+    /// values' floats. So it is for steps whose result has a buffer of its own; the others make pointers only (see
+    /// [`Elementwise`](super::steps::elementwise)).
     pub unsafe fn read(&self, v: &View) -> &'a [f32] {
         // SAFETY: the caller's promise.
         unsafe { self.read_samples(v, 0, self.batch) }
@@ -150,8 +151,8 @@ impl<'a> Memory<'a> {
         unsafe { SharedMut::from_raw(self.base.add(begin), len) }
     }
 
-    /// `len` floats from `begin` on of the memory that the running step has for itself, see [`Step::own`](super::steps::Step::own).
-    /// Nothing if they are not inside it.
+    /// `len` floats from `begin` on of the memory that the running step has for itself, see
+    /// [`Step::own`](super::steps::Step::own). Nothing if they are not inside it.
     ///
     /// # Safety
     /// Nobody else may use them meanwhile.

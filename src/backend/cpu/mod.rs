@@ -1,8 +1,8 @@
 //! The CPU backend. Everything in this folder works on plain f32 memory; activations are channels-last (NHWC).
 //!
-//! [`Cpu`] compiles a graph: `compile` fuses it, lays its values out in one arena and packs the weights; `network` runs the
-//! steps, each spread over [`threads`](super::threads). The kernels (`gemm`, `conv`, `gather`, `vmath`) are written once
-//! over `simd` and compiled for each [`Path`]. Their views of raw memory are nobody else's:
+//! [`Cpu`] compiles a graph: `compile` fuses it, lays its values out in one arena and packs the weights; `network` runs
+//! the steps, each spread over [`threads`](super::threads). The kernels (`gemm`, `conv`, `gather`, `vmath`) are written
+//! once over `simd` and compiled for each [`Path`]. Their views of raw memory are nobody else's:
 //!
 //! ```compile_fail,E0603
 //! use undiffuse::backend::cpu::aligned::SharedMut;
@@ -48,6 +48,7 @@ pub(crate) mod isa;
 #[doc(hidden)]
 pub mod kernels;
 mod memory;
+#[doc(hidden)] // What `Cpu::compile_network` gives, for profiles.
 pub mod network;
 mod packs;
 #[cfg(feature = "threads")]
@@ -72,7 +73,8 @@ use packs::Packs;
 pub struct CpuOptions {
     /// The kernels to use; `None` for the fastest that this CPU has.
     pub path: Option<Path>,
-    /// How many threads, the caller's counted; `None` for as many as the process may use at once (one without the feature `threads`).
+    /// How many threads, the caller's counted; `None` for as many as the process may use at once (one without the
+    /// feature `threads`).
     pub threads: Option<usize>,
 }
 
@@ -96,8 +98,8 @@ impl Cpu {
     /// As `options` say.
     ///
     /// # Errors
-    /// `Unsupported` if this CPU or build has not the path, or if there are to be several threads and this build has none;
-    /// `InvalidArgument` for a number of threads outside of `1..=256`.
+    /// `Unsupported` if this CPU or build has not the path, or if there are to be several threads and this build has
+    /// none; `InvalidArgument` for a number of threads outside of `1..=256`.
     pub fn with_options(options: CpuOptions) -> Result<Self> {
         let threads = own_threads(options.threads)?;
         Self::with_threads(options.path, threads)
@@ -115,7 +117,8 @@ impl Cpu {
         Ok(Self { isa, threads, heap: Heap::default() })
     }
 
-    /// The same, with the weights of the networks that it compiles in the memory of `heap`, as well as what it needs to pack them.
+    /// The same, with the weights of the networks that it compiles in the memory of `heap`, as well as what it needs to
+    /// pack them.
     #[must_use]
     pub fn with_heap(self, heap: Heap) -> Self {
         Self { heap, ..self }

@@ -44,9 +44,9 @@ struct Shared {
     at_once: usize,
 }
 
-/// Few samples at once keep their values in cache from step to step and need less memory, many have the weights read less often: so many
-/// that the weights are read once for twice their bytes of values. Milliseconds for a batch of 16 on one Zen 5 core, so many at once
-/// (best of 33 and of 6 rounds), and what this gives:
+/// Few samples at once keep their values in cache from step to step and need less memory, many have the weights read
+/// less often: so many that the weights are read once for twice their bytes of values. Milliseconds for a batch of 16
+/// on one Zen 5 core, so many at once (best of 33 and of 6 rounds), and what this gives:
 ///
 /// | network | 1 | 2 | 4 | 8 | 16 | at once |
 /// |---|---|---|---|---|---|---|
@@ -55,7 +55,8 @@ struct Shared {
 /// | ddpm-cifar10-32 | 482 | 427 | 415 | 412 | 404 | 20 |
 /// | with its gradient | 1049 | 929 | 910 | 891 | 900 | 8 |
 ///
-/// A network that computes layers again ([`Keep::Fewest`](crate::graph::vjp::Keep::Fewest)) was asked for little memory: a quarter as many.
+/// A network that computes layers again ([`Keep::Fewest`](crate::graph::vjp::Keep::Fewest)) was asked for little
+/// memory: a quarter as many.
 fn samples_at_once(graph: &Graph, arena: usize) -> usize {
     let (mut weights, mut layers) = (0usize, Vec::new());
     for node in graph.nodes() {
@@ -139,9 +140,9 @@ impl CpuNetwork {
         self.program.steps.iter().map(|s| s.name())
     }
 
-    /// [`Network::run`] that calls `after(i)` when operation `i` of [`CpuNetwork::operations`] is done: for profiles. The results are
-    /// the same. All workers are at the same operation; a batch of which `run` would give each worker some samples is run in pieces
-    /// of that size for all, and `after` is called for each piece.
+    /// [`Network::run`] that calls `after(i)` when operation `i` of [`CpuNetwork::operations`] is done: for profiles.
+    /// The results are the same. All workers are at the same operation; a batch of which `run` would give each worker
+    /// some samples is run in pieces of that size for all, and `after` is called for each piece.
     ///
     /// # Errors
     /// As [`Network::run`].
@@ -173,11 +174,11 @@ impl CpuNetwork {
         self.program.arena.checked_mul(samples)?.checked_add(own)?.checked_add(LINE - 1)?.checked_next_multiple_of(LINE)
     }
 
-    /// What each worker gets of a batch for itself: then none waits for another, and nothing crosses from core to core. What is left of the
-    /// batch, fewer samples than workers, they run together, step by step.
+    /// What each worker gets of a batch for itself: then none waits for another, and nothing crosses from core to core.
+    /// What is left of the batch, fewer samples than workers, they run together, step by step.
     ///
-    /// Two pieces a worker, if there are that many, so that one that is held up does not hold up the call; more where fewer
-    /// [at once](samples_at_once) are faster.
+    /// Two pieces a worker, if there are that many, so that one that is held up does not hold up the call; more where
+    /// fewer [at once](samples_at_once) are faster.
     fn share(&self, batch: usize) -> Share {
         let each = batch / self.workers;
         let piece = if self.workers == 1 { each } else { each.min(2).max(each.div_ceil(2)) };

@@ -1,8 +1,8 @@
 //! Which core a thread runs on, and how it leaves one for another.
 //!
-//! Kernels now and then wake a worker on the very core of the thread that wakes it and leave it there for tens of milliseconds: as guests
-//! of a hypervisor they take a halted core for a busy one. The two then take turns where they should run side by side. Where this
-//! cannot be found out, it is as the kernel has it.
+//! Kernels now and then wake a worker on the very core of the thread that wakes it and leave it there for tens of
+//! milliseconds: as guests of a hypervisor they take a halted core for a busy one. The two then take turns where they
+//! should run side by side. Where this cannot be found out, it is as the kernel has it.
 #![allow(unsafe_code)] // Calls the C library.
 
 /// The number of the core that this thread runs on, as of now.
@@ -54,8 +54,9 @@ mod system {
         if unsafe { sched_setaffinity(SELF, size_of::<Cores>(), &raw const others) } != 0 {
             return;
         }
-        // The thread gets its freedom back. The kernel cuts the set down to the cores that the process may use, so this fails only if
-        // all of `all` were taken away meanwhile; the thread is then where the kernel has put it, and so it is left.
+        // The thread gets its freedom back. The kernel cuts the set down to the cores that the process may use, so this
+        // fails only if all of `all` were taken away meanwhile; the thread is then where the kernel has put it, and so
+        // it is left.
         // SAFETY: as above.
         let _ = unsafe { sched_setaffinity(SELF, size_of::<Cores>(), &raw const all) };
     }

@@ -11,8 +11,8 @@ use super::isa::Path;
 /// Vectors of `LANES` f32.
 ///
 /// # Safety
-/// Every function needs the instructions of `PATH` (a caller holds an [`Isa`](super::isa::Isa) of it) and, if it takes a pointer, that the
-/// `LANES` (or `n`) floats there are valid; no alignment is needed.
+/// Every function needs the instructions of `PATH` (a caller holds an [`Isa`](super::isa::Isa) of it) and, if it takes
+/// a pointer, that the `LANES` (or `n`) floats there are valid; no alignment is needed.
 pub(crate) trait Simd: Copy {
     const PATH: Path;
     const LANES: usize;
@@ -363,8 +363,8 @@ mod arm {
     }
 }
 
-/// Makes `fn $name(isa, args) -> Path` out of a body generic over `Simd`: it runs the body compiled for the path of `isa` and
-/// returns that path. The second form makes an `unsafe fn` whose contract is the body's.
+/// Makes `fn $name(isa, args) -> Path` out of a body generic over `Simd`: it runs the body compiled for the path of
+/// `isa` and returns that path. The second form makes an `unsafe fn` whose contract is the body's.
 macro_rules! dispatch {
     ($(#[$doc:meta])* $vis:vis unsafe fn $name:ident = $body:ident($($a:ident: $t:ty),* $(,)?)) => {
         $(#[$doc])*

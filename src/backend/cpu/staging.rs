@@ -1,8 +1,8 @@
 //! Memory for weights as they come from the file, until they are packed.
 //!
-//! A network has hundreds of them. Were each one's memory taken from the system and given back in between its packed weights, which
-//! stay, the system's allocator would be left with holes that nothing fits: half as much memory again as the weights, with glibc. So
-//! it is taken once, as large as the largest needs it, and used for all.
+//! A network has hundreds of them. Were each one's memory taken from the system and given back in between its packed
+//! weights, which stay, the system's allocator would be left with holes that nothing fits: half as much memory again as
+//! the weights, with glibc. So it is taken once, as large as the largest needs it, and used for all.
 
 use core::cell::RefCell;
 use core::ops::{Deref, DerefMut};

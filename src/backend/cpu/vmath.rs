@@ -204,7 +204,8 @@ macro_rules! in_place {
         $(
             #[inline(always)]
             unsafe fn $body<S: Simd>(x: *mut f32, n: usize) {
-                // A closure would be a function of its own, compiled without the path's instructions where it is too long to be inlined.
+                // A closure would be a function of its own, compiled without the path's instructions where it is too
+                // long to be inlined.
                 let mut i = 0;
                 // SAFETY: i + LANES <= n, or the tail's length is given; x holds n floats.
                 unsafe {
@@ -301,8 +302,8 @@ unsafe fn softmax_body<S: Simd>(x: *mut f32, n: usize, scale: f32) {
 }
 dispatch! { unsafe fn softmax_raw = softmax_body(x: *mut f32, n: usize, scale: f32) }
 
-/// softmax(scale * row) in place, for `scale > 0`: each value is within 1e-6 of itself, the sum is 1 to within 1e-6. A NaN anywhere makes the
-/// row NaN. An empty row is left alone.
+/// softmax(scale * row) in place, for `scale > 0`: each value is within 1e-6 of itself, the sum is 1 to within 1e-6. A
+/// NaN anywhere makes the row NaN. An empty row is left alone.
 pub fn softmax_row(isa: Isa, row: &mut [f32], scale: f32) -> Path {
     // SAFETY: the slice holds row.len() floats.
     unsafe { softmax_raw(isa, row.as_mut_ptr(), row.len(), scale) }

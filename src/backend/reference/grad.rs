@@ -57,7 +57,8 @@ pub(super) fn activation(x: &Tensor, dy: &Tensor, f: Activation) -> Vec<f64> {
     x.data.iter().zip(&dy.data).map(|(&v, g)| g * slope(v)).collect()
 }
 
-/// With z the normalised x of a group, r its inverse deviation and g = weight * dy: `dx = r (g - mean(g) - z mean(g z))`.
+/// With z the normalised x of a group, r its inverse deviation and g = weight * dy: `dx = r (g - mean(g) - z mean(g
+/// z))`.
 pub(super) fn group_norm(x: &Tensor, dy: &Tensor, n: &GroupNorm, weight: &[f64]) -> Vec<f64> {
     let positions = x.dims.positions();
     let size = x.dims.channels() / n.groups * positions;
@@ -76,7 +77,8 @@ pub(super) fn group_norm(x: &Tensor, dy: &Tensor, n: &GroupNorm, weight: &[f64])
     dx
 }
 
-/// With P the softmax of S = q^T k / sqrt(d): `dv = P^T dy`, `dP = dy^T v`, `dS = P (dP - sum(P dP))`, `dq = dS k`, `dk = dS^T q`.
+/// With P the softmax of S = q^T k / sqrt(d): `dv = P^T dy`, `dP = dy^T v`, `dS = P (dP - sum(P dP))`, `dq = dS k`, `dk
+/// = dS^T q`.
 pub(super) fn attention([q, k, v]: [&Tensor; 3], dy: &Tensor, heads: usize) -> [Vec<f64>; 3] {
     let (tq, tk) = (q.dims.positions(), k.dims.positions());
     let (d, dv) = (q.dims.channels() / heads, v.dims.channels() / heads);

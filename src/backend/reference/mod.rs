@@ -1,4 +1,5 @@
-//! The oracle: every operation as plain loops in `f64`, in the layout of the documentation (NCHW), with no fusion and no plan.
+//! The oracle: every operation as plain loops in `f64`, in the layout of the documentation (NCHW), with no fusion and
+//! no plan.
 //!
 //! It is slow and it allocates. Tests compare all other backends, and the fusion pass, with it.
 

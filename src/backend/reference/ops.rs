@@ -1,4 +1,5 @@
-//! The loops. Each takes one sample's tensors and gives the elements of the result; shapes were checked when the graph was built.
+//! The loops. Each takes one sample's tensors and gives the elements of the result; shapes were checked when the graph
+//! was built.
 
 use alloc::vec::Vec;
 use core::f64::consts::{PI, SQRT_2};

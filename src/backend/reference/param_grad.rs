@@ -73,7 +73,8 @@ fn norm_weight(x: &Tensor, dy: &Tensor, norm: &GroupNorm) -> Vec<f64> {
     normalised.chunks_exact(n).zip(dy.data.chunks_exact(n)).map(by).collect()
 }
 
-/// Of y_k = -|x - c_k|^2 / (2 w_k^2): by c_k the sum of dy_k (x - c_k) / w_k^2, by w_k that of dy_k |x - c_k|^2 / w_k^3.
+/// Of y_k = -|x - c_k|^2 / (2 w_k^2): by c_k the sum of dy_k (x - c_k) / w_k^2, by w_k that of dy_k |x - c_k|^2 /
+/// w_k^3.
 fn radial(x: &Tensor, dy: &Tensor, centres: &[f64], widths: &[f64]) -> (Vec<f64>, Vec<f64>) {
     let (d, n) = (x.dims.channels(), x.dims.positions());
     let (mut dc, mut dw) = (alloc::vec![0.0; centres.len()], alloc::vec![0.0; widths.len()]);

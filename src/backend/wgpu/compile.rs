@@ -1,8 +1,8 @@
-//! From a graph to launches: lays values out as views of buffers, lists the weights, plans the arena. Nothing here touches a device or
-//! reads a weight.
+//! From a graph to launches: lays values out as views of buffers, lists the weights, plans the arena. Nothing here
+//! touches a device or reads a weight.
 //!
-//! The time of a buffer's life is counted in nodes: node i runs at time i + 1, inputs are there at time 0 and outputs are
-//! read at the end.
+//! The time of a buffer's life is counted in nodes: node i runs at time i + 1, inputs are there at time 0 and outputs
+//! are read at the end.
 
 use alloc::vec::Vec;
 

@@ -254,8 +254,8 @@ impl Gpu {
         self.queue.submit([encoder.finish()])
     }
 
-    /// Maps a buffer's first `bytes` bytes, once the device is done with it. The thread sleeps meanwhile, and wakes now and then to
-    /// look at `cancel`; then the map is given up.
+    /// Maps a buffer's first `bytes` bytes, once the device is done with it. The thread sleeps meanwhile, and wakes now
+    /// and then to look at `cancel`; then the map is given up.
     pub fn map(&self, buffer: &wgpu::Buffer, bytes: usize, mode: wgpu::MapMode, cancel: &Cancel) -> Result<()> {
         let (done, answer) = mpsc::channel();
         buffer.slice(..bytes as u64).map_async(mode, move |result| {

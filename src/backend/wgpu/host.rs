@@ -1,5 +1,5 @@
-//! Values that the host computes: embeddings of a network input. They are a few numbers for each sample, and a device's sine of a
-//! timestep would be wrong in the fourth digit.
+//! Values that the host computes: embeddings of a network input. They are a few numbers for each sample, and a device's
+//! sine of a timestep would be wrong in the fourth digit.
 
 use alloc::vec::Vec;
 
@@ -81,8 +81,8 @@ impl HostValue {
         Ok(())
     }
 
-    /// Calls `put` with each element for a sample whose input is `x`, in order. Errors: `InvalidArgument` for a row that the table
-    /// does not have.
+    /// Calls `put` with each element for a sample whose input is `x`, in order. Errors: `InvalidArgument` for a row
+    /// that the table does not have.
     pub fn each(&self, x: f32, put: &mut dyn FnMut(f32)) -> Result<()> {
         let x = self.of.affine.iter().fold(f64::from(x), |x, [scale, shift]| x * scale + shift);
         match self.recipe {

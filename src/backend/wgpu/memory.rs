@@ -1,8 +1,9 @@
 //! Where values lie on the device: views of buffers in one arena.
 //!
-//! A value of `[C, H, W]` is `batch * H * W` rows of C elements (channels last). Rows are `stride` elements apart, a multiple of 4, so
-//! that kernels may read quads; what lies between a row's end and the next row is never read as data. A view may be some
-//! channels of a wider buffer. Values with positions may be f16; those without, and inputs and outputs, are f32.
+//! A value of `[C, H, W]` is `batch * H * W` rows of C elements (channels last). Rows are `stride` elements apart, a
+//! multiple of 4, so that kernels may read quads; what lies between a row's end and the next row is never read as data.
+//! A view may be some channels of a wider buffer. Values with positions may be f16; those without, and inputs and
+//! outputs, are f32.
 
 use alloc::vec::Vec;
 

@@ -1,16 +1,17 @@
 //! The GPU backend: a network's call as one submission of compute shaders, by the crate `wgpu` over Vulkan.
 //!
-//! [`Wgpu`] compiles a graph: `compile` fuses it, lays its values out in one arena and lists the weights; `network` uploads the
-//! weights once and runs the launches. Nothing of a driver is touched before [`Wgpu::open`] or [`adapters`] is called.
+//! [`Wgpu`] compiles a graph: `compile` fuses it, lays its values out in one arena and lists the weights; `network`
+//! uploads the weights once and runs the launches. Nothing of a driver is touched before [`Wgpu::open`] or [`adapters`]
+//! is called.
 //!
 //! - **Layout.** Channels last; rows are padded to 4 channels, so that kernels read quads.
 //! - **Memory.** The weights lie in a few buffers, all values of a call in one. The bytes are known before
 //!   ([`Network::device_bytes`]). No binding is over 128 MiB: a batch whose values would be larger is run in
 //!   pieces, and a network of which one sample is too large is refused.
-//! - **Precision.** Sums are f32. With [`Precision::F16`] weights and the values between operations are kept in f16, and convolutions
-//!   multiply in f16, adding 16 products before their sum joins the f32 one: about 1e-3 relative, and a value over 65504 becomes
-//!   infinite. In a network with gradients only the backward pass is: 1e-3 too, and
-//!   since it is linear, each sample's cotangent is scaled to a size at which f16 has room. Embeddings of timesteps and classes
+//! - **Precision.** Sums are f32. With [`Precision::F16`] weights and the values between operations are kept in f16,
+//!   and convolutions multiply in f16, adding 16 products before their sum joins the f32 one: about 1e-3 relative, and
+//!   a value over 65504 becomes infinite. In a network with gradients only the backward pass is: 1e-3 too, and since it
+//!   is linear, each sample's cotangent is scaled to a size at which f16 has room. Embeddings of timesteps and classes
 //!   are computed on the host in f64.
 //! - **Same result.** A sample's bits do not depend on its batch; they do on the device.
 //!
@@ -31,6 +32,7 @@ mod gpu;
 mod host;
 mod kernels;
 mod memory;
+#[doc(hidden)] // What `Wgpu::compile` gives, for tests.
 pub mod network;
 mod weights;
 
@@ -43,13 +45,15 @@ use network::WgpuNetwork;
 
 /// How values between operations are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Precision {
     /// IEEE binary32 throughout.
     #[default]
     F32,
-    /// Weights and values with positions in IEEE binary16. Convolutions of them multiply in binary16 and add 16 products so; their sums, and all
-    /// else, are binary32. In a network with gradients, those of the backward pass
-    /// alone, because a derivative at a rounded value may be far from that at the value. [`Network::describe`] says which it is.
+    /// Weights and values with positions in IEEE binary16. Convolutions of them multiply in binary16 and add 16
+    /// products so; their sums, and all else, are binary32. In a network with gradients, those of the backward pass
+    /// alone, because a derivative at a rounded value may be far from that at the value. [`Network::describe`] says
+    /// which it is.
     F16,
 }
 
@@ -79,7 +83,8 @@ impl Wgpu {
     /// Opens the adapter of this number, see [`adapters`]; `None` is the first real GPU.
     ///
     /// # Errors
-    /// `Device` if there is no such adapter or it cannot be opened or used; `Unsupported` if it lacks f16 and options ask for it.
+    /// `Device` if there is no such adapter or it cannot be opened or used; `Unsupported` if it lacks f16 and options
+    /// ask for it.
     pub fn open(index: Option<usize>, options: WgpuOptions) -> Result<Self> {
         let gpu = Gpu::open(index, options.subgroups)?;
         ensure!(
@@ -126,7 +131,8 @@ pub struct Shader {
     pub constants: Vec<(&'static str, f64)>,
 }
 
-/// The shaders that a network of this graph has where calls are of up to `batch` samples, each once. No device is needed.
+/// The shaders that a network of this graph has where calls are of up to `batch` samples, each once. No device is
+/// needed.
 ///
 /// # Errors
 /// `Unsupported` if an operation has no kernel.

@@ -1,4 +1,5 @@
-//! What lies in the weight buffers: how much is known from the graph alone, then each entry is read, packed and uploaded.
+//! What lies in the weight buffers: how much is known from the graph alone, then each entry is read, packed and
+//! uploaded.
 
 use alloc::vec::Vec;
 
@@ -13,8 +14,8 @@ use crate::tensor::DType;
 /// How an entry is made of parameters.
 #[derive(Clone, Debug)]
 pub(super) enum Pack {
-    /// The matrix of a convolution: for each tap, for each source, blocks of 16 channels; the columns are the kernels' output channels,
-    /// stacked and padded to quads. What is padding is 0.
+    /// The matrix of a convolution: for each tap, for each source, blocks of 16 channels; the columns are the kernels'
+    /// output channels, stacked and padded to quads. What is padding is 0.
     Conv {
         kernels: Vec<Kernel>,
         /// Channels of each source.
@@ -23,8 +24,8 @@ pub(super) enum Pack {
         kernel: [usize; 2],
         columns: usize,
     },
-    /// The matrix of the adjoint of a convolution from `inputs` channels to `outputs`, those of all weights stacked: the filter is turned
-    /// round, and its input and output channels change places.
+    /// The matrix of the adjoint of a convolution from `inputs` channels to `outputs`, those of all weights stacked:
+    /// the filter is turned round, and its input and output channels change places.
     Adjoint { weights: Vec<ParamId>, inputs: usize, outputs: usize, kernel: [usize; 2], columns: usize },
     /// Biases stacked; a kernel without one has zeros.
     Bias { kernels: Vec<Kernel>, columns: usize },

@@ -1,8 +1,9 @@
 //! Fuses what [`vjp`](crate::graph::vjp) adds to a graph, before [`fuse`](super::fuse) sees it.
 //!
-//! - The gradient of a group norm takes in that of the activation and of the modulation behind it. It computes the norm's value again from
-//!   the norm's argument, so nothing but that argument is kept from the forward pass, and the forward pass can be fused as if there
-//!   were no gradient. Where the argument is a concatenation, its parts are read where they lie.
+//! - The gradient of a group norm takes in that of the activation and of the modulation behind it. It computes the
+//!   norm's value again from the norm's argument, so nothing but that argument is kept from the forward pass, and the
+//!   forward pass can be fused as if there were no gradient. Where the argument is a concatenation, its parts are read
+//!   where they lie.
 //! - The adjoints of linear maps of one value (q, k, v), whose arguments are slices side by side, become one.
 //! - The sum of a gradient with what came another way is a residual of the operation that made it.
 
@@ -14,8 +15,8 @@ use crate::error::Result;
 use crate::graph::rebuild::Rebuild;
 use crate::graph::{Binary, FusedConvAdjoint, FusedNormGrad, Graph, Op, ParamId, ValueId};
 
-/// Rewrites `graph` as the module says; a graph without gradients stays as it is. A backend that has the fused backward operations calls
-/// it before [`fuse`](super::fuse).
+/// Rewrites `graph` as the module says; a graph without gradients stays as it is. A backend that has the fused backward
+/// operations calls it before [`fuse`](super::fuse).
 pub fn fuse_backward(graph: &Graph) -> Result<Graph> {
     let fuser = Fuser::new(graph);
     let mut made = BTreeMap::new();

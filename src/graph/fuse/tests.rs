@@ -40,7 +40,8 @@ fn run(graph: &Graph, batch: usize) -> Vec<Vec<f32>> {
     outputs
 }
 
-/// Fuses, checks that both graphs agree to `f64` rounding (seen through `f32` outputs), and gives the fused operations' names.
+/// Fuses, checks that both graphs agree to `f64` rounding (seen through `f32` outputs), and gives the fused operations'
+/// names.
 fn fused_ops(graph: &Graph) -> (Graph, Vec<&'static str>) {
     let fused = fuse(graph).unwrap();
     for (a, b) in run(graph, 2).iter().zip(run(&fused, 2)) {

@@ -45,6 +45,7 @@ pub use crate::files::MAX_BYTES;
 pub use crate::values::{GREY_LEVEL, Scale, Values};
 
 /// The draws of the noise streams that data use. The draws of a chain count up from 0 and stay far below.
+#[doc(hidden)]
 pub mod draw {
     /// A generator's: the stream of sample i is (seed, i, this).
     pub const GENERATE: u64 = 1 << 40;

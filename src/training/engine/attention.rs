@@ -37,7 +37,8 @@ pub(super) fn forward([q, k, v]: [Value<'_>; 3], heads: usize, out: &mut [f32], 
     Ok(())
 }
 
-/// With P the softmax of S = q^T k / sqrt(d): `dv = dy P`, `dP = dy^T v`, `dS = P (dP - sum(P dP))`, `dq = k dS^T`, `dk = q dS`.
+/// With P the softmax of S = q^T k / sqrt(d): `dv = dy P`, `dP = dy^T v`, `dS = P (dP - sum(P dP))`, `dq = k dS^T`, `dk
+/// = q dS`.
 pub(super) fn backward(
     [q, k, v]: [Value<'_>; 3],
     dy: Value<'_>,

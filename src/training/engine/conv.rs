@@ -46,8 +46,9 @@ impl<'w> Unfold<'w> {
         Ok(())
     }
 
-    /// For each row of the window, of the unfolded matrix and of the outputs in `tile`: the place in the unfolded matrix, in the image of all
-    /// channels, and the range of output columns that the image serves. Places without a row in the image have none.
+    /// For each row of the window, of the unfolded matrix and of the outputs in `tile`: the place in the unfolded
+    /// matrix, in the image of all channels, and the range of output columns that the image serves. Places without a
+    /// row in the image have none.
     fn each(
         &self,
         tile: &core::ops::Range<usize>,

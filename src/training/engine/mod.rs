@@ -1,11 +1,12 @@
 //! Runs a network and its backward sweep for a batch, in `f32`.
 //!
-//! A value `[C, ..]` of a chunk of B samples lies in memory as `[C, B, positions]`: linear maps are one matrix product each, channels are
-//! contiguous, and an element-wise operation does not see the batch at all. Products are by the crate `matrixmultiply`.
+//! A value `[C, ..]` of a chunk of B samples lies in memory as `[C, B, positions]`: linear maps are one matrix product
+//! each, channels are contiguous, and an element-wise operation does not see the batch at all. Products are by the
+//! crate `matrixmultiply`.
 //!
-//! The batch is cut into *lanes*, each a run of samples with a gradient of its own; a lane is worked through in chunks, and the lanes'
-//! gradients are added in their order. Lanes and chunks depend on the batch and the options alone, so the result is the same bits for any
-//! number of threads.
+//! The batch is cut into *lanes*, each a run of samples with a gradient of its own; a lane is worked through in chunks,
+//! and the lanes' gradients are added in their order. Lanes and chunks depend on the batch and the options alone, so
+//! the result is the same bits for any number of threads.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -34,8 +35,8 @@ use program::{Program, Workspace};
 /// How a batch is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EngineOptions {
-    /// Runs of samples that threads can work on at the same time, at least 1. More lanes need more memory, a gradient each. Other lanes are
-    /// other roundings.
+    /// Runs of samples that threads can work on at the same time, at least 1. More lanes need more memory, a gradient
+    /// each. Other lanes are other roundings.
     pub lanes: usize,
     /// The most samples at a time within a lane; `None` for as many as keep a value in cache.
     pub chunk: Option<usize>,
@@ -58,8 +59,9 @@ pub struct ParamSlot {
     pub offset: usize,
 }
 
-/// What [`Engine::gradients`] asks of a loss: from the outputs of samples `first ..` to the sum of their losses and, by each output, the
-/// gradient of that sum. Outputs and gradients are row-major with the batch first. It is called from several threads.
+/// What [`Engine::gradients`] asks of a loss: from the outputs of samples `first ..` to the sum of their losses and, by
+/// each output, the gradient of that sum. Outputs and gradients are row-major with the batch first. It is called from
+/// several threads.
 pub type Loss<'a> = dyn Fn(usize, &[&[f32]], &mut [&mut [f32]]) -> Result<f64> + Sync + 'a;
 
 /// A network ready to be trained.
@@ -103,8 +105,8 @@ struct Part<'a> {
 }
 
 impl Engine {
-    /// Takes a network as its model built it, and finds the backward sweep by its parameters and by the inputs of the numbers
-    /// `inputs`.
+    /// Takes a network as its model built it, and finds the backward sweep by its parameters and by the inputs of the
+    /// numbers `inputs`.
     ///
     /// Errors: those of [`gradients`]; `InvalidArgument` for 0 lanes, more than 4096, or a chunk of 0.
     pub fn new(graph: &Graph, inputs: &[usize], threads: Arc<dyn Threads>, options: EngineOptions) -> Result<Self> {
@@ -180,8 +182,8 @@ impl Engine {
         .map(|_| ())
     }
 
-    /// The sum of the losses of a batch; its gradient by the parameters, written to `gradient`; and by the inputs that the engine was made
-    /// for, written to `input_gradients`.
+    /// The sum of the losses of a batch; its gradient by the parameters, written to `gradient`; and by the inputs that
+    /// the engine was made for, written to `input_gradients`.
     ///
     /// Errors: as [`Engine::forward`], and what the loss refuses.
     pub fn gradients(

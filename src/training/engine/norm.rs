@@ -1,4 +1,5 @@
-//! Group normalisation and its gradients. Where a group is small its gradient is what is left of a difference, so all of it is f64.
+//! Group normalisation and its gradients. Where a group is small its gradient is what is left of a difference, so all
+//! of it is f64.
 
 use super::value::Value;
 use crate::graph::GroupNorm;

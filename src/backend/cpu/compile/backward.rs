@@ -40,8 +40,8 @@ impl Compiler<'_> {
         Ok(out)
     }
 
-    /// The adjoint of a convolution: a convolution with the filter turned round, of its argument spread out by the stride; or, where that
-    /// would multiply much by zeros, products of each pixel alone and then their sum.
+    /// The adjoint of a convolution: a convolution with the filter turned round, of its argument spread out by the
+    /// stride; or, where that would multiply much by zeros, products of each pixel alone and then their sum.
     pub(super) fn conv_adjoint(
         &mut self,
         name: &'static str,
@@ -55,7 +55,8 @@ impl Compiler<'_> {
         let [kh, kw] = window.kernel;
         let (outs, ins) = (x.channels, out.channels);
         let parts = kh.saturating_mul(kw).saturating_mul(ins);
-        // A pixel's products are kept few: in cache, and fewer than the numbers they are made of where there is no stride.
+        // A pixel's products are kept few: in cache, and fewer than the numbers they are made of where there is no
+        // stride.
         let few = x.positions().saturating_mul(parts) <= 1 << 16;
         if if window.stride > 1 { few } else { kh * kw > 1 && parts <= outs } {
             return self.folded_adjoint(name, x, window, weights, residual, out);

@@ -63,8 +63,8 @@ pub(super) unsafe fn run_task(tasks: &ConvTasks<'_>, cut: &Cut, i: usize) -> Pat
         for t in 0..tiles {
             let first = from + split(to - from, tiles, t);
             let last = from + split(to - from, tiles, t + 1);
-            // SAFETY: pixels, columns and all strides were checked against the slices by `bind` and `on`; the caller gives
-            // this task's part of the output to this thread alone.
+            // SAFETY: pixels, columns and all strides were checked against the slices by `bind` and `on`; the caller
+            // gives this task's part of the output to this thread alone.
             path = unsafe { run_tile(tasks, first, last, column, width, n) };
         }
     }

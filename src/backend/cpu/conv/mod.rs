@@ -2,8 +2,9 @@
 //!
 //! A convolution reads a zero-padded channels-last tensor, which [`gather`](super::gather) makes (a tensor without
 //! padding, such as the input of a 1x1 convolution, is read where it lies). The output pixels of the whole batch form
-//! one list; a task is a run of them times one panel of output channels. For each output the sum runs over (ky, kx, channel)
-//! in that order, whatever the batch, the tasks and the threads: so the result is the same bits for all of them.
+//! one list; a task is a run of them times one panel of output channels. For each output the sum runs over (ky, kx,
+//! channel) in that order, whatever the batch, the tasks and the threads: so the result is the same bits for all of
+//! them.
 #![allow(unsafe_code)] // Builds tiles of row pointers and writes shared output, within bounds that `bind` checks.
 
 use alloc::vec::Vec;
@@ -131,7 +132,8 @@ pub struct Rows<'a> {
 pub struct ConvArgs<'a> {
     /// `[batch][padded height][padded width][channels]`, all in_channels, or those that `second` does not bring.
     pub input: &'a [f32],
-    /// For 1x1 filters: the last channels of the input and their count, in a tensor of its own of the same height and width.
+    /// For 1x1 filters: the last channels of the input and their count, in a tensor of its own of the same height and
+    /// width.
     pub second: Option<(&'a [f32], usize)>,
     /// One row of out_channels floats for each sample: the time embedding.
     pub sample: Option<Rows<'a>>,
@@ -189,9 +191,9 @@ pub enum Algorithm {
 
 /// The algorithm for a shape. It never depends on the batch, so that neither do the bits of the result.
 ///
-/// Winograd pays from 8x8 images and 32 channels on; at 8x8, where a batch of one has but four tiles to share a transform of the
-/// filters, only for many channels. Microseconds per image on one Zen 4 core with AVX-512 (`cargo bench --bench kernels`), direct and
-/// Winograd, at batch 1 and 16:
+/// Winograd pays from 8x8 images and 32 channels on; at 8x8, where a batch of one has but four tiles to share a
+/// transform of the filters, only for many channels. Microseconds per image on one Zen 4 core with AVX-512
+/// (`cargo bench --features bench --bench kernels`), direct and Winograd, at batch 1 and 16:
 ///
 /// | layer | batch 1 | batch 16 |
 /// |---|---|---|
@@ -332,8 +334,8 @@ impl PackedConv {
     /// Checks the arguments of a call once. Allocates nothing.
     ///
     /// # Errors
-    /// `Shape` if a tensor has not the floats that the shape and the batch ask for, or a second source comes with a filter
-    /// larger than 1x1 or with padding.
+    /// `Shape` if a tensor has not the floats that the shape and the batch ask for, or a second source comes with a
+    /// filter larger than 1x1 or with padding.
     pub fn bind<'a>(&'a self, batch: usize, args: ConvArgs<'a>) -> Result<ConvCall<'a>> {
         let s = &self.shape;
         let second = args.second.map_or(0, |(_, c)| c);
@@ -440,9 +442,9 @@ impl<'a> ConvCall<'a> {
         }
     }
 
-    /// The call's tasks. `out` is one row of out_channels floats for each output pixel, `[batch][height][width][out_channels]` if
-    /// dense; it must not overlap an argument. `shared`, of at least [`PackedConv::shared_len`] floats, is for what one stage hands
-    /// to the next; its contents do not matter.
+    /// The call's tasks. `out` is one row of out_channels floats for each output pixel,
+    /// `[batch][height][width][out_channels]` if dense; it must not overlap an argument. `shared`, of at least
+    /// [`PackedConv::shared_len`] floats, is for what one stage hands to the next; its contents do not matter.
     ///
     /// # Errors
     /// `Shape` if one of them is too short.
@@ -458,7 +460,8 @@ impl<'a> ConvCall<'a> {
         Ok(ConvTasks { call: self, out, shared })
     }
 
-    /// Runs all tasks on this thread; `scratch` has [`PackedConv::scratch_len`] floats, the rest is as in [`on`](Self::on).
+    /// Runs all tasks on this thread; `scratch` has [`PackedConv::scratch_len`] floats, the rest is as in
+    /// [`on`](Self::on).
     ///
     /// # Errors
     /// As [`on`](Self::on), also for `scratch`.
@@ -470,7 +473,8 @@ impl<'a> ConvCall<'a> {
         let mut path = self.conv.isa.path();
         for stage in 0..self.stages() {
             for i in 0..self.tasks(stage) {
-                // SAFETY: one task at a time, stage by stage; output and shared memory are borrowed by this function alone.
+                // SAFETY: one task at a time, stage by stage; output and shared memory are borrowed by this function
+                // alone.
                 path = unsafe { call.run_task(stage, i, scratch) };
             }
         }
@@ -491,8 +495,8 @@ impl ConvTasks<'_> {
         if i >= self.call.tasks(stage) || scratch.len() < self.call.conv.scratch_len() {
             return isa.path();
         }
-        // SAFETY: the task exists, `bind` and `on` checked all slices, and the caller gives this task's part of output and shared
-        // memory to this thread alone.
+        // SAFETY: the task exists, `bind` and `on` checked all slices, and the caller gives this task's part of output
+        // and shared memory to this thread alone.
         unsafe {
             match &self.call.cut {
                 Cut::Direct(c) => direct::run_task(self, c, i),

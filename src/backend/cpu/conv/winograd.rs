@@ -1,14 +1,15 @@
 //! Winograd's F(4x4, 3x3): a 3x3 convolution with stride 1 by a quarter of the multiplications.
 //!
-//! Each patch of 6x6 inputs gives 4x4 outputs, `A^T [sum over channels (G g G^T) . (B^T d B)] A`: transforms of filter g and
-//! patch d, and between them 36 matrix products of (tiles x channels) by (channels x outputs). Lavin and Gray 2015,
-//! with the points 0, 5/8, -5/8, 3/2, -3/2 and infinity instead of the usual 0, 1, -1, 2, -2: all entries of B and A are then exact
-//! in f32 and the error is a third, less than twice that of direct sums (1.0e-6 against 6.1e-7 for 128 channels, 1.9e-6 against
-//! 1.2e-6 for 512, relative L2; `cargo bench --bench kernels -- errors`).
+//! Each patch of 6x6 inputs gives 4x4 outputs, `A^T [sum over channels (G g G^T) . (B^T d B)] A`: transforms of filter
+//! g and patch d, and between them 36 matrix products of (tiles x channels) by (channels x outputs). Lavin and Gray
+//! 2015, with the points 0, 5/8, -5/8, 3/2, -3/2 and infinity instead of the usual 0, 1, -1, 2, -2: all entries of B
+//! and A are then exact in f32 and the error is a third, less than twice that of direct sums (1.0e-6 against 6.1e-7 for
+//! 128 channels, 1.9e-6 against 1.2e-6 for 512, relative L2; `cargo bench --features bench --bench kernels -- errors`).
 //!
-//! The filters are transformed at each call, a panel at a time, into cache: that takes a few percent of the time, where transformed filters
-//! would take four times the memory and, at batch 1, four times the traffic. The transformed patches of a run of tiles are the shared
-//! memory. A tile's result does not depend on the other tiles, so neither on batch nor on tasks.
+//! The filters are transformed at each call, a panel at a time, into cache: that takes a few percent of the time, where
+//! transformed filters would take four times the memory and, at batch 1, four times the traffic. The transformed
+//! patches of a run of tiles are the shared memory. A tile's result does not depend on the other tiles, so neither on
+//! batch nor on tasks.
 #![allow(unsafe_code)] // Transforms over raw memory, within bounds that `bind` checks.
 
 use super::super::gemm::{MAX_MR, Segment, Tile, kernels};
@@ -27,11 +28,11 @@ const POINTS: usize = PATCH * PATCH;
 const BLOCK: usize = 64;
 /// Tiles that one task transforms.
 const INPUTS: usize = 8;
-/// While a panel is multiplied, which later panel's weights are brought into cache: two workers take every other one. At batch
-/// 1 this takes 2 % off the time of the network's convolutions.
+/// While a panel is multiplied, which later panel's weights are brought into cache: two workers take every other one.
+/// At batch 1 this takes 2 % off the time of the network's convolutions.
 const LATER: usize = 2;
-/// Floats of one cache line. Planes are one line longer than their contents, so that the same entry of all 36 does not fall
-/// into one set of the cache.
+/// Floats of one cache line. Planes are one line longer than their contents, so that the same entry of all 36 does not
+/// fall into one set of the cache.
 const LINE: usize = 16;
 
 // The points a, -a, b, -b, and the sums and products of their squares that the transforms need.
@@ -69,8 +70,8 @@ pub(super) struct Cut {
 impl Cut {
     /// `None` on overflow.
     pub fn new(conv: &PackedConv, batch: usize, workers: usize) -> Option<Self> {
-        /// Floats of transformed patches in a run: 2 MiB, of which a core's cache holds a good part, and enough tiles to make the transform of the
-        /// filters cheap beside the products.
+        /// Floats of transformed patches in a run: 2 MiB, of which a core's cache holds a good part, and enough tiles
+        /// to make the transform of the filters cheap beside the products.
         const RUN: usize = 512 * 1024;
         let grid = [conv.out_size[0].div_ceil(OUT), conv.out_size[1].div_ceil(OUT)];
         let tiles = grid[0].checked_mul(grid[1])?.checked_mul(batch)?;
@@ -266,7 +267,8 @@ unsafe fn outputs(
         let [image, ty, tx] = place(cut, tile);
         let [y, x] = [ty * OUT, tx * OUT];
         let pixel = (image * oh + y) * ow + x;
-        // SAFETY: `bind` and `on` found every pixel's row in output, residual and sample vector; `size` keeps to pixels of the image.
+        // SAFETY: `bind` and `on` found every pixel's row in output, residual and sample vector; `size` keeps to pixels
+        // of the image.
         unsafe {
             let out = Output {
                 products: products.add((tile - tiles[0]) * width),

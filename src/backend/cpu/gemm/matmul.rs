@@ -7,7 +7,8 @@ use super::pack::{check, packed_len};
 use super::{MAX_MR, Segment, Tile, kernels};
 use crate::error::{Result, ensure};
 
-/// `C = A B * scale`: A has `m` rows of `k` floats, B is packed (see [`pack`](super::pack)), C has `m` rows of `n` floats.
+/// `C = A B * scale`: A has `m` rows of `k` floats, B is packed (see [`pack`](super::pack)), C has `m` rows of `n`
+/// floats.
 ///
 /// Each entry is one sum over k in rising order, so it is the same bits for any `m`.
 #[derive(Clone, Copy, Debug)]

@@ -1,7 +1,7 @@
 //! B packed into panels: columns in groups of the path's panel width, each group stored row after row.
 //!
-//! The panel that starts at column `j` begins at `k * j` floats. All panels have the full width `nr` but the last, which is rounded up
-//! to whole vectors; its missing columns are zeros.
+//! The panel that starts at column `j` begins at `k * j` floats. All panels have the full width `nr` but the last,
+//! which is rounded up to whole vectors; its missing columns are zeros.
 
 use super::super::isa::Isa;
 use super::kernels;
@@ -34,8 +34,8 @@ pub fn packed_len(isa: Isa, k: usize, n: usize) -> Option<usize> {
     width.checked_mul(k).filter(|len| *len <= isize::MAX as usize / 4)
 }
 
-/// Calls `fill(panel, width, j, have)` for each panel of `dst`: `width` floats a row, of which `have` are the columns from `j` on and the
-/// rest zeros to be.
+/// Calls `fill(panel, width, j, have)` for each panel of `dst`: `width` floats a row, of which `have` are the columns
+/// from `j` on and the rest zeros to be.
 fn for_each_panel(
     isa: Isa,
     k: usize,

@@ -1,8 +1,8 @@
 //! Who may be inside a call's work and when: the pool's protocol, without its threads.
 //!
-//! One thread at a time opens work, runs it too, and closes it: from then on nobody enters, and it waits for those who are inside.
-//! Both ends are guards, so that a panic on the way leaves and closes like a return. `tests/loom` runs this file under every
-//! interleaving that loom finds.
+//! One thread at a time opens work, runs it too, and closes it: from then on nobody enters, and it waits for those who
+//! are inside. Both ends are guards, so that a panic on the way leaves and closes like a return. `tests/loom` runs this
+//! file under every interleaving that loom finds.
 #![allow(unsafe_code)] // The work is borrowed by other threads for the time of one call; `run` waits for them.
 
 use std::sync::PoisonError;
@@ -19,7 +19,8 @@ type Work = *const (dyn Fn() + Sync);
 /// What a caller and its workers share.
 pub(super) struct Gate {
     state: AtomicU64,
-    /// Written by the owner of `busy` while the state is closed and no worker is inside; read by those who have entered.
+    /// Written by the owner of `busy` while the state is closed and no worker is inside; read by those who have
+    /// entered.
     work: UnsafeCell<Option<Work>>,
     busy: AtomicBool,
     stop: AtomicBool,
@@ -52,23 +53,25 @@ impl Gate {
         }
     }
 
-    /// Opens `work` to the workers and calls it on this thread too. It returns, or passes a panic of that call on, once no thread is
-    /// inside any more. `opening` is called first. False if another call's work is open; then nothing was called.
+    /// Opens `work` to the workers and calls it on this thread too. It returns, or passes a panic of that call on, once
+    /// no thread is inside any more. `opening` is called first. False if another call's work is open; then nothing was
+    /// called.
     pub fn run(&self, work: &(dyn Fn() + Sync), opening: impl FnOnce()) -> bool {
         if self.busy.swap(true, Ordering::Acquire) {
             return false;
         }
         let _claim = Claim(self);
         opening();
-        // SAFETY: `busy` is ours, the state is closed and no worker is inside. The lifetime is forgotten here and kept by `_open`,
-        // which closes before this function returns or unwinds.
+        // SAFETY: `busy` is ours, the state is closed and no worker is inside. The lifetime is forgotten here and kept
+        // by `_open`, which closes before this function returns or unwinds.
         self.work.with_mut(|p| unsafe { *p = Some(core::mem::transmute::<&(dyn Fn() + Sync), Work>(work)) });
         let number = (self.state.load(Ordering::Relaxed) / NUMBER).wrapping_add(1) & u64::from(u32::MAX);
         // Dropped before `_claim`.
         let _open = Open(self);
         // 0 is the number that no work has: a new worker has "seen" it.
         self.state.store((number.max(1) * NUMBER) | OPEN, Ordering::Release);
-        // Either this thread sees the sleeper or the sleeper sees the work: there is such a fence between its two acts as well.
+        // Either this thread sees the sleeper or the sleeper sees the work: there is such a fence between its two acts
+        // as well.
         fence(Ordering::SeqCst);
         if self.sleepers.load(Ordering::Relaxed) > 0 {
             let _guard = self.lock();
@@ -78,7 +81,8 @@ impl Gate {
         true
     }
 
-    /// Waits, first awake, then asleep, for work of another number than `seen`, and enters it; `None` when the gate ends.
+    /// Waits, first awake, then asleep, for work of another number than `seen`, and enters it; `None` when the gate
+    /// ends.
     pub fn next(&self, seen: &mut u64) -> Option<Inside<'_>> {
         let mut entered = None;
         let mut ready = || {

@@ -1,7 +1,8 @@
 //! The library's own threads: a few workers that sleep until a network call has work for them.
 //!
-//! A network call hands out work some 150 times, a few microseconds apart, so a worker looks for the next piece for a while
-//! before it goes to sleep ([`sync`]). The caller never waits for a worker to wake up: who comes too late finds the work closed ([`gate`]).
+//! A network call hands out work some 150 times, a few microseconds apart, so a worker looks for the next piece for a
+//! while before it goes to sleep ([`sync`]). The caller never waits for a worker to wake up: who comes too late finds
+//! the work closed ([`gate`]).
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
@@ -55,8 +56,8 @@ impl Shared {
         }
     }
 
-    /// A worker on its caller's core is no help. `moved` is the time of its last move: if the kernel puts it straight back there is no
-    /// other core, so it waits for [`STAY`] before it tries again.
+    /// A worker on its caller's core is no help. `moved` is the time of its last move: if the kernel puts it straight
+    /// back there is no other core, so it waits for [`STAY`] before it tries again.
     fn leave_the_callers_core(&self, moved: &mut Option<Instant>) {
         let callers = self.core.load(Ordering::Relaxed);
         if place::core() == Some(callers) && moved.is_none_or(|at| at.elapsed() >= STAY) {

@@ -1,4 +1,5 @@
-//! What [`gate`](super::gate) is made of. `tests/loom` gives it loom's instead, so that the same lines are run under all interleavings.
+//! What [`gate`](super::gate) is made of. `tests/loom` gives it loom's instead, so that the same lines are run under
+//! all interleavings.
 
 use core::time::Duration;
 use std::time::Instant;
@@ -29,8 +30,8 @@ impl<T> UnsafeCell<T> {
     }
 }
 
-/// Looks at `ready` for [`SPIN`]; whether it came true. After the first moment it lets others run in between: who is waited for may
-/// have been put on this very core.
+/// Looks at `ready` for [`SPIN`]; whether it came true. After the first moment it lets others run in between: who is
+/// waited for may have been put on this very core.
 pub(super) fn spin(ready: &mut dyn FnMut() -> bool) -> bool {
     if ready() {
         return true;

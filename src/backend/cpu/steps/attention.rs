@@ -64,7 +64,8 @@ impl Attention {
     fn pack(&self, run: &Run<'_>, slot: usize, sample: usize, head: usize, values: bool) -> Result<()> {
         let (dim, value_dim, keys) = self.dims();
         let at = slot * (self.key_len + self.value_len);
-        // SAFETY: the memory is this step's, and each head's keys and values are one task's. The plan keeps arguments unwritten.
+        // SAFETY: the memory is this step's, and each head's keys and values are one task's. The plan keeps arguments
+        // unwritten.
         let (buffer, k, v) = unsafe {
             let (at, len) = if values { (at + self.key_len, self.value_len) } else { (at, self.key_len) };
             (run.memory.own(at, len).part(0, len), run.memory.read(&self.k), run.memory.read(&self.v))

@@ -21,11 +21,12 @@ const SCORES: usize = 1 << 16;
 /// The tasks that one sample is cut into, if its heads are fewer.
 const PARTS: usize = 4;
 
-/// [`AttentionGrad`](crate::graph::Op::AttentionGrad). With P the softmax of S = q^T k / sqrt(d): `dv = P^T dy`, `dP = dy^T v`,
-/// `dS = P (dP - sum(P dP))`, `dq = dS k`, `dk = dS^T q`.
+/// [`AttentionGrad`](crate::graph::Op::AttentionGrad). With P the softmax of S = q^T k / sqrt(d): `dv = P^T dy`, `dP =
+/// dy^T v`, `dS = P (dP - sum(P dP))`, `dq = dS k`, `dk = dS^T q`.
 ///
-/// A task is some chunks of one head's queries, one after the other; it adds their parts of dk and dv. Where a head has several tasks these
-/// sums are added in order afterwards. The cut depends on the shape alone, so that the bits do not depend on the threads.
+/// A task is some chunks of one head's queries, one after the other; it adds their parts of dk and dv. Where a head has
+/// several tasks these sums are added in order afterwards. The cut depends on the shape alone, so that the bits do not
+/// depend on the threads.
 #[derive(Debug)]
 pub(in super::super) struct AttentionGrad {
     heads: usize,
@@ -192,8 +193,8 @@ impl AttentionGrad {
         let (isa, own, [dim, value_dim, keys]) = (run.isa, self.own, self.dims());
         let scale = (1.0 / libm::sqrt(dim as f64)) as f32;
         let (q, dy) = (self.rows(run, &self.q, h)?, self.rows(run, &self.dy, h)?);
-        // SAFETY: the packed keys and values are only read now, the sums of this part and, in the result, these rows of dq and, where a
-        // head is one task, all of dk and dv are this task's.
+        // SAFETY: the packed keys and values are only read now, the sums of this part and, in the result, these rows of
+        // dq and, where a head is one task, all of dk and dv are this task's.
         let (key_columns, key_rows, value_columns, sums, out) = unsafe {
             let base = h.slot * own.head;
             let packed = |at: usize, k: usize, n: usize| {

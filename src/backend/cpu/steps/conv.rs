@@ -150,7 +150,8 @@ impl Conv {
             workers: run.workers,
         };
         let call = self.weights.bind(samples, args)?;
-        // SAFETY: the plan gives the result to this step alone, and this part of the step's own memory is for the convolution alone.
+        // SAFETY: the plan gives the result to this step alone, and this part of the step's own memory is for the
+        // convolution alone.
         let (out, shared) =
             unsafe { (run.memory.write_samples(&self.out, first, samples), run.memory.own(own.padded, own.shared)) };
         let tasks = call.on(out, shared)?;
@@ -161,8 +162,8 @@ impl Conv {
         let scratch = own.padded + own.shared;
         for stage in 0..call.stages() {
             run.each(cost, call.tasks(stage), &|worker, i| {
-                // SAFETY: each task is run once, the stages one after the other, and `each` gives one worker number to one
-                // thread at a time, so a part of the scratch is one thread's.
+                // SAFETY: each task is run once, the stages one after the other, and `each` gives one worker number to
+                // one thread at a time, so a part of the scratch is one thread's.
                 unsafe {
                     let scratch = run.memory.own(scratch + worker * own.scratch, own.scratch);
                     tasks.run_task(stage, i, scratch.part(0, own.scratch));

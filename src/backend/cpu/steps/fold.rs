@@ -1,7 +1,8 @@
-//! The sum of a strided or narrow convolution's adjoint: what each pixel of its argument gives to each pixel around it is added up there.
+//! The sum of a strided or narrow convolution's adjoint: what each pixel of its argument gives to each pixel around it
+//! is added up there.
 //!
-//! The products come from one product of matrices, which multiplies nothing by the zeros between the pixels of a strided adjoint, and
-//! fills whole vectors where an image has but few channels.
+//! The products come from one product of matrices, which multiplies nothing by the zeros between the pixels of a
+//! strided adjoint, and fills whole vectors where an image has but few channels.
 #![allow(unsafe_code)] // Reads and writes rows of the arena.
 
 use super::super::memory::View;
@@ -9,8 +10,8 @@ use super::{Run, Step, row_of};
 use crate::error::{Result, ensure};
 use crate::graph::Window;
 
-/// `out[y][x] = residual[y][x] + sum of parts[v][u][tap] for each tap (ky, kx) with y = v stride + ky - top, x = u stride + kx - left`, in
-/// the order of the taps. A pixel of `parts` has `out`'s channels for each tap.
+/// `out[y][x] = residual[y][x] + sum of parts[v][u][tap] for each tap (ky, kx) with y = v stride + ky - top, x = u
+/// stride + kx - left`, in the order of the taps. A pixel of `parts` has `out`'s channels for each tap.
 #[derive(Debug)]
 pub(in super::super) struct Fold {
     pub name: &'static str,

@@ -9,7 +9,8 @@ use super::{Run, Step};
 use crate::error::{Result, ensure};
 use crate::graph::Activation;
 
-/// [`ActivationGrad`](crate::graph::Op::ActivationGrad): `out = dy * f'(x)`. Within 1e-6 of each value or of the slope's largest, 1.
+/// [`ActivationGrad`](crate::graph::Op::ActivationGrad): `out = dy * f'(x)`. Within 1e-6 of each value or of the
+/// slope's largest, 1.
 #[derive(Debug)]
 pub(in super::super) struct ActivationGrad {
     pub x: View,

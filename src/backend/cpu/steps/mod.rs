@@ -29,7 +29,8 @@ pub(super) trait Step: Send + Sync {
     /// The operation's name, for reports.
     fn name(&self) -> &'static str;
 
-    /// Floats of memory that it has for itself while it runs, beside the values; `None` on overflow. What it holds does not outlive the run.
+    /// Floats of memory that it has for itself while it runs, beside the values; `None` on overflow. What it holds does
+    /// not outlive the run.
     fn own(&self, _batch: usize, _workers: usize) -> Option<usize> {
         Some(0)
     }
@@ -64,7 +65,8 @@ fn row_of(data: &[f32], begin: usize, len: usize) -> &[f32] {
 const SMALL: usize = 4096;
 
 impl Run<'_> {
-    /// Runs `task(worker, i)` for `i` below `count`, on several threads if `cost` (floats moved, or the like) is worth it.
+    /// Runs `task(worker, i)` for `i` below `count`, on several threads if `cost` (floats moved, or the like) is worth
+    /// it.
     pub fn each(&self, cost: usize, count: usize, task: &(dyn Fn(usize, usize) -> Result<()> + Sync)) -> Result<()> {
         let workers = if cost <= SMALL { 1 } else { self.workers };
         for_each(self.threads, workers, self.cancel, count, task)

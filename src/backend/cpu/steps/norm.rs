@@ -1,8 +1,9 @@
 //! The statistics of group normalisation.
 //!
-//! Each channel's mean and squared deviation are taken around its first value, so that a mean that is large against the deviation costs
-//! no digits: sums of at most [`BLOCK`] values in f32, those sums and everything after in f64. The order depends on the shape
-//! alone. The relative error of the factors is below 1e-6 for any mean up to 1e4 times the deviation.
+//! Each channel's mean and squared deviation are taken around its first value, so that a mean that is large against the
+//! deviation costs no digits: sums of at most [`BLOCK`] values in f32, those sums and everything after in f64. The
+//! order depends on the shape alone. The relative error of the factors is below 1e-6 for any mean up to 1e4 times the
+//! deviation.
 #![allow(unsafe_code)] // Calls the generic vector code on columns of the arena.
 
 use alloc::vec::Vec;
@@ -69,8 +70,8 @@ impl Statistics {
     }
 }
 
-/// The groups that a task takes: of [`COLUMNS`] channels, or of fewer whole cache lines where workers would have nothing to do
-/// otherwise. What is computed for a group does not depend on it.
+/// The groups that a task takes: of [`COLUMNS`] channels, or of fewer whole cache lines where workers would have
+/// nothing to do otherwise. What is computed for a group does not depend on it.
 pub(super) fn groups_per_task(run: &Run<'_>, groups: usize, per_group: usize) -> usize {
     let of = |columns: usize| (columns / per_group.max(1)).max(1);
     // The groups that the busiest worker gets.

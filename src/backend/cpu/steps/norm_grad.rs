@@ -1,9 +1,9 @@
-//! The gradient of an activated group norm, in two passes over some channels of a sample that stay in a core's cache; a third before them makes the
-//! statistics where the norm has not kept them.
+//! The gradient of an activated group norm, in two passes over some channels of a sample that stay in a core's cache; a
+//! third before them makes the statistics where the norm has not kept them.
 //!
-//! With x^ = x - mean, r the inverse deviation of a group, u = x a + b the norm's value, modulated, as [`norm`](super::norm) makes it, and
-//! g = dy f'(u) weight m: `dx = r (g - mean(g) - x^ r^2 mean(g x^))`. Sums over [`BLOCK`] rows are in f32, those and everything else about a
-//! group in f64.
+//! With x^ = x - mean, r the inverse deviation of a group, u = x a + b the norm's value, modulated, as
+//! [`norm`](super::norm) makes it, and g = dy f'(u) weight m: `dx = r (g - mean(g) - x^ r^2 mean(g x^))`. Sums over
+//! [`BLOCK`] rows are in f32, those and everything else about a group in f64.
 #![allow(unsafe_code)] // Calls the generic vector code on columns of the arena.
 
 use alloc::vec::Vec;
@@ -18,7 +18,8 @@ use super::{Run, Step};
 use crate::error::{Result, ensure};
 use crate::graph::Activation;
 
-/// [`FusedNormGrad`](crate::graph::Op::FusedNormGrad) and, with nothing around it, [`GroupNormGrad`](crate::graph::Op::GroupNormGrad).
+/// [`FusedNormGrad`](crate::graph::Op::FusedNormGrad) and, with nothing around it,
+/// [`GroupNormGrad`](crate::graph::Op::GroupNormGrad).
 #[derive(Debug)]
 pub(in super::super) struct NormGrad {
     /// What is concatenated along channels.
@@ -146,7 +147,8 @@ impl NormGrad {
         })
     }
 
-    /// The statistics of some groups, from the norm's arguments, in the bits that the norm would have kept; `of` is the group of a channel.
+    /// The statistics of some groups, from the norm's arguments, in the bits that the norm would have kept; `of` is the
+    /// group of a channel.
     fn statistics(
         &self,
         run: &Run<'_>,
@@ -251,7 +253,8 @@ fn out_ptr(out: SharedMut<'_>, i: usize) -> *mut f32 {
     out.as_ptr().wrapping_add(i)
 }
 
-/// `rows` rows of `n <= COLUMNS` floats of each, pointer and floats from one row to the next, and numbers for each column.
+/// `rows` rows of `n <= COLUMNS` floats of each, pointer and floats from one row to the next, and numbers for each
+/// column.
 struct Place {
     x: (*const f32, usize),
     dy: (*const f32, usize),
@@ -268,7 +271,8 @@ struct Place {
     sum_x: [f64; COLUMNS],
 }
 
-/// Calls `f` for the columns of a place, a vector at a time: rows follow each other fast enough that more at once gain nothing.
+/// Calls `f` for the columns of a place, a vector at a time: rows follow each other fast enough that more at once gain
+/// nothing.
 macro_rules! by_vectors {
     ($f:ident, $p:ident $(, $more:expr)?) => {{
         let mut c = 0;
@@ -280,7 +284,8 @@ macro_rules! by_vectors {
     }};
 }
 
-/// The derivative of what follows the norm. Not a closure, since one that is not inlined would be compiled without the path's instructions.
+/// The derivative of what follows the norm. Not a closure, since one that is not inlined would be compiled without the
+/// path's instructions.
 trait Slope: Copy {
     unsafe fn at<S: Simd>(self, u: S::V) -> S::V;
 }

@@ -9,7 +9,8 @@ use super::super::memory::View;
 use super::{Run, Step};
 use crate::error::{Result, ensure};
 
-/// How an output row or column is made of input rows or columns: `(input, weight)` pairs of each output, one after the other.
+/// How an output row or column is made of input rows or columns: `(input, weight)` pairs of each output, one after the
+/// other.
 #[derive(Debug)]
 pub(in super::super) struct Axis {
     terms: Vec<(usize, f32)>,

@@ -7,7 +7,8 @@ use super::super::memory::View;
 use super::{Run, Step, row_of};
 use crate::error::{Result, ensure};
 
-/// [`Reshape`](crate::graph::Op::Reshape). The order it keeps is channels first and the arena's is channels last, so it is a permutation.
+/// [`Reshape`](crate::graph::Op::Reshape). The order it keeps is channels first and the arena's is channels last, so it
+/// is a permutation.
 #[derive(Debug)]
 pub(in super::super) struct Reshape {
     pub x: View,

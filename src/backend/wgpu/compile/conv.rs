@@ -58,7 +58,8 @@ impl Compiler<'_> {
         Ok(out)
     }
 
-    /// The adjoint of a convolution: its argument spread out by the stride, then a convolution with the filter turned round.
+    /// The adjoint of a convolution: its argument spread out by the stride, then a convolution with the filter turned
+    /// round.
     pub(super) fn conv_adjoint(
         &mut self,
         name: &'static str,

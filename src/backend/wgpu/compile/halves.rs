@@ -1,9 +1,10 @@
 //! Which values of a graph are kept in half precision.
 //!
-//! Rounding what a derivative is taken at moves a gradient by more than rounding the gradient itself: a kink or a flat place is in another
-//! place then, by 0.8 to 2 % in small UNets. The backward pass on the other hand is linear in the cotangent, so its roundings add up and no
-//! more. So in a graph with a gradient what the host gives as a cotangent goes back in f16, and what leads up to it stays f32. A linear map
-//! can also be given any scale: the host brings each sample's cotangent to a size at which f16 has room on both sides.
+//! Rounding what a derivative is taken at moves a gradient by more than rounding the gradient itself: a kink or a flat
+//! place is in another place then, by 0.8 to 2 % in small UNets. The backward pass on the other hand is linear in the
+//! cotangent, so its roundings add up and no more. So in a graph with a gradient what the host gives as a cotangent
+//! goes back in f16, and what leads up to it stays f32. A linear map can also be given any scale: the host brings each
+//! sample's cotangent to a size at which f16 has room on both sides.
 
 use alloc::vec::Vec;
 
@@ -55,7 +56,8 @@ impl Halves {
 }
 
 impl Backward {
-    /// The values that are linear in an input, if these are all gradients of the graph and whatever else depends on the input.
+    /// The values that are linear in an input, if these are all gradients of the graph and whatever else depends on the
+    /// input.
     fn by(graph: &Graph, input: usize) -> Option<Self> {
         let mut linear = Vec::with_capacity(graph.nodes().len());
         for node in graph.nodes() {
@@ -133,7 +135,8 @@ fn is_gradient(op: &Op) -> bool {
     )
 }
 
-/// The factor, a power of two, that brings the largest of these numbers to between 32 and 64; 1 if it is 0 or not finite.
+/// The factor, a power of two, that brings the largest of these numbers to between 32 and 64; 1 if it is 0 or not
+/// finite.
 pub(in crate::backend::wgpu) fn scale(values: &[f32]) -> f32 {
     let most = values.iter().fold(0f32, |m, v| m.max(v.abs()));
     if most == 0.0 || values.iter().any(|v| !v.is_finite()) {

@@ -49,9 +49,10 @@ const BUSY: usize = 256;
 impl Tile {
     /// For a product of this size; columns in quads.
     ///
-    /// For `4 rows quads` multiplications of quads an invocation reads `rows + 4 quads` of them: 2 for each one read with 4 rows, 2.7
-    /// with 8 rows of a quad, 4 with 8 rows of two. And what comes in is normalised and activated once for each tile of columns. So
-    /// tiles are large as soon as there are enough of them. All fit the 16 KiB of workgroup memory that WebGPU promises.
+    /// For `4 rows quads` multiplications of quads an invocation reads `rows + 4 quads` of them: 2 for each one read
+    /// with 4 rows, 2.7 with 8 rows of a quad, 4 with 8 rows of two. And what comes in is normalised and activated once
+    /// for each tile of columns. So tiles are large as soon as there are enough of them. All fit the 16 KiB of
+    /// workgroup memory that WebGPU promises.
     pub fn of(rows: usize, columns: usize, splits: usize) -> Self {
         let tile = |x, y, rows, quads| Self { x, y, rows, quads };
         let (large, tall) = (tile(16, 8, 8, 2), tile(16, 16, 8, 1));
@@ -83,8 +84,8 @@ impl Tile {
     }
 }
 
-/// Into how many parts the sum is split, so that small images also keep a device busy. It depends on one sample alone, so that a
-/// sample's bits do not depend on its batch.
+/// Into how many parts the sum is split, so that small images also keep a device busy. It depends on one sample alone,
+/// so that a sample's bits do not depend on its batch.
 fn splits(rows: usize, columns: usize, steps: usize) -> usize {
     let tiles = rows.div_ceil(64) * columns.div_ceil(16);
     (32 / tiles).clamp(1, 8).min(steps / 8).max(1)
@@ -118,8 +119,8 @@ pub(in crate::backend::wgpu) struct After {
     pub activation: Option<Activation>,
 }
 
-/// A convolution whose sources, affine, channel and residual values begin on quads. With an affine value, so do all parts of the
-/// joined channels.
+/// A convolution whose sources, affine, channel and residual values begin on quads. With an affine value, so do all
+/// parts of the joined channels.
 #[derive(Clone, Debug)]
 pub(in crate::backend::wgpu) struct Conv {
     pub op: &'static str,
@@ -153,7 +154,8 @@ impl Conv {
         splits(self.out.positions(), self.out.channels.div_ceil(4), self.steps())
     }
 
-    /// The launches; `partial` is a view with [`Conv::splits`] times the output's positions, if these are more than one.
+    /// The launches; `partial` is a view with [`Conv::splits`] times the output's positions, if these are more than
+    /// one.
     pub fn launches(&self, partial: Option<View>) -> Result<Vec<Launch>> {
         let Some(&x0) = self.sources.first() else { return Err(err!(InvalidArgument, "no sources")) };
         let x1 = self.sources.get(1).copied();

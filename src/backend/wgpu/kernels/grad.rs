@@ -118,7 +118,8 @@ pub(in crate::backend::wgpu) fn sum_positions(op: &'static str, x: View, out: Vi
     })
 }
 
-/// Gradients of attention by q and, unless `query_only`, k and v, stacked in `out`. `stats` has rows of `2 * heads` f32 for each query.
+/// Gradients of attention by q and, unless `query_only`, k and v, stacked in `out`. `stats` has rows of `2 * heads` f32
+/// for each query.
 pub(in crate::backend::wgpu) fn attention(
     op: &'static str,
     heads: usize,

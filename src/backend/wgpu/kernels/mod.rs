@@ -1,7 +1,7 @@
 //! The kernels: a WGSL file each, and beside it the Rust that fills in its parameters.
 //!
-//! A [`Launch`] is one dispatch as data. Nothing here touches a device, so that every shader that a network needs can be made and
-//! validated without one.
+//! A [`Launch`] is one dispatch as data. Nothing here touches a device, so that every shader that a network needs can
+//! be made and validated without one.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -26,7 +26,8 @@ pub(super) const WORKGROUP: usize = 256;
 /// How a kernel uses a binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Access {
-    /// A value in the arena. Always bound for reading and writing, because the arena is one buffer and has one use in a dispatch.
+    /// A value in the arena. Always bound for reading and writing, because the arena is one buffer and has one use in a
+    /// dispatch.
     Value,
     /// Weights, for reading.
     Weight,

@@ -21,7 +21,8 @@ static NORM: Code = Code {
     ],
 };
 
-/// `out` takes the factors and offsets that normalise the joined sources. `weights` are the entries of the norm's weight and bias.
+/// `out` takes the factors and offsets that normalise the joined sources. `weights` are the entries of the norm's
+/// weight and bias.
 pub(in crate::backend::wgpu) fn launch(
     op: &'static str,
     norm: &GroupNorm,
