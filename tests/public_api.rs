@@ -156,7 +156,7 @@ impl Module {
     fn each<'a>(&'a self, path: &[String], f: &mut dyn FnMut(&[String], &'a Self)) {
         f(path, self);
         for (name, (_, child)) in &self.children {
-            child.each(&[path, &[name.clone()]].concat(), f);
+            child.each(&[path, std::slice::from_ref(name)].concat(), f);
         }
     }
 }
@@ -195,7 +195,9 @@ fn resolve(root: &Module, from: &[String], path: &[String], depth: usize) -> Opt
         return resolve(root, &at, &of, depth + 1);
     }
     let globs = module.uses.iter().filter(|(n, ..)| n == "*");
-    globs.into_iter().find_map(|(_, of, _)| resolve(root, &at, &[of.as_slice(), &[name.clone()]].concat(), depth + 1))
+    globs
+        .into_iter()
+        .find_map(|(_, of, _)| resolve(root, &at, &[of.as_slice(), std::slice::from_ref(name)].concat(), depth + 1))
 }
 
 struct Listing<'a> {
@@ -228,7 +230,7 @@ impl<'a> Listing<'a> {
         for (name, (public, child)) in &module.children {
             if *public {
                 self.lines.insert(format!("mod {shown}{name}"));
-                self.module(child, &[path, &[name.clone()]].concat(), &format!("{shown}{name}::"));
+                self.module(child, &[path, std::slice::from_ref(name)].concat(), &format!("{shown}{name}::"));
             }
         }
         for (name, of, _) in module.uses.iter().filter(|(.., public)| *public) {
