@@ -43,7 +43,7 @@ struct Step {
 /// mean = sqrt(1 - b) mean_s and variance = (1 - b) variance_s + b, with the moments of q(x_s | x_t, x_0) (the variance that
 /// is called `fixed_small`). One draw of noise serves both. [`Sampler::target`] is u.
 ///
-/// Without evidence it is DDPM made longer; with [`Repaint`](crate::posterior::Repaint) it lets known and unknown parts
+/// Without evidence it is DDPM made longer; with [`KnownPixels`](crate::posterior::KnownPixels) it lets known and unknown parts
 /// agree. Any other evidence may use it too, as DDNM does ("time-travel"), and [`Calibrated`](crate::posterior::Calibrated) should.
 #[derive(Clone, Debug)]
 pub struct RePaint {

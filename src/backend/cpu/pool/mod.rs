@@ -1,8 +1,8 @@
 //! The library's own threads: a few workers that sleep until a network call has work for them.
 //!
 //! A network call hands out work some 150 times, a few microseconds apart, so a worker looks for the next piece for a
-//! while before it goes to sleep ([`sync`]). The caller never waits for a worker to wake up: who comes too late finds
-//! the work closed ([`gate`]).
+//! while before it goes to sleep (`sync`). The caller never waits for a worker to wake up: who comes too late finds
+//! the work closed (`gate`).
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
