@@ -268,6 +268,13 @@ fn shells_complete_what_the_commands_take() {
             assert!(text.contains(word), "{shell}: {word}");
         }
     }
+    for shell in ["zsh", "fish"] {
+        if has(shell) {
+            let file = s.write(&format!("c.{shell}"), done(dir, &format!("completions {shell}")));
+            let out = Command::new(shell).arg("-n").arg(file).output().unwrap();
+            assert!(out.status.success() && out.stderr.is_empty(), "{out:?}");
+        }
+    }
     refused(dir, &["completions", "tcsh"], 2, "expected bash, zsh, fish");
     if has("bash") {
         s.write("c.bash", done(dir, "completions bash"));

@@ -340,6 +340,12 @@ fn numbers_are_what_their_type_says_or_somebody() {
         bytes.iter().enumerate().map(|(i, &b)| f32::from(b) / 127.5 - 1.0 + (i as f32).sin()).collect();
     s.write("noisy.npy", floats(&shape, &noisy));
     made(dir, "denoise noisy.npy --sigma 0.7 --method ddrm --steps 2");
+    // A picture says it itself; an option that changes nothing is refused.
+    save(&s, "x.png", grey(side, side));
+    for option in ["--values 0..255", "--axes hw"] {
+        refuses(dir, &format!("denoise x.png {DENOISE} {option}"), "--values and --axes are for arrays");
+    }
+    assert_eq!(made(dir, &format!("denoise x.png --truth levels.npy {DENOISE} --values 0..255")), right);
     // Numbers that are no grey levels may be anything.
     s.write("far.npy", floats(&[1, 2], &[300.0, -2.0]));
     s.write(

@@ -453,6 +453,7 @@ fn wrong_arguments_are_refused_with_a_hint() {
         ("denoise x.npy --sigma 0.1 --values 1..1", "--values is \"1..1\", expected bytes, unit, data or BLACK..WHITE"),
         ("denoise x.npy --sigma 0.1 --axes cwh", "--axes is \"cwh\", expected hw or chw"),
         ("denoise x.npy --sigma 0.1 --fit down", "--fit is \"down\", expected cover or stretch or crop"),
+        ("denoise x.npy --sigma 0.1 --mask-threshold 0.5", "--mask-threshold is for --mask and --alpha-mask"),
         ("inpaint x.npy --mask m.png --mask-threshold 0", "--mask-threshold is \"0\""),
         ("inpaint x.npy --operator blur", "for others there is `undiffuse restore`"),
         ("restore x.npy", "restore needs --operator"),

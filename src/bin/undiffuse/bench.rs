@@ -25,7 +25,7 @@ Times the network: one call is one denoising step of a batch.
 usage: undiffuse bench [PATH] [OPTION...]
 
   PATH            a diffusers pipeline directory or a packed file (default: the embedded digits)
-  --model PATH    the same, as all commands take it
+  --model PATH    the model, by the option that all commands have
   --batch N       samples at once (default 1)
   --calls N       timed calls (default 20), after one that is not timed
   --size HxW      size of the images where the model names none

@@ -29,7 +29,7 @@ Evaluates a lower bound K on the log-likelihood of data under a model, or the Pa
 usage: undiffuse evaluate [PATH] --data FILE [OPTION...]
 
   PATH            a pipeline directory or a packed file (default: the embedded digits)
-  --model PATH    the same, as all commands take it
+  --model PATH    the model, by the option that all commands have
   --data FILE     a .npy file whose first dimension counts samples, an idx file (also .gz), or a folder of PNGs;
                   or heartbeat:N, swiss_roll:N, swiss_roll:N:NOISE, swiss_roll:N:NOISE:FROM:TO (angles over pi), samples of these
                   generators with the seed.

@@ -17,7 +17,7 @@ Says what a model is, how it is configured and what memory a run needs.
 usage: undiffuse info [PATH] [OPTION...]
 
   PATH            a diffusers pipeline directory or a packed file (default: the embedded digits)
-  --model PATH    the same, as all commands take it
+  --model PATH    the model, by the option that all commands have
   --batch N       samples at once (default 1)
   --scheduler S   a scheduler_config.json, a pipeline's directory or JSON text, in place of the model's own
   --size HxW      size of the images where the model names none

@@ -7,8 +7,8 @@ use image::imageops::{self, FilterType};
 use image::{DynamicImage, ImageBuffer, ImageDecoder, ImageFormat, Limits, Luma};
 use undiffuse::{Error, ErrorKind, Result};
 
-/// The most bytes that a picture may unpack to.
-const MAX_BYTES: u64 = 1 << 30;
+/// The most bytes that a picture may unpack to; its values take four times as many.
+const MAX_BYTES: u64 = 1 << 28;
 
 /// The weights of red, green and blue in the grey of a colour, those of ITU-R BT.601 and of PIL.
 const LUMA: [f32; 3] = [0.299, 0.587, 0.114];
@@ -62,7 +62,7 @@ fn invalid(text: String) -> Error {
 impl Picture {
     /// The picture in the bytes of a PNG, JPEG or WebP file, turned as its EXIF data say.
     ///
-    /// Errors: bytes that are no such file; an animation; a picture that unpacks to more than 1 GiB.
+    /// Errors: bytes that are no such file; an animation; a picture that unpacks to more than 256 MiB.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         let kind = format(bytes).ok_or_else(|| invalid("no PNG, JPEG or WebP".into()))?;
         let name = match kind {
@@ -70,12 +70,11 @@ impl Picture {
             ImageFormat::Jpeg => "JPEG",
             _ => "WebP",
         };
-        let failed = |e: image::ImageError| {
-            let kind = match e {
-                image::ImageError::Limits(_) => ErrorKind::OutOfMemory,
-                _ => ErrorKind::InvalidArgument,
-            };
-            Error::new(kind, format!("the {name} cannot be read: {e}"))
+        let failed = |e: image::ImageError| match e {
+            image::ImageError::Limits(_) => {
+                Error::new(ErrorKind::OutOfMemory, format!("the {name} unpacks to more than {MAX_BYTES} bytes"))
+            }
+            e => invalid(format!("the {name} cannot be read: {e}")),
         };
         let animated =
             || Error::new(ErrorKind::Unsupported, format!("the {name} is an animation, expected one picture"));

@@ -21,7 +21,7 @@ Calls the network once, as diffusers' UNet2DModel is called.
 usage: undiffuse predict [PATH] --input FILE --output FILE [OPTION...]
 
   PATH            a diffusers pipeline directory or a packed file (default: the embedded digits)
-  --model PATH    the same, as all commands take it
+  --model PATH    the model, by the option that all commands have
   --input FILE    a safetensors file of floating-point tensors: sample [N, C, H, W]; timestep [], [1] or [N];
                   for a class model class_labels [N] or [N, D]
   --output FILE   the safetensors file to write: sample [N, C, H, W], f32

@@ -27,7 +27,7 @@ Makes samples.
 usage: undiffuse sample [PATH] [OPTION...]
 
   PATH            a pipeline directory (diffusers' UNet2DModel, or a network of 2015) or a packed file (default: the embedded digits)
-  --model PATH    the same, as all commands take it
+  --model PATH    the model, by the option that all commands have
   --output FILE   X.png, X.jpg or X.webp (a grid), X.npy or X.safetensors (f32, images in [-1, 1], [N, C, H, W]) (default:
                   samples.png); with {} in its name a file for each sample, {} being its number; - is standard output
   --format KIND   for standard output: png (default), jpg, webp, npy or safetensors

@@ -231,7 +231,8 @@ fn argument(command: &Command, entry: &Entry) -> clap::Arg {
         let path = ["FILE", "PATH", "MASK", "DIRECTORY"].contains(&value);
         arg.value_hint(if path { clap::ValueHint::AnyPath } else { clap::ValueHint::Other })
     } else {
-        arg.value_parser(clap::builder::PossibleValuesParser::new(words))
+        // The text names them.
+        arg.value_parser(clap::builder::PossibleValuesParser::new(words)).hide_possible_values(true)
     }
 }
 

@@ -89,13 +89,18 @@ impl Input {
         &self.name
     }
 
+    /// Whether it is a PNG, JPEG or WebP, whose numbers and axes are known.
+    pub fn is_picture(&self) -> bool {
+        matches!(self.content, Content::Picture(_))
+    }
+
     /// What its pictures look like, for a model of so many channels.
     pub fn look(&self, channels: usize, reading: &Reading) -> Result<Look> {
         let all = match &self.content {
             Content::Picture(p) => std::slice::from_ref(p),
             Content::Array(..) => &self.pictures(channels, reading)?,
         };
-        let is_picture = matches!(self.content, Content::Picture(_));
+        let is_picture = self.is_picture();
         let first = all.first().ok_or_else(|| invalid(ErrorKind::Shape, &self.name, "it holds no picture".into()))?;
         let stored = first.channels;
         let channels = if stored == 3 && channels == 1 && all.iter().all(Picture::is_grey) { 1 } else { stored };

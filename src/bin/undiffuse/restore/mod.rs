@@ -320,6 +320,9 @@ fn check(job: &mut Job, command: &Command, sigma: Option<f64>, output: Option<&s
         return usage!("{} needs --operator; {}", command.name, args.see_help());
     }
     job.reading.check()?;
+    if job.reading.threshold.is_some() && !(job.operator.is_alpha() || job.operator.mask_file().is_some()) {
+        return usage!("--mask-threshold is for --mask and --alpha-mask");
+    }
     job.operator.check()?;
     job.sigma = job.method.check(&job.operator, sigma)?;
     job.sampling.check(&job.method, &job.operator)?;

@@ -115,6 +115,14 @@ fn measure(operator: &dyn LinearOperator, pictures: &Array, sigma: f64, seed: Op
 fn data(job: &Job, input: &Input, operator: &dyn LinearOperator) -> Result<(Option<Array>, Array)> {
     let dims = operator.input_dims();
     let reading = &job.reading;
+    let clean = job.truth.as_deref().map(Input::read).transpose()?;
+    if input.is_picture()
+        && clean.as_ref().is_none_or(Input::is_picture)
+        && (reading.values.is_some() || reading.axes.is_some())
+    {
+        let text = format!("{}: --values and --axes are for arrays: what a picture's are is known", input.name());
+        return Err(Error::new(ErrorKind::InvalidArgument, text));
+    }
     let noise = job.operator.keeps_range().then_some(job.sigma);
     if !job.operator.is_alpha() {
         input.check_opaque()?;
@@ -129,12 +137,11 @@ fn data(job: &Job, input: &Input, operator: &dyn LinearOperator) -> Result<(Opti
         let what = format!("the measurement by {}", operator.name());
         (None, input.items(&what, &operator.output_dims(), reading, noise)?)
     };
-    if let Some(path) = &job.truth {
-        let clean = Input::read(path)?;
-        clean.check_opaque()?;
-        let clean = clean.items("the truth", &dims, reading, Some(0.0))?;
+    if let Some(input) = clean {
+        input.check_opaque()?;
+        let clean = input.items("the truth", &dims, reading, Some(0.0))?;
         if clean.shape.first() != y.shape.first() {
-            let text = format!("{}: {:?} pictures for measurements {:?}", path.display(), clean.shape, y.shape);
+            let text = format!("{}: {:?} pictures for measurements {:?}", input.name(), clean.shape, y.shape);
             return Err(Error::new(ErrorKind::Shape, text));
         }
         truth = Some(clean);
