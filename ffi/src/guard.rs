@@ -404,3 +404,62 @@ pub(crate) unsafe fn fill<T: Copy>((name, buffer): (&str, *mut T), len: *mut usi
     out.set(values.len());
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handle_has_one_writer_or_any_readers_and_none_after_a_panic() {
+        let handle = Handle::new(7);
+        let status = |r: Outcome<()>| r.unwrap_err().status;
+        {
+            let one = handle.read("thing").unwrap();
+            let two = handle.read("thing").unwrap();
+            assert_eq!((*one, *two), (7, 7));
+            assert_eq!(status(handle.write("thing").map(|_| ())), UNDIFFUSE_BUSY);
+        }
+        {
+            let mut writer = handle.write("thing").unwrap();
+            *writer = 8;
+            assert_eq!(status(handle.read("thing").map(|_| ())), UNDIFFUSE_BUSY);
+            assert_eq!(status(handle.write("thing").map(|_| ())), UNDIFFUSE_BUSY);
+        }
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            let _reader = handle.read("thing").unwrap();
+            panic!("on purpose");
+        }));
+        assert!(panicked.is_err());
+        for _ in 0..2 {
+            assert_eq!(status(handle.read("thing").map(|_| ())), UNDIFFUSE_POISONED);
+            assert_eq!(status(handle.write("thing").map(|_| ())), UNDIFFUSE_POISONED);
+        }
+        // Refused calls have left, so that it can be freed.
+        assert_eq!(handle.users.load(Ordering::Acquire), 0);
+    }
+
+    #[test]
+    fn a_call_that_enters_beside_one_that_panics_is_refused_or_reads_what_was_whole() {
+        for _ in 0..50 {
+            let handle = Handle::new([0u32; 2]);
+            std::thread::scope(|s| {
+                s.spawn(|| {
+                    let _ = catch_unwind(AssertUnwindSafe(|| {
+                        let mut writer = handle.write("thing").unwrap();
+                        writer[0] = 1;
+                        std::panic::resume_unwind(Box::new("on purpose"));
+                    }));
+                });
+                s.spawn(|| {
+                    for _ in 0..20 {
+                        match handle.read("thing") {
+                            Ok(value) => assert_eq!(*value, [0, 0], "a half-written value was read"),
+                            Err(e) => assert!([UNDIFFUSE_BUSY, UNDIFFUSE_POISONED].contains(&e.status)),
+                        }
+                    }
+                });
+            });
+            assert_eq!(handle.read("thing").map(|_| ()).unwrap_err().status, UNDIFFUSE_POISONED);
+        }
+    }
+}

@@ -181,3 +181,73 @@ pub(crate) fn flag(value: u32, name: &str) -> Outcome<bool> {
         _ => Err(Failure::argument(format!("{name} is {value}, expected 0 or 1"))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::undiffuse_status::UNDIFFUSE_INVALID_ARGUMENT;
+
+    /// A struct as an older and as this version of the library knows it, and as a newer program does.
+    #[repr(C)]
+    #[derive(Clone, Copy)]
+    struct Old {
+        struct_size: usize,
+        a: usize,
+    }
+
+    #[repr(C)]
+    #[derive(Clone, Copy)]
+    struct Now {
+        struct_size: usize,
+        a: usize,
+        b: f64,
+    }
+
+    #[repr(C)]
+    #[derive(Clone, Copy)]
+    struct New {
+        struct_size: usize,
+        a: usize,
+        b: f64,
+        c: usize,
+    }
+
+    sized!(Now { a: 1, b: 2.0 });
+
+    fn read<T>(from: &T) -> Outcome<Now> {
+        // SAFETY: a struct of the size that it states, which may be shorter than `Now`: only a pointer is made of it.
+        unsafe { options((&raw const *from).cast()) }
+    }
+
+    #[test]
+    fn older_and_newer_structs_are_read_as_far_as_both_know_them() {
+        let old = read(&Old { struct_size: size_of::<Old>(), a: 5 }).unwrap();
+        assert_eq!((old.a, old.b), (5, 2.0));
+        let mut new = New { struct_size: size_of::<New>(), a: 5, b: 6.0, c: 0 };
+        let now = read(&new).unwrap();
+        assert_eq!((now.a, now.b), (5, 6.0));
+        new.c = 1;
+        assert_eq!(read(&new).map(|_| ()).unwrap_err().status, UNDIFFUSE_INVALID_ARGUMENT);
+        for size in [0, 8, 13, LARGEST + 8, usize::MAX] {
+            let old = read(&Old { struct_size: size, a: 5 });
+            assert_eq!(old.map(|_| ()).unwrap_err().status, UNDIFFUSE_INVALID_ARGUMENT, "{size}");
+        }
+    }
+
+    #[test]
+    fn older_and_newer_structs_are_written_to_their_own_end() {
+        let now = Now { struct_size: size_of::<Now>(), a: 3, b: 4.0 };
+        let (mut old, mut new) =
+            (Old { struct_size: size_of::<Old>(), a: 0 }, New { struct_size: size_of::<New>(), a: 0, b: 0.0, c: 9 });
+        // SAFETY: structs of the sizes that they state.
+        unsafe {
+            give((&raw mut old).cast(), &now).unwrap();
+            give((&raw mut new).cast(), &now).unwrap();
+        }
+        assert_eq!((old.struct_size, old.a), (size_of::<Old>(), 3));
+        assert_eq!((new.struct_size, new.a, new.b, new.c), (size_of::<New>(), 3, 4.0, 0));
+        // SAFETY: as many bytes as said.
+        unsafe { init::<Now>((&raw mut new).cast(), size_of::<New>()) }.unwrap();
+        assert_eq!((new.struct_size, new.a, new.b, new.c), (size_of::<New>(), 1, 2.0, 0));
+    }
+}
