@@ -384,7 +384,8 @@ fn what_a_configuration_must_not_say_is_named() {
     assert!(ModelConfig::from_json(text).unwrap().build(None).is_err());
 
     let dir = directory(POINTS, &GAUSSIAN_CHAIN.replace("12", "13"), 1.0);
-    let e = Pipeline::open(dir.path(), &Reference, &PipelineOptions::default()).err().unwrap();
+    let pipeline = Pipeline::open(dir.path(), &Reference, &PipelineOptions::default()).unwrap();
+    let e = pipeline.sampler(&SamplerOptions::default()).err().unwrap();
     assert!(e.message().contains("12 timesteps") && e.message().contains("13"), "{e}");
     let dir = directory(BITS, GAUSSIAN_CHAIN, 1.0);
     let pipeline = Pipeline::open(dir.path(), &Reference, &PipelineOptions::default()).unwrap();
