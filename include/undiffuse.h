@@ -759,7 +759,10 @@ typedef struct undiffuse_model_info {
    * variance.
    */
   size_t output_len;
-  /** How many classes a class model knows; 0 for others. */
+  /**
+   * How many classes a class model knows, which are the whole numbers below; 0 for others, also for
+   * those of `class_len` above 0 that take any number or a vector.
+   */
   size_t class_count;
   /** How many weights the network has; 0 for callbacks. */
   uint64_t parameter_count;
@@ -780,6 +783,12 @@ typedef struct undiffuse_model_info {
   uint32_t has_gradient;
   /** 0. */
   uint32_t reserved;
+  /**
+   * Floats of one entry of `classes` in undiffuse_session_options and undiffuse_bound_options: 0
+   * for a model without classes and for callbacks, 1 where a class is a number, more where it is a
+   * vector.
+   */
+  size_t class_len;
 } undiffuse_model_info;
 
 /**
@@ -1269,11 +1278,12 @@ typedef struct undiffuse_session_options {
   /** Passed to `progress`. */
   void *progress_user_data;
   /**
-   * Class models: one class for each entry; sample number i gets entry i modulo `classes_len`. NULL
-   * for others. Copied.
+   * Class models: entries of `class_len` floats (undiffuse_model_info), each a class or, where that
+   * is above 1, a vector; sample number i gets entry i modulo their number. NULL for others.
+   * Copied.
    */
   const float *classes;
-  /** Floats at `classes`. */
+  /** Floats at `classes`, a multiple of `class_len`. */
   size_t classes_len;
 } undiffuse_session_options;
 

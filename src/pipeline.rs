@@ -392,8 +392,8 @@ impl Pipeline {
         Ok(self.networks.predict.device_bytes(batch)?.saturating_add(gradient))
     }
 
-    /// A denoiser for batches of up to `max_batch` images. Class models take `classes`, one class (or, with `class_embed_type` `identity`, one
-    /// vector) per entry; see [`NetworkDenoiser`]. Errors: as [`NetworkDenoiser::new`], and for a class that the model does not have.
+    /// A denoiser for batches of up to `max_batch` images. Class models take `classes`, rows of
+    /// [`Pipeline::class_len`]; see [`NetworkDenoiser`]. Errors: as [`NetworkDenoiser::new`], and for a class that the model does not have.
     pub fn denoiser(&self, max_batch: usize, classes: &[f32]) -> Result<NetworkDenoiser> {
         self.check_classes(classes)?;
         Ok(self.identified(NetworkDenoiser::new(self.networks.clone(), max_batch, classes)?, classes))
@@ -415,12 +415,38 @@ impl Pipeline {
         denoiser.with_fingerprint(self.fingerprint ^ Fingerprint::new().f32s(classes).finish())
     }
 
-    fn check_classes(&self, classes: &[f32]) -> Result<()> {
-        if let Some(rows) = self.model.classes() {
-            for &c in classes {
-                let whole = c >= 0.0 && libm::floorf(c) == c && (c as usize) < rows;
-                ensure!(whole, InvalidArgument, "class {c} is not one of the model's 0 to {}", rows - 1);
-            }
+    /// Values of one row of classes: 0 for a model without; 1 where a class is a number, a row of a table or, with `class_embed_type`
+    /// `timestep`, any; the length of the time embedding where it is a vector, with `identity`.
+    pub fn class_len(&self) -> usize {
+        self.networks.predict.inputs().get(2).map_or(0, Dims::elements)
+    }
+
+    /// Checks what [`Pipeline::denoiser`] is given as `classes`: whole rows of [`Pipeline::class_len`], none for a model without and at least
+    /// one for the others, all finite, and of a table only classes that it has. Errors (kind `InvalidArgument`) say what is expected.
+    pub fn check_classes(&self, classes: &[f32]) -> Result<()> {
+        let len = self.class_len();
+        if len == 0 {
+            ensure!(classes.is_empty(), InvalidArgument, "classes are given, but the model takes none");
+            return Ok(());
+        }
+        let expected = match (self.model.classes(), len) {
+            (Some(rows), _) => alloc::format!("whole numbers from 0 to {}", rows.saturating_sub(1)),
+            (None, 1) => "numbers".into(),
+            (None, _) => alloc::format!("rows of {len} values"),
+        };
+        ensure!(!classes.is_empty(), InvalidArgument, "this is a class model, which needs classes: {expected}");
+        ensure!(
+            classes.len().is_multiple_of(len),
+            InvalidArgument,
+            "{} class values are given, expected {expected}",
+            classes.len()
+        );
+        for &c in classes {
+            let fits = match self.model.classes() {
+                Some(rows) => c >= 0.0 && libm::floorf(c) == c && (c as usize) < rows,
+                None => c.is_finite(),
+            };
+            ensure!(fits, InvalidArgument, "class {c} is none of the model's, expected {expected}");
         }
         Ok(())
     }

@@ -96,14 +96,23 @@ pub enum DType {
     F16,
     /// The upper half of binary32.
     BF16,
+    /// A signed integer of 64 bits, of class labels and timesteps; never of a value in a network.
+    I64,
+    /// A signed integer of 32 bits, likewise.
+    I32,
 }
 
 impl DType {
+    /// Whether it is a type of whole numbers.
+    pub const fn is_integer(self) -> bool {
+        matches!(self, Self::I64 | Self::I32)
+    }
+
     /// Bytes of one element.
     pub const fn size(self) -> usize {
         match self {
-            Self::F64 => 8,
-            Self::F32 => 4,
+            Self::F64 | Self::I64 => 8,
+            Self::F32 | Self::I32 => 4,
             Self::F16 | Self::BF16 => 2,
         }
     }
@@ -116,6 +125,8 @@ impl fmt::Display for DType {
             Self::F32 => "f32",
             Self::F16 => "f16",
             Self::BF16 => "bf16",
+            Self::I64 => "i64",
+            Self::I32 => "i32",
         })
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use undiffuse::ErrorKind;
 use undiffuse::graph::{Graph, GraphBuilder};
+use undiffuse::model::ModelConfig;
 use undiffuse::model::unet2d::{self, UNet2DConfig};
 use undiffuse::tensor::DType;
 use undiffuse::weights::{
@@ -73,7 +74,7 @@ fn headers_that_lie_are_refused() {
     refused(&file(&tensor(r#""F32","shape":[3],"data_offsets":[0,8]"#), 8), Weights, &["conv.weight", "expected 12"]);
     refused(&file(&tensor(r#""F32","shape":[2],"data_offsets":[0,8]"#), 9), Weights, &["byte 8", "has 9"]);
     refused(&file(&tensor(r#""F32","shape":[2],"data_offsets":[1,9]"#), 9), Weights, &["0 to 1", "no tensor"]);
-    refused(&file(&tensor(r#""I64","shape":[1],"data_offsets":[0,8]"#), 8), Weights, &["conv.weight", "I64"]);
+    refused(&file(&tensor(r#""U8","shape":[1],"data_offsets":[0,1]"#), 1), Weights, &["conv.weight", "U8"]);
     refused(&file(&tensor(r#""X9","shape":[1],"data_offsets":[0,8]"#), 8), Weights, &["conv.weight", "X9"]);
     refused(&file(&tensor(r#""F32","shape":[-1],"data_offsets":[0,8]"#), 8), Weights, &["conv.weight"]);
     for shape in ["[4294967296,4294967296,4]", "[18446744073709551615,2]", "[9223372036854775808]"] {
@@ -316,6 +317,42 @@ fn unknown_keys_and_values_are_refused_by_name() {
         for w in words {
             assert!(e.message().contains(w), "{extra}: {w:?} is not in {e}");
         }
+    }
+}
+
+#[test]
+fn models_of_diffusers_that_are_not_implemented_are_called_so() {
+    for (class, word) in [
+        ("UNet2DConditionModel", "not implemented"),
+        ("AutoencoderKL", "not implemented"),
+        ("DiTTransformer2DModel", "not implemented"),
+        ("UNet1DModel", "not implemented"),
+        ("SongUNet", "expected \"UNet2DModel\""),
+    ] {
+        let e = ModelConfig::from_json(&format!(r#"{{"_class_name":"{class}"}}"#)).unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::Unsupported);
+        assert!(e.message().contains(class) && e.message().contains(word), "{e}");
+    }
+}
+
+#[test]
+fn a_model_config_is_read_as_python_writes_it() {
+    let plain = config("{}").unwrap();
+    // A key of a later version that is not set.
+    assert_eq!(config(r#"{"a_key_to_come":null}"#).unwrap(), plain);
+    // json.dump's words for numbers that no key accepts.
+    let text = |value: &str| {
+        format!(
+            r#"{{"block_out_channels":[8,16],"down_block_types":["DownBlock2D","AttnDownBlock2D"],
+            "up_block_types":["AttnUpBlock2D","UpBlock2D"],"norm_num_groups":4,"norm_eps":{value}}}"#
+        )
+    };
+    assert!(UNet2DConfig::from_json(&text("1e-6")).is_ok());
+    for value in ["NaN", "Infinity", "-Infinity"] {
+        let e = UNet2DConfig::from_json(&text(value)).unwrap_err();
+        assert!(e.message().contains(&format!("norm_eps is {value}")), "{e}");
+        // In a key that says nothing here they do not matter.
+        assert!(UNet2DConfig::from_json(&text(&format!("1e-6,\"_note\":{value}"))).is_ok());
     }
 }
 

@@ -209,6 +209,7 @@ pub unsafe extern "C" fn undiffuse_bound_new(
             let sampler = model.sampler_or_own(sampler)?;
             let data = slice(data, data_len, "data")?;
             let classes = slice(o.classes, o.classes_len, "classes")?;
+            model.check_classes(classes, "undiffuse_bound_options.classes")?;
             let cancel = undiffuse_cancel::shared(o.cancel);
             let times = if o.sampled_steps == 0 { Times::All } else { Times::Sampled(o.sampled_steps) };
             let edges = match value(o.edges)? {
@@ -221,9 +222,6 @@ pub unsafe extern "C" fn undiffuse_bound_new(
                 Network::Pipeline(_) => {
                     let pipeline = model.on_threads(threads(o.threads, o.thread_count)?)?;
                     Box::new(pipeline.denoiser(o.batch, classes)?)
-                }
-                Network::Host(_) if !classes.is_empty() => {
-                    return Err(Failure::argument("classes are given, but the model is a callback"));
                 }
                 Network::Host(h) => Box::new(Shared(std::sync::Arc::clone(h))),
             };

@@ -99,7 +99,8 @@ pub struct undiffuse_model_info {
     pub sample_len: usize,
     /// Floats that the network gives for a sample: as many, or twice as many where it learned a variance.
     pub output_len: usize,
-    /// How many classes a class model knows; 0 for others.
+    /// How many classes a class model knows, which are the whole numbers below; 0 for others, also for those of `class_len` above 0 that
+    /// take any number or a vector.
     pub class_count: usize,
     /// How many weights the network has; 0 for callbacks.
     pub parameter_count: u64,
@@ -117,6 +118,9 @@ pub struct undiffuse_model_info {
     pub has_gradient: u32,
     /// 0.
     pub reserved: u32,
+    /// Floats of one entry of `classes` in undiffuse_session_options and undiffuse_bound_options: 0 for a model without classes and for
+    /// callbacks, 1 where a class is a number, more where it is a vector.
+    pub class_len: usize,
 }
 
 sized!(undiffuse_model_info {
@@ -133,6 +137,7 @@ sized!(undiffuse_model_info {
     fingerprint: 0,
     has_gradient: 0,
     reserved: 0,
+    class_len: 0,
 });
 
 /// Fills options with the defaults: the cpu backend, the model's own size and scheduler, no gradient, malloc.
@@ -329,6 +334,7 @@ pub unsafe extern "C" fn undiffuse_model_get_info(
                 Network::Pipeline(p) => {
                     i.output_len = p.networks().predict.outputs().first().map_or(0, |d| d.elements());
                     i.class_count = p.model().classes().unwrap_or(0);
+                    i.class_len = p.class_len();
                     i.parameter_count = p.parameter_count() as u64;
                     i.flops = p.flops();
                     i.weight_bytes = p.weight_bytes();
@@ -406,6 +412,17 @@ impl Model {
             }
             (Network::Pipeline(p), None) => Ok(p.scheduler_for(wanted)?),
             (Network::Host(_), None) => Err(Failure::argument("a callback has no scheduler")),
+        }
+    }
+
+    /// Checks the classes of an option, which is named.
+    pub fn check_classes(&self, classes: &[f32], option: &str) -> Outcome<()> {
+        match &self.network {
+            Network::Pipeline(p) => Ok(p.check_classes(classes).map_err(|e| e.context(option))?),
+            Network::Host(_) if classes.is_empty() => Ok(()),
+            Network::Host(_) => {
+                Err(Failure::argument(format!("{option}: classes are given, but the model is a callback")))
+            }
         }
     }
 

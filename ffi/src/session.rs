@@ -89,9 +89,10 @@ pub struct undiffuse_session_options {
     pub progress: undiffuse_progress_fn,
     /// Passed to `progress`.
     pub progress_user_data: *mut c_void,
-    /// Class models: one class for each entry; sample number i gets entry i modulo `classes_len`. NULL for others. Copied.
+    /// Class models: entries of `class_len` floats (undiffuse_model_info), each a class or, where that is above 1, a vector; sample number i
+    /// gets entry i modulo their number. NULL for others. Copied.
     pub classes: *const f32,
-    /// Floats at `classes`.
+    /// Floats at `classes`, a multiple of `class_len`.
     pub classes_len: usize,
 }
 
@@ -266,9 +267,6 @@ impl Parts {
         let (for_chain, for_network) = memory.split_at_mut_checked(self.chain_len).ok_or_else(too_large)?;
         let denoiser: BoxedDenoiser = match self.network {
             Prepared::Pipeline(p) => Box::new(p.denoiser_in_memory(self.batch, classes, for_network)?),
-            Prepared::Host(_) if !classes.is_empty() => {
-                return Err(Failure::argument("classes are given, but the model is a callback"));
-            }
             Prepared::Host(h) => Box::new(h),
         };
         let options = ChainOptions { batch: self.batch, first_sample };
@@ -297,6 +295,7 @@ pub(crate) unsafe fn make(
         let sampler = model.sampler_or(sampler, evidence.as_ref())?;
         let threads = threads(o.threads, o.thread_count)?;
         let classes = slice(o.classes, o.classes_len, "classes")?;
+        model.check_classes(classes, "undiffuse_session_options.classes")?;
         let sample = model.dims().elements();
         let noise = source(o.noise, o.seed, sample)?;
         let parts = Parts::new(&model, sampler, evidence, threads, o.batch)?;

@@ -72,6 +72,10 @@ impl Denoiser for BitSequences {
         self.dims
     }
 
+    fn looks_at_numbers(&self) -> bool {
+        false
+    }
+
     fn predict(&mut self, call: &Call<'_>, x: &[f32], out: &mut [f32]) -> Result<()> {
         let n = self.dims.elements();
         check_batch(self.name(), n, x, n, out)?;

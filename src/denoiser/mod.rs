@@ -76,6 +76,12 @@ pub trait Denoiser {
         usize::MAX
     }
 
+    /// Whether what it predicts for a sample may depend on the sample's number, as a class model's does on its list of classes. The samples
+    /// of a call are then numbered without gaps; of others, a call may hold any.
+    fn looks_at_numbers(&self) -> bool {
+        true
+    }
+
     /// Writes the prediction for `x`, `[batch, ...dims]`, to `out`, `[batch, output_len]`.
     ///
     /// Errors: kind `Shape` for wrong lengths, `NonFinite` for NaN or infinity in `x` or in the prediction (all denoisers of this crate
@@ -117,6 +123,9 @@ macro_rules! forward {
             }
             fn max_batch(&self) -> usize {
                 (**self).max_batch()
+            }
+            fn looks_at_numbers(&self) -> bool {
+                (**self).looks_at_numbers()
             }
             fn predict(&mut self, call: &Call<'_>, x: &[f32], out: &mut [f32]) -> Result<()> {
                 (**self).predict(call, x, out)

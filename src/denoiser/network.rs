@@ -186,6 +186,10 @@ impl<M: AsMut<[f32]>> Denoiser for NetworkDenoiser<M> {
         self.parts.max_batch
     }
 
+    fn looks_at_numbers(&self) -> bool {
+        self.classes.len() > self.parts.class_len
+    }
+
     fn predict(&mut self, call: &Call<'_>, x: &[f32], out: &mut [f32]) -> Result<()> {
         let batch = check_batch(&self.name, self.sample_dims().elements(), x, self.output_len(), out)?;
         check_given(&self.name, "x", x)?;

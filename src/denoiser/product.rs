@@ -128,6 +128,10 @@ impl<P: Denoiser, Q: Denoiser> Denoiser for Product<P, Q> {
     fn max_batch(&self) -> usize {
         self.max_batch
     }
+    fn looks_at_numbers(&self) -> bool {
+        self.p.looks_at_numbers() || self.q.looks_at_numbers()
+    }
+
     fn predict(&mut self, call: &Call<'_>, x: &[f32], out: &mut [f32]) -> Result<()> {
         self.check(x, out)?;
         let of_x = self.of_x(&call.level);

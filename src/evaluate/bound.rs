@@ -233,6 +233,11 @@ impl<'a> Run<'a> {
                     if self.chosen.get(pair * self.plan.strata + j).is_none_or(|&c| c as usize != at.step) {
                         continue;
                     }
+                    // What a sample's class is follows from its number, and a call names the first alone.
+                    let gap = self.rows.last().is_some_and(|last| (last.sample + 1, last.draw) != (sample, draw));
+                    if gap && self.denoiser.looks_at_numbers() {
+                        self.call(at)?;
+                    }
                 }
                 self.rows.push(Row { sample, draw });
                 if self.rows.len() == self.options.batch {

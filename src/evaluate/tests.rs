@@ -166,8 +166,10 @@ fn a_point_does_not_depend_on_its_batch_or_shard() {
     let data = normal(8, 30, 2, 0.7);
     let s = authors(12, Readout2015::Code);
     let mut net = FnDenoiser::new("net", Dims::new(&[2]).unwrap(), |call: &Call<'_>, x: &[f32], out: &mut [f32]| {
-        for (out, x) in out.chunks_exact_mut(4).zip(x.chunks_exact(2)) {
-            out.copy_from_slice(&[0.1 * x[0], -0.2 * x[1], 0.3, call.level.sigma as f32]);
+        for ((out, x), number) in out.chunks_exact_mut(4).zip(x.chunks_exact(2)).zip(call.first_sample..) {
+            // As of a class model with three classes in turn.
+            let class = 0.1 * (number % 3) as f32;
+            out.copy_from_slice(&[0.1 * x[0] + class, -0.2 * x[1], 0.3, call.level.sigma as f32]);
         }
         Ok(())
     })

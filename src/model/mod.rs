@@ -10,6 +10,7 @@ use crate::graph::{Activation, Graph};
 use crate::json::Value;
 
 mod fields;
+mod known;
 pub mod mlp2015;
 pub mod multiscale2015;
 pub mod rbf2015;
@@ -65,6 +66,12 @@ impl ModelConfig {
     pub fn from_json(json: &str) -> Result<Self> {
         let class = Fields::parse(json)?.take("_class_name");
         Ok(match class.as_ref().map(Value::as_str) {
+            Some(Some(class)) if known::is_of_diffusers(class) => {
+                return Err(err!(
+                    Unsupported,
+                    "the model class {class} of diffusers is not implemented, expected UNet2DModel"
+                ));
+            }
             Some(Some(MULTISCALE)) => Self::Multiscale2015(Multiscale2015Config::from_json(json)?),
             Some(Some(RBF)) => Self::Rbf2015(Rbf2015Config::from_json(json)?),
             Some(Some(MLP)) => Self::Mlp2015(Mlp2015Config::from_json(json)?),

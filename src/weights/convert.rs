@@ -2,8 +2,14 @@
 
 use half::{bf16, f16};
 
-use crate::error::{Result, err};
+use crate::error::{Result, ensure, err};
 use crate::tensor::DType;
+
+/// Refuses whole numbers, which weights are not.
+pub(super) fn check_float(name: &str, dtype: DType) -> Result<()> {
+    ensure!(!dtype.is_integer(), Weights, "tensor {name} has elements of type {dtype}, expected f64, f32, f16 or bf16");
+    Ok(())
+}
 
 /// Converts little-endian elements; `bytes` holds exactly `out.len()` of them. The first element that is not finite as `f32`
 /// is an error; `at` is the place of `out[0]` in the tensor.
@@ -25,7 +31,22 @@ pub(super) fn decode(name: &str, dtype: DType, bytes: &[u8], out: &mut [f32], at
             }
         };
     }
+    // Above 2^24 not every whole number is one of f32.
+    macro_rules! whole {
+        ($n:literal, $from:expr) => {
+            for (i, (o, b)) in out.iter_mut().zip(bytes.as_chunks::<$n>().0).enumerate() {
+                let v = i64::from($from(*b));
+                *o = v as f32;
+                if v.unsigned_abs() > 1 << 24 {
+                    let at = at.saturating_add(i as u64);
+                    return Err(err!(Weights, "tensor {name} holds {v} at element {at}, expected at most 2^24"));
+                }
+            }
+        };
+    }
     match dtype {
+        DType::I64 => whole!(8, i64::from_le_bytes),
+        DType::I32 => whole!(4, i32::from_le_bytes),
         DType::F64 => each!(8, |b| f64::from_le_bytes(b) as f32),
         DType::F32 => each!(4, f32::from_le_bytes),
         DType::F16 => each!(2, |b| f16::from_le_bytes(b).to_f32()),
@@ -65,6 +86,8 @@ pub(super) fn encode(
                     to.copy_from_slice(&h.to_le_bytes());
                     h.is_finite() || !v.is_finite()
                 }
+                // The only caller has refused them.
+                DType::I64 | DType::I32 => false,
             };
             if !fits {
                 return Err(err!(Weights, "tensor {name} holds {v}, which {dtype} cannot hold"));

@@ -57,8 +57,17 @@ impl SafeTensorsFile {
         self.header.metadata.get(key).map(|s| s.as_str())
     }
 
-    fn read(&self, name: &str, out: &mut [f32]) -> Result<()> {
+    /// As [`WeightSource::read_f32`], but of whole numbers (int64, int32) too, which are no weights: class labels, timesteps. A number beyond
+    /// 2^24, of which `f32` lacks some, is an error.
+    pub fn read_numbers(&self, name: &str, out: &mut [f32]) -> Result<()> {
+        self.read(name, out, true).map_err(|e| e.context(self.path.display()))
+    }
+
+    fn read(&self, name: &str, out: &mut [f32], integers: bool) -> Result<()> {
         let entry = self.header.tensors.get(name).ok_or_else(|| missing(name))?;
+        if !integers {
+            convert::check_float(name, entry.info.dtype)?;
+        }
         let size = entry.info.dtype.size();
         let count = (entry.data.end - entry.data.start) / size as u64;
         ensure!(out.len() as u64 == count, Weights, "tensor {name} has {count} elements, expected {}", out.len());
@@ -89,6 +98,6 @@ impl WeightSource for SafeTensorsFile {
     }
 
     fn read_f32(&self, name: &str, out: &mut [f32]) -> Result<()> {
-        self.read(name, out).map_err(|e| e.context(self.path.display()))
+        self.read(name, out, false).map_err(|e| e.context(self.path.display()))
     }
 }

@@ -76,6 +76,8 @@ fn check(name: &str, stored: &StoredInfo, data_len: u64) -> Result<Entry> {
         Dtype::F32 => DType::F32,
         Dtype::F16 => DType::F16,
         Dtype::BF16 => DType::BF16,
+        Dtype::I64 => DType::I64,
+        Dtype::I32 => DType::I32,
         other => {
             return Err(err!(Weights, "tensor {name} has elements of type {other}, expected F64, F32, F16 or BF16"));
         }

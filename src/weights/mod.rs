@@ -61,7 +61,7 @@ pub trait WeightSource {
 
     /// Fills `out` with a tensor in row-major order; f16, bf16 and f64 are converted, rounding to nearest.
     ///
-    /// Errors (kind `Weights`, or `Io`): no such name; `out.len()` is not the tensor's element count; an element is NaN
+    /// Errors (kind `Weights`, or `Io`): no such name; a tensor of whole numbers; `out.len()` is not the tensor's element count; an element is NaN
     /// or infinite as `f32`; the file ends early. `out` is unspecified after an error.
     fn read_f32(&self, name: &str, out: &mut [f32]) -> Result<()>;
 }

@@ -66,6 +66,7 @@ impl WeightSource for SafeTensorsView<'_> {
 
     fn read_f32(&self, name: &str, out: &mut [f32]) -> Result<()> {
         let entry = self.header.tensors.get(name).ok_or_else(|| missing(name))?;
+        convert::check_float(name, entry.info.dtype)?;
         let bytes = narrow(&entry.data)
             .and_then(|r| self.data.get(r))
             .ok_or_else(|| err!(Weights, "tensor {name} is not within the file"))?;

@@ -49,6 +49,9 @@ pub fn write_safetensors(
             DType::F32 => Dtype::F32,
             DType::F16 => Dtype::F16,
             DType::BF16 => Dtype::BF16,
+            DType::I64 | DType::I32 => {
+                return Err(err!(Unsupported, "tensor {} cannot be written as {}", t.name, t.dtype));
+            }
         };
         entries.push((t.name, StoredInfo { dtype, shape: t.shape.into(), data_offsets: (at, end) }));
         at = end;

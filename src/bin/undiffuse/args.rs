@@ -88,6 +88,15 @@ pub struct Args {
     last: String,
 }
 
+/// What `--class` says.
+#[derive(Clone, Debug)]
+pub enum Classes {
+    /// Numbers.
+    List(Vec<f32>),
+    /// An array `[N]` or `[N, D]`.
+    File(PathBuf),
+}
+
 /// An argument.
 pub enum Token {
     /// `--name` (or `-n`, as `n`); its value is asked for by [`Args::value`].
@@ -172,13 +181,21 @@ impl Args {
         usage!("{} is {text:?}, expected {}", self.last, words.join(" or "))
     }
 
-    /// The value as a list of classes.
-    pub fn classes(&mut self) -> Outcome<Vec<f32>> {
+    /// The value as classes: a list of numbers, or a file of rows.
+    pub fn classes(&mut self) -> Outcome<Classes> {
         let text = self.text()?;
-        let list: Option<Vec<f32>> = text.split(',').map(|s| s.parse::<u32>().ok().map(|c| c as f32)).collect();
-        match list {
-            Some(list) => Ok(list),
-            None => usage!("{} is {text:?}, expected whole numbers with commas, as in 0,1,2", self.last),
+        if [".npy", ".safetensors"].iter().any(|e| text.to_ascii_lowercase().ends_with(e)) {
+            return Ok(Classes::File(text.into()));
+        }
+        let number = |s: &str| s.parse::<f32>().ok().filter(|c| c.is_finite());
+        match text.split(',').map(number).collect() {
+            Some(list) => Ok(Classes::List(list)),
+            None => {
+                usage!(
+                    "{} is {text:?}, expected numbers with commas, as in 0,1,2, or a .npy or .safetensors file",
+                    self.last
+                )
+            }
         }
     }
 

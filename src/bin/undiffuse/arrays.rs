@@ -62,10 +62,22 @@ impl ArrayFile {
         Ok(Some(array))
     }
 
+    /// A tensor of labels or timesteps, which may be whole numbers in the file, or `None`.
+    pub fn numbers(&self, name: &str) -> Result<Option<Array>> {
+        let Some(info) = self.file.info(name) else { return Ok(None) };
+        let mut array = Array::zeros(name, &info.shape)?;
+        self.file.read_numbers(name, &mut array.data)?;
+        Ok(Some(array))
+    }
+
+    /// The error for a tensor that must be there.
+    pub fn missing(&self, name: &str) -> Error {
+        Error::new(ErrorKind::Weights, format!("{}: the tensor {name} is missing", self.path))
+    }
+
     /// A tensor that must be there.
     pub fn need(&self, name: &str) -> Result<Array> {
-        let missing = || Error::new(ErrorKind::Weights, format!("{}: the tensor {name} is missing", self.path));
-        self.get(name)?.ok_or_else(missing)
+        self.get(name)?.ok_or_else(|| self.missing(name))
     }
 }
 

@@ -53,7 +53,11 @@ usage: undiffuse evaluate [PATH] --data FILE [OPTION...]
                   forward process reversed, from below and above (Sohl-Dickstein et al. 2015, Eq. 24)
   --parzen FILE   no bound: the Parzen window of the samples in a .npy file that `undiffuse sample` wrote; the bandwidth is
                   the best of ten from 0.1 to 1 for the first tenth of the data, the estimate is for the others
-  --scheduler S   a scheduler_config.json, a pipeline's directory or JSON text, in place of the model's own
+  --class LIST    classes of a class model, as in 3 or 0,1,2; sample i gets entry i modulo their number.
+                  Or a FILE, a .npy or the tensor class_labels of a .safetensors: [N], or [N, D] where
+                  a class is a vector (class_embed_type identity)
+  --scheduler S   a scheduler_config.json, a pipeline's directory or JSON text, in place of the
+                  model's own
   --size HxW      size of the images where the model names none
   --backend NAME  auto (default), cpu or reference
   --threads N     threads of the cpu backend (default: all)
@@ -125,6 +129,7 @@ fn run(args: &mut Args) -> Outcome {
                 "bits-per" => job.unit = args.choice(&[("dim", Unit::BitsPerDim), ("sample", Unit::Bits)])?,
                 "table" => job.steps = true,
                 "parzen" => job.parzen = Some(args.path()?),
+                "class" => job.model.set_classes(args)?,
                 other => {
                     if !job.model.option(other, args)? {
                         return args.unknown(other);
@@ -251,7 +256,7 @@ fn evaluate(mut job: Job) -> Result<(String, Value)> {
         Ends::Network => Edges::Network,
         Ends::Grey => Edges::Discretized { levels: 256 },
     };
-    let mut denoiser = pipeline.denoiser(job.options.batch, &[])?;
+    let mut denoiser = pipeline.denoiser(job.options.batch, &job.model.classes(&pipeline)?)?;
     let times = match job.options.times {
         Times::All => sampler.levels().len(),
         Times::Sampled(k) => k.min(sampler.levels().len()),

@@ -37,8 +37,6 @@ pub struct Job {
     pub shard: (usize, usize),
     /// The seed.
     pub seed: u64,
-    /// Classes, for a class model.
-    pub classes: Vec<f32>,
     /// The sampler; `None` for the model's usual one.
     pub sampler: Option<SamplerKind>,
     /// Network calls for a sample; `None` for the sampler's usual number.
@@ -128,6 +126,7 @@ pub fn generate(model: &ModelArgs, job: &Job) -> Result<Done> {
 
     let pipeline = model.compile(&model.open()?)?;
     let dims = pipeline.sample_dims();
+    let classes = model.classes(&pipeline)?;
     // A diffusers model runs with DDIM or DDPM whatever it was trained with.
     let config = model.scheduler(&pipeline, Some(job.sampler.unwrap_or(SamplerKind::Ddim)))?;
     let sampler = config.sampler(&job.options(&config))?;
@@ -152,7 +151,7 @@ pub fn generate(model: &ModelArgs, job: &Job) -> Result<Done> {
     };
 
     let batch = job.batch.min(count);
-    let mut denoiser = pipeline.denoiser(batch, &job.classes)?;
+    let mut denoiser = pipeline.denoiser(batch, &classes)?;
     let batches = count.div_ceil(batch);
     let results = (samples.data.len() + trace.as_ref().map_or(0, |t| t.data.len())).saturating_mul(size_of::<f32>());
     let run = Run {

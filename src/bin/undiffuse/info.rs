@@ -19,7 +19,8 @@ usage: undiffuse info [PATH] [OPTION...]
   PATH            a diffusers pipeline directory or a packed file (default: the embedded digits)
   --model PATH    the model, by the option that all commands have
   --batch N       samples at once (default 1)
-  --scheduler S   a scheduler_config.json, a pipeline's directory or JSON text, in place of the model's own
+  --scheduler S   a scheduler_config.json, a pipeline's directory or JSON text, in place of the
+                  model's own
   --size HxW      size of the images where the model names none
   --backend NAME  auto (default), cpu, wgpu, wgpu:INDEX (see `undiffuse devices`) or reference
   --threads N     threads of the cpu backend (default: all)

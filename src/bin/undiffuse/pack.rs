@@ -24,7 +24,8 @@ usage: undiffuse pack DIRECTORY OUTPUT [OPTION...]
                 or all of them in one directory; or a model's own directory, without a scheduler
   OUTPUT        the packed file, a .safetensors file
   --dtype TYPE  how matrices and kernels are stored: f16 (default), bf16 or f32; biases and norms stay f32
-  --scheduler S  a scheduler_config.json, a pipeline's directory or JSON text, in place of the model's own or where it has none
+  --scheduler S  a scheduler_config.json, a pipeline's directory or JSON text, in place of the model's
+                 own or where it has none
 ",
     run,
 };

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use undiffuse::error::check_finite;
+use undiffuse::pipeline::Pipeline;
 use undiffuse::{Error, ErrorKind, Result};
 
 use crate::args::{Args, Command, Outcome, Token, usage};
@@ -22,8 +23,9 @@ usage: undiffuse predict [PATH] --input FILE --output FILE [OPTION...]
 
   PATH            a diffusers pipeline directory or a packed file (default: the embedded digits)
   --model PATH    the model, by the option that all commands have
-  --input FILE    a safetensors file of floating-point tensors: sample [N, C, H, W]; timestep [], [1] or [N];
-                  for a class model class_labels [N] or [N, D]
+  --input FILE    a safetensors file: sample [N, C, H, W], floating-point; timestep [], [1] or [N];
+                  for a class model class_labels [N], or [N, D] where a class is a vector; the last two
+                  may be int64 or int32
   --output FILE   the safetensors file to write: sample [N, C, H, W], f32
   --backend NAME  auto (default), cpu, wgpu, wgpu:INDEX (see `undiffuse devices`) or reference
   --threads N     threads of the cpu backend (default: all)
@@ -67,8 +69,9 @@ fn predict(model: &mut ModelArgs, input: &Path, to: &Path) -> Result<Vec<usize>>
         return Err(named(Error::new(ErrorKind::Shape, text)));
     };
     model.set_size([height, width]);
-    let timestep = per_sample("timestep", file.need("timestep")?, batch).map_err(named)?;
-    let classes = file.get("class_labels")?;
+    let timestep = file.numbers("timestep")?.ok_or_else(|| file.missing("timestep"))?;
+    let timestep = per_sample("timestep", timestep, batch).map_err(named)?;
+    let classes = file.numbers("class_labels")?;
 
     for (name, array) in [("sample", Some(&sample)), ("timestep", Some(&timestep)), ("class_labels", classes.as_ref())]
     {
@@ -80,6 +83,7 @@ fn predict(model: &mut ModelArgs, input: &Path, to: &Path) -> Result<Vec<usize>>
     let out = Output::create(to)?;
     let pipeline = model.compile(&source)?;
     let network = pipeline.network();
+    check_classes(&pipeline, classes.as_ref(), batch).map_err(named)?;
     let mut inputs = vec![sample.data.as_slice(), timestep.data.as_slice()];
     inputs.extend(classes.iter().map(|c| c.data.as_slice()));
     let mut shape = vec![batch];
@@ -97,6 +101,26 @@ fn predict(model: &mut ModelArgs, input: &Path, to: &Path) -> Result<Vec<usize>>
 fn write(prediction: &Array, mut out: Output) -> Result<()> {
     write_safetensors_f32(&[("sample", prediction)], &mut out)?;
     out.finish()
+}
+
+/// Whether there is a row of classes for each sample of a class model.
+fn check_classes(pipeline: &Pipeline, classes: Option<&Array>, batch: usize) -> Result<()> {
+    let len = pipeline.class_len();
+    let Some(classes) = classes.filter(|_| len > 0) else {
+        let given = classes.map_or(&[][..], |c| &c.data);
+        return pipeline.check_classes(given).map_err(|e| e.context("class_labels"));
+    };
+    let fits = match classes.shape.as_slice() {
+        &[n] => n == batch && len == 1,
+        &[n, d] => n == batch && d == len,
+        _ => false,
+    };
+    if !fits {
+        let expected = if len == 1 { format!("[{batch}]") } else { format!("[{batch}, {len}]") };
+        let text = format!("class_labels is {:?}, expected {expected}", classes.shape);
+        return Err(Error::new(ErrorKind::Shape, text));
+    }
+    pipeline.check_classes(&classes.data).map_err(|e| e.context("class_labels"))
 }
 
 /// One value for all samples, or one for each, as one for each.

@@ -38,8 +38,11 @@ usage: undiffuse sample [PATH] [OPTION...]
   --steps N       network calls for a sample (default: 50 for ddim, or all where the model has fewer; all of others)
   --eta X         DDIM's noise, 0 (default) to 1
   --seed N        (default 0) sample i of a seed is the same in every run
-  --class LIST    classes for a class model, as in 3 or 0,1,2; sample i gets entry i modulo the length
-  --scheduler S   a scheduler_config.json, a pipeline's directory or JSON text, in place of the model's own
+  --class LIST    classes of a class model, as in 3 or 0,1,2; sample i gets entry i modulo their number.
+                  Or a FILE, a .npy or the tensor class_labels of a .safetensors: [N], or [N, D] where
+                  a class is a vector (class_embed_type identity)
+  --scheduler S   a scheduler_config.json, a pipeline's directory or JSON text, in place of the
+                  model's own
   --size HxW      size of the images where the model names none
   --backend NAME  auto (default), cpu, wgpu, wgpu:INDEX (see `undiffuse devices`) or reference
   --threads N     threads of the cpu backend (default: all)
@@ -63,7 +66,6 @@ fn run(args: &mut Args) -> Outcome {
         batch: BATCH,
         shard: (1, 1),
         seed: 0,
-        classes: Vec::new(),
         sampler: None,
         steps: None,
         eta: None,
@@ -82,7 +84,7 @@ fn run(args: &mut Args) -> Outcome {
                 "sampler" => job.sampler = Some(args.choice(&SamplerKind::NAMES)?),
                 "eta" => job.eta = Some(args.number("a number", 0.0..=1.0)?),
                 "seed" => seed = Some(args.number("a whole number", 0..=u64::MAX)?),
-                "class" => job.classes = args.classes()?,
+                "class" => model.set_classes(args)?,
                 "shard" => job.shard = shard(args)?,
                 other => {
                     if !model.option(other, args)? && !job.format.option(other, args)? {

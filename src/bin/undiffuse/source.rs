@@ -9,7 +9,8 @@ use undiffuse::pipeline::{Pipeline, PipelineOptions, Source};
 use undiffuse::sampler::{SamplerKind, SchedulerConfig};
 use undiffuse::{Error, ErrorKind, Result};
 
-use crate::args::{Args, Outcome, usage};
+use crate::args::{Args, Classes, Outcome, usage};
+use crate::arrays::ArrayFile;
 
 /// The digits that ship with the program.
 static DIGITS: &[u8] = include_bytes!("../../../pretrained/digits.safetensors");
@@ -32,6 +33,7 @@ pub struct ModelArgs {
     backend: Choice,
     threads: Option<usize>,
     gradient: bool,
+    classes: Option<Classes>,
 }
 
 impl ModelArgs {
@@ -69,6 +71,32 @@ impl ModelArgs {
         }
         self.path = Some(value.into());
         Ok(())
+    }
+
+    /// Takes `--class`, for a command that has it.
+    pub fn set_classes(&mut self, args: &mut Args) -> Outcome {
+        self.classes = Some(args.classes()?);
+        Ok(())
+    }
+
+    /// The rows of `--class`, which are checked against the model.
+    pub fn classes(&self, pipeline: &Pipeline) -> Result<Vec<f32>> {
+        let of_file = |e: Error, path: &Path| e.context(format!("--class {}", path.display()));
+        let rows = match &self.classes {
+            None => Vec::new(),
+            Some(Classes::List(list)) => list.clone(),
+            Some(Classes::File(path)) => rows(path, pipeline.class_len()).map_err(|e| of_file(e, path))?,
+        };
+        pipeline.check_classes(&rows).map_err(|e| match &self.classes {
+            None => {
+                let how =
+                    if pipeline.class_len() > 1 { "give --class FILE, an array [N, D]" } else { "give --class LIST" };
+                Error::new(e.kind(), format!("{}: {e}: {how}", self.name()))
+            }
+            Some(Classes::List(_)) => e.context("--class"),
+            Some(Classes::File(path)) => of_file(e, path),
+        })?;
+        Ok(rows)
     }
 
     /// For a command that knows the size by other means.
@@ -148,6 +176,29 @@ pub fn near(source: &Source<'_>, [h, w]: [usize; 2]) -> Option<[usize; 2]> {
     let within = |bits: u32| [h >> bits << bits, w >> bits << bits];
     let found = (0..12).map(within).find(|&size| !size.contains(&0) && source.graph(Some(size)).is_ok());
     found.filter(|&size| size != [h, w])
+}
+
+/// The rows of a file: a `.npy`, or the tensor `class_labels` of a safetensors file; `[]`, `[N]` or `[N, len]`.
+fn rows(path: &Path, len: usize) -> Result<Vec<f32>> {
+    let npy = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("npy"));
+    let (shape, values) = if npy {
+        let array = undiffuse::npy::read(path)?;
+        (array.shape, array.values)
+    } else {
+        let file = ArrayFile::open(path, &["class_labels"])?;
+        let array = file.numbers("class_labels")?.ok_or_else(|| file.missing("class_labels"))?;
+        (array.shape, array.data)
+    };
+    let fits = match shape.as_slice() {
+        [] | [_] if len <= 1 => true,
+        &[d] | &[_, d] => d == len,
+        _ => false,
+    };
+    if !fits {
+        let expected = if len <= 1 { "[N]".to_string() } else { format!("[N, {len}]") };
+        return Err(Error::new(ErrorKind::Shape, format!("the classes are {shape:?}, expected {expected}")));
+    }
+    Ok(values)
 }
 
 /// What stands for diffusers' own configuration of a DDPM.

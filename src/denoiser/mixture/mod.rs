@@ -307,6 +307,10 @@ impl Denoiser for GaussianMixture {
         self.dims
     }
 
+    fn looks_at_numbers(&self) -> bool {
+        false
+    }
+
     fn predict(&mut self, call: &Call<'_>, x: &[f32], out: &mut [f32]) -> Result<()> {
         let n = self.dims.elements();
         check_batch("Gaussian mixture", n, x, n, out)?;

@@ -67,8 +67,11 @@ macro_rules! common {
   --model PATH    a diffusers UNet2DModel pipeline directory or a packed file (default: the embedded digits)
   --batch N       samples at once (default 16); it changes the time and the memory, not the samples
   --seed N        (default 0) of x_T, the noise, and what is simulated
-  --class LIST    classes for a class model, as in 3 or 0,1,2; sample i gets entry i modulo the length
-  --scheduler S   a scheduler_config.json, a pipeline's directory or JSON text, in place of the model's own
+  --class LIST    classes of a class model, as in 3 or 0,1,2; sample i gets entry i modulo their number.
+                  Or a FILE, a .npy or the tensor class_labels of a .safetensors: [N], or [N, D] where
+                  a class is a vector (class_embed_type identity)
+  --scheduler S   a scheduler_config.json, a pipeline's directory or JSON text, in place of the
+                  model's own
   --size HxW      runs the model at another size than its own
   --backend NAME  auto (default), cpu, wgpu, wgpu:INDEX (see `undiffuse devices`) or reference
   --threads N     threads of the cpu backend (default: all)
@@ -234,7 +237,6 @@ fn run(args: &mut Args, command: &Command, operator: &str, output: Option<&str>,
         count,
         batch: BATCH,
         seed: 0,
-        classes: Vec::new(),
     };
     while let Some(token) = args.next()? {
         let name = match token {
@@ -260,7 +262,7 @@ fn run(args: &mut Args, command: &Command, operator: &str, output: Option<&str>,
             "count" => job.count = args.number("a whole number", 1..=MAX_COUNT)?,
             "batch" => job.batch = args.number("a whole number", 1..=MAX_COUNT)?,
             "seed" => job.seed = args.number("a whole number", 0..=u64::MAX)?,
-            "class" => job.classes = args.classes()?,
+            "class" => model.set_classes(args)?,
             // What is measured is the command's.
             "operator" if command.name == "denoise" => return args.unknown("operator"),
             other => {

@@ -68,8 +68,6 @@ pub struct Job {
     pub batch: usize,
     /// The seed.
     pub seed: u64,
-    /// Classes, for a class model.
-    pub classes: Vec<f32>,
 }
 
 /// What was done.
@@ -163,6 +161,7 @@ pub fn restore(model: &mut ModelArgs, job: &Job) -> Result<Done> {
     fit::check(model, &source, &input, job)?;
     model.set_gradient(job.method.method.needs_vjp());
     let pipeline = model.compile(&source)?;
+    let classes = model.classes(&pipeline)?;
     let dims = pipeline.sample_dims();
     let n = dims.elements();
     let operator = job.operator.build(dims, job.seed, Some(&input), &job.reading)?;
@@ -209,7 +208,7 @@ pub fn restore(model: &mut ModelArgs, job: &Job) -> Result<Done> {
     let (steps, sampler_name, method) = (sampler.levels().len(), sampler.name(), prepared.evidence.name().to_string());
     let first_level = sampler.levels().first().copied();
     let batch = job.batch.min(total);
-    let mut denoiser = pipeline.denoiser(batch, &job.classes)?;
+    let mut denoiser = pipeline.denoiser(batch, &classes)?;
     let batches = total.div_ceil(batch);
     let products = steps * job.method.products();
     let results = (collected.samples.data.len() + 2 * collected.mean.data.len()).saturating_mul(size_of::<f32>());
