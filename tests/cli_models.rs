@@ -116,7 +116,7 @@ fn a_scheduler_is_given_where_there_is_none() {
     goes(dir, "restore x.npy --model alone --operator sr2 --simulate --steps 2 --scheduler model --output r.png");
     goes(
         dir,
-        "posterior x.npy --model alone --operator sr2 --simulate --samples 2 --steps 2 --scheduler model --mean m.png",
+        "posterior x.npy --model alone --operator sr2 --simulate --count 2 --steps 2 --scheduler model --mean m.png",
     );
     goes(dir, "inpaint x.npy --model alone --operator half --steps 2 --scheduler model --output i.png");
 
@@ -232,7 +232,7 @@ fn a_class_is_a_number_of_a_table_a_number_or_a_vector() {
             "denoise x.npy --model model --sigma 0.5 --steps 2",
             "inpaint x.npy --model model --operator half --steps 2",
             "restore x.npy --model model --operator sr2 --simulate --steps 2",
-            "posterior x.npy --model model --operator sr2 --simulate --samples 2 --steps 2 --mean mean.npy",
+            "posterior x.npy --model model --operator sr2 --simulate --count 2 --steps 2 --mean mean.npy",
         ] {
             refused(dir, &words(command), 1, expected);
             goes(dir, &format!("{command} --class rows.npy"));

@@ -171,6 +171,25 @@ fn a_scheduler_that_is_not_used_is_not_judged() {
 }
 
 #[test]
+fn every_scheduler_file_of_diffusers_leaves_the_network_usable() {
+    let [want, _] = predictions();
+    let text =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/scheduler_configs.json")).unwrap();
+    let cases: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let files: Vec<&str> = cases.as_array().unwrap().iter().map(|c| c["file"].as_str().unwrap()).collect();
+    assert!(files.len() > 100);
+    let dir = directory(&[("config.json", MODEL.as_bytes()), ("model.safetensors", &meant())]);
+    for file in files {
+        dir.write("scheduler_config.json", file);
+        let mut source = Source::open(dir.path()).unwrap();
+        assert_eq!(source.scheduler_json(), Some(file));
+        // Python's words for numbers are JSON here too.
+        source.set_scheduler_json(file.into()).unwrap();
+        assert_eq!(prediction(&source.compile(&Reference, &PipelineOptions::default()).unwrap()), want, "{file}");
+    }
+}
+
+#[test]
 fn a_model_alone_is_found_in_every_folder_that_holds_one() {
     let [want, other] = predictions();
     let (meant, stale) = (meant(), stale());

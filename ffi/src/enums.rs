@@ -216,7 +216,7 @@ c_enum!(undiffuse_padding: UNDIFFUSE_PADDING_SYMMETRIC, UNDIFFUSE_PADDING_CIRCUL
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum undiffuse_method {
-    /// r at every level from the model's own covariance; samples the posterior. `iterations` VJPs a step. Noise above 0.
+    /// r at every level from the model's own covariance: the posterior, as far as one Gaussian at each level says it. `iterations` VJPs a step. Noise above 0.
     UNDIFFUSE_METHOD_CALIBRATED = 0,
     /// The same with a white prior of `variance`: no VJP. Noise above 0; a sampler that adds noise.
     UNDIFFUSE_METHOD_CALIBRATED_WHITE = 1,

@@ -8,6 +8,13 @@
 //! K = - sum_t E KL(q(x_s | x_t, x_0) || p(x_s | x_t)) - H_start + H_end - H_prior,   K <= log p(x_0)
 //! ```
 //!
+//! # What the variance costs
+//! The bound is that of the chain with the variance that its configuration names. `fixed_small` is right for data of one point, `fixed_large`
+//! for x_0 ~ N(0, I) (Ho et al. 2020, section 3.2). For x_0 of variance v in each element, v from 0.01 to 1, the exact network and 1,000
+//! linear betas, K is 0.56 to 0.67 bits per dimension below that of the best variance with `fixed_small`, and at most 0.03 with `fixed_large`
+//! (sums of the divergences in closed form; a test holds v = 0.25). So K says as much about this choice as about the network: compare models
+//! with the same one, or see what the other gives.
+//!
 //! Logarithms are natural; [`Unit`] turns them into bits. x_t is drawn from q(x_t | x_0), and noise is keyed by (seed, sample, draw), so
 //! that K of a data point does not depend on the batch or on the other points, and a data set can be split over machines.
 //!

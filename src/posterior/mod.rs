@@ -5,7 +5,9 @@
 //! calls a network or draws noise of its own accord.
 //!
 //! # Which method
-//! [`Calibrated`] samples the posterior and is the one to take where derivatives are at hand. The others are here because they
+//! [`Calibrated`] samples the posterior of a Gaussian prior; of others it is as near as one Gaussian at each level can be, which is far where
+//! modes are undecided (the mixture below). It is the one to take where derivatives are at hand; [`Particles`](crate::chain::Particles)
+//! assume nothing and take many. The others are here because they
 //! are published, cheap or both; each page says what it samples. [`Evidence::recommended`] gives the sampler and the number of steps
 //! that each is best run with. Their error on a correlated Gaussian prior of 8 elements
 //! whose posterior is known (relative error of the mean / of the covariance, in %; `tests/posterior_methods.rs` prints it):

@@ -94,7 +94,10 @@ pub trait LinearOperator {
         self.scratch_len().saturating_add(rank).saturating_add(self.output_dims().elements())
     }
 
-    /// x = A^+ y, the shortest of the x that make A x - y shortest. Kind `Unsupported` where the operator has none.
+    /// x = A^+ y, the minimum-norm least-squares solution. Kind `Unsupported` where the operator has none.
+    ///
+    /// Singular values of at most [`RANK_TOLERANCE`], 1e-6, of the largest count as 0: what A weakens further than that is not restored
+    /// but left out, as f32 could not tell it from rounding. Above it, errors of y grow by up to 1e6.
     fn pseudo_inverse(&self, y: &[f32], x: &mut [f32], scratch: &mut [f32]) -> Result<()> {
         let svd = self.svd().ok_or_else(|| without(self, "pseudo-inverse"))?;
         check(self, "A^+", x.len(), y.len(), scratch.len(), self.solve_scratch_len())?;
