@@ -401,8 +401,8 @@ UNDIFFUSE_ENUM(undiffuse_padding, uint32_t) {
  */
 UNDIFFUSE_ENUM(undiffuse_method, uint32_t) {
   /**
-   * r at every level from the model's own covariance; samples the posterior. `iterations` VJPs a
-   * step. Noise above 0.
+   * r at every level from the model's own covariance: the posterior, as far as one Gaussian at each
+   * level says it. `iterations` VJPs a step. Noise above 0.
    */
   UNDIFFUSE_METHOD_CALIBRATED = 0,
   /**

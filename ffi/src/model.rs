@@ -446,3 +446,6 @@ impl Model {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -45,13 +45,12 @@ pub(super) fn header_len(start: &[u8], file_len: u64) -> Result<u64> {
         .and_then(|b| b.try_into().ok())
         .ok_or_else(|| err!(Weights, "the safetensors file has {file_len} bytes, expected at least {LENGTH_BYTES}"))?;
     let len = u64::from_le_bytes(bytes);
-    ensure!(
-        len <= MAX_HEADER && len <= file_len.saturating_sub(LENGTH_BYTES),
-        Weights,
-        "the safetensors header claims {len} bytes, expected at most {}{}",
-        MAX_HEADER.min(file_len.saturating_sub(LENGTH_BYTES)),
-        seems_to_be(start)
-    );
+    let most = MAX_HEADER.min(file_len.saturating_sub(LENGTH_BYTES));
+    if len > most {
+        let seems = seems_to_be(start);
+        ensure!(seems.is_empty(), Weights, "this is no safetensors file{seems}");
+        return Err(err!(Weights, "the safetensors header claims {len} bytes, expected at most {most}"));
+    }
     Ok(len)
 }
 
