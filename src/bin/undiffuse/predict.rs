@@ -110,9 +110,9 @@ fn check_classes(pipeline: &Pipeline, classes: Option<&Array>, batch: usize) -> 
         let given = classes.map_or(&[][..], |c| &c.data);
         return pipeline.check_classes(given).map_err(|e| e.context("class_labels"));
     };
-    let fits = match classes.shape.as_slice() {
-        &[n] => n == batch && len == 1,
-        &[n, d] => n == batch && d == len,
+    let fits = match *classes.shape.as_slice() {
+        [n] => n == batch && len == 1,
+        [n, d] => n == batch && d == len,
         _ => false,
     };
     if !fits {
