@@ -1,9 +1,75 @@
-//! A lean runtime for pretrained diffusion models.
+//! A lean runtime for pretrained diffusion models: the reverse chain, and sampling from p(x) r(x), a model p under evidence r.
 //!
-//! It loads a model that was trained and exported elsewhere and runs only the reverse diffusion chain and
-//! posterior-perturbed sampling. See ARCHITECTURE.md for the map of the modules and the order in which they may use
-//! one another.
+//! It loads a model that was trained and exported elsewhere, a pipeline directory of diffusers or one packed file, and runs it on the CPU with
+//! kernels of its own, without `std` if need be, or on a GPU. The same seed gives the same bits for any batch and number of threads.
+//!
+//! ```
+//! use undiffuse::backend::cpu::Cpu;
+//! use undiffuse::chain::{Chain, ChainOptions};
+//! use undiffuse::noise::Seeded;
+//! use undiffuse::pipeline::{Pipeline, PipelineOptions};
+//! use undiffuse::sampler::{SamplerOptions, Steps};
+//!
+//! let pipeline = Pipeline::open("pretrained/digits.safetensors", &Cpu::new()?, &PipelineOptions::default())?;
+//! // What `undiffuse sample` runs, DDIM, in fewer steps than its 50.
+//! let usual = SamplerOptions::default_for(pipeline.scheduler(), None);
+//! let sampler = pipeline.sampler(&SamplerOptions { steps: Steps::Count(10), ..usual })?;
+//! let mut chain = Chain::new(pipeline.denoiser(2, &[])?, sampler, Seeded::new(42), &ChainOptions { batch: 2, first_sample: 0 })?;
+//! chain.run()?;
+//! let images: &[f32] = chain.x(); // [2, 1, 28, 28], in [-1, 1]
+//! assert_eq!(images.len(), 2 * 28 * 28);
+//! # Ok::<(), undiffuse::Error>(())
+//! ```
+//!
+//! # Where to go
+//!
+//! - A model from disk or memory: [`pipeline`]. Networks of your own engine: [`denoiser::FnDenoiser`].
+//! - A run that is stepped, watched, cancelled, saved: [`chain`]. Steps without a chain: [`sampler::Sampler::step`].
+//! - Restoring what was measured, and which method does it best: [`posterior`].
+//! - How likely data are under a model: [`evaluate`].
+//! - Without `std`: the crate without default features, `examples/embedded`.
+//! - From C and C++: `include/undiffuse.h` says all there is to know.
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `std` | yes | files, the choice of kernels at run time |
+//! | `threads` | yes | the cpu backend's own thread pool |
+//! | `ndarray` | yes | views from and to `ndarray` |
+//! | `training` | no | gradients by parameters and training |
+//! | `wgpu` | no | the GPU backend |
+//! | `cli` | no | the program `undiffuse` |
+//!
+//! # The modules
+//!
+//! Each may use only those above it; ARCHITECTURE.md says why.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`error`] | the one error: a kind for code, one line for a person |
+//! | [`tensor`] | dimensions and element types, with checked products |
+//! | [`json`] | JSON as Python writes it, with NaN and infinities, bounded |
+//! | [`npy`] | NumPy's arrays, read |
+//! | [`values`] | what the values of a file mean, the affine maps between scales |
+//! | [`cancel`] | the flag that stops a run from any thread |
+//! | [`noise`] | streams of normals keyed by seed, sample and draw; noise that the caller gives |
+//! | [`schedule`] | betas, cumulative alphas, timesteps |
+//! | [`process`] | the Gaussian and binomial processes: forward and posterior moments, divergences, continuous time, what a prediction means |
+//! | [`sampler`] | one file per algorithm: a pure step from x_t to x_s |
+//! | [`posterior`] | evidence: linear operators, the methods that draw from p(x) r(x) |
+//! | [`graph`] | a network as data: values, operations, shapes; fusion; the plan of memory |
+//! | [`weights`] | bounded readers of safetensors, diffusers directories and packed files |
+//! | [`model`] | each turns a configuration into a graph |
+//! | [`backend`] | runs a graph: `reference` (the oracle), `cpu`, and `wgpu` behind the feature of its name; which of them, by name |
+//! | [`denoiser`] | what predicts: a compiled network, a closure, an analytic prior |
+//! | [`chain`] | the loop as a resumable state machine |
+//! | [`evaluate`] | bounds on the log-likelihood and on entropies, the Parzen window estimate |
+//! | [`pipeline`] | a model and its scheduler from one directory or file |
+//! | `arrays` | views from and to `ndarray` at the public edge (feature `ndarray`) |
+//! | `training` | networks from data: gradients for a batch, losses, optimisers, readers and generators, the loop, minimum probability flow (feature `training`) |
 #![no_std]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(unsafe_code)]
 
 extern crate alloc;

@@ -321,6 +321,31 @@ fn the_sources_keep_the_rules() {
     assert!(complaints.is_empty(), "{} complaints:\n{}", complaints.len(), complaints.join("\n"));
 }
 
+/// The front page of the documentation lists the public modules, in the order of the map and by its words.
+#[test]
+fn the_front_page_has_the_map() {
+    let read = |path: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+    let (map, lib) = (read("ARCHITECTURE.md"), read("src/lib.rs"));
+    let row = |line: &str| {
+        let cells: Vec<String> = line.split('|').map(|c| c.replace(['[', ']'], "").trim().to_string()).collect();
+        (cells.get(1).map(|name| name.replace('`', "")).unwrap_or_default(), cells.get(2).cloned().unwrap_or_default())
+    };
+    let public: Vec<_> = map
+        .lines()
+        .filter(|l| l.starts_with("| `"))
+        .map(row)
+        .filter(|(name, _)| lib.contains(&format!("\npub mod {name};")))
+        .collect();
+    let (_, page) = lib.split_once("//! # The modules").unwrap();
+    let listed: Vec<_> =
+        page.lines().filter_map(|l| l.strip_prefix("//! ")).filter(|l| l.contains('`')).map(row).collect();
+    assert!(public.len() > 15);
+    for (want, got) in public.iter().zip(&listed) {
+        assert!(want.0 == got.0 && got.1.starts_with(&want.1), "ARCHITECTURE.md has {want:?}, src/lib.rs {got:?}");
+    }
+    assert_eq!(public.len(), listed.len(), "src/lib.rs lists other modules than the public ones of ARCHITECTURE.md");
+}
+
 #[test]
 fn a_row_of_the_map_names_only_what_its_module_uses() {
     let (sources, order) = (sources(), order());
