@@ -169,11 +169,11 @@
  * an error.
  */
 UNDIFFUSE_ENUM(undiffuse_status, int32_t) {
-  /** The call did what it was asked to do. */
+  /** Success. */
   UNDIFFUSE_OK = 0,
   /**
-   * No error: the progress callback asked to stop. The session stands after a whole step and can go
-   * on.
+   * Not an error: the progress callback asked to stop. The session is at a step boundary and can be
+   * continued.
    */
   UNDIFFUSE_STOPPED = 1,
   /**
@@ -181,7 +181,7 @@ UNDIFFUSE_ENUM(undiffuse_status, int32_t) {
    * each other.
    */
   UNDIFFUSE_INVALID_ARGUMENT = -1,
-  /** A buffer or tensor has not the shape or length that the call needs. */
+  /** A buffer or tensor has the wrong shape or length for the call. */
   UNDIFFUSE_SHAPE = -2,
   /** A model, scheduler or pipeline configuration is malformed or holds an unknown key or value. */
   UNDIFFUSE_CONFIG = -3,
@@ -189,26 +189,29 @@ UNDIFFUSE_ENUM(undiffuse_status, int32_t) {
    * A weight file is malformed, or a tensor in it is missing, unexpected, misshapen or not finite.
    */
   UNDIFFUSE_WEIGHTS = -4,
-  /** The request is well formed, but this build or backend cannot do it. */
+  /** The request is well formed, but this build or backend does not support it. */
   UNDIFFUSE_UNSUPPORTED = -5,
   /** Reading or writing a file failed. */
   UNDIFFUSE_IO = -6,
-  /** A cancel flag was set. The session stands after its last whole step and can go on. */
+  /**
+   * A cancel flag was set. The session is at the end of its last complete step and can be
+   * continued.
+   */
   UNDIFFUSE_CANCELLED = -7,
-  /** Memory could not be had, or a workspace is too small. */
+  /** Memory could not be allocated, or a workspace is too small. */
   UNDIFFUSE_OUT_OF_MEMORY = -8,
   /**
    * A callback of yours returned a failure, or your threads did not do the work they were given.
    */
   UNDIFFUSE_CALLBACK = -9,
-  /** A network, callback or evidence gave NaN or infinity. */
-  UNDIFFUSE_NON_FINITE = -10,
-  /** The caller's buffer is too small; the length that is needed was written. */
-  UNDIFFUSE_BUFFER_TOO_SMALL = -11,
   /**
-   * Another call is using this handle at this moment, for example the one whose callback you are
-   * in.
+   * NaN or infinity, in an array that you passed or in what a network, callback or evidence
+   * returned.
    */
+  UNDIFFUSE_NON_FINITE = -10,
+  /** The caller's buffer is too small; the required length was written. */
+  UNDIFFUSE_BUFFER_TOO_SMALL = -11,
+  /** Another call is using this handle, for example the one whose callback is running. */
   UNDIFFUSE_BUSY = -12,
   /** An earlier call on this handle returned UNDIFFUSE_PANIC. It can only be freed. */
   UNDIFFUSE_POISONED = -13,
@@ -217,7 +220,7 @@ UNDIFFUSE_ENUM(undiffuse_status, int32_t) {
    * poisoned.
    */
   UNDIFFUSE_PANIC = -14,
-  /** An error of a kind that this version of the ABI has no number for; see the message. */
+  /** An error for which this version of the ABI has no code; see the message. */
   UNDIFFUSE_OTHER = -15,
   /** A GPU or its driver is missing, failed or was lost. */
   UNDIFFUSE_DEVICE = -16,
@@ -225,11 +228,14 @@ UNDIFFUSE_ENUM(undiffuse_status, int32_t) {
 
 /** What runs networks. */
 UNDIFFUSE_ENUM(undiffuse_backend, uint32_t) {
-  /** The processor, with the fastest kernels that it has. */
+  /** The CPU, with the fastest kernels that it supports. */
   UNDIFFUSE_BACKEND_CPU = 0,
-  /** Plain loops in double precision: slow, the measure of the others. In builds made for tests. */
+  /**
+   * Plain loops in double precision: slow, the reference that the others are tested against. Only
+   * in builds for tests.
+   */
   UNDIFFUSE_BACKEND_REFERENCE = 1,
-  /** A GPU by wgpu, over Vulkan, in builds that have it. */
+  /** A GPU, through wgpu and Vulkan, in builds that include it. */
   UNDIFFUSE_BACKEND_WGPU = 2,
 };
 
@@ -237,9 +243,9 @@ UNDIFFUSE_ENUM(undiffuse_backend, uint32_t) {
 UNDIFFUSE_ENUM(undiffuse_gradient, uint32_t) {
   /** No. */
   UNDIFFUSE_GRADIENT_NONE = 0,
-  /** As fast as can be: all that the way back needs is kept in the workspace. */
+  /** Fastest: everything that the backward pass needs is kept in the workspace. */
   UNDIFFUSE_GRADIENT_FULL = 1,
-  /** In about half of that memory: most of the forward pass is computed twice. */
+  /** About half of that memory: most of the forward pass is computed twice. */
   UNDIFFUSE_GRADIENT_RECOMPUTE = 2,
 };
 
@@ -254,7 +260,7 @@ UNDIFFUSE_ENUM(undiffuse_precision, uint32_t) {
   UNDIFFUSE_PRECISION_F16 = 1,
 };
 
-/** How beta grows with t; the names are diffusers'. */
+/** How beta depends on t; the names are diffusers'. */
 UNDIFFUSE_ENUM(undiffuse_beta_schedule, uint32_t) {
   /** Evenly from beta_start to beta_end. */
   UNDIFFUSE_BETAS_LINEAR = 0,
@@ -281,15 +287,15 @@ UNDIFFUSE_ENUM(undiffuse_beta_schedule, uint32_t) {
 UNDIFFUSE_ENUM(undiffuse_variance_type, uint32_t) {
   /** That of q(x_s | x_t, x_0). */
   UNDIFFUSE_VARIANCE_FIXED_SMALL = 0,
-  /** The same by way of its logarithm. */
+  /** The same, computed through its logarithm. */
   UNDIFFUSE_VARIANCE_FIXED_SMALL_LOG = 1,
   /** beta. */
   UNDIFFUSE_VARIANCE_FIXED_LARGE = 2,
-  /** The same by way of its logarithm. */
+  /** The same, computed through its logarithm. */
   UNDIFFUSE_VARIANCE_FIXED_LARGE_LOG = 3,
   /** The second half of the network's output. */
   UNDIFFUSE_VARIANCE_LEARNED = 4,
-  /** The second half of the output moves between the logarithms of small and large. */
+  /** The second half of the output interpolates between the logarithms of small and large. */
   UNDIFFUSE_VARIANCE_LEARNED_RANGE = 5,
 };
 
@@ -337,7 +343,7 @@ UNDIFFUSE_ENUM(undiffuse_sampler_kind, uint32_t) {
 
 /** The precision of schedules and of the scalars of a step. */
 UNDIFFUSE_ENUM(undiffuse_arithmetic, uint32_t) {
-  /** As diffusers on PyTorch has it, value for value. */
+  /** As diffusers on PyTorch computes them, value for value. */
   UNDIFFUSE_ARITHMETIC_FLOAT32 = 0,
   /** Double precision. */
   UNDIFFUSE_ARITHMETIC_FLOAT64 = 1,
@@ -355,7 +361,7 @@ UNDIFFUSE_ENUM(undiffuse_ddim_noise, uint32_t) {
 UNDIFFUSE_ENUM(undiffuse_ddim_previous, uint32_t) {
   /** t - T / N, as diffusers computes it. */
   UNDIFFUSE_DDIM_PREVIOUS_DIFFUSERS = 0,
-  /** The next of the list. */
+  /** The next timestep of the list. */
   UNDIFFUSE_DDIM_PREVIOUS_NEXT = 1,
 };
 
@@ -377,7 +383,7 @@ UNDIFFUSE_ENUM(undiffuse_ending_2015, uint32_t) {
   UNDIFFUSE_ENDING_2015_ORIGINAL = 1,
 };
 
-/** Of what the network of a binary chain gives the probability. */
+/** Which probability the network of a binary chain predicts. */
 UNDIFFUSE_ENUM(undiffuse_bit_prediction, uint32_t) {
   /** That the bit before the step's noise is 1. */
   UNDIFFUSE_BITS_PREVIOUS = 0,
@@ -389,7 +395,7 @@ UNDIFFUSE_ENUM(undiffuse_bit_prediction, uint32_t) {
 UNDIFFUSE_ENUM(undiffuse_padding, uint32_t) {
   /** The image mirrored with its edge element repeated. */
   UNDIFFUSE_PADDING_SYMMETRIC = 0,
-  /** The image again. */
+  /** The image repeated. */
   UNDIFFUSE_PADDING_CIRCULAR = 1,
   /** Zeros. */
   UNDIFFUSE_PADDING_ZERO = 2,
@@ -475,10 +481,11 @@ UNDIFFUSE_ENUM(undiffuse_r_schedule, uint32_t) {
   UNDIFFUSE_R_WHITE = 2,
 };
 
-/** What is done with the gradient of log r. */
+/** How the gradient of log r is applied. */
 UNDIFFUSE_ENUM(undiffuse_gradient_rule, uint32_t) {
   /**
-   * The score gets it, at x_t: eps -= sigma g and x_0 += sigma^2 / alpha g. Any sampler carries it.
+   * It is added to the score, at x_t: eps -= sigma g and x_0 += sigma^2 / alpha g. Works with any
+   * sampler.
    */
   UNDIFFUSE_GRADIENT_SCORE = 0,
   /**
@@ -501,7 +508,7 @@ UNDIFFUSE_ENUM(undiffuse_noise_kind, uint32_t) {
   UNDIFFUSE_NOISE_UNIFORM = 1,
 };
 
-/** What stands for the ends of the chain in a bound. */
+/** How the two ends of the chain enter a bound. */
 UNDIFFUSE_ENUM(undiffuse_edges, uint32_t) {
   /** The 2015 paper's: averaged over white data. A bound in the mean over data of unit variance. */
   UNDIFFUSE_EDGES_ENTROPIES = 0,
@@ -570,20 +577,20 @@ typedef struct undiffuse_session undiffuse_session;
 typedef struct undiffuse_device_info {
   /** sizeof(undiffuse_device_info); you set it before the call. */
   size_t struct_size;
-  /** How many threads it runs at once; 0 where that means nothing. */
+  /** Number of threads that it runs at once; 0 where that does not apply. */
   size_t thread_count;
-  /** What it is, such as "cpu avx512": UTF-8, ended by a NUL, cut if it is longer. */
+  /** What it is, such as "cpu avx512": UTF-8, NUL-terminated, truncated if it is longer. */
   char name[128];
 } undiffuse_device_info;
 
 /**
- * Gives `size` bytes, above 0, that begin at a multiple of `alignment`, a power of two (64); the
- * content is unspecified. NULL where there is none to be had: the call that asked then returns
- * UNDIFFUSE_OUT_OF_MEMORY and gives back what it had.
+ * Allocates `size` bytes, above 0, aligned to `alignment`, a power of two (64); the content is
+ * unspecified. Returns NULL on failure: the call of the library then returns
+ * UNDIFFUSE_OUT_OF_MEMORY after freeing what it allocated.
  */
 typedef void *(*undiffuse_allocate_fn)(void *user_data, size_t size, size_t alignment);
 
-/** Takes back what the allocate function gave, with the same size and alignment; never NULL. */
+/** Frees a block of the allocate function, with the same size and alignment; never NULL. */
 typedef void (*undiffuse_deallocate_fn)(void *user_data, void *block, size_t size, size_t alignment);
 
 /**
@@ -744,7 +751,7 @@ typedef struct undiffuse_denoiser {
   size_t scheduler_json_len;
 } undiffuse_denoiser;
 
-/** What there is to know of a model. */
+/** Information about a model. */
 typedef struct undiffuse_model_info {
   /** sizeof(undiffuse_model_info); you set it before the call. */
   size_t struct_size;
@@ -792,7 +799,7 @@ typedef struct undiffuse_model_info {
 } undiffuse_model_info;
 
 /**
- * The schedule that a model was trained with, by values. Names and defaults are those of diffusers'
+ * The schedule that a model was trained with. Names and defaults are those of diffusers'
  * DDPMScheduler and DDIMScheduler.
  */
 typedef struct undiffuse_schedule_options {
@@ -806,7 +813,7 @@ typedef struct undiffuse_schedule_options {
   double beta_end;
   /** T betas in place of start, end and curve, or NULL. Read during the call. */
   const double *trained_betas;
-  /** How many betas these are. */
+  /** Number of betas. */
   size_t trained_betas_len;
   /** The range of clip_sample. */
   double clip_sample_range;
@@ -820,15 +827,15 @@ typedef struct undiffuse_schedule_options {
   undiffuse_variance_type variance_type;
   /** What the network gives. */
   undiffuse_prediction_type prediction_type;
-  /** How the visited timesteps are spread. */
+  /** How the visited timesteps are spaced. */
   undiffuse_timestep_spacing timestep_spacing;
   /** 1: x_0 is clamped to plus or minus clip_sample_range. */
   uint32_t clip_sample;
-  /** 1: x_0 is thresholded dynamically; wins over clip_sample. */
+  /** 1: dynamic thresholding of x_0; takes precedence over clip_sample. */
   uint32_t thresholding;
   /** Added to the timesteps of leading spacing. */
   uint32_t steps_offset;
-  /** 1: the betas are rescaled so that nothing of x_0 is left at T. */
+  /** 1: the betas are rescaled to zero terminal SNR. */
   uint32_t rescale_betas_zero_snr;
   /** 1: DDIM's last step leads to abar = 1; 0: to abar_0. */
   uint32_t set_alpha_to_one;
@@ -836,7 +843,7 @@ typedef struct undiffuse_schedule_options {
   uint32_t reserved;
 } undiffuse_schedule_options;
 
-/** What is chosen for a run. */
+/** The options of a run. */
 typedef struct undiffuse_sampler_options {
   /** sizeof(undiffuse_sampler_options); set by undiffuse_sampler_options_init. */
   size_t struct_size;
@@ -845,15 +852,15 @@ typedef struct undiffuse_sampler_options {
   /** The precision of schedules and of the scalars of a step. */
   undiffuse_arithmetic arithmetic;
   /**
-   * How many of the T timesteps are visited. 0 stands for 50 (T where T is less) with DDIM and for
-   * all T with the others; where `kind` is UNDIFFUSE_SAMPLER_OF_SCHEDULE too, it stands for DDIM's
-   * 50 on every model but those of 2015: what the program `undiffuse sample` takes. The 2015 chains
-   * visit all.
+   * How many of the T timesteps are visited. 0 is the default: 50 with DDIM (T if that is less),
+   * all T with the others. If `kind` is UNDIFFUSE_SAMPLER_OF_SCHEDULE, 0 also chooses DDIM with 50
+   * steps, as the program `undiffuse sample` does; models of 2015 keep their own chain. The 2015
+   * chains visit all T.
    */
   size_t steps;
   /** The timesteps themselves, decreasing, each below T, or NULL. Read during the call. */
   const uint32_t *timesteps;
-  /** How many timesteps these are. */
+  /** Number of timesteps. */
   size_t timesteps_len;
   /** DDIM: 0 is deterministic, 1 has the variance of DDPM. */
   double eta;
@@ -861,39 +868,40 @@ typedef struct undiffuse_sampler_options {
   undiffuse_ddim_noise ddim_noise;
   /** DDIM: which timestep a step leads to. With a list of timesteps it is always the next. */
   undiffuse_ddim_previous ddim_previous;
-  /** 1: eps is computed again from the clipped x_0. */
+  /** 1: eps is recomputed from the clipped x_0. */
   uint32_t use_clipped_model_output;
   /** Binary chain: 1 if the network gives log p / (1 - p) in place of p. */
   uint32_t logits;
-  /** RePaint: a jump goes so many timesteps of the list back. */
+  /** RePaint: how many timesteps of the list a jump goes back. */
   size_t jump_length;
-  /** RePaint: each stretch of so many timesteps is gone so often; 1 makes no jump. */
+  /**
+   * RePaint: how many times each stretch of `jump_length` timesteps is traversed; 1 disables jumps.
+   */
   size_t resamplings;
   /**
-   * 2015: what the Gaussian chain's network gives. This and what follows is used where `kind` names
-   * a chain that the scheduler's configuration is not of; one that is of it says these things
-   * itself.
+   * 2015: what the Gaussian chain's network gives. This field and those after it are read only if
+   * `kind` names a chain other than the scheduler configuration's own, which specifies them itself.
    */
   undiffuse_readout_2015 readout;
   /** 2015: how the chain ends. */
   undiffuse_ending_2015 ending;
-  /** Binary chain: the chance of a 1 where all is forgotten, between 0 and 1. */
+  /** Binary chain: the stationary probability of a 1, between 0 and 1. */
   double pi;
-  /** Binary chain: of what the network gives the probability. */
+  /** Binary chain: which probability the network predicts. */
   undiffuse_bit_prediction bit_prediction;
   /** Must be 0. */
   uint32_t reserved;
 } undiffuse_sampler_options;
 
-/** What there is to know of a sampler. */
+/** Information about a sampler. */
 typedef struct undiffuse_sampler_info {
   /** sizeof(undiffuse_sampler_info); you set it before the call. */
   size_t struct_size;
-  /** How many steps, and so network calls, a run makes. */
+  /** Number of steps of a run, and so of network calls. */
   size_t step_count;
   /** x_T is standard normal noise times this. */
   double initial_scale;
-  /** Binary chains: the chance of a 1 in x_T; 0 otherwise. */
+  /** Binary chains: the probability of a 1 in x_T; 0 otherwise. */
   double ones;
   /** A number that differs between samplers that compute different steps. */
   uint64_t fingerprint;
@@ -903,7 +911,7 @@ typedef struct undiffuse_sampler_info {
   uint32_t reserved;
 } undiffuse_sampler_info;
 
-/** What there is to know of one step. */
+/** Information about one step. */
 typedef struct undiffuse_step_info {
   /** sizeof(undiffuse_step_info); you set it before the call. */
   size_t struct_size;
@@ -919,7 +927,7 @@ typedef struct undiffuse_step_info {
   uint32_t reserved;
 } undiffuse_step_info;
 
-/** The arrays of one step, all yours, none overlapping another that is written. */
+/** The arrays of one step. They are yours; an array that is written overlaps no other. */
 typedef struct undiffuse_step_io {
   /** sizeof(undiffuse_step_io). */
   size_t struct_size;
@@ -932,7 +940,7 @@ typedef struct undiffuse_step_io {
    * 0 stands for sample_len.
    */
   size_t output_len;
-  /** In: what the network gave, [count, output_len]. */
+  /** In: the network's output, [count, output_len]. */
   const float *model_output;
   /** In: x_t, [count, sample_len]. */
   const float *x;
@@ -993,7 +1001,7 @@ typedef struct undiffuse_operator_callbacks {
   size_t output_dims[4];
 } undiffuse_operator_callbacks;
 
-/** What there is to know of an operator. */
+/** Information about an operator. */
 typedef struct undiffuse_operator_info {
   /** sizeof(undiffuse_operator_info); you set it before the call. */
   size_t struct_size;
@@ -1011,7 +1019,7 @@ typedef struct undiffuse_operator_info {
   uint32_t reserved;
 } undiffuse_operator_info;
 
-/** How a measurement acts. A method uses the fields that its description names. */
+/** How a measurement is used. A method reads the fields that its description names. */
 typedef struct undiffuse_method_options {
   /** sizeof(undiffuse_method_options); set by undiffuse_method_options_init. */
   size_t struct_size;
@@ -1118,8 +1126,8 @@ typedef struct undiffuse_bit_evidence {
   /** Must be 0. */
   uint32_t reserved;
   /**
-   * With UNDIFFUSE_R_WHITE: the chance of a 1 where all is forgotten, as in the sampler's options;
-   * 0 stands for 0.5.
+   * With UNDIFFUSE_R_WHITE: the stationary probability of a 1, as in the sampler's options; 0
+   * stands for 0.5.
    */
   double pi;
   /** Your function, one sample at a time, or NULL. */
@@ -1254,7 +1262,7 @@ typedef struct undiffuse_session_options {
   const undiffuse_noise *noise;
   /**
    * How many threads of the library's own the network may use, the calling thread counted: 0 for as
-   * many as the process may use at once, 1 for none, at most 256. They sleep when they have nothing
+   * many as the process may run at once, 1 for none, at most 256. They sleep when they have nothing
    * to do and end when the session is freed. For the cpu backend; others ignore it.
    */
   size_t thread_count;
@@ -1287,13 +1295,13 @@ typedef struct undiffuse_session_options {
   size_t classes_len;
 } undiffuse_session_options;
 
-/** Where a session stands. */
+/** The state of a session. */
 typedef struct undiffuse_session_info {
   /** sizeof(undiffuse_session_info); you set it before the call. */
   size_t struct_size;
   /** The next step, from 0; equal to `step_count` when the run is done. */
   size_t step;
-  /** How many steps, and so network calls, a run makes. */
+  /** Number of steps of a run, and so of network calls. */
   size_t step_count;
   /** The number of the first sample. */
   uint64_t first_sample;
@@ -1319,7 +1327,7 @@ typedef void (*undiffuse_bound_progress_fn)(void *user_data, uint64_t done, uint
 typedef struct undiffuse_bound_options {
   /** sizeof(undiffuse_bound_options); set by undiffuse_bound_options_init. */
   size_t struct_size;
-  /** What stands for the ends of the chain. */
+  /** How the two ends of the chain enter the bound. */
   undiffuse_edges edges;
   /**
    * Grey levels, evenly over -1 to 1, where the ends are UNDIFFUSE_EDGES_DISCRETIZED; 2 or more.
@@ -1328,8 +1336,8 @@ typedef struct undiffuse_bound_options {
   /** At how many steps, chosen anew for each data point, the divergence is evaluated; 0 for all. */
   size_t sampled_steps;
   /**
-   * How often x_t is drawn for each data point and step, 1 or more; from 2 on monte_carlo_error is
-   * known.
+   * Number of draws of x_t for each data point and step, at least 1; monte_carlo_error needs at
+   * least 2.
    */
   size_t draws;
   /** Rows of one network call, at least 1. The result does not depend on it. */
@@ -1375,7 +1383,7 @@ typedef struct undiffuse_bound_info {
    * data point.
    */
   double standard_error;
-  /** The part of it that more draws would take away; NaN for a single draw. */
+  /** The part of it that more draws would remove; NaN for a single draw. */
   double monte_carlo_error;
   /** What white data would have; k - l_null is what the chain learned. */
   double l_null;
@@ -1402,7 +1410,7 @@ typedef struct undiffuse_bound_info {
 typedef struct undiffuse_step_bound {
   /** The level of x_t. */
   undiffuse_level level;
-  /** KL(q(x_s | x_t, x_0) || p(x_s | x_t)), averaged over the rows seen; 0 where none was. */
+  /** KL(q(x_s | x_t, x_0) || p(x_s | x_t)), averaged over the rows seen; 0 if there were none. */
   double kl;
   /**
    * The entropy of p(x_s | x_t), averaged likewise; a chain that fits its data keeps it between the
@@ -1518,8 +1526,8 @@ void undiffuse_cancel_free(undiffuse_cancel *cancel);
  * Writes to *count how many devices a backend has; 0 for one that is built in but finds none on
  * this machine.
  *
- * No driver of a GPU is touched unless you ask for a GPU backend. Status: UNDIFFUSE_UNSUPPORTED for
- * a backend that is not built in. Any thread.
+ * No GPU driver is loaded unless you ask for a GPU backend. Status: UNDIFFUSE_UNSUPPORTED for a
+ * backend that is not built in. Any thread.
  */
 UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_device_count(undiffuse_backend backend,
@@ -1527,7 +1535,7 @@ undiffuse_status undiffuse_device_count(undiffuse_backend backend,
                                         undiffuse_error **error);
 
 /**
- * Writes what there is to know of device `index`, from 0, of a backend to *info, whose struct_size
+ * Writes information about device `index` of a backend, counted from 0, to *info, whose struct_size
  * you set. Any thread.
  */
 UNDIFFUSE_NODISCARD UNDIFFUSE_API
@@ -1605,7 +1613,7 @@ undiffuse_status undiffuse_model_from_denoiser(const undiffuse_denoiser *denoise
                                                undiffuse_model **model,
                                                undiffuse_error **error);
 
-/** Writes what there is to know of the model to *info, whose struct_size you set. Any thread. */
+/** Writes information about the model to *info, whose struct_size you set. Any thread. */
 UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_model_get_info(const undiffuse_model *model,
                                           undiffuse_model_info *info,
@@ -1616,9 +1624,9 @@ undiffuse_status undiffuse_model_get_info(const undiffuse_model *model,
  * all keys, or, of a class that this library does not know, as it was found; of length 0 where the
  * model came without one.
  *
- * With a NULL `buffer`, *len becomes the bytes that are needed. Otherwise *len is the room in
- * `buffer`, and becomes the bytes written. Status: UNDIFFUSE_BUFFER_TOO_SMALL, then *len is what is
- * needed. Any thread.
+ * With a NULL `buffer`, *len is set to the required number of bytes. Otherwise *len is the size of
+ * `buffer`, and is set to the bytes written. Status: UNDIFFUSE_BUFFER_TOO_SMALL, then *len is the
+ * required length. Any thread.
  */
 UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_model_scheduler_json(const undiffuse_model *model,
@@ -1662,9 +1670,10 @@ undiffuse_status undiffuse_sampler_options_init(undiffuse_sampler_options *optio
 /**
  * Makes a sampler from a schedule given by values.
  *
- * Either struct may be NULL for its defaults; both are read during the call. Without steps
- * UNDIFFUSE_SAMPLER_OF_SCHEDULE is DDIM with 50, with steps DDPM. On success *sampler is yours;
- * free it with undiffuse_sampler_free. Status: UNDIFFUSE_CONFIG, UNDIFFUSE_UNSUPPORTED. Any thread.
+ * Either struct may be NULL for its defaults; both are read during the call.
+ * UNDIFFUSE_SAMPLER_OF_SCHEDULE is DDIM with 50 steps if no steps are given, otherwise DDPM. On
+ * success *sampler is yours; free it with undiffuse_sampler_free. Status: UNDIFFUSE_CONFIG,
+ * UNDIFFUSE_UNSUPPORTED. Any thread.
  */
 UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_sampler_new(const undiffuse_schedule_options *schedule,
@@ -1697,14 +1706,14 @@ undiffuse_status undiffuse_sampler_from_model(const undiffuse_model *model,
                                               undiffuse_sampler **sampler,
                                               undiffuse_error **error);
 
-/** Writes what there is to know of the sampler to *info, whose struct_size you set. Any thread. */
+/** Writes information about the sampler to *info, whose struct_size you set. Any thread. */
 UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_sampler_get_info(const undiffuse_sampler *sampler,
                                             undiffuse_sampler_info *info,
                                             undiffuse_error **error);
 
 /**
- * Writes what there is to know of step `step`, from 0, to *info, whose struct_size you set. Any
+ * Writes information about step `step`, counted from 0, to *info, whose struct_size you set. Any
  * thread.
  */
 UNDIFFUSE_NODISCARD UNDIFFUSE_API
@@ -1716,9 +1725,9 @@ undiffuse_status undiffuse_sampler_get_step_info(const undiffuse_sampler *sample
 /**
  * The timestep of each network call, in order.
  *
- * With a NULL `timesteps`, *len becomes how many there are. Otherwise *len is the room in
- * `timesteps`, and becomes how many were written. Status: UNDIFFUSE_BUFFER_TOO_SMALL, then *len is
- * what is needed. Any thread.
+ * With a NULL `timesteps`, *len is set to their number. Otherwise *len is the size of `timesteps`,
+ * and is set to the number written. Status: UNDIFFUSE_BUFFER_TOO_SMALL, then *len is the required
+ * length. Any thread.
  */
 UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_sampler_timesteps(const undiffuse_sampler *sampler,
@@ -1751,8 +1760,8 @@ undiffuse_status undiffuse_sampler_scale_model_input(const undiffuse_sampler *sa
                                                      undiffuse_error **error);
 
 /**
- * Noises `len` floats of x_0 to the level of step `step`: out = alpha x_0 + sigma noise, diffusers'
- * add_noise. `out` overlaps neither.
+ * Adds noise to `len` floats of x_0, to the level of step `step`: out = alpha x_0 + sigma noise,
+ * diffusers' add_noise. `out` overlaps neither.
  *
  * Status: UNDIFFUSE_UNSUPPORTED for binary chains, UNDIFFUSE_NON_FINITE. Any thread.
  */
@@ -1766,11 +1775,11 @@ undiffuse_status undiffuse_sampler_add_noise(const undiffuse_sampler *sampler,
                                              undiffuse_error **error);
 
 /**
- * Makes step `step`, from 0, of samples that you hold: model_output, x_t and noise give x_s and
- * x_0. Whatever engine ran the network.
+ * Makes step `step`, from 0, of samples that you hold: from model_output, x_t and noise it computes
+ * x_s and x_0. Any engine may have run the network.
  *
- * The same step gives the same bits in whatever batch. Scratch of one sample comes from malloc. On
- * an error `next`, `x0` and `next_state` are unspecified.
+ * A sample's result has the same bits in any batch. Scratch of one sample comes from malloc. On an
+ * error `next`, `x0` and `next_state` are unspecified.
  *
  * Status: UNDIFFUSE_SHAPE, UNDIFFUSE_INVALID_ARGUMENT, UNDIFFUSE_NON_FINITE where an array or what
  * the step makes of it holds NaN or infinity, UNDIFFUSE_OUT_OF_MEMORY. Any thread.
@@ -1961,7 +1970,7 @@ undiffuse_status undiffuse_operator_from_callbacks(const size_t *dims,
                                                    undiffuse_operator **op,
                                                    undiffuse_error **error);
 
-/** Writes what there is to know of the operator to *info, whose struct_size you set. Any thread. */
+/** Writes information about the operator to *info, whose struct_size you set. Any thread. */
 UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_operator_get_info(const undiffuse_operator *op,
                                              undiffuse_operator_info *info,
@@ -1993,8 +2002,8 @@ undiffuse_status undiffuse_operator_adjoint(const undiffuse_operator *op,
                                             undiffuse_error **error);
 
 /**
- * x = A^+ y, the shortest of the x that make A x - y shortest. Status: UNDIFFUSE_UNSUPPORTED where
- * the operator has none. Otherwise as undiffuse_operator_adjoint.
+ * x = A^+ y, the minimum-norm least-squares solution of A x = y. Status: UNDIFFUSE_UNSUPPORTED
+ * where the operator has none. Otherwise as undiffuse_operator_adjoint.
  */
 UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_operator_pseudo_inverse(const undiffuse_operator *op,
@@ -2128,7 +2137,7 @@ undiffuse_status undiffuse_session_required_bytes(const undiffuse_model *model,
                                                   undiffuse_error **error);
 
 /**
- * Makes a session that stands at x_T.
+ * Makes a session at x_T.
  *
  * `sampler` may be NULL: with evidence for the sampler that undiffuse_evidence_recommend_sampler
  * chooses, without for the default of undiffuse_sampler_options, DDIM with 50 steps. `evidence` may
@@ -2151,9 +2160,9 @@ undiffuse_status undiffuse_session_new(const undiffuse_model *model,
 /**
  * What the session runs on, such as "network on cpu avx512, 2 threads", without a NUL at the end.
  *
- * With a NULL `buffer`, *len becomes the bytes that are needed. Otherwise *len is the room in
- * `buffer`, and becomes the bytes written. Status: UNDIFFUSE_BUFFER_TOO_SMALL, then *len is what is
- * needed.
+ * With a NULL `buffer`, *len is set to the required number of bytes. Otherwise *len is the size of
+ * `buffer`, and is set to the bytes written. Status: UNDIFFUSE_BUFFER_TOO_SMALL, then *len is the
+ * required length.
  */
 UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_session_describe(const undiffuse_session *session,
@@ -2162,11 +2171,11 @@ undiffuse_status undiffuse_session_describe(const undiffuse_session *session,
                                             undiffuse_error **error);
 
 /**
- * Makes all steps that are left, calling the progress callback after each.
+ * Makes all remaining steps, calling the progress callback after each.
  *
  * Returns UNDIFFUSE_OK when the run is done, UNDIFFUSE_STOPPED when the callback stopped it. After
- * that and after every error but UNDIFFUSE_PANIC the session stands after its last whole step, and
- * another call goes on from there.
+ * that, and after every error but UNDIFFUSE_PANIC, the session is at the end of its last complete
+ * step, and another call continues from there.
  *
  * Status: UNDIFFUSE_CANCELLED, UNDIFFUSE_CALLBACK, UNDIFFUSE_NON_FINITE, UNDIFFUSE_DEVICE.
  * Allocates nothing (a callback of yours aside; a GPU's driver may).
@@ -2176,8 +2185,7 @@ undiffuse_status undiffuse_session_run(undiffuse_session *session,
                                        undiffuse_error **error);
 
 /**
- * Makes one step, if there is one left; does nothing otherwise. The progress callback is not
- * called.
+ * Makes one step if one remains; otherwise it does nothing. The progress callback is not called.
  *
  * Status as undiffuse_session_run; undiffuse_session_get_info tells whether the run is done.
  */
@@ -2185,7 +2193,7 @@ UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_session_step(undiffuse_session *session,
                                         undiffuse_error **error);
 
-/** Writes where the session stands to *info, whose struct_size you set. */
+/** Writes the state of the session to *info, whose struct_size you set. */
 UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_session_get_info(const undiffuse_session *session,
                                             undiffuse_session_info *info,
@@ -2217,7 +2225,7 @@ undiffuse_status undiffuse_session_x0(const undiffuse_session *session,
 
 /**
  * Begins again at x_T with `count` samples, at most the batch, the first of them number
- * `first_sample`. Allocates nothing. On an error the session is where it was.
+ * `first_sample`. Allocates nothing. On an error the session is unchanged.
  */
 UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_session_restart(undiffuse_session *session,
@@ -2228,7 +2236,7 @@ undiffuse_status undiffuse_session_restart(undiffuse_session *session,
 /**
  * Begins in the middle: `x`, `len` floats of whole samples, is taken for x_t of step `step`; with
  * the number of steps the run is done. For images that you noised (undiffuse_sampler_add_noise) and
- * for x_T of your own, with step 0. `x` is copied. On an error the session is where it was. Status:
+ * for x_T of your own, with step 0. `x` is copied. On an error the session is unchanged. Status:
  * UNDIFFUSE_SHAPE, UNDIFFUSE_NON_FINITE.
  */
 UNDIFFUSE_NODISCARD UNDIFFUSE_API
@@ -2244,9 +2252,9 @@ undiffuse_status undiffuse_session_start_from(undiffuse_session *session,
  * evidence and seed that restores them ends in the same bits as if it had never stopped, in
  * whatever process.
  *
- * With a NULL `buffer`, *len becomes the bytes that are needed. Otherwise *len is the room in
- * `buffer`, and becomes the bytes written. Status: UNDIFFUSE_BUFFER_TOO_SMALL, then *len is what is
- * needed.
+ * With a NULL `buffer`, *len is set to the required number of bytes. Otherwise *len is the size of
+ * `buffer`, and is set to the bytes written. Status: UNDIFFUSE_BUFFER_TOO_SMALL, then *len is the
+ * required length.
  */
 UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_session_save(const undiffuse_session *session,
@@ -2255,9 +2263,8 @@ undiffuse_status undiffuse_session_save(const undiffuse_session *session,
                                         undiffuse_error **error);
 
 /**
- * Takes up what undiffuse_session_save wrote, `len` bytes. Bytes that are damaged, or of a session
- * with other settings, are refused with UNDIFFUSE_INVALID_ARGUMENT, and the session is where it
- * was.
+ * Restores what undiffuse_session_save wrote, `len` bytes. Damaged bytes, and those of a session
+ * with other settings, are refused with UNDIFFUSE_INVALID_ARGUMENT, and the session is unchanged.
  */
 UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_session_restore(undiffuse_session *session,
@@ -2269,7 +2276,7 @@ undiffuse_status undiffuse_session_restore(undiffuse_session *session,
  * Calls the network alone, at the level of step `step`: `x` are `x_len` floats of whole samples, at
  * most the batch, scaled as the network takes them (undiffuse_sampler_scale_model_input); `out`
  * receives [samples, output_len]. The first of the samples counts as number `first_sample`, which
- * matters to class models. The run stands where it stood. Arrays do not overlap.
+ * matters to class models. The run is not changed. Arrays do not overlap.
  *
  * Status: UNDIFFUSE_SHAPE, UNDIFFUSE_CANCELLED, UNDIFFUSE_CALLBACK, UNDIFFUSE_NON_FINITE for NaN or
  * infinity in `x` or in the prediction.
@@ -2367,8 +2374,8 @@ undiffuse_status undiffuse_bound_get_info(const undiffuse_bound *bound,
 /**
  * K of each data point. With the paper's ends only the mean is a bound.
  *
- * With a NULL `k`, *len becomes how many there are. Otherwise *len is the room in `k`, and becomes
- * how many were written. Status: UNDIFFUSE_BUFFER_TOO_SMALL, then *len is what is needed. Any
+ * With a NULL `k`, *len is set to their number. Otherwise *len is the size of `k`, and is set to
+ * the number written. Status: UNDIFFUSE_BUFFER_TOO_SMALL, then *len is the required length. Any
  * thread.
  */
 UNDIFFUSE_NODISCARD UNDIFFUSE_API

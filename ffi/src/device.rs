@@ -17,9 +17,9 @@ use crate::status::{Failure, Outcome, undiffuse_error, undiffuse_status};
 pub struct undiffuse_device_info {
     /// sizeof(undiffuse_device_info); you set it before the call.
     pub struct_size: usize,
-    /// How many threads it runs at once; 0 where that means nothing.
+    /// Number of threads that it runs at once; 0 where that does not apply.
     pub thread_count: usize,
-    /// What it is, such as "cpu avx512": UTF-8, ended by a NUL, cut if it is longer.
+    /// What it is, such as "cpu avx512": UTF-8, NUL-terminated, truncated if it is longer.
     pub name: [c_char; 128],
 }
 
@@ -27,7 +27,7 @@ sized!(undiffuse_device_info { thread_count: 0, name: [0; 128] });
 
 /// Writes to *count how many devices a backend has; 0 for one that is built in but finds none on this machine.
 ///
-/// No driver of a GPU is touched unless you ask for a GPU backend. Status: UNDIFFUSE_UNSUPPORTED for a backend that is not built in. Any
+/// No GPU driver is loaded unless you ask for a GPU backend. Status: UNDIFFUSE_UNSUPPORTED for a backend that is not built in. Any
 /// thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_device_count(
@@ -55,7 +55,7 @@ fn devices(backend: MaybeUninit<undiffuse_backend>) -> Outcome<u32> {
     }
 }
 
-/// Writes what there is to know of device `index`, from 0, of a backend to *info, whose struct_size you set. Any thread.
+/// Writes information about device `index` of a backend, counted from 0, to *info, whose struct_size you set. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_device_get_info(
     backend: MaybeUninit<undiffuse_backend>,

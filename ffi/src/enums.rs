@@ -6,11 +6,11 @@ use crate::options::c_enum;
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum undiffuse_backend {
-    /// The processor, with the fastest kernels that it has.
+    /// The CPU, with the fastest kernels that it supports.
     UNDIFFUSE_BACKEND_CPU = 0,
-    /// Plain loops in double precision: slow, the measure of the others. In builds made for tests.
+    /// Plain loops in double precision: slow, the reference that the others are tested against. Only in builds for tests.
     UNDIFFUSE_BACKEND_REFERENCE = 1,
-    /// A GPU by wgpu, over Vulkan, in builds that have it.
+    /// A GPU, through wgpu and Vulkan, in builds that include it.
     UNDIFFUSE_BACKEND_WGPU = 2,
 }
 c_enum!(undiffuse_backend: UNDIFFUSE_BACKEND_CPU, UNDIFFUSE_BACKEND_REFERENCE, UNDIFFUSE_BACKEND_WGPU);
@@ -33,9 +33,9 @@ c_enum!(undiffuse_precision: UNDIFFUSE_PRECISION_F32, UNDIFFUSE_PRECISION_F16);
 pub enum undiffuse_gradient {
     /// No.
     UNDIFFUSE_GRADIENT_NONE = 0,
-    /// As fast as can be: all that the way back needs is kept in the workspace.
+    /// Fastest: everything that the backward pass needs is kept in the workspace.
     UNDIFFUSE_GRADIENT_FULL = 1,
-    /// In about half of that memory: most of the forward pass is computed twice.
+    /// About half of that memory: most of the forward pass is computed twice.
     UNDIFFUSE_GRADIENT_RECOMPUTE = 2,
 }
 c_enum!(undiffuse_gradient: UNDIFFUSE_GRADIENT_NONE, UNDIFFUSE_GRADIENT_FULL, UNDIFFUSE_GRADIENT_RECOMPUTE);
@@ -60,7 +60,7 @@ pub enum undiffuse_sampler_kind {
 c_enum!(undiffuse_sampler_kind: UNDIFFUSE_SAMPLER_OF_SCHEDULE, UNDIFFUSE_SAMPLER_DDPM, UNDIFFUSE_SAMPLER_DDIM, UNDIFFUSE_SAMPLER_REPAINT,
     UNDIFFUSE_SAMPLER_ANCESTRAL_2015, UNDIFFUSE_SAMPLER_BITS_2015);
 
-/// How beta grows with t; the names are diffusers'.
+/// How beta depends on t; the names are diffusers'.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum undiffuse_beta_schedule {
@@ -91,15 +91,15 @@ c_enum!(undiffuse_beta_schedule: UNDIFFUSE_BETAS_LINEAR, UNDIFFUSE_BETAS_SCALED_
 pub enum undiffuse_variance_type {
     /// That of q(x_s | x_t, x_0).
     UNDIFFUSE_VARIANCE_FIXED_SMALL = 0,
-    /// The same by way of its logarithm.
+    /// The same, computed through its logarithm.
     UNDIFFUSE_VARIANCE_FIXED_SMALL_LOG = 1,
     /// beta.
     UNDIFFUSE_VARIANCE_FIXED_LARGE = 2,
-    /// The same by way of its logarithm.
+    /// The same, computed through its logarithm.
     UNDIFFUSE_VARIANCE_FIXED_LARGE_LOG = 3,
     /// The second half of the network's output.
     UNDIFFUSE_VARIANCE_LEARNED = 4,
-    /// The second half of the output moves between the logarithms of small and large.
+    /// The second half of the output interpolates between the logarithms of small and large.
     UNDIFFUSE_VARIANCE_LEARNED_RANGE = 5,
 }
 c_enum!(undiffuse_variance_type: UNDIFFUSE_VARIANCE_FIXED_SMALL, UNDIFFUSE_VARIANCE_FIXED_SMALL_LOG, UNDIFFUSE_VARIANCE_FIXED_LARGE,
@@ -148,7 +148,7 @@ c_enum!(undiffuse_ddim_noise: UNDIFFUSE_DDIM_NOISE_POSTERIOR, UNDIFFUSE_DDIM_NOI
 pub enum undiffuse_ddim_previous {
     /// t - T / N, as diffusers computes it.
     UNDIFFUSE_DDIM_PREVIOUS_DIFFUSERS = 0,
-    /// The next of the list.
+    /// The next timestep of the list.
     UNDIFFUSE_DDIM_PREVIOUS_NEXT = 1,
 }
 c_enum!(undiffuse_ddim_previous: UNDIFFUSE_DDIM_PREVIOUS_DIFFUSERS, UNDIFFUSE_DDIM_PREVIOUS_NEXT);
@@ -157,7 +157,7 @@ c_enum!(undiffuse_ddim_previous: UNDIFFUSE_DDIM_PREVIOUS_DIFFUSERS, UNDIFFUSE_DD
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum undiffuse_arithmetic {
-    /// As diffusers on PyTorch has it, value for value.
+    /// As diffusers on PyTorch computes them, value for value.
     UNDIFFUSE_ARITHMETIC_FLOAT32 = 0,
     /// Double precision.
     UNDIFFUSE_ARITHMETIC_FLOAT64 = 1,
@@ -188,7 +188,7 @@ pub enum undiffuse_ending_2015 {
 }
 c_enum!(undiffuse_ending_2015: UNDIFFUSE_ENDING_2015_MEAN, UNDIFFUSE_ENDING_2015_ORIGINAL);
 
-/// Of what the network of a binary chain gives the probability.
+/// Which probability the network of a binary chain predicts.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum undiffuse_bit_prediction {
@@ -205,7 +205,7 @@ c_enum!(undiffuse_bit_prediction: UNDIFFUSE_BITS_PREVIOUS, UNDIFFUSE_BITS_CLEAN)
 pub enum undiffuse_padding {
     /// The image mirrored with its edge element repeated.
     UNDIFFUSE_PADDING_SYMMETRIC = 0,
-    /// The image again.
+    /// The image repeated.
     UNDIFFUSE_PADDING_CIRCULAR = 1,
     /// Zeros.
     UNDIFFUSE_PADDING_ZERO = 2,
@@ -296,11 +296,11 @@ pub enum undiffuse_r_schedule {
 }
 c_enum!(undiffuse_r_schedule: UNDIFFUSE_R_CONSTANT, UNDIFFUSE_R_RAMP, UNDIFFUSE_R_WHITE);
 
-/// What is done with the gradient of log r.
+/// How the gradient of log r is applied.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum undiffuse_gradient_rule {
-    /// The score gets it, at x_t: eps -= sigma g and x_0 += sigma^2 / alpha g. Any sampler carries it.
+    /// It is added to the score, at x_t: eps -= sigma g and x_0 += sigma^2 / alpha g. Works with any sampler.
     UNDIFFUSE_GRADIENT_SCORE = 0,
     /// The mean of x_s is moved by its variance times it, taken at x_t: classifier guidance. The sampler must add noise.
     UNDIFFUSE_GRADIENT_MEAN = 1,
@@ -309,7 +309,7 @@ pub enum undiffuse_gradient_rule {
 }
 c_enum!(undiffuse_gradient_rule: UNDIFFUSE_GRADIENT_SCORE, UNDIFFUSE_GRADIENT_MEAN, UNDIFFUSE_GRADIENT_MEAN_SHIFT_2015);
 
-/// What stands for the ends of the chain in a bound.
+/// How the two ends of the chain enter a bound.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum undiffuse_edges {

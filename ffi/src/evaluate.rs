@@ -28,13 +28,13 @@ pub type undiffuse_bound_progress_fn = Option<unsafe extern "C" fn(user_data: *m
 pub struct undiffuse_bound_options {
     /// sizeof(undiffuse_bound_options); set by undiffuse_bound_options_init.
     pub struct_size: usize,
-    /// What stands for the ends of the chain.
+    /// How the two ends of the chain enter the bound.
     pub edges: MaybeUninit<undiffuse_edges>,
     /// Grey levels, evenly over -1 to 1, where the ends are UNDIFFUSE_EDGES_DISCRETIZED; 2 or more.
     pub levels: u32,
     /// At how many steps, chosen anew for each data point, the divergence is evaluated; 0 for all.
     pub sampled_steps: usize,
-    /// How often x_t is drawn for each data point and step, 1 or more; from 2 on monte_carlo_error is known.
+    /// Number of draws of x_t for each data point and step, at least 1; monte_carlo_error needs at least 2.
     pub draws: usize,
     /// Rows of one network call, at least 1. The result does not depend on it.
     pub batch: usize,
@@ -90,7 +90,7 @@ pub struct undiffuse_bound_info {
     pub k: f64,
     /// Its standard error as an estimate for the distribution that the data come from; NaN for one data point.
     pub standard_error: f64,
-    /// The part of it that more draws would take away; NaN for a single draw.
+    /// The part of it that more draws would remove; NaN for a single draw.
     pub monte_carlo_error: f64,
     /// What white data would have; k - l_null is what the chain learned.
     pub l_null: f64,
@@ -132,7 +132,7 @@ sized!(undiffuse_bound_info {
 pub struct undiffuse_step_bound {
     /// The level of x_t.
     pub level: undiffuse_level,
-    /// KL(q(x_s | x_t, x_0) || p(x_s | x_t)), averaged over the rows seen; 0 where none was.
+    /// KL(q(x_s | x_t, x_0) || p(x_s | x_t)), averaged over the rows seen; 0 if there were none.
     pub kl: f64,
     /// The entropy of p(x_s | x_t), averaged likewise; a chain that fits its data keeps it between the two bounds.
     pub entropy: f64,
@@ -281,8 +281,8 @@ pub unsafe extern "C" fn undiffuse_bound_get_info(
 
 /// K of each data point. With the paper's ends only the mean is a bound.
 ///
-/// With a NULL `k`, *len becomes how many there are. Otherwise *len is the room in `k`, and becomes how many were written. Status:
-/// UNDIFFUSE_BUFFER_TOO_SMALL, then *len is what is needed. Any thread.
+/// With a NULL `k`, *len is set to their number. Otherwise *len is the size of `k`, and is set to the number written. Status:
+/// UNDIFFUSE_BUFFER_TOO_SMALL, then *len is the required length. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_bound_per_sample(
     bound: *const undiffuse_bound,

@@ -86,7 +86,7 @@ sized!(undiffuse_measurement {
     reserved: 0,
 });
 
-/// How a measurement acts. A method uses the fields that its description names.
+/// How a measurement is used. A method reads the fields that its description names.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct undiffuse_method_options {

@@ -74,7 +74,7 @@ pub struct undiffuse_bit_evidence {
     pub r_schedule: MaybeUninit<undiffuse_r_schedule>,
     /// Must be 0.
     pub reserved: u32,
-    /// With UNDIFFUSE_R_WHITE: the chance of a 1 where all is forgotten, as in the sampler's options; 0 stands for 0.5.
+    /// With UNDIFFUSE_R_WHITE: the stationary probability of a 1, as in the sampler's options; 0 stands for 0.5.
     pub pi: f64,
     /// Your function, one sample at a time, or NULL.
     pub function: undiffuse_gradient_fn,

@@ -10,12 +10,12 @@ use crate::options::{options, sized};
 use crate::status::undiffuse_status::UNDIFFUSE_OUT_OF_MEMORY;
 use crate::status::{Failure, Outcome};
 
-/// Gives `size` bytes, above 0, that begin at a multiple of `alignment`, a power of two (64); the content is unspecified. NULL where
-/// there is none to be had: the call that asked then returns UNDIFFUSE_OUT_OF_MEMORY and gives back what it had.
+/// Allocates `size` bytes, above 0, aligned to `alignment`, a power of two (64); the content is unspecified. Returns
+/// NULL on failure: the call of the library then returns UNDIFFUSE_OUT_OF_MEMORY after freeing what it allocated.
 pub type undiffuse_allocate_fn =
     Option<unsafe extern "C" fn(user_data: *mut c_void, size: usize, alignment: usize) -> *mut c_void>;
 
-/// Takes back what the allocate function gave, with the same size and alignment; never NULL.
+/// Frees a block of the allocate function, with the same size and alignment; never NULL.
 pub type undiffuse_deallocate_fn =
     Option<unsafe extern "C" fn(user_data: *mut c_void, block: *mut c_void, size: usize, alignment: usize)>;
 

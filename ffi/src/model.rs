@@ -85,7 +85,7 @@ sized!(undiffuse_model_options {
     allocator: std::ptr::null(),
 });
 
-/// What there is to know of a model.
+/// Information about a model.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct undiffuse_model_info {
@@ -310,7 +310,7 @@ pub unsafe extern "C" fn undiffuse_model_from_denoiser(
     }
 }
 
-/// Writes what there is to know of the model to *info, whose struct_size you set. Any thread.
+/// Writes information about the model to *info, whose struct_size you set. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_model_get_info(
     model: *const undiffuse_model,
@@ -355,8 +355,8 @@ pub unsafe extern "C" fn undiffuse_model_get_info(
 /// The model's scheduler as the text of a diffusers scheduler_config.json, without a NUL at the end: all keys, or, of a class that this library
 /// does not know, as it was found; of length 0 where the model came without one.
 ///
-/// With a NULL `buffer`, *len becomes the bytes that are needed. Otherwise *len is the room in `buffer`, and becomes the bytes
-/// written. Status: UNDIFFUSE_BUFFER_TOO_SMALL, then *len is what is needed. Any thread.
+/// With a NULL `buffer`, *len is set to the required number of bytes. Otherwise *len is the size of `buffer`, and is set to the bytes
+/// written. Status: UNDIFFUSE_BUFFER_TOO_SMALL, then *len is the required length. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_model_scheduler_json(
     model: *const undiffuse_model,

@@ -39,7 +39,7 @@ pub struct undiffuse_operator(Handle<Operator>);
 
 opaque!(undiffuse_operator, "operator", Operator);
 
-/// What there is to know of an operator.
+/// Information about an operator.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct undiffuse_operator_info {
@@ -436,7 +436,7 @@ pub unsafe extern "C" fn undiffuse_operator_from_callbacks(
     }
 }
 
-/// Writes what there is to know of the operator to *info, whose struct_size you set. Any thread.
+/// Writes information about the operator to *info, whose struct_size you set. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_operator_get_info(
     op: *const undiffuse_operator,
@@ -488,7 +488,7 @@ pub unsafe extern "C" fn undiffuse_operator_adjoint(
     unsafe { map(op, ("y", y, y_len), ("x", x, x_len), error, |o, from, to, scratch| o.adjoint(from, to, scratch)) }
 }
 
-/// x = A^+ y, the shortest of the x that make A x - y shortest. Status: UNDIFFUSE_UNSUPPORTED where the operator has none. Otherwise as
+/// x = A^+ y, the minimum-norm least-squares solution of A x = y. Status: UNDIFFUSE_UNSUPPORTED where the operator has none. Otherwise as
 /// undiffuse_operator_adjoint.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_operator_pseudo_inverse(

@@ -14,7 +14,7 @@ use crate::session::{Session, make, undiffuse_progress, undiffuse_session, undif
 use crate::status::undiffuse_status::{UNDIFFUSE_BUFFER_TOO_SMALL, UNDIFFUSE_OK, UNDIFFUSE_SHAPE, UNDIFFUSE_STOPPED};
 use crate::status::{Failure, Outcome, undiffuse_error, undiffuse_status};
 
-/// Where a session stands.
+/// The state of a session.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct undiffuse_session_info {
@@ -22,7 +22,7 @@ pub struct undiffuse_session_info {
     pub struct_size: usize,
     /// The next step, from 0; equal to `step_count` when the run is done.
     pub step: usize,
-    /// How many steps, and so network calls, a run makes.
+    /// Number of steps of a run, and so of network calls.
     pub step_count: usize,
     /// The number of the first sample.
     pub first_sample: u64,
@@ -71,10 +71,10 @@ fn run(session: &mut Session) -> Outcome<undiffuse_status> {
     Ok(if done == Status::Done { UNDIFFUSE_OK } else { UNDIFFUSE_STOPPED })
 }
 
-/// Makes all steps that are left, calling the progress callback after each.
+/// Makes all remaining steps, calling the progress callback after each.
 ///
-/// Returns UNDIFFUSE_OK when the run is done, UNDIFFUSE_STOPPED when the callback stopped it. After that and after every error but
-/// UNDIFFUSE_PANIC the session stands after its last whole step, and another call goes on from there.
+/// Returns UNDIFFUSE_OK when the run is done, UNDIFFUSE_STOPPED when the callback stopped it. After that, and after every error but
+/// UNDIFFUSE_PANIC, the session is at the end of its last complete step, and another call continues from there.
 ///
 /// Status: UNDIFFUSE_CANCELLED, UNDIFFUSE_CALLBACK, UNDIFFUSE_NON_FINITE, UNDIFFUSE_DEVICE. Allocates nothing (a callback of yours
 /// aside; a GPU's driver may).
@@ -87,7 +87,7 @@ pub unsafe extern "C" fn undiffuse_session_run(
     unsafe { call(error, || run(&mut *write(session)?)) }
 }
 
-/// Makes one step, if there is one left; does nothing otherwise. The progress callback is not called.
+/// Makes one step if one remains; otherwise it does nothing. The progress callback is not called.
 ///
 /// Status as undiffuse_session_run; undiffuse_session_get_info tells whether the run is done.
 #[unsafe(no_mangle)]
@@ -105,7 +105,7 @@ pub unsafe extern "C" fn undiffuse_session_step(
     }
 }
 
-/// Writes where the session stands to *info, whose struct_size you set.
+/// Writes the state of the session to *info, whose struct_size you set.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_session_get_info(
     session: *const undiffuse_session,
@@ -180,7 +180,7 @@ unsafe fn view(
 }
 
 /// Begins again at x_T with `count` samples, at most the batch, the first of them number `first_sample`. Allocates nothing. On an error
-/// the session is where it was.
+/// the session is unchanged.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_session_restart(
     session: *mut undiffuse_session,
@@ -194,7 +194,7 @@ pub unsafe extern "C" fn undiffuse_session_restart(
 
 /// Begins in the middle: `x`, `len` floats of whole samples, is taken for x_t of step `step`; with the number of steps the run is done.
 /// For images that you noised (undiffuse_sampler_add_noise) and for x_T of your own, with step 0. `x` is copied. On an error the session
-/// is where it was. Status: UNDIFFUSE_SHAPE, UNDIFFUSE_NON_FINITE.
+/// is unchanged. Status: UNDIFFUSE_SHAPE, UNDIFFUSE_NON_FINITE.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_session_start_from(
     session: *mut undiffuse_session,
@@ -216,8 +216,8 @@ pub unsafe extern "C" fn undiffuse_session_start_from(
 /// Saves position, x, x_0 and the sampler's history. A session made of the same model, sampler, evidence and seed that restores them
 /// ends in the same bits as if it had never stopped, in whatever process.
 ///
-/// With a NULL `buffer`, *len becomes the bytes that are needed. Otherwise *len is the room in `buffer`, and becomes the bytes
-/// written. Status: UNDIFFUSE_BUFFER_TOO_SMALL, then *len is what is needed.
+/// With a NULL `buffer`, *len is set to the required number of bytes. Otherwise *len is the size of `buffer`, and is set to the bytes
+/// written. Status: UNDIFFUSE_BUFFER_TOO_SMALL, then *len is the required length.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_session_save(
     session: *const undiffuse_session,
@@ -246,8 +246,8 @@ pub unsafe extern "C" fn undiffuse_session_save(
     }
 }
 
-/// Takes up what undiffuse_session_save wrote, `len` bytes. Bytes that are damaged, or of a session with other settings, are refused
-/// with UNDIFFUSE_INVALID_ARGUMENT, and the session is where it was.
+/// Restores what undiffuse_session_save wrote, `len` bytes. Damaged bytes, and those of a session with other settings, are refused
+/// with UNDIFFUSE_INVALID_ARGUMENT, and the session is unchanged.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_session_restore(
     session: *mut undiffuse_session,
@@ -266,7 +266,7 @@ pub unsafe extern "C" fn undiffuse_session_restore(
 
 /// Calls the network alone, at the level of step `step`: `x` are `x_len` floats of whole samples, at most the batch, scaled as the network
 /// takes them (undiffuse_sampler_scale_model_input); `out` receives [samples, output_len]. The first of the samples counts as number
-/// `first_sample`, which matters to class models. The run stands where it stood. Arrays do not overlap.
+/// `first_sample`, which matters to class models. The run is not changed. Arrays do not overlap.
 ///
 /// Status: UNDIFFUSE_SHAPE, UNDIFFUSE_CANCELLED, UNDIFFUSE_CALLBACK, UNDIFFUSE_NON_FINITE for NaN or infinity in `x` or in the prediction.
 #[unsafe(no_mangle)]

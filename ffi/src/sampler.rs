@@ -26,17 +26,17 @@ pub struct undiffuse_sampler(Handle<SharedSampler>);
 
 opaque!(undiffuse_sampler, "sampler", SharedSampler);
 
-/// What there is to know of a sampler.
+/// Information about a sampler.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct undiffuse_sampler_info {
     /// sizeof(undiffuse_sampler_info); you set it before the call.
     pub struct_size: usize,
-    /// How many steps, and so network calls, a run makes.
+    /// Number of steps of a run, and so of network calls.
     pub step_count: usize,
     /// x_T is standard normal noise times this.
     pub initial_scale: f64,
-    /// Binary chains: the chance of a 1 in x_T; 0 otherwise.
+    /// Binary chains: the probability of a 1 in x_T; 0 otherwise.
     pub ones: f64,
     /// A number that differs between samplers that compute different steps.
     pub fingerprint: u64,
@@ -55,7 +55,7 @@ sized!(undiffuse_sampler_info {
     reserved: 0
 });
 
-/// What there is to know of one step.
+/// Information about one step.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct undiffuse_step_info {
@@ -81,7 +81,7 @@ sized!(undiffuse_step_info {
     reserved: 0,
 });
 
-/// The arrays of one step, all yours, none overlapping another that is written.
+/// The arrays of one step. They are yours; an array that is written overlaps no other.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct undiffuse_step_io {
@@ -93,7 +93,7 @@ pub struct undiffuse_step_io {
     pub sample_len: usize,
     /// Floats of one sample's model output: sample_len, or twice as many where a variance was learned. 0 stands for sample_len.
     pub output_len: usize,
-    /// In: what the network gave, [count, output_len].
+    /// In: the network's output, [count, output_len].
     pub model_output: *const f32,
     /// In: x_t, [count, sample_len].
     pub x: *const f32,
@@ -127,9 +127,8 @@ sized!(undiffuse_step_io {
 
 /// Makes a sampler from a schedule given by values.
 ///
-/// Either struct may be NULL for its defaults; both are read during the call. Without steps UNDIFFUSE_SAMPLER_OF_SCHEDULE
-/// is DDIM with 50, with steps DDPM. On success
-/// *sampler is yours; free it with undiffuse_sampler_free. Status: UNDIFFUSE_CONFIG, UNDIFFUSE_UNSUPPORTED. Any thread.
+/// Either struct may be NULL for its defaults; both are read during the call. UNDIFFUSE_SAMPLER_OF_SCHEDULE is
+/// DDIM with 50 steps if no steps are given, otherwise DDPM. On success *sampler is yours; free it with undiffuse_sampler_free. Status: UNDIFFUSE_CONFIG, UNDIFFUSE_UNSUPPORTED. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_sampler_new(
     schedule: *const undiffuse_schedule_options,
@@ -200,7 +199,7 @@ unsafe fn new(
     }
 }
 
-/// Writes what there is to know of the sampler to *info, whose struct_size you set. Any thread.
+/// Writes information about the sampler to *info, whose struct_size you set. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_sampler_get_info(
     sampler: *const undiffuse_sampler,
@@ -229,7 +228,7 @@ pub unsafe extern "C" fn undiffuse_sampler_get_info(
     }
 }
 
-/// Writes what there is to know of step `step`, from 0, to *info, whose struct_size you set. Any thread.
+/// Writes information about step `step`, counted from 0, to *info, whose struct_size you set. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_sampler_get_step_info(
     sampler: *const undiffuse_sampler,
@@ -264,8 +263,8 @@ fn level(s: &SharedSampler, step: usize) -> Outcome<undiffuse::schedule::Level> 
 
 /// The timestep of each network call, in order.
 ///
-/// With a NULL `timesteps`, *len becomes how many there are. Otherwise *len is the room in `timesteps`, and becomes how many were
-/// written. Status: UNDIFFUSE_BUFFER_TOO_SMALL, then *len is what is needed. Any thread.
+/// With a NULL `timesteps`, *len is set to their number. Otherwise *len is the size of `timesteps`, and is set to the number
+/// written. Status: UNDIFFUSE_BUFFER_TOO_SMALL, then *len is the required length. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_sampler_timesteps(
     sampler: *const undiffuse_sampler,
@@ -335,7 +334,7 @@ pub unsafe extern "C" fn undiffuse_sampler_scale_model_input(
     }
 }
 
-/// Noises `len` floats of x_0 to the level of step `step`: out = alpha x_0 + sigma noise, diffusers' add_noise. `out` overlaps neither.
+/// Adds noise to `len` floats of x_0, to the level of step `step`: out = alpha x_0 + sigma noise, diffusers' add_noise. `out` overlaps neither.
 ///
 /// Status: UNDIFFUSE_UNSUPPORTED for binary chains, UNDIFFUSE_NON_FINITE. Any thread.
 #[unsafe(no_mangle)]
@@ -369,9 +368,10 @@ pub unsafe extern "C" fn undiffuse_sampler_add_noise(
     }
 }
 
-/// Makes step `step`, from 0, of samples that you hold: model_output, x_t and noise give x_s and x_0. Whatever engine ran the network.
+/// Makes step `step`, from 0, of samples that you hold: from model_output, x_t and noise it computes x_s and x_0. Any
+/// engine may have run the network.
 ///
-/// The same step gives the same bits in whatever batch. Scratch of one sample comes from malloc. On an error `next`, `x0` and
+/// A sample's result has the same bits in any batch. Scratch of one sample comes from malloc. On an error `next`, `x0` and
 /// `next_state` are unspecified.
 ///
 /// Status: UNDIFFUSE_SHAPE, UNDIFFUSE_INVALID_ARGUMENT, UNDIFFUSE_NON_FINITE where an array or what the step makes of it

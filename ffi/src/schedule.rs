@@ -25,7 +25,7 @@ use crate::guard::{ok, slice, text};
 use crate::options::{flag, init, sized, value};
 use crate::status::{Failure, Outcome, undiffuse_status};
 
-/// The schedule that a model was trained with, by values. Names and defaults are those of diffusers' DDPMScheduler and DDIMScheduler.
+/// The schedule that a model was trained with. Names and defaults are those of diffusers' DDPMScheduler and DDIMScheduler.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct undiffuse_schedule_options {
@@ -39,7 +39,7 @@ pub struct undiffuse_schedule_options {
     pub beta_end: f64,
     /// T betas in place of start, end and curve, or NULL. Read during the call.
     pub trained_betas: *const f64,
-    /// How many betas these are.
+    /// Number of betas.
     pub trained_betas_len: usize,
     /// The range of clip_sample.
     pub clip_sample_range: f64,
@@ -53,15 +53,15 @@ pub struct undiffuse_schedule_options {
     pub variance_type: MaybeUninit<undiffuse_variance_type>,
     /// What the network gives.
     pub prediction_type: MaybeUninit<undiffuse_prediction_type>,
-    /// How the visited timesteps are spread.
+    /// How the visited timesteps are spaced.
     pub timestep_spacing: MaybeUninit<undiffuse_timestep_spacing>,
     /// 1: x_0 is clamped to plus or minus clip_sample_range.
     pub clip_sample: u32,
-    /// 1: x_0 is thresholded dynamically; wins over clip_sample.
+    /// 1: dynamic thresholding of x_0; takes precedence over clip_sample.
     pub thresholding: u32,
     /// Added to the timesteps of leading spacing.
     pub steps_offset: u32,
-    /// 1: the betas are rescaled so that nothing of x_0 is left at T.
+    /// 1: the betas are rescaled to zero terminal SNR.
     pub rescale_betas_zero_snr: u32,
     /// 1: DDIM's last step leads to abar = 1; 0: to abar_0.
     pub set_alpha_to_one: u32,
@@ -90,7 +90,7 @@ sized!(undiffuse_schedule_options {
     reserved: 0,
 });
 
-/// What is chosen for a run.
+/// The options of a run.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct undiffuse_sampler_options {
@@ -100,13 +100,13 @@ pub struct undiffuse_sampler_options {
     pub kind: MaybeUninit<undiffuse_sampler_kind>,
     /// The precision of schedules and of the scalars of a step.
     pub arithmetic: MaybeUninit<undiffuse_arithmetic>,
-    /// How many of the T timesteps are visited. 0 stands for 50 (T where T is less) with DDIM and for all T with the others; where `kind` is
-    /// UNDIFFUSE_SAMPLER_OF_SCHEDULE too, it stands for DDIM's 50 on every model but those of 2015: what the program `undiffuse sample`
-    /// takes. The 2015 chains visit all.
+    /// How many of the T timesteps are visited. 0 is the default: 50 with DDIM (T if that is less), all T with the others. If `kind` is
+    /// UNDIFFUSE_SAMPLER_OF_SCHEDULE, 0 also chooses DDIM with 50 steps, as the program `undiffuse sample` does; models of 2015 keep their
+    /// own chain. The 2015 chains visit all T.
     pub steps: usize,
     /// The timesteps themselves, decreasing, each below T, or NULL. Read during the call.
     pub timesteps: *const u32,
-    /// How many timesteps these are.
+    /// Number of timesteps.
     pub timesteps_len: usize,
     /// DDIM: 0 is deterministic, 1 has the variance of DDPM.
     pub eta: f64,
@@ -114,22 +114,22 @@ pub struct undiffuse_sampler_options {
     pub ddim_noise: MaybeUninit<undiffuse_ddim_noise>,
     /// DDIM: which timestep a step leads to. With a list of timesteps it is always the next.
     pub ddim_previous: MaybeUninit<undiffuse_ddim_previous>,
-    /// 1: eps is computed again from the clipped x_0.
+    /// 1: eps is recomputed from the clipped x_0.
     pub use_clipped_model_output: u32,
     /// Binary chain: 1 if the network gives log p / (1 - p) in place of p.
     pub logits: u32,
-    /// RePaint: a jump goes so many timesteps of the list back.
+    /// RePaint: how many timesteps of the list a jump goes back.
     pub jump_length: usize,
-    /// RePaint: each stretch of so many timesteps is gone so often; 1 makes no jump.
+    /// RePaint: how many times each stretch of `jump_length` timesteps is traversed; 1 disables jumps.
     pub resamplings: usize,
-    /// 2015: what the Gaussian chain's network gives. This and what follows is used where `kind` names a chain that the scheduler's
-    /// configuration is not of; one that is of it says these things itself.
+    /// 2015: what the Gaussian chain's network gives. This field and those after it are read only if `kind` names a chain other than the
+    /// scheduler configuration's own, which specifies them itself.
     pub readout: MaybeUninit<undiffuse_readout_2015>,
     /// 2015: how the chain ends.
     pub ending: MaybeUninit<undiffuse_ending_2015>,
-    /// Binary chain: the chance of a 1 where all is forgotten, between 0 and 1.
+    /// Binary chain: the stationary probability of a 1, between 0 and 1.
     pub pi: f64,
-    /// Binary chain: of what the network gives the probability.
+    /// Binary chain: which probability the network predicts.
     pub bit_prediction: MaybeUninit<undiffuse_bit_prediction>,
     /// Must be 0.
     pub reserved: u32,

@@ -70,7 +70,7 @@ pub struct undiffuse_session_options {
     pub seed: u64,
     /// Noise of your own in place of the seed's, or NULL. The struct is read during the call; see it for how long the arrays must live.
     pub noise: *const undiffuse_noise,
-    /// How many threads of the library's own the network may use, the calling thread counted: 0 for as many as the process may use
+    /// How many threads of the library's own the network may use, the calling thread counted: 0 for as many as the process may run
     /// at once, 1 for none, at most 256. They sleep when they have nothing to do and end when the session is freed. For the cpu
     /// backend; others ignore it.
     pub thread_count: usize,
@@ -376,10 +376,11 @@ pub unsafe extern "C" fn undiffuse_session_required_bytes(
     }
 }
 
-/// Makes a session that stands at x_T.
+/// Makes a session at x_T.
 ///
 /// `sampler` may be NULL: with evidence for the sampler that undiffuse_evidence_recommend_sampler chooses, without for the default of
-/// undiffuse_sampler_options, DDIM with 50 steps. `evidence` may be NULL for none, `options` for the defaults. All that they point at is read during the call; see undiffuse_session_options for what must live longer. The handles may be freed afterwards. On success
+/// undiffuse_sampler_options, DDIM with 50 steps. `evidence` may be NULL for none, `options` for the defaults. All that they point at is
+/// read during the call; see undiffuse_session_options for what must live longer. The handles may be freed afterwards. On success
 /// *session is yours; free it with undiffuse_session_free.
 ///
 /// Status: UNDIFFUSE_UNSUPPORTED where evidence needs a vector-Jacobian product that the model has not, or does not suit the sampler;
@@ -405,8 +406,8 @@ pub unsafe extern "C" fn undiffuse_session_new(
 
 /// What the session runs on, such as "network on cpu avx512, 2 threads", without a NUL at the end.
 ///
-/// With a NULL `buffer`, *len becomes the bytes that are needed. Otherwise *len is the room in `buffer`, and becomes the bytes
-/// written. Status: UNDIFFUSE_BUFFER_TOO_SMALL, then *len is what is needed.
+/// With a NULL `buffer`, *len is set to the required number of bytes. Otherwise *len is the size of `buffer`, and is set to the bytes
+/// written. Status: UNDIFFUSE_BUFFER_TOO_SMALL, then *len is the required length.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_session_describe(
     session: *const undiffuse_session,

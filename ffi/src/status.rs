@@ -8,39 +8,39 @@ use undiffuse::{Error, ErrorKind};
 #[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum undiffuse_status {
-    /// The call did what it was asked to do.
+    /// Success.
     UNDIFFUSE_OK = 0,
-    /// No error: the progress callback asked to stop. The session stands after a whole step and can go on.
+    /// Not an error: the progress callback asked to stop. The session is at a step boundary and can be continued.
     UNDIFFUSE_STOPPED = 1,
     /// An argument or option is out of its range, NULL where it must not be, or two of them contradict each other.
     UNDIFFUSE_INVALID_ARGUMENT = -1,
-    /// A buffer or tensor has not the shape or length that the call needs.
+    /// A buffer or tensor has the wrong shape or length for the call.
     UNDIFFUSE_SHAPE = -2,
     /// A model, scheduler or pipeline configuration is malformed or holds an unknown key or value.
     UNDIFFUSE_CONFIG = -3,
     /// A weight file is malformed, or a tensor in it is missing, unexpected, misshapen or not finite.
     UNDIFFUSE_WEIGHTS = -4,
-    /// The request is well formed, but this build or backend cannot do it.
+    /// The request is well formed, but this build or backend does not support it.
     UNDIFFUSE_UNSUPPORTED = -5,
     /// Reading or writing a file failed.
     UNDIFFUSE_IO = -6,
-    /// A cancel flag was set. The session stands after its last whole step and can go on.
+    /// A cancel flag was set. The session is at the end of its last complete step and can be continued.
     UNDIFFUSE_CANCELLED = -7,
-    /// Memory could not be had, or a workspace is too small.
+    /// Memory could not be allocated, or a workspace is too small.
     UNDIFFUSE_OUT_OF_MEMORY = -8,
     /// A callback of yours returned a failure, or your threads did not do the work they were given.
     UNDIFFUSE_CALLBACK = -9,
-    /// A network, callback or evidence gave NaN or infinity.
+    /// NaN or infinity, in an array that you passed or in what a network, callback or evidence returned.
     UNDIFFUSE_NON_FINITE = -10,
-    /// The caller's buffer is too small; the length that is needed was written.
+    /// The caller's buffer is too small; the required length was written.
     UNDIFFUSE_BUFFER_TOO_SMALL = -11,
-    /// Another call is using this handle at this moment, for example the one whose callback you are in.
+    /// Another call is using this handle, for example the one whose callback is running.
     UNDIFFUSE_BUSY = -12,
     /// An earlier call on this handle returned UNDIFFUSE_PANIC. It can only be freed.
     UNDIFFUSE_POISONED = -13,
     /// A bug of this library, caught before it could reach your code. The handles of the call are poisoned.
     UNDIFFUSE_PANIC = -14,
-    /// An error of a kind that this version of the ABI has no number for; see the message.
+    /// An error for which this version of the ABI has no code; see the message.
     UNDIFFUSE_OTHER = -15,
     /// A GPU or its driver is missing, failed or was lost.
     UNDIFFUSE_DEVICE = -16,

@@ -68,7 +68,7 @@ impl Threads for Host {
     }
 }
 
-/// The threads of a session's options: the host's, or so many of the library's own, 0 for as many as the process may use.
+/// The threads of a session's options: the host's, or so many of the library's own, 0 for as many as the process may run.
 ///
 /// # Safety
 /// NULL or a valid struct.
