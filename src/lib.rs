@@ -12,7 +12,7 @@
 //!
 //! let pipeline = Pipeline::open("pretrained/digits.safetensors", &Cpu::new()?, &PipelineOptions::default())?;
 //! // What `undiffuse sample` runs, DDIM, in fewer steps than its 50.
-//! let usual = SamplerOptions::default_for(pipeline.scheduler(), None);
+//! let usual = SamplerOptions::default_for(&pipeline.scheduler()?, None);
 //! let sampler = pipeline.sampler(&SamplerOptions { steps: Steps::Count(10), ..usual })?;
 //! let mut chain = Chain::new(pipeline.denoiser(2, &[])?, sampler, Seeded::new(42), &ChainOptions { batch: 2, first_sample: 0 })?;
 //! chain.run()?;

@@ -124,6 +124,53 @@ fn the_header_compiles_alone() {
     }
 }
 
+/// As for Windows, by clang: Microsoft's extensions, and its target with the DLL.
+#[test]
+fn the_header_compiles_as_for_windows() {
+    if !has("clang") {
+        return skipped("the header as for Windows", "clang");
+    }
+    let file = output_folder("header").join("windows.c");
+    fs::write(&file, "#include \"undiffuse.h\"\nconst char *name(void) { return undiffuse_status_name(0); }\n")
+        .unwrap();
+    let extensions = ["-fms-extensions", "-fms-compatibility"];
+    let target = ["--target=x86_64-pc-windows-msvc", "-ffreestanding", "-DUNDIFFUSE_SHARED"];
+    for (flags, language, standard) in [(&[][..], "c", "c99"), (&target, "c", "c99"), (&target, "c++", "c++17")] {
+        let mut c = Command::new("clang");
+        c.args(["-fsyntax-only", "-x", language, &format!("-std={standard}")]).args(&WARNINGS[..4]);
+        c.args(extensions).args(flags).arg("-I").arg(root().join("include")).arg(&file);
+        success(format!("clang {flags:?} {standard}"), &c.output().unwrap());
+    }
+}
+
+#[test]
+fn an_ignored_status_is_a_warning() {
+    let file = output_folder("header").join("ignores.c");
+    fs::write(&file, "#include \"undiffuse.h\"\nvoid f(undiffuse_cancel **c) { undiffuse_cancel_new(c, 0); }\n")
+        .unwrap();
+    for (compiler, language, standard) in [
+        ("gcc", "c", "c99"),
+        ("g++", "c++", "c++11"),
+        ("g++", "c++", "c++17"),
+        ("clang", "c", "c11"),
+        ("clang++", "c++", "c++17"),
+    ] {
+        if !has(compiler) {
+            skipped("an ignored status", compiler);
+            continue;
+        }
+        let compile = |define: &[&str]| {
+            let mut c = Command::new(compiler);
+            c.args(["-c", "-o", "/dev/null", "-x", language, &format!("-std={standard}"), "-Wall", "-Werror"]);
+            c.args(define).arg("-I").arg(root().join("include")).arg(&file).output().unwrap()
+        };
+        let refused = compile(&[]);
+        let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && text.contains("unused"), "{compiler} {standard}: {text}");
+        success(format!("{compiler} {standard}"), &compile(&["-DUNDIFFUSE_NO_NODISCARD"]));
+    }
+}
+
 /// The names of functions that a text declares or calls.
 fn functions(text: &str) -> BTreeSet<String> {
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Cross-builds for AArch64 Linux by a CMake toolchain file and runs a C and a C++ program in QEMU, static and shared. No Rust for that target can
 # be fetched here, so Debian's rustc builds its own standard library from Debian's source. Little is optimised: it is what is run that counts.
-# Then the header and the C++ classes by compilers for Windows.
+# Then the header and the C++ classes by a compiler for Windows.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . ffi/tests/common.sh
@@ -35,3 +35,11 @@ done
 # A network, by NEON.
 aarch64-linux-gnu-gcc -std=c99 "${warnings[@]}" -I include ffi/tests/describe.c "$prefix/lib/libundiffuse.a" -lpthread -lm -ldl -o "$work/describe"
 "${qemu[@]}" "$work/describe" tests/no_std/tiny.safetensors
+
+# For Windows by MinGW: the header and all classes compile, as for the DLL too.
+echo '#include "undiffuse.h"' > "$work/alone.c"
+for define in -UUNDIFFUSE_SHARED -DUNDIFFUSE_SHARED; do
+  x86_64-w64-mingw32-gcc -std=c99 "${warnings[@]}" $define -I include -fsyntax-only "$work/alone.c"
+  x86_64-w64-mingw32-g++ -std=c++17 "${warnings[@]}" $define -I include -fsyntax-only ffi/tests/cpp/classes.cpp
+done
+echo "x86_64-w64-mingw32: undiffuse.h and undiffuse.hpp compile"

@@ -18,9 +18,9 @@
 #define UNDIFFUSE_NODISCARD
 #elif defined(__cplusplus) && __cplusplus >= 201703L
 #define UNDIFFUSE_NODISCARD [[nodiscard]]
-#elif defined(__GNUC__)
+#elif defined(__GNUC__) || defined(__clang__)
 #define UNDIFFUSE_NODISCARD __attribute__((warn_unused_result))
-#elif defined(_MSC_VER) && _MSC_VER >= 1700
+#elif defined(_Check_return_)
 #define UNDIFFUSE_NODISCARD _Check_return_
 #else
 #define UNDIFFUSE_NODISCARD
