@@ -1,4 +1,4 @@
-//! Where randomness comes from: streams keyed by (seed, sample, draw), or arrays of the caller.
+//! Where randomness comes from: streams keyed by (seed, sample, draw), arrays of the caller, or a Python library's generator.
 //!
 //! Nothing else in the library draws a random number. The samplers are pure; the chain asks a [`NoiseSource`] for what a
 //! step needs. Draw 0 of a sample is its x_T, draw k its noise of step k - 1 (the step after which k network calls have
@@ -21,11 +21,13 @@
 mod fingerprint;
 mod given;
 mod normal;
+mod python;
 mod stream;
 
 pub use fingerprint::Fingerprint;
 pub use given::Given;
 pub use normal::inverse_normal_cdf;
+pub use python::{DrawnFor, DrawnIn, PythonGenerator, PythonNoise};
 pub use stream::{Seeded, Stream};
 
 use alloc::boxed::Box;
