@@ -508,6 +508,41 @@ UNDIFFUSE_ENUM(undiffuse_noise_kind, uint32_t) {
   UNDIFFUSE_NOISE_UNIFORM = 1,
 };
 
+/** Whose generator makes a seed's noise. */
+UNDIFFUSE_ENUM(undiffuse_generator, uint32_t) {
+  /** The library's, whose samples do not depend on each other. */
+  UNDIFFUSE_GENERATOR_OWN = 0,
+  /**
+   * torch.Generator("cpu"): torch.randn of contiguous tensors. A draw of fewer than 16 values is
+   * another one than the beginning of a longer draw. Of the seed, the lower 32 bits count.
+   */
+  UNDIFFUSE_GENERATOR_TORCH_CPU = 1,
+  /** torch.Generator("cuda"). See undiffuse_noise.gpu_threads. */
+  UNDIFFUSE_GENERATOR_TORCH_CUDA = 2,
+  /** numpy.random.default_rng: standard_normal in double precision, rounded. */
+  UNDIFFUSE_GENERATOR_NUMPY = 3,
+  /**
+   * numpy.random.RandomState, also numpy.random.seed: standard_normal in double precision, rounded.
+   * The seed is below 2^32.
+   */
+  UNDIFFUSE_GENERATOR_NUMPY_LEGACY = 4,
+  /**
+   * jax.random.normal with the key fold_in(key(seed), k) for the k-th draw, from 0. The seed is
+   * below 2^32.
+   */
+  UNDIFFUSE_GENERATOR_JAX = 5,
+};
+
+/** The type that the other program draws in. Values are 32-bit floats here. */
+UNDIFFUSE_ENUM(undiffuse_drawn_in, uint32_t) {
+  /** 32-bit floats. */
+  UNDIFFUSE_DRAWN_IN_F32 = 0,
+  /** 16-bit floats: PyTorch draws 32-bit floats and rounds. */
+  UNDIFFUSE_DRAWN_IN_F16 = 1,
+  /** bfloat16: the same. */
+  UNDIFFUSE_DRAWN_IN_BF16 = 2,
+};
+
 /** How the two ends of the chain enter a bound. */
 UNDIFFUSE_ENUM(undiffuse_edges, uint32_t) {
   /** The 2015 paper's: averaged over white data. A bound in the mean over data of unit variance. */
@@ -1156,10 +1191,11 @@ typedef int32_t (*undiffuse_noise_fn)(void *user_data,
                                       float *out);
 
 /**
- * Where a session gets its noise if not from a seed: from arrays, or from a function.
+ * Where a session gets its noise if not from a seed: from arrays, from a function, or from a Python
+ * library's generator with the session's seed, in the order in which diffusers' pipelines draw.
  *
- * Arrays are borrowed: they must stay as they are until the session is freed. With a function they
- * are NULL.
+ * Arrays are borrowed: they must stay as they are until the session is freed. With a function or a
+ * generator they are NULL.
  */
 typedef struct undiffuse_noise {
   /** sizeof(undiffuse_noise). */
@@ -1170,7 +1206,10 @@ typedef struct undiffuse_noise {
   const float *noise;
   /** How many steps have noise. */
   size_t steps;
-  /** How many samples the arrays are for. */
+  /**
+   * How many samples the arrays are for. With a generator: how many are drawn at once, from sample
+   * 0, and so what all of them depend on; 0 with `each_seed`.
+   */
   size_t samples;
   /** The number of the first of them. */
   uint64_t first_sample;
@@ -1180,6 +1219,24 @@ typedef struct undiffuse_noise {
   void *user_data;
   /** A number that differs between functions that give different noise, for saved sessions. */
   uint64_t fingerprint;
+  /**
+   * Whose generator, UNDIFFUSE_GENERATOR_OWN with arrays or a function. Evidence that needs noise
+   * of its own fails with such noise.
+   */
+  undiffuse_generator generator;
+  /** The type that the other program draws in; UNDIFFUSE_DRAWN_IN_F32 for JAX. */
+  undiffuse_drawn_in drawn_in;
+  /**
+   * 1: sample i has a generator of its own, of the session's seed + i, as diffusers with a list of
+   * generators; 0: all have one.
+   */
+  uint32_t each_seed;
+  /**
+   * With torch.Generator("cuda"): how many threads the GPU runs at once, its multi_processor_count
+   * times max_threads_per_multi_processor. 0 stands for every GPU and allows draws of up to 6144
+   * values, which are the same on all.
+   */
+  uint32_t gpu_threads;
 } undiffuse_noise;
 
 /**

@@ -8,6 +8,7 @@ use std::process::{Command, Output, Stdio};
 
 use image::{ColorType, DynamicImage, GrayImage, Luma};
 use serde_json::Value;
+use undiffuse::noise::{DrawnFor, NoiseSource, PythonGenerator, PythonNoise};
 
 #[path = "common/pcg.rs"]
 mod pcg;
@@ -48,6 +49,46 @@ fn close(x: &[f32], levels: impl Iterator<Item = f64>, step: f64) {
 }
 
 const SAMPLE: &str = "sample model --count 1 --steps 3 --seed 5";
+
+#[test]
+fn noise_is_drawn_as_python_draws_it() {
+    let s = scratch();
+    let (dir, n) = (s.path(), SIDE * SIDE);
+    let get = |more: &str| {
+        done(dir, &format!("sample model --sampler ddpm --steps 3 --output x.npy --trace t.safetensors {more}"));
+        npy(dir.join("x.npy"))
+    };
+    let whole = get("--noise torch-cpu --count 4 --seed 7 --batch 4");
+    let mut x_t = vec![0.0; 4 * n];
+    let mut source = PythonNoise::new(PythonGenerator::TorchCpu, 7, DrawnFor::AllOf(4), n).unwrap();
+    source.normal(0, 0, n, &mut x_t).unwrap();
+    let bytes = std::fs::read(dir.join("t.safetensors")).unwrap();
+    let trace = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let x_t: Vec<u8> = x_t.iter().flat_map(|v| v.to_le_bytes()).collect();
+    assert_eq!(trace.tensor("x_t").unwrap().data()[..x_t.len()], x_t);
+    // Neither the batch nor the shard changes what is drawn for four samples.
+    assert_eq!(get("--noise torch-cpu --count 4 --seed 7 --batch 3"), whole);
+    assert_eq!(get("--noise torch-cpu --count 4 --seed 7 --shard 2/2"), whole[2 * n..]);
+    // But how many there are does.
+    assert_ne!(get("--noise torch-cpu --count 3 --seed 7"), whole[..3 * n]);
+    // With a generator each, sample 1 of seed 7 is sample 0 of seed 8.
+    let each = get("--noise torch-cpu --each-seed --count 3 --seed 7 --batch 2");
+    assert_eq!(get("--noise torch-cpu --count 1 --seed 8"), each[n..2 * n]);
+    assert_eq!(get("--noise pcg --count 2 --seed 7"), get("--count 2 --seed 7"));
+    let others: Vec<_> =
+        PythonGenerator::NAMES.iter().map(|g| get(&format!("--noise {g} --count 1 --seed 7"))).collect();
+    assert!(others.iter().enumerate().all(|(i, x)| !others[..i].contains(x)));
+    for (code, text, named) in [
+        (2, "--noise n.safetensors --each-seed", "--each-seed is for --noise with the name"),
+        (2, "--each-seed", "--each-seed is for --noise with the name"),
+        (1, "--noise ./torch-cpu", "./torch-cpu"),
+        (1, "--noise numpy-legacy --seed 4294967296", "seed 4294967296 of numpy-legacy, expected below 2^32"),
+        (1, "--noise torch-cuda --count 97", "as in torch-cuda:270336"),
+    ] {
+        refused(dir, &words(&format!("sample model {text}")), code, named);
+    }
+    done(dir, "sample model --noise torch-cuda:270336 --count 97 --steps 1");
+}
 
 #[test]
 fn every_format_of_pictures_holds_the_samples() {

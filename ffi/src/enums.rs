@@ -333,3 +333,37 @@ pub enum undiffuse_noise_kind {
     /// Uniform in [0, 1), for binary chains.
     UNDIFFUSE_NOISE_UNIFORM = 1,
 }
+
+/// Whose generator makes a seed's noise.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum undiffuse_generator {
+    /// The library's, whose samples do not depend on each other.
+    UNDIFFUSE_GENERATOR_OWN = 0,
+    /// torch.Generator("cpu"): torch.randn of contiguous tensors. A draw of fewer than 16 values is another one than the beginning of a
+    /// longer draw. Of the seed, the lower 32 bits count.
+    UNDIFFUSE_GENERATOR_TORCH_CPU = 1,
+    /// torch.Generator("cuda"). See undiffuse_noise.gpu_threads.
+    UNDIFFUSE_GENERATOR_TORCH_CUDA = 2,
+    /// numpy.random.default_rng: standard_normal in double precision, rounded.
+    UNDIFFUSE_GENERATOR_NUMPY = 3,
+    /// numpy.random.RandomState, also numpy.random.seed: standard_normal in double precision, rounded. The seed is below 2^32.
+    UNDIFFUSE_GENERATOR_NUMPY_LEGACY = 4,
+    /// jax.random.normal with the key fold_in(key(seed), k) for the k-th draw, from 0. The seed is below 2^32.
+    UNDIFFUSE_GENERATOR_JAX = 5,
+}
+c_enum!(undiffuse_generator: UNDIFFUSE_GENERATOR_OWN, UNDIFFUSE_GENERATOR_TORCH_CPU, UNDIFFUSE_GENERATOR_TORCH_CUDA, UNDIFFUSE_GENERATOR_NUMPY,
+    UNDIFFUSE_GENERATOR_NUMPY_LEGACY, UNDIFFUSE_GENERATOR_JAX);
+
+/// The type that the other program draws in. Values are 32-bit floats here.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum undiffuse_drawn_in {
+    /// 32-bit floats.
+    UNDIFFUSE_DRAWN_IN_F32 = 0,
+    /// 16-bit floats: PyTorch draws 32-bit floats and rounds.
+    UNDIFFUSE_DRAWN_IN_F16 = 1,
+    /// bfloat16: the same.
+    UNDIFFUSE_DRAWN_IN_BF16 = 2,
+}
+c_enum!(undiffuse_drawn_in: UNDIFFUSE_DRAWN_IN_F32, UNDIFFUSE_DRAWN_IN_F16, UNDIFFUSE_DRAWN_IN_BF16);

@@ -1,13 +1,17 @@
-//! Noise: the library's streams, given arrays, or the caller's function.
+//! Noise: the library's streams, given arrays, the caller's function, or a Python library's generator.
 
 use std::ffi::c_void;
+use std::mem::MaybeUninit;
 
-use undiffuse::noise::{Fingerprint, Given, NoiseSource, Seeded};
+use undiffuse::noise::{DrawnFor, DrawnIn, Fingerprint, Given, NoiseSource, PythonGenerator, PythonNoise, Seeded};
+use undiffuse::sampler::Sampler;
 
 use crate::callbacks::returned;
+use crate::enums::undiffuse_drawn_in::{self, *};
+use crate::enums::undiffuse_generator::{self, *};
 use crate::enums::undiffuse_noise_kind::{self, *};
 use crate::guard::{ok, slice, slice_mut};
-use crate::options::{options, sized};
+use crate::options::{flag, options, sized, value};
 use crate::status::{Failure, Outcome, undiffuse_error, undiffuse_status};
 
 /// Fills `out`, [count, sample_len], with draw `draw` of the samples `first_sample`, `first_sample` + 1, ...: values of the kind
@@ -25,9 +29,10 @@ pub type undiffuse_noise_fn = Option<
     ) -> i32,
 >;
 
-/// Where a session gets its noise if not from a seed: from arrays, or from a function.
+/// Where a session gets its noise if not from a seed: from arrays, from a function, or from a Python library's generator with the session's
+/// seed, in the order in which diffusers' pipelines draw.
 ///
-/// Arrays are borrowed: they must stay as they are until the session is freed. With a function they are NULL.
+/// Arrays are borrowed: they must stay as they are until the session is freed. With a function or a generator they are NULL.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct undiffuse_noise {
@@ -39,7 +44,8 @@ pub struct undiffuse_noise {
     pub noise: *const f32,
     /// How many steps have noise.
     pub steps: usize,
-    /// How many samples the arrays are for.
+    /// How many samples the arrays are for. With a generator: how many are drawn at once, from sample 0, and so what all of them depend
+    /// on; 0 with `each_seed`.
     pub samples: usize,
     /// The number of the first of them.
     pub first_sample: u64,
@@ -49,6 +55,15 @@ pub struct undiffuse_noise {
     pub user_data: *mut c_void,
     /// A number that differs between functions that give different noise, for saved sessions.
     pub fingerprint: u64,
+    /// Whose generator, UNDIFFUSE_GENERATOR_OWN with arrays or a function. Evidence that needs noise of its own fails with such noise.
+    pub generator: MaybeUninit<undiffuse_generator>,
+    /// The type that the other program draws in; UNDIFFUSE_DRAWN_IN_F32 for JAX.
+    pub drawn_in: MaybeUninit<undiffuse_drawn_in>,
+    /// 1: sample i has a generator of its own, of the session's seed + i, as diffusers with a list of generators; 0: all have one.
+    pub each_seed: u32,
+    /// With torch.Generator("cuda"): how many threads the GPU runs at once, its multi_processor_count times
+    /// max_threads_per_multi_processor. 0 stands for every GPU and allows draws of up to 6144 values, which are the same on all.
+    pub gpu_threads: u32,
 }
 
 sized!(undiffuse_noise {
@@ -60,6 +75,10 @@ sized!(undiffuse_noise {
     fill: None,
     user_data: std::ptr::null_mut(),
     fingerprint: 0,
+    generator: MaybeUninit::new(UNDIFFUSE_GENERATOR_OWN),
+    drawn_in: MaybeUninit::new(UNDIFFUSE_DRAWN_IN_F32),
+    each_seed: 0,
+    gpu_threads: 0,
 });
 
 struct Host {
@@ -117,12 +136,21 @@ pub(crate) type BoxedNoise = Box<dyn NoiseSource + Send + Sync>;
 ///
 /// # Safety
 /// NULL or what the header asks for; arrays stay as they are as long as the source is used.
-pub(crate) unsafe fn source(noise: *const undiffuse_noise, seed: u64, sample_len: usize) -> Outcome<BoxedNoise> {
+pub(crate) unsafe fn source(
+    noise: *const undiffuse_noise,
+    seed: u64,
+    sample_len: usize,
+    batch: usize,
+    sampler: &dyn Sampler,
+) -> Outcome<BoxedNoise> {
     if noise.is_null() {
         return Ok(Box::new(Seeded::new(seed)));
     }
     // SAFETY: the caller's promise, here and below.
     let o = unsafe { options(noise) }?;
+    if let Some(noise) = python(&o, seed, sample_len, batch, sampler)? {
+        return Ok(Box::new(noise));
+    }
     if let Some(fill) = o.fill {
         if !o.x_t.is_null() || !o.noise.is_null() {
             return Err(Failure::argument("undiffuse_noise: arrays and a function are both given"));
@@ -136,6 +164,47 @@ pub(crate) unsafe fn source(noise: *const undiffuse_noise, seed: u64, sample_len
     let (x_t, steps) =
         unsafe { (slice(o.x_t, len, "undiffuse_noise.x_t")?, slice(o.noise, all, "undiffuse_noise.noise")?) };
     Ok(Box::new(Given::new(x_t, steps, o.samples, o.first_sample)?))
+}
+
+/// The noise of another program's generator, if the options name one.
+fn python(
+    o: &undiffuse_noise,
+    seed: u64,
+    sample_len: usize,
+    batch: usize,
+    sampler: &dyn Sampler,
+) -> Outcome<Option<PythonNoise>> {
+    let (each, drawn_in) = (flag(o.each_seed, "undiffuse_noise.each_seed")?, value(o.drawn_in)?);
+    let generator = match value(o.generator)? {
+        UNDIFFUSE_GENERATOR_OWN if each || drawn_in != UNDIFFUSE_DRAWN_IN_F32 => {
+            return Err(Failure::argument(
+                "undiffuse_noise: each_seed and drawn_in are for a generator that is not our own",
+            ));
+        }
+        UNDIFFUSE_GENERATOR_OWN => return Ok(None),
+        UNDIFFUSE_GENERATOR_TORCH_CPU => PythonGenerator::TorchCpu,
+        UNDIFFUSE_GENERATOR_TORCH_CUDA => {
+            PythonGenerator::TorchCuda { threads: Some(o.gpu_threads).filter(|threads| *threads > 0) }
+        }
+        UNDIFFUSE_GENERATOR_NUMPY => PythonGenerator::Numpy,
+        UNDIFFUSE_GENERATOR_NUMPY_LEGACY => PythonGenerator::NumpyLegacy,
+        UNDIFFUSE_GENERATOR_JAX => PythonGenerator::Jax,
+    };
+    if o.fill.is_some() || !o.x_t.is_null() || !o.noise.is_null() {
+        return Err(Failure::argument("undiffuse_noise: a generator and arrays or a function are both given"));
+    }
+    if each && o.samples != 0 {
+        return Err(Failure::argument(format!("undiffuse_noise.samples is {}, expected 0 with each_seed", o.samples)));
+    }
+    let drawn_for = if each { DrawnFor::Each { at_once: batch } } else { DrawnFor::AllOf(o.samples as u64) };
+    let steps = (0..sampler.levels().len()).filter(|step| sampler.needs_noise(*step));
+    let draws = std::iter::once(0).chain(steps.map(|step| step as u64 + 1)).collect();
+    let drawn_in = match drawn_in {
+        UNDIFFUSE_DRAWN_IN_F32 => DrawnIn::F32,
+        UNDIFFUSE_DRAWN_IN_F16 => DrawnIn::F16,
+        UNDIFFUSE_DRAWN_IN_BF16 => DrawnIn::Bf16,
+    };
+    Ok(Some(PythonNoise::new(generator, seed, drawn_for, sample_len)?.with_type(drawn_in)?.with_draws(draws)?))
 }
 
 /// Fills `out` with `len` standard normal values: those that a session of this seed sees in draw `draw` of sample `sample`.

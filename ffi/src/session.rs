@@ -297,7 +297,7 @@ pub(crate) unsafe fn make(
         let classes = slice(o.classes, o.classes_len, "classes")?;
         model.check_classes(classes, "undiffuse_session_options.classes")?;
         let sample = model.dims().elements();
-        let noise = source(o.noise, o.seed, sample)?;
+        let noise = source(o.noise, o.seed, sample, o.batch, &sampler)?;
         let parts = Parts::new(&model, sampler, evidence, threads, o.batch)?;
         let output_len = match &parts.network {
             Prepared::Pipeline(p) => p.networks().predict.outputs().first().map_or(0, |d| d.elements()),

@@ -28,7 +28,8 @@ inline std::vector<float> noise_uniform(std::uint64_t seed, std::uint64_t sample
   return out;
 }
 
-// Noise of your own in place of a seed's: the arrays of undiffuse_noise, which move into the session, or `fill`. Both empty: the seed's.
+// Noise in place of a seed's: the arrays of undiffuse_noise, which move into the session, `fill`, or the generator of a Python library, with the
+// session's seed and `samples`. All empty: the seed's.
 struct noise {
   std::vector<float> x_t;
   std::vector<float> steps_noise;
@@ -38,6 +39,10 @@ struct noise {
   std::function<void(undiffuse_noise_kind kind, std::uint64_t first_sample, std::uint64_t draw, std::size_t sample_len, view<float> out)>
       fill;
   std::uint64_t fingerprint = 0;
+  undiffuse_generator generator = UNDIFFUSE_GENERATOR_OWN;
+  undiffuse_drawn_in drawn_in = UNDIFFUSE_DRAWN_IN_F32;
+  bool each_seed = false;
+  std::uint32_t gpu_threads = 0;
 };
 
 namespace detail {
@@ -51,11 +56,15 @@ struct noise_state final : callbacks {
     c.samples = user.samples;
     c.first_sample = user.first_sample;
     c.fingerprint = user.fingerprint;
-    if (!user.fill) {  // The library believes the counts.
+    c.generator = user.generator;
+    c.drawn_in = user.drawn_in;
+    c.each_seed = user.each_seed;
+    c.gpu_threads = user.gpu_threads;
+    if (!user.fill && user.generator == UNDIFFUSE_GENERATOR_OWN) {  // The library believes the counts.
       const std::size_t each = user.samples ? user.x_t.size() / user.samples : 0;
       if (each * user.samples != user.x_t.size() || each * user.samples * user.steps != user.steps_noise.size())
         throw error(UNDIFFUSE_SHAPE, "undiffuse::noise: the arrays are not of `samples` samples and `steps` steps");
-    } else {
+    } else if (user.fill) {
       c.fill = [](void *self, undiffuse_noise_kind kind, std::uint64_t first, std::uint64_t draw, std::size_t sample_len,
                   std::size_t count, float *out) noexcept -> std::int32_t {
         auto *s = static_cast<noise_state *>(self);
@@ -65,7 +74,7 @@ struct noise_state final : callbacks {
   }
   // The arrays must be of samples of this length.
   void check(std::size_t sample_len) const {
-    if (!user.fill && user.x_t.size() != user.samples * sample_len)
+    if (!user.fill && user.generator == UNDIFFUSE_GENERATOR_OWN && user.x_t.size() != user.samples * sample_len)
       throw error(UNDIFFUSE_SHAPE, "undiffuse::noise: x_t has " + std::to_string(user.x_t.size()) + " values, expected " +
                                        std::to_string(user.samples) + " samples of " + std::to_string(sample_len));
   }

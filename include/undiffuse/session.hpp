@@ -60,7 +60,7 @@ struct lowered_options {
     c.cancel = o.cancel ? o.cancel->get() : nullptr;
     c.classes = o.classes.empty() ? nullptr : o.classes.data();
     c.classes_len = o.classes.size();
-    if (o.noise.fill || !o.noise.x_t.empty()) {
+    if (o.noise.fill || !o.noise.x_t.empty() || o.noise.generator != UNDIFFUSE_GENERATOR_OWN) {
       auto s = std::make_shared<noise_state>(o.noise);
       s->check(m.info().sample_len);
       c.noise = &s->c;

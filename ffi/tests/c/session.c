@@ -457,6 +457,58 @@ static void own_noise(const float *wanted) {
   FAILS(UNDIFFUSE_CALLBACK, undiffuse_sample(model, sampler, NULL, &o, x, 4 * N, E));
 }
 
+/* torch.manual_seed(0); torch.randn(4, ...): its first values, and that neither batches nor sessions change them. */
+static void generators(void) {
+  static const float first[3] = {-1.1258398f, -1.1523602f, -0.25057858f};
+  undiffuse_session_options o = session_options(4, 0);
+  undiffuse_session *session;
+  undiffuse_noise n;
+  float x[4 * N], y[4 * N];
+  const float *x_t;
+  size_t i, len;
+  memset(&n, 0, sizeof n);
+  n.struct_size = sizeof n;
+  n.generator = UNDIFFUSE_GENERATOR_TORCH_CPU;
+  n.samples = 4;
+  o.noise = &n;
+  session = open_session(&o);
+  OK(undiffuse_session_x(session, &x_t, &len, E));
+  for (i = 0; i < 3; i++) CHECK(x_t[i] == first[i]);
+  undiffuse_session_free(session);
+  OK(undiffuse_sample(model, sampler, NULL, &o, x, 4 * N, E));
+  o.batch = 3;
+  OK(undiffuse_sample(model, sampler, NULL, &o, y, 4 * N, E));
+  CHECK(same_floats(x, y, 4 * N));
+  o.first_sample = 1; /* four are drawn, the fifth is none of them */
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_sample(model, sampler, NULL, &o, y, 4 * N, E));
+  OK(undiffuse_sample(model, sampler, NULL, &o, y, 3 * N, E));
+  CHECK(same_floats(x + N, y, 3 * N));
+  n.each_seed = 1;
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_sample(model, sampler, NULL, &o, y, N, E));
+  n.samples = 0;
+  OK(undiffuse_sample(model, sampler, NULL, &o, x, N, E)); /* sample 1 of seed 0 ... */
+  o.seed = 1;
+  o.first_sample = 0;
+  OK(undiffuse_sample(model, sampler, NULL, &o, y, N, E)); /* ... is sample 0 of seed 1 */
+  CHECK(same_floats(x, y, N));
+  n.drawn_in = UNDIFFUSE_DRAWN_IN_BF16;
+  OK(undiffuse_sample(model, sampler, NULL, &o, y, N, E));
+  CHECK(!same_floats(x, y, N));
+  n.generator = UNDIFFUSE_GENERATOR_JAX;
+  FAILS(UNDIFFUSE_UNSUPPORTED, undiffuse_sample(model, sampler, NULL, &o, y, N, E));
+  n.generator = UNDIFFUSE_GENERATOR_OWN;
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_sample(model, sampler, NULL, &o, y, N, E));
+  n.drawn_in = UNDIFFUSE_DRAWN_IN_F32;
+  n.each_seed = 2;
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_sample(model, sampler, NULL, &o, y, N, E));
+  n.each_seed = 0;
+  n.generator = 6;
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_sample(model, sampler, NULL, &o, y, N, E));
+  n.generator = UNDIFFUSE_GENERATOR_NUMPY;
+  n.fill = seeded;
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_sample(model, sampler, NULL, &o, y, N, E));
+}
+
 static undiffuse_cancel *for_signal;
 
 static void on_signal(int number) {
@@ -547,6 +599,7 @@ int main(int argc, char **argv) {
   memory(wanted, argv[1]);
   host_threads(wanted);
   own_noise(wanted);
+  generators();
   interrupted(wanted);
   failures();
   /* A session outlives what it was made of. */

@@ -426,6 +426,19 @@ void sessions() {
   CHECK(same(undiffuse::sample(model, 2, with_fill), all));
   fill_throws = true;
   CHECK(thrown([&] { undiffuse::sample(model, 2, with_fill); }) == 10);
+  auto python = serial(2);
+  python.noise.generator = UNDIFFUSE_GENERATOR_NUMPY;
+  python.noise.samples = 2;
+  const auto drawn = undiffuse::sample(model, 2, python);
+  CHECK(!same(drawn, all));
+  python.batch = 1;
+  CHECK(same(undiffuse::sample(model, 2, python), drawn));
+  python.noise.samples = 0;
+  python.noise.each_seed = true;
+  CHECK(!same(undiffuse::sample(model, 2, python), drawn));
+  python.noise.gpu_threads = 0;
+  python.noise.x_t = {0, 0, 0, 0};
+  CHECK(status([&] { undiffuse::sample(model, 2, python); }) == UNDIFFUSE_INVALID_ARGUMENT);
 
   // Four threads, one model, one of which throws in each: every exception reaches the thread whose call it was.
   undiffuse::denoiser d = gaussian({4});

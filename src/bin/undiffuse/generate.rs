@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use undiffuse::chain::{Chain, ChainOptions, Flow};
-use undiffuse::noise::{Given, NoiseSource, Seeded};
+use undiffuse::noise::{DrawnFor, Given, NoiseSource, PythonGenerator, PythonNoise, Seeded};
 use undiffuse::sampler::{Sampler, SamplerKind, SamplerOptions, SchedulerConfig, Steps};
 use undiffuse::tensor::Dims;
 use undiffuse::{Error, ErrorKind, Result};
@@ -27,9 +27,9 @@ pub struct Job {
     pub trace: Option<PathBuf>,
     /// Where predictions are drawn while it runs.
     pub preview: Option<PathBuf>,
-    /// Where x_T and the noise come from, instead of the seed.
-    pub noise: Option<PathBuf>,
-    /// Samples of the whole run; `None` for as many as `noise` has.
+    /// Where x_T and the noise come from.
+    pub noise: Noise,
+    /// Samples of the whole run; `None` for as many as the noise's file has.
     pub count: Option<usize>,
     /// Samples at once.
     pub batch: usize,
@@ -45,7 +45,40 @@ pub struct Job {
     pub eta: Option<f64>,
 }
 
+/// Where x_T and the noise come from.
+#[derive(Clone, Debug)]
+pub enum Noise {
+    /// The library's own streams of the seed.
+    Seeded,
+    /// A file.
+    File(PathBuf),
+    /// A Python library's generator of the seed: one for the run, or one `each`.
+    Python {
+        /// Which.
+        generator: PythonGenerator,
+        /// Whether every sample has one, of the seed plus its number.
+        each: bool,
+    },
+}
+
 impl Job {
+    /// The file of the noise, where it comes from one.
+    fn noise_file(&self) -> Option<&Path> {
+        match &self.noise {
+            Noise::File(path) => Some(path),
+            Noise::Seeded | Noise::Python { .. } => None,
+        }
+    }
+
+    /// The noise of this run's samples, that of a file apart: `total` samples, `batch` at once.
+    fn source(&self, sampler: &dyn Sampler, total: usize, batch: usize, len: usize) -> Result<Box<dyn NoiseSource>> {
+        let Noise::Python { generator, each } = self.noise else { return Ok(Box::new(Seeded::new(self.seed))) };
+        let drawn_for = if each { DrawnFor::Each { at_once: batch } } else { DrawnFor::AllOf(total as u64) };
+        let steps = (0..sampler.levels().len()).filter(|step| sampler.needs_noise(*step));
+        let draws = core::iter::once(0).chain(steps.map(|step| step as u64 + 1)).collect();
+        Ok(Box::new(PythonNoise::new(generator, self.seed, drawn_for, len)?.with_draws(draws)?))
+    }
+
     /// The sampler of the run.
     fn options(&self, config: &SchedulerConfig) -> SamplerOptions {
         let usual = SamplerOptions::default_for(config, self.sampler);
@@ -120,8 +153,8 @@ impl GivenNoise {
 
 /// Runs a job. Whatever fails or is interrupted leaves no file.
 pub fn generate(model: &ModelArgs, job: &Job) -> Result<Done> {
-    let given = job.noise.as_deref().map(GivenNoise::read).transpose()?;
-    let in_noise = |e: Error| job.noise.iter().fold(e, |e, path| e.context(path.display()));
+    let given = job.noise_file().map(GivenNoise::read).transpose()?;
+    let in_noise = |e: Error| job.noise_file().iter().fold(e, |e, path| e.context(path.display()));
     let (first, count) = part(job, given.as_ref()).map_err(in_noise)?;
 
     let pipeline = model.compile(&model.open()?)?;
@@ -145,12 +178,12 @@ pub fn generate(model: &ModelArgs, job: &Job) -> Result<Done> {
         Some(_) => Some(Array::zeros("the trace", &shape(&[steps + 1, count]))?),
         None => None,
     };
+    let batch = job.batch.min(count);
     let noise: Box<dyn NoiseSource + '_> = match &given {
         Some(given) => Box::new(given.source().map_err(in_noise)?),
-        None => Box::new(Seeded::new(job.seed)),
+        None => job.source(&sampler, job.count.unwrap_or(count), batch, dims.elements())?,
     };
 
-    let batch = job.batch.min(count);
     let mut denoiser = pipeline.denoiser(batch, &classes)?;
     let batches = count.div_ceil(batch);
     let results = (samples.data.len() + trace.as_ref().map_or(0, |t| t.data.len())).saturating_mul(size_of::<f32>());

@@ -4,17 +4,18 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use serde_json::json;
+use undiffuse::noise::PythonGenerator;
 use undiffuse::sampler::SamplerKind;
 
 use crate::args::{Args, Command, Outcome, Token, usage};
 use crate::format::FormatArgs;
-use crate::generate::{Job, generate};
+use crate::generate::{Job, Noise, generate};
 use crate::output;
 use crate::source::ModelArgs;
 
 /// Samples at once, unless `--batch` says otherwise.
 const BATCH: usize = 16;
-/// Samples, unless `--count` or `--noise` says otherwise.
+/// Samples, unless `--count` or a file of `--noise` says otherwise.
 const COUNT: usize = 36;
 /// The most samples of one run.
 const MAX_COUNT: usize = 100_000_000;
@@ -48,6 +49,9 @@ usage: undiffuse sample [PATH] [OPTION...]
   --threads N     threads of the cpu backend (default: all)
   --shard I/N     only part I of N (from 1): the parts, joined in order, are the whole run
   --noise FILE    take x_T [N, C, H, W] and, if noise is needed, noise [steps, N, C, H, W] from a safetensors file
+                  or NAME: draw it of --seed as a Python program does: torch-cpu, torch-cuda, numpy, numpy-legacy or jax (pcg, the default,
+                  is our own; a file of such a name is ./NAME). All samples are drawn at once, so they depend on how many --count says
+  --each-seed     with such a NAME: sample i has a generator of its own, of seed + i, as diffusers with a list of generators
   --preview FILE  draws the predicted x_0 to a .png while it runs; - draws it on the terminal
   --trace FILE    also write x_t [steps + 1, N, C, H, W], from x_T to x_0, to a safetensors file
 ",
@@ -61,7 +65,7 @@ fn run(args: &mut Args) -> Outcome {
         format: FormatArgs::default(),
         trace: None,
         preview: None,
-        noise: None,
+        noise: Noise::Seeded,
         count: None,
         batch: BATCH,
         shard: (1, 1),
@@ -70,14 +74,15 @@ fn run(args: &mut Args) -> Outcome {
         steps: None,
         eta: None,
     };
-    let mut seed = None;
+    let (mut seed, mut each_seed) = (None, false);
     while let Some(token) = args.next()? {
         match token {
             Token::Option(name) => match name.as_str() {
                 "output" => job.output = args.path()?,
                 "trace" => job.trace = Some(args.path()?),
                 "preview" => job.preview = Some(args.path()?),
-                "noise" => job.noise = Some(args.path()?),
+                "noise" => job.noise = noise(args.path()?),
+                "each-seed" => each_seed = true,
                 "count" => job.count = Some(args.number("a whole number", 1..=MAX_COUNT)?),
                 "batch" => job.batch = args.number("a whole number", 1..=MAX_COUNT)?,
                 "steps" => job.steps = Some(args.number("a whole number", 1..=usize::MAX)?),
@@ -100,8 +105,15 @@ fn run(args: &mut Args) -> Outcome {
     if let (Some(SamplerKind::Ddpm), Some(_)) = (job.sampler, job.eta) {
         return usage!("--eta is for ddim; ddpm has none");
     }
-    if job.noise.is_some() && seed.is_some() {
-        return usage!("--seed has no use with --noise, which gives all noise");
+    match &mut job.noise {
+        Noise::Python { each, .. } => *each = each_seed,
+        _ if each_seed => {
+            return usage!("--each-seed is for --noise with the name of a Python generator, as in --noise torch-cpu");
+        }
+        Noise::File(_) if seed.is_some() => {
+            return usage!("--seed has no use with a file of --noise, which gives all noise");
+        }
+        Noise::File(_) | Noise::Seeded => {}
     }
     // A preview on `-` is on the terminal, no file.
     let preview = job.preview.as_ref().filter(|p| p.as_os_str() != output::STANDARD);
@@ -110,7 +122,7 @@ fn run(args: &mut Args) -> Outcome {
         return usage!("two outputs name the same file, {}", twice.display());
     }
     job.seed = seed.unwrap_or_default();
-    if job.count.is_none() && job.noise.is_none() {
+    if job.count.is_none() && !matches!(job.noise, Noise::File(_)) {
         job.count = Some(COUNT);
     }
 
@@ -132,6 +144,17 @@ fn run(args: &mut Args) -> Outcome {
         "seconds": seconds,
     });
     Ok(output::report(&text, &json)?)
+}
+
+/// What `--noise` names.
+fn noise(path: PathBuf) -> Noise {
+    match path.to_str() {
+        Some("pcg") => Noise::Seeded,
+        name => match name.and_then(PythonGenerator::of_name) {
+            Some(generator) => Noise::Python { generator, each: false },
+            None => Noise::File(path),
+        },
+    }
 }
 
 fn shard(args: &mut Args) -> Outcome<(usize, usize)> {
