@@ -53,7 +53,7 @@
 //! | [`npy`] | NumPy's arrays, read |
 //! | [`values`] | what the values of a file mean, the affine maps between scales |
 //! | [`cancel`] | the flag that stops a run from any thread |
-//! | [`noise`] | streams of normals keyed by seed, sample and draw; noise that the caller gives |
+//! | [`noise`] | streams of normals keyed by seed, sample and draw; noise that the caller gives; the generators of PyTorch, NumPy and JAX |
 //! | [`schedule`] | betas, cumulative alphas, timesteps |
 //! | [`process`] | the Gaussian and binomial processes: forward and posterior moments, divergences, continuous time, what a prediction means |
 //! | [`sampler`] | one file per algorithm: a pure step from x_t to x_s |
