@@ -307,6 +307,8 @@ UNDIFFUSE_ENUM(undiffuse_prediction_type, uint32_t) {
   UNDIFFUSE_PREDICTION_SAMPLE = 1,
   /** v = alpha eps - sigma x_0. */
   UNDIFFUSE_PREDICTION_V = 2,
+  /** The velocity eps - x_0 of a flow. */
+  UNDIFFUSE_PREDICTION_FLOW = 3,
 };
 
 /** Which of the T timesteps a shorter run visits; the names are diffusers'. */
@@ -339,6 +341,54 @@ UNDIFFUSE_ENUM(undiffuse_sampler_kind, uint32_t) {
   UNDIFFUSE_SAMPLER_ANCESTRAL_2015 = 4,
   /** The binomial chain of the same paper: samples are bits, as floats that are 0 or 1. */
   UNDIFFUSE_SAMPLER_BITS_2015 = 5,
+  /** DDIM from data to noise. Start from a picture, not from noise. */
+  UNDIFFUSE_SAMPLER_DDIM_INVERSE = 6,
+  /** DPM-Solver and DPM-Solver++ by multiple steps (Lu 2022), also stochastic. */
+  UNDIFFUSE_SAMPLER_DPM_SOLVER_MULTISTEP = 7,
+  /** The same by single steps. */
+  UNDIFFUSE_SAMPLER_DPM_SOLVER_SINGLESTEP = 8,
+  /** DPM-Solver++ SDE: two calls a step, noise at both. */
+  UNDIFFUSE_SAMPLER_DPM_SOLVER_SDE = 9,
+  /** UniPC (Zhao 2023). */
+  UNDIFFUSE_SAMPLER_UNIPC = 10,
+  /** DEIS (Zhang 2023). */
+  UNDIFFUSE_SAMPLER_DEIS = 11,
+  /** SA-Solver (Xue 2023). */
+  UNDIFFUSE_SAMPLER_SA_SOLVER = 12,
+  /** Euler's method in sigma (Karras 2022). */
+  UNDIFFUSE_SAMPLER_EULER = 13,
+  /** The same with fresh noise at each step. */
+  UNDIFFUSE_SAMPLER_EULER_ANCESTRAL = 14,
+  /** Heun's method in sigma: two calls a step. */
+  UNDIFFUSE_SAMPLER_HEUN = 15,
+  /** The midpoint method in sigma: two calls a step. */
+  UNDIFFUSE_SAMPLER_KDPM2 = 16,
+  /** The same with fresh noise at each step. */
+  UNDIFFUSE_SAMPLER_KDPM2_ANCESTRAL = 17,
+  /** Linear multistep in sigma, order 4. */
+  UNDIFFUSE_SAMPLER_LMS = 18,
+  /** PNDM (Liu 2022). */
+  UNDIFFUSE_SAMPLER_PNDM = 19,
+  /** Adams and Bashforth on a trigonometric schedule. */
+  UNDIFFUSE_SAMPLER_IPNDM = 20,
+  /** Euler's method for networks behind EDM's preconditioning. */
+  UNDIFFUSE_SAMPLER_EDM_EULER = 21,
+  /** DPM-Solver++ for such networks. */
+  UNDIFFUSE_SAMPLER_EDM_DPM_SOLVER = 22,
+  /** Stochastic DPM-Solver++ for such networks. */
+  UNDIFFUSE_SAMPLER_COSINE_DPM_SOLVER = 23,
+  /** Latent consistency (Luo 2023). */
+  UNDIFFUSE_SAMPLER_LCM = 24,
+  /** Trajectory consistency (Zheng 2024). */
+  UNDIFFUSE_SAMPLER_TCD = 25,
+  /** Multistep consistency (Song 2023). */
+  UNDIFFUSE_SAMPLER_CM = 26,
+  /** Euler's method on a flow (Lipman 2023). */
+  UNDIFFUSE_SAMPLER_FLOW_EULER = 27,
+  /** Heun's method on a flow. */
+  UNDIFFUSE_SAMPLER_FLOW_HEUN = 28,
+  /** A flow whose x_0 is noised anew at each step. */
+  UNDIFFUSE_SAMPLER_FLOW_LCM = 29,
 };
 
 /** The precision of schedules and of the scalars of a step. */
@@ -1794,7 +1844,7 @@ undiffuse_status undiffuse_sampler_timesteps(const undiffuse_sampler *sampler,
 
 /**
  * Writes to *state_len the floats of history that a sample of `sample_len` floats carries from step
- * to step; 0 for all samplers of this version. Any thread.
+ * to step; 0 where it keeps none. Any thread.
  */
 UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_sampler_state_len(const undiffuse_sampler *sampler,

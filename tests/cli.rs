@@ -319,7 +319,7 @@ fn wrong_arguments_are_refused_with_a_hint() {
         ("sample model --eta 1.5", "--eta is \"1.5\", expected a number from 0 to 1"),
         ("sample model --eta nan", "--eta is \"nan\""),
         ("sample model --sampler ddpm --eta 0", "ddpm has none"),
-        ("sample model --sampler euler", "--sampler is \"euler\", expected ddpm or ddim"),
+        ("sample model --sampler eule", "--sampler is \"eule\", expected ddpm or ddim"),
         (
             "sample model --backend cuda",
             "--backend: the backend is \"cuda\", expected auto, cpu, wgpu, wgpu:INDEX or reference",

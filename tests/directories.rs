@@ -126,9 +126,9 @@ fn a_scheduler_that_is_not_used_is_not_judged() {
     // The text, whether it is one that a sampler can be made of, and whether DDIM can run in its place.
     for (scheduler, own, ddim) in [
         (DDIM, true, true),
-        (r#"{"_class_name":"PNDMScheduler","num_train_timesteps":100,"skip_prk_steps":false}"#, false, true),
-        (r#"{"_class_name":"EulerDiscreteScheduler","num_train_timesteps":100}"#, false, true),
-        (r#"{"_class_name":"UniPCMultistepScheduler","num_train_timesteps":100}"#, false, true),
+        (r#"{"_class_name":"PNDMScheduler","num_train_timesteps":100,"skip_prk_steps":false}"#, true, true),
+        (r#"{"_class_name":"EulerDiscreteScheduler","num_train_timesteps":100}"#, true, true),
+        (r#"{"_class_name":"UniPCMultistepScheduler","num_train_timesteps":100}"#, true, true),
         (r#"{"_class_name":"NoSuchScheduler"}"#, false, false),
         (r#"{"_class_name":"DDIMScheduler","no_such_key":1}"#, false, false),
         ("{", false, false),
@@ -140,7 +140,7 @@ fn a_scheduler_that_is_not_used_is_not_judged() {
         let pipeline = source.compile(&Reference, &PipelineOptions::default()).unwrap();
         assert_eq!(prediction(&pipeline), want, "{scheduler}");
         if let Err(e) = pipeline.sampler(&SamplerOptions::default()) {
-            assert!(!own, "{e}");
+            assert!(!own, "{scheduler}: {e}");
             assert!(e.message().contains("scheduler_config.json"), "{e}");
         }
         let wanted = SamplerOptions { sampler: Some(SamplerKind::Ddim), steps: Steps::Count(5), ..Default::default() };

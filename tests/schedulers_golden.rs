@@ -46,7 +46,7 @@ impl Golden {
 
 /// The configuration of a case, and the run's options beside it.
 fn read(case: &Value, arithmetic: Arithmetic) -> (SchedulerConfig, SamplerOptions) {
-    let config = SchedulerConfig::from_value(&case["config"], None).unwrap();
+    let config = SchedulerConfig::from_json(&case["config"].to_string()).unwrap();
     let options = SamplerOptions {
         steps: Steps::Count(case["steps"].as_u64().unwrap() as usize),
         eta: case["eta"].as_f64().unwrap_or(0.0),
@@ -69,7 +69,7 @@ fn schedules() {
     for (i, case) in golden.cases.iter().enumerate() {
         let mut config = case.clone();
         config["_class_name"] = "DDPMScheduler".into();
-        let betas = SchedulerConfig::from_value(&config, None).unwrap().betas();
+        let betas = SchedulerConfig::from_json(&config.to_string()).unwrap().betas();
         let s = NoiseSchedule::new(&betas, Arithmetic::Float32).unwrap();
         // Most are equal to the last bit. torch's sigmoid and vectorised square root (used by the rescaling) are not rounded
         // correctly on every CPU, so there an ulp of 1 decides: it is what 1 - beta keeps of beta.

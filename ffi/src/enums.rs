@@ -1,5 +1,7 @@
 //! The enums of the options. In structs they are uint32_t; a number that is none of the values is refused.
 
+use undiffuse::sampler::SamplerKind;
+
 use crate::options::c_enum;
 
 /// What runs networks.
@@ -56,9 +58,97 @@ pub enum undiffuse_sampler_kind {
     UNDIFFUSE_SAMPLER_ANCESTRAL_2015 = 4,
     /// The binomial chain of the same paper: samples are bits, as floats that are 0 or 1.
     UNDIFFUSE_SAMPLER_BITS_2015 = 5,
+    /// DDIM from data to noise. Start from a picture, not from noise.
+    UNDIFFUSE_SAMPLER_DDIM_INVERSE = 6,
+    /// DPM-Solver and DPM-Solver++ by multiple steps (Lu 2022), also stochastic.
+    UNDIFFUSE_SAMPLER_DPM_SOLVER_MULTISTEP = 7,
+    /// The same by single steps.
+    UNDIFFUSE_SAMPLER_DPM_SOLVER_SINGLESTEP = 8,
+    /// DPM-Solver++ SDE: two calls a step, noise at both.
+    UNDIFFUSE_SAMPLER_DPM_SOLVER_SDE = 9,
+    /// UniPC (Zhao 2023).
+    UNDIFFUSE_SAMPLER_UNIPC = 10,
+    /// DEIS (Zhang 2023).
+    UNDIFFUSE_SAMPLER_DEIS = 11,
+    /// SA-Solver (Xue 2023).
+    UNDIFFUSE_SAMPLER_SA_SOLVER = 12,
+    /// Euler's method in sigma (Karras 2022).
+    UNDIFFUSE_SAMPLER_EULER = 13,
+    /// The same with fresh noise at each step.
+    UNDIFFUSE_SAMPLER_EULER_ANCESTRAL = 14,
+    /// Heun's method in sigma: two calls a step.
+    UNDIFFUSE_SAMPLER_HEUN = 15,
+    /// The midpoint method in sigma: two calls a step.
+    UNDIFFUSE_SAMPLER_KDPM2 = 16,
+    /// The same with fresh noise at each step.
+    UNDIFFUSE_SAMPLER_KDPM2_ANCESTRAL = 17,
+    /// Linear multistep in sigma, order 4.
+    UNDIFFUSE_SAMPLER_LMS = 18,
+    /// PNDM (Liu 2022).
+    UNDIFFUSE_SAMPLER_PNDM = 19,
+    /// Adams and Bashforth on a trigonometric schedule.
+    UNDIFFUSE_SAMPLER_IPNDM = 20,
+    /// Euler's method for networks behind EDM's preconditioning.
+    UNDIFFUSE_SAMPLER_EDM_EULER = 21,
+    /// DPM-Solver++ for such networks.
+    UNDIFFUSE_SAMPLER_EDM_DPM_SOLVER = 22,
+    /// Stochastic DPM-Solver++ for such networks.
+    UNDIFFUSE_SAMPLER_COSINE_DPM_SOLVER = 23,
+    /// Latent consistency (Luo 2023).
+    UNDIFFUSE_SAMPLER_LCM = 24,
+    /// Trajectory consistency (Zheng 2024).
+    UNDIFFUSE_SAMPLER_TCD = 25,
+    /// Multistep consistency (Song 2023).
+    UNDIFFUSE_SAMPLER_CM = 26,
+    /// Euler's method on a flow (Lipman 2023).
+    UNDIFFUSE_SAMPLER_FLOW_EULER = 27,
+    /// Heun's method on a flow.
+    UNDIFFUSE_SAMPLER_FLOW_HEUN = 28,
+    /// A flow whose x_0 is noised anew at each step.
+    UNDIFFUSE_SAMPLER_FLOW_LCM = 29,
 }
 c_enum!(undiffuse_sampler_kind: UNDIFFUSE_SAMPLER_OF_SCHEDULE, UNDIFFUSE_SAMPLER_DDPM, UNDIFFUSE_SAMPLER_DDIM, UNDIFFUSE_SAMPLER_REPAINT,
-    UNDIFFUSE_SAMPLER_ANCESTRAL_2015, UNDIFFUSE_SAMPLER_BITS_2015);
+    UNDIFFUSE_SAMPLER_ANCESTRAL_2015, UNDIFFUSE_SAMPLER_BITS_2015, UNDIFFUSE_SAMPLER_DDIM_INVERSE, UNDIFFUSE_SAMPLER_DPM_SOLVER_MULTISTEP, UNDIFFUSE_SAMPLER_DPM_SOLVER_SINGLESTEP, UNDIFFUSE_SAMPLER_DPM_SOLVER_SDE, UNDIFFUSE_SAMPLER_UNIPC, UNDIFFUSE_SAMPLER_DEIS, UNDIFFUSE_SAMPLER_SA_SOLVER, UNDIFFUSE_SAMPLER_EULER, UNDIFFUSE_SAMPLER_EULER_ANCESTRAL, UNDIFFUSE_SAMPLER_HEUN, UNDIFFUSE_SAMPLER_KDPM2, UNDIFFUSE_SAMPLER_KDPM2_ANCESTRAL, UNDIFFUSE_SAMPLER_LMS, UNDIFFUSE_SAMPLER_PNDM, UNDIFFUSE_SAMPLER_IPNDM, UNDIFFUSE_SAMPLER_EDM_EULER, UNDIFFUSE_SAMPLER_EDM_DPM_SOLVER, UNDIFFUSE_SAMPLER_COSINE_DPM_SOLVER, UNDIFFUSE_SAMPLER_LCM, UNDIFFUSE_SAMPLER_TCD, UNDIFFUSE_SAMPLER_CM, UNDIFFUSE_SAMPLER_FLOW_EULER, UNDIFFUSE_SAMPLER_FLOW_HEUN, UNDIFFUSE_SAMPLER_FLOW_LCM);
+
+/// The samplers that are one algorithm of the library. The two others are a choice (of the scheduler's configuration) and a way to go.
+pub(crate) const SAMPLERS: [(undiffuse_sampler_kind, SamplerKind); 28] = {
+    use undiffuse_sampler_kind::*;
+    [
+        (UNDIFFUSE_SAMPLER_DDPM, SamplerKind::Ddpm),
+        (UNDIFFUSE_SAMPLER_DDIM, SamplerKind::Ddim),
+        (UNDIFFUSE_SAMPLER_ANCESTRAL_2015, SamplerKind::Ancestral2015),
+        (UNDIFFUSE_SAMPLER_BITS_2015, SamplerKind::Bits2015),
+        (UNDIFFUSE_SAMPLER_DDIM_INVERSE, SamplerKind::DdimInverse),
+        (UNDIFFUSE_SAMPLER_DPM_SOLVER_MULTISTEP, SamplerKind::DpmSolverMultistep),
+        (UNDIFFUSE_SAMPLER_DPM_SOLVER_SINGLESTEP, SamplerKind::DpmSolverSinglestep),
+        (UNDIFFUSE_SAMPLER_DPM_SOLVER_SDE, SamplerKind::DpmSolverSde),
+        (UNDIFFUSE_SAMPLER_UNIPC, SamplerKind::UniPc),
+        (UNDIFFUSE_SAMPLER_DEIS, SamplerKind::Deis),
+        (UNDIFFUSE_SAMPLER_SA_SOLVER, SamplerKind::SaSolver),
+        (UNDIFFUSE_SAMPLER_EULER, SamplerKind::Euler),
+        (UNDIFFUSE_SAMPLER_EULER_ANCESTRAL, SamplerKind::EulerAncestral),
+        (UNDIFFUSE_SAMPLER_HEUN, SamplerKind::Heun),
+        (UNDIFFUSE_SAMPLER_KDPM2, SamplerKind::Kdpm2),
+        (UNDIFFUSE_SAMPLER_KDPM2_ANCESTRAL, SamplerKind::Kdpm2Ancestral),
+        (UNDIFFUSE_SAMPLER_LMS, SamplerKind::Lms),
+        (UNDIFFUSE_SAMPLER_PNDM, SamplerKind::Pndm),
+        (UNDIFFUSE_SAMPLER_IPNDM, SamplerKind::Ipndm),
+        (UNDIFFUSE_SAMPLER_EDM_EULER, SamplerKind::EdmEuler),
+        (UNDIFFUSE_SAMPLER_EDM_DPM_SOLVER, SamplerKind::EdmDpmSolver),
+        (UNDIFFUSE_SAMPLER_COSINE_DPM_SOLVER, SamplerKind::CosineDpmSolver),
+        (UNDIFFUSE_SAMPLER_LCM, SamplerKind::Lcm),
+        (UNDIFFUSE_SAMPLER_TCD, SamplerKind::Tcd),
+        (UNDIFFUSE_SAMPLER_CM, SamplerKind::Cm),
+        (UNDIFFUSE_SAMPLER_FLOW_EULER, SamplerKind::FlowEuler),
+        (UNDIFFUSE_SAMPLER_FLOW_HEUN, SamplerKind::FlowHeun),
+        (UNDIFFUSE_SAMPLER_FLOW_LCM, SamplerKind::FlowLcm),
+    ]
+};
+
+/// The sampler of a kind, where it is one.
+pub(crate) fn sampler_kind(kind: undiffuse_sampler_kind) -> Option<SamplerKind> {
+    SAMPLERS.iter().find(|(k, _)| *k == kind).map(|(_, kind)| *kind)
+}
 
 /// How beta depends on t; the names are diffusers'.
 #[repr(u32)]
@@ -115,8 +205,11 @@ pub enum undiffuse_prediction_type {
     UNDIFFUSE_PREDICTION_SAMPLE = 1,
     /// v = alpha eps - sigma x_0.
     UNDIFFUSE_PREDICTION_V = 2,
+    /// The velocity eps - x_0 of a flow.
+    UNDIFFUSE_PREDICTION_FLOW = 3,
 }
-c_enum!(undiffuse_prediction_type: UNDIFFUSE_PREDICTION_EPSILON, UNDIFFUSE_PREDICTION_SAMPLE, UNDIFFUSE_PREDICTION_V);
+c_enum!(undiffuse_prediction_type: UNDIFFUSE_PREDICTION_EPSILON, UNDIFFUSE_PREDICTION_SAMPLE, UNDIFFUSE_PREDICTION_V,
+    UNDIFFUSE_PREDICTION_FLOW);
 
 /// Which of the T timesteps a shorter run visits; the names are diffusers'.
 #[repr(u32)]

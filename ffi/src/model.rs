@@ -13,6 +13,7 @@ use undiffuse::sampler::{SamplerKind, SchedulerConfig};
 use undiffuse::tensor::MAX_RANK;
 
 use crate::callbacks::{HostDenoiser, undiffuse_denoiser};
+use crate::enums::sampler_kind;
 use crate::enums::undiffuse_backend::{self, *};
 use crate::enums::undiffuse_gradient::{self, *};
 use crate::enums::undiffuse_precision::{self, *};
@@ -398,10 +399,9 @@ impl Model {
     /// The scheduler's configuration, to be run with a sampler of this kind.
     pub fn scheduler(&self, kind: undiffuse_sampler_kind) -> Outcome<SchedulerConfig> {
         let wanted = match kind {
-            UNDIFFUSE_SAMPLER_OF_SCHEDULE => None,
-            UNDIFFUSE_SAMPLER_DDIM => Some(SamplerKind::Ddim),
-            // The others take the schedule of any diffusers class.
-            _ => Some(SamplerKind::Ddpm),
+            // It takes the schedule of any diffusers class.
+            UNDIFFUSE_SAMPLER_REPAINT => Some(SamplerKind::Ddpm),
+            _ => sampler_kind(kind),
         };
         match (&self.network, &self.given) {
             (_, Some(given)) => Ok(given.clone()),

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use undiffuse::error::check_finite;
 use undiffuse::posterior::Evidence;
-use undiffuse::sampler::{SamplerKind, SamplerOptions, SchedulerConfig, StateSpace, StepIo};
+use undiffuse::sampler::{SamplerOptions, SchedulerConfig, StateSpace, StepIo};
 
 use crate::callbacks::undiffuse_level;
+use crate::enums::sampler_kind;
 use crate::enums::undiffuse_sampler_kind::{self, *};
 use crate::guard::{
     Handle, check_apart, fill, free_handle, ok, opaque, output, read, read_optional, slice, slice_mut, text, void,
@@ -155,12 +156,8 @@ pub unsafe extern "C" fn undiffuse_sampler_from_json(
     // SAFETY: as above.
     unsafe {
         new(options, sampler, error, |kind| {
-            let wanted = match kind {
-                UNDIFFUSE_SAMPLER_DDPM => Some(SamplerKind::Ddpm),
-                UNDIFFUSE_SAMPLER_DDIM => Some(SamplerKind::Ddim),
-                _ => None,
-            };
-            Ok(SchedulerConfig::from_json_for(text(json, len, "json")?, wanted).map_err(|e| e.context("json"))?)
+            Ok(SchedulerConfig::from_json_for(text(json, len, "json")?, sampler_kind(kind))
+                .map_err(|e| e.context("json"))?)
         })
     }
 }
@@ -282,8 +279,8 @@ pub unsafe extern "C" fn undiffuse_sampler_timesteps(
     }
 }
 
-/// Writes to *state_len the floats of history that a sample of `sample_len` floats carries from step to step; 0 for all samplers of
-/// this version. Any thread.
+/// Writes to *state_len the floats of history that a sample of `sample_len` floats carries from step to step; 0 where it keeps
+/// none. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_sampler_state_len(
     sampler: *const undiffuse_sampler,
@@ -479,11 +476,13 @@ impl Model {
         if let Some(sampler) = unsafe { read_optional(sampler) }? {
             return Ok(Arc::clone(&sampler));
         }
-        // The default runs DDIM whatever a diffusers model was trained with, a recommendation DDIM, DDPM or RePaint.
-        let scheduler = self.scheduler(UNDIFFUSE_SAMPLER_DDIM)?;
         Ok(Arc::from(match evidence {
-            Some(evidence) => evidence.recommended().sampler(&scheduler)?,
-            None => scheduler.sampler(&SamplerOptions::default_for(&scheduler, None))?,
+            // A recommendation is DDIM, DDPM or RePaint, which take the betas of any class.
+            Some(evidence) => evidence.recommended().sampler(&self.scheduler(UNDIFFUSE_SAMPLER_DDIM)?)?,
+            None => {
+                let scheduler = self.scheduler(UNDIFFUSE_SAMPLER_OF_SCHEDULE)?;
+                scheduler.sampler(&SamplerOptions::default_for(&scheduler, None))?
+            }
         }))
     }
 

@@ -10,6 +10,7 @@ use undiffuse::sampler::{
 };
 use undiffuse::schedule::{Arithmetic, BetaSchedule, TimestepSpacing};
 
+use crate::enums::sampler_kind;
 use crate::enums::undiffuse_arithmetic::{self, *};
 use crate::enums::undiffuse_beta_schedule::{self, *};
 use crate::enums::undiffuse_bit_prediction::{self, *};
@@ -220,6 +221,7 @@ pub(crate) unsafe fn config(o: &undiffuse_schedule_options) -> Outcome<Scheduler
         UNDIFFUSE_PREDICTION_EPSILON => PredictionType::Epsilon,
         UNDIFFUSE_PREDICTION_SAMPLE => PredictionType::Sample,
         UNDIFFUSE_PREDICTION_V => PredictionType::VPrediction,
+        UNDIFFUSE_PREDICTION_FLOW => PredictionType::Flow,
     };
     c.timestep_spacing = match value(o.timestep_spacing)? {
         UNDIFFUSE_SPACING_LEADING => TimestepSpacing::Leading,
@@ -255,13 +257,7 @@ pub(crate) unsafe fn sampler(config: &SchedulerConfig, o: &undiffuse_sampler_opt
         _ => return Err(Failure::argument("steps and timesteps are both given")),
     };
     let kind = value(o.kind)?;
-    let chosen = match kind {
-        UNDIFFUSE_SAMPLER_DDPM => Some(SamplerKind::Ddpm),
-        UNDIFFUSE_SAMPLER_DDIM => Some(SamplerKind::Ddim),
-        UNDIFFUSE_SAMPLER_ANCESTRAL_2015 => Some(SamplerKind::Ancestral2015),
-        UNDIFFUSE_SAMPLER_BITS_2015 => Some(SamplerKind::Bits2015),
-        UNDIFFUSE_SAMPLER_OF_SCHEDULE | UNDIFFUSE_SAMPLER_REPAINT => None,
-    };
+    let chosen = sampler_kind(kind);
     let (chosen, steps) = match steps {
         Some(steps) => (chosen, steps),
         None if kind == UNDIFFUSE_SAMPLER_REPAINT => (chosen, Steps::All),
@@ -287,6 +283,7 @@ pub(crate) unsafe fn sampler(config: &SchedulerConfig, o: &undiffuse_sampler_opt
             UNDIFFUSE_ARITHMETIC_FLOAT32 => Arithmetic::Float32,
             UNDIFFUSE_ARITHMETIC_FLOAT64 => Arithmetic::Float64,
         },
+        ..SamplerOptions::default()
     };
     let ending = match value(o.ending)? {
         UNDIFFUSE_ENDING_2015_MEAN => Ending2015::Mean,

@@ -241,6 +241,11 @@ impl<'w, D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'w, D, S, N
         let steps = self.steps();
         ensure!(step <= steps, InvalidArgument, "cannot start from step {step}, there are {steps}");
         ensure!(all_finite(x), NonFinite, "the x to start from is not finite");
+        ensure!(
+            step == 0 || self.sampler.settles(step - 1),
+            InvalidArgument,
+            "cannot start from step {step}, which finishes what the step before it began"
+        );
         let b = self.layout.split(self.arena.values(), self.layout.batch)?;
         b.spare.get_mut(..x.len()).ok_or_else(|| short("spare"))?.copy_from_slice(x);
         self.begin(first_sample, count, step)
@@ -354,7 +359,10 @@ impl<'w, D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'w, D, S, N
             b.spare.iter_mut().zip(&*b.x).for_each(|(i, x)| *i = scale * x);
             b.spare
         };
-        let call = Call { level, first_sample: self.first_sample, cancel };
+        // What the network sees is at another level than x where it is scaled.
+        let by = f64::from(scale);
+        let seen = Level { alpha: by * level.alpha, sigma: by * level.sigma, ..level };
+        let call = Call { level: seen, first_sample: self.first_sample, cancel };
         self.denoiser.predict(&call, input, b.output)?;
         check_gave(self.denoiser.name(), &call, m, b.output)?;
 
@@ -426,8 +434,12 @@ impl<'w, D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'w, D, S, N
             Spread::None | Spread::Scalar(_) | Spread::Bits => &mut [],
         };
         ensure!(all_finite(b.spare), NonFinite, "the step of {} gave NaN or infinity", self.sampler.name());
-        let kernel = Kernel { mean: b.spare, noise: &mut *noise, spread, stds, std_stride: m };
-        self.evidence.kernel(&at, b.x, kernel, b.evidence).map_err(|e| of_evidence(e, self.evidence.name()))?;
+        // The state that an inner stage leads to is replaced by a later call.
+        let settles = self.sampler.settles(step);
+        if settles {
+            let kernel = Kernel { mean: b.spare, noise: &mut *noise, spread, stds, std_stride: m };
+            self.evidence.kernel(&at, b.x, kernel, b.evidence).map_err(|e| of_evidence(e, self.evidence.name()))?;
+        }
         ensure!(
             all_finite(b.spare) && all_finite(noise),
             NonFinite,
@@ -440,9 +452,11 @@ impl<'w, D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'w, D, S, N
         for i in 0..self.count {
             add_noise(spread, row(b.output, i, m), row(noise, i, n), row_mut(b.spare, i, n))?;
         }
-        self.evidence
-            .merge(&at, b.x, b.spare, &mut self.noise, b.evidence)
-            .map_err(|e| of_evidence(e, self.evidence.name()))?;
+        if settles {
+            self.evidence
+                .merge(&at, b.x, b.spare, &mut self.noise, b.evidence)
+                .map_err(|e| of_evidence(e, self.evidence.name()))?;
+        }
         ensure!(all_finite(b.spare), NonFinite, "the evidence \"{}\" gave NaN or infinity for x", self.evidence.name());
 
         // Only now does the chain move.
@@ -480,6 +494,9 @@ impl<'w, D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'w, D, S, N
         while self.status() == Status::Running {
             let step = self.step;
             self.step_with(cancel)?;
+            if !self.sampler.settles(step) {
+                continue;
+            }
             let levels = self.sampler.levels();
             let Some(&level) = levels.get(step) else { break };
             let progress = Progress {

@@ -98,6 +98,8 @@ impl<P: Denoiser, Q: Denoiser> Product<P, Q> {
             PredictionType::Sample => rest / level.alpha,
             // v = alpha eps - sigma x_0 = -sigma / alpha x + eps / alpha.
             PredictionType::VPrediction => -rest * level.sigma / level.alpha,
+            // v = eps - x_0.
+            PredictionType::Flow => -rest / level.alpha,
         }
     }
 

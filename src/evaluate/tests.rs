@@ -9,8 +9,8 @@ use crate::error::ErrorKind;
 use crate::noise::{NoiseSource, Seeded};
 use crate::process::{Binomial, Prediction, PredictionType, bernoulli_kl, normal_entropy, normal_kl};
 use crate::sampler::{
-    Ancestral2015, BitPrediction, Bits2015, Ddpm, Ending2015, Readout2015, Sampler, SamplerKind, SamplerOptions,
-    SchedulerConfig, Steps, VarianceType,
+    Ancestral2015, BitPrediction, Bits2015, Ending2015, Readout2015, Sampler, SamplerKind, SamplerOptions,
+    SchedulerConfig, Steps, VarianceType, ddpm,
 };
 use crate::schedule::{Arithmetic, Betas, NoiseSchedule};
 use crate::tensor::Dims;
@@ -136,8 +136,8 @@ fn kinds_of_prediction_and_ddpm_agree() {
     let betas = schedule(Betas::authors_2015(25, &[]).unwrap());
     let steps: Vec<u32> = (0..25).rev().collect();
     let prediction = Prediction { kind: Sample, ..Default::default() };
-    let ddpm = Ddpm::new(&betas, &steps, prediction, VarianceType::FixedLarge).unwrap();
-    let r = bound(&mut prior(0.25, Sample), &ddpm, &mut Seeded::new(1), &data, &options, &CANCEL).unwrap();
+    let chain = ddpm(&betas, &steps, prediction, VarianceType::FixedLarge).unwrap();
+    let r = bound(&mut prior(0.25, Sample), &chain, &mut Seeded::new(1), &data, &options, &CANCEL).unwrap();
     assert!((r.k - ks[1]).abs() < 1e-4, "{} {ks:?}", r.k);
     // Entropies of its steps lie between the bounds of Eq. 24, which hold for q and nearly for a good chain of its.
     assert!(r.steps.iter().all(|s| s.lower <= s.upper + 1e-12 && (s.entropy - s.upper).abs() < 1e-6), "{:?}", r.steps);

@@ -80,7 +80,7 @@ use crate::tensor::Dims;
 /// 2, 3 and 5 iterations in 50 steps, where 1 is right. (Conjugate residuals, whose misfit cannot grow, stay at 1.11 to 1.15 from 2
 /// iterations on and restore no better.) On x_t that belong to digits the covariance is right, within a few per cent of the error of
 /// x_0 at every level; what is off are chains that settled on a shape which y rules out. They come back if they are put back into noise:
-/// take [`RePaint`](crate::sampler::RePaint) as the sampler, as [`recommended`](super::Recommended::CALIBRATED). With 20 timesteps, jumps of
+/// take [`RePaint`](crate::sampler::repaint) as the sampler, as [`recommended`](super::Recommended::CALIBRATED). With 20 timesteps, jumps of
 /// 4 and 2 resamplings, 36 calls, 100 digits are at
 /// 1.04 and 17.8 dB, where 36 steps of DDIM with eta 1 come to 1.14 and 16.6 dB.
 ///

@@ -5,6 +5,7 @@ use super::{At, Measurement};
 use crate::error::{Result, ensure, err};
 use crate::memory::zeros;
 use crate::sampler::{Sampler, StateSpace};
+use crate::schedule::Level;
 
 /// That a measurement has no noise; `instead` does with it.
 pub(super) fn check_exact<O: LinearOperator>(method: &str, m: &Measurement<O>, instead: &str) -> Result<()> {
@@ -55,6 +56,14 @@ pub(super) fn check_real(method: &str, sampler: &dyn Sampler) -> Result<()> {
         sampler.space() == StateSpace::Real,
         Unsupported,
         "{method} is for chains of real numbers; {} makes bits",
+        sampler.name()
+    );
+    // Equations of this house say x = sqrt(abar) x_0 + sqrt(1 - abar) eps, and that the network sees x.
+    let preserves = |l: &Level| (l.alpha * l.alpha + l.sigma * l.sigma - 1.0).abs() < 1e-5;
+    ensure!(
+        sampler.levels().iter().enumerate().all(|(i, l)| preserves(l) && sampler.input_scale(i) == 1.0),
+        Unsupported,
+        "{method} is for samplers that preserve variance, as ddim, ddpm, dpmsolver++, unipc or deis; {} does not",
         sampler.name()
     );
     Ok(())

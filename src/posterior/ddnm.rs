@@ -16,7 +16,7 @@ use crate::tensor::Dims;
 ///
 /// One network call per step, no vector-Jacobian product. As published: 100 steps of [`Ddim`](crate::sampler::Ddim) with
 /// [`DdimNoise::Level`](crate::sampler::DdimNoise::Level) and eta 0.85 (the authors' code) or of DDPM (Algorithm 1); with
-/// [`RePaint`](crate::sampler::RePaint) it is Algorithm 2, "time-travel". Any sampler of real numbers carries it.
+/// [`RePaint`](crate::sampler::repaint) it is Algorithm 2, "time-travel". Any sampler of real numbers carries it.
 ///
 /// ```
 /// use undiffuse::posterior::{Ddnm, Measurement, operator::BlockAverage};

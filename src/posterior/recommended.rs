@@ -41,7 +41,7 @@ pub enum Algorithm {
         /// What eta is a fraction of.
         noise: DdimNoise,
     },
-    /// [`RePaint`](crate::sampler::RePaint).
+    /// [`RePaint`](crate::sampler::repaint).
     RePaint(Jumps),
 }
 

@@ -13,12 +13,19 @@ pub enum PredictionType {
     Sample,
     /// v = alpha eps - sigma x_0 (Salimans and Ho 2022).
     VPrediction,
+    /// The velocity eps - x_0 of a straight path x_t = (1 - sigma) x_0 + sigma eps (Lipman 2023, Liu 2023). Only for levels with
+    /// alpha + sigma = 1.
+    Flow,
 }
 
 impl PredictionType {
     /// All of them, with the names that configurations use.
-    pub const NAMES: [(&'static str, Self); 3] =
-        [("epsilon", Self::Epsilon), ("sample", Self::Sample), ("v_prediction", Self::VPrediction)];
+    pub const NAMES: [(&'static str, Self); 4] = [
+        ("epsilon", Self::Epsilon),
+        ("sample", Self::Sample),
+        ("v_prediction", Self::VPrediction),
+        ("flow_prediction", Self::Flow),
+    ];
 }
 
 /// What is done to a predicted x_0 before it is used.
@@ -90,39 +97,72 @@ impl Prediction {
             PredictionType::Epsilon => Linear { x0_x: 1.0 / a, x0_output: -s / a, eps_x: 0.0, eps_output: 1.0 },
             PredictionType::Sample => Linear { x0_x: 0.0, x0_output: 1.0, eps_x: 1.0 / s, eps_output: -a / s },
             PredictionType::VPrediction => Linear { x0_x: a, x0_output: -s, eps_x: s, eps_output: a },
+            PredictionType::Flow => Linear { x0_x: 1.0, x0_output: -s, eps_x: 1.0, eps_output: a },
         }
     }
 
     /// Fills `x0` and `eps` (n values each) from `x` (n values) and the first n values of `output`. `alpha` and `sigma`
     /// are the level's, rounded to f32. Elements are f32; of differing lengths the shortest counts.
     pub fn apply(&self, alpha: f32, sigma: f32, x: &[f32], output: &[f32], x0: &mut [f32], eps: &mut [f32]) {
-        let to_x0 = |x: f32, o: f32| match self.kind {
-            PredictionType::Epsilon => (x - sigma * o) / alpha,
-            PredictionType::Sample => o,
-            PredictionType::VPrediction => alpha * x - sigma * o,
+        // The order of operations is diffusers'.
+        match self.kind {
+            PredictionType::Epsilon => map(x, output, x0, |x, o| (x - sigma * o) / alpha),
+            PredictionType::Sample => map(x, output, x0, |_, o| o),
+            PredictionType::VPrediction => map(x, output, x0, |x, o| alpha * x - sigma * o),
+            PredictionType::Flow => map(x, output, x0, |x, o| x - sigma * o),
+        }
+        self.clip.apply(x0, eps);
+        let noise = |x: f32, x0: f32| (x - alpha * x0) / sigma;
+        match self.kind {
+            _ if self.rederive_eps => map(x, x0, eps, noise),
+            PredictionType::Epsilon => map(x, output, eps, |_, o| o),
+            PredictionType::Sample => map(x, output, eps, noise),
+            PredictionType::VPrediction => map(x, output, eps, |x, o| alpha * o + sigma * x),
+            PredictionType::Flow => map(x, output, eps, |x, o| x + alpha * o),
+        }
+    }
+
+    /// As [`Prediction::apply`] where x_0 and eps before clipping are `linear` and not what [`Prediction::kind`] says: a network
+    /// behind a preconditioning, or one whose x_t is scaled otherwise than the network's. Coefficients are rounded to f32.
+    pub fn apply_linear(
+        &self,
+        linear: &Linear,
+        [alpha, sigma]: [f32; 2],
+        x: &[f32],
+        output: &[f32],
+        x0: &mut [f32],
+        eps: &mut [f32],
+    ) {
+        let sum = |a: f64, b: f64| {
+            let (a, b) = (a as f32, b as f32);
+            move |x: f32, o: f32| a * x + b * o
         };
-        x0.iter_mut().zip(x).zip(output).for_each(|((x0, &x), &o)| *x0 = to_x0(x, o));
-        match self.clip {
-            SampleClip::None => {}
-            SampleClip::Range(r) => x0.iter_mut().for_each(|v| *v = clamp(*v, r)),
-            SampleClip::Dynamic { ratio, max } => {
-                // eps is not filled yet, so it serves as the quantile's scratch.
-                eps.iter_mut().zip(&*x0).for_each(|(e, v)| *e = v.abs());
-                let s = quantile(eps, ratio).max(1.0).min(max);
+        map(x, output, x0, sum(linear.x0_x, linear.x0_output));
+        self.clip.apply(x0, eps);
+        if self.rederive_eps {
+            map(x, x0, eps, |x, x0| (x - alpha * x0) / sigma);
+        } else {
+            map(x, output, eps, sum(linear.eps_x, linear.eps_output));
+        }
+    }
+}
+
+fn map(a: &[f32], b: &[f32], out: &mut [f32], f: impl Fn(f32, f32) -> f32) {
+    out.iter_mut().zip(a).zip(b).for_each(|((out, &a), &b)| *out = f(a, b));
+}
+
+impl SampleClip {
+    /// Clips one sample's x_0. `scratch`, as long, is overwritten where a quantile is needed.
+    fn apply(self, x0: &mut [f32], scratch: &mut [f32]) {
+        match self {
+            Self::None => {}
+            Self::Range(r) => x0.iter_mut().for_each(|v| *v = clamp(*v, r)),
+            Self::Dynamic { ratio, max } => {
+                scratch.iter_mut().zip(&*x0).for_each(|(e, v)| *e = v.abs());
+                let s = quantile(scratch, ratio).max(1.0).min(max);
                 x0.iter_mut().for_each(|v| *v = clamp(*v, s) / s);
             }
         }
-        let rederive = |x: f32, x0: f32| (x - alpha * x0) / sigma;
-        if self.rederive_eps {
-            eps.iter_mut().zip(x).zip(&*x0).for_each(|((e, &x), &x0)| *e = rederive(x, x0));
-            return;
-        }
-        let to_eps = |x: f32, o: f32| match self.kind {
-            PredictionType::Epsilon => o,
-            PredictionType::Sample => rederive(x, o),
-            PredictionType::VPrediction => alpha * o + sigma * x,
-        };
-        eps.iter_mut().zip(x).zip(output).for_each(|((e, &x), &o)| *e = to_eps(x, o));
     }
 }
 

@@ -87,7 +87,7 @@ impl Ancestral2015 {
         ensure!(!steps.is_empty(), InvalidArgument, "a schedule of {} steps leaves no step to make", abars.len());
         let end = match (ending, abars) {
             (Ending2015::Original, &[first, ..]) => Level::variance_preserving(0.0, first),
-            _ => Level { timestep: 0.0, alpha: 1.0, sigma: 0.0 },
+            _ => Level::CLEAN,
         };
         let mut f = Fingerprint::new().bytes(b"ancestral 2015").u64(match readout {
             Readout2015::Code => 0,

@@ -65,7 +65,7 @@ impl Bits2015 {
         ensure!(!steps.is_empty(), InvalidArgument, "a schedule of {} steps leaves no step to make", abars.len());
         let end = match (ending, abars) {
             (Ending2015::Original, &[first, ..]) => Level::variance_preserving(0.0, first),
-            _ => Level { timestep: 0.0, alpha: 1.0, sigma: 0.0 },
+            _ => Level::CLEAN,
         };
         let mut f = Fingerprint::new().bytes(b"bits 2015").f64(process.pi()).u64(prediction as u64);
         f = f.u64(u64::from(logits));

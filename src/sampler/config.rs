@@ -1,107 +1,69 @@
 //! diffusers' `scheduler_config.json`, read and written.
+//!
+//! A configuration has four parts: the process (betas), the prediction (what the network gives, how x_0 is clipped), the grid (which
+//! levels a run visits) and the solver. `keys` is the one table of keys, `classes` says which of them a class has and with which
+//! defaults; reading, writing and refusing follow from the two.
 
-use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
-
-use serde_json::{Map, Value};
 
 use super::PredictionType;
 use super::ddpm::VarianceType;
 use super::options::SamplerKind;
 use crate::error::{Result, ensure, err};
-use crate::schedule::{BetaSchedule, Betas, MAX_TRAIN_TIMESTEPS, TimestepSpacing};
+use crate::json::{Object, Value, parse_object};
+use crate::schedule::{BetaSchedule, Betas, TimestepSpacing};
 
 mod chain2015;
+mod classes;
+mod keys;
+mod parts;
 
 pub use chain2015::Chain2015;
+use classes::{CLASSES, Class};
+use keys::{UNUSED, choice, integer, name_of, number, numbers, shown};
+pub use parts::{
+    AlgorithmType, FinalSigmas, GridConfig, Interpolation, SigmaSchedule, SolverConfig, SolverType, TimeShift,
+    TimestepType,
+};
 
-/// The longest text that is read; a configuration with 100,000 trained betas stays below it.
-const MAX_TEXT: usize = 4 << 20;
-
-/// Schedulers of diffusers 0.42.1 that are not implemented here, but whose configuration describes the same kind of model:
-/// a discrete schedule of betas.
-const BETA_CLASSES: [&str; 14] = [
-    "DDIMParallelScheduler",
-    "DDPMParallelScheduler",
-    "DEISMultistepScheduler",
-    "DPMSolverMultistepScheduler",
-    "DPMSolverSDEScheduler",
-    "DPMSolverSinglestepScheduler",
-    "EulerAncestralDiscreteScheduler",
-    "EulerDiscreteScheduler",
-    "HeunDiscreteScheduler",
-    "KDPM2AncestralDiscreteScheduler",
-    "KDPM2DiscreteScheduler",
-    "LMSDiscreteScheduler",
-    "PNDMScheduler",
-    "UniPCMultistepScheduler",
-];
-
-/// Other schedulers of diffusers 0.42.1 that a model directory may name.
-const KNOWN_CLASSES: [&str; 26] = [
+/// Schedulers of diffusers 0.42.1 that are not implemented here.
+const NOT_IMPLEMENTED: [&str; 26] = [
     "AmusedScheduler",
-    "CMStochasticIterativeScheduler",
+    "BlockRefinementScheduler",
     "CogVideoXDDIMScheduler",
     "CogVideoXDPMScheduler",
     "ConsistencyDecoderScheduler",
-    "CosineDPMSolverMultistepScheduler",
-    "DDIMInverseScheduler",
     "DDPMWuerstchenScheduler",
     "DPMSolverMultistepInverseScheduler",
-    "EDMDPMSolverMultistepScheduler",
-    "EDMEulerScheduler",
-    "FlowMatchEulerDiscreteScheduler",
-    "FlowMatchHeunDiscreteScheduler",
-    "FlowMatchLCMScheduler",
+    "DiscreteDDIMScheduler",
+    "EntropyBoundScheduler",
+    "FlowMapEulerDiscreteScheduler",
+    "HeliosDMDScheduler",
     "HeliosScheduler",
-    "IPNDMScheduler",
     "KarrasVeScheduler",
-    "LCMScheduler",
+    "LTXEulerAncestralRFScheduler",
+    "MiniMaxH3Scheduler",
+    "PiflowScheduler",
+    "RFD4ProteinaScheduler",
     "RePaintScheduler",
-    "SASolverScheduler",
     "SCMScheduler",
     "ScoreSdeVeScheduler",
     "ScoreSdeVpScheduler",
-    "TCDScheduler",
     "UnCLIPScheduler",
     "VQDiffusionScheduler",
+    "FlaxDDPMScheduler",
+    "FlaxDDIMScheduler",
+    "FlaxPNDMScheduler",
 ];
 
-/// Keys of diffusers' other schedulers. They stand in configurations that were written for one scheduler and are read
-/// by another; like diffusers, DDPM and DDIM do without them. They are kept and written back.
-const OTHER_KEYS: [&str; 27] = [
-    "algorithm_type",
-    "disable_corrector",
-    "euler_at_final",
-    "final_sigmas_type",
-    "flow_shift",
-    "interpolation_type",
-    "lambda_min_clipped",
-    "lower_order_final",
-    "predict_x0",
-    "rho",
-    "shift_terminal",
-    "sigma_data",
-    "sigma_max",
-    "sigma_min",
-    "sigma_schedule",
-    "skip_prk_steps",
-    "solver_order",
-    "solver_p",
-    "solver_type",
-    "time_shift_type",
-    "timestep_type",
-    "use_beta_sigmas",
-    "use_dynamic_shifting",
-    "use_exponential_sigmas",
-    "use_flow_sigmas",
-    "use_karras_sigmas",
-    "use_lu_lambdas",
-];
+/// Keys that say what a model was trained with. Whatever sampler runs it, they are the model's.
+const OF_THE_MODEL: [&str; 6] =
+    ["num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type"];
 
-/// The union of `DDPMScheduler`'s and `DDIMScheduler`'s configurations, with diffusers' defaults and names; or the configuration of a
-/// chain of 2015, see [`Chain2015`].
+/// What diffusers' schedulers are configured by, with its defaults and names; or the configuration of a chain of 2015, see [`Chain2015`].
+///
+/// A key that a class does not have is kept in `other` and has no effect, as in diffusers; run with another sampler, which has it, it counts.
 ///
 /// ```
 /// use undiffuse::sampler::{PredictionType, SamplerKind, SchedulerConfig};
@@ -149,29 +111,47 @@ pub struct SchedulerConfig {
     pub rescale_betas_zero_snr: bool,
     /// Whether DDIM's last step leads to abar = 1; if not, to abar_0.
     pub set_alpha_to_one: bool,
+    /// Which levels a run visits, beside `timestep_spacing` and `steps_offset`.
+    pub grid: GridConfig,
+    /// What solvers of high order and distilled samplers have.
+    pub solver: SolverConfig,
     /// What the chains of 2015 have beside T and betas; not used by the others.
     pub chain_2015: Chain2015,
     /// Keys that start with `_` (but `_class_name`) and keys of other schedulers: kept, not used.
-    pub other: BTreeMap<String, Value>,
+    pub other: Object,
+    /// What the file said.
+    #[doc(hidden)]
+    pub given: Given,
+}
+
+/// The keys of the file that a configuration was read from, so that another sampler can take its own. Two of them always compare equal.
+#[derive(Clone, Debug, Default)]
+#[doc(hidden)]
+pub struct Given(Object);
+
+impl PartialEq for Given {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 impl SchedulerConfig {
     /// Diffusers' defaults for a class; for a chain of 2015 those of [`Chain2015`].
     pub fn new(class: SamplerKind) -> Self {
-        Self {
+        let mut config = Self {
             class,
             chain_2015: Chain2015::default(),
             num_train_timesteps: 1000,
             beta_start: 1e-4,
             beta_end: 0.02,
             beta_schedule: match class {
-                SamplerKind::Ddpm | SamplerKind::Ddim => BetaSchedule::Linear,
                 SamplerKind::Ancestral2015 => BetaSchedule::Authors2015,
                 SamplerKind::Bits2015 => BetaSchedule::ErasingEvenly,
+                _ => BetaSchedule::Linear,
             },
             trained_betas: None,
             variance_type: VarianceType::FixedSmall,
-            clip_sample: true,
+            clip_sample: class.is_2015(),
             clip_sample_range: 1.0,
             prediction_type: PredictionType::Epsilon,
             thresholding: false,
@@ -181,8 +161,18 @@ impl SchedulerConfig {
             steps_offset: 0,
             rescale_betas_zero_snr: false,
             set_alpha_to_one: true,
-            other: BTreeMap::new(),
+            grid: GridConfig::default(),
+            solver: SolverConfig::default(),
+            other: Object::new(),
+            given: Given::default(),
+        };
+        for (name, preset) in class_of(class).into_iter().flat_map(Class::keys) {
+            if let Some(key) = keys::find(name) {
+                // The table holds what its keys accept, which a test sees to.
+                let _ = (key.set)(&mut config, &preset.value());
+            }
         }
+        config
     }
 
     /// Reads the text of a `scheduler_config.json`.
@@ -193,31 +183,47 @@ impl SchedulerConfig {
         Self::from_json_for(text, None)
     }
 
-    /// As [`SchedulerConfig::from_json`], but to be run with `sampler` whatever class wrote it, as diffusers' `from_config`
-    /// does. The class may then also be another one of diffusers with a discrete schedule of betas (PNDM, Euler,
-    /// DPM-Solver++ and the like); keys it leaves out take `sampler`'s defaults.
+    /// As [`SchedulerConfig::from_json`], but to be run with `sampler` whatever class wrote it, as diffusers' `from_config` does: keys
+    /// that the file leaves out take `sampler`'s defaults. T, betas and the type of the prediction are the model's: where the file
+    /// leaves them out, the class that wrote it says them (diffusers takes `sampler`'s there).
     ///
-    /// Errors: as [`SchedulerConfig::from_json`]; kind `Unsupported` for a class without betas or a flow-matching model.
+    /// Errors: as [`SchedulerConfig::from_json`]; a class that is not implemented is no error where it has betas and `sampler` takes them.
+    /// Kind `Unsupported` for a model of another process than `sampler` is for: a flow, EDM's, discrete betas.
     pub fn from_json_for(text: &str, sampler: Option<SamplerKind>) -> Result<Self> {
-        ensure!(
-            text.len() <= MAX_TEXT,
-            Config,
-            "the scheduler configuration has {} bytes, expected at most {MAX_TEXT}",
-            text.len()
-        );
-        let value: Value =
-            serde_json::from_str(text).map_err(|e| err!(Config, "the scheduler configuration is no JSON: {e}"))?;
-        Self::from_value(&value, sampler)
+        let map = parse_object(text).map_err(|e| e.context("the scheduler configuration"))?;
+        Self::from_object(map, sampler)
     }
 
-    /// As [`SchedulerConfig::from_json_for`], from a parsed value.
-    pub fn from_value(value: &Value, sampler: Option<SamplerKind>) -> Result<Self> {
-        let Value::Object(map) = value else {
-            return Err(err!(Config, "the scheduler configuration is {}, expected an object", kind_of(value)));
+    /// As [`SchedulerConfig::from_json_for`], from a parsed object.
+    pub fn from_object(map: Object, sampler: Option<SamplerKind>) -> Result<Self> {
+        let written = class(&map)?;
+        let kind = match (written, sampler) {
+            // A chain of 2015 and the samplers of diffusers do not read one another's configurations.
+            (Some(own), Some(wanted)) if own.is_2015() || wanted.is_2015() => own,
+            (_, Some(wanted)) => wanted,
+            (Some(own), None) => own,
+            (None, None) => {
+                return Err(err!(
+                    Unsupported,
+                    "the scheduler {} is not implemented; where its file has betas, another sampler runs the model when asked for, as ddim",
+                    name_in(&map)?
+                ));
+            }
         };
-        let mut config = Self::new(class(map, sampler)?);
-        for (key, value) in map {
-            config.set(key, value)?;
+        let mut config = Self::new(kind);
+        same_process(&map, written, kind)?;
+        if kind.is_2015() {
+            for (key, value) in &map {
+                config.set_2015(key, value)?;
+            }
+        } else {
+            if let Some(own) = written.filter(|own| *own != kind) {
+                config.take_model(&Self::new(own));
+            }
+            for (key, value) in &map {
+                config.set(kind, key, value)?;
+            }
+            config.predict_epsilon(&map)?;
         }
         if let Some(trained) = &config.trained_betas {
             // Diffusers takes T from the list where both are given; two different numbers are a mistake here.
@@ -229,85 +235,128 @@ impl SchedulerConfig {
                 config.num_train_timesteps
             );
         }
+        config.given = Given(map);
         Ok(config)
     }
 
-    fn set(&mut self, key: &str, value: &Value) -> Result<()> {
-        if self.class.is_2015() {
-            return self.set_2015(key, value);
+    /// The same model with another sampler: see [`SchedulerConfig::from_json_for`]. What was changed since the file was read stays
+    /// changed.
+    ///
+    /// Errors: kind `Config` for a value of the file that the sampler does not know; kind `Unsupported` for a chain of 2015 and a sampler
+    /// of diffusers.
+    pub fn for_sampler(&self, kind: SamplerKind) -> Result<Self> {
+        ensure!(
+            self.class.is_2015() == kind.is_2015() || self.class == kind,
+            Unsupported,
+            "the scheduler configuration is of {}, which {} does not run",
+            self.class.class_name(),
+            kind.class_name()
+        );
+        if self.class == kind {
+            return Ok(self.clone());
         }
-        match key {
-            "_class_name" => {}
-            "num_train_timesteps" => {
-                self.num_train_timesteps = integer(key, value, 1, MAX_TRAIN_TIMESTEPS as u64)? as usize;
+        same_process(&self.given.0, Some(self.class), kind)?;
+        let (read, mut config) = match self.given.0.is_empty() {
+            true => (Self::new(self.class), Self::new(kind)),
+            false => (
+                Self::from_object(self.given.0.clone(), Some(self.class))?,
+                Self::from_object(self.given.0.clone(), Some(kind))?,
+            ),
+        };
+        if self.given.0.is_empty() {
+            config.take_model(self);
+        }
+        for key in keys::KEYS {
+            let value = (key.get)(self);
+            if value != (key.get)(&read) {
+                (key.set)(&mut config, &value)?;
             }
-            "beta_start" => self.beta_start = number(key, value)?,
-            "beta_end" => self.beta_end = number(key, value)?,
-            "beta_schedule" => self.beta_schedule = choice(key, value, &BetaSchedule::NAMES)?,
-            "trained_betas" => self.trained_betas = numbers(key, value)?,
-            "variance_type" => self.variance_type = choice(key, value, &VarianceType::NAMES)?,
-            "clip_sample" => self.clip_sample = boolean(key, value)?,
-            "clip_sample_range" => self.clip_sample_range = number(key, value)?,
-            "prediction_type" => self.prediction_type = choice(key, value, &PredictionType::NAMES)?,
-            "thresholding" => self.thresholding = boolean(key, value)?,
-            "dynamic_thresholding_ratio" => self.dynamic_thresholding_ratio = number(key, value)?,
-            "sample_max_value" => self.sample_max_value = number(key, value)?,
-            "timestep_spacing" => self.timestep_spacing = choice(key, value, &TimestepSpacing::NAMES)?,
-            "steps_offset" => self.steps_offset = integer(key, value, 0, u64::from(u32::MAX))? as u32,
-            "rescale_betas_zero_snr" => self.rescale_betas_zero_snr = boolean(key, value)?,
-            "set_alpha_to_one" => self.set_alpha_to_one = boolean(key, value)?,
-            "use_flow_sigmas" if *value == Value::Bool(true) => {
-                return Err(err!(
+        }
+        config.chain_2015 = self.chain_2015;
+        Ok(config)
+    }
+
+    fn take_model(&mut self, other: &Self) {
+        let has_betas = |kind| class_of(kind).is_some_and(|c| c.has("beta_start"));
+        for name in OF_THE_MODEL {
+            let both = name == "prediction_type" || (has_betas(self.class) && has_betas(other.class));
+            if let Some(key) = keys::find(name).filter(|_| both) {
+                // A value that was read can be set.
+                let _ = (key.set)(self, &(key.get)(other));
+            }
+        }
+    }
+
+    fn set(&mut self, kind: SamplerKind, name: &str, value: &Value) -> Result<()> {
+        let class = class_of(kind);
+        let own = class.is_some_and(|c| c.has(name));
+        match keys::find(name) {
+            Some(key) if own => (key.set)(self, &renamed(kind, name, value)),
+            // Of another class. What a class does not have it does not judge.
+            Some(_) => {
+                self.other.insert(name.into(), value.clone());
+                Ok(())
+            }
+            None if name == "_class_name" => Ok(()),
+            None if name.starts_with('_') || UNUSED.contains(&name) || name == "predict_epsilon" => {
+                self.other.insert(name.into(), value.clone());
+                Ok(())
+            }
+            // Parts that are code in Python: none of them can be read from a file.
+            None if matches!(name, "solver_p" | "tau_func") => {
+                ensure!(
+                    value.is_null(),
                     Unsupported,
-                    "the scheduler configuration is of a flow-matching model (use_flow_sigmas)"
-                ));
+                    "the scheduler's {name} is {}, expected null: a part of its own in Python",
+                    value.kind()
+                );
+                self.other.insert(name.into(), value.clone());
+                Ok(())
             }
-            _ if key.starts_with('_') || OTHER_KEYS.contains(&key) => {
-                self.other.insert(key.into(), value.clone());
-            }
-            _ => {
-                return Err(err!(Config, "the scheduler configuration has the unknown key \"{}\"", Shown(key)));
-            }
+            None => Err(err!(Config, "the scheduler configuration has the unknown key \"{}\"", shown(name))),
         }
+    }
+
+    /// diffusers 0.2 to 0.9 said `predict_epsilon: false` for what is now `prediction_type: sample` (0.42.1 does not read it).
+    fn predict_epsilon(&mut self, map: &Object) -> Result<()> {
+        let Some(value) = map.get("predict_epsilon").filter(|v| !v.is_null()) else { return Ok(()) };
+        let epsilon = value.as_bool().ok_or_else(|| {
+            err!(Config, "the scheduler's predict_epsilon is {}, expected true or false", value.kind())
+        })?;
+        let says = if epsilon { PredictionType::Epsilon } else { PredictionType::Sample };
+        ensure!(
+            !map.contains_key("prediction_type") || self.prediction_type == says,
+            Config,
+            "the scheduler has predict_epsilon {epsilon} and another prediction_type, expected that they agree"
+        );
+        self.prediction_type = says;
         Ok(())
     }
 
-    /// Writes the configuration so that diffusers and [`SchedulerConfig::from_json`] read it: all keys, sorted.
+    /// Writes the configuration so that diffusers and [`SchedulerConfig::from_json`] read it: all keys of its class, sorted, and those
+    /// that were kept.
     pub fn to_json(&self) -> String {
         if self.class.is_2015() {
             return self.to_json_2015();
         }
         let mut map = self.unknown();
-        let mut set = |key: &str, value: Value| {
-            map.insert(key.into(), value);
-        };
-        set("_class_name", self.class.class_name().into());
-        set("num_train_timesteps", self.num_train_timesteps.into());
-        set("beta_start", self.beta_start.into());
-        set("beta_end", self.beta_end.into());
-        set("beta_schedule", name_of(self.beta_schedule, &BetaSchedule::NAMES));
-        set("trained_betas", self.trained_betas.clone().map_or(Value::Null, Value::from));
-        set("variance_type", name_of(self.variance_type, &VarianceType::NAMES));
-        set("clip_sample", self.clip_sample.into());
-        set("clip_sample_range", self.clip_sample_range.into());
-        set("prediction_type", name_of(self.prediction_type, &PredictionType::NAMES));
-        set("thresholding", self.thresholding.into());
-        set("dynamic_thresholding_ratio", self.dynamic_thresholding_ratio.into());
-        set("sample_max_value", self.sample_max_value.into());
-        set("timestep_spacing", name_of(self.timestep_spacing, &TimestepSpacing::NAMES));
-        set("steps_offset", self.steps_offset.into());
-        set("rescale_betas_zero_snr", self.rescale_betas_zero_snr.into());
-        set("set_alpha_to_one", self.set_alpha_to_one.into());
+        map.insert("_class_name".into(), self.class.class_name().into());
+        for (name, _) in class_of(self.class).into_iter().flat_map(Class::keys) {
+            if let Some(key) = keys::find(name) {
+                map.insert(name.into(), (key.get)(self));
+            }
+        }
         alloc::format!("{:#}", Value::Object(map))
     }
 
-    /// The keys that this library does not use.
-    fn unknown(&self) -> Map<String, Value> {
-        let mut map = Map::new();
-        for (key, value) in &self.other {
-            map.insert(key.clone(), value.clone());
-        }
-        map
+    /// The keys that this sampler does not use.
+    fn unknown(&self) -> Object {
+        self.other.clone()
+    }
+
+    /// Whether the class has a key, so that its value counts.
+    pub(super) fn has(&self, key: &str) -> bool {
+        class_of(self.class).is_some_and(|c| c.has(key))
     }
 
     /// The part that makes a noise schedule.
@@ -323,99 +372,85 @@ impl SchedulerConfig {
     }
 }
 
-fn class(map: &Map<String, Value>, wanted: Option<SamplerKind>) -> Result<SamplerKind> {
-    let name = map
-        .get("_class_name")
+/// The row of a sampler.
+fn class_of(kind: SamplerKind) -> Option<&'static Class> {
+    CLASSES.iter().find(|c| c.sampler == kind)
+}
+
+impl SamplerKind {
+    /// The class name of configurations, diffusers' where it has one.
+    pub fn class_name(self) -> &'static str {
+        match (self, class_of(self)) {
+            (Self::Bits2015, _) => "Bits2015Scheduler",
+            (_, Some(class)) => class.names.first().copied().unwrap_or_default(),
+            (_, None) => "Ancestral2015Scheduler",
+        }
+    }
+}
+
+/// That a sampler is for the process that a model was trained with.
+fn same_process(map: &Object, written: Option<SamplerKind>, kind: SamplerKind) -> Result<()> {
+    let has = |kind, key| class_of(kind).is_some_and(|c| c.has(key));
+    // Discrete betas, EDM's sigmas (with the network's preconditioning), or neither.
+    let process = |kind| (has(kind, "beta_start"), has(kind, "sigma_schedule"), has(kind, "shift"));
+    let same = match written {
+        Some(own) => own == kind || (process(own) == process(kind) && (process(own) != (false, false, false))),
+        None => has(kind, "beta_start") && (map.contains_key("beta_start") || map.contains_key("trained_betas")),
+    };
+    ensure!(
+        same || kind.is_2015(),
+        Unsupported,
+        "the scheduler {} is for another process than the sampler {}, expected one of the same",
+        written.map_or_else(|| name_in(map).map(shown), |k| Ok(k.class_name().into()))?,
+        kind.class_name()
+    );
+    let flow = map.get("use_flow_sigmas").is_some_and(|v| *v == Value::Bool(true));
+    ensure!(
+        !flow || has(kind, "use_flow_sigmas"),
+        Unsupported,
+        "the scheduler configuration is of a flow-matching model (use_flow_sigmas), which {} does not run",
+        kind.class_name()
+    );
+    Ok(())
+}
+
+/// Names that a class takes for one of its own, as diffusers does when a configuration of another class is handed to it.
+fn renamed(kind: SamplerKind, key: &str, value: &Value) -> Value {
+    use SamplerKind::{CosineDpmSolver, Deis, DpmSolverMultistep, DpmSolverSinglestep, EdmDpmSolver, SaSolver, UniPc};
+    let to = match (kind, key, value.as_str().unwrap_or_default()) {
+        (DpmSolverMultistep | DpmSolverSinglestep | EdmDpmSolver, "algorithm_type", "deis") => "dpmsolver++",
+        (
+            DpmSolverMultistep | DpmSolverSinglestep | EdmDpmSolver | CosineDpmSolver,
+            "solver_type",
+            "logrho" | "bh1" | "bh2",
+        ) => "midpoint",
+        (UniPc, "solver_type", "midpoint" | "heun" | "logrho") => "bh2",
+        (Deis, "algorithm_type", "dpmsolver" | "dpmsolver++") => "deis",
+        (Deis, "solver_type", "midpoint" | "heun" | "bh1" | "bh2") => "logrho",
+        (SaSolver, "algorithm_type", "dpmsolver" | "dpmsolver++" | "deis") => "data_prediction",
+        _ => return value.clone(),
+    };
+    to.into()
+}
+
+fn name_in(map: &Object) -> Result<&str> {
+    map.get("_class_name")
         .and_then(Value::as_str)
-        .ok_or_else(|| err!(Config, "the scheduler configuration has no string \"_class_name\""))?;
-    if let Some((_, kind)) = SamplerKind::NAMES.into_iter().find(|(_, kind)| kind.class_name() == name) {
-        // A chain of 2015 and the samplers of diffusers do not read one another's configurations.
-        return Ok(wanted.filter(|w| !w.is_2015() && !kind.is_2015()).unwrap_or(kind));
-    }
-    if BETA_CLASSES.contains(&name) {
-        return wanted.ok_or_else(|| {
-            err!(
-                Unsupported,
-                "the scheduler {name} is not implemented; its model runs with the sampler ddim or ddpm when asked for"
-            )
-        });
-    }
-    if KNOWN_CLASSES.contains(&name) {
-        return Err(err!(
-            Unsupported,
-            "the scheduler {name} is not implemented, expected DDPMScheduler or DDIMScheduler"
-        ));
+        .ok_or_else(|| err!(Config, "the scheduler configuration has no string \"_class_name\""))
+}
+
+/// The sampler of the class that wrote a configuration; `None` for a class that is not implemented.
+fn class(map: &Object) -> Result<Option<SamplerKind>> {
+    let name = name_in(map)?;
+    let found = SamplerKind::NAMES
+        .into_iter()
+        .map(|(_, kind)| kind)
+        .find(|kind| kind.class_name() == name || class_of(*kind).is_some_and(|c| c.names.contains(&name)));
+    if found.is_some() || NOT_IMPLEMENTED.contains(&name) {
+        return Ok(found);
     }
     let known: Vec<&str> = SamplerKind::NAMES.iter().map(|(_, k)| k.class_name()).collect();
-    Err(err!(Config, "the scheduler class \"{}\" is unknown, expected one of {}", Shown(name), known.join(", ")))
-}
-
-/// Text from outside in a message: cut, and without control characters.
-struct Shown<'a>(&'a str);
-
-impl core::fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let mut chars = self.0.chars();
-        for c in chars.by_ref().take(60) {
-            core::fmt::Write::write_char(f, if c.is_control() { '?' } else { c })?;
-        }
-        if chars.next().is_some() { f.write_str("...") } else { Ok(()) }
-    }
-}
-
-fn kind_of(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
-}
-
-fn unexpected(key: &str, value: &Value, expected: &str) -> crate::Error {
-    match value {
-        Value::String(s) => err!(Config, "the scheduler's {key} is \"{}\", expected {expected}", Shown(s)),
-        Value::Number(n) => err!(Config, "the scheduler's {key} is {n}, expected {expected}"),
-        other => err!(Config, "the scheduler's {key} is {}, expected {expected}", kind_of(other)),
-    }
-}
-
-fn number(key: &str, value: &Value) -> Result<f64> {
-    value.as_f64().filter(|v| v.is_finite()).ok_or_else(|| unexpected(key, value, "a number"))
-}
-
-fn integer(key: &str, value: &Value, low: u64, high: u64) -> Result<u64> {
-    value
-        .as_u64()
-        .filter(|v| (low..=high).contains(v))
-        .ok_or_else(|| unexpected(key, value, &alloc::format!("a whole number from {low} to {high}")))
-}
-
-fn boolean(key: &str, value: &Value) -> Result<bool> {
-    value.as_bool().ok_or_else(|| unexpected(key, value, "true or false"))
-}
-
-fn numbers(key: &str, value: &Value) -> Result<Option<Vec<f64>>> {
-    match value {
-        Value::Null => Ok(None),
-        Value::Array(list) if list.len() <= MAX_TRAIN_TIMESTEPS => {
-            list.iter().map(|v| number(key, v)).collect::<Result<_>>().map(Some)
-        }
-        _ => Err(unexpected(key, value, "null or a list of numbers")),
-    }
-}
-
-fn choice<T: Copy>(key: &str, value: &Value, names: &[(&str, T)]) -> Result<T> {
-    value.as_str().and_then(|s| names.iter().find(|(n, _)| *n == s)).map(|(_, v)| *v).ok_or_else(|| {
-        let list: Vec<&str> = names.iter().map(|(n, _)| *n).collect();
-        unexpected(key, value, &alloc::format!("one of {}", list.join(", ")))
-    })
-}
-
-fn name_of<T: PartialEq>(value: T, names: &[(&str, T)]) -> Value {
-    names.iter().find(|(_, v)| *v == value).map_or(Value::Null, |(n, _)| Value::from(*n))
+    Err(err!(Config, "the scheduler class \"{}\" is unknown, expected one of {}", shown(name), known.join(", ")))
 }
 
 #[cfg(test)]

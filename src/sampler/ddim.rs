@@ -2,7 +2,8 @@
 
 use alloc::vec::Vec;
 
-use super::{Estimate, Linear, Prediction, Sampler, Spread, at_step, fingerprint, mean_of_two, predict_by};
+use super::plan::{Call, CallNoise, Mix, Of, Plan};
+use super::{Prediction, prediction_fingerprint};
 use crate::error::{Result, ensure};
 use crate::noise::Fingerprint;
 use crate::schedule::{Arithmetic, Level, NoiseSchedule, Real, custom_timesteps};
@@ -30,7 +31,7 @@ pub enum DdimNoise {
     Level,
 }
 
-/// The options of [`Ddim`] beside those of the prediction.
+/// The options of [`ddim`] beside those of the prediction.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DdimOptions {
     /// 0 is deterministic, 1 has the variance of DDPM's `fixed_small` or, with [`DdimNoise::Level`], all of it; 0 ..= 1.
@@ -49,90 +50,48 @@ impl Default for DdimOptions {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Step {
-    alpha: f32,
-    sigma: f32,
-    x0: f32,
-    eps: f32,
-    std: f32,
-}
-
-/// The DDIM sampler.
+/// DDIM for decreasing `timesteps` of `schedule`.
 ///
 /// mean = sqrt(abar_s) x_0 + sqrt(1 - abar_s - sigma^2) eps with sigma = eta sqrt((1 - abar_s) / (1 - abar_t)
-/// (1 - abar_t / abar_s)), the spread (Song 2020, eq. 12 and 16), or sigma = eta sqrt(1 - abar_s) ([`DdimNoise`]). eps is not computed again after clipping unless
-/// [`Prediction::rederive_eps`] says so.
+/// (1 - abar_t / abar_s)), the spread (Song 2020, eq. 12 and 16), or sigma = eta sqrt(1 - abar_s) ([`DdimNoise`]). eps is not computed
+/// again after clipping unless [`Prediction::rederive_eps`] says so.
 ///
 /// A network that also gives a learned variance may be used: the second half of its output is ignored.
-#[derive(Clone, Debug)]
-pub struct Ddim {
-    prediction: Prediction,
-    levels: Vec<Level>,
-    targets: Vec<Level>,
-    steps: Vec<Step>,
-    fingerprint: u64,
+///
+/// Errors (kind `InvalidArgument`): the list is empty, not decreasing or beyond the schedule; eta is not in 0 ..= 1; the
+/// clip is no range; a coefficient is not finite in the schedule's arithmetic.
+pub fn ddim(schedule: &NoiseSchedule, timesteps: &[u32], prediction: Prediction, options: DdimOptions) -> Result<Plan> {
+    let DdimOptions { eta, noise, set_alpha_to_one, previous } = options;
+    ensure!((0.0..=1.0).contains(&eta), InvalidArgument, "eta is {eta}, expected 0 to 1");
+    let train = schedule.num_train_timesteps();
+    let list = custom_timesteps(train, timesteps)?;
+    let stride = (train / list.len().max(1)) as u64;
+    let last = if set_alpha_to_one { 1.0 } else { schedule.alpha_bar(0)? };
+    let mut calls = Vec::with_capacity(list.len());
+    let mut f = prediction_fingerprint(Fingerprint::new().bytes(b"ddim"), &prediction);
+    for (i, &t) in list.iter().enumerate() {
+        let abar = schedule.alpha_bar(t)?;
+        let s = match previous {
+            DdimPrevious::Diffusers => u64::from(t).checked_sub(stride).map(|s| s as u32),
+            DdimPrevious::NextTimestep => list.get(i + 1).copied(),
+        };
+        let abar_s = s.map_or(Ok(last), |s| schedule.alpha_bar(s))?;
+        let (factors, [x0, eps, std]) = match schedule.arithmetic() {
+            Arithmetic::Float32 => coefficients::<f32>(abar, abar_s, eta, noise),
+            Arithmetic::Float64 => coefficients::<f64>(abar, abar_s, eta, noise),
+        };
+        let level = Level::variance_preserving(f64::from(t), abar);
+        let target = Level::variance_preserving(s.map_or(0.0, f64::from), abar_s);
+        let mean = Mix::of(&[(Of::X0, f64::from(x0)), (Of::Eps, f64::from(eps))]);
+        let noise = if std > 0.0 { CallNoise::Std(f64::from(std)) } else { CallNoise::None };
+        f = f.f64(level.timestep).f32s(&factors).f32s(&[x0, eps, std]);
+        calls.push(Call { factors, noise, ..Call::new(level, target, mean) });
+    }
+    Ok(Plan::new("DDIM", prediction, 0, 1.0, calls)?.with_fingerprint(f))
 }
 
-impl Ddim {
-    /// The sampler for decreasing `timesteps` of `schedule`.
-    ///
-    /// Errors (kind `InvalidArgument`): the list is empty, not decreasing or beyond the schedule; eta is not in 0 ..= 1; the
-    /// clip is no range; a coefficient is not finite in the schedule's arithmetic.
-    pub fn new(
-        schedule: &NoiseSchedule,
-        timesteps: &[u32],
-        prediction: Prediction,
-        options: DdimOptions,
-    ) -> Result<Self> {
-        prediction.check()?;
-        let DdimOptions { eta, noise, set_alpha_to_one, previous } = options;
-        ensure!((0.0..=1.0).contains(&eta), InvalidArgument, "eta is {eta}, expected 0 to 1");
-        let train = schedule.num_train_timesteps();
-        let list = custom_timesteps(train, timesteps)?;
-        let stride = (train / list.len().max(1)) as u64;
-        let last = if set_alpha_to_one { 1.0 } else { schedule.alpha_bar(0)? };
-        let mut levels = Vec::with_capacity(list.len());
-        let mut targets = Vec::with_capacity(list.len());
-        let mut steps = Vec::with_capacity(list.len());
-        for (i, &t) in list.iter().enumerate() {
-            let abar = schedule.alpha_bar(t)?;
-            let s = match previous {
-                DdimPrevious::Diffusers => u64::from(t).checked_sub(stride).map(|s| s as u32),
-                DdimPrevious::NextTimestep => list.get(i + 1).copied(),
-            };
-            let abar_s = s.map_or(Ok(last), |s| schedule.alpha_bar(s))?;
-            let step = match schedule.arithmetic() {
-                Arithmetic::Float32 => coefficients::<f32>(abar, abar_s, eta, noise),
-                Arithmetic::Float64 => coefficients::<f64>(abar, abar_s, eta, noise),
-            };
-            ensure!(
-                step.sigma > 0.0 && step.x0.is_finite() && step.eps.is_finite() && step.std.is_finite(),
-                InvalidArgument,
-                "the step from timestep {t} (product of alphas {abar}, then {abar_s}) has no finite coefficients"
-            );
-            levels.push(Level::variance_preserving(f64::from(t), abar));
-            targets.push(Level::variance_preserving(s.map_or(0.0, f64::from), abar_s));
-            steps.push(step);
-        }
-        let mut f = fingerprint(Fingerprint::new().bytes(b"ddim"), &prediction);
-        for (step, level) in steps.iter().zip(&levels) {
-            f = f.f64(level.timestep).f32s(&[step.alpha, step.sigma, step.x0, step.eps, step.std]);
-        }
-        Ok(Self { prediction, levels, targets, steps, fingerprint: f.finish() })
-    }
-
-    /// How x_0 and eps follow from the output.
-    pub fn prediction(&self) -> &Prediction {
-        &self.prediction
-    }
-
-    fn at(&self, step: usize) -> Result<&Step> {
-        at_step(self.name(), &self.steps, step)
-    }
-}
-
-fn coefficients<R: Real>(abar: f64, previous: f64, eta: f64, noise: DdimNoise) -> Step {
+/// The factors of x_t; those of x_0, eps and noise in x_s.
+fn coefficients<R: Real>(abar: f64, previous: f64, eta: f64, noise: DdimNoise) -> ([f32; 2], [f32; 3]) {
     let (abar, previous) = (R::of(abar), R::of(previous));
     let one_minus = R::ONE - abar;
     let one_minus_previous = R::ONE - previous;
@@ -145,61 +104,5 @@ fn coefficients<R: Real>(abar: f64, previous: f64, eta: f64, noise: DdimNoise) -
     let direction = one_minus_previous - std * std;
     let direction = if direction < R::of(0.0) { R::of(0.0) } else { direction };
     let f32 = |v: R| v.f64() as f32;
-    Step {
-        alpha: f32(abar.sqrt()),
-        sigma: f32(one_minus.sqrt()),
-        x0: f32(previous.sqrt()),
-        eps: f32(direction.sqrt()),
-        std: f32(std),
-    }
-}
-
-impl Sampler for Ddim {
-    fn name(&self) -> &'static str {
-        "DDIM"
-    }
-
-    fn levels(&self) -> &[Level] {
-        &self.levels
-    }
-
-    fn target(&self, step: usize) -> Result<Level> {
-        at_step(self.name(), &self.targets, step).copied()
-    }
-
-    fn needs_noise(&self, step: usize) -> bool {
-        self.steps.get(step).is_some_and(|s| s.std > 0.0)
-    }
-
-    fn linear(&self, step: usize) -> Result<Linear> {
-        Ok(self.prediction.linear(at_step(self.name(), &self.levels, step)?))
-    }
-
-    fn predict(&self, step: usize, x: &[f32], output: &[f32], x0: &mut [f32], eps: &mut [f32]) -> Result<()> {
-        let s = self.at(step)?;
-        predict_by((self, &self.prediction), [s.alpha, s.sigma], [x, output], [x0, eps])
-    }
-
-    fn mean(
-        &self,
-        step: usize,
-        _done: usize,
-        estimate: Estimate<'_>,
-        state: &[f32],
-        next_state: &mut [f32],
-        mean: &mut [f32],
-    ) -> Result<()> {
-        let s = self.at(step)?;
-        mean_of_two((s.x0, estimate.x0), (s.eps, estimate.eps, "eps"), [state, next_state], mean)
-    }
-
-    fn spread(&self, step: usize, n: usize, output: &mut [f32]) -> Result<Spread> {
-        let s = self.at(step)?;
-        self.check_output_len(n, output.len())?;
-        Ok(if s.std > 0.0 { Spread::Scalar(s.std) } else { Spread::None })
-    }
-
-    fn fingerprint(&self) -> u64 {
-        self.fingerprint
-    }
+    ([f32(abar.sqrt()), f32(one_minus.sqrt())], [f32(previous.sqrt()), f32(direction.sqrt()), f32(std)])
 }

@@ -2,8 +2,9 @@
 
 use alloc::vec::Vec;
 
-use super::{Estimate, Linear, Prediction, Sampler, Spread, check_len, check_no_state, check_prediction, fingerprint};
-use crate::error::{Result, ensure, err};
+use super::plan::{Call, CallNoise, Mix, Of, Plan};
+use super::{Prediction, prediction_fingerprint};
+use crate::error::{Result, ensure};
 use crate::noise::Fingerprint;
 use crate::process::{Rate, ReverseStep};
 use crate::schedule::{Level, MAX_TRAIN_TIMESTEPS};
@@ -18,7 +19,7 @@ pub enum TimeSpacing {
     Uniform,
 }
 
-/// The options of [`EulerMaruyama`].
+/// The options of [`euler_maruyama`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ContinuousOptions {
     /// beta(t).
@@ -52,39 +53,10 @@ impl Default for ContinuousOptions {
     }
 }
 
-/// The sampler: x_s = mean + sqrt(d) z with the moments of [`ReverseStep`], from t_max to t_min; the last call's x_0 is the
-/// result.
-///
-/// The network predicts x_0, or eps or v, from which x_0 follows. Scalars are f64, elements f32.
-/// [`bound`](crate::evaluate::bound) evaluates it as any chain whose steps draw; [`EulerMaruyama::kl_weight`] is the continuous limit
-/// of a step's divergence.
-///
-/// ```
-/// use undiffuse::process::{Prediction, PredictionType};
-/// use undiffuse::sampler::{ContinuousOptions, EulerMaruyama, Sampler};
-///
-/// let prediction = Prediction { kind: PredictionType::Sample, ..Default::default() };
-/// let sampler = EulerMaruyama::new(&ContinuousOptions { steps: 200, ..Default::default() }, prediction)?;
-/// assert_eq!((sampler.levels().len(), sampler.levels()[0].timestep), (200, 999.0));
-/// # Ok::<(), undiffuse::Error>(())
-/// ```
-#[derive(Clone, Debug)]
-pub struct EulerMaruyama {
-    prediction: Prediction,
-    levels: Vec<Level>,
-    /// One less than levels: the last call gives x_0.
-    steps: Vec<ReverseStep>,
-    fingerprint: u64,
-}
-
-impl EulerMaruyama {
-    /// The sampler of these options.
-    ///
-    /// Errors (kind `InvalidArgument`): times that are not 0 < t_min < t_max, no steps or too many, a rate that is not above 0, an abar that
-    /// is 0 or 1 to rounding, a clip that is no range.
-    pub fn new(options: &ContinuousOptions, prediction: Prediction) -> Result<Self> {
-        prediction.check()?;
-        let &ContinuousOptions { rate, t_max, t_min, steps, spacing, time_scale, time_shift } = options;
+impl ContinuousOptions {
+    /// Errors (kind `InvalidArgument`) as [`euler_maruyama`].
+    fn check(&self) -> Result<()> {
+        let Self { rate, t_max, t_min, steps, .. } = *self;
         ensure!(
             t_min > 0.0 && t_max > t_min && t_max.is_finite(),
             InvalidArgument,
@@ -95,123 +67,94 @@ impl EulerMaruyama {
             InvalidArgument,
             "a chain of {steps} steps, expected 1 to {MAX_TRAIN_TIMESTEPS}"
         );
-        rate.check(t_max)?;
-        let time = |i: usize| {
-            let part = if steps == 1 { 0.0 } else { i as f64 / (steps - 1) as f64 };
-            match spacing {
-                TimeSpacing::Uniform => t_max + (t_min - t_max) * part,
-                TimeSpacing::Geometric => t_max * libm::pow(t_min / t_max, part),
-            }
-        };
-        let mut f = fingerprint(Fingerprint::new().bytes(b"euler maruyama"), &prediction);
-        let (mut levels, mut all) = (Vec::with_capacity(steps), Vec::with_capacity(steps - 1));
-        for i in 0..steps {
-            let (t, integral) = (time(i), rate.integral(time(i)));
-            let level = Level {
-                timestep: time_scale * t + time_shift,
-                alpha: libm::exp(-0.5 * integral),
-                sigma: libm::sqrt(-libm::expm1(-integral)),
-            };
-            ensure!(
-                level.timestep.is_finite() && level.alpha > 0.0 && level.sigma > 0.0,
-                InvalidArgument,
-                "at time {t} the network's timestep is {} and abar {}, expected finite numbers within 0 and 1",
-                level.timestep,
-                level.alpha * level.alpha
-            );
-            levels.push(level);
-            f = f.f64(level.timestep).f64(integral);
-            if i + 1 < steps {
-                all.push(ReverseStep::euler_maruyama(integral, integral - rate.integral(time(i + 1))));
-            }
+        rate.check(t_max)
+    }
+
+    fn time(&self, step: usize) -> f64 {
+        let Self { t_max, t_min, steps, .. } = *self;
+        let part = if steps <= 1 { 0.0 } else { step as f64 / (steps - 1) as f64 };
+        match self.spacing {
+            TimeSpacing::Uniform => t_max + (t_min - t_max) * part,
+            TimeSpacing::Geometric => t_max * libm::pow(t_min / t_max, part),
         }
-        Ok(Self { prediction, levels, steps: all, fingerprint: f.finish() })
     }
 
-    /// The weight of |f0 - x_0|^2 in the divergence of a step (nats), csch^2(B / 2) d / 8; 0 for the last.
+    /// The moments of step `step`; `None` for the last call, which gives the result, and beyond.
+    fn reverse_step(&self, step: usize) -> Option<ReverseStep> {
+        let integral = |step| self.rate.integral(self.time(step));
+        let next = step.checked_add(1).filter(|&next| next < self.steps)?;
+        Some(ReverseStep::euler_maruyama(integral(step), integral(step) - integral(next)))
+    }
+
+    /// The weight of |f0 - x_0|^2 in the divergence of a step (nats), csch^2(B / 2) d / 8; 0 for the last: the continuous limit of a
+    /// step's divergence.
     pub fn kl_weight(&self, step: usize) -> f64 {
-        self.steps.get(step).map_or(0.0, |s| s.kl_weight)
-    }
-
-    fn level(&self, step: usize) -> Result<&Level> {
-        self.levels.get(step).ok_or_else(|| {
-            err!(InvalidArgument, "step {step} of the chain does not exist, there are {}", self.levels.len())
-        })
+        self.reverse_step(step).map_or(0.0, |s| s.kl_weight)
     }
 }
 
-impl Sampler for EulerMaruyama {
-    fn name(&self) -> &'static str {
-        "Euler-Maruyama"
-    }
-
-    fn levels(&self) -> &[Level] {
-        &self.levels
-    }
-
-    fn target(&self, step: usize) -> Result<Level> {
-        self.level(step)?;
-        Ok(self.levels.get(step + 1).copied().unwrap_or(Level { timestep: 0.0, alpha: 1.0, sigma: 0.0 }))
-    }
-
-    fn needs_noise(&self, step: usize) -> bool {
-        step < self.steps.len()
-    }
-
-    fn linear(&self, step: usize) -> Result<Linear> {
-        Ok(self.prediction.linear(self.level(step)?))
-    }
-
-    fn predict(&self, step: usize, x: &[f32], output: &[f32], x0: &mut [f32], eps: &mut [f32]) -> Result<()> {
-        let level = self.level(step)?;
-        self.check_output_len(x.len(), output.len())?;
-        check_prediction(x.len(), x0, eps)?;
-        self.prediction.apply(level.alpha as f32, level.sigma as f32, x, output, x0, eps);
-        Ok(())
-    }
-
-    fn mean(
-        &self,
-        step: usize,
-        _done: usize,
-        estimate: Estimate<'_>,
-        state: &[f32],
-        next_state: &mut [f32],
-        mean: &mut [f32],
-    ) -> Result<()> {
-        self.level(step)?;
-        check_len("x", estimate.x.len(), mean.len())?;
-        check_len("x_0", estimate.x0.len(), mean.len())?;
-        check_no_state(state, next_state)?;
-        let Some(s) = self.steps.get(step) else {
-            mean.copy_from_slice(estimate.x0);
-            return Ok(());
+/// The sampler: x_s = mean + sqrt(d) z with the moments of [`ReverseStep`], from t_max to t_min; the last call's x_0 is the
+/// result.
+///
+/// The network predicts x_0, or eps or v, from which x_0 follows. Scalars are f64, elements f32.
+/// [`bound`](crate::evaluate::bound) evaluates it as any chain whose steps draw.
+///
+/// Errors (kind `InvalidArgument`): times that are not 0 < t_min < t_max, no steps or too many, a rate that is not above 0, an abar that
+/// is 0 or 1 to rounding, a clip that is no range.
+///
+/// ```
+/// use undiffuse::process::{Prediction, PredictionType};
+/// use undiffuse::sampler::{ContinuousOptions, Sampler, euler_maruyama};
+///
+/// let prediction = Prediction { kind: PredictionType::Sample, ..Default::default() };
+/// let sampler = euler_maruyama(&ContinuousOptions { steps: 200, ..Default::default() }, prediction)?;
+/// assert_eq!((sampler.levels().len(), sampler.levels()[0].timestep), (200, 999.0));
+/// # Ok::<(), undiffuse::Error>(())
+/// ```
+pub fn euler_maruyama(options: &ContinuousOptions, prediction: Prediction) -> Result<Plan> {
+    options.check()?;
+    let mut f = prediction_fingerprint(Fingerprint::new().bytes(b"euler maruyama"), &prediction);
+    let mut levels = Vec::with_capacity(options.steps);
+    for i in 0..options.steps {
+        let (t, integral) = (options.time(i), options.rate.integral(options.time(i)));
+        let level = Level {
+            timestep: options.time_scale * t + options.time_shift,
+            alpha: libm::exp(-0.5 * integral),
+            sigma: libm::sqrt(-libm::expm1(-integral)),
         };
-        let (of_x0, of_x) = (s.x0 as f32, s.x as f32);
-        for ((mean, x), x0) in mean.iter_mut().zip(estimate.x).zip(estimate.x0) {
-            *mean = of_x0 * x0 + of_x * x;
+        ensure!(
+            level.timestep.is_finite() && level.alpha > 0.0 && level.sigma > 0.0,
+            InvalidArgument,
+            "at time {t} the network's timestep is {} and abar {}, expected finite numbers within 0 and 1",
+            level.timestep,
+            level.alpha * level.alpha
+        );
+        levels.push(level);
+        f = f.f64(level.timestep).f64(integral);
+    }
+    let clean = Level::CLEAN;
+    let call = |(i, &level): (usize, &Level)| {
+        let target = levels.get(i + 1).copied().unwrap_or(clean);
+        match options.reverse_step(i) {
+            Some(s) => {
+                let noise = CallNoise::Std(libm::sqrt(s.variance));
+                Call { noise, ..Call::new(level, target, Mix::of(&[(Of::X0, s.x0), (Of::X, s.x)])) }
+            }
+            None => Call::new(level, target, Mix::just(Of::X0)),
         }
-        Ok(())
-    }
-
-    fn spread(&self, step: usize, n: usize, output: &mut [f32]) -> Result<Spread> {
-        self.level(step)?;
-        self.check_output_len(n, output.len())?;
-        Ok(self.steps.get(step).map_or(Spread::None, |s| Spread::Scalar(libm::sqrt(s.variance) as f32)))
-    }
-
-    fn fingerprint(&self) -> u64 {
-        self.fingerprint
-    }
+    };
+    let calls = levels.iter().enumerate().map(call).collect();
+    Ok(Plan::new("Euler-Maruyama", prediction, 0, 1.0, calls)?.with_fingerprint(f))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Estimate, Sampler, Spread};
     use super::*;
     use crate::process::PredictionType;
 
-    fn sampler(options: ContinuousOptions) -> Result<EulerMaruyama> {
-        EulerMaruyama::new(&options, Prediction { kind: PredictionType::Sample, ..Default::default() })
+    fn sampler(options: ContinuousOptions) -> Result<Plan> {
+        euler_maruyama(&options, Prediction { kind: PredictionType::Sample, ..Default::default() })
     }
 
     #[test]
@@ -242,11 +185,11 @@ mod tests {
 
     #[test]
     fn times_and_ends() {
-        let s =
-            sampler(ContinuousOptions { steps: 3, time_scale: 1.0, time_shift: 0.0, ..Default::default() }).unwrap();
+        let options = ContinuousOptions { steps: 3, time_scale: 1.0, time_shift: 0.0, ..Default::default() };
+        let s = sampler(options).unwrap();
         let times: Vec<f64> = s.levels().iter().map(|l| l.timestep).collect();
         assert!((times[1] - 0.001f64.sqrt()).abs() < 1e-12 && (times[2] - 0.001).abs() < 1e-15, "{times:?}");
-        assert!(s.needs_noise(1) && !s.needs_noise(2) && s.kl_weight(0) > 0.0 && s.kl_weight(2) == 0.0);
+        assert!(s.needs_noise(1) && !s.needs_noise(2) && options.kl_weight(0) > 0.0 && options.kl_weight(2) == 0.0);
         assert_eq!((s.spread(2, 1, &mut [0.0]).unwrap(), s.target(2).unwrap().sigma), (Spread::None, 0.0));
         assert!(s.target(3).is_err());
         let even = ContinuousOptions { steps: 3, spacing: TimeSpacing::Uniform, ..Default::default() };

@@ -32,22 +32,55 @@
 mod ancestral2015;
 mod bits2015;
 mod config;
+mod consistency;
 mod ddim;
+mod ddim_inverse;
 mod ddpm;
+mod deis;
+mod dpm_solver;
+mod edm;
+mod euler;
 mod euler_maruyama;
+mod flow;
+mod heun;
+mod kdpm2;
 mod lahmc;
+mod lms;
 mod options;
+mod path;
+mod plan;
+mod pndm;
 mod repaint;
+mod sa_solver;
+mod solvers;
+mod unipc;
 
 pub use ancestral2015::{Ancestral2015, Ending2015, Readout2015};
 pub use bits2015::{BitPrediction, Bits2015};
-pub use config::{Chain2015, SchedulerConfig};
-pub use ddim::{Ddim, DdimNoise, DdimOptions, DdimPrevious};
-pub use ddpm::{Ddpm, VarianceType};
-pub use euler_maruyama::{ContinuousOptions, EulerMaruyama, TimeSpacing};
+pub use config::{
+    AlgorithmType, Chain2015, FinalSigmas, Given, GridConfig, Interpolation, SchedulerConfig, SigmaSchedule,
+    SolverConfig, SolverType, TimeShift, TimestepType,
+};
+pub use consistency::{consistency, lcm, tcd};
+pub use ddim::{DdimNoise, DdimOptions, DdimPrevious, ddim};
+pub use ddim_inverse::ddim_inverse;
+pub use ddpm::{VarianceType, ddpm};
+pub use deis::deis;
+pub use dpm_solver::{MultistepOptions, dpm_solver_multistep, dpm_solver_sde, dpm_solver_singlestep};
+pub use euler::{euler, euler_ancestral};
+pub use euler_maruyama::{ContinuousOptions, TimeSpacing, euler_maruyama};
+pub use flow::{flow_euler, flow_heun, flow_lcm};
+pub use heun::heun;
+pub use kdpm2::{kdpm2, kdpm2_ancestral};
 pub use lahmc::{Energy, LookAheadHmc, LookAheadOptions, Move, Particle};
-pub use options::{DEFAULT_STEPS, SamplerKind, SamplerOptions, Steps};
-pub use repaint::{Jumps, RePaint};
+pub use lms::lms;
+pub use options::{Churn, Compat, DEFAULT_STEPS, SamplerKind, SamplerOptions, Steps};
+pub use path::{Path, Preconditioning};
+pub use plan::{Call, CallNoise, MAX_HISTORY, Mix, Of, Plan, Term, Update};
+pub use pndm::{PndmOptions, ipndm, pndm};
+pub use repaint::{Jumps, repaint};
+pub use sa_solver::{SaSolverOptions, sa_solver};
+pub use unipc::{UniPcOptions, unipc};
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -152,6 +185,14 @@ pub trait Sampler {
     fn state_len(&self, n: usize) -> usize {
         let _ = n;
         0
+    }
+
+    /// Whether the x_s of step `step` is a state of the chain. False for an inner stage of a method that makes several calls
+    /// for one step, as the first of Heun's two: observers and evidence's kernel and merge pass over it, and a
+    /// chain cannot start behind it.
+    fn settles(&self, step: usize) -> bool {
+        let _ = step;
+        true
     }
 
     /// Whether step `step` adds noise.
@@ -263,35 +304,6 @@ fn at_step<'a, T>(sampler: &str, list: &'a [T], step: usize) -> Result<&'a T> {
     list.get(step).ok_or_else(|| err!(InvalidArgument, "{sampler} step {step} does not exist, there are {steps}"))
 }
 
-/// [`Sampler::predict`] of samplers that give the network x_t = `alpha` x_0 + `sigma` eps as it is.
-fn predict_by<S: Sampler + ?Sized>(
-    (sampler, prediction): (&S, &Prediction),
-    [alpha, sigma]: [f32; 2],
-    [x, output]: [&[f32]; 2],
-    [x0, eps]: [&mut [f32]; 2],
-) -> Result<()> {
-    sampler.check_output_len(x.len(), output.len())?;
-    check_prediction(x.len(), x0, eps)?;
-    prediction.apply(alpha, sigma, x, output, x0, eps);
-    Ok(())
-}
-
-/// mean = a x_0 + b v, with `v` x_t or eps, of samplers without history.
-fn mean_of_two(
-    (a, x0): (f32, &[f32]),
-    (b, v, what): (f32, &[f32], &str),
-    [state, next_state]: [&[f32]; 2],
-    mean: &mut [f32],
-) -> Result<()> {
-    check_len(what, v.len(), mean.len())?;
-    check_len("x_0", x0.len(), mean.len())?;
-    check_no_state(state, next_state)?;
-    for ((m, x0), v) in mean.iter_mut().zip(x0).zip(v) {
-        *m = a * x0 + b * v;
-    }
-    Ok(())
-}
-
 /// That what [`Sampler::predict`] writes has n values each.
 fn check_prediction(n: usize, x0: &[f32], eps: &[f32]) -> Result<()> {
     check_len("x_0", x0.len(), n)?;
@@ -304,7 +316,7 @@ fn check_no_state(state: &[f32], next_state: &[f32]) -> Result<()> {
     check_len("the next state", next_state.len(), 0)
 }
 
-fn fingerprint(f: Fingerprint, prediction: &Prediction) -> Fingerprint {
+fn prediction_fingerprint(f: Fingerprint, prediction: &Prediction) -> Fingerprint {
     let (clip, a, b) = match prediction.clip {
         SampleClip::None => (0, 0.0, 0.0),
         SampleClip::Range(r) => (1, r, 0.0),
@@ -336,6 +348,9 @@ macro_rules! forward {
             }
             fn state_len(&self, n: usize) -> usize {
                 (**self).state_len(n)
+            }
+            fn settles(&self, step: usize) -> bool {
+                (**self).settles(step)
             }
             fn needs_noise(&self, step: usize) -> bool {
                 (**self).needs_noise(step)

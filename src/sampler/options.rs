@@ -3,48 +3,93 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use super::ddim::{Ddim, DdimNoise, DdimOptions, DdimPrevious};
-use super::ddpm::Ddpm;
-use super::repaint::{Jumps, RePaint};
-use super::{Prediction, SampleClip, Sampler, SchedulerConfig};
-use crate::error::{Result, ensure};
-use crate::schedule::{Arithmetic, NoiseSchedule, custom_timesteps, spaced_timesteps};
+use super::solvers::SOLVERS;
+use super::{
+    DdimNoise, DdimPrevious, Jumps, Plan, Prediction, PredictionType, SampleClip, Sampler, SchedulerConfig, repaint,
+};
+use crate::error::{Result, ensure, err};
+use crate::schedule::{
+    Arithmetic, Grid, GridRules, Level, NoiseSchedule, Points, SigmaTable, custom_timesteps, discrete_grid,
+    spaced_timesteps, time_shift,
+};
 
-/// The samplers there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// The samplers there are. More may be added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum SamplerKind {
-    /// [`Ddpm`](super::Ddpm).
+    /// [`ddpm`](super::ddpm).
     Ddpm,
-    /// [`Ddim`](super::Ddim).
+    /// [`ddim`](super::ddim).
     Ddim,
     /// [`Ancestral2015`](super::Ancestral2015), for models whose scheduler configuration is of it.
     Ancestral2015,
     /// [`Bits2015`](super::Bits2015), for models whose scheduler configuration is of it.
     Bits2015,
+    /// [`ddim_inverse`](super::ddim_inverse): from data to noise.
+    DdimInverse,
+    /// [`dpm_solver_multistep`](super::dpm_solver_multistep).
+    DpmSolverMultistep,
+    /// [`dpm_solver_singlestep`](super::dpm_solver_singlestep).
+    DpmSolverSinglestep,
+    /// [`dpm_solver_sde`](super::dpm_solver_sde).
+    DpmSolverSde,
+    /// [`unipc`](super::unipc).
+    UniPc,
+    /// [`deis`](super::deis).
+    Deis,
+    /// [`euler`](super::euler).
+    Euler,
+    /// [`euler_ancestral`](super::euler_ancestral).
+    EulerAncestral,
+    /// [`heun`](super::heun).
+    Heun,
+    /// [`kdpm2`](super::kdpm2).
+    Kdpm2,
+    /// [`kdpm2_ancestral`](super::kdpm2_ancestral).
+    Kdpm2Ancestral,
+    /// [`lms`](super::lms).
+    Lms,
+    /// [`pndm`](super::pndm).
+    Pndm,
+    /// [`ipndm`](super::ipndm).
+    Ipndm,
+    /// [`euler`](super::euler) of a network behind EDM's preconditioning.
+    EdmEuler,
+    /// [`dpm_solver_multistep`](super::dpm_solver_multistep) of a network behind EDM's preconditioning.
+    EdmDpmSolver,
+    /// [`dpm_solver_multistep`](super::dpm_solver_multistep) of the stochastic equation for networks of cosine schedules.
+    CosineDpmSolver,
+    /// [`lcm`](super::lcm).
+    Lcm,
+    /// [`tcd`](super::tcd).
+    Tcd,
+    /// [`consistency`](super::consistency).
+    Cm,
+    /// [`flow_euler`](super::flow_euler).
+    FlowEuler,
+    /// [`flow_heun`](super::flow_heun).
+    FlowHeun,
+    /// [`flow_lcm`](super::flow_lcm).
+    FlowLcm,
+    /// [`sa_solver`](super::sa_solver).
+    SaSolver,
 }
 
 impl SamplerKind {
     /// All of them, with the names that the command line uses.
-    pub const NAMES: [(&'static str, Self); 4] = [
-        ("ddpm", Self::Ddpm),
-        ("ddim", Self::Ddim),
-        ("ancestral2015", Self::Ancestral2015),
-        ("bits2015", Self::Bits2015),
-    ];
+    pub const NAMES: [(&'static str, Self); SOLVERS.len()] = {
+        let mut names = [("", Self::Ddpm); SOLVERS.len()];
+        let mut i = 0;
+        while i < SOLVERS.len() {
+            names[i] = (SOLVERS[i].name, SOLVERS[i].kind);
+            i += 1;
+        }
+        names
+    };
 
     /// Whether it is a chain of 2015, which has a configuration of its own and makes all of its steps.
     pub const fn is_2015(self) -> bool {
         matches!(self, Self::Ancestral2015 | Self::Bits2015)
-    }
-
-    /// The class name of configurations, diffusers' where it has one.
-    pub const fn class_name(self) -> &'static str {
-        match self {
-            Self::Ddpm => "DDPMScheduler",
-            Self::Ddim => "DDIMScheduler",
-            Self::Ancestral2015 => "Ancestral2015Scheduler",
-            Self::Bits2015 => "Bits2015Scheduler",
-        }
     }
 }
 
@@ -60,15 +105,57 @@ pub enum Steps {
     Timesteps(Vec<u32>),
 }
 
+/// Whose formulas are taken where a reference is known to be wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Compat {
+    /// diffusers 0.42.1's, so that Python and this library agree.
+    #[default]
+    Diffusers,
+    /// What was meant: the third order of [`dpm_solver_multistep`](super::dpm_solver_multistep), which is of second order as published. DDIM's
+    /// timesteps have [`DdimPrevious`].
+    Fixed,
+}
+
+/// Noise that a step adds before it goes on (Karras et al. 2022, algorithm 2).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Churn {
+    /// S_churn, 0 for none: of N steps each raises sigma by the factor 1 + min(S_churn / N, sqrt 2 - 1).
+    pub s_churn: f64,
+    /// The smallest sigma that is raised.
+    pub s_tmin: f64,
+    /// The largest.
+    pub s_tmax: f64,
+    /// The standard deviation of the noise.
+    pub s_noise: f64,
+}
+
+impl Default for Churn {
+    fn default() -> Self {
+        Self { s_churn: 0.0, s_tmin: 0.0, s_tmax: f64::INFINITY, s_noise: 1.0 }
+    }
+}
+
+impl Churn {
+    /// The factor by which sigma is raised, less 1.
+    pub(super) fn gamma(&self, sigma: f64, steps: usize) -> f64 {
+        if (self.s_tmin..=self.s_tmax).contains(&sigma) {
+            (self.s_churn / steps as f64).min(core::f64::consts::SQRT_2 - 1.0)
+        } else {
+            0.0
+        }
+    }
+}
+
 /// What is chosen per run and not in the configuration.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SamplerOptions {
     /// The algorithm; `None` takes the configuration's class. The other options of the configuration carry over, as
-    /// with diffusers' `from_config`.
+    /// with diffusers' `from_config`: see [`SchedulerConfig::for_sampler`].
     pub sampler: Option<SamplerKind>,
     /// The timesteps.
     pub steps: Steps,
-    /// DDIM's eta, 0 (the default) ..= 1. DDPM ignores it.
+    /// DDIM's eta, 0 (the default) ..= 1. The other samplers ignore it.
     pub eta: f64,
     /// What eta is a fraction of.
     pub ddim_noise: DdimNoise,
@@ -78,20 +165,52 @@ pub struct SamplerOptions {
     pub ddim_previous: DdimPrevious,
     /// The precision of schedules and step scalars.
     pub arithmetic: Arithmetic,
+    /// TCD's gamma (diffusers' `eta` of `TCDScheduler.step`), 0 ..= 1: how far each step goes beyond its level and back. 0.3.
+    pub tcd_gamma: f64,
+    /// Noise before each step of [`euler`](super::euler) and of EDM's Euler.
+    pub churn: Churn,
+    /// The shift of a flow whose configuration says `use_dynamic_shifting`: mu, the logarithm of the shift (`time_shift_type` exponential),
+    /// or the shift itself (linear).
+    pub mu: Option<f64>,
+    /// Whose formulas are taken where diffusers' are known to be wrong.
+    pub compat: Compat,
 }
 
-/// DDIM's steps where the caller names no number, see [`SamplerOptions::default_for`].
+impl Default for SamplerOptions {
+    fn default() -> Self {
+        Self {
+            sampler: None,
+            steps: Steps::All,
+            eta: 0.0,
+            ddim_noise: DdimNoise::default(),
+            use_clipped_model_output: false,
+            ddim_previous: DdimPrevious::default(),
+            arithmetic: Arithmetic::default(),
+            tcd_gamma: 0.3,
+            churn: Churn::default(),
+            mu: None,
+            compat: Compat::Diffusers,
+        }
+    }
+}
+
+/// The steps where the caller names no number, see [`SamplerOptions::default_for`].
 pub const DEFAULT_STEPS: usize = 50;
+/// The same for distilled models.
+const DISTILLED_STEPS: usize = 4;
 
 impl SamplerOptions {
     /// The options of a run whose caller names no steps and perhaps no algorithm: what the program's `sample`, the C interface and
-    /// undiffuse.hpp run by default. Without a `kind`, DDIM for every model of diffusers, whatever it was trained with, and its own chain
-    /// for a model of 2015. DDIM makes [`DEFAULT_STEPS`] steps, or all T where these are fewer; the others make all.
+    /// undiffuse.hpp run by default. Without a `kind`, DDIM for a model saved with DDPM, and the sampler that it was saved with for every
+    /// other. DDPM and the chains of 2015 make all T steps, distilled models 4, the others [`DEFAULT_STEPS`], or T where that is fewer.
     pub fn default_for(config: &SchedulerConfig, kind: Option<SamplerKind>) -> Self {
-        let kind = kind.unwrap_or(if config.class.is_2015() { config.class } else { SamplerKind::Ddim });
+        let usual = if config.class == SamplerKind::Ddpm { SamplerKind::Ddim } else { config.class };
+        let kind = kind.unwrap_or(usual);
+        let count = |n: usize| Steps::Count(n.min(config.num_train_timesteps));
         let steps = match kind {
-            SamplerKind::Ddim => Steps::Count(DEFAULT_STEPS.min(config.num_train_timesteps)),
-            _ => Steps::All,
+            SamplerKind::Ddpm | SamplerKind::Ancestral2015 | SamplerKind::Bits2015 => Steps::All,
+            SamplerKind::Lcm | SamplerKind::Tcd | SamplerKind::Cm => count(DISTILLED_STEPS),
+            _ => count(DEFAULT_STEPS),
         };
         Self { sampler: Some(kind), steps, ..Self::default() }
     }
@@ -102,70 +221,170 @@ impl SchedulerConfig {
     ///
     /// Errors (kind `InvalidArgument`): more steps than T or none, timesteps out of range or order, eta out of range, or
     /// values of the configuration that make no schedule. Kind `Unsupported`: a chain of 2015 for the configuration of another class or
-    /// the other way round, or with options that it has not.
+    /// the other way round, options that it has not, a combination that the sampler does not define.
     pub fn sampler(&self, options: &SamplerOptions) -> Result<Box<dyn Sampler + Send + Sync>> {
         let kind = options.sampler.unwrap_or(self.class);
         if kind.is_2015() || self.class.is_2015() {
             return self.chain_sampler(kind, options);
         }
-        let (schedule, timesteps, prediction) = self.parts(options)?;
-        Ok(match kind {
-            SamplerKind::Ddpm => Box::new(Ddpm::new(&schedule, &timesteps, prediction, self.variance_type)?),
-            // The others were dealt with above.
-            _ => {
-                let previous = match options.steps {
-                    Steps::Timesteps(_) => DdimPrevious::NextTimestep,
-                    _ => options.ddim_previous,
-                };
-                let ddim = DdimOptions {
-                    eta: options.eta,
-                    noise: options.ddim_noise,
-                    set_alpha_to_one: self.set_alpha_to_one,
-                    previous,
-                };
-                Box::new(Ddim::new(&schedule, &timesteps, prediction, ddim)?)
-            }
-        })
+        let solver = SOLVERS.iter().find(|s| s.kind == kind);
+        let solver = solver.ok_or_else(|| err!(Unsupported, "the sampler {kind:?} is not in this build"))?;
+        let config = self.for_sampler(kind)?;
+        ensure!(
+            options.churn.s_churn == 0.0 || matches!(kind, SamplerKind::Euler | SamplerKind::EdmEuler),
+            Unsupported,
+            "churn with the sampler {}, expected euler or edm-euler",
+            solver.name
+        );
+        Ok(Box::new((solver.build)(&Setup { config: &config, options })?))
     }
 
-    /// Makes the sampler that goes back and forth, see [`RePaint`]. The kind of `options` and what is DDIM's are not used.
+    /// Makes the sampler that goes back and forth, see [`repaint`]. The kind of `options` and what is DDIM's are not used.
     ///
-    /// Errors: as [`SchedulerConfig::sampler`] and [`RePaint::new`].
-    pub fn repaint(&self, options: &SamplerOptions, jumps: Jumps) -> Result<RePaint> {
-        let (schedule, timesteps, prediction) = self.parts(options)?;
-        RePaint::new(&schedule, &timesteps, prediction, jumps)
-    }
-
-    fn parts(&self, options: &SamplerOptions) -> Result<(NoiseSchedule, Vec<u32>, Prediction)> {
+    /// Errors: as [`SchedulerConfig::sampler`] and [`repaint`].
+    pub fn repaint(&self, options: &SamplerOptions, jumps: Jumps) -> Result<Plan> {
         ensure!(
             !self.class.is_2015(),
             Unsupported,
             "the scheduler configuration is of {}, which only that chain runs",
             self.class.class_name()
         );
-        let schedule = NoiseSchedule::new(&self.betas(), options.arithmetic)?;
-        let train = self.num_train_timesteps;
-        let timesteps = match &options.steps {
-            Steps::All => spaced_timesteps(self.timestep_spacing, train, train, self.steps_offset)?,
-            Steps::Count(n) => spaced_timesteps(self.timestep_spacing, train, *n, self.steps_offset)?,
-            Steps::Timesteps(list) => custom_timesteps(train, list)?,
-        };
-        let prediction = Prediction {
-            kind: self.prediction_type,
-            clip: self.clip(),
-            rederive_eps: options.use_clipped_model_output,
-        };
-        Ok((schedule, timesteps, prediction))
+        let config = self.for_sampler(SamplerKind::Ddpm)?;
+        let setup = Setup { config: &config, options };
+        repaint(&setup.schedule()?, &setup.timesteps()?, setup.prediction(), jumps)
     }
 
-    /// What is done to a predicted x_0: `thresholding` wins over `clip_sample`, as in diffusers.
+    /// What is done to a predicted x_0: `thresholding` wins over `clip_sample`, as in diffusers. A class without these keys does nothing.
     pub fn clip(&self) -> SampleClip {
-        if self.thresholding {
+        if self.thresholding && self.has("thresholding") {
             SampleClip::Dynamic { ratio: self.dynamic_thresholding_ratio as f32, max: self.sample_max_value as f32 }
-        } else if self.clip_sample {
+        } else if self.clip_sample && (self.has("clip_sample") || self.has("clip_denoised")) {
             SampleClip::Range(self.clip_sample_range as f32)
         } else {
             SampleClip::None
         }
     }
+}
+
+/// What a solver is made from: a configuration of its own class, and the options of the run.
+pub(super) struct Setup<'a> {
+    pub config: &'a SchedulerConfig,
+    pub options: &'a SamplerOptions,
+}
+
+impl Setup<'_> {
+    /// The discrete schedule.
+    pub fn schedule(&self) -> Result<NoiseSchedule> {
+        ensure!(
+            self.config.has("beta_start"),
+            Unsupported,
+            "the scheduler {} has no betas",
+            self.config.class.class_name()
+        );
+        NoiseSchedule::new(&self.config.betas(), self.options.arithmetic)
+    }
+
+    /// The whole timesteps that a run visits.
+    pub fn timesteps(&self) -> Result<Vec<u32>> {
+        let c = self.config;
+        let train = c.num_train_timesteps;
+        match &self.options.steps {
+            Steps::All => spaced_timesteps(c.timestep_spacing, train, train, c.steps_offset),
+            Steps::Count(n) => spaced_timesteps(c.timestep_spacing, train, *n, c.steps_offset),
+            Steps::Timesteps(list) => custom_timesteps(train, list),
+        }
+    }
+
+    /// The number of steps, where a sampler takes no timesteps of the caller's own.
+    ///
+    /// Errors: kind `Unsupported` where these are given, kind `InvalidArgument` for a number that is not 1 to T.
+    pub fn count(&self) -> Result<usize> {
+        let train = self.config.num_train_timesteps;
+        match self.options.steps {
+            Steps::All => Ok(train),
+            Steps::Count(n) => {
+                ensure!(
+                    (1..=train).contains(&n),
+                    InvalidArgument,
+                    "the number of steps is {n}, expected 1 to the {train} that the model was trained with"
+                );
+                Ok(n)
+            }
+            Steps::Timesteps(_) => Err(err!(
+                Unsupported,
+                "{} takes no list of timesteps, expected a number of steps",
+                self.config.class.class_name()
+            )),
+        }
+    }
+
+    /// How x_0 follows from the network's output.
+    pub fn prediction(&self) -> Prediction {
+        Prediction {
+            kind: self.config.prediction_type,
+            clip: self.config.clip(),
+            rederive_eps: self.options.use_clipped_model_output,
+        }
+    }
+
+    /// The grid of a discrete schedule or, with `use_flow_sigmas`, of a flow.
+    pub fn grid(&self, rules: &GridRules) -> Result<Grid> {
+        let c = self.config;
+        let table = SigmaTable::new(&self.schedule()?);
+        let points = match &self.options.steps {
+            Steps::All => Points::All,
+            Steps::Count(n) => Points::Count(*n, c.timestep_spacing, c.steps_offset),
+            Steps::Timesteps(list) => Points::Timesteps(list),
+        };
+        discrete_grid(&table, points, c.grid.spacing()?, rules)
+    }
+
+    /// Moves the sigmas of a flow as the configuration and [`SamplerOptions::mu`] say.
+    pub fn shift(&self, sigmas: &mut [f64]) -> Result<()> {
+        let g = &self.config.grid;
+        let shift = match (g.use_dynamic_shifting, self.options.mu) {
+            (false, _) => g.shift,
+            (true, None) => {
+                return Err(err!(
+                    InvalidArgument,
+                    "the scheduler says use_dynamic_shifting, so its shift follows from the image: mu is missing"
+                ));
+            }
+            (true, Some(mu)) if g.time_shift_type == super::TimeShift::Exponential => libm::exp(mu),
+            (true, Some(mu)) => mu,
+        };
+        time_shift(shift, sigmas)?;
+        if let (Some(end), Some(&last)) = (g.shift_terminal.filter(|e| *e != 0.0), sigmas.last()) {
+            ensure!((0.0..1.0).contains(&end), InvalidArgument, "shift_terminal is {end}, expected 0 to 1");
+            ensure!(
+                (0.0..1.0).contains(&last),
+                InvalidArgument,
+                "one step of a flow cannot end at shift_terminal {end}, expected more"
+            );
+            let scale = (1.0 - last) / (1.0 - end);
+            sigmas.iter_mut().for_each(|s| *s = 1.0 - (1.0 - *s) / scale);
+        }
+        Ok(())
+    }
+
+    /// That the prediction is one of these.
+    pub fn expect_prediction(&self, kinds: &[PredictionType]) -> Result<()> {
+        let kind = self.config.prediction_type;
+        let names = |k: &PredictionType| PredictionType::NAMES.iter().find(|(_, v)| v == k).map_or("", |(n, _)| n);
+        ensure!(
+            kinds.contains(&kind),
+            Unsupported,
+            "{} with prediction_type {}, expected {}",
+            self.config.class.class_name(),
+            names(&kind),
+            kinds.iter().map(names).collect::<Vec<_>>().join(" or ")
+        );
+        Ok(())
+    }
+}
+
+/// Every level of a grid.
+pub(super) fn levels(grid: &Grid, of: impl Fn(f64, f64) -> Level) -> Vec<Level> {
+    let end = grid.sigmas.get(grid.len()).map(|&s| if s == 0.0 { Level::CLEAN } else { of(0.0, s) });
+    grid.timesteps.iter().zip(&grid.sigmas).map(|(&t, &s)| of(t, s)).chain(end).collect()
 }

@@ -14,8 +14,24 @@ pub struct Level {
 }
 
 impl Level {
-    /// The end of every chain: x_0 itself.
+    /// x_0 itself.
     pub const CLEAN: Self = Self { timestep: 0.0, alpha: 1.0, sigma: 0.0 };
+
+    /// The level of a variance-preserving process at k-diffusion's `sigma`: alpha = 1 / sqrt(1 + sigma^2), sigma alpha.
+    pub fn preserving_at(timestep: f64, sigma: f64) -> Self {
+        let alpha = 1.0 / libm::sqrt(1.0 + sigma * sigma);
+        Self { timestep, alpha, sigma: sigma * alpha }
+    }
+
+    /// The level of a variance-exploding process: x = x_0 + sigma eps.
+    pub fn exploding(timestep: f64, sigma: f64) -> Self {
+        Self { timestep, alpha: 1.0, sigma }
+    }
+
+    /// The level of a straight path: x = (1 - sigma) x_0 + sigma eps.
+    pub fn flow(timestep: f64, sigma: f64) -> Self {
+        Self { timestep, alpha: 1.0 - sigma, sigma }
+    }
 
     /// The level of a variance-preserving process: alpha = sqrt(abar), sigma = sqrt(1 - abar), for abar in 0..=1.
     pub fn variance_preserving(timestep: f64, alpha_bar: f64) -> Self {

@@ -13,12 +13,15 @@
 //! ```
 
 mod betas;
+mod grid;
 mod level;
 mod paper2015;
 mod real;
 mod timesteps;
 
 pub use betas::{BetaSchedule, Betas, MAX_TRAIN_TIMESTEPS, NoiseSchedule};
+pub(crate) use grid::linspace;
+pub use grid::{Grid, GridEnd, GridRules, Points, SigmaSpacing, SigmaTable, Whole, discrete_grid, spread, time_shift};
 pub use level::Level;
 pub use paper2015::TemporalBasis;
 pub(crate) use real::Real;

@@ -35,8 +35,10 @@ usage: undiffuse sample [PATH] [OPTION...]
   --depth BITS    of a .png: 8 (default) or 16
   --count N       how many samples (default 36)
   --batch N       how many at once (default 16); it changes the time and the memory, not the samples
-  --sampler NAME  ddim (default) or ddpm; a model of 2015 has its own, ancestral2015 or bits2015
-  --steps N       network calls for a sample (default: 50 for ddim, or all where the model has fewer; all of others)
+  --sampler NAME  the model's own (default; ddim where that is ddpm), ddpm, ddim, dpmsolver++, unipc, euler, euler-ancestral, heun,
+                  deis, lms, pndm or another; a wrong name lists all
+  --steps N       steps of a sample (default: 50, or all where the model has fewer; all of ddpm and the chains of 2015; 4 of distilled
+                  models); some samplers make two calls a step
   --eta X         DDIM's noise, 0 (default) to 1
   --seed N        (default 0) sample i of a seed is the same in every run
   --class LIST    classes of a class model, as in 3 or 0,1,2; sample i gets entry i modulo their number.
@@ -102,8 +104,9 @@ fn run(args: &mut Args) -> Outcome {
     }
     model.check()?;
     job.format.check(&[&job.output])?;
-    if let (Some(SamplerKind::Ddpm), Some(_)) = (job.sampler, job.eta) {
-        return usage!("--eta is for ddim; ddpm has none");
+    let other = |s: SamplerKind| SamplerKind::NAMES.iter().find(|(_, k)| *k == s && s != SamplerKind::Ddim);
+    if let (Some((name, _)), true) = (job.sampler.and_then(other), job.eta.is_some()) {
+        return usage!("--eta is for ddim; {name} has none");
     }
     match &mut job.noise {
         Noise::Python { each, .. } => *each = each_seed,

@@ -325,6 +325,7 @@ impl Denoiser for GaussianMixture {
                     PredictionType::Epsilon => *eps,
                     PredictionType::Sample => *x0,
                     PredictionType::VPrediction => level.alpha * eps - level.sigma * x0,
+                    PredictionType::Flow => eps - x0,
                 } as f32;
             }
         }
@@ -348,6 +349,7 @@ impl Denoiser for GaussianMixture {
             PredictionType::Epsilon => (1.0, 0.0),
             PredictionType::Sample => (0.0, 1.0),
             PredictionType::VPrediction => (level.alpha, -level.sigma),
+            PredictionType::Flow => (1.0, -1.0),
         };
         for ((x, v), out) in x.chunks_exact(n).zip(v.chunks_exact(n)).zip(out.chunks_exact_mut(n)) {
             call.cancel.check()?;

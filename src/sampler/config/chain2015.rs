@@ -3,10 +3,9 @@
 use alloc::boxed::Box;
 use alloc::string::String;
 
-use serde_json::Value;
-
-use super::{SchedulerConfig, Shown, choice, integer, name_of, number, numbers};
+use super::{SchedulerConfig, choice, integer, name_of, number, numbers, shown};
 use crate::error::{Result, ensure, err};
+use crate::json::Value;
 use crate::process::Binomial;
 use crate::sampler::{
     Ancestral2015, BitPrediction, Bits2015, Ending2015, PredictionType, Readout2015, Sampler, SamplerKind,
@@ -119,7 +118,7 @@ impl SchedulerConfig {
             }
             _ => {
                 let class = self.class.class_name();
-                return Err(err!(Config, "the configuration of {class} has the unknown key \"{}\"", Shown(key)));
+                return Err(err!(Config, "the configuration of {class} has the unknown key \"{}\"", shown(key)));
             }
         }
         Ok(())

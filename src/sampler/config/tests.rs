@@ -21,7 +21,7 @@ fn defaults_are_those_of_diffusers() {
 
 #[test]
 fn what_is_written_is_read() {
-    let mut config = SchedulerConfig::new(SamplerKind::Ddim);
+    let mut config = SchedulerConfig::new(SamplerKind::Ddpm);
     config.num_train_timesteps = 3;
     config.trained_betas = Some(alloc::vec![0.1, 0.25, 0.5]);
     config.beta_schedule = BetaSchedule::Sigmoid;
@@ -29,7 +29,6 @@ fn what_is_written_is_read() {
     config.prediction_type = PredictionType::Sample;
     config.timestep_spacing = TimestepSpacing::Trailing;
     config.steps_offset = 1;
-    config.set_alpha_to_one = false;
     config.clip_sample_range = 1.5;
     config.other.insert("_diffusers_version".into(), "0.42.1".into());
     config.other.insert("skip_prk_steps".into(), true.into());
@@ -40,7 +39,7 @@ fn what_is_written_is_read() {
 fn errors_name_the_thing() {
     let ddim = r#"{"_class_name": "DDIMScheduler", "#;
     for (rest, kind, part) in [
-        (r#""eta": 1}"#, ErrorKind::Config, "unknown key \"eta\""),
+        (r#""eta_": 1}"#, ErrorKind::Config, "unknown key \"eta_\""),
         (r#""beta_schedule": "quadratic"}"#, ErrorKind::Config, "\"quadratic\", expected one of linear"),
         (r#""beta_start": "a"}"#, ErrorKind::Config, "beta_start is \"a\""),
         (r#""num_train_timesteps": 0}"#, ErrorKind::Config, "num_train_timesteps is 0"),
@@ -49,19 +48,19 @@ fn errors_name_the_thing() {
         (r#""steps_offset": -1}"#, ErrorKind::Config, "steps_offset is -1"),
         (r#""trained_betas": [0.1]}"#, ErrorKind::Config, "trained_betas has 1 values"),
         (r#""trained_betas": [null]}"#, ErrorKind::Config, "trained_betas is null"),
-        (r#""beta_end": 1e999}"#, ErrorKind::Config, "no JSON"),
+        (r#""beta_end": Infinity}"#, ErrorKind::Config, "beta_end is Infinity"),
     ] {
         let e = error(&alloc::format!("{ddim}{rest}"));
         assert_eq!(e.kind(), kind, "{rest}: {e}");
         assert!(e.message().contains(part), "{rest}: {e}");
     }
-    assert_eq!(error(r#"{"_class_name": "PNDMScheduler"}"#).kind(), ErrorKind::Unsupported);
+    assert_eq!(error(r#"{"_class_name": "KarrasVeScheduler"}"#).kind(), ErrorKind::Unsupported);
     assert!(error(r#"{"_class_name": "MyScheduler"}"#).message().contains("MyScheduler"));
     assert!(error("{}").message().contains("_class_name"));
     assert!(error("[]").message().contains("a list"));
-    assert!(error("{").message().contains("no JSON"));
+    assert!(error("{").message().contains("the scheduler configuration"));
     assert_eq!(error(&"[".repeat(100_000)).kind(), ErrorKind::Config);
-    assert_eq!(error(&" ".repeat(MAX_TEXT + 1)).kind(), ErrorKind::Config);
+    assert_eq!(error(&" ".repeat(crate::json::MAX_TEXT + 1)).kind(), ErrorKind::Config);
 }
 
 #[test]
@@ -71,18 +70,80 @@ fn another_class_serves_when_a_sampler_is_named() {
         "beta_schedule": "scaled_linear", "beta_start": 0.00085, "num_train_timesteps": 1000,
         "set_alpha_to_one": false, "skip_prk_steps": true, "steps_offset": 1, "trained_betas": null,
         "clip_sample": false}"#;
-    let e = error(text);
-    assert!(e.kind() == ErrorKind::Unsupported && e.message().contains("ddim"), "{e}");
+    assert_eq!(SchedulerConfig::from_json(text).unwrap().class, SamplerKind::Pndm);
     let config = SchedulerConfig::from_json_for(text, Some(SamplerKind::Ddim)).unwrap();
     assert_eq!((config.class, config.steps_offset, config.set_alpha_to_one), (SamplerKind::Ddim, 1, false));
     let sampler = config.sampler(&SamplerOptions { steps: Steps::Count(50), ..Default::default() }).unwrap();
     assert_eq!((sampler.levels()[0].timestep, sampler.levels()[49].timestep), (981.0, 1.0));
-    for text in [
-        r#"{"_class_name": "KarrasVeScheduler"}"#,
-        r#"{"_class_name": "EulerDiscreteScheduler", "use_flow_sigmas": true}"#,
+    // A class that is not implemented says what would run its model, and that does.
+    let e = error(r#"{"_class_name": "KarrasVeScheduler"}"#);
+    assert!(e.kind() == ErrorKind::Unsupported && e.message().contains("ddim"), "{e}");
+    let text = r#"{"_class_name": "RePaintScheduler", "beta_start": 0.0001, "beta_end": 0.02, "eta": 0.0}"#;
+    assert!(SchedulerConfig::from_json_for(text, Some(SamplerKind::Ddim)).is_ok());
+    // But not a model of another process.
+    for (text, kind) in [
+        (r#"{"_class_name": "KarrasVeScheduler"}"#, SamplerKind::Ddim),
+        (r#"{"_class_name": "EDMEulerScheduler"}"#, SamplerKind::Ddim),
+        (r#"{"_class_name": "DDPMScheduler"}"#, SamplerKind::EdmEuler),
+        (r#"{"_class_name": "FlowMatchEulerDiscreteScheduler"}"#, SamplerKind::Euler),
+        (r#"{"_class_name": "FlowMatchEulerDiscreteScheduler"}"#, SamplerKind::Cm),
+        (r#"{"_class_name": "UniPCMultistepScheduler", "use_flow_sigmas": true}"#, SamplerKind::Ddim),
     ] {
-        let e = SchedulerConfig::from_json_for(text, Some(SamplerKind::Ddim)).unwrap_err();
+        let e = SchedulerConfig::from_json_for(text, Some(kind)).unwrap_err();
         assert_eq!(e.kind(), ErrorKind::Unsupported, "{text}");
+        if let Ok(config) = SchedulerConfig::from_json(text) {
+            assert_eq!(config.for_sampler(kind).unwrap_err().kind(), ErrorKind::Unsupported, "{text}");
+        }
+    }
+}
+
+#[test]
+fn what_a_class_does_not_use_is_kept_and_not_judged() {
+    // diffusers writes what another class left behind.
+    let text = r#"{"_class_name": "DDIMScheduler", "lambda_min_clipped": -Infinity, "variance_type": null, "solver_order": "x",
+        "tensor_format": "pt", "timestep_values": null, "noise_sampler_seed": 3}"#;
+    let config = SchedulerConfig::from_json(text).unwrap();
+    let plain = SchedulerConfig::new(SamplerKind::Ddim);
+    assert_eq!(SchedulerConfig { other: plain.other.clone(), ..config.clone() }, plain);
+    assert_eq!(SchedulerConfig::from_json(&config.to_json()).unwrap(), config);
+    // Run with a class that uses it, it is.
+    let e = config.for_sampler(SamplerKind::DpmSolverMultistep).unwrap_err();
+    assert!(e.message().contains("solver_order is \"x\""), "{e}");
+    for key in ["solver_p", "tau_func"] {
+        let text = alloc::format!(r#"{{"_class_name": "UniPCMultistepScheduler", "{key}": {{}}}}"#);
+        assert!(error(&text).message().contains(key));
+    }
+}
+
+#[test]
+fn predict_epsilon_of_old_files_means_something() {
+    let of = |rest: &str| SchedulerConfig::from_json(&alloc::format!(r#"{{"_class_name": "DDPMScheduler"{rest}}}"#));
+    assert_eq!(of(r#", "predict_epsilon": false"#).unwrap().prediction_type, PredictionType::Sample);
+    assert_eq!(of(r#", "predict_epsilon": true"#).unwrap().prediction_type, PredictionType::Epsilon);
+    assert_eq!(of(r#", "predict_epsilon": null"#).unwrap().prediction_type, PredictionType::Epsilon);
+    let e = of(r#", "predict_epsilon": false, "prediction_type": "epsilon""#).unwrap_err();
+    assert!(e.message().contains("predict_epsilon"), "{e}");
+}
+
+#[test]
+fn another_sampler_takes_the_model_and_its_own_defaults() {
+    let ddpm = SchedulerConfig { beta_end: 0.03, ..SchedulerConfig::new(SamplerKind::Ddpm) };
+    let heun = ddpm.for_sampler(SamplerKind::Heun).unwrap();
+    // Heun's own betas are others; the model's stay.
+    assert_eq!((heun.beta_start, heun.beta_end), (1e-4, 0.03));
+    assert_eq!(heun.timestep_spacing, TimestepSpacing::Linspace);
+    let text = r#"{"_class_name": "DDPMScheduler", "timestep_spacing": "trailing", "use_karras_sigmas": true}"#;
+    let mut config = SchedulerConfig::from_json(text).unwrap();
+    config.prediction_type = PredictionType::VPrediction;
+    let heun = config.for_sampler(SamplerKind::Heun).unwrap();
+    assert!(heun.timestep_spacing == TimestepSpacing::Trailing && heun.grid.use_karras_sigmas);
+    assert_eq!(heun.prediction_type, PredictionType::VPrediction);
+    // What the table says a class's defaults are, its keys accept.
+    for class in CLASSES {
+        for (name, preset) in class.keys() {
+            let key = keys::find(name).unwrap_or_else(|| panic!("{name}"));
+            (key.set)(&mut SchedulerConfig::new(class.sampler), &preset.value()).unwrap();
+        }
     }
 }
 
@@ -106,7 +167,7 @@ proptest! {
         double in any::<bool>(),
     ) {
         let n = (1 + (part * t as f64) as usize).min(t);
-        for (_, class) in SamplerKind::NAMES.into_iter().filter(|(_, k)| !k.is_2015()) {
+        for class in [SamplerKind::Ddpm, SamplerKind::Ddim] {
             let config = SchedulerConfig {
                 num_train_timesteps: t,
                 beta_start: start,

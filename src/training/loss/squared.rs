@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::Loss;
-use crate::error::{Result, ensure};
+use crate::error::{Result, ensure, err};
 use crate::noise::Stream;
 use crate::process::PredictionType;
 
@@ -49,6 +49,9 @@ impl SquaredError {
                 (SnrWeight::MinSnr { gamma }, PredictionType::Epsilon) => snr.min(gamma) / snr,
                 (SnrWeight::MinSnr { gamma }, PredictionType::Sample) => snr.min(gamma),
                 (SnrWeight::MinSnr { gamma }, PredictionType::VPrediction) => snr.min(gamma) / (snr + 1.0),
+                (SnrWeight::MinSnr { .. }, PredictionType::Flow) => {
+                    return Err(err!(Unsupported, "min-SNR weights are not defined for a flow's velocity"));
+                }
             };
             steps.push([libm::sqrt(abar), libm::sqrt(1.0 - abar), w]);
         }
@@ -81,6 +84,7 @@ impl Loss for SquaredError {
                 PredictionType::Epsilon => eps,
                 PredictionType::Sample => x0,
                 PredictionType::VPrediction => alpha * eps - sigma * x0,
+                PredictionType::Flow => eps - x0,
             };
             let d = f64::from(y) - target;
             sum += d * d;

@@ -347,8 +347,8 @@ fn objective(config: &TrainConfig, scheduler: &SchedulerConfig, betas: &[f64]) -
         LossConfig::SquaredError(weight) => {
             let suits = match scheduler.class {
                 SamplerKind::Ancestral2015 => matches!(chain.readout, Readout2015::Prediction(_)),
-                SamplerKind::Bits2015 => false,
                 SamplerKind::Ddpm | SamplerKind::Ddim => true,
+                _ => false,
             };
             ensure!(suits, Config, "loss.kind is squared_error, but the scheduler config has no prediction_type");
             ensure!(config.learned_betas.is_none(), Config, "learned_betas need the loss \"bound\"");
@@ -379,8 +379,6 @@ fn objective(config: &TrainConfig, scheduler: &SchedulerConfig, betas: &[f64]) -
             let process = Binomial::new(chain.pi)?;
             Ok(Objective::Fixed(Box::new(BinomialBound::new(betas, process, chain.bit_prediction, end)?)))
         }
-        SamplerKind::Ddpm | SamplerKind::Ddim => {
-            Err(err!(Config, "loss.kind is bound, which needs an Ancestral2015Scheduler or a Bits2015Scheduler"))
-        }
+        _ => Err(err!(Config, "loss.kind is bound, which needs an Ancestral2015Scheduler or a Bits2015Scheduler")),
     }
 }
