@@ -8,6 +8,9 @@ use undiffuse::sampler::{
 };
 use undiffuse::schedule::Level;
 
+/// A level of a timestep and a sigma.
+type LevelOf = fn(f64, f64) -> Level;
+
 /// E[x_0 | x = alpha x_0 + sigma eps] of 0.3 N(-0.6, 0.25^2) + 0.7 N(0.5, 0.4^2).
 fn denoise(x: f64, alpha: f64, sigma: f64) -> f64 {
     let parts = [(0.3f64, -0.6, 0.25f64), (0.7, 0.5, 0.4)].map(|(w, m, s)| {
@@ -43,7 +46,7 @@ fn run(plan: &Plan, start: f64) -> f64 {
 
 /// n steps evenly in ln sigma from 8 to 0.1, after two short ones: a multistep method begins with a step of first order, whose error of
 /// the square of its length would else stand beside that of the rest.
-fn levels(n: usize, of: fn(f64, f64) -> Level) -> Vec<Level> {
+fn levels(n: usize, of: LevelOf) -> Vec<Level> {
     let all = (8.0f64 / 0.1).ln();
     let short = (all / n as f64).powi(2) / 4.0;
     let even = (0..=n).map(|i| 2.0 * short + (all - 2.0 * short) * i as f64 / n as f64);
@@ -51,7 +54,7 @@ fn levels(n: usize, of: fn(f64, f64) -> Level) -> Vec<Level> {
 }
 
 /// x_0 scaled to 1 at the end, from sigma 8, where x is `start` in that scale.
-fn solve(n: usize, of: fn(f64, f64) -> Level, make: &dyn Fn(&Path<'_>) -> Plan, start: f64) -> f64 {
+fn solve(n: usize, of: LevelOf, make: &dyn Fn(&Path<'_>) -> Plan, start: f64) -> f64 {
     let levels = levels(n, of);
     let path = Path {
         levels: &levels,
@@ -103,9 +106,9 @@ fn every_solver_converges_at_its_order() {
 
     use AlgorithmType::{DpmSolver, DpmSolverPlusPlus};
     use SolverType::{Bh1, Bh2, Heun, Midpoint};
-    let (ve, vp): (fn(f64, f64) -> Level, fn(f64, f64) -> Level) = (Level::exploding, Level::preserving_at);
     type Make<'a> = Box<dyn Fn(&Path<'_>) -> Plan + 'a>;
-    let cases: Vec<(&str, f64, fn(f64, f64) -> Level, Make)> = vec![
+    let (ve, vp): (LevelOf, LevelOf) = (Level::exploding, Level::preserving_at);
+    let cases: Vec<(&str, f64, LevelOf, Make)> = vec![
         ("Euler", 1.0, ve, Box::new(euler)),
         ("Heun", 2.0, ve, Box::new(heun)),
         ("DPM2", 2.0, ve, Box::new(midpoint)),

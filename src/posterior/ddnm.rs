@@ -14,7 +14,7 @@ use crate::tensor::Dims;
 /// prior half of whose elements are known, the mean is 4 % and the covariance 25 % off. y must be without noise; for a noisy
 /// one take [`Ddrm::ddnm_plus`](super::Ddrm::ddnm_plus).
 ///
-/// One network call per step, no vector-Jacobian product. As published: 100 steps of [`Ddim`](crate::sampler::Ddim) with
+/// One network call per step, no vector-Jacobian product. As published: 100 steps of [`ddim`](crate::sampler::ddim) with
 /// [`DdimNoise::Level`](crate::sampler::DdimNoise::Level) and eta 0.85 (the authors' code) or of DDPM (Algorithm 1); with
 /// [`RePaint`](crate::sampler::repaint) it is Algorithm 2, "time-travel". Any sampler of real numbers carries it.
 ///

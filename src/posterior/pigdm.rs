@@ -40,7 +40,7 @@ pub enum PigdmRule {
 /// x_0 given x_t is guessed wrong and the result is biased. [`PigdmRule::Published`] weighs the guidance by hand.
 ///
 /// One network call and one vector-Jacobian product per step. As published: 100 steps of
-/// [`Ddim`](crate::sampler::Ddim) with eta 1. DDPM carries it too. Needs a decomposition, or A^+ where y has no noise.
+/// [`ddim`](crate::sampler::ddim) with eta 1. DDPM carries it too. Needs a decomposition, or A^+ where y has no noise.
 #[derive(Clone, Debug)]
 pub struct Pigdm<O> {
     measurement: Measurement<O>,

@@ -32,9 +32,9 @@ pub struct Recommended {
 /// A sampler of real numbers that carries evidence.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Algorithm {
-    /// [`Ddpm`](crate::sampler::Ddpm), with the variance of the model's configuration.
+    /// [`ddpm`](crate::sampler::ddpm), with the variance of the model's configuration.
     Ddpm,
-    /// [`Ddim`](crate::sampler::Ddim).
+    /// [`ddim`](crate::sampler::ddim).
     Ddim {
         /// 0 ..= 1.
         eta: f64,
