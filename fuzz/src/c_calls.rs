@@ -7,6 +7,7 @@ use std::ptr::{null, null_mut};
 
 use undiffuse_ffi::callbacks::*;
 use undiffuse_ffi::cancel::*;
+use undiffuse_ffi::error::*;
 use undiffuse_ffi::evaluate::*;
 use undiffuse_ffi::evidence::*;
 use undiffuse_ffi::gradient::*;

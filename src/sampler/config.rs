@@ -183,9 +183,11 @@ impl SchedulerConfig {
         Self::from_json_for(text, None)
     }
 
-    /// As [`SchedulerConfig::from_json`], but to be run with `sampler` whatever class wrote it, as diffusers' `from_config` does: keys
-    /// that the file leaves out take `sampler`'s defaults. T, betas and the type of the prediction are the model's: where the file
-    /// leaves them out, the class that wrote it says them (diffusers takes `sampler`'s there).
+    /// As [`SchedulerConfig::from_json`], but to be run with `sampler` whatever class wrote it, as diffusers' `from_config` does with a
+    /// scheduler made in Python: values that are not the defaults of the class that wrote the file carry over, all else takes `sampler`'s
+    /// defaults. (Of a scheduler read from a file diffusers carries every value over: there a DDIM of an Euler's file visits Euler's
+    /// `linspace` timesteps.) T, betas and the type of the prediction are the model's and always carry over, which diffusers
+    /// forgets where they are the defaults of the class that wrote them.
     ///
     /// Errors: as [`SchedulerConfig::from_json`]; a class that is not implemented is no error where it has betas and `sampler` takes them.
     /// Kind `Unsupported` for a model of another process than `sampler` is for: a flow, EDM's, discrete betas.
@@ -221,7 +223,9 @@ impl SchedulerConfig {
                 config.take_model(&Self::new(own));
             }
             for (key, value) in &map {
-                config.set(kind, key, value)?;
+                if !is_left_out(written, kind, key, value) {
+                    config.set(kind, key, value)?;
+                }
             }
             config.predict_epsilon(&map)?;
         }
@@ -386,6 +390,13 @@ impl SamplerKind {
             (_, None) => "Ancestral2015Scheduler",
         }
     }
+}
+
+/// Whether a value is the default of the class that wrote it, and so none that was chosen for another.
+fn is_left_out(written: Option<SamplerKind>, kind: SamplerKind, name: &str, value: &Value) -> bool {
+    let own = written.filter(|own| *own != kind).and_then(class_of);
+    let preset = own.and_then(|c| c.keys().filter(|(k, _)| *k == name).last());
+    !OF_THE_MODEL.contains(&name) && preset.is_some_and(|(_, preset)| preset.value() == *value)
 }
 
 /// That a sampler is for the process that a model was trained with.

@@ -72,7 +72,8 @@ fn another_class_serves_when_a_sampler_is_named() {
         "clip_sample": false}"#;
     assert_eq!(SchedulerConfig::from_json(text).unwrap().class, SamplerKind::Pndm);
     let config = SchedulerConfig::from_json_for(text, Some(SamplerKind::Ddim)).unwrap();
-    assert_eq!((config.class, config.steps_offset, config.set_alpha_to_one), (SamplerKind::Ddim, 1, false));
+    // PNDM's own default of set_alpha_to_one is not carried over.
+    assert_eq!((config.class, config.steps_offset, config.set_alpha_to_one), (SamplerKind::Ddim, 1, true));
     let sampler = config.sampler(&SamplerOptions { steps: Steps::Count(50), ..Default::default() }).unwrap();
     assert_eq!((sampler.levels()[0].timestep, sampler.levels()[49].timestep), (981.0, 1.0));
     // A class that is not implemented says what would run its model, and that does.
