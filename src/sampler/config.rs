@@ -292,6 +292,9 @@ impl SchedulerConfig {
     }
 
     fn set(&mut self, kind: SamplerKind, name: &str, value: &Value) -> Result<()> {
+        // The inversion's name for it up to 0.21; 0.42.1 reads it as the same.
+        let name =
+            if name == "set_alpha_to_zero" && kind == SamplerKind::DdimInverse { "set_alpha_to_one" } else { name };
         let class = class_of(kind);
         let own = class.is_some_and(|c| c.has(name));
         match keys::find(name) {
@@ -392,11 +395,14 @@ impl SamplerKind {
     }
 }
 
-/// Whether a value is the default of the class that wrote it, and so none that was chosen for another.
+/// Whether a value is null or the default of the class that wrote it, and so none that was chosen for another.
 fn is_left_out(written: Option<SamplerKind>, kind: SamplerKind, name: &str, value: &Value) -> bool {
-    let own = written.filter(|own| *own != kind).and_then(class_of);
+    if written == Some(kind) {
+        return false;
+    }
+    let own = written.and_then(class_of);
     let preset = own.and_then(|c| c.keys().filter(|(k, _)| *k == name).last());
-    !OF_THE_MODEL.contains(&name) && preset.is_some_and(|(_, preset)| preset.value() == *value)
+    value.is_null() || !OF_THE_MODEL.contains(&name) && preset.is_some_and(|(_, preset)| preset.value() == *value)
 }
 
 /// That a sampler is for the process that a model was trained with.

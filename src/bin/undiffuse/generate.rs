@@ -161,7 +161,7 @@ pub fn generate(model: &ModelArgs, job: &Job) -> Result<Done> {
     let dims = pipeline.sample_dims();
     let classes = model.classes(&pipeline)?;
     // A diffusers model runs with DDIM or DDPM whatever it was trained with.
-    let config = model.scheduler(&pipeline, Some(job.sampler.unwrap_or(SamplerKind::Ddim)))?;
+    let config = model.scheduler(&pipeline, job.sampler)?;
     let sampler = config.sampler(&job.options(&config))?;
     if let Some(given) = &given {
         given.check(&dims, &sampler).map_err(in_noise)?;

@@ -104,7 +104,7 @@ pub(super) fn find(name: &str) -> Option<&'static Key> {
 
 /// Keys that no solver here uses: of old versions of diffusers, or of parts of a pipeline that are not the solver's. They are kept and
 /// written back. `_` starts every key that diffusers itself does not hand to a scheduler.
-pub(super) const UNUSED: [&str; 18] = [
+pub(super) const UNUSED: [&str; 19] = [
     "base_image_seq_len",
     "base_shift",
     "beta_max",
@@ -118,6 +118,7 @@ pub(super) const UNUSED: [&str; 18] = [
     "s_max",
     "s_min",
     "sampling_eps",
+    "set_alpha_to_zero",
     "snr",
     "tensor_format",
     "timestep_values",

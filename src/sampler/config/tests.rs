@@ -107,7 +107,8 @@ fn what_a_class_does_not_use_is_kept_and_not_judged() {
     let plain = SchedulerConfig::new(SamplerKind::Ddim);
     assert_eq!(SchedulerConfig { other: plain.other.clone(), ..config.clone() }, plain);
     assert_eq!(SchedulerConfig::from_json(&config.to_json()).unwrap(), config);
-    // Run with a class that uses it, it is.
+    // Null says nothing to a class that uses the key; any other value does.
+    assert_eq!(config.for_sampler(SamplerKind::Ddpm).unwrap().variance_type, VarianceType::FixedSmall);
     let e = config.for_sampler(SamplerKind::DpmSolverMultistep).unwrap_err();
     assert!(e.message().contains("solver_order is \"x\""), "{e}");
     for key in ["solver_p", "tau_func"] {
