@@ -18,6 +18,7 @@ static int32_t predict(void *user_data, const undiffuse_call *call, const float 
 
 int main(void) {
   undiffuse_model *model = NULL;
+  undiffuse_sampler *sampler = NULL;
   undiffuse_error *error = NULL;
   static float x[BATCH * LEN];
   size_t calls = 0;
@@ -34,7 +35,12 @@ int main(void) {
   undiffuse_session_options options;
   undiffuse_session_options_init(&options, sizeof options);
   options.batch = BATCH;
-  if (failed(undiffuse_sample(model, NULL, NULL, &options, x, BATCH * LEN, &error), &error)) goto end;
+  /* DDPM with all of its steps: a chain of few steps is narrower than the data. */
+  undiffuse_sampler_options steps;
+  undiffuse_sampler_options_init(&steps, sizeof steps);
+  steps.kind = UNDIFFUSE_SAMPLER_DDPM;
+  if (failed(undiffuse_sampler_from_model(model, &steps, &sampler, &error), &error)) goto end;
+  if (failed(undiffuse_sample(model, sampler, NULL, &options, x, BATCH * LEN, &error), &error)) goto end;
 
   double sum = 0, squares = 0;
   for (int i = 0; i < BATCH * LEN; i++) sum += x[i], squares += (double)x[i] * x[i];
@@ -42,6 +48,7 @@ int main(void) {
   printf("%zu calls; mean %.3f (2), deviation %.3f (0.5)\n", calls, m, s);
   result = !(fabs(m - mean) < 0.02 && fabs(s - deviation) < 0.02);
 end:
+  undiffuse_sampler_free(sampler);
   undiffuse_model_free(model);
   return result;
 }

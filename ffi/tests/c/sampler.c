@@ -264,7 +264,7 @@ int main(void) {
   } while (0)
   REFUSED_SCHEDULE(beta_schedule, (undiffuse_beta_schedule)8);
   REFUSED_SCHEDULE(variance_type, (undiffuse_variance_type)6);
-  REFUSED_SCHEDULE(prediction_type, (undiffuse_prediction_type)3);
+  REFUSED_SCHEDULE(prediction_type, (undiffuse_prediction_type)4);
   REFUSED_SCHEDULE(timestep_spacing, (undiffuse_timestep_spacing)3);
   REFUSED_SCHEDULE(clip_sample, 2);
   REFUSED_SCHEDULE(thresholding, 3);

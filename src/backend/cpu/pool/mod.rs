@@ -39,14 +39,17 @@ struct Shared {
     gate: Gate,
     /// The core of the caller when it opened the work; `usize::MAX` if that is not known.
     core: AtomicUsize,
-    /// How many workers have begun, and word of each.
-    begun: Mutex<usize>,
+    /// How many workers have begun, and word of each. An atomic beside its lock: what orders two threads is then seen by
+    /// ThreadSanitizer, which does not see into the standard library's condition variable.
+    begun: AtomicUsize,
+    begun_lock: Mutex<()>,
     one_more: Condvar,
 }
 
 impl Shared {
     fn worker(&self) {
-        *self.begun.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.begun.fetch_add(1, Ordering::Release);
+        drop(self.begun_lock.lock().unwrap_or_else(PoisonError::into_inner));
         self.one_more.notify_all();
         let mut seen = 0;
         let mut moved = None;
@@ -88,7 +91,8 @@ impl Pool {
         let shared = Arc::new(Shared {
             gate: Gate::new(),
             core: AtomicUsize::new(usize::MAX),
-            begun: Mutex::new(0),
+            begun: AtomicUsize::new(0),
+            begun_lock: Mutex::new(()),
             one_more: Condvar::new(),
         });
         let mut pool = Self { shared, workers: Vec::with_capacity(threads - 1) };
@@ -101,11 +105,11 @@ impl Pool {
             pool.workers.push(spawned);
         }
         // What a thread allocates when it starts is then done before the first network call.
-        let mut begun = pool.shared.begun.lock().unwrap_or_else(PoisonError::into_inner);
-        while *begun < pool.workers.len() {
-            begun = pool.shared.one_more.wait(begun).unwrap_or_else(PoisonError::into_inner);
+        let mut lock = pool.shared.begun_lock.lock().unwrap_or_else(PoisonError::into_inner);
+        while pool.shared.begun.load(Ordering::Acquire) < pool.workers.len() {
+            lock = pool.shared.one_more.wait(lock).unwrap_or_else(PoisonError::into_inner);
         }
-        drop(begun);
+        drop(lock);
         Ok(pool)
     }
 
