@@ -7,10 +7,10 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::PredictionType;
 use super::ddpm::VarianceType;
 use super::options::SamplerKind;
-use crate::error::{Result, ensure, err};
+use super::{PredictionType, SampleClip};
+use crate::error::{Error, ErrorKind, Result, ensure, err};
 use crate::json::{Object, Value, parse_object};
 use crate::schedule::{BetaSchedule, Betas, TimestepSpacing};
 
@@ -246,7 +246,8 @@ impl SchedulerConfig {
     /// The same model with another sampler: see [`SchedulerConfig::from_json_for`]. What was changed since the file was read stays
     /// changed.
     ///
-    /// Errors: kind `Config` for a value of the file that the sampler does not know; kind `Unsupported` for a chain of 2015 and a sampler
+    /// Errors: kind `Config` for a value of the file that the sampler does not know, kind `InvalidArgument` for one that was set since; kind
+    /// `Unsupported` for a chain of 2015 and a sampler
     /// of diffusers.
     pub fn for_sampler(&self, kind: SamplerKind) -> Result<Self> {
         ensure!(
@@ -273,7 +274,9 @@ impl SchedulerConfig {
         for key in keys::KEYS {
             let value = (key.get)(self);
             if value != (key.get)(&read) {
-                (key.set)(&mut config, &value)?;
+                // What the caller set is an argument, and no file's fault.
+                let of_caller = |e: Error| Error::new(ErrorKind::InvalidArgument, e.message());
+                (key.set)(&mut config, &value).map_err(of_caller)?;
             }
         }
         config.chain_2015 = self.chain_2015;
@@ -359,6 +362,16 @@ impl SchedulerConfig {
     /// The keys that this sampler does not use.
     fn unknown(&self) -> Object {
         self.other.clone()
+    }
+
+    /// What the file says of clipping, whatever the class.
+    pub(super) fn clip_of_the_file(&self) -> SampleClip {
+        let given = &self.given.0;
+        let range = given.get("clip_sample_range").and_then(Value::as_f64).unwrap_or(1.0);
+        match given.get("clip_sample") {
+            Some(Value::Bool(true)) => SampleClip::Range(range as f32),
+            _ => SampleClip::None,
+        }
     }
 
     /// Whether the class has a key, so that its value counts.

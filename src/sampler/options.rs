@@ -112,8 +112,9 @@ pub enum Compat {
     /// diffusers 0.42.1's, so that Python and this library agree.
     #[default]
     Diffusers,
-    /// What was meant: the third order of [`dpm_solver_multistep`](super::dpm_solver_multistep), which is of second order as published. DDIM's
-    /// timesteps have [`DdimPrevious`].
+    /// What was meant: the third order of [`dpm_solver_multistep`](super::dpm_solver_multistep), which is of second order as published; and the
+    /// clip of a model whose file says `clip_sample`, also by samplers whose class in diffusers has no such key and forgets it (a model of
+    /// cosine betas then starts from x_0 of hundreds). DDIM's timesteps have [`DdimPrevious`].
     Fixed,
 }
 
@@ -320,11 +321,11 @@ impl Setup<'_> {
 
     /// How x_0 follows from the network's output.
     pub fn prediction(&self) -> Prediction {
-        Prediction {
-            kind: self.config.prediction_type,
-            clip: self.config.clip(),
-            rederive_eps: self.options.use_clipped_model_output,
-        }
+        let clip = match (self.config.clip(), self.options.compat) {
+            (SampleClip::None, Compat::Fixed) => self.config.clip_of_the_file(),
+            (clip, _) => clip,
+        };
+        Prediction { kind: self.config.prediction_type, clip, rederive_eps: self.options.use_clipped_model_output }
     }
 
     /// The grid of a discrete schedule or, with `use_flow_sigmas`, of a flow.

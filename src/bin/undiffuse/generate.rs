@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use undiffuse::chain::{Chain, ChainOptions, Flow};
 use undiffuse::noise::{DrawnFor, Given, NoiseSource, PythonGenerator, PythonNoise, Seeded};
-use undiffuse::sampler::{Sampler, SamplerKind, SamplerOptions, SchedulerConfig, Steps};
+use undiffuse::sampler::{Compat, Sampler, SamplerKind, SamplerOptions, SchedulerConfig, Steps};
 use undiffuse::tensor::Dims;
 use undiffuse::{Error, ErrorKind, Result};
 
@@ -43,6 +43,8 @@ pub struct Job {
     pub steps: Option<usize>,
     /// DDIM's noise.
     pub eta: Option<f64>,
+    /// Whose formulas are taken where diffusers' are known to be wrong.
+    pub compat: Compat,
 }
 
 /// Where x_T and the noise come from.
@@ -83,7 +85,7 @@ impl Job {
     fn options(&self, config: &SchedulerConfig) -> SamplerOptions {
         let usual = SamplerOptions::default_for(config, self.sampler);
         let steps = self.steps.map_or(usual.steps, Steps::Count);
-        SamplerOptions { steps, eta: self.eta.unwrap_or_default(), ..usual }
+        SamplerOptions { steps, eta: self.eta.unwrap_or_default(), compat: self.compat, ..usual }
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde_json::json;
 use undiffuse::noise::PythonGenerator;
-use undiffuse::sampler::SamplerKind;
+use undiffuse::sampler::{Compat, SamplerKind};
 
 use crate::args::{Args, Command, Outcome, Token, usage};
 use crate::format::FormatArgs;
@@ -40,6 +40,8 @@ usage: undiffuse sample [PATH] [OPTION...]
   --steps N       steps of a sample (default: 50, or all where the model has fewer; all of ddpm and the chains of 2015; 4 of distilled
                   models); some samplers make two calls a step
   --eta X         DDIM's noise, 0 (default) to 1
+  --compat NAME   diffusers (default), or fixed: the clip of the model's file counts for every sampler (those of diffusers but ddpm, ddim,
+                  lcm and heun forget it), and the third order of dpmsolver++ is one
   --seed N        (default 0) sample i of a seed is the same in every run
   --class LIST    classes of a class model, as in 3 or 0,1,2; sample i gets entry i modulo their number.
                   Or a FILE, a .npy or the tensor class_labels of a .safetensors: [N], or [N, D] where
@@ -75,6 +77,7 @@ fn run(args: &mut Args) -> Outcome {
         sampler: None,
         steps: None,
         eta: None,
+        compat: Compat::Diffusers,
     };
     let (mut seed, mut each_seed) = (None, false);
     while let Some(token) = args.next()? {
@@ -89,6 +92,9 @@ fn run(args: &mut Args) -> Outcome {
                 "batch" => job.batch = args.number("a whole number", 1..=MAX_COUNT)?,
                 "steps" => job.steps = Some(args.number("a whole number", 1..=usize::MAX)?),
                 "sampler" => job.sampler = Some(args.choice(&SamplerKind::NAMES)?),
+                "compat" => {
+                    job.compat = args.choice(&[("diffusers", Compat::Diffusers), ("fixed", Compat::Fixed)])?;
+                }
                 "eta" => job.eta = Some(args.number("a number", 0.0..=1.0)?),
                 "seed" => seed = Some(args.number("a whole number", 0..=u64::MAX)?),
                 "class" => model.set_classes(args)?,

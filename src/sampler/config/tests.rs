@@ -2,9 +2,9 @@
 
 use proptest::prelude::*;
 
-use super::super::{Sampler, SamplerOptions, StepIo, Steps};
+use super::super::{Compat, Sampler, SamplerOptions, StepIo, Steps};
 use super::*;
-use crate::error::ErrorKind;
+
 use crate::schedule::Arithmetic;
 
 fn error(text: &str) -> crate::Error {
@@ -114,6 +114,24 @@ fn what_a_class_does_not_use_is_kept_and_not_judged() {
     for key in ["solver_p", "tau_func"] {
         let text = alloc::format!(r#"{{"_class_name": "UniPCMultistepScheduler", "{key}": {{}}}}"#);
         assert!(error(&text).message().contains(key));
+    }
+}
+
+#[test]
+fn the_files_clip_is_taken_where_asked() {
+    let text = r#"{"_class_name": "DDPMScheduler", "clip_sample": true, "beta_schedule": "squaredcos_cap_v2"}"#;
+    let config = SchedulerConfig::from_json(text).unwrap();
+    for kind in [SamplerKind::DpmSolverMultistep, SamplerKind::UniPc, SamplerKind::Euler] {
+        let x0 = |compat| {
+            let steps = Steps::Count(4);
+            let options = SamplerOptions { sampler: Some(kind), steps, compat, ..Default::default() };
+            let sampler = config.sampler(&options).unwrap();
+            let (mut x0, mut eps) = ([0.0], [0.0]);
+            sampler.predict(0, &[1.5], &[0.2], &mut x0, &mut eps).unwrap();
+            x0[0]
+        };
+        assert!(x0(Compat::Diffusers) > 100.0 || kind == SamplerKind::Euler, "{kind:?}");
+        assert!(x0(Compat::Fixed).abs() <= 1.0, "{kind:?}");
     }
 }
 

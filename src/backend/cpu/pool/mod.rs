@@ -39,8 +39,8 @@ struct Shared {
     gate: Gate,
     /// The core of the caller when it opened the work; `usize::MAX` if that is not known.
     core: AtomicUsize,
-    /// How many workers have begun, and word of each. An atomic beside its lock: what orders two threads is then seen by
-    /// ThreadSanitizer, which does not see into the standard library's condition variable.
+    /// How many workers have begun, and word of each. An atomic beside its lock: ThreadSanitizer does not see into the
+    /// standard library's condition variable, so what orders two threads must stand outside of it.
     begun: AtomicUsize,
     begun_lock: Mutex<()>,
     one_more: Condvar,
