@@ -49,7 +49,7 @@ impl Default for ParticleOptions {
 /// Noise is that of the particles' numbers, and of each sample's first particle for resampling, so that a posterior sample depends on the
 /// seed and its number alone.
 ///
-/// What it reaches (`tests/particles.rs` prints it): ten bits of an Ising chain, T = 200, guided by
+/// What it reaches (`tests/posterior/particles.rs` prints it): ten bits of an Ising chain, T = 200, guided by
 /// [`CalibratedBits`](crate::posterior::CalibratedBits), the law of one of 64 particles, total variation from the posterior over all
 /// 1024 states: 0.9 % with five bits read through a channel that flips one in ten, 0.6 % with five known bits (0.65 and 0.58 of
 /// these are what counting the draws is off by). A mixture of three Gaussians in

@@ -38,7 +38,7 @@ pub trait BitR {
 /// [`calibrated`](super::calibrated) for why.
 ///
 /// Ten bits of an Ising chain, five of them read with one in ten flipped, T = 300, total variation from the posterior by
-/// enumeration (`tests/binary_chain.rs`): the true p(y | x_t) by [`FnBitR`] 0.3 %; [`IndependentBits`] calibrated to a white
+/// enumeration (`tests/posterior/binary_chain.rs`): the true p(y | x_t) by [`FnBitR`] 0.3 %; [`IndependentBits`] calibrated to a white
 /// prior 19 %, the paper's constant r 42 %, its ramp 16 %. For known bits: 0.15 %, and 3.0 %, 1.8 %. Who does not know
 /// p(y | x_t) reaches the posterior by many [`Particles`](crate::chain::Particles) weighed by the same [`IndependentBits`].
 #[derive(Clone, Copy, Debug)]

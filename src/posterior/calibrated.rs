@@ -40,7 +40,7 @@
 //!
 //! # What they reach
 //! A correlated Gaussian prior of 8 elements with its exact denoiser; error of the mean (over the root of the posterior's
-//! trace) / of the covariance (Frobenius, relative), in %, without sampling error; `tests/posterior_exact.rs` prints it.
+//! trace) / of the covariance (Frobenius, relative), in %, without sampling error; `tests/posterior/exact.rs` prints it.
 //! What is left of the first two rows is the chain's: without evidence it has the same.
 //!
 //! | method, 1000 steps | denoising, s 0.5 | inpainting, s 0.1 | dense A, s 0.3 |
@@ -53,7 +53,7 @@
 //! | [`ExactProduct`](super::ExactProduct), constant r | 15 / 43 | 17 / 27 | 7.0 / 24 |
 //! | the same, ramp | 15 / 39 | 17 / 27 | 6.6 / 24 |
 //!
-//! A mixture of three Gaussians in the plane seen through one number, 20,000 samples (`tests/posterior_mixture.rs`): with
+//! A mixture of three Gaussians in the plane seen through one number, 20,000 samples (`tests/posterior/mixture.rs`): with
 //! the true log p(y | x_t), which a caller who knows it can give as a closure
 //! ([`MeanShift`](super::MeanShift) of [`FnLogR`](super::FnLogR)), 0.6 / 1.2, which is the sampling error; [`Calibrated`] 11 / 13,
 //! [`CalibratedWhite`] 19 / 14, the constant r of 2015 9 / 11. With separate modes no Gaussian of p(x_0 | x_t) is right, and the

@@ -10,7 +10,7 @@
 //! assume nothing and take many. The others are here because they
 //! are published, cheap or both; each page says what it samples. [`Evidence::recommended`] gives the sampler and the number of steps
 //! that each is best run with. Their error on a correlated Gaussian prior of 8 elements
-//! whose posterior is known (relative error of the mean / of the covariance, in %; `tests/posterior_methods.rs` prints it):
+//! whose posterior is known (relative error of the mean / of the covariance, in %; `tests/posterior/methods.rs` prints it):
 //!
 //! | method | calls | products a step | denoising, s 0.5 | inpainting, s 0.1 | dense A, s 0.3 | samplers |
 //! |---|---|---|---|---|---|---|
@@ -48,7 +48,7 @@
 //!
 //! Without noise, half of the elements known: [`Ddnm`] 5 / 24, [`Clamp`] 9 / 23 (to noised values 21 / 23), [`KnownPixels`] without jumps
 //! 22 / 20, [`Mcg`] of zeta 0.03 33 / 37. The 2015 methods match the values that are derived for N(0, 1), y = 1, s = 1, T = 1000 (constant r 0.667,
-//! 0.334; ramp 0.462, 0.433): `tests/posterior_exact.rs`. What DPS and MCG sample is no Gaussian even for a Gaussian prior; `tests/dps_density.rs`
+//! 0.334; ramp 0.462, 0.433): `tests/posterior/exact.rs`. What DPS and MCG sample is no Gaussian even for a Gaussian prior; `tests/posterior/dps_density.rs`
 //! holds them to their density, carried through the steps on a grid.
 //!
 //! By 20,000 samples too, mean / covariance / root of the energy distance over the distance of two draws, in %: the correlated prior of 8

@@ -125,7 +125,7 @@ impl Particle {
 ///
 /// # How much it gains
 /// Autocorrelation of x on a rough well in two dimensions, E = sum of x^2 / (2 100^2) + cos(2 pi x / 4), epsilon = 1, M = 10, alpha = 0.2, by
-/// gradient evaluations (`tests/lahmc.rs`):
+/// gradient evaluations (`tests/posterior/lahmc.rs`):
 ///
 /// | gradients | 0 | 500 | 1000 | 1500 | 2000 | 2500 | 3000 | 3500 | 4000 |
 /// |---|---|---|---|---|---|---|---|---|---|

@@ -5,7 +5,7 @@
 //! Only Gaussian chains have this gradient; the paper keeps the betas of binary ones fixed.
 //!
 //! All of it is f64 and takes the network as closures. The trainer's own, [`GaussianBound`](super::loss::GaussianBound), is f32, derived
-//! apart from this one and held to it (`tests/learned_betas.rs`).
+//! apart from this one and held to it (`tests/training/learned_betas.rs`).
 //!
 //! [`BoundGradient`] collects the gradient of the bound by the betas, [`LearnedBetas`] turns it into one by free parameters. What was
 //! learned is written as the `trained_betas` of a scheduler configuration, and so travels in a packed file.

@@ -18,7 +18,7 @@ use crate::error::{Result, ensure, err};
 /// the data.
 ///
 /// The couplings of a 50-unit model with K_ij (of spins) normal of variance 1/50, no fields, from independent samples
-/// (`tests/mpf.rs`; the error is |J' - J| / |J| over all entries):
+/// (`tests/training/mpf.rs`; the error is |J' - J| / |J| over all entries):
 ///
 /// | samples | relative error | evaluations |
 /// |---|---|---|

@@ -1,6 +1,6 @@
 //! Seeded weights and inputs for any graph.
 //!
-//! A test file includes it by `#[path = "common/draw.rs"] mod draw;`, beside `pcg`.
+//! A test program includes it by `#[path = "../common/draw.rs"] mod draw;`, beside `pcg`.
 
 use undiffuse::Result;
 use undiffuse::backend::ParamSource;

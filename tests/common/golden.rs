@@ -1,6 +1,6 @@
 //! The stored side of `tests/golden/make_unet.py` and `make_2015.py`: their cases and outputs.
 //!
-//! A test file includes it by `#[path = "common/golden.rs"] mod golden;`.
+//! A test program includes it by `#[path = "../common/golden.rs"] mod golden;`.
 
 use std::path::{Path, PathBuf};
 

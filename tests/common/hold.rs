@@ -1,6 +1,6 @@
 //! How to hold a backend to the reference. A new backend adds a test file that calls [`hold`] with each case of `op_suite`.
 //!
-//! A test file includes it by `#[path = "common/hold.rs"] mod hold;`, beside `pcg`, `draw` and `op_suite`.
+//! A test program includes it by `#[path = "../common/hold.rs"] mod hold;`, beside `pcg`, `draw` and `op_suite`.
 
 use undiffuse::backend::reference::Reference;
 use undiffuse::backend::{Backend, Network};

@@ -1,6 +1,6 @@
 //! Every operation of a graph in small, odd shapes.
 //!
-//! A test file includes it by `#[path = "common/op_suite.rs"] mod op_suite;`, with `hold`, which holds a backend to the reference in
+//! A test program includes it by `#[path = "../common/op_suite.rs"] mod op_suite;`, with `hold`, which holds a backend to the reference in
 //! each case.
 
 use undiffuse::Result;

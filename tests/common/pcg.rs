@@ -1,7 +1,7 @@
 //! Seeded f32 values that the NumPy scripts draw too (`tests/golden/pcg.py` states the recipe), so that large inputs
 //! and the weights of large networks need not be committed.
 //!
-//! A test file includes it by `#[path = "common/pcg.rs"] mod pcg;`.
+//! A test program includes it by `#[path = "../common/pcg.rs"] mod pcg;`.
 
 use rand_core::Rng;
 use rand_pcg::Pcg64;

@@ -1,4 +1,4 @@
-"""Golden outputs of the networks of Sohl-Dickstein et al. 2015, for tests/models_2015.rs.
+"""Golden outputs of the networks of Sohl-Dickstein et al. 2015, for tests/networks/models_2015.rs.
 
 Made with torch 2.15.0, safetensors 0.8.0 and numpy 2.4.6 (any close release should agree); nothing is downloaded. Run by hand:
 

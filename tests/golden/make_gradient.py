@@ -1,4 +1,4 @@
-"""DPS's gradient through a UNet by PyTorch's autograd, for tests/posterior_gradient.rs.
+"""DPS's gradient through a UNet by PyTorch's autograd, for tests/posterior/gradient.rs.
 
 Made with torch 2.15.0, diffusers 0.42.1, safetensors 0.8.0 and numpy 2.4.6; nothing is downloaded. Run by hand:
 

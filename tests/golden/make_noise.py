@@ -10,7 +10,7 @@ draws as `draws` has rows, one after another from one generator, each of `sample
 time from a generator of seed + i, joined. Every `every`-th value is kept; `hashes` are of all values of a long draw (polynomial_hash).
 
 The CUDA cases are computed here, in NumPy, from curand's documented algorithm and PyTorch's order (a draw of n values on t threads at once,
-in blocks of 256), since there is no GPU: tests/noise_golden.rs has published values beside them.
+in blocks of 256), since there is no GPU: tests/references/noise.rs has published values beside them.
 """
 
 import json

@@ -5,7 +5,7 @@ Written with numpy 2.4.6 and safetensors 0.8.0 alone; nothing is downloaded. Run
     python tests/golden/make_posterior.py
 
 The prior is a mixture of two Gaussians with diagonal covariances, whose denoiser and its Jacobian are known. Inputs and noise come
-from pcg.py and are not stored: tests/posterior_golden.rs draws the same. It writes tests/golden/posterior.safetensors, for each case
+from pcg.py and are not stored: tests/references/posterior.rs draws the same. It writes tests/golden/posterior.safetensors, for each case
 x after every few steps as `[checkpoints, samples, 16]`.
 
 The equations are those of the papers (numbers beside them), written from the papers in the variance-preserving form, with t the

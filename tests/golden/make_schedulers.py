@@ -6,7 +6,7 @@ safetensors 0.8.0. No download. Run by hand from the repository root:
     python tests/golden/make_schedulers.py
 
 It writes tests/golden/schedulers.safetensors; the cases stand as JSON in its metadata. Inputs are drawn from pcg.py and not
-stored: tests/schedulers_golden.rs draws the same.
+stored: tests/references/schedulers.rs draws the same.
 """
 
 import itertools

@@ -1,4 +1,4 @@
-"""Golden outputs of diffusers' UNet2DModel, for tests/unet_golden.rs and tests/chains_golden.rs.
+"""Golden outputs of diffusers' UNet2DModel, for tests/references/unet.rs and tests/references/chains.rs.
 
 Made with torch 2.15.0, diffusers 0.42.1, safetensors 0.8.0 and numpy 2.4.6 (any close release should agree); nothing is downloaded.
 Run by hand: `python tests/golden/make_unet.py`. It writes unet.json (the cases), unet.safetensors (their outputs),

@@ -38,6 +38,6 @@ def uniform(seed: int, stream: int, count: int, a: float) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    # The numbers that the test in tests/pcg_recipe.rs pins.
+    # The numbers that the test in tests/references/pcg_recipe.rs pins.
     print([hex(int(v)) for v in raw(7, 3, 4)])
     print([f"{v:.9g}" for v in uniform(7, 3, 4, 0.3)])

@@ -6,7 +6,7 @@ Run by hand from the repository root, with torch 2.15.0, diffusers 0.42.1 and a 
 
 It makes the directories with a small network of random weights, runs the commands on each and writes tests/pipelines/table.md. The schedulers of
 old releases are the files in tests/golden/scheduler_configs.json, as those releases wrote them. `predict` is compared with the network
-in PyTorch: "yes" says that the weights which are meant were read. tests/directories.rs and tests/cli_models.rs hold the same without PyTorch.
+in PyTorch: "yes" says that the weights which are meant were read. tests/program/directories.rs and tests/program/models.rs hold the same without PyTorch.
 """
 
 import json

@@ -1,5 +1,5 @@
 //! The oracle itself is checked by hand-worked cases here, its derivatives by finite differences, and whole networks
-//! against PyTorch in tests/unet_golden.rs.
+//! against PyTorch in tests/references/unet.rs.
 
 use alloc::vec;
 use alloc::vec::Vec;

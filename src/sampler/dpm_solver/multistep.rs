@@ -24,7 +24,7 @@ pub struct MultistepOptions {
     /// The last step is of first order.
     pub first_order_final: bool,
     /// Whose third order: the authors' code and diffusers take half of the second derivative's term, and converge as the second order does
-    /// (`tests/samplers_order.rs`).
+    /// (`tests/references/order.rs`).
     pub compat: Compat,
 }
 

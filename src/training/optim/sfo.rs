@@ -54,7 +54,7 @@ impl Default for SfoOptions {
 /// - A step is at most 10 times as long as steps were on average.
 ///
 /// Passes over the data until the cost's excess over its minimum is this part of the first, beside Adam at the best of five constant
-/// rates (`tests/sfo.rs`; 20 minibatches; a quadratic sum in 40 dimensions, logistic regression in 30):
+/// rates (`tests/training/sfo.rs`; 20 minibatches; a quadratic sum in 40 dimensions, logistic regression in 30):
 ///
 /// | excess | quadratic: SFO | Adam | logistic: SFO | Adam |
 /// |---|---|---|---|---|

@@ -1,0 +1,29 @@
+//! Networks from their files to their outputs, on every backend; and input that is refused.
+
+#[path = "../common/draw.rs"]
+mod draw;
+#[path = "../common/golden.rs"]
+mod golden;
+#[path = "../common/hold.rs"]
+mod hold;
+#[path = "../common/op_suite.rs"]
+mod op_suite;
+#[path = "../common/pcg.rs"]
+mod pcg;
+#[path = "../common/scratch.rs"]
+mod scratch;
+#[path = "../common/seeded.rs"]
+mod seeded;
+#[path = "../common/seeded_file.rs"]
+mod seeded_file;
+
+mod backends;
+mod bad_input;
+mod finite;
+mod models_2015;
+mod pipeline;
+mod pretrained_2015;
+mod recompute;
+mod same_bits;
+mod unet_gradient;
+mod weights;

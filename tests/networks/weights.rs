@@ -1,0 +1,206 @@
+//! Reading and writing of weights: what a well-formed file gives.
+
+use std::collections::BTreeMap;
+
+use safetensors::tensor::{Dtype, TensorView};
+use undiffuse::tensor::DType;
+use undiffuse::weights::{
+    DiffusersNames, SafeTensorsFile, SafeTensorsView, ShardedFiles, TensorToWrite, WeightSource, diffusers, packed,
+    write_safetensors,
+};
+
+use crate::scratch::Scratch;
+
+/// A file as the format's own crate writes it.
+fn foreign(tensors: &[(&str, Dtype, &[usize], &[u8])]) -> Vec<u8> {
+    let views = tensors.iter().map(|(n, t, s, b)| (*n, TensorView::new(*t, s.to_vec(), b).unwrap()));
+    safetensors::serialize(views, Some([("format".into(), "pt".into())].into_iter().collect())).unwrap()
+}
+
+fn f32s(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|v| v.to_le_bytes()).collect()
+}
+
+fn read(source: &dyn WeightSource, name: &str, count: usize) -> Vec<f32> {
+    let mut out = vec![f32::NAN; count];
+    source.read_f32(name, &mut out).unwrap();
+    out
+}
+
+fn ours(tensors: &[TensorToWrite<'_>], value: impl Fn(&str, usize) -> f32) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut fill = |name: &str, out: &mut [f32]| {
+        out.iter_mut().enumerate().for_each(|(i, o)| *o = value(name, i));
+        Ok(())
+    };
+    write_safetensors(tensors, &BTreeMap::new(), &mut fill, &mut |b| {
+        bytes.extend_from_slice(b);
+        Ok(())
+    })
+    .unwrap();
+    bytes
+}
+
+#[test]
+fn every_element_type_reads_as_f32() {
+    let f64s: Vec<u8> = [1.0f64, -0.1].iter().flat_map(|v| v.to_le_bytes()).collect();
+    // Written out by hand: 1.5 and -2 in binary16, 1 and -2 in bfloat16.
+    let bytes = foreign(&[
+        ("double", Dtype::F64, &[2], &f64s),
+        ("single", Dtype::F32, &[1, 2], &f32s(&[3.25, -1e-30])),
+        ("half", Dtype::F16, &[2, 1], &[0x00, 0x3e, 0x00, 0xc0]),
+        ("brain", Dtype::BF16, &[2], &[0x80, 0x3f, 0x00, 0xc0]),
+        ("scalar", Dtype::F32, &[], &f32s(&[7.0])),
+    ]);
+    let scratch = Scratch::new("types");
+    let file = SafeTensorsFile::open(scratch.write("a.safetensors", &bytes)).unwrap();
+    let view = SafeTensorsView::parse(&bytes).unwrap();
+    assert_eq!(view.metadata("format"), Some("pt"));
+    for source in [&view as &dyn WeightSource, &file] {
+        assert_eq!(source.names(), ["brain", "double", "half", "scalar", "single"]);
+        assert_eq!(read(source, "double", 2), [1.0, -0.1]);
+        assert_eq!(read(source, "single", 2), [3.25, -1e-30]);
+        assert_eq!(read(source, "half", 2), [1.5, -2.0]);
+        assert_eq!(read(source, "brain", 2), [1.0, -2.0]);
+        assert_eq!(read(source, "scalar", 1), [7.0]);
+        let info = source.info("single").unwrap();
+        assert_eq!((info.dtype, info.shape.as_slice()), (DType::F32, &[1, 2][..]));
+        assert!(source.info("other").is_none());
+    }
+}
+
+#[test]
+fn a_file_longer_than_one_piece_reads_whole() {
+    let count = 100_003;
+    let bytes =
+        ours(&[TensorToWrite { name: "long", dtype: DType::F16, shape: &[count] }], |_, i| (i % 2001) as f32 - 1000.0);
+    let scratch = Scratch::new("long");
+    let file = SafeTensorsFile::open(scratch.write("a.safetensors", &bytes)).unwrap();
+    let got = read(&file, "long", count);
+    assert!(got.iter().enumerate().all(|(i, &v)| v == (i % 2001) as f32 - 1000.0));
+}
+
+#[test]
+fn what_we_write_the_formats_own_crate_reads() {
+    let tensors = [
+        TensorToWrite { name: "b", dtype: DType::BF16, shape: &[3] },
+        TensorToWrite { name: "z", dtype: DType::F32, shape: &[2, 2] },
+        TensorToWrite { name: "a", dtype: DType::F16, shape: &[1] },
+        TensorToWrite { name: "d", dtype: DType::F64, shape: &[] },
+    ];
+    let bytes = ours(&tensors, |name, i| (i + name.len()) as f32);
+    let theirs = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    assert_eq!(theirs.tensor("z").unwrap().data(), f32s(&[1.0, 2.0, 3.0, 4.0]));
+    assert_eq!(theirs.tensor("d").unwrap().data(), 1.0f64.to_le_bytes());
+    let view = SafeTensorsView::parse(&bytes).unwrap();
+    assert_eq!(read(&view, "b", 3), [1.0, 2.0, 3.0]);
+
+    let mut reversed = tensors.clone();
+    reversed.reverse();
+    assert_eq!(bytes, ours(&reversed, |name, i| (i + name.len()) as f32), "the order of the arguments shows");
+}
+
+#[test]
+fn shards_are_joined_by_their_index() {
+    let scratch = Scratch::new("shards");
+    let one = |name: &str, v: f32| ours(&[TensorToWrite { name, dtype: DType::F32, shape: &[1] }], |_, _| v);
+    scratch.write("m-00001-of-00002.safetensors", one("first", 1.0));
+    scratch.write("m-00002-of-00002.safetensors", one("second", 2.0));
+    let index = scratch.write(
+        "m.safetensors.index.json",
+        r#"{"metadata":{"total_size":8},"weight_map":{"second":"m-00002-of-00002.safetensors","first":"m-00001-of-00002.safetensors"}}"#,
+    );
+    let shards = ShardedFiles::open(index).unwrap();
+    assert_eq!(shards.names(), ["first", "second"]);
+    assert_eq!(read(&shards, "first", 1), [1.0]);
+    assert_eq!(read(&shards, "second", 1), [2.0]);
+}
+
+#[test]
+fn legacy_attention_names_are_shown_as_todays() {
+    let tensor = |name| TensorToWrite { name, dtype: DType::F32, shape: &[1] };
+    let bytes = ours(
+        &[
+            tensor("mid_block.attentions.0.query.weight"),
+            tensor("mid_block.attentions.0.key.bias"),
+            tensor("mid_block.attentions.0.value.weight"),
+            tensor("mid_block.attentions.0.proj_attn.bias"),
+            tensor("mid_block.attentions.0.group_norm.weight"),
+            tensor("elsewhere.query.weight"),
+        ],
+        |name, _| name.len() as f32,
+    );
+    let names = DiffusersNames::new(SafeTensorsView::parse(&bytes).unwrap()).unwrap();
+    assert_eq!(
+        names.names(),
+        [
+            "elsewhere.query.weight",
+            "mid_block.attentions.0.group_norm.weight",
+            "mid_block.attentions.0.to_k.bias",
+            "mid_block.attentions.0.to_out.0.bias",
+            "mid_block.attentions.0.to_q.weight",
+            "mid_block.attentions.0.to_v.weight",
+        ]
+    );
+    let stored = "mid_block.attentions.0.proj_attn.bias".len() as f32;
+    assert_eq!(read(&names, "mid_block.attentions.0.to_out.0.bias", 1), [stored]);
+}
+
+#[test]
+fn a_packed_file_keeps_configs_and_vectors_exactly() {
+    let source = ours(
+        &[
+            TensorToWrite { name: "w", dtype: DType::F32, shape: &[2, 2] },
+            TensorToWrite { name: "bias", dtype: DType::F32, shape: &[2] },
+        ],
+        |_, i| 0.1 + i as f32,
+    );
+    let source = SafeTensorsView::parse(&source).unwrap();
+    let configs = packed::PackedConfigs { model: r#"{"a":"\"ü"}"#.into(), scheduler: Some("{}".into()) };
+    let pack = |dtype| {
+        let mut bytes = Vec::new();
+        packed::write(&configs, &source, dtype, &mut |b| {
+            bytes.extend_from_slice(b);
+            Ok(())
+        })
+        .unwrap();
+        bytes
+    };
+    for (dtype, error) in [(DType::F32, 0.0), (DType::F16, 1e-3), (DType::BF16, 1e-2)] {
+        let bytes = pack(dtype);
+        assert_eq!(bytes, pack(dtype));
+        let (view, read_configs) = packed::open(&bytes).unwrap();
+        assert_eq!(read_configs, configs);
+        assert_eq!(read(&view, "bias", 2), [0.1, 1.1], "vectors stay f32");
+        assert_eq!(view.info("w").unwrap().dtype, dtype);
+        for (i, v) in read(&view, "w", 4).into_iter().enumerate() {
+            let exact = 0.1 + i as f32;
+            assert!((v - exact).abs() <= error * exact, "{v} is not {exact}");
+        }
+    }
+}
+
+#[test]
+fn directories_nested_flat_and_with_one_variant_are_found() {
+    let weights = ours(&[TensorToWrite { name: "w", dtype: DType::F32, shape: &[1] }], |_, _| 4.0);
+    for (config, scheduler, file) in [
+        ("unet/config.json", "scheduler/scheduler_config.json", "unet/diffusion_pytorch_model.safetensors"),
+        ("config.json", "scheduler_config.json", "diffusion_pytorch_model.safetensors"),
+        ("unet/config.json", "scheduler/scheduler_config.json", "unet/diffusion_pytorch_model.fp16.safetensors"),
+        ("config.json", "scheduler_config.json", "model.safetensors"),
+    ] {
+        let scratch = Scratch::new("dir");
+        scratch.write(config, "{\"m\":1}");
+        scratch.write(scheduler, "{\"s\":1}");
+        scratch.write(file, &weights);
+        scratch.write(
+            "model_index.json",
+            r#"{"_class_name":"DDPMPipeline","scheduler":["diffusers","DDPMScheduler"],"unet":["diffusers","UNet2DModel"],"safety_checker":[null,null]}"#,
+        );
+        // A pickle beside safetensors weights does not matter.
+        scratch.write("diffusion_pytorch_model.bin", "PK");
+        let files = diffusers::open(scratch.path()).unwrap();
+        assert_eq!((files.model.as_str(), files.scheduler.as_deref()), ("{\"m\":1}", Some("{\"s\":1}")));
+        assert_eq!(read(&files.weights, "w", 1), [4.0]);
+    }
+}

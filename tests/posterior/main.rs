@@ -1,0 +1,21 @@
+//! Samples of p(x) r(x) against posteriors that are known, and the rules of the methods.
+
+#[path = "../common/affine.rs"]
+mod affine;
+#[path = "../common/golden.rs"]
+mod golden;
+#[path = "../common/pcg.rs"]
+mod pcg;
+
+mod binary_chain;
+mod dps_density;
+mod exact;
+mod exact_gaussian;
+mod gradient;
+mod lahmc;
+mod matrix;
+mod methods;
+mod mixture;
+mod particles;
+mod restore_digits;
+mod rules;

@@ -1,0 +1,26 @@
+//! The command-line program as its users run it.
+
+#[path = "../common/pcg.rs"]
+mod pcg;
+#[path = "../common/program.rs"]
+mod program;
+#[path = "../common/scratch.rs"]
+mod scratch;
+#[path = "../common/seeded.rs"]
+mod seeded;
+#[path = "../common/seeded_file.rs"]
+mod seeded_file;
+#[path = "../common/tiny.rs"]
+mod tiny;
+#[path = "../common/tiny_scratch.rs"]
+mod tiny_scratch;
+
+mod cli;
+mod directories;
+mod evaluate;
+mod models;
+mod output;
+mod pictures;
+mod restore;
+#[cfg(feature = "training")]
+mod train;

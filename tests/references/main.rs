@@ -1,0 +1,19 @@
+//! What is equal to arrays and constants of others: each module names its source.
+
+#[path = "../common/golden.rs"]
+mod golden;
+#[path = "../common/pcg.rs"]
+mod pcg;
+#[path = "../common/seeded.rs"]
+mod seeded;
+
+mod chains;
+mod continuous;
+mod noise;
+mod order;
+mod pcg_recipe;
+mod posterior;
+mod samplers;
+mod schedulers;
+mod seeds;
+mod unet;

@@ -1,0 +1,293 @@
+//! The posterior methods against the published equations in NumPy: `tests/golden/make_posterior.py`, whose inputs and noise are
+//! drawn here from the same recipe.
+
+use crate::pcg;
+use undiffuse::Result;
+use undiffuse::chain::{Chain, ChainOptions};
+use undiffuse::denoiser::{Component, Covariance, GaussianMixture};
+use undiffuse::noise::NoiseSource;
+use undiffuse::posterior::operator::{BlockAverage, Dense, LinearOperator, Mask};
+use undiffuse::posterior::{
+    At, Calibrated, CalibratedWhite, Clamp, Classifier, ClassifierRule, Ddnm, Ddrm, DiffPir, Dps, Evidence,
+    ExactProduct, Known, KnownPixels, Mcg, MeanShift, Measurement, Misfit, Pigdm, PigdmRule, RSchedule, Tmpd,
+};
+use undiffuse::sampler::{
+    DdimNoise, Jumps, PredictionType, Sampler, SamplerKind, SamplerOptions, SchedulerConfig, Steps, VarianceType,
+};
+use undiffuse::schedule::Arithmetic;
+use undiffuse::tensor::Dims;
+use undiffuse::weights::{SafeTensorsView, WeightSource};
+
+const N: usize = 16;
+const SAMPLES: usize = 2;
+const FIRST: u64 = 5;
+const EVERY: usize = 4;
+const ROOT_3: f32 = 1.732_050_8;
+const KNOWN: [usize; 8] = [0, 1, 2, 5, 7, 8, 11, 14];
+const EVIDENCE: u64 = 1 << 63;
+
+fn dims() -> Dims {
+    Dims::new(&[1, 4, 4]).unwrap()
+}
+
+fn wide(values: Vec<f32>) -> Vec<f64> {
+    values.into_iter().map(f64::from).collect()
+}
+
+fn mean(k: u64) -> Vec<f64> {
+    wide(pcg::uniform(1, k, N, 0.8))
+}
+
+fn variance(k: u64) -> Vec<f64> {
+    wide(pcg::uniform(2, k, N, 1.0)).into_iter().map(|v| 0.06 + 0.05 * v).collect()
+}
+
+fn prior() -> GaussianMixture {
+    let of = |k: u64, weight: f64| Component { weight, mean: mean(k), covariance: Covariance::Diagonal(variance(k)) };
+    GaussianMixture::new(dims(), &[of(0, 0.4), of(1, 0.6)], PredictionType::Sample).unwrap()
+}
+
+fn mask() -> Mask {
+    let known: Vec<bool> = (0..N).map(|i| KNOWN.contains(&i)).collect();
+    Mask::new(dims(), &known).unwrap()
+}
+
+fn operator(name: &str) -> Box<dyn LinearOperator> {
+    match name {
+        "mask" => Box::new(mask()),
+        "pool" => Box::new(BlockAverage::new(dims(), 2).unwrap()),
+        _ => Box::new(Dense::new(dims(), Dims::new(&[5]).unwrap(), &pcg::uniform(3, 0, 5 * N, 0.5)).unwrap()),
+    }
+}
+
+fn measure<O: LinearOperator>(op: O, sigma: f64) -> Measurement<O> {
+    let m = op.output_dims().elements();
+    let mut scratch = vec![0.0; op.scratch_len()];
+    let mut y = vec![0.0; SAMPLES * m];
+    for (i, y) in y.chunks_exact_mut(m).enumerate() {
+        let z = wide(pcg::uniform(4, i as u64, N, ROOT_3));
+        let x: Vec<f32> = mean(1).iter().zip(variance(1)).zip(z).map(|((m, v), z)| (m + v.sqrt() * z) as f32).collect();
+        op.apply(&x, y, &mut scratch).unwrap();
+        y.iter_mut().zip(pcg::uniform(5, i as u64, m, ROOT_3)).for_each(|(y, n)| *y += sigma as f32 * n);
+    }
+    Measurement::each(op, &y, FIRST, sigma).unwrap()
+}
+
+/// Every draw from the recipe, by its number.
+struct Drawn;
+
+impl NoiseSource for Drawn {
+    fn normal(&mut self, first: u64, draw: u64, n: usize, out: &mut [f32]) -> Result<()> {
+        for (row, sample) in out.chunks_exact_mut(n).zip(first..) {
+            row.copy_from_slice(&pcg::uniform(1000 + sample, draw, n, ROOT_3));
+        }
+        Ok(())
+    }
+    fn fingerprint(&self) -> u64 {
+        1
+    }
+}
+
+fn config(class: SamplerKind) -> SchedulerConfig {
+    SchedulerConfig {
+        clip_sample: false,
+        prediction_type: PredictionType::Sample,
+        variance_type: VarianceType::FixedSmall,
+        ..SchedulerConfig::new(class)
+    }
+}
+
+fn options(eta: f64, ddim_noise: DdimNoise) -> SamplerOptions {
+    let steps = Steps::Timesteps((0..20).map(|i| 950 - 50 * i).collect());
+    SamplerOptions { steps, eta, ddim_noise, arithmetic: Arithmetic::Float64, ..Default::default() }
+}
+
+fn sampler(name: &str, eta: f64) -> Box<dyn Sampler + Send + Sync> {
+    let class = if name == "ddpm" { SamplerKind::Ddpm } else { SamplerKind::Ddim };
+    config(class).sampler(&options(eta, DdimNoise::Level)).unwrap()
+}
+
+/// The stored arrays.
+struct Golden {
+    bytes: Vec<u8>,
+}
+
+impl Golden {
+    fn open() -> Self {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/posterior.safetensors");
+        Self { bytes: std::fs::read(path).unwrap() }
+    }
+
+    fn get(&self, name: &str) -> Vec<f32> {
+        let view = SafeTensorsView::parse(&self.bytes).unwrap();
+        let mut out = vec![0.0; view.info(name).unwrap().shape.iter().product()];
+        view.read_f32(name, &mut out).unwrap();
+        out
+    }
+
+    /// Runs the chain and compares x after every few steps and at the end.
+    fn check(&self, name: &str, sampler: &dyn Sampler, evidence: impl Evidence, noise: impl NoiseSource) {
+        self.check_from(name, sampler, evidence, noise, None);
+    }
+
+    fn check_from(
+        &self,
+        name: &str,
+        sampler: &dyn Sampler,
+        evidence: impl Evidence,
+        noise: impl NoiseSource,
+        start: Option<&[f32]>,
+    ) {
+        let want = self.get(name);
+        let options = ChainOptions { batch: SAMPLES, first_sample: FIRST };
+        let mut chain = Chain::with_evidence(prior(), sampler, noise, evidence, &options).unwrap();
+        if let Some(x) = start {
+            chain.start_from(0, x, FIRST).unwrap();
+        }
+        let mut got = Vec::new();
+        while chain.position() < chain.steps() {
+            chain.step().unwrap();
+            if chain.position().is_multiple_of(EVERY) || chain.position() == chain.steps() {
+                got.extend_from_slice(chain.x());
+            }
+        }
+        assert_eq!(got.len(), want.len(), "{name}");
+        for (i, (g, w)) in got.iter().zip(&want).enumerate() {
+            let checkpoint = i / (SAMPLES * N);
+            assert!((g - w).abs() <= 1e-5, "{name}, checkpoint {checkpoint}, value {i}: {g} against {w}");
+        }
+    }
+}
+
+#[test]
+fn methods_without_derivatives_are_the_published_ones() {
+    let golden = Golden::open();
+    for op in ["mask", "pool", "dense"] {
+        for s in ["ddim", "ddpm"] {
+            let exact = || measure(operator(op), 0.0);
+            let noisy = || measure(operator(op), 0.2);
+            golden.check(&format!("ddnm.{op}.{s}"), &*sampler(s, 0.85), Ddnm::new(exact()).unwrap(), Drawn);
+            golden.check(&format!("ddrm.{op}.{s}"), &*sampler(s, 0.85), Ddrm::new(noisy(), 1.0).unwrap(), Drawn);
+            golden.check(&format!("diffpir.{op}.{s}"), &*sampler(s, 0.5), DiffPir::new(noisy(), 0.8).unwrap(), Drawn);
+        }
+    }
+    for op in ["mask", "dense"] {
+        let plus = Ddrm::ddnm_plus(measure(operator(op), 0.2)).unwrap();
+        golden.check(&format!("ddnm_plus.{op}.ddim"), &*sampler("ddim", 0.85), plus, Drawn);
+    }
+    let weighted = Ddrm::new(measure(operator("dense"), 0.2), 0.7).unwrap();
+    golden.check("ddrm_07.dense.ddim", &*sampler("ddim", 0.6), weighted, Drawn);
+    let exact = DiffPir::new(measure(operator("pool"), 0.0), 1.0).unwrap();
+    golden.check("diffpir_exact.pool.ddim", &*sampler("ddim", 0.5), exact, Drawn);
+
+    let ddrm = Ddrm::new(measure(operator("dense"), 0.2), 1.0).unwrap();
+    let from = sampler("ddim", 0.85);
+    let mut x = vec![0.0; SAMPLES * N];
+    Drawn.normal(FIRST, 0, N, &mut x).unwrap();
+    ddrm.start(&from.levels()[0], FIRST, &mut x).unwrap();
+    golden.check_from("ddrm_start.dense.ddim", &*from, ddrm, Drawn, Some(&x));
+}
+
+fn posterior_ddim(eta: f64) -> Box<dyn Sampler + Send + Sync> {
+    config(SamplerKind::Ddim).sampler(&options(eta, DdimNoise::Posterior)).unwrap()
+}
+
+#[test]
+fn methods_with_derivatives_are_the_published_ones() {
+    let golden = Golden::open();
+    for s in ["ddim", "ddpm"] {
+        let with = |eta: f64| if s == "ddpm" { sampler(s, 0.0) } else { posterior_ddim(eta) };
+        for op in ["mask", "pool", "dense"] {
+            let noisy = || measure(operator(op), 0.2);
+            let dps = Dps::new(noisy(), 0.3, Misfit::Gaussian).unwrap();
+            golden.check(&format!("dps.{op}.{s}"), &*with(0.5), dps, Drawn);
+            let pigdm = Pigdm::new(noisy(), PigdmRule::Published).unwrap();
+            golden.check(&format!("pigdm.{op}.{s}"), &*with(1.0), pigdm, Drawn);
+            golden.check(&format!("tmpd.{op}.{s}"), &*with(0.5), Tmpd::new(noisy()).unwrap(), Drawn);
+        }
+        for op in ["mask", "dense"] {
+            let mcg = Mcg::new(measure(operator(op), 0.0), 0.3).unwrap();
+            golden.check(&format!("mcg.{op}.{s}"), &*with(0.5), mcg, Drawn);
+        }
+        for (name, rule, eta) in
+            [("classifier", ClassifierRule::Score, 0.5), ("classifier_mean", ClassifierRule::Mean, 1.0)]
+        {
+            let seen = measure(mask(), 0.2);
+            let evidence = Classifier::new("seen", 1.5, rule, |at: &At, x: &[f32], out: &mut [f32]| {
+                for ((x, out), sample) in x.chunks_exact(N).zip(out.chunks_exact_mut(N)).zip(at.first_sample..) {
+                    let mut r = [0.0; KNOWN.len()];
+                    seen.residual(sample, x, &mut r, &mut [])?;
+                    seen.operator().adjoint(&r, out, &mut [])?;
+                }
+                Ok(())
+            });
+            golden.check(&format!("{name}.mask.{s}"), &*with(eta), evidence.unwrap(), Drawn);
+        }
+    }
+    let exact = Pigdm::new(measure(operator("pool"), 0.0), PigdmRule::Published).unwrap();
+    golden.check("pigdm_exact.pool.ddim", &*posterior_ddim(1.0), exact, Drawn);
+
+    let seen = measure(operator("pool"), 0.2);
+    let y: Vec<f32> = (FIRST..FIRST + 2).flat_map(|s| seen.values(s).unwrap()).map(|y| y.abs() + 0.5).collect();
+    let counts = Measurement::each(operator("pool"), &y, FIRST, 0.2).unwrap();
+    let poisson = Dps::new(counts, 0.3, Misfit::Poisson).unwrap();
+    golden.check("dps_poisson.pool.ddpm", &*sampler("ddpm", 0.0), poisson, Drawn);
+}
+
+#[test]
+fn the_methods_of_2015_and_the_calibrated_ones_are_their_equations() {
+    let golden = Golden::open();
+    for s in ["ddim", "ddpm"] {
+        let with = || if s == "ddpm" { sampler(s, 0.0) } else { posterior_ddim(0.5) };
+        for op in ["mask", "pool", "dense"] {
+            let noisy = |sigma: f64| measure(operator(op), sigma);
+            let check =
+                |name: &str, e: Box<dyn Evidence>| golden.check(&format!("{name}.{op}.{s}"), &*with(), e, Drawn);
+            check("exact_product", Box::new(ExactProduct::new(noisy(0.2), RSchedule::Constant).unwrap()));
+            check("mean_shift", Box::new(MeanShift::new(noisy(0.6), RSchedule::Constant)));
+            check("white", Box::new(CalibratedWhite::new(noisy(0.2), 0.7).unwrap()));
+            check("calibrated", Box::new(Calibrated::new(noisy(0.2), 12).unwrap()));
+            check("calibrated_2", Box::new(Calibrated::new(noisy(0.2), 2).unwrap()));
+        }
+        for (name, known) in [("clamp", Known::Clean), ("clamp_noised", Known::Renoised)] {
+            let clamp = Clamp::new(measure(mask(), 0.0), known).unwrap();
+            golden.check(&format!("{name}.mask.{s}"), &*with(), clamp, Drawn);
+        }
+    }
+    let ramp = ExactProduct::new(measure(operator("dense"), 0.2), RSchedule::Ramp).unwrap();
+    golden.check("exact_product_ramp.dense.ddpm", &*sampler("ddpm", 0.0), ramp, Drawn);
+    let ramp = MeanShift::new(measure(operator("dense"), 0.6), RSchedule::Ramp);
+    golden.check("mean_shift_ramp.dense.ddpm", &*sampler("ddpm", 0.0), ramp, Drawn);
+}
+
+/// The noise of `repaint_with_jumps`, draw by draw.
+struct Stored {
+    noise: Vec<f32>,
+    own: Vec<f32>,
+}
+
+impl NoiseSource for Stored {
+    fn normal(&mut self, first: u64, draw: u64, n: usize, out: &mut [f32]) -> Result<()> {
+        let (from, step) = match draw {
+            0 => return Drawn.normal(first, draw, n, out),
+            d if d & EVIDENCE != 0 => (&self.own, (d & !EVIDENCE) / 16),
+            d => (&self.noise, d - 1),
+        };
+        out.copy_from_slice(&from[step as usize * out.len()..][..out.len()]);
+        Ok(())
+    }
+    fn fingerprint(&self) -> u64 {
+        2
+    }
+}
+
+#[test]
+fn repaint_is_the_published_one_with_and_without_jumps() {
+    let golden = Golden::open();
+    let evidence = || KnownPixels::new(measure(mask(), 0.0)).unwrap();
+    golden.check("repaint.mask.ddpm", &*sampler("ddpm", 0.0), evidence(), Drawn);
+    let jumps = Jumps { length: 4, resamplings: 2 };
+    let sampler = config(SamplerKind::Ddpm).repaint(&options(0.0, DdimNoise::Posterior), jumps).unwrap();
+    let noise = Stored { noise: golden.get("repaint_jumps.noise"), own: golden.get("repaint_jumps.own") };
+    golden.check("repaint_jumps.x", &sampler, evidence(), noise);
+}

@@ -1,0 +1,16 @@
+//! Training: engine, optimisers, and what is fitted.
+
+#[path = "../common/draw.rs"]
+mod draw;
+#[path = "../common/op_suite.rs"]
+mod op_suite;
+#[path = "../common/pcg.rs"]
+mod pcg;
+
+mod datasets;
+mod engine;
+mod experiments;
+mod learned_betas;
+mod mpf;
+mod optim;
+mod sfo;
