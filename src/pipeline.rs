@@ -12,10 +12,10 @@ use core::cell::{Cell, RefCell};
 
 use crate::backend::threads::Threads;
 use crate::backend::{Backend, Network};
-use crate::denoiser::{NetworkDenoiser, Networks};
+use crate::denoiser::{Conditions, NetworkDenoiser, Networks, check_conditions, classes_of, inputs_of};
 use crate::error::{Result, ensure, err};
-use crate::graph::Graph;
 use crate::graph::vjp::{self, Keep};
+use crate::graph::{Graph, Input, Role};
 use crate::json;
 use crate::model::ModelConfig;
 use crate::noise::Fingerprint;
@@ -234,11 +234,14 @@ impl<'a> Source<'a> {
             Gradient::Full => Some(Keep::All),
             Gradient::Recompute => Some(Keep::Fewest),
         };
-        let backward = keep.map(|keep| vjp::vjp_keeping(&graph, 0, 0, keep)).transpose();
+        let by = graph.input_of(Role::Sample).unwrap_or(0);
+        let backward = keep.map(|keep| vjp::vjp_keeping(&graph, 0, by, keep)).transpose();
         let backward = backward.map_err(|e| e.context("the gradient network"))?;
         let graphs: Vec<&Graph> = core::iter::once(&graph).chain(&backward).collect();
         let mut networks = backend.compile_together(&graphs, &read)?.into_iter().map(Arc::from);
         let predict = networks.next().ok_or_else(|| err!(Unsupported, "the backend compiled no network"))?;
+        let predict: Arc<dyn Network> = predict;
+        let inputs = inputs_of(predict.as_ref())?;
         let gradient = networks.next();
         let fingerprint = sum.get();
         Ok(Pipeline {
@@ -248,6 +251,7 @@ impl<'a> Source<'a> {
                 None => Scheduler::Found(self.scheduler.clone()),
             },
             networks: Networks { predict, gradient },
+            inputs,
             parameters: graph.parameter_count(),
             flops: graph.flops(),
             fingerprint,
@@ -283,6 +287,7 @@ pub struct Pipeline {
     model: ModelConfig,
     scheduler: Scheduler,
     networks: Networks,
+    inputs: Vec<Input>,
     parameters: usize,
     flops: u64,
     fingerprint: u64,
@@ -351,7 +356,8 @@ impl Pipeline {
 
     /// The dimensions of one image, `[channels, height, width]`.
     pub fn sample_dims(&self) -> Dims {
-        self.networks.predict.inputs()[0]
+        let of_x = self.inputs.iter().find(|i| i.role == Role::Sample);
+        of_x.map_or(self.networks.predict.inputs()[0], |i| i.dims)
     }
 
     /// How many weights the model has.
@@ -392,11 +398,16 @@ impl Pipeline {
         Ok(self.networks.predict.device_bytes(batch)?.saturating_add(gradient))
     }
 
+    /// The inputs of the network with their names and roles, in the order in which it takes them; those that are
+    /// [conditions](Role::is_condition) a denoiser must be given.
+    pub fn inputs(&self) -> &[Input] {
+        &self.inputs
+    }
+
     /// A denoiser for batches of up to `max_batch` images. Class models take `classes`, rows of
     /// [`Pipeline::class_len`]; see [`NetworkDenoiser`]. Errors: as [`NetworkDenoiser::new`], and for a class that the model does not have.
     pub fn denoiser(&self, max_batch: usize, classes: &[f32]) -> Result<NetworkDenoiser> {
-        self.check_classes(classes)?;
-        Ok(self.identified(NetworkDenoiser::new(self.networks.clone(), max_batch, classes)?, classes))
+        self.denoiser_with(max_batch, &self.conditions_of(classes)?)
     }
 
     /// As [`Pipeline::denoiser`], in memory of at least [`Pipeline::workspace_bytes`].
@@ -406,19 +417,48 @@ impl Pipeline {
         classes: &[f32],
         memory: M,
     ) -> Result<NetworkDenoiser<M>> {
-        self.check_classes(classes)?;
-        let denoiser = NetworkDenoiser::in_memory(self.networks.clone(), max_batch, classes, memory)?;
-        Ok(self.identified(denoiser, classes))
+        self.denoiser_with_in_memory(max_batch, &self.conditions_of(classes)?, memory)
     }
 
-    fn identified<M: AsMut<[f32]>>(&self, denoiser: NetworkDenoiser<M>, classes: &[f32]) -> NetworkDenoiser<M> {
-        denoiser.with_fingerprint(self.fingerprint ^ Fingerprint::new().f32s(classes).finish())
+    /// A denoiser for batches of up to `max_batch` samples and all that the model takes beside x and the level. Errors: as
+    /// [`NetworkDenoiser::with_conditions`].
+    pub fn denoiser_with(&self, max_batch: usize, conditions: &Conditions) -> Result<NetworkDenoiser> {
+        self.check_conditions(conditions)?;
+        let denoiser = NetworkDenoiser::with_conditions(self.networks.clone(), max_batch, conditions)?;
+        Ok(denoiser.with_fingerprint(self.fingerprint))
+    }
+
+    /// As [`Pipeline::denoiser_with`], in memory of at least [`Pipeline::workspace_bytes`].
+    pub fn denoiser_with_in_memory<M: AsMut<[f32]>>(
+        &self,
+        max_batch: usize,
+        conditions: &Conditions,
+        memory: M,
+    ) -> Result<NetworkDenoiser<M>> {
+        self.check_conditions(conditions)?;
+        let networks = self.networks.clone();
+        let denoiser = NetworkDenoiser::with_conditions_in_memory(networks, max_batch, conditions, memory)?;
+        Ok(denoiser.with_fingerprint(self.fingerprint))
+    }
+
+    /// Checks what [`Pipeline::denoiser_with`] is given. Errors: as there.
+    pub fn check_conditions(&self, conditions: &Conditions) -> Result<()> {
+        if let Some(class) = self.inputs.iter().find(|i| i.role.is_class()) {
+            self.check_classes(conditions.get(&class.name).unwrap_or_default())?;
+        }
+        check_conditions(&self.inputs, conditions)
+    }
+
+    /// Classes as the condition that they are, checked.
+    fn conditions_of(&self, classes: &[f32]) -> Result<Conditions> {
+        self.check_classes(classes)?;
+        classes_of(self.networks.predict.as_ref(), classes)
     }
 
     /// Values of one row of classes: 0 for a model without; 1 where a class is a number, a row of a table or, with `class_embed_type`
     /// `timestep`, any; the length of the time embedding where it is a vector, with `identity`.
     pub fn class_len(&self) -> usize {
-        self.networks.predict.inputs().get(2).map_or(0, Dims::elements)
+        self.inputs.iter().find(|i| i.role.is_class()).map_or(0, |i| i.dims.elements())
     }
 
     /// Checks what [`Pipeline::denoiser`] is given as `classes`: whole rows of [`Pipeline::class_len`], none for a model without and at least

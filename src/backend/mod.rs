@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 
 use crate::cancel::Cancel;
 use crate::error::{Result, ensure, err};
-use crate::graph::Graph;
+use crate::graph::{Graph, Input};
 use crate::tensor::Dims;
 
 mod choice;
@@ -59,6 +59,12 @@ pub trait Backend {
 pub trait Network: Send + Sync {
     /// Dimensions of each input for one sample, in the graph's order.
     fn inputs(&self) -> &[Dims];
+
+    /// The same inputs with their names and roles, in the same order; empty where they are not known, and then they are
+    /// what their order says: x, the timestep and perhaps a class.
+    fn signature(&self) -> &[Input] {
+        &[]
+    }
 
     /// Dimensions of each output for one sample, in the graph's order.
     fn outputs(&self) -> &[Dims];

@@ -24,6 +24,7 @@
 mod bits;
 mod callback;
 mod classifier;
+mod conditions;
 mod linalg;
 mod mixture;
 mod network;
@@ -32,14 +33,20 @@ mod product;
 pub use bits::BitSequences;
 pub use callback::{FnDenoiser, NoVjp};
 pub use classifier::NetworkClassifier;
+pub use conditions::Conditions;
 pub use mixture::{Component, Covariance, GaussianMixture};
 pub use network::{NetworkDenoiser, Networks};
 pub use product::Product;
 
+pub(crate) use conditions::{check_conditions, inputs_of};
+pub(crate) use network::classes_of;
+
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 
 use crate::cancel::Cancel;
 use crate::error::{Result, check_finite, ensure, err, first_non_finite};
+use crate::graph::Input;
 use crate::schedule::Level;
 use crate::tensor::Dims;
 
@@ -48,7 +55,7 @@ use crate::tensor::Dims;
 pub struct Call<'a> {
     /// How noisy x is; a network takes `level.timestep`.
     pub level: Level,
-    /// The number of the first sample of the batch, for denoisers that treat samples differently (class labels).
+    /// The number of the first sample of the batch, for denoisers that treat samples differently (class labels and other [`Conditions`]).
     pub first_sample: u64,
     /// A set flag asks the call to return [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled) soon.
     pub cancel: &'a Cancel,
@@ -103,6 +110,21 @@ pub trait Denoiser {
         Err(err!(Unsupported, "the denoiser \"{}\" has no vector-Jacobian product", self.name()))
     }
 
+    /// What it takes beside x and the level: see [`Conditions`].
+    fn inputs(&self) -> Vec<Input> {
+        Vec::new()
+    }
+
+    /// Gives other rows of values to one of [`Denoiser::inputs`], from the next call on; see [`Conditions`]. Nothing is allocated where it
+    /// had as many.
+    ///
+    /// Errors: kind `InvalidArgument` where it has no input of this name; `Shape` and `NonFinite` for rows that do not suit. It has then what it
+    /// had.
+    fn set_condition(&mut self, name: &str, rows: &[f32]) -> Result<()> {
+        let _ = rows;
+        Err(err!(InvalidArgument, "the denoiser \"{}\" takes no condition, but {name:?} is given", self.name()))
+    }
+
     /// A number that differs between denoisers which predict differently, or 0 where it is not known.
     fn fingerprint(&self) -> u64 {
         0
@@ -135,6 +157,12 @@ macro_rules! forward {
             }
             fn vjp(&mut self, call: &Call<'_>, x: &[f32], v: &[f32], out: &mut [f32]) -> Result<()> {
                 (**self).vjp(call, x, v, out)
+            }
+            fn inputs(&self) -> Vec<Input> {
+                (**self).inputs()
+            }
+            fn set_condition(&mut self, name: &str, rows: &[f32]) -> Result<()> {
+                (**self).set_condition(name, rows)
             }
             fn fingerprint(&self) -> u64 {
                 (**self).fingerprint()

@@ -5,15 +5,17 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::{Call, Denoiser, check_batch, check_gave, check_given};
+use super::conditions::{Held, MAX_INPUTS};
+use super::{Call, Conditions, Denoiser, check_batch, check_conditions, check_gave, check_given, inputs_of};
 use crate::backend::Network;
 use crate::backend::threads::Threads;
-use crate::error::{Result, check_finite, ensure, err};
+use crate::error::{Result, ensure, err};
+use crate::graph::{Input, Role};
 use crate::memory::zeros;
 use crate::tensor::Dims;
 
-/// A compiled network, and perhaps one for its vector-Jacobian product, compiled from [`vjp`](crate::graph::vjp::vjp) of the same graph, its output 0
-/// and its input 0. Threads may share them.
+/// A compiled network, and perhaps one for its vector-Jacobian product, compiled from [`vjp`](crate::graph::vjp::vjp)
+/// of the same graph, its output 0 and its input 0. Threads may share them.
 #[derive(Clone)]
 pub struct Networks {
     /// The network.
@@ -36,136 +38,174 @@ impl From<Arc<dyn Network>> for Networks {
     }
 }
 
-/// Predicts with a compiled network whose inputs are an image, the level's timestep `[1]` and, in class models, a class.
-///
-/// All memory is had when it is made, for a largest batch, so that a call allocates nothing. `M` is that memory: a `Vec` of its own, or
-/// the caller's `&mut [f32]`.
-///
-/// A class model has a list of classes: sample number i gets entry i modulo the list's length, so a list of one serves all, and what a
-/// sample gets does not depend on its batch.
+/// Predicts with a compiled network whose inputs are x, mostly the level's timestep `[1]`, and the conditions that it
+/// names.
+// / / All memory is had when it is made, for a largest batch, so that a call allocates nothing. `M` is that memory: a
+// `Vec` of its own, or / the caller's `&mut [f32]`. / / Which input is which, the roles of the network's
+// [signature](Network::signature) say; of a network without, their order: x, the timestep, / a class. See
+// [`Conditions`] for which sample gets what.
 pub struct NetworkDenoiser<M = Vec<f32>> {
     networks: Networks,
     name: String,
     parts: Parts,
-    classes: Vec<f32>,
-    fingerprint: u64,
+    conditions: Vec<Held>,
+    identity: u64,
     memory: M,
 }
 
-/// How the memory is cut.
+/// Where the inputs stand and how the memory is cut.
 #[derive(Clone, Copy)]
 struct Parts {
     max_batch: usize,
-    /// Values of one sample's class, 0 in models without.
-    class_len: usize,
+    /// The number of the input of x, and of the timestep if there is one.
+    sample: usize,
+    timestep: Option<usize>,
+    sample_dims: Dims,
+    inputs: usize,
     workspace: usize,
     /// All together: also a prediction for the gradient network to write, which nobody reads.
     total: usize,
 }
 
+/// The inputs of a call, in the network's order, and a place for a cotangent.
+type Inputs<'m> = [&'m [f32]; MAX_INPUTS + 1];
+
 impl Parts {
-    fn new(networks: &Networks, max_batch: usize) -> Result<Self> {
+    fn new(networks: &Networks, max_batch: usize) -> Result<(Self, Vec<Held>)> {
         let network = networks.predict.as_ref();
-        let inputs = network.inputs();
-        let fits = (2..=3).contains(&inputs.len()) && inputs.get(1).is_some_and(|d| d.as_slice() == [1]);
-        ensure!(
-            fits,
-            InvalidArgument,
-            "the network has inputs {inputs:?}, expected an image, a timestep [1] and at most a class"
-        );
+        let inputs = inputs_of(network)?;
+        let place = |role: Role| inputs.iter().position(|i| i.role == role);
+        let sample = place(Role::Sample).ok_or_else(|| err!(InvalidArgument, "the network has no input for x"))?;
+        let sample_dims = inputs.get(sample).map(|i| i.dims);
+        let sample_dims = sample_dims.ok_or_else(|| err!(InvalidArgument, "the network has no input for x"))?;
+        let held = |(slot, input): (usize, &Input)| input.role.is_condition().then(|| Held::new(slot, input));
+        let conditions: Vec<Held> = inputs.iter().enumerate().filter_map(held).collect();
         let outputs = network.outputs();
-        ensure!(outputs.len() == 1, InvalidArgument, "the network has {} outputs, expected 1", outputs.len());
-        let class_len = inputs.get(2).map_or(0, Dims::elements);
+        let &[output] = outputs else {
+            return Err(err!(InvalidArgument, "the network has {} outputs, expected 1", outputs.len()));
+        };
         let mut workspace = network.workspace_len(max_batch)?;
         let mut unused = 0;
         if let Some(gradient) = &networks.gradient {
-            let whole = [outputs, &inputs[..1]].concat();
-            let fits = gradient.inputs() == [inputs, outputs].concat() && gradient.outputs() == whole;
+            let fits = gradient.inputs() == [network.inputs(), outputs].concat()
+                && gradient.outputs() == [output, sample_dims];
             ensure!(fits, InvalidArgument, "the gradient network is not of this network");
             workspace = workspace.max(gradient.workspace_len(max_batch)?);
-            unused = outputs[0].elements();
+            unused = output.elements();
         }
-        let total = unused
-            .checked_add(1 + class_len)
+        let each = conditions.iter().try_fold(1usize, |n, c| n.checked_add(c.len()));
+        let total = each
+            .and_then(|n| n.checked_add(unused))
             .and_then(|n| n.checked_mul(max_batch))
             .and_then(|n| n.checked_add(workspace))
             .ok_or_else(|| err!(OutOfMemory, "a batch of {max_batch} is too large for this machine"))?;
-        Ok(Self { max_batch, class_len, workspace, total })
+        let (timestep, inputs) = (place(Role::Timestep), inputs.len());
+        Ok((Self { max_batch, sample, timestep, sample_dims, inputs, workspace, total }, conditions))
     }
 
-    /// Cuts the memory into the times, filled; the classes, filled; and the rest, which begins with the workspace.
+    /// Cuts the memory into the inputs beside x, filled, and the rest, which begins with the workspace.
     fn fill<'m>(
         &self,
         batch: usize,
         call: &Call<'_>,
-        classes: &[f32],
+        x: &'m [f32],
+        conditions: &[Held],
         memory: &'m mut [f32],
-    ) -> Result<(&'m [f32], &'m [f32], &'m mut [f32])> {
-        let &Self { max_batch, class_len, .. } = self;
+    ) -> Result<(Inputs<'m>, &'m mut [f32])> {
+        let max_batch = self.max_batch;
         ensure!(
             (1..=max_batch).contains(&batch),
             InvalidArgument,
             "the denoiser got {batch} samples, expected 1 to {max_batch}"
         );
-        let (time, rest) = memory.split_at_mut(max_batch);
-        let (class, rest) = rest.split_at_mut(max_batch * class_len);
-        let (time, class) = (&mut time[..batch], &mut class[..batch * class_len]);
+        let mut inputs: Inputs<'m> = [&[]; MAX_INPUTS + 1];
+        let (time, mut rest) = memory.split_at_mut(max_batch);
+        let time = &mut time[..batch];
         time.fill(call.level.timestep as f32);
-        // A model without classes has no rows.
-        if let Some(rows) = classes.len().checked_div(class_len) {
-            for (to, number) in class.chunks_exact_mut(class_len).zip(call.first_sample..) {
-                to.copy_from_slice(&classes[(number % rows as u64) as usize * class_len..][..class_len]);
-            }
+        inputs[self.sample] = x;
+        if let Some(slot) = self.timestep {
+            inputs[slot] = time;
         }
-        Ok((time, class, rest))
+        for held in conditions {
+            let (part, others) = rest.split_at_mut(max_batch * held.len());
+            rest = others;
+            let part = &mut part[..batch * held.len()];
+            held.fill(call.first_sample, part);
+            inputs[held.slot] = part;
+        }
+        Ok((inputs, rest))
     }
 }
 
 impl NetworkDenoiser<Vec<f32>> {
-    /// A denoiser for batches of up to `max_batch` samples, with memory of its own. `classes` holds whole rows of the network's class
-    /// input, none for a model without. Errors: kind `InvalidArgument` for a batch of 0, a network with other inputs, or classes that do
-    /// not suit it; kind `NonFinite` for classes; kind `OutOfMemory`.
+    /// A denoiser for batches of up to `max_batch` samples, with memory of its own. `classes` holds whole rows of the
+    /// network's class input, none for a model without. Errors: kind `InvalidArgument` for a batch of 0, a network with
+    /// other inputs, or classes that do not suit it; kind `NonFinite` for classes; kind `OutOfMemory`.
     pub fn new(networks: Networks, max_batch: usize, classes: &[f32]) -> Result<Self> {
         let len = Self::memory_len(&networks, max_batch)?;
         Self::in_memory(networks, max_batch, classes, zeros("a workspace", len)?)
+    }
+
+    /// As [`NetworkDenoiser::new`], with all that the network is to be given beside x and the level, classes under
+    /// their name too.
+    // / / Errors: as [`NetworkDenoiser::new`]; those of the conditions name them: kind `InvalidArgument` for one that
+    // is missing or that the / network has not, `Shape` where there are no whole rows, `NonFinite`.
+    pub fn with_conditions(networks: Networks, max_batch: usize, conditions: &Conditions) -> Result<Self> {
+        let len = Self::memory_len(&networks, max_batch)?;
+        Self::with_conditions_in_memory(networks, max_batch, conditions, zeros("a workspace", len)?)
     }
 }
 
 impl<M: AsMut<[f32]>> NetworkDenoiser<M> {
     /// The `f32` values of memory that a denoiser for this batch needs; their bytes are four times as many.
     pub fn memory_len(networks: &Networks, max_batch: usize) -> Result<usize> {
-        Ok(Parts::new(networks, max_batch)?.total)
+        Ok(Parts::new(networks, max_batch)?.0.total)
     }
 
     /// As [`NetworkDenoiser::new`], in memory of at least [`NetworkDenoiser::memory_len`] values.
-    pub fn in_memory(networks: Networks, max_batch: usize, classes: &[f32], mut memory: M) -> Result<Self> {
-        let parts = Parts::new(&networks, max_batch)?;
+    pub fn in_memory(networks: Networks, max_batch: usize, classes: &[f32], memory: M) -> Result<Self> {
+        let conditions = classes_of(networks.predict.as_ref(), classes)?;
+        Self::with_conditions_in_memory(networks, max_batch, &conditions, memory)
+    }
+
+    /// As [`NetworkDenoiser::with_conditions`], in memory of at least [`NetworkDenoiser::memory_len`] values.
+    pub fn with_conditions_in_memory(
+        networks: Networks,
+        max_batch: usize,
+        conditions: &Conditions,
+        mut memory: M,
+    ) -> Result<Self> {
+        let (parts, mut held) = Parts::new(&networks, max_batch)?;
         let got = memory.as_mut().len();
         ensure!(got >= parts.total, OutOfMemory, "the denoiser's memory has {got} values, expected {}", parts.total);
-        if parts.class_len == 0 {
-            ensure!(classes.is_empty(), InvalidArgument, "classes are given, but the model takes none");
-        } else {
-            ensure!(
-                !classes.is_empty() && classes.len().is_multiple_of(parts.class_len),
-                InvalidArgument,
-                "{} class values are given, expected rows of {}: this is a class model",
-                classes.len(),
-                parts.class_len
-            );
+        check_conditions(&inputs_of(networks.predict.as_ref())?, conditions)?;
+        for held in &mut held {
+            held.set(conditions.get(&held.input.name).unwrap_or_default())?;
         }
-        check_finite("the list of classes", classes)?;
         networks.predict.prepare(max_batch)?;
         if let Some(gradient) = &networks.gradient {
             gradient.prepare(max_batch)?;
         }
         let name = format!("network on {}", networks.predict.describe());
-        Ok(Self { networks, name, parts, classes: classes.into(), fingerprint: 0, memory })
+        Ok(Self { networks, name, parts, conditions: held, identity: 0, memory })
     }
 
-    /// Gives it an identity that saved chains remember.
+    /// Gives it an identity, above 0, that saved chains remember together with the conditions.
     #[must_use]
     pub fn with_fingerprint(self, fingerprint: u64) -> Self {
-        Self { fingerprint, ..self }
+        Self { identity: fingerprint, ..self }
+    }
+}
+
+/// A list of classes as the condition that it is, for a network that has a class.
+pub fn classes_of(network: &dyn Network, classes: &[f32]) -> Result<Conditions> {
+    let inputs = inputs_of(network)?;
+    match inputs.iter().find(|i| i.role.is_class()) {
+        None => {
+            ensure!(classes.is_empty(), InvalidArgument, "classes are given, but the model takes none");
+            Ok(Conditions::new())
+        }
+        Some(input) => Ok(Conditions::new().with(&input.name, classes)),
     }
 }
 
@@ -175,7 +215,7 @@ impl<M: AsMut<[f32]>> Denoiser for NetworkDenoiser<M> {
     }
 
     fn sample_dims(&self) -> Dims {
-        self.networks.predict.inputs()[0]
+        self.parts.sample_dims
     }
 
     fn output_len(&self) -> usize {
@@ -187,20 +227,16 @@ impl<M: AsMut<[f32]>> Denoiser for NetworkDenoiser<M> {
     }
 
     fn looks_at_numbers(&self) -> bool {
-        self.classes.len() > self.parts.class_len
+        self.conditions.iter().any(|c| c.count() > 1)
     }
 
     fn predict(&mut self, call: &Call<'_>, x: &[f32], out: &mut [f32]) -> Result<()> {
         let batch = check_batch(&self.name, self.sample_dims().elements(), x, self.output_len(), out)?;
         check_given(&self.name, "x", x)?;
         let output_len = self.output_len();
-        let Self { networks, name, parts, classes, memory, .. } = self;
-        let (time, class, rest) = parts.fill(batch, call, classes, memory.as_mut())?;
-        if class.is_empty() {
-            networks.predict.run(batch, &[x, time], &mut [&mut *out], rest, call.cancel)?;
-        } else {
-            networks.predict.run(batch, &[x, time, class], &mut [&mut *out], rest, call.cancel)?;
-        }
+        let Self { networks, name, parts, conditions, memory, .. } = self;
+        let (inputs, rest) = parts.fill(batch, call, x, conditions, memory.as_mut())?;
+        networks.predict.run(batch, &inputs[..parts.inputs], &mut [&mut *out], rest, call.cancel)?;
         check_gave(name, call, output_len, out)
     }
 
@@ -214,24 +250,38 @@ impl<M: AsMut<[f32]>> Denoiser for NetworkDenoiser<M> {
         check_batch(&self.name, n, x, n, out)?;
         check_given(&self.name, "x", x)?;
         check_given(&self.name, "v", v)?;
-        let Self { networks: Networks { gradient: Some(gradient), .. }, name, parts, classes, memory, .. } = self
+        let Self { networks: Networks { gradient: Some(gradient), .. }, name, parts, conditions, memory, .. } = self
         else {
             return Err(err!(Unsupported, "the denoiser \"{}\" was made without a gradient network", self.name));
         };
-        let (time, class, rest) = parts.fill(batch, call, classes, memory.as_mut())?;
+        let (mut inputs, rest) = parts.fill(batch, call, x, conditions, memory.as_mut())?;
+        inputs[parts.inputs] = v;
         // The gradient network also predicts; that prediction is dropped.
         let (workspace, y) = rest.split_at_mut(parts.workspace);
         let y =
             y.get_mut(..batch * output_len).ok_or_else(|| err!(OutOfMemory, "the denoiser's memory is too short"))?;
-        if class.is_empty() {
-            gradient.run(batch, &[x, time, v], &mut [y, &mut *out], workspace, call.cancel)?;
-        } else {
-            gradient.run(batch, &[x, time, class, v], &mut [y, &mut *out], workspace, call.cancel)?;
-        }
+        gradient.run(batch, &inputs[..=parts.inputs], &mut [y, &mut *out], workspace, call.cancel)?;
         check_gave(name, call, n, out)
     }
 
+    fn inputs(&self) -> Vec<Input> {
+        self.conditions.iter().map(|c| c.input.clone()).collect()
+    }
+
+    fn set_condition(&mut self, name: &str, rows: &[f32]) -> Result<()> {
+        match self.conditions.iter_mut().find(|c| c.input.name == name) {
+            Some(held) => held.set(rows),
+            None => check_conditions(&self.inputs(), &Conditions::new().with(name, rows)),
+        }
+    }
+
     fn fingerprint(&self) -> u64 {
-        self.fingerprint
+        if self.identity == 0 {
+            return 0;
+        }
+        let none = crate::noise::Fingerprint::new().finish();
+        let class = |c: &&Held| c.input.role.is_class();
+        let others = self.conditions.iter().filter(|c| !class(c)).fold(0, |sum, c| sum ^ c.fingerprint());
+        self.identity ^ others ^ self.conditions.iter().find(class).map_or(none, Held::fingerprint)
     }
 }

@@ -8,10 +8,10 @@ use alloc::vec::Vec;
 
 use super::infer::{Context, infer};
 use super::{
-    Activation, Binary, Graph, GroupNorm, InputId, Kernel, Node, Op, Padding, Param, ParamId, Port, ValueId, ValueType,
-    Window,
+    Activation, Binary, Graph, GroupNorm, InputId, Kernel, Node, Op, Padding, Param, ParamId, Port, Role, ValueId,
+    ValueType, Window,
 };
-use crate::error::{Result, ensure, err};
+use crate::error::{Error, Result, ensure, err};
 use crate::tensor::{DType, Dims};
 
 /// The most nodes, parameters or arguments of one graph; far above any real model.
@@ -64,19 +64,42 @@ impl GraphBuilder {
         Ok(ValueId(nodes.len() as u32 - 1))
     }
 
-    /// Adds a network input with the dimensions of one sample.
+    /// Adds a network input with the dimensions of one sample, of which nothing else is said ([`Role::Value`]).
     pub fn input(&mut self, name: &str, dims: &[usize]) -> Result<ValueId> {
-        let dims = Dims::new(dims).map_err(|e| e.context(format_args!("input {name}")))?;
-        let slot = InputId(self.graph.inputs.len() as u32);
+        self.input_as(Role::Value, name, dims)
+    }
+
+    /// Adds a network input with its role and the dimensions of one sample.
+    // / / Errors: kind `Shape` for dimensions that do not suit the role; kind `InvalidArgument` for the name of another
+    // input where / the role is that of a condition, and for a second input where a network has but one (x, the
+    // timestep, the class).
+    pub fn input_as(&mut self, role: Role, name: &str, dims: &[usize]) -> Result<ValueId> {
+        let named = |e: Error| e.context(format_args!("input {name}"));
+        let dims = Dims::new(dims).map_err(named)?;
+        role.check(&dims).map_err(named)?;
+        let inputs = &self.graph.inputs;
+        if role != Role::Value {
+            ensure!(!inputs.iter().any(|p| p.name == name), InvalidArgument, "two inputs are called {name:?}");
+        }
+        let alike = |p: &&Port| p.role == role || (p.role.is_class() && role.is_class());
+        if let Some(first) = inputs.iter().find(alike).filter(|_| role.is_single()) {
+            return Err(err!(
+                InvalidArgument,
+                "the inputs {:?} and {name:?} both have the role {:?}, expected one",
+                first.name,
+                role.name()
+            ));
+        }
+        let slot = InputId(inputs.len() as u32);
         let value = self.push_typed(Op::Input(slot), &[], ValueType { dims, dtype: DType::F32 })?;
-        self.graph.inputs.push(Port { name: name.to_owned(), value });
+        self.graph.inputs.push(Port { name: name.to_owned(), value, role });
         Ok(value)
     }
 
     /// Names a value as a network output.
     pub fn output(&mut self, name: &str, value: ValueId) -> Result<()> {
         self.ty(value)?;
-        self.graph.outputs.push(Port { name: name.to_owned(), value });
+        self.graph.outputs.push(Port { name: name.to_owned(), value, role: Role::Value });
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 
 use super::rebuild::Rebuild;
 use super::vjp::Reverse;
-use super::{Graph, Kernel, Op, ParamGrad, ParamId, ValueId, Window};
+use super::{Graph, Kernel, Op, ParamGrad, ParamId, Role, ValueId, Window};
 use crate::error::{Result, ensure, err};
 
 /// The network with its backward sweep.
@@ -67,7 +67,11 @@ pub fn gradients(graph: &Graph, inputs: &[usize]) -> Result<Gradients> {
     }
     let mut cotangents = Vec::new();
     for port in graph.outputs() {
-        cotangents.push(forward.new.input(&format!("cotangent.{}", port.name), graph.dims(port.value).as_slice())?);
+        cotangents.push(forward.new.input_as(
+            Role::Cotangent,
+            &format!("cotangent.{}", port.name),
+            graph.dims(port.value).as_slice(),
+        )?);
     }
     let mut reverse = Reverse { forward, depends, gradients: alloc::vec![None; graph.nodes().len()], again: None };
     for (port, cotangent) in graph.outputs().iter().zip(cotangents) {

@@ -32,6 +32,7 @@ pub mod fuse;
 #[cfg(feature = "training")]
 pub mod gradients;
 mod infer;
+mod input;
 mod op;
 #[doc(hidden)] // Backends lay out their memory by it.
 pub mod plan;
@@ -40,6 +41,7 @@ mod recompute;
 pub mod vjp;
 
 pub use builder::GraphBuilder;
+pub use input::{Input, Role};
 #[cfg(feature = "training")]
 pub use op::ParamGrad;
 pub use op::{
@@ -107,6 +109,8 @@ pub struct Port {
     pub name: String,
     /// The value.
     pub value: ValueId,
+    /// What an input is for; [`Role::Value`] for an output.
+    pub role: Role,
 }
 
 /// A network as data. Made by [`GraphBuilder`], so it is well formed: arguments stand before their use and every

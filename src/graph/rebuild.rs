@@ -39,7 +39,7 @@ impl<'a> Rebuild<'a> {
         let new = match &node.op {
             Op::Input(slot) => {
                 let port = &self.old.inputs()[slot.index()];
-                self.new.input(&port.name, node.ty.dims.as_slice())?
+                self.new.input_as(port.role, &port.name, node.ty.dims.as_slice())?
             }
             op => self.new.push(op.clone(), &self.mapped_all(&node.args)?)?,
         };

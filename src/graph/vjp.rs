@@ -9,7 +9,7 @@ use super::fuse::{fuse, fuse_backward};
 use super::plan::most_alive;
 use super::rebuild::Rebuild;
 use super::recompute::{Again, cuts};
-use super::{Binary, Graph, Op, ParamId, ValueId, Window};
+use super::{Binary, Graph, Op, ParamId, Role, ValueId, Window};
 use crate::error::{Result, ensure, err};
 use crate::tensor::Dims;
 
@@ -110,7 +110,7 @@ fn sweep(graph: &Graph, x: ValueId, y: ValueId, depends: &[bool], again: Option<
     for id in graph.ids() {
         forward.copy(id)?;
     }
-    let cotangent = forward.new.input("cotangent", graph.dims(y).as_slice())?;
+    let cotangent = forward.new.input_as(Role::Cotangent, "cotangent", graph.dims(y).as_slice())?;
     let gradients = alloc::vec![None; graph.nodes().len()];
     let mut reverse = Reverse { forward, depends: depends.to_vec(), gradients, again };
     reverse.gradients[y.index()] = Some(cotangent);

@@ -23,7 +23,7 @@ use alloc::vec::Vec;
 use super::fields::Fields;
 use super::{ACTIVATIONS, MAX_FEATURES, MLP, SAMPLE, TIMESTEP, take_class, take_steps, take_widths};
 use crate::error::{Result, ensure, err};
-use crate::graph::{Activation, Graph, GraphBuilder};
+use crate::graph::{Activation, Graph, GraphBuilder, Role};
 
 /// The most hidden layers.
 const MAX_LAYERS: usize = 64;
@@ -70,8 +70,8 @@ pub fn build(c: &Mlp2015Config) -> Result<Graph> {
     let &last = c.hidden_features.last().ok_or_else(|| err!(Config, "hidden_features is empty"))?;
     let row = c.out_features.checked_mul(last).ok_or_else(|| err!(Config, "{last} times {}", c.out_features))?;
     let mut g = GraphBuilder::new();
-    let x = g.input(SAMPLE, &[c.features])?;
-    let t = g.input(TIMESTEP, &[1])?;
+    let x = g.input_as(Role::Sample, SAMPLE, &[c.features])?;
+    let t = g.input_as(Role::Timestep, TIMESTEP, &[1])?;
     let mut h = if c.center_input_sample { g.affine(x, 2.0, -1.0)? } else { x };
     for (i, &width) in c.hidden_features.iter().enumerate() {
         h = g.linear(&format!("hidden.{i}"), h, width, true)?;

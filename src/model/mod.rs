@@ -29,6 +29,8 @@ use unet2d::UNet2DConfig;
 pub const SAMPLE: &str = "sample";
 /// The name of the time input of every model: `[1]`, a timestep.
 pub const TIMESTEP: &str = "timestep";
+/// The name of the input of a model of images that sees another image beside x, concatenated to it along the channels.
+pub const IMAGE: &str = "image";
 
 /// The configuration of a model of any architecture.
 ///
@@ -108,10 +110,10 @@ impl ModelConfig {
         matches!(self, Self::UNet2D(_) | Self::Multiscale2015(_))
     }
 
-    /// The channels of its images, if its samples are images.
+    /// The channels of its images, if its samples are images: those of x, without what is concatenated to it.
     pub fn channels(&self) -> Option<usize> {
         match self {
-            Self::UNet2D(c) => Some(c.in_channels),
+            Self::UNet2D(c) => Some(c.sample_channels()),
             Self::Multiscale2015(c) => Some(c.in_channels),
             Self::Rbf2015(_) | Self::Mlp2015(_) => None,
         }

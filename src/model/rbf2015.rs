@@ -24,7 +24,7 @@
 use super::fields::Fields;
 use super::{MAX_FEATURES, RBF, SAMPLE, TIMESTEP, take_class, take_steps};
 use crate::error::{Result, err};
-use crate::graph::{Graph, GraphBuilder, Op};
+use crate::graph::{Graph, GraphBuilder, Op, Role};
 
 /// The configuration. Keys: `features`, `units`, `num_train_timesteps` (which must be there).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,8 +57,8 @@ pub fn build(c: &Rbf2015Config) -> Result<Graph> {
     let out = c.features.checked_mul(2).ok_or_else(|| err!(Config, "features is {}, too many", c.features))?;
     let row = out.checked_mul(c.units).ok_or_else(|| err!(Config, "{out} times {} weights a step", c.units))?;
     let mut g = GraphBuilder::new();
-    let x = g.input(SAMPLE, &[c.features])?;
-    let t = g.input(TIMESTEP, &[1])?;
+    let x = g.input_as(Role::Sample, SAMPLE, &[c.features])?;
+    let t = g.input_as(Role::Timestep, TIMESTEP, &[1])?;
     let centres = g.param("basis.centres", &[c.units, c.features])?;
     let widths = g.param("basis.widths", &[c.units])?;
     let h = g.push(Op::RadialBasis { centres, widths }, &[x])?;

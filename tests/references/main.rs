@@ -8,6 +8,7 @@ mod pcg;
 mod seeded;
 
 mod chains;
+mod conditions;
 mod continuous;
 mod noise;
 mod order;

@@ -19,7 +19,7 @@ use crate::backend::{Network, ParamSource, check_run};
 use crate::cancel::Cancel;
 use crate::error::{Result, ensure, err};
 use crate::graph::fuse::{fuse, fuse_backward};
-use crate::graph::{Graph, Op};
+use crate::graph::{Graph, Input, Op};
 use crate::tensor::Dims;
 
 /// A network compiled for the CPU: see [`Network`] for how to call it.
@@ -33,6 +33,7 @@ pub struct CpuNetwork {
 /// What networks on other threads have in common: the steps with their weights, and where values lie.
 struct Shared {
     inputs: Vec<Dims>,
+    signature: Vec<Input>,
     outputs: Vec<Dims>,
     input_views: Vec<Option<View>>,
     output_views: Vec<View>,
@@ -124,6 +125,7 @@ impl CpuNetwork {
             workers,
             program: Arc::new(Shared {
                 inputs: graph.inputs().iter().map(|p| graph.dims(p.value)).collect(),
+                signature: graph.signature(),
                 outputs: graph.outputs().iter().map(|p| graph.dims(p.value)).collect(),
                 input_views: inputs,
                 output_views: outputs,
@@ -250,6 +252,10 @@ impl CpuNetwork {
 impl Network for CpuNetwork {
     fn inputs(&self) -> &[Dims] {
         &self.program.inputs
+    }
+
+    fn signature(&self) -> &[Input] {
+        &self.program.signature
     }
 
     fn outputs(&self) -> &[Dims] {

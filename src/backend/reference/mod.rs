@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use super::{Backend, Network, ParamSource, check_run};
 use crate::cancel::Cancel;
 use crate::error::{Result, ensure};
-use crate::graph::{Binary, FusedConv, FusedConvAdjoint, FusedNormGrad, Graph, Node, Op, ValueId, Window};
+use crate::graph::{Binary, FusedConv, FusedConvAdjoint, FusedNormGrad, Graph, Input, Node, Op, ValueId, Window};
 use crate::tensor::Dims;
 
 mod grad;
@@ -38,6 +38,7 @@ impl Backend for Reference {
         }
         Ok(Box::new(ReferenceNetwork {
             inputs: graph.inputs().iter().map(|p| graph.dims(p.value)).collect(),
+            signature: graph.signature(),
             outputs: graph.outputs().iter().map(|p| graph.dims(p.value)).collect(),
             graph: graph.clone(),
             params: values,
@@ -50,6 +51,7 @@ struct ReferenceNetwork {
     graph: Graph,
     params: Vec<Vec<f64>>,
     inputs: Vec<Dims>,
+    signature: Vec<Input>,
     outputs: Vec<Dims>,
 }
 
@@ -63,6 +65,10 @@ struct Tensor {
 impl Network for ReferenceNetwork {
     fn inputs(&self) -> &[Dims] {
         &self.inputs
+    }
+
+    fn signature(&self) -> &[Input] {
+        &self.signature
     }
 
     fn outputs(&self) -> &[Dims] {

@@ -202,7 +202,8 @@ fn seeded(seed: u64, n: usize) -> Vec<f64> {
 fn compiled(graph: &Graph) -> ReferenceNetwork {
     let params = graph.params().iter().enumerate().map(|(i, p)| seeded(100 + i as u64, p.dims.elements())).collect();
     let dims = |ports: &[crate::graph::Port]| ports.iter().map(|p| graph.dims(p.value)).collect();
-    ReferenceNetwork { inputs: dims(graph.inputs()), outputs: dims(graph.outputs()), graph: graph.clone(), params }
+    let (inputs, outputs, signature) = (dims(graph.inputs()), dims(graph.outputs()), graph.signature());
+    ReferenceNetwork { inputs, outputs, signature, graph: graph.clone(), params }
 }
 
 /// Compares `<v, (f(x + h d) - f(x - h d)) / 2h>` with `<vjp(v), d>` in `f64`, for the graph as built and fused.

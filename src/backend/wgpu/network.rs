@@ -16,8 +16,8 @@ use super::weights::{Entry, Places, place};
 use crate::backend::{Network, ParamSource, check_run};
 use crate::cancel::Cancel;
 use crate::error::{Result, ensure, err};
-use crate::graph::Graph;
 use crate::graph::fuse::{fuse, fuse_backward};
+use crate::graph::{Graph, Input};
 use crate::memory::room;
 use crate::tensor::Dims;
 use ::wgpu::BufferUsages as Usage;
@@ -39,6 +39,7 @@ const WEIGHT_BUFFER: usize = 256 << 20;
 pub struct WgpuNetwork {
     gpu: Arc<Gpu>,
     inputs: Vec<Dims>,
+    signature: Vec<Input>,
     outputs: Vec<Dims>,
     program: Program,
     places: Places,
@@ -116,6 +117,7 @@ impl WgpuNetwork {
         let places = place(&program.weights, WEIGHT_BUFFER.min(gpu.max_buffer));
         let mut network = Self {
             inputs: graph.inputs().iter().map(|p| graph.dims(p.value)).collect(),
+            signature: graph.signature(),
             outputs: graph.outputs().iter().map(|p| graph.dims(p.value)).collect(),
             gpu,
             program,
@@ -359,6 +361,10 @@ impl WgpuNetwork {
 impl Network for WgpuNetwork {
     fn inputs(&self) -> &[Dims] {
         &self.inputs
+    }
+
+    fn signature(&self) -> &[Input] {
+        &self.signature
     }
 
     fn outputs(&self) -> &[Dims] {

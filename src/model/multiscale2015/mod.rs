@@ -35,7 +35,7 @@ use alloc::vec::Vec;
 
 use super::{SAMPLE, TIMESTEP};
 use crate::error::{Result, err};
-use crate::graph::{Graph, GraphBuilder, Kernel, Op, Padding, ValueId, Window};
+use crate::graph::{Graph, GraphBuilder, Kernel, Op, Padding, Role, ValueId, Window};
 
 mod config;
 
@@ -47,8 +47,8 @@ pub fn build(c: &Multiscale2015Config, size: [usize; 2]) -> Result<Graph> {
     c.check()?;
     let [height, width] = c.size(Some(size))?;
     let mut l = Layers { g: GraphBuilder::new(), c };
-    let image = l.g.input(SAMPLE, &[c.in_channels, height, width])?;
-    let t = l.g.input(TIMESTEP, &[1])?;
+    let image = l.g.input_as(Role::Sample, SAMPLE, &[c.in_channels, height, width])?;
+    let t = l.g.input_as(Role::Timestep, TIMESTEP, &[1])?;
 
     let mut x = image;
     for (layer, &channels) in c.conv_channels.iter().enumerate() {

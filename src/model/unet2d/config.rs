@@ -296,6 +296,16 @@ impl UNet2DConfig {
         Ok(())
     }
 
+    /// Channels of x: those of the input that are not of an [image beside it](UNet2DConfig::image_channels).
+    pub fn sample_channels(&self) -> usize {
+        self.in_channels - self.image_channels()
+    }
+
+    /// Channels of the image that is concatenated to x: what the input has more than the output, mostly 0.
+    pub fn image_channels(&self) -> usize {
+        self.in_channels.saturating_sub(self.out_channels)
+    }
+
     /// Channels of the time embedding.
     pub fn time_embed_dim(&self) -> usize {
         self.time_embedding_dim

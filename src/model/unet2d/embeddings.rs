@@ -2,7 +2,7 @@
 
 use super::config::{ClassEmbedding, TimeEmbedding, UNet2DConfig};
 use crate::error::{Result, err};
-use crate::graph::{Activation, GraphBuilder, Op, ValueId};
+use crate::graph::{Activation, GraphBuilder, Op, Role, ValueId};
 
 /// The name of the time input: `[1]`, a timestep, or sigma in Fourier models.
 pub const TIMESTEP: &str = "timestep";
@@ -12,18 +12,18 @@ pub const CLASS_LABELS: &str = "class_labels";
 /// Makes the time input and the embedding of time and class, `[time_embed_dim]`. Gives (time input, embedding).
 pub(super) fn embed(g: &mut GraphBuilder, c: &UNet2DConfig) -> Result<(ValueId, ValueId)> {
     let dim = c.time_embed_dim();
-    let t = g.input(TIMESTEP, &[1])?;
+    let t = g.input_as(Role::Timestep, TIMESTEP, &[1])?;
     let projected = project(g, c, t)?;
     let time = mlp(g, "time_embedding", projected, dim)?;
     let class = match (c.class_embed_type, c.num_class_embeds) {
         (Some(ClassEmbedding::Timestep), _) => {
-            let label = g.input(CLASS_LABELS, &[1])?;
+            let label = g.input_as(Role::Class, CLASS_LABELS, &[1])?;
             let projected = project(g, c, label)?;
             mlp(g, "class_embedding", projected, dim)?
         }
-        (Some(ClassEmbedding::Identity), _) => g.input(CLASS_LABELS, &[dim])?,
+        (Some(ClassEmbedding::Identity), _) => g.input_as(Role::ClassVector, CLASS_LABELS, &[dim])?,
         (None, Some(rows)) => {
-            let label = g.input(CLASS_LABELS, &[1])?;
+            let label = g.input_as(Role::Class, CLASS_LABELS, &[1])?;
             let table = g.param("class_embedding.weight", &[rows, dim])?;
             g.push(Op::Embedding { table }, &[label])?
         }

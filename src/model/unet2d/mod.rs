@@ -1,7 +1,11 @@
 //! diffusers' `UNet2DModel` (version 0.42): the network of DDPM, DDIM, NCSN++, consistency models and most small image models.
 //!
 //! [`UNet2DConfig`] reads `config.json`, [`build`] makes the graph. Parameters bear the names of diffusers' state dict.
-//! Inputs, in order: `sample` `[in_channels, H, W]`; [`TIMESTEP`] `[1]`; in class models [`CLASS_LABELS`]. Output: `sample` `[out_channels, H, W]`.
+//! Inputs: `sample` `[in_channels, H, W]`; [`TIMESTEP`] `[1]`; in class models [`CLASS_LABELS`]. Output: `sample` `[out_channels, H, W]`.
+//!
+//! A model with more channels in than out, `in_channels = out_channels + k`, sees an image of k channels beside x (super-resolution, image to
+//! image): `sample` is then `[out_channels, H, W]` and the input [`IMAGE`] `[k, H, W]`, put behind x along the channels, as
+//! `torch.cat([x, image], dim=1)`.
 //!
 //! ```
 //! use undiffuse::model::unet2d::{self, UNet2DConfig};
@@ -21,7 +25,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::error::{Result, ensure, err};
-use crate::graph::{Activation, Graph, GraphBuilder};
+use crate::graph::{Activation, Graph, GraphBuilder, Role};
 
 mod blocks;
 mod config;
@@ -31,6 +35,7 @@ mod layers;
 pub use config::{BlockType, ClassEmbedding, Resampling, TimeEmbedding, TimeScaleShift, UNet2DConfig};
 pub use embeddings::{CLASS_LABELS, TIMESTEP};
 
+use super::IMAGE;
 use blocks::Block;
 use layers::Layers;
 
@@ -48,12 +53,20 @@ pub fn build(config: &UNet2DConfig, size: [usize; 2]) -> Result<Graph> {
         channels.first().zip(channels.last()).ok_or_else(|| err!(Config, "block_out_channels is empty"))?;
 
     let mut g = GraphBuilder::new();
-    let sample = g.input(SAMPLE, &[config.in_channels, height, width])?;
+    let sample = g.input_as(Role::Sample, SAMPLE, &[config.sample_channels(), height, width])?;
+    let beside = match config.image_channels() {
+        0 => None,
+        k => Some(g.input_as(Role::Image, IMAGE, &[k, height, width])?),
+    };
     let (time, embedding) = embeddings::embed(&mut g, config)?;
     let embedding = g.activation(embedding, config.act_fn)?;
     let mut l = Layers { g, c: config, embedding };
 
-    let mut image = if config.center_input_sample { l.g.affine(sample, 2.0, -1.0)? } else { sample };
+    let seen = match beside {
+        None => sample,
+        Some(beside) => l.g.concat(&[sample, beside])?,
+    };
+    let mut image = if config.center_input_sample { l.g.affine(seen, 2.0, -1.0)? } else { seen };
     let mut x = l.conv3("conv_in", image, finest)?;
     let mut kept = vec![x];
     for (index, (&kind, &out)) in config.down_block_types.iter().zip(channels).enumerate() {
