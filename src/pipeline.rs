@@ -12,7 +12,7 @@ use core::cell::{Cell, RefCell};
 
 use crate::backend::threads::Threads;
 use crate::backend::{Backend, Network};
-use crate::denoiser::{Conditions, NetworkDenoiser, Networks, check_conditions, classes_of, inputs_of};
+use crate::denoiser::{Conditions, Guidance, NetworkDenoiser, Networks, check_conditions, classes_of, inputs_of};
 use crate::error::{Result, ensure, err};
 use crate::graph::vjp::{self, Keep};
 use crate::graph::{Graph, Input, Role};
@@ -386,6 +386,12 @@ impl Pipeline {
         values.checked_mul(size_of::<f32>()).ok_or_else(|| err!(OutOfMemory, "a batch of {batch} is too large"))
     }
 
+    /// As [`Pipeline::workspace_bytes`], of [`Pipeline::guided`].
+    pub fn guided_workspace_bytes(&self, batch: usize) -> Result<usize> {
+        let values = NetworkDenoiser::<&mut [f32]>::guided_memory_len(&self.networks, batch)?;
+        values.checked_mul(size_of::<f32>()).ok_or_else(|| err!(OutOfMemory, "a batch of {batch} is too large"))
+    }
+
     /// The same model with the same weights, not copied, on other threads: for a session with threads of its own. Errors: as
     /// [`Network::on_threads`].
     pub fn on_threads(&self, threads: Arc<dyn Threads>) -> Result<Self> {
@@ -438,6 +444,27 @@ impl Pipeline {
         self.check_conditions(conditions)?;
         let networks = self.networks.clone();
         let denoiser = NetworkDenoiser::with_conditions_in_memory(networks, max_batch, conditions, memory)?;
+        Ok(denoiser.with_fingerprint(self.fingerprint))
+    }
+
+    /// As [`Pipeline::denoiser_with`], guided away from the negative conditions of `guidance`. Errors: as [`NetworkDenoiser::guided`].
+    pub fn guided(&self, max_batch: usize, conditions: &Conditions, guidance: &Guidance) -> Result<NetworkDenoiser> {
+        self.check_conditions(conditions)?;
+        let denoiser = NetworkDenoiser::guided(self.networks.clone(), max_batch, conditions, guidance)?;
+        Ok(denoiser.with_fingerprint(self.fingerprint))
+    }
+
+    /// As [`Pipeline::guided`], in memory of at least [`Pipeline::guided_workspace_bytes`].
+    pub fn guided_in_memory<M: AsMut<[f32]>>(
+        &self,
+        max_batch: usize,
+        conditions: &Conditions,
+        guidance: &Guidance,
+        memory: M,
+    ) -> Result<NetworkDenoiser<M>> {
+        self.check_conditions(conditions)?;
+        let networks = self.networks.clone();
+        let denoiser = NetworkDenoiser::guided_in_memory(networks, max_batch, conditions, guidance, memory)?;
         Ok(denoiser.with_fingerprint(self.fingerprint))
     }
 

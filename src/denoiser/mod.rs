@@ -25,6 +25,7 @@ mod bits;
 mod callback;
 mod classifier;
 mod conditions;
+mod guidance;
 mod linalg;
 mod mixture;
 mod network;
@@ -34,6 +35,7 @@ pub use bits::BitSequences;
 pub use callback::{FnDenoiser, NoVjp};
 pub use classifier::NetworkClassifier;
 pub use conditions::Conditions;
+pub use guidance::Guidance;
 pub use mixture::{Component, Covariance, GaussianMixture};
 pub use network::{NetworkDenoiser, Networks};
 pub use product::Product;
@@ -125,6 +127,14 @@ pub trait Denoiser {
         Err(err!(InvalidArgument, "the denoiser \"{}\" takes no condition, but {name:?} is given", self.name()))
     }
 
+    /// As [`Denoiser::set_condition`], for the negative condition of a [guided](Guidance) denoiser.
+    ///
+    /// Errors: as there; kind `InvalidArgument` where it is not guided, or was made without a negative condition of this name.
+    fn set_negative(&mut self, name: &str, rows: &[f32]) -> Result<()> {
+        let _ = rows;
+        Err(err!(InvalidArgument, "the denoiser \"{}\" is not guided, but a negative {name:?} is given", self.name()))
+    }
+
     /// A number that differs between denoisers which predict differently, or 0 where it is not known.
     fn fingerprint(&self) -> u64 {
         0
@@ -163,6 +173,9 @@ macro_rules! forward {
             }
             fn set_condition(&mut self, name: &str, rows: &[f32]) -> Result<()> {
                 (**self).set_condition(name, rows)
+            }
+            fn set_negative(&mut self, name: &str, rows: &[f32]) -> Result<()> {
+                (**self).set_negative(name, rows)
             }
             fn fingerprint(&self) -> u64 {
                 (**self).fingerprint()

@@ -16,6 +16,7 @@ mod tiny;
 mod tiny_scratch;
 
 mod cli;
+mod conditions;
 mod directories;
 mod evaluate;
 mod models;

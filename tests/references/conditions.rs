@@ -4,9 +4,12 @@ use serde_json::Value;
 use undiffuse::backend::Backend;
 use undiffuse::backend::cpu::{Cpu, CpuOptions};
 use undiffuse::backend::reference::Reference;
-use undiffuse::denoiser::{Call, Conditions, Denoiser};
+use undiffuse::chain::{Chain, ChainOptions};
+use undiffuse::denoiser::{Call, Conditions, Denoiser, FnDenoiser, Guidance};
 use undiffuse::graph::Role;
+use undiffuse::noise::Given;
 use undiffuse::pipeline::{Gradient, Pipeline, PipelineOptions, Source};
+use undiffuse::sampler::{SamplerOptions, Steps};
 use undiffuse::schedule::Level;
 use undiffuse::tensor::Dims;
 use undiffuse::weights::{TensorInfo, WeightSource};
@@ -216,4 +219,73 @@ fn a_condition_can_be_set_between_calls_and_saved_chains_know_it() {
     assert!(e.message().contains("\"mask\""), "{e}");
     let (y, _) = case.errors("predict", &mut denoiser);
     assert!(y <= PREDICT, "{y:e}");
+}
+
+fn guidance(scale: f32, rescale: f32) -> Guidance {
+    let none = golden::json("conditions.json")["none"].as_i64().unwrap();
+    Guidance { rescale, ..Guidance::new(scale, Conditions::new().with_classes(&[none])) }
+}
+
+#[test]
+fn guidance_is_that_of_diffusers_and_its_product_that_of_autograd() {
+    let case = Case::new("class_and_image");
+    for backend in [&Reference as &dyn Backend, &cpu(2)] {
+        let pipeline = pipeline(&case.config, backend, Gradient::Full);
+        for (scale, rescale) in [(3.0, 0.0), (3.0, 0.7), (0.0, 0.0)] {
+            let mut denoiser = pipeline.guided(2, &case.conditions, &guidance(scale, rescale)).unwrap();
+            let key = format!("guided.{scale}.{rescale}");
+            let (y, dx) = case.errors(&key, &mut denoiser);
+            println!("{key} on {}: {y:.1e}, vjp {dx:.1e}", backend.name());
+            assert!(y <= PREDICT && dx <= VJP, "{key} on {}: {y:e}, {dx:e}", backend.name());
+        }
+        // Of scale 1, and beyond the interval, it is the prediction: the levels of this test have sigma = alpha.
+        let elsewhere = [[2.0, 10.0], [0.0, 0.9]].map(|interval| Guidance { interval, ..guidance(3.0, 0.7) });
+        for guidance in [guidance(1.0, 0.7)].into_iter().chain(elsewhere) {
+            let mut denoiser = pipeline.guided(1, &case.conditions, &guidance).unwrap();
+            let (y, dx) = case.errors("predict", &mut denoiser);
+            assert!(y <= PREDICT && dx <= VJP, "{guidance:?}: {y:e}, {dx:e}");
+        }
+    }
+}
+
+#[test]
+fn a_guided_chain_is_that_of_diffusers() {
+    let case = Case::new("class_and_image");
+    let pipeline = pipeline(&case.config, &cpu(2), Gradient::None);
+    let inner = pipeline.guided(2, &case.conditions, &guidance(2.0, 0.0)).unwrap();
+    // The readout that is 0.05 of the recipe's: the guided prediction is linear in it.
+    let mut inner = inner;
+    let denoiser = FnDenoiser::new("a small readout", pipeline.sample_dims(), move |call, x, out| {
+        inner.predict(call, x, out)?;
+        out.iter_mut().for_each(|o| *o *= 0.05);
+        Ok(())
+    });
+    let config = r#"{"_class_name": "DDIMScheduler", "clip_sample": false}"#;
+    let config = undiffuse::sampler::SchedulerConfig::from_json(config).unwrap();
+    let sampler = config.sampler(&SamplerOptions { steps: Steps::Count(10), ..Default::default() }).unwrap();
+    let x_t = pcg::uniform(SEED, 3, 2 * case.len(), ROOT_3);
+    let noise = Given::new(&x_t, &[], 2, 0).unwrap();
+    let mut chain = Chain::new(denoiser, sampler, noise, &ChainOptions { batch: 2, first_sample: 0 }).unwrap();
+    chain.run().unwrap();
+    let error = relative_l2(chain.x(), &stored(&case.file, "chain"));
+    println!("{error:.1e}");
+    assert!(error <= 1e-3, "{error:e}");
+}
+
+#[test]
+fn a_guided_samples_bits_do_not_depend_on_its_batch() {
+    let case = Case::new("class_and_image");
+    let (x, n, cancel) = (case.drawn(0), case.len(), Cancel::new());
+    let mut first: Option<Vec<u32>> = None;
+    for (threads, batch) in [(1, 1), (2, 3), (3, 4)] {
+        let pipeline = pipeline(&case.config, &cpu(threads), Gradient::None);
+        let mut denoiser = pipeline.guided(batch, &case.conditions, &guidance(3.0, 0.7)).unwrap();
+        let mut y = vec![f32::NAN; x.len()];
+        for (i, (x, y)) in x.chunks(batch * n).zip(y.chunks_mut(batch * n)).enumerate() {
+            let level = Level::variance_preserving(7.0, 0.5);
+            denoiser.predict(&Call { level, first_sample: (i * batch) as u64, cancel: &cancel }, x, y).unwrap();
+        }
+        let bits: Vec<u32> = y.iter().map(|v| v.to_bits()).collect();
+        assert_eq!(first.get_or_insert_with(|| bits.clone()), &bits, "{threads} threads, batches of {batch}");
+    }
 }

@@ -45,13 +45,23 @@ pub struct ArrayFile {
 impl ArrayFile {
     /// Opens a file that may hold the tensors `names` and no others.
     pub fn open(path: &Path, names: &[&str]) -> Result<Self> {
-        let file = SafeTensorsFile::open(path)?;
-        let path = path.display().to_string();
-        if let Some(other) = file.names().into_iter().find(|n| !names.contains(n)) {
-            let text = format!("{path}: unknown tensor {other}, expected {}", names.join(", "));
+        let file = Self::open_any(path)?;
+        file.check_names(names)?;
+        Ok(file)
+    }
+
+    /// Opens a file whose names are checked later.
+    pub fn open_any(path: &Path) -> Result<Self> {
+        Ok(Self { file: SafeTensorsFile::open(path)?, path: path.display().to_string() })
+    }
+
+    /// That the file holds no tensors but `names`.
+    pub fn check_names(&self, names: &[&str]) -> Result<()> {
+        if let Some(other) = self.file.names().into_iter().find(|n| !names.contains(n)) {
+            let text = format!("{}: unknown tensor {other}, expected {}", self.path, names.join(", "));
             return Err(Error::new(ErrorKind::Weights, text));
         }
-        Ok(Self { file, path })
+        Ok(())
     }
 
     /// A tensor, converted to `f32`, or `None` if there is none of that name.

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use serde_json::json;
+use undiffuse::denoiser::Conditions;
 use undiffuse::denoiser::{Call, Denoiser};
 use undiffuse::model::ModelConfig;
 use undiffuse::model::unet2d::TimeEmbedding;
@@ -102,9 +103,12 @@ fn time(pipeline: &Pipeline, batch: usize, calls: usize, cancel: &Cancel) -> Res
     let of_sigma =
         matches!(pipeline.model(), ModelConfig::UNet2D(c) if c.time_embedding_type == TimeEmbedding::Fourier);
     let level = Level::variance_preserving(f64::from(u8::from(of_sigma)), 0.5);
-    // A class model gets class 0, or zeros.
-    let class_len = pipeline.network().inputs().get(2).map_or(0, |d| d.elements());
-    let mut denoiser = pipeline.denoiser(batch, &vec![0.0; class_len])?;
+    // A class model gets class 0; all that is beside x is zeros.
+    let mut conditions = Conditions::new();
+    for input in pipeline.inputs().iter().filter(|i| i.role.is_condition()) {
+        conditions.set(&input.name, vec![0.0; input.dims.elements()]);
+    }
+    let mut denoiser = pipeline.denoiser_with(batch, &conditions)?;
     let mut x = Array::zeros("the samples", &[batch, pipeline.sample_dims().elements()])?;
     Seeded::new(0).normal(0, 0, pipeline.sample_dims().elements(), &mut x.data)?;
     let mut out = Array::zeros("the prediction", &[batch, denoiser.output_len()])?;

@@ -29,6 +29,8 @@ pub struct Run<'a> {
     pub calls: usize,
     /// Vector-Jacobian products for each.
     pub products: usize,
+    /// Bytes of the denoiser's memory.
+    pub workspace: usize,
     /// Bytes of the results.
     pub results: usize,
     /// The options that make it shorter.
@@ -51,7 +53,7 @@ pub fn tell(run: &Run<'_>, denoiser: &mut impl Denoiser, level: Level, cancel: &
         denoiser.predict(&Call { level, first_sample: 0, cancel }, &x.data, &mut out.data)?;
         seconds = seconds.min(start.elapsed().as_secs_f64());
     }
-    let networks = run.pipeline.weight_bytes() + run.pipeline.workspace_bytes(run.batch)?;
+    let networks = run.pipeline.weight_bytes() + run.workspace;
     match text(seconds * all, networks.saturating_add(run.results), run) {
         Some(text) => note(&text),
         None => Ok(()),

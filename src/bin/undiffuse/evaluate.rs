@@ -56,6 +56,16 @@ usage: undiffuse evaluate [PATH] --data FILE [OPTION...]
   --class LIST    classes of a class model, as in 3 or 0,1,2; sample i gets entry i modulo their number.
                   Or a FILE, a .npy or the tensor class_labels of a .safetensors: [N], or [N, D] where
                   a class is a vector (class_embed_type identity)
+  --condition NAME=FILE
+                  an input of the model beside x (`undiffuse info` lists them): a .npy, or the tensor NAME of a .safetensors: its shape, for
+                  all samples, or [N, ...], sample i gets entry i modulo N; an image also from a PNG, JPEG or WebP of the model's size, which
+                  becomes -1 to 1 (a mask 0 to 1)
+  --guidance S    classifier-free guidance: u + S (c - u), u being the prediction under the negative conditions; with
+                  --negative-class LIST (the label that stands for none) or --negative NAME=FILE, as --class and --condition
+  --guidance-rescale PHI
+                  0 (default) to 1: how much of it gets the standard deviation of c
+  --guidance-interval LOW,HIGH
+                  guides only where LOW < sigma / alpha <= HIGH
   --scheduler S   a scheduler_config.json, a pipeline's directory or JSON text, in place of the
                   model's own
   --size HxW      size of the images where the model names none
@@ -131,7 +141,7 @@ fn run(args: &mut Args) -> Outcome {
                 "parzen" => job.parzen = Some(args.path()?),
                 "class" => job.model.set_classes(args)?,
                 other => {
-                    if !job.model.option(other, args)? {
+                    if !job.model.option(other, args)? && !job.model.condition(other, args)? {
                         return args.unknown(other);
                     }
                 }
@@ -256,7 +266,8 @@ fn evaluate(mut job: Job) -> Result<(String, Value)> {
         Ends::Network => Edges::Network,
         Ends::Grey => Edges::Discretized { levels: 256 },
     };
-    let mut denoiser = pipeline.denoiser(job.options.batch, &job.model.classes(&pipeline)?)?;
+    let given = job.model.given(&pipeline)?;
+    let mut denoiser = given.denoiser(&pipeline, job.options.batch)?;
     let times = match job.options.times {
         Times::All => sampler.levels().len(),
         Times::Sampled(k) => k.min(sampler.levels().len()),
@@ -264,8 +275,16 @@ fn evaluate(mut job: Job) -> Result<(String, Value)> {
     let rows = (data.x.len() / dims.elements()).saturating_mul(times).saturating_mul(job.options.draws);
     let batch = job.options.batch;
     let less = "Fewer --times or a smaller --count";
-    let run =
-        Run { pipeline: &pipeline, batch, batches: rows.div_ceil(batch), calls: 1, products: 0, results: 0, less };
+    let run = Run {
+        pipeline: &pipeline,
+        batch,
+        batches: rows.div_ceil(batch),
+        calls: 1,
+        products: 0,
+        workspace: given.workspace_bytes(&pipeline, batch)?,
+        results: 0,
+        less,
+    };
     if let Some(&level) = sampler.levels().first() {
         tell(&run, &mut denoiser, level, cancel)?;
     }

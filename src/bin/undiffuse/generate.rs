@@ -161,7 +161,7 @@ pub fn generate(model: &ModelArgs, job: &Job) -> Result<Done> {
 
     let pipeline = model.compile(&model.open()?)?;
     let dims = pipeline.sample_dims();
-    let classes = model.classes(&pipeline)?;
+    let given_beside = model.given(&pipeline)?;
     // A diffusers model runs with DDIM or DDPM whatever it was trained with.
     let config = model.scheduler(&pipeline, job.sampler)?;
     let sampler = config.sampler(&job.options(&config))?;
@@ -186,7 +186,7 @@ pub fn generate(model: &ModelArgs, job: &Job) -> Result<Done> {
         None => job.source(&sampler, job.count.unwrap_or(count), batch, dims.elements())?,
     };
 
-    let mut denoiser = pipeline.denoiser(batch, &classes)?;
+    let mut denoiser = given_beside.denoiser(&pipeline, batch)?;
     let batches = count.div_ceil(batch);
     let results = (samples.data.len() + trace.as_ref().map_or(0, |t| t.data.len())).saturating_mul(size_of::<f32>());
     let run = Run {
@@ -195,6 +195,7 @@ pub fn generate(model: &ModelArgs, job: &Job) -> Result<Done> {
         batches,
         calls: steps,
         products: 0,
+        workspace: given_beside.workspace_bytes(&pipeline, batch)?,
         results,
         less: "Fewer --steps or --count",
     };

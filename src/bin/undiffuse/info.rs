@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use undiffuse::Result;
+use undiffuse::graph::Input;
 use undiffuse::sampler::{SamplerKind, SchedulerConfig};
 
 use crate::args::{Args, Command, Outcome, Token};
@@ -73,6 +74,11 @@ fn run(args: &mut Args) -> Outcome {
     for (name, value) in lines {
         text.push_str(&format!("{name:<14}{value}\n"));
     }
+    for input in pipeline.inputs() {
+        let classes = input.rows.map_or(String::new(), |n| format!(", 0 to {}", n.saturating_sub(1)));
+        let (dims, role) = (input.given_dims(), input.role.name());
+        text.push_str(&format!("{:<14}{} {dims}, {role}, {}{classes}\n", "input", input.name, element(input)));
+    }
     for file in source.files() {
         text.push_str(&format!("{:<14}{file}\n", "read"));
     }
@@ -85,6 +91,13 @@ fn run(args: &mut Args) -> Outcome {
         "class": pipeline.model().class_name(),
         "shape": pipeline.sample_dims().as_slice(),
         "samples": samples(&scheduler, of_images),
+        "inputs": pipeline.inputs().iter().map(|i| json!({
+            "name": i.name,
+            "role": i.role.name(),
+            "shape": i.given_dims().as_slice(),
+            "element": element(i),
+            "classes": i.rows,
+        })).collect::<Vec<_>>(),
         "parameters": pipeline.parameter_count(),
         "flops": pipeline.flops(),
         "backend": pipeline.network().describe(),
@@ -106,6 +119,11 @@ fn run(args: &mut Args) -> Outcome {
         (Err(_), None) => "\nscheduler config\nnone; commands that need one take --scheduler\n".into(),
     });
     Ok(output::report(&text, &json)?)
+}
+
+/// What an input's elements are.
+fn element(input: &Input) -> &'static str {
+    if input.rows.is_some() { "whole number" } else { "f32" }
 }
 
 /// JSON as it stands in a file, or its text where that is JSON as only Python has it.

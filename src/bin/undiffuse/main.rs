@@ -4,6 +4,7 @@ mod args;
 mod arrays;
 mod bench;
 mod choices;
+mod conditions;
 mod dataset;
 mod devices;
 mod estimate;

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
+use undiffuse::denoiser::Conditions;
 use undiffuse::error::check_finite;
+use undiffuse::graph::{Input, Role};
 use undiffuse::pipeline::Pipeline;
 use undiffuse::{Error, ErrorKind, Result};
 
@@ -25,7 +27,10 @@ usage: undiffuse predict [PATH] --input FILE --output FILE [OPTION...]
   --model PATH    the model, by the option that all commands have
   --input FILE    a safetensors file: sample [N, C, H, W], floating-point; timestep [], [1] or [N];
                   for a class model class_labels [N], or [N, D] where a class is a vector; the last two
-                  may be int64 or int32
+                  may be int64 or int32; what else the model takes (`undiffuse info` lists it), under its name, for all samples
+                  or [N, ...]
+  --condition NAME=FILE
+                  such an input from a file of its own: .npy, .safetensors or, of an image, a picture
   --output FILE   the safetensors file to write: sample [N, C, H, W], f32
   --backend NAME  auto (default), cpu, wgpu, wgpu:INDEX (see `undiffuse devices`) or reference
   --threads N     threads of the cpu backend (default: all)
@@ -42,7 +47,9 @@ fn run(args: &mut Args) -> Outcome {
                 "input" => input = Some(args.path()?),
                 "output" => to = Some(args.path()?),
                 other => {
-                    if matches!(other, "size" | "scheduler") || !model.option(other, args)? {
+                    let known = !matches!(other, "size" | "scheduler")
+                        && (model.option(other, args)? || (other == "condition" && model.condition(other, args)?));
+                    if !known {
                         return args.unknown(other);
                     }
                 }
@@ -62,9 +69,12 @@ fn run(args: &mut Args) -> Outcome {
 /// Gives the shape of the prediction.
 fn predict(model: &mut ModelArgs, input: &Path, to: &Path) -> Result<Vec<usize>> {
     let named = |e: Error| e.context(input.display());
-    let file = ArrayFile::open(input, &["sample", "timestep", "class_labels"])?;
+    let file = ArrayFile::open_any(input)?;
+    if file.get("sample")?.is_none() {
+        file.check_names(&["sample", "timestep", "class_labels"])?;
+    }
     let sample = file.need("sample")?;
-    let &[batch, _, height, width] = sample.shape.as_slice() else {
+    let &[batch, channels, height, width] = sample.shape.as_slice() else {
         let text = format!("sample is {:?}, expected [N, C, H, W]", sample.shape);
         return Err(named(Error::new(ErrorKind::Shape, text)));
     };
@@ -83,9 +93,23 @@ fn predict(model: &mut ModelArgs, input: &Path, to: &Path) -> Result<Vec<usize>>
     let out = Output::create(to)?;
     let pipeline = model.compile(&source)?;
     let network = pipeline.network();
+    let names: Vec<&str> = pipeline.inputs().iter().map(|i| i.name.as_str()).chain(["class_labels"]).collect();
+    file.check_names(&names)?;
     check_classes(&pipeline, classes.as_ref(), batch).map_err(named)?;
-    let mut inputs = vec![sample.data.as_slice(), timestep.data.as_slice()];
-    inputs.extend(classes.iter().map(|c| c.data.as_slice()));
+    let beside = Beside { file: &file, given: model.conditions().read(pipeline.inputs())?, batch };
+    let [of_x, rest] = split_channels(&sample, channels, &pipeline);
+    let mut held = Vec::new();
+    for i in pipeline.inputs() {
+        held.push(match i.role {
+            Role::Sample => of_x.clone(),
+            Role::Timestep => timestep.data.clone(),
+            role if role.is_class() => classes.iter().flat_map(|c| c.data.iter().copied()).collect(),
+            // As diffusers' UNet2DModel is called: x and the image are one array.
+            Role::Image if !rest.is_empty() => rest.clone(),
+            _ => beside.rows(i)?,
+        });
+    }
+    let inputs: Vec<&[f32]> = held.iter().map(Vec::as_slice).collect();
     let mut shape = vec![batch];
     shape.extend(network.outputs().iter().flat_map(|d| d.as_slice()));
     let mut prediction = Array::zeros("the prediction", &shape)?;
@@ -101,6 +125,68 @@ fn predict(model: &mut ModelArgs, input: &Path, to: &Path) -> Result<Vec<usize>>
 fn write(prediction: &Array, mut out: Output) -> Result<()> {
     write_safetensors_f32(&[("sample", prediction)], &mut out)?;
     out.finish()
+}
+
+/// Where the inputs beside x are.
+struct Beside<'a> {
+    file: &'a ArrayFile,
+    given: Conditions,
+    batch: usize,
+}
+
+impl Beside<'_> {
+    /// The values of an input for all samples, as the network takes them.
+    fn rows(&self, input: &Input) -> Result<Vec<f32>> {
+        let rows = match self.given.get(&input.name) {
+            Some(rows) => rows.to_vec(),
+            None => {
+                let array = self.file.numbers(&input.name)?.ok_or_else(|| self.file.missing(&input.name))?;
+                let (dims, shape) = (input.given_dims(), array.shape.as_slice());
+                let fits = shape == dims.as_slice() || shape.split_first().is_some_and(|(_, s)| s == dims.as_slice());
+                if !fits {
+                    let text = format!("{} is {shape:?}, expected {dims} for each sample", input.name);
+                    return Err(Error::new(ErrorKind::Shape, text));
+                }
+                array.data
+            }
+        };
+        let len = input.dims.elements().max(1);
+        let count = rows.len() / len;
+        if count != 1 && count != self.batch {
+            let text = format!("{} has {count} entries, expected 1 or {}", input.name, self.batch);
+            return Err(Error::new(ErrorKind::Shape, text));
+        }
+        check_finite(&input.name, &rows)?;
+        let mut all = Vec::with_capacity(len * self.batch);
+        for i in 0..self.batch {
+            let row = rows.get(i % count.max(1) * len..).and_then(|r| r.get(..len)).unwrap_or_default();
+            match (input.role, input.dims.as_slice()) {
+                // [L, D] as given, [D, L] as the network takes them.
+                (Role::Tokens, &[d, l]) => {
+                    all.extend((0..len).map(|j| row.get(j % l * d + j / l).copied().unwrap_or_default()));
+                }
+                _ => all.extend_from_slice(row),
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// x, and the image that stands behind it along the channels if the array has as many as both; else all of it is x.
+fn split_channels(sample: &Array, channels: usize, pipeline: &Pipeline) -> [Vec<f32>; 2] {
+    let first = |role: Role| pipeline.inputs().iter().find(|i| i.role == role).map_or(0, |i| i.dims.channels());
+    let (of_x, of_image) = (first(Role::Sample), first(Role::Image));
+    if of_image == 0 || channels != of_x + of_image {
+        return [sample.data.clone(), Vec::new()];
+    }
+    let (mut x, mut image) = (Vec::new(), Vec::new());
+    let positions = sample.shape.iter().skip(2).product::<usize>();
+    for one in sample.data.chunks_exact((channels * positions).max(1)) {
+        let (a, b) = one.split_at(of_x * positions);
+        x.extend_from_slice(a);
+        image.extend_from_slice(b);
+    }
+    [x, image]
 }
 
 /// Whether there is a row of classes for each sample of a class model.

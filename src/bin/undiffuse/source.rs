@@ -11,6 +11,7 @@ use undiffuse::{Error, ErrorKind, Result};
 
 use crate::args::{Args, Classes, Outcome, usage};
 use crate::arrays::ArrayFile;
+use crate::conditions::{ConditionArgs, Given};
 
 /// The digits that ship with the program.
 static DIGITS: &[u8] = include_bytes!("../../../pretrained/digits.safetensors");
@@ -34,6 +35,7 @@ pub struct ModelArgs {
     threads: Option<usize>,
     gradient: bool,
     classes: Option<Classes>,
+    conditions: ConditionArgs,
 }
 
 impl ModelArgs {
@@ -84,8 +86,10 @@ impl ModelArgs {
         let of_file = |e: Error, path: &Path| e.context(format!("--class {}", path.display()));
         let rows = match &self.classes {
             None => Vec::new(),
-            Some(Classes::List(list)) => list.clone(),
-            Some(Classes::File(path)) => rows(path, pipeline.class_len()).map_err(|e| of_file(e, path))?,
+            Some(classes) => class_rows(classes, pipeline).map_err(|e| match classes {
+                Classes::List(_) => e,
+                Classes::File(path) => of_file(e, path),
+            })?,
         };
         pipeline.check_classes(&rows).map_err(|e| match &self.classes {
             None => {
@@ -97,6 +101,21 @@ impl ModelArgs {
             Some(Classes::File(path)) => of_file(e, path),
         })?;
         Ok(rows)
+    }
+
+    /// Takes an option of [`ConditionArgs`], for a command that has them.
+    pub fn condition(&mut self, name: &str, args: &mut Args) -> Outcome<bool> {
+        self.conditions.option(name, args)
+    }
+
+    /// The options of [`ConditionArgs`].
+    pub fn conditions(&self) -> &ConditionArgs {
+        &self.conditions
+    }
+
+    /// All that a denoiser is given beside x, which is checked against the model.
+    pub fn given(&self, pipeline: &Pipeline) -> Result<Given> {
+        self.conditions.given(pipeline, &self.classes(pipeline)?)
     }
 
     /// For a command that knows the size by other means.
@@ -119,7 +138,7 @@ impl ModelArgs {
         if matches!(self.backend, Choice::Reference | Choice::Wgpu(_)) && self.threads.is_some_and(|n| n > 1) {
             return usage!("--threads is for the cpu backend, not for {}", self.backend);
         }
-        Ok(())
+        self.conditions.check()
     }
 
     /// What the model is called in messages.
@@ -176,6 +195,14 @@ pub fn near(source: &Source<'_>, [h, w]: [usize; 2]) -> Option<[usize; 2]> {
     let within = |bits: u32| [h >> bits << bits, w >> bits << bits];
     let found = (0..12).map(within).find(|&size| !size.contains(&0) && source.graph(Some(size)).is_ok());
     found.filter(|&size| size != [h, w])
+}
+
+/// The rows that `--class` or `--negative-class` says, not checked yet.
+pub fn class_rows(classes: &Classes, pipeline: &Pipeline) -> Result<Vec<f32>> {
+    match classes {
+        Classes::List(list) => Ok(list.clone()),
+        Classes::File(path) => rows(path, pipeline.class_len()),
+    }
 }
 
 /// The rows of a file: a `.npy`, or the tensor `class_labels` of a safetensors file; `[]`, `[N]` or `[N, len]`.

@@ -161,7 +161,7 @@ pub fn restore(model: &mut ModelArgs, job: &Job) -> Result<Done> {
     fit::check(model, &source, &input, job)?;
     model.set_gradient(job.method.method.needs_vjp());
     let pipeline = model.compile(&source)?;
-    let classes = model.classes(&pipeline)?;
+    let given = model.given(&pipeline)?;
     let dims = pipeline.sample_dims();
     let n = dims.elements();
     let operator = job.operator.build(dims, job.seed, Some(&input), &job.reading)?;
@@ -208,12 +208,20 @@ pub fn restore(model: &mut ModelArgs, job: &Job) -> Result<Done> {
     let (steps, sampler_name, method) = (sampler.levels().len(), sampler.name(), prepared.evidence.name().to_string());
     let first_level = sampler.levels().first().copied();
     let batch = job.batch.min(total);
-    let mut denoiser = pipeline.denoiser(batch, &classes)?;
+    let mut denoiser = given.denoiser(&pipeline, batch)?;
     let batches = total.div_ceil(batch);
     let products = steps * job.method.products();
     let results = (collected.samples.data.len() + 2 * collected.mean.data.len()).saturating_mul(size_of::<f32>());
-    let run =
-        Run { pipeline: &pipeline, batch, batches, calls: steps, products, results, less: "Fewer --steps or --count" };
+    let run = Run {
+        pipeline: &pipeline,
+        batch,
+        batches,
+        calls: steps,
+        products,
+        workspace: given.workspace_bytes(&pipeline, batch)?,
+        results,
+        less: "Fewer --steps or --count",
+    };
     if let Some(level) = first_level {
         tell(&run, &mut denoiser, level, cancel)?;
     }
