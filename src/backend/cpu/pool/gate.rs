@@ -5,7 +5,9 @@
 //! file under every interleaving that loom finds.
 #![allow(unsafe_code)] // The work is borrowed by other threads for the time of one call; `run` waits for them.
 
+use core::time::Duration;
 use std::sync::PoisonError;
+use std::time::Instant;
 
 use super::sync::{AtomicBool, AtomicU64, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, UnsafeCell, fence, spin};
 
@@ -54,20 +56,20 @@ impl Gate {
     }
 
     /// Opens `work` to the workers and calls it on this thread too. It returns, or passes a panic of that call on, once
-    /// no thread is inside any more. `opening` is called first. False if another call's work is open; then nothing was
-    /// called.
-    pub fn run(&self, work: &(dyn Fn() + Sync), opening: impl FnOnce()) -> bool {
+    /// no thread is inside any more. `opening` is called first. How long this thread waited until the others had left;
+    /// `None` if another call's work is open: then nothing was called.
+    pub fn run(&self, work: &(dyn Fn() + Sync), opening: impl FnOnce()) -> Option<Duration> {
         if self.busy.swap(true, Ordering::Acquire) {
-            return false;
+            return None;
         }
         let _claim = Claim(self);
         opening();
         // SAFETY: `busy` is ours, the state is closed and no worker is inside. The lifetime is forgotten here and kept
-        // by `_open`, which closes before this function returns or unwinds.
+        // by `open`, which closes before this function returns or unwinds.
         self.work.with_mut(|p| unsafe { *p = Some(core::mem::transmute::<&(dyn Fn() + Sync), Work>(work)) });
         let number = (self.state.load(Ordering::Relaxed) / NUMBER).wrapping_add(1) & u64::from(u32::MAX);
-        // Dropped before `_claim`.
-        let _open = Open(self);
+        // Dropped before `_claim`, also by a panic.
+        let open = Open(self);
         // 0 is the number that no work has: a new worker has "seen" it.
         self.state.store((number.max(1) * NUMBER) | OPEN, Ordering::Release);
         // Either this thread sees the sleeper or the sleeper sees the work: there is such a fence between its two acts
@@ -78,7 +80,7 @@ impl Gate {
             self.opened.notify_all();
         }
         work();
-        true
+        Some(open.close())
     }
 
     /// Waits, first awake, then asleep, for work of another number than `seen`, and enters it; `None` when the gate
@@ -89,7 +91,7 @@ impl Gate {
             entered = self.enter(*seen);
             entered.is_some() || self.stop.load(Ordering::Acquire)
         };
-        if !spin(&mut ready) {
+        if spin(&mut ready).is_err() {
             let mut guard = self.lock();
             self.sleepers.fetch_add(1, Ordering::Relaxed);
             fence(Ordering::SeqCst);
@@ -125,11 +127,12 @@ impl Gate {
         None
     }
 
-    /// Lets nobody enter any more and waits for those who have.
-    fn close(&self) {
+    /// Lets nobody enter any more and waits for those who have. How long that was.
+    fn close(&self) -> Duration {
         self.state.fetch_and(!OPEN, Ordering::Relaxed);
         let empty = || self.state.load(Ordering::Acquire) & (OPEN - 1) == 0;
-        if !spin(&mut { empty }) {
+        spin(&mut { empty }).unwrap_or_else(|awake| {
+            let asleep = Instant::now();
             let mut guard = self.lock();
             self.caller_waits.store(true, Ordering::Relaxed);
             // Either this thread sees that the last worker has left or that worker sees that it is waited for.
@@ -138,7 +141,8 @@ impl Gate {
                 guard = self.left.wait(guard).unwrap_or_else(PoisonError::into_inner);
             }
             self.caller_waits.store(false, Ordering::Relaxed);
-        }
+            awake + asleep.elapsed()
+        })
     }
 }
 
@@ -153,6 +157,14 @@ impl Drop for Claim<'_> {
 
 /// Work is open, or about to be.
 struct Open<'a>(&'a Gate);
+
+impl Open<'_> {
+    fn close(self) -> Duration {
+        let gate = self.0;
+        core::mem::forget(self);
+        gate.close()
+    }
+}
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {

@@ -2,7 +2,8 @@
 //!
 //! A network call hands out work some 150 times, a few microseconds apart, so a worker looks for the next piece for a
 //! while before it goes to sleep (`sync`). The caller never waits for a worker to wake up: who comes too late finds
-//! the work closed (`gate`).
+//! the work closed (`gate`). And it waits for a worker that was stopped inside only as long as that costs little: on a
+//! machine that others keep busy it goes on alone for a while (`alone`).
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
@@ -17,9 +18,11 @@ use super::place;
 use crate::backend::threads::{Threads, drop_payload};
 use crate::error::{Result, ensure, err};
 
+mod alone;
 mod gate;
 mod sync;
 
+use alone::Alone;
 use gate::Gate;
 
 /// Shortest time between two moves of one worker.
@@ -39,6 +42,7 @@ struct Shared {
     gate: Gate,
     /// The core of the caller when it opened the work; `usize::MAX` if that is not known.
     core: AtomicUsize,
+    alone: Alone,
     /// How many workers have begun, and word of each. An atomic beside its lock: ThreadSanitizer does not see into the
     /// standard library's condition variable, so what orders two threads must stand outside of it.
     begun: AtomicUsize,
@@ -91,6 +95,7 @@ impl Pool {
         let shared = Arc::new(Shared {
             gate: Gate::new(),
             core: AtomicUsize::new(usize::MAX),
+            alone: Alone::new(),
             begun: AtomicUsize::new(0),
             begun_lock: Mutex::new(()),
             one_more: Condvar::new(),
@@ -130,8 +135,15 @@ impl Threads for Pool {
     fn run(&self, work: &(dyn Fn() + Sync)) {
         let shared = &*self.shared;
         let here = || shared.core.store(place::core().unwrap_or(usize::MAX), Ordering::Relaxed);
-        if self.workers.is_empty() || !shared.gate.run(&|| call(work), here) {
-            call(work);
+        if self.workers.is_empty() {
+            return call(work);
+        }
+        let start = Instant::now();
+        let waited = if shared.alone.lasts(start) { None } else { shared.gate.run(&|| call(work), here) };
+        match waited {
+            None => call(work),
+            Some(Duration::ZERO) => {}
+            Some(waited) => shared.alone.after(start, start.elapsed(), waited, self.workers.len()),
         }
     }
 }
@@ -173,6 +185,7 @@ mod tests {
         let begun = AtomicUsize::new(0);
         for _ in 0..3 {
             begun.store(0, Ordering::SeqCst);
+            pool.shared.alone.end();
             for_each(&pool, 2, &Cancel::new(), 2, &|_, _| {
                 begun.fetch_add(1, Ordering::SeqCst);
                 while begun.load(Ordering::SeqCst) < 2 {
@@ -241,6 +254,7 @@ mod tests {
         let caller = std::thread::current().id();
         for (from_the_caller, depth) in [(true, 0), (false, 0), (true, 2), (false, 2), (true, 0), (false, 0)] {
             let [inside, left] = [AtomicUsize::new(0), AtomicUsize::new(0)];
+            pool.shared.alone.end();
             pool.run(&|| {
                 inside.fetch_add(1, Ordering::SeqCst);
                 while inside.load(Ordering::SeqCst) < 2 {
@@ -296,7 +310,7 @@ mod tests {
                     )
                 }))
             };
-            assert!(round(true, false).unwrap());
+            assert!(round(true, false).unwrap().is_some());
             assert!(round(false, true).is_err());
             assert_eq!(left.load(Ordering::SeqCst), 2, "the caller has waited for the worker");
             gate.stop();

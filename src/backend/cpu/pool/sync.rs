@@ -30,23 +30,24 @@ impl<T> UnsafeCell<T> {
     }
 }
 
-/// Looks at `ready` for [`SPIN`]; whether it came true. After the first moment it lets others run in between: who is
-/// waited for may have been put on this very core.
-pub(super) fn spin(ready: &mut dyn FnMut() -> bool) -> bool {
+/// Looks at `ready` for [`SPIN`], or for as long as others keep the core that it offers them: how long it took to come
+/// true, or, as an error, in vain. After the first moment it lets others run in between: who is waited for may have been
+/// put on this very core.
+pub(super) fn spin(ready: &mut dyn FnMut() -> bool) -> Result<Duration, Duration> {
     if ready() {
-        return true;
+        return Ok(Duration::ZERO);
     }
     let start = Instant::now();
     loop {
         for _ in 0..32 {
             core::hint::spin_loop();
             if ready() {
-                return true;
+                return Ok(start.elapsed());
             }
         }
         let waited = start.elapsed();
         if waited >= SPIN {
-            return false;
+            return Err(waited);
         }
         if waited >= BRIEF {
             std::thread::yield_now();
