@@ -31,8 +31,8 @@ impl<T> UnsafeCell<T> {
 }
 
 /// Looks at `ready` for [`SPIN`], or for as long as others keep the core that it offers them: how long it took to come
-/// true, or, as an error, in vain. After the first moment it lets others run in between, since who is waited for may have
-/// been put on this very core.
+/// true, or, as an error, in vain. After the first moment it lets others run in between, since who is waited for may
+/// have been put on this very core.
 pub(super) fn spin(ready: &mut dyn FnMut() -> bool) -> Result<Duration, Duration> {
     if ready() {
         return Ok(Duration::ZERO);
