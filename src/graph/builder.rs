@@ -8,8 +8,8 @@ use alloc::vec::Vec;
 
 use super::infer::{Context, infer};
 use super::{
-    Activation, Binary, Graph, GroupNorm, InputId, Kernel, Node, Op, Padding, Param, ParamId, Port, Role, ValueId,
-    ValueType, Window,
+    Activation, Binary, ChannelNorm, Graph, GroupNorm, InputId, Kernel, Node, NormKind, Op, Padding, Param, ParamId,
+    Port, Role, ValueId, ValueType, Window,
 };
 use crate::error::{Error, Result, ensure, err};
 use crate::tensor::{DType, Dims};
@@ -137,7 +137,7 @@ impl GraphBuilder {
     ) -> Result<ValueId> {
         let inputs = self.dims(x)?.channels();
         let kernel = self.kernel(name, &[out, inputs, k, k], true)?;
-        self.push(Op::Conv2d { window: Window { kernel: [k, k], stride, padding }, kernel }, &[x])
+        self.push(Op::Conv2d { window: Window::new([k, k], stride, padding), kernel }, &[x])
     }
 
     /// A linear map of the channels at every position, weight `[out, C]`.
@@ -188,6 +188,88 @@ impl GraphBuilder {
     /// Channels `start .. start + len`.
     pub fn slice_channels(&mut self, x: ValueId, start: usize, len: usize) -> Result<ValueId> {
         self.push(Op::SliceChannels { start, len }, &[x])
+    }
+
+    /// A parameter as a value of these dimensions, see [`Op::Parameter`].
+    pub fn parameter(&mut self, name: &str, stored: &[usize], dims: &[usize]) -> Result<ValueId> {
+        let param = self.param(name, stored)?;
+        let dims = Dims::new(dims).map_err(|e| e.context("parameter"))?;
+        self.push(Op::Parameter { param, dims }, &[])
+    }
+
+    /// A transposed convolution with bias, weight `[C, out, k, k]` (`torch.nn.ConvTranspose2d`): the adjoint of a
+    /// convolution with this window from the size of the result. Sides become `(n - 1) * stride + k - 2 * padding`.
+    pub fn conv_transpose2d(
+        &mut self,
+        name: &str,
+        x: ValueId,
+        out: usize,
+        k: usize,
+        stride: usize,
+        padding: usize,
+    ) -> Result<ValueId> {
+        self.conv_transpose(name, x, out, Window::new([k, k], stride, Padding::all(padding)))
+    }
+
+    /// The same of `[C, 1, W]`, weight `[C, out, k]` (`torch.nn.ConvTranspose1d`).
+    pub fn conv_transpose1d(
+        &mut self,
+        name: &str,
+        x: ValueId,
+        out: usize,
+        k: usize,
+        stride: usize,
+        padding: usize,
+    ) -> Result<ValueId> {
+        let padding = Padding { left: padding, right: padding, ..Padding::default() };
+        self.conv_transpose(name, x, out, Window::new([1, k], stride, padding))
+    }
+
+    fn conv_transpose(&mut self, name: &str, x: ValueId, out: usize, window: Window) -> Result<ValueId> {
+        let d = self.dims(x)?;
+        let &[c, h, w] = d.as_slice() else { return Err(err!(Shape, "{name}: {d} is no image [C, H, W]")) };
+        let (p, [kh, kw]) = (window.padding, window.kernel);
+        let side =
+            |n: usize, k: usize, pads: usize| (n - 1).checked_mul(window.stride)?.checked_add(k)?.checked_sub(pads);
+        let sides = side(h, kh, p.top + p.bottom).zip(side(w, kw, p.left + p.right));
+        let (h, w) =
+            sides.ok_or_else(|| err!(Shape, "{name}: {d} has no transposed convolution of kernel {kh} x {kw}"))?;
+        let stored = if kh == 1 { alloc::vec![c, out, kw] } else { alloc::vec![c, out, kh, kw] };
+        let weight = self.param(&format!("{name}.weight"), &stored)?;
+        let y = self.push(Op::ConvAdjoint { window, weight, dims: Dims::new(&[out, h, w])? }, &[x])?;
+        let bias = self.parameter(&format!("{name}.bias"), &[out], &[out])?;
+        self.add(y, bias)
+    }
+
+    /// A one-dimensional convolution with bias on `[C, 1, W]`, weight `[out, C, k]`.
+    pub fn conv1d(
+        &mut self,
+        name: &str,
+        x: ValueId,
+        out: usize,
+        k: usize,
+        stride: usize,
+        padding: usize,
+    ) -> Result<ValueId> {
+        let inputs = self.dims(x)?.channels();
+        let kernel = self.kernel(name, &[out, inputs, k], true)?;
+        let padding = Padding { left: padding, right: padding, ..Padding::default() };
+        self.push(Op::Conv2d { window: Window::new([1, k], stride, padding), kernel }, &[x])
+    }
+
+    /// A linear map of the channels at every position, stored as a one-dimensional convolution: weight `[out, C, 1]`.
+    pub fn linear_row(&mut self, name: &str, x: ValueId, out: usize) -> Result<ValueId> {
+        let inputs = self.dims(x)?.channels();
+        let kernel = self.kernel(name, &[out, inputs, 1], true)?;
+        self.push(Op::Linear(kernel), &[x])
+    }
+
+    /// Layer normalisation at each position, with factors and offsets `[C]`.
+    pub fn layer_norm(&mut self, name: &str, x: ValueId, eps: f32) -> Result<ValueId> {
+        let c = self.dims(x)?.channels();
+        let weight = Some(self.param(&format!("{name}.weight"), &[c])?);
+        let bias = Some(self.param(&format!("{name}.bias"), &[c])?);
+        self.push(Op::ChannelNorm(ChannelNorm { kind: NormKind::Layer, groups: 1, eps, weight, bias }), &[x])
     }
 
     /// The same elements under other dimensions; see [`Op::Reshape`] for their order.

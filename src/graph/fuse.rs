@@ -198,7 +198,10 @@ impl<'a> Fuser<'a> {
     /// The window and kernels of a convolution that has no epilogue yet.
     fn conv(&self, id: ValueId) -> Option<FusedConv> {
         match &self.node(id).op {
-            Op::Conv2d { window, kernel } => Some(FusedConv::plain(*window, alloc::vec![*kernel])),
+            // A grouped one is several convolutions for a backend, with nothing around them.
+            Op::Conv2d { window, kernel } if window.groups == 1 => {
+                Some(FusedConv::plain(*window, alloc::vec![*kernel]))
+            }
             Op::Linear(kernel) => Some(FusedConv::plain(Window::POINT, alloc::vec![*kernel])),
             // One that has its surroundings already is left as it is.
             Op::FusedConv(c) if *c == FusedConv::plain(c.window, c.kernels.clone()) => Some(c.clone()),

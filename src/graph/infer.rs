@@ -10,6 +10,8 @@ use super::{
 use crate::error::{Result, ensure, err};
 use crate::tensor::Dims;
 
+mod layout;
+
 /// What inference may look at: the argument types and the parameters.
 pub(super) struct Context<'a> {
     pub args: &'a [ValueType],
@@ -47,9 +49,17 @@ impl Context<'_> {
         let (&out, rest) =
             p.dims.as_slice().split_first().ok_or_else(|| err!(Shape, "parameter {} is empty", p.name))?;
         let [kh, kw] = window.kernel;
+        let groups = window.groups;
+        ensure!(
+            groups > 0 && inputs.is_multiple_of(groups) && out.is_multiple_of(groups),
+            Shape,
+            "{groups} groups of {inputs} channels to {out}, expected a divisor of both"
+        );
+        let inputs = inputs / groups;
         let fits = match *rest {
             [i] => window.is_point() && i == inputs,
-            [i, 1] => window.is_point() && i == inputs,
+            [i, 1] if window.is_point() => i == inputs,
+            [i, w] => i == inputs && (1, w) == (kh, kw),
             [i, h, w] => i == inputs && (h, w) == (kh, kw),
             _ => false,
         };
@@ -151,6 +161,7 @@ impl Context<'_> {
                 return Dims::new(&[self.arg(0)?.channels()]);
             }
             ParamGrad::Weight { window, weight } => {
+                ensure!(window.is_plain(), Unsupported, "a convolution with dilation or groups cannot be trained here");
                 let kernel = Kernel { weight, bias: None };
                 let op = if window.is_point() { Op::Linear(kernel) } else { Op::Conv2d { window, kernel } };
                 (forward(&op)?, self.param(weight)?.dims)
@@ -236,7 +247,13 @@ fn upsampled(d: Dims, factor: usize) -> Result<Dims> {
 
 fn windowed(d: Dims, window: &Window, out: usize) -> Result<Dims> {
     let [_, h, w] = image(d)?;
-    ensure!(window.stride >= 1, InvalidArgument, "convolution stride is 0, expected at least 1");
+    ensure!(
+        window.stride >= 1 && window.dilation >= 1,
+        InvalidArgument,
+        "a window of stride {} and dilation {}, expected at least 1",
+        window.stride,
+        window.dilation
+    );
     let p = window.padding;
     let along = |size: usize, before: usize, after: usize, kernel: usize| {
         size.checked_add(before)
@@ -248,7 +265,7 @@ fn windowed(d: Dims, window: &Window, out: usize) -> Result<Dims> {
                 err!(Shape, "a kernel of {kernel} does not fit {size} pixels padded by {before} and {after}")
             })
     };
-    let [kh, kw] = window.kernel;
+    let [kh, kw] = window.span();
     Dims::new(&[out, along(h, p.top, p.bottom, kh)?, along(w, p.left, p.right, kw)?])
 }
 
@@ -257,6 +274,21 @@ pub(super) fn infer(op: &Op, cx: &Context<'_>) -> Result<Dims> {
     let unary = || cx.exactly(1).and_then(|()| cx.arg(0));
     match op {
         Op::Input(_) => Err(err!(InvalidArgument, "an input has no arguments to infer from")),
+        Op::Parameter { .. }
+        | Op::PositionEmbedding { .. }
+        | Op::OneHot { .. }
+        | Op::ChannelNorm(_)
+        | Op::ChannelNormGrad(_)
+        | Op::DepthToSpace { .. }
+        | Op::SpaceToDepth { .. }
+        | Op::ShuffleChannels { .. }
+        | Op::ConcatPositions
+        | Op::SlicePositions { .. }
+        | Op::PadPositions { .. }
+        | Op::MaxPool(_)
+        | Op::MaxPoolGrad(_)
+        | Op::LinearAttention { .. }
+        | Op::LinearAttentionGrad { .. } => layout::infer(op, cx),
         Op::Conv2d { window, kernel } => {
             let d = unary()?;
             let out = cx.kernel(kernel, window, image(d)?[0])?;
@@ -505,6 +537,11 @@ pub(super) fn flops(g: &Graph, node: &Node) -> u64 {
             mul(&[q.elements(), v.positions()]) + mul(&[q.positions(), v.elements()])
         }
         Op::MatVec => mul(&[node.args.first().map_or(0, |&m| g.dims(m).elements())]),
+        &Op::LinearAttention { heads } => {
+            let (q, v) = (g.dims(node.args[0]), g.dims(node.args[2]));
+            let d = q.channels() / heads.max(1);
+            mul(&[v.elements(), d]) + mul(&[q.positions(), v.channels(), d])
+        }
         _ => 0,
     }
 }

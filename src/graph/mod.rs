@@ -34,6 +34,7 @@ pub mod gradients;
 mod infer;
 mod input;
 mod op;
+mod parts;
 #[doc(hidden)] // Backends lay out their memory by it.
 pub mod plan;
 mod rebuild;
@@ -44,10 +45,9 @@ pub use builder::GraphBuilder;
 pub use input::{Input, Role};
 #[cfg(feature = "training")]
 pub use op::ParamGrad;
-pub use op::{
-    Activation, Binary, Epilogue, FusedConv, FusedConvAdjoint, FusedNormGrad, GroupNorm, Kernel, Op, Padding, Prologue,
-    Window,
-};
+pub use op::{Epilogue, FusedConv, FusedConvAdjoint, FusedNormGrad, Op, Prologue};
+pub use parts::{Activation, Binary, ChannelNorm, GroupNorm, Kernel, NormKind, Padding, Window};
+pub(crate) use rebuild::alone;
 
 /// Names a value: the node that makes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -6,111 +6,8 @@
 
 use alloc::vec::Vec;
 
-use super::{InputId, ParamId};
+use super::{Activation, Binary, ChannelNorm, GroupNorm, InputId, Kernel, ParamId, Window};
 use crate::tensor::Dims;
-
-/// An elementwise function.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum Activation {
-    /// `x * sigmoid(x)`, also called swish.
-    Silu,
-    /// `x * tanh(softplus(x))`.
-    Mish,
-    /// `x * Phi(x)` with the exact normal distribution function, as `torch.nn.GELU()`.
-    Gelu,
-    /// `max(x, 0)`.
-    Relu,
-    /// `x` where positive, else `slope * x`.
-    LeakyRelu {
-        /// The factor below zero.
-        slope: f32,
-    },
-    /// `1 / (1 + exp(-x))`.
-    Sigmoid,
-    /// The hyperbolic tangent.
-    Tanh,
-    /// `ln(1 + exp(x))`.
-    Softplus,
-}
-
-/// How two values combine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Binary {
-    /// `a + b`.
-    Add,
-    /// `a * b`.
-    Mul,
-    /// `a / b`.
-    Div,
-}
-
-/// Rows and columns of zeros around an image.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Padding {
-    /// Rows above.
-    pub top: usize,
-    /// Rows below.
-    pub bottom: usize,
-    /// Columns to the left.
-    pub left: usize,
-    /// Columns to the right.
-    pub right: usize,
-}
-
-impl Padding {
-    /// The same on all four sides.
-    pub const fn all(n: usize) -> Self {
-        Self { top: n, bottom: n, left: n, right: n }
-    }
-}
-
-/// The window of a two-dimensional convolution. As in every network library it is a cross-correlation: kernels are not
-/// flipped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
-    /// Kernel height and width.
-    pub kernel: [usize; 2],
-    /// Step between outputs, the same in both directions.
-    pub stride: usize,
-    /// Zeros around the input.
-    pub padding: Padding,
-}
-
-impl Window {
-    /// A 1x1 window: the convolution is a linear map of channels at each position.
-    pub const POINT: Self = Self { kernel: [1, 1], stride: 1, padding: Padding::all(0) };
-
-    /// Whether this is [`Window::POINT`].
-    pub fn is_point(&self) -> bool {
-        *self == Self::POINT
-    }
-}
-
-/// One weight matrix with its bias. The weight is `[out, in]` for a point window, else or also `[out, in, kh, kw]`; the
-/// bias is `[out]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kernel {
-    /// The weight.
-    pub weight: ParamId,
-    /// The bias, if any.
-    pub bias: Option<ParamId>,
-}
-
-/// Group normalisation: each sample's channels in `groups` equal groups are shifted and scaled to mean 0 and variance 1
-/// over all channels and positions of the group (variance with divisor n), then per channel by `weight` and `bias`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct GroupNorm {
-    /// How many groups; divides the channels.
-    pub groups: usize,
-    /// Added to the variance under the root.
-    pub eps: f32,
-    /// Factor per channel, `[C]`.
-    pub weight: ParamId,
-    /// Offset per channel, `[C]`.
-    pub bias: ParamId,
-}
 
 /// What a fused convolution does to its input before the window: concatenate the sources along channels, then
 /// `x * a + b` per sample and channel, then an activation, then nearest upsampling.
@@ -372,6 +269,89 @@ pub enum Op {
     },
     /// `[C, ..]` to `[C]`: the sum over positions, the adjoint of adding one number per channel.
     SumPositions,
+    /// No argument: a parameter's elements, row-major, as a value of these dimensions, of as many elements. The same
+    /// for every sample.
+    Parameter {
+        /// The parameter.
+        param: ParamId,
+        /// Its dimensions as a value.
+        dims: Dims,
+    },
+    /// No argument, `[dim, H, W]`: the fixed positions of vision transformers (diffusers' `get_2d_sincos_pos_embed`). A
+    /// quarter each, from the front: sine and cosine of the column, sine and cosine of the row, each times `10000^(-4 i
+    /// / dim)`, i in `0 .. dim / 4`.
+    PositionEmbedding {
+        /// Channels, a multiple of 4, then height and width.
+        dims: [usize; 3],
+        /// What rows and columns are multiplied by.
+        scale: f64,
+    },
+    /// `[1]`, a class number, to `[classes]`: 1 in its place, else 0. A number that is no class is an error of the run.
+    OneHot {
+        /// How many classes.
+        classes: usize,
+    },
+    /// See [`ChannelNorm`].
+    ChannelNorm(ChannelNorm),
+    /// Arguments x and dy: the gradient by x of the inner product of dy with [`Op::ChannelNorm`] of x.
+    ChannelNormGrad(ChannelNorm),
+    /// Image `[C * fh * fw, H, W]` to `[C, H * fh, W * fw]` (`torch.nn.PixelShuffle`): pixel (i, j) of a block is
+    /// channel `c * fh * fw + i * fw + j`, or with `blocks_first` channel `(i * fw + j) * C + c`.
+    DepthToSpace {
+        /// fh and fw.
+        factor: [usize; 2],
+        /// The order of channels.
+        blocks_first: bool,
+    },
+    /// The inverse of [`Op::DepthToSpace`], `[C, H, W]` to `[C * fh * fw, H / fh, W / fw]`; the factors divide the
+    /// sides.
+    SpaceToDepth {
+        /// fh and fw.
+        factor: [usize; 2],
+        /// The order of channels.
+        blocks_first: bool,
+    },
+    /// Channels as a matrix of `rows` x `columns` runs of channels, transposed. It sorts what was projected head by
+    /// head: `[heads][3][d]` to `[3][heads][d]`.
+    ShuffleChannels {
+        /// Rows of the argument.
+        rows: usize,
+        /// Columns of the argument.
+        columns: usize,
+    },
+    /// Arguments of equal channels, their positions one after the other: `[C, n]`.
+    ConcatPositions,
+    /// Positions `start .. start + len` in row-major order: `[C, len]`.
+    SlicePositions {
+        /// The first position kept.
+        start: usize,
+        /// How many.
+        len: usize,
+    },
+    /// `[C, n]` to `[C, before + n + after]` with zeros: the adjoint of [`Op::SlicePositions`].
+    PadPositions {
+        /// Zeros in front.
+        before: usize,
+        /// Zeros behind.
+        after: usize,
+    },
+    /// Image `[C, H, W]`, each channel alone: the largest value under the window. What is padded is never the largest.
+    MaxPool(Window),
+    /// Arguments x and dy: each element of dy where the largest value, of equal ones the first, stood.
+    MaxPoolGrad(Window),
+    /// Arguments q, k, v of shape `[heads * d, ..]`, in each head `(softmax(k) v^T)^T softmax(q)`, k's softmax over its
+    /// positions and q's over the head's channels (Shen et al. 2021). k and v agree in positions; the result has those
+    /// of q with v's channels.
+    LinearAttention {
+        /// How many heads.
+        heads: usize,
+    },
+    /// Arguments q, k, v, dy: the gradients by q, k and v of the inner product of dy with [`Op::LinearAttention`],
+    /// stacked along channels; q and k have as many positions.
+    LinearAttentionGrad {
+        /// How many heads.
+        heads: usize,
+    },
     /// Fused: arguments are the sources of a concatenation, then, if `modulated`, two values `[C]`, m and s.
     /// The result `[2 * C]` holds a and b per channel such that the group norm of x is `x * a + b`, and if modulated
     /// `norm(x) * m + s` is.
@@ -482,6 +462,21 @@ impl Op {
             Self::AttentionGrad { .. } => "attention_grad",
             Self::PadChannels { .. } => "pad_channels",
             Self::SumPositions => "sum_positions",
+            Self::Parameter { .. } => "parameter",
+            Self::PositionEmbedding { .. } => "position_embedding",
+            Self::OneHot { .. } => "one_hot",
+            Self::ChannelNorm(_) => "channel_norm",
+            Self::ChannelNormGrad(_) => "channel_norm_grad",
+            Self::DepthToSpace { .. } => "depth_to_space",
+            Self::SpaceToDepth { .. } => "space_to_depth",
+            Self::ShuffleChannels { .. } => "shuffle_channels",
+            Self::ConcatPositions => "concat_positions",
+            Self::SlicePositions { .. } => "slice_positions",
+            Self::PadPositions { .. } => "pad_positions",
+            Self::MaxPool(_) => "max_pool",
+            Self::MaxPoolGrad(_) => "max_pool_grad",
+            Self::LinearAttention { .. } => "linear_attention",
+            Self::LinearAttentionGrad { .. } => "linear_attention_grad",
             Self::GroupNormAffine { .. } => "group_norm_affine",
             Self::ApplyAffine { .. } => "apply_affine",
             Self::FusedConv(_) => "fused_conv",
@@ -513,6 +508,8 @@ impl Op {
             Self::FourierEmbedding { weight, .. } | Self::ConvAdjoint { weight, .. } => f(*weight),
             Self::FusedConvAdjoint(c) => c.weights.iter().for_each(|w| f(*w)),
             Self::Embedding { table } => f(*table),
+            Self::Parameter { param, .. } => f(*param),
+            Self::ChannelNorm(n) | Self::ChannelNormGrad(n) => n.weight.into_iter().chain(n.bias).for_each(f),
             #[cfg(feature = "training")]
             Self::ParamGrad(ParamGrad::Frequencies { weight, .. }) => f(*weight),
             #[cfg(feature = "training")]

@@ -12,6 +12,19 @@ pub(super) struct Rebuild<'a> {
     map: Vec<Option<ValueId>>,
 }
 
+/// The graph of one node alone: its arguments are the inputs, its value the output.
+pub(crate) fn alone(graph: &Graph, id: ValueId) -> Result<Graph> {
+    let node = graph.node(id);
+    let mut g = GraphBuilder::rewriting(graph);
+    let mut args = Vec::new();
+    for (i, &a) in node.args.iter().enumerate() {
+        args.push(g.input(&alloc::format!("argument {i}"), graph.dims(a).as_slice())?);
+    }
+    let value = g.push(node.op.clone(), &args)?;
+    g.output("value", value)?;
+    g.finish()
+}
+
 impl<'a> Rebuild<'a> {
     /// Starts with the parameters of `old` and no node.
     pub fn new(old: &'a Graph) -> Self {

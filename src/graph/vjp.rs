@@ -9,7 +9,7 @@ use super::fuse::{fuse, fuse_backward};
 use super::plan::most_alive;
 use super::rebuild::Rebuild;
 use super::recompute::{Again, cuts};
-use super::{Binary, Graph, Op, ParamId, Role, ValueId, Window};
+use super::{Binary, Graph, Kernel, Op, ParamId, Role, ValueId, Window};
 use crate::error::{Result, ensure, err};
 use crate::tensor::Dims;
 
@@ -228,12 +228,67 @@ impl Reverse<'_> {
                 self.collect(arg(0)?, dx)
             }
             Op::MatVec => self.mat_vec(id, arg(0)?, arg(1)?, dy),
+            &Op::ConvAdjoint { window, weight, .. } => {
+                let kernel = Kernel { weight, bias: None };
+                let op = if window.is_point() { Op::Linear(kernel) } else { Op::Conv2d { window, kernel } };
+                self.with(arg(0)?, op, dy)
+            }
+            Op::ChannelNorm(norm) => self.with_input(id, arg(0)?, Op::ChannelNormGrad(*norm), dy),
+            &Op::MaxPool(window) => self.with_input(id, arg(0)?, Op::MaxPoolGrad(window), dy),
+            &Op::DepthToSpace { factor, blocks_first } => {
+                self.with(arg(0)?, Op::SpaceToDepth { factor, blocks_first }, dy)
+            }
+            &Op::SpaceToDepth { factor, blocks_first } => {
+                self.with(arg(0)?, Op::DepthToSpace { factor, blocks_first }, dy)
+            }
+            &Op::ShuffleChannels { rows, columns } => {
+                self.with(arg(0)?, Op::ShuffleChannels { rows: columns, columns: rows }, dy)
+            }
+            Op::ConcatPositions => {
+                let mut start = 0;
+                for &a in args {
+                    let len = self.dims(a).positions();
+                    if self.needs(a) {
+                        self.positions(a, Op::SlicePositions { start, len }, dy)?;
+                    }
+                    start += len;
+                }
+                Ok(())
+            }
+            &Op::SlicePositions { start, len } => {
+                let after = self.dims(arg(0)?).positions() - start - len;
+                self.positions(arg(0)?, Op::PadPositions { before: start, after }, dy)
+            }
+            &Op::PadPositions { before, .. } => {
+                let len = self.dims(arg(0)?).positions();
+                self.positions(arg(0)?, Op::SlicePositions { start: before, len }, dy)
+            }
+            &Op::LinearAttention { heads } => {
+                let stacked = Op::LinearAttentionGrad { heads };
+                self.stacked(id, stacked, [arg(0)?, arg(1)?, arg(2)?], dy)
+            }
             op => Err(err!(Unsupported, "{} has no derivative by a network input here", op.name())),
         }
     }
 
     fn conv(&mut self, x: ValueId, window: Window, weight: ParamId, dy: ValueId) -> Result<()> {
         let dx = self.push(Op::ConvAdjoint { window, weight, dims: self.dims(x) }, &[dy])?;
+        self.collect(x, dx)
+    }
+
+    /// An operation whose gradient is a function of dy alone.
+    fn with(&mut self, x: ValueId, op: Op, dy: ValueId) -> Result<()> {
+        let dx = self.push(op, &[dy])?;
+        self.collect(x, dx)
+    }
+
+    /// A gradient that comes as positions in a row, for a value that may be an image.
+    fn positions(&mut self, x: ValueId, op: Op, dy: ValueId) -> Result<()> {
+        let mut dx = self.push(op, &[dy])?;
+        let dims = self.dims(x);
+        if dims.rank() != 2 {
+            dx = self.push(Op::Reshape { dims }, &[dx])?;
+        }
         self.collect(x, dx)
     }
 
@@ -332,16 +387,43 @@ impl Reverse<'_> {
 
     fn attention(&mut self, of: ValueId, heads: usize, [q, k, v]: [ValueId; 3], dy: ValueId) -> Result<()> {
         let query_only = !self.needs(k) && !self.needs(v);
-        let args = [self.value(of, q)?, self.value(of, k)?, self.value(of, v)?, dy];
-        let stacked = self.push(Op::AttentionGrad { heads, query_only }, &args)?;
         if query_only {
-            return self.collect(q, stacked);
+            let args = [self.value(of, q)?, self.value(of, k)?, self.value(of, v)?, dy];
+            let dx = self.push(Op::AttentionGrad { heads, query_only }, &args)?;
+            return self.collect(q, dx);
         }
+        self.stacked(of, Op::AttentionGrad { heads, query_only }, [q, k, v], dy)
+    }
+
+    /// Attention of some kind, whose gradients by q, k and v come stacked along channels.
+    fn stacked(&mut self, of: ValueId, grad: Op, qkv: [ValueId; 3], dy: ValueId) -> Result<()> {
+        let [q, k, v] = qkv;
+        let (queries, keys) = (self.dims(q).positions(), self.dims(k).positions());
+        ensure!(
+            queries <= keys,
+            Unsupported,
+            "attention of {queries} queries to {keys} keys that depend on the input has no derivative here, expected as many keys"
+        );
+        let mut args = [self.value(of, q)?, self.value(of, k)?, self.value(of, v)?, dy];
+        if queries < keys {
+            // Queries whose result has no cotangent add nothing to the gradients by k and v.
+            for i in [0, 3] {
+                args[i] = self.push(Op::PadPositions { before: 0, after: keys - queries }, &[args[i]])?;
+            }
+        }
+        let stacked = self.push(grad, &args)?;
         let mut start = 0;
-        for x in [q, k, v] {
+        for x in qkv {
             let len = self.dims(x).channels();
             if self.needs(x) {
-                let dx = self.push(Op::SliceChannels { start, len }, &[stacked])?;
+                let mut dx = self.push(Op::SliceChannels { start, len }, &[stacked])?;
+                if x == q && queries < keys {
+                    dx = self.push(Op::SlicePositions { start: 0, len: queries }, &[dx])?;
+                }
+                let dims = self.dims(x);
+                if self.forward.new.dims(dx)? != dims {
+                    dx = self.push(Op::Reshape { dims }, &[dx])?;
+                }
                 self.collect(x, dx)?;
             }
             start += len;

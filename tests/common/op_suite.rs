@@ -1,7 +1,7 @@
 //! Every operation of a graph in small, odd shapes.
 //!
-//! A test program includes it by `#[path = "../common/op_suite.rs"] mod op_suite;`, with `hold`, which holds a backend to the reference in
-//! each case.
+//! A test program includes it by `#[path = "../common/op_suite.rs"] mod op_suite;`, with `hold`, which holds a backend
+//! to the reference in each case.
 
 use undiffuse::Result;
 use undiffuse::graph::{
@@ -41,7 +41,7 @@ impl Cases {
     }
 }
 
-const ACTIVATIONS: [Activation; 8] = [
+const ACTIVATIONS: [Activation; 9] = [
     Activation::Silu,
     Activation::Mish,
     Activation::Gelu,
@@ -50,6 +50,7 @@ const ACTIVATIONS: [Activation; 8] = [
     Activation::Sigmoid,
     Activation::Tanh,
     Activation::Softplus,
+    Activation::GeluTanh,
 ];
 
 /// All cases.
@@ -111,14 +112,14 @@ fn kernel(g: &mut GraphBuilder, name: &str, out: usize, inputs: usize, k: usize)
 }
 
 fn fused(c: &mut Cases) {
-    let window = |k: usize| Window { kernel: [k, k], stride: 1, padding: Padding::all(k / 2) };
+    let window = |k: usize| Window::new([k, k], 1, Padding::all(k / 2));
     // Which parts are there, in all combinations that mean something.
     for bits in 0..64 {
         let on = |i: usize| bits >> i & 1 == 1;
         let (affine, upsample, channel, residual, k) =
             (on(0), 1 + usize::from(on(1)), on(2), on(3), if on(4) { 3 } else { 1 });
         let sources: &[usize] = if on(5) { &[5, 12] } else { &[17] };
-        let activation = ACTIVATIONS[bits % 8];
+        let activation = ACTIVATIONS[bits % 9];
         c.add(format!("fused conv {bits:06b}"), 1e-6, |g| {
             let mut args = Vec::new();
             for (i, &n) in sources.iter().enumerate() {
@@ -146,7 +147,7 @@ fn fused(c: &mut Cases) {
                     channel,
                     residual,
                     scale: if on(1) { 0.5 } else { 1.0 },
-                    activation: on(2).then_some(ACTIVATIONS[(bits + 3) % 8]),
+                    activation: on(2).then_some(ACTIVATIONS[(bits + 3) % 9]),
                 },
             };
             Ok(vec![g.push(Op::FusedConv(op), &args)?])
@@ -183,7 +184,8 @@ fn norms(c: &mut Cases) {
             });
         }
     }
-    // The factors alone: where a mean is 30 deviations large, the value after the norm has lost digits in any f32 backend.
+    // The factors alone: where a mean is 30 deviations large, the value after the norm has lost digits in any f32
+    // backend.
     for (parts, groups) in [(&[4, 2][..], 3), (&[20, 44], 4), (&[5, 70, 21], 8), (&[64], 16)] {
         c.add(format!("group norm affine of {parts:?} in {groups}, shifted"), 1e-6, |g| {
             let channels: usize = parts.iter().sum();
@@ -415,7 +417,7 @@ fn backward(c: &mut Cases) {
         (32, 8, 44, 44, 3, 2, lower),
     ] {
         c.add(format!("adjoint of conv {ci}x{h}x{w} to {co}, kernel {k}, stride {stride}, {padding:?}"), 1e-6, |g| {
-            let window = Window { kernel: [k, k], stride, padding };
+            let window = Window::new([k, k], stride, padding);
             let weight = g.param("c.weight", &[co, ci, k, k])?;
             let out = |n: usize, before: usize, after: usize| (n + before + after - k) / stride + 1;
             let size = [co, out(h, padding.top, padding.bottom), out(w, padding.left, padding.right)];
@@ -509,7 +511,7 @@ fn fused_backward(c: &mut Cases) {
                 args.push(g.input("r", &[ci, 4, 5])?);
             }
             let op = {
-                let window = Window { kernel: [k, k], stride: 1, padding: Padding::all(k / 2) };
+                let window = Window::new([k, k], 1, Padding::all(k / 2));
                 FusedConvAdjoint { window, weights, dims: Dims::new(&[ci, 4, 5])?, residual }
             };
             Ok(vec![g.push(Op::FusedConvAdjoint(op), &args)?])

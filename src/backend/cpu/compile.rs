@@ -35,6 +35,7 @@ use crate::graph::{
 };
 
 mod backward;
+mod layout;
 mod statistics;
 
 use statistics::Statistics;
@@ -201,6 +202,8 @@ impl<'a> Compiler<'a> {
                 let buffer = self.buffer(dims.elements(), 0, self.last_use[id.index()])?;
                 Ok(View::dense(buffer, dims))
             }
+            Op::Conv2d { window, kernel } if window.groups > 1 => self.grouped(name, id, window, kernel, x()?),
+            Op::ConvAdjoint { window, .. } if window.groups > 1 => self.fallback(id, &args),
             Op::Conv2d { window, kernel } => {
                 self.conv(name, id, &FusedConv::plain(*window, alloc::vec![*kernel]), &args)
             }
@@ -370,6 +373,21 @@ impl<'a> Compiler<'a> {
                 self.step(SumPositions { x, out });
                 Ok(out)
             }
+            Op::Parameter { .. }
+            | Op::PositionEmbedding { .. }
+            | Op::OneHot { .. }
+            | Op::ChannelNorm(_)
+            | Op::ChannelNormGrad(_)
+            | Op::DepthToSpace { .. }
+            | Op::SpaceToDepth { .. }
+            | Op::ShuffleChannels { .. }
+            | Op::ConcatPositions
+            | Op::SlicePositions { .. }
+            | Op::PadPositions { .. }
+            | Op::MaxPool(_)
+            | Op::MaxPoolGrad(_)
+            | Op::LinearAttention { .. }
+            | Op::LinearAttentionGrad { .. } => self.layout(id, node, &args),
         }
     }
 
@@ -491,6 +509,7 @@ impl<'a> Compiler<'a> {
             kernel: c.window.kernel,
             stride: [c.window.stride; 2],
             padding,
+            dilation: c.window.dilation,
         };
         let param = |id: ParamId| self.graph.param(id).name.clone();
         let names = c.kernels.iter().map(|k| (param(k.weight), k.bias.map(param))).collect();

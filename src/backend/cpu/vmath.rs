@@ -19,6 +19,8 @@ pub enum Activation {
     Silu,
     /// `x * Phi(x)` with the exact normal distribution function. Absolute error below 3e-7 * max(1, |x|).
     Gelu,
+    /// [`GeluTanh`](graph::Activation::GeluTanh). Absolute error below 3e-7 * max(1, |x|).
+    GeluTanh,
     /// `x * tanh(ln(1 + exp(x)))`. Relative error below 6e-7 for x > -87.
     Mish,
     /// `max(x, 0)`.
@@ -128,6 +130,22 @@ unsafe fn gelu_v<S: Simd>(x: S::V) -> S::V {
     unsafe { S::mul(x, normal_v::<S>(x).0) }
 }
 
+/// Twice the argument of the tangent in the approximate GELU: `(1 + tanh(u)) / 2 = sigmoid(2 u)`.
+#[inline(always)]
+unsafe fn gelu_tanh_argument<S: Simd>(x: S::V) -> S::V {
+    // SAFETY: the caller's contract is that of S.
+    unsafe {
+        let cubic = S::mul_add(S::mul(x, x), S::splat(0.071_354_814), S::splat(1.595_769_1));
+        S::mul(x, cubic)
+    }
+}
+
+#[inline(always)]
+unsafe fn gelu_tanh_v<S: Simd>(x: S::V) -> S::V {
+    // SAFETY: the caller's contract is that of S.
+    unsafe { S::mul(x, sigmoid_v::<S>(gelu_tanh_argument::<S>(x))) }
+}
+
 #[inline(always)]
 unsafe fn mish_v<S: Simd>(x: S::V) -> S::V {
     // SAFETY: the caller's contract is that of S.
@@ -176,6 +194,14 @@ pub(crate) unsafe fn slope_v<S: Simd>(f: graph::Activation, x: S::V) -> S::V {
             graph::Activation::Gelu => {
                 let (cdf, e) = normal_v::<S>(x);
                 S::mul_add(S::mul(x, e), S::splat(0.398_942_28), cdf)
+            }
+            graph::Activation::GeluTanh => {
+                // Beyond 12 the slope is 0 or 1; there the square must not overflow. x second, so that NaN goes
+                // through.
+                let x = S::min(S::splat(12.0), S::max(S::splat(-12.0), x));
+                let s = sigmoid_v::<S>(gelu_tanh_argument::<S>(x));
+                let inner = S::mul_add(S::mul(x, x), S::splat(0.214_064_44), S::splat(1.595_769_1));
+                S::mul_add(S::mul(x, inner), S::mul(s, S::sub(one, s)), s)
             }
             graph::Activation::Relu => S::select_lt(S::zero(), x, one, S::zero()),
             graph::Activation::LeakyRelu { slope } => S::select_lt(S::zero(), x, one, S::splat(slope)),
@@ -242,6 +268,8 @@ in_place! {
     silu, silu_raw, silu_body, silu_v;
     /// [`Activation::Gelu`] in place.
     gelu, gelu_raw, gelu_body, gelu_v;
+    /// [`Activation::GeluTanh`] in place.
+    gelu_tanh, gelu_tanh_raw, gelu_tanh_body, gelu_tanh_v;
     /// [`Activation::Mish`] in place.
     mish, mish_raw, mish_body, mish_v;
     /// [`Activation::Relu`] in place.
@@ -256,6 +284,7 @@ pub fn activate(isa: Isa, activation: Activation, x: &mut [f32]) -> Path {
         Activation::Identity => isa.path(),
         Activation::Silu => silu(isa, x),
         Activation::Gelu => gelu(isa, x),
+        Activation::GeluTanh => gelu_tanh(isa, x),
         Activation::Mish => mish(isa, x),
         Activation::Relu => relu(isa, x),
     }

@@ -1,7 +1,7 @@
 //! The loops of the backward operations.
 
 use alloc::vec::Vec;
-use core::f64::consts::{FRAC_1_SQRT_2, PI};
+use core::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI, PI, SQRT_2};
 
 use super::Tensor;
 use super::ops::{at_position, each_position, image};
@@ -13,11 +13,13 @@ pub(super) fn conv2d(dy: &Tensor, weight: &[f64], window: &Window, x: Dims) -> V
     let [ci, hi, wi] = image(x);
     let [co, ho, wo] = image(dy.dims);
     let [kh, kw] = window.kernel;
-    let (s, p) = (window.stride, window.padding);
+    let (s, p, step) = (window.stride, window.padding, window.dilation);
+    let (ins, outs) = (ci / window.groups, co / window.groups);
     let mut dx = alloc::vec![0.0; ci * hi * wi];
-    for (o, i) in (0..co).flat_map(|o| (0..ci).map(move |i| (o, i))) {
+    for (o, i) in (0..co).flat_map(|o| (o / outs * ins..(o / outs + 1) * ins).map(move |i| (o, i))) {
         for (ky, kx) in (0..kh).flat_map(|ky| (0..kw).map(move |kx| (ky, kx))) {
-            let w = weight[((o * ci + i) * kh + ky) * kw + kx];
+            let w = weight[((o * ins + i % ins) * kh + ky) * kw + kx];
+            let (ky, kx) = (ky * step, kx * step);
             for (yo, xo) in (0..ho).flat_map(|yo| (0..wo).map(move |xo| (yo, xo))) {
                 let inside = |at: usize, before: usize, size: usize| at.checked_sub(before).filter(|&v| v < size);
                 if let (Some(yi), Some(xi)) = (inside(yo * s + ky, p.top, hi), inside(xo * s + kx, p.left, wi)) {
@@ -41,6 +43,11 @@ pub(super) fn activation(x: &Tensor, dy: &Tensor, f: Activation) -> Vec<f64> {
         Activation::Gelu => {
             let density = libm::exp(-v * v / 2.0) / libm::sqrt(2.0 * PI);
             0.5 * (1.0 + libm::erf(v * FRAC_1_SQRT_2)) + v * density
+        }
+        Activation::GeluTanh => {
+            let root = SQRT_2 * FRAC_2_SQRT_PI * 0.5;
+            let t = libm::tanh(root * (v + 0.044715 * v * v * v));
+            0.5 * (1.0 + t) + 0.5 * v * (1.0 - t * t) * root * (1.0 + 3.0 * 0.044715 * v * v)
         }
         Activation::Relu => f64::from(v > 0.0),
         Activation::LeakyRelu { slope } => {

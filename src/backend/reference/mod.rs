@@ -14,6 +14,7 @@ use crate::graph::{Binary, FusedConv, FusedConvAdjoint, FusedNormGrad, Graph, In
 use crate::tensor::Dims;
 
 mod grad;
+mod layout;
 mod ops;
 #[cfg(feature = "training")]
 mod param_grad;
@@ -30,8 +31,14 @@ impl Backend for Reference {
     fn compile(&self, graph: &Graph, params: &dyn ParamSource) -> Result<Box<dyn Network>> {
         let mut values = Vec::with_capacity(graph.params().len());
         let mut buffer = Vec::new();
-        for p in graph.params() {
+        let mut read = alloc::vec![false; graph.params().len()];
+        graph.nodes().iter().for_each(|n| n.op.for_each_param(|id| read[id.index()] = true));
+        for (p, read) in graph.params().iter().zip(read) {
             buffer.clear();
+            if !read {
+                values.push(Vec::new());
+                continue;
+            }
             buffer.resize(p.dims.elements(), 0f32);
             params.read(&p.name, &p.dims, &mut buffer)?;
             values.push(buffer.iter().map(|&v| f64::from(v)).collect());
@@ -217,6 +224,42 @@ impl ReferenceNetwork {
             Op::ApplyAffine { activation } => {
                 let y = Tensor { dims, data: ops::apply_affine(args[0], &args[1].data) };
                 activation.map_or(y.data.clone(), |f| ops::activate(&y, f))
+            }
+            Op::Parameter { param: id, .. } => param(*id).into(),
+            &Op::PositionEmbedding { dims, scale } => layout::position_embedding(dims, scale),
+            &Op::OneHot { classes } => layout::one_hot(args[0].data[0], classes)?,
+            Op::ChannelNorm(n) => layout::channel_norm(args[0], n, &param),
+            Op::ChannelNormGrad(n) => layout::channel_norm_grad(args[0], args[1], n, &param),
+            &Op::DepthToSpace { factor, blocks_first } => layout::depth_to_space(args[0], factor, blocks_first, true),
+            &Op::SpaceToDepth { factor, blocks_first } => layout::depth_to_space(args[0], factor, blocks_first, false),
+            &Op::ShuffleChannels { rows, columns } => layout::shuffle_channels(args[0], rows, columns),
+            Op::ConcatPositions => {
+                let rows = |c: usize| args.iter().flat_map(move |a| layout::channel(a, c).iter().copied());
+                (0..dims.channels()).flat_map(rows).collect()
+            }
+            &Op::SlicePositions { start, len } => {
+                let row = |c: usize| layout::channel(args[0], c)[start..start + len].iter().copied();
+                (0..dims.channels()).flat_map(row).collect()
+            }
+            &Op::PadPositions { before, .. } => {
+                let mut y = alloc::vec![0.0; dims.elements()];
+                let n = args[0].dims.positions();
+                for (c, row) in y.chunks_exact_mut(dims.positions()).enumerate() {
+                    row[before..before + n].copy_from_slice(layout::channel(args[0], c));
+                }
+                y
+            }
+            Op::MaxPool(window) => layout::max_pool(args[0], window, dims).into_iter().map(|(_, v)| v).collect(),
+            Op::MaxPoolGrad(window) => {
+                let mut dx = alloc::vec![0.0; dims.elements()];
+                for ((at, _), dy) in layout::max_pool(args[0], window, args[1].dims).into_iter().zip(&args[1].data) {
+                    dx[at] += dy;
+                }
+                dx
+            }
+            &Op::LinearAttention { heads } => layout::linear_attention([args[0], args[1], args[2]], heads),
+            &Op::LinearAttentionGrad { heads } => {
+                layout::linear_attention_grad([args[0], args[1], args[2]], args[3], heads).concat()
             }
             Op::FusedConv(c) => self.fused(c, args, dims)?,
             Op::FusedNormGrad(n) => self.fused_norm_grad(n, args)?,

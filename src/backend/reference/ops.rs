@@ -2,7 +2,7 @@
 //! was built.
 
 use alloc::vec::Vec;
-use core::f64::consts::{PI, SQRT_2};
+use core::f64::consts::{FRAC_2_SQRT_PI, PI, SQRT_2};
 
 use super::Tensor;
 use crate::error::{Result, ensure};
@@ -20,16 +20,18 @@ pub(super) fn conv2d(x: &Tensor, weight: &[f64], bias: Option<&[f64]>, window: &
     let [ci, hi, wi] = image(x.dims);
     let [co, ho, wo] = image(out);
     let [kh, kw] = window.kernel;
-    let (s, p) = (window.stride, window.padding);
+    let (s, p, step) = (window.stride, window.padding, window.dilation);
+    let (ins, outs) = (ci / window.groups, co / window.groups);
     let mut y = alloc::vec![0.0; co * ho * wo];
     for o in 0..co {
         let plane = &mut y[o * ho * wo..][..ho * wo];
         if let Some(b) = bias {
             plane.fill(b[o]);
         }
-        for i in 0..ci {
+        for i in o / outs * ins..(o / outs + 1) * ins {
             for (ky, kx) in (0..kh).flat_map(|ky| (0..kw).map(move |kx| (ky, kx))) {
-                let w = weight[((o * ci + i) * kh + ky) * kw + kx];
+                let w = weight[((o * ins + i % ins) * kh + ky) * kw + kx];
+                let (ky, kx) = (ky * step, kx * step);
                 for yo in 0..ho {
                     let Some(yi) = (yo * s + ky).checked_sub(p.top).filter(|&v| v < hi) else { continue };
                     let row = &x.data[(i * hi + yi) * wi..][..wi];
@@ -76,6 +78,9 @@ pub(super) fn activate(x: &Tensor, f: Activation) -> Vec<f64> {
         Activation::Silu => v * sigmoid(v),
         Activation::Mish => v * libm::tanh(softplus(v)),
         Activation::Gelu => v * 0.5 * (1.0 + libm::erf(v / SQRT_2)),
+        Activation::GeluTanh => {
+            v * 0.5 * (1.0 + libm::tanh(SQRT_2 * FRAC_2_SQRT_PI * 0.5 * (v + 0.044715 * v * v * v)))
+        }
         Activation::Relu => v.max(0.0),
         Activation::LeakyRelu { slope } => {
             if v > 0.0 {

@@ -56,7 +56,7 @@ struct Fused {
 }
 
 fn is_adjoint(graph: &Graph, id: ValueId) -> bool {
-    matches!(graph.node(id).op, Op::ConvAdjoint { .. })
+    matches!(graph.node(id).op, Op::ConvAdjoint { window, .. } if window.groups == 1)
 }
 
 fn is_norm_grad(graph: &Graph, id: ValueId) -> bool {

@@ -124,7 +124,7 @@ impl Layers<'_> {
             return self.g.conv2d(name, x, out, 3, 1, Padding::all(1));
         }
         let weight = self.g.param(&format!("{name}.weight"), &[out, dims.channels(), 3, 3])?;
-        let window = Window { kernel: [3, 3], stride: 1, padding: Padding::all(1) };
+        let window = Window::new([3, 3], 1, Padding::all(1));
         let y = self.g.push(Op::Conv2d { window, kernel: Kernel { weight, bias: None } }, &[x])?;
         let dims = self.g.dims(y)?;
         let bias = self.g.param(&format!("{name}.bias"), dims.as_slice())?;

@@ -33,6 +33,19 @@ pub(super) fn run(isa: Isa, op: &Op, args: &[Value<'_>], out: &mut [f32]) -> Res
             out.fill(0.0);
             out[before * x.row()..][..x.data.len()].copy_from_slice(x.data);
         }
+        (&(Op::PadPositions { before: at, .. } | Op::SlicePositions { start: at, .. }), [x]) => {
+            let (from, rows) = (x.positions(), x.channels() * x.batch);
+            let to = out.len() / rows.max(1);
+            out.fill(0.0);
+            let n = from.min(to);
+            for (y, x) in out.chunks_exact_mut(to).zip(x.data.chunks_exact(from)) {
+                if from < to {
+                    y[at..at + n].copy_from_slice(x);
+                } else {
+                    y.copy_from_slice(&x[at..at + n]);
+                }
+            }
+        }
         (Op::SumPositions, [x]) => {
             out.iter_mut().zip(x.data.chunks_exact(x.positions())).for_each(|(y, x)| *y = x.iter().sum());
         }
@@ -80,12 +93,18 @@ fn activate(isa: Isa, f: Activation, x: &[f32], out: &mut [f32]) {
             out.iter_mut().zip(x).for_each(|(y, &x)| *y = if x > 0.0 { x } else { x * slope });
         }
         Activation::Softplus => out.iter_mut().zip(x).for_each(|(y, &x)| *y = softplus(x)),
-        Activation::Silu | Activation::Mish | Activation::Gelu | Activation::Sigmoid | Activation::Tanh => {
+        Activation::Silu
+        | Activation::Mish
+        | Activation::Gelu
+        | Activation::GeluTanh
+        | Activation::Sigmoid
+        | Activation::Tanh => {
             out.copy_from_slice(x);
             match f {
                 Activation::Silu => vmath::silu(isa, out),
                 Activation::Mish => vmath::mish(isa, out),
                 Activation::Gelu => vmath::gelu(isa, out),
+                Activation::GeluTanh => vmath::gelu_tanh(isa, out),
                 Activation::Sigmoid => vmath::sigmoid(isa, out),
                 _ => vmath::tanh(isa, out),
             };
@@ -117,6 +136,10 @@ fn slope(isa: Isa, f: Activation, x: &[f32], dy: &[f32], out: &mut [f32]) {
         Activation::Mish => all.for_each(|(to, (&x, dy))| {
             let t = libm::tanhf(softplus(x));
             *to = dy * (t + x * (1.0 - t * t) / (1.0 + libm::expf(-x)));
+        }),
+        Activation::GeluTanh => all.for_each(|(to, (&x, dy))| {
+            let t = libm::tanhf(0.797_884_6 * (x + 0.044_715 * x * x * x));
+            *to = dy * (0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * 0.797_884_6 * (1.0 + 0.134_145 * x * x));
         }),
         Activation::Gelu => all.for_each(|(to, (&x, dy))| {
             let density = libm::expf(-x * x / 2.0) * 0.398_942_3;

@@ -58,11 +58,11 @@ impl Compiler<'_> {
         // A pixel's products are kept few: in cache, and fewer than the numbers they are made of where there is no
         // stride.
         let few = x.positions().saturating_mul(parts) <= 1 << 16;
-        if if window.stride > 1 { few } else { kh * kw > 1 && parts <= outs } {
+        if window.dilation == 1 && if window.stride > 1 { few } else { kh * kw > 1 && parts <= outs } {
             return self.folded_adjoint(name, x, window, weights, residual, out);
         }
         // With this much around it a convolution without steps makes the right size.
-        let p = window.padding;
+        let ([kh, kw], taps, p) = (window.span(), kh * kw, window.padding);
         let pads = [(kh, p.top), (kh, p.bottom), (kw, p.left), (kw, p.right)].map(|(k, pad)| (k - 1).checked_sub(pad));
         let (source, padding) = match (window.stride, pads) {
             (1, [Some(top), Some(bottom), Some(left), Some(right)]) => (x, Padding { top, bottom, left, right }),
@@ -84,14 +84,15 @@ impl Compiler<'_> {
             kernel: window.kernel,
             stride: [1, 1],
             padding,
+            dilation: window.dilation,
         };
         let names = weights.iter().map(|&id| (self.graph.param(id).name.clone(), None)).collect();
         let (weights, owner) = self.packs.get(Key { names, turned: true, shape }, || {
             let plain = self.params.stacked(weights.iter().copied())?;
             let mut turned = self.params.staging.lend(plain.len())?;
             let filters = (0..ins).flat_map(|i| (0..outs).map(move |o| (i, o)));
-            for ((i, o), to) in filters.zip(turned.chunks_exact_mut(kh * kw)) {
-                let filter = plain.get((o * ins + i) * kh * kw..).and_then(|w| w.get(..kh * kw)).unwrap_or(&[]);
+            for ((i, o), to) in filters.zip(turned.chunks_exact_mut(taps)) {
+                let filter = plain.get((o * ins + i) * taps..).and_then(|w| w.get(..taps)).unwrap_or(&[]);
                 to.iter_mut().zip(filter.iter().rev()).for_each(|(to, w)| *to = *w);
             }
             drop(plain);

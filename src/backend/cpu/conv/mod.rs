@@ -61,6 +61,8 @@ pub struct ConvShape {
     pub stride: [usize; 2],
     /// Zeros around the input.
     pub padding: Padding,
+    /// Step between the taps of the filter.
+    pub dilation: usize,
 }
 
 impl ConvShape {
@@ -80,7 +82,16 @@ impl ConvShape {
         stride: usize,
         padding: Padding,
     ) -> Self {
-        Self { height, width, in_channels, out_channels, kernel: [kernel; 2], stride: [stride; 2], padding }
+        Self {
+            height,
+            width,
+            in_channels,
+            out_channels,
+            kernel: [kernel; 2],
+            stride: [stride; 2],
+            padding,
+            dilation: 1,
+        }
     }
 
     /// Rows and columns of the padded input.
@@ -99,9 +110,11 @@ impl ConvShape {
     pub fn output(&self) -> Result<[usize; 2]> {
         let [ph, pw] = self.padded().ok_or_else(|| err!(Shape, "convolution of {self:?} is too large"))?;
         let [kh, kw] = self.kernel;
-        let nonzero =
-            [self.height, self.width, self.in_channels, self.out_channels, kh, kw, self.stride[0], self.stride[1]];
-        ensure!(!nonzero.contains(&0), Shape, "convolution with a size of 0: {self:?}");
+        let sizes = [self.height, self.width, self.in_channels, self.out_channels, kh, kw];
+        let nonzero = !sizes.contains(&0) && !self.stride.contains(&0) && self.dilation > 0;
+        ensure!(nonzero, Shape, "convolution with a size of 0: {self:?}");
+        let span = |k: usize| (k - 1).saturating_mul(self.dilation).saturating_add(1);
+        let (kh, kw) = (span(kh), span(kw));
         ensure!(kh <= ph && kw <= pw, Shape, "a {kh}x{kw} filter does not fit in the padded input of {ph}x{pw}");
         Ok([(ph - kh) / self.stride[0] + 1, (pw - kw) / self.stride[1] + 1])
     }
@@ -205,12 +218,16 @@ pub enum Algorithm {
 /// | 7x7, 64 to 64 | 36, 52 | 33, 22 |
 /// | 4x4, 256 to 256 | 200, 463 | 170, 71 |
 pub fn choose_algorithm(shape: &ConvShape) -> Algorithm {
-    let can = shape.kernel == [3, 3] && shape.stride == [1, 1];
+    let can = winograd_can(shape);
     let pixels = shape.height.saturating_mul(shape.width);
     let pairs = shape.in_channels.saturating_mul(shape.out_channels);
     let pays =
         pixels >= 64 && shape.in_channels >= 32 && shape.out_channels >= 32 && (pixels > 100 || pairs >= 128 * 128);
     if can && pays { Algorithm::Winograd } else { Algorithm::Direct }
+}
+
+fn winograd_can(shape: &ConvShape) -> bool {
+    shape.kernel == [3, 3] && shape.stride == [1, 1] && shape.dilation == 1
 }
 
 impl PackedConv {
@@ -263,7 +280,7 @@ impl PackedConv {
         let k = cin * kh * kw;
         let len = packed_len(isa, k, cout).ok_or_else(|| err!(Shape, "convolution of {shape:?} is too large"))?;
         ensure!(
-            algorithm == Algorithm::Direct || (shape.kernel == [3, 3] && shape.stride == [1, 1]),
+            algorithm == Algorithm::Direct || winograd_can(&shape),
             Unsupported,
             "Winograd convolution of {shape:?}, expected a 3x3 filter and stride 1"
         );
@@ -283,8 +300,14 @@ impl PackedConv {
         // No overflow: one padded image was found to fit in the address space.
         shape.image_len(cin).ok_or_else(|| err!(Shape, "convolution of {shape:?} is too large"))?;
         let pitch = (shape.width + shape.padding.left + shape.padding.right) * cin;
-        let mut segments = room("a filter's rows", kh)?;
-        segments.extend((0..kh).map(|ky| Segment { table: 0, offset: ky * pitch, len: kw * cin }));
+        // Neighbouring taps of a row are one run of floats, unless there are gaps between them.
+        let (runs, taps) = if shape.dilation == 1 { (1, kw) } else { (kw, 1) };
+        let mut segments = room("a filter's rows", kh * runs)?;
+        segments.extend((0..kh * runs).map(|i| Segment {
+            table: 0,
+            offset: (i / runs * pitch + i % runs * cin) * shape.dilation,
+            len: taps * cin,
+        }));
         Ok(Self { isa, shape, out_size, weights: packed, bias: packed_bias, algorithm, segments })
     }
 

@@ -10,6 +10,7 @@ pub(in super::super) fn in_kernel(f: Option<Activation>) -> Option<vmath::Activa
         None => Some(vmath::Activation::Identity),
         Some(Activation::Silu) => Some(vmath::Activation::Silu),
         Some(Activation::Gelu) => Some(vmath::Activation::Gelu),
+        Some(Activation::GeluTanh) => Some(vmath::Activation::GeluTanh),
         Some(Activation::Mish) => Some(vmath::Activation::Mish),
         Some(Activation::Relu) => Some(vmath::Activation::Relu),
         Some(_) => None,

@@ -15,6 +15,8 @@ pub(in super::super) enum Kind {
     Waves { frequencies: Vec<f64>, log: bool, cosines_first: bool },
     /// The row of a table that the number names.
     Table { table: AlignedBuf },
+    /// 1 at the place that the number names.
+    OneHot,
     /// [`TemporalBasis`](crate::graph::Op::TemporalBasis).
     Bumps { steps: usize, width: f64 },
 }
@@ -54,7 +56,7 @@ impl Step for Embed {
         match &self.kind {
             Kind::Waves { frequencies, .. } => frequencies.len() * size_of::<f64>(),
             Kind::Table { table } => table.len() * size_of::<f32>(),
-            Kind::Bumps { .. } => 0,
+            Kind::Bumps { .. } | Kind::OneHot => 0,
         }
     }
 
@@ -87,6 +89,15 @@ impl Step for Embed {
                     );
                     let row = table.get(v as usize * dim..).and_then(|t| t.get(..dim)).ok_or_else(missing)?;
                     out.copy_from_slice(row);
+                }
+                Kind::OneHot => {
+                    ensure!(
+                        v >= 0.0 && v < dim as f32 && libm::floorf(v) == v,
+                        InvalidArgument,
+                        "class {v} of {dim}, expected a whole number below"
+                    );
+                    out.fill(0.0);
+                    *out.get_mut(v as usize).ok_or_else(missing)? = 1.0;
                 }
                 &Kind::Bumps { steps, width } => {
                     let last = (steps - 1) as f64;

@@ -12,17 +12,21 @@ pub(super) mod activation;
 pub(super) mod attention;
 pub(super) mod attention_grad;
 pub(super) mod basis;
+pub(super) mod channel_norm;
 pub(super) mod conv;
 pub(super) mod edge;
 pub(super) mod elementwise;
 pub(super) mod embed;
+pub(super) mod fallback;
 pub(super) mod fold;
 pub(super) mod grad;
+pub(super) mod linear_attention;
 pub(super) mod mat_vec;
 pub(super) mod norm;
 pub(super) mod norm_grad;
 pub(super) mod resample;
 pub(super) mod reshape;
+pub(super) mod rows;
 
 /// One operation of a compiled network.
 pub(super) trait Step: Send + Sync {

@@ -7,12 +7,25 @@ use crate::backend::wgpu::kernels::conv::{After, Before, Conv};
 use crate::backend::wgpu::kernels::elementwise::{self, Map};
 use crate::backend::wgpu::memory::{View, padded};
 use crate::backend::wgpu::weights::Pack;
-use crate::error::{Result, err};
+use crate::error::{Result, ensure, err};
 use crate::graph::{FusedConv, ParamId, ValueId, Window};
 use crate::tensor::DType;
 
+/// Refuses what the kernels have not.
+fn plain(w: &Window) -> Result<()> {
+    ensure!(
+        w.is_plain(),
+        Unsupported,
+        "a dilation of {} and {} groups, which wgpu has no kernel for: use the cpu backend",
+        w.dilation,
+        w.groups
+    );
+    Ok(())
+}
+
 impl Compiler<'_> {
     pub(super) fn conv(&mut self, name: &'static str, id: ValueId, c: &FusedConv, args: &[View]) -> Result<View> {
+        plain(&c.window)?;
         let (pro, epi) = (&c.prologue, &c.epilogue);
         let mut rest = args.get(pro.sources..).unwrap_or(&[]).iter().copied();
         let mut affine = pro.affine.then(|| rest.next()).flatten();
@@ -69,6 +82,7 @@ impl Compiler<'_> {
         weights: Vec<ParamId>,
         residual: Option<View>,
     ) -> Result<View> {
+        plain(w)?;
         let x = self.on_quad(x)?;
         let residual = residual.map(|v| self.on_quad(v)).transpose()?;
         let out = self.fresh(id)?;

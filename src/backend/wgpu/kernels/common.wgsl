@@ -17,6 +17,7 @@ const LEAKY_RELU = 5u;
 const SIGMOID = 6u;
 const TANH = 7u;
 const SOFTPLUS = 8u;
+const GELU_TANH = 9u;
 
 fn sigmoid(v: vec4<f32>) -> vec4<f32> {
     // The bound keeps exp finite; below it the result is 0 in f32 anyway.
@@ -51,6 +52,12 @@ fn normal_distribution(v: vec4<f32>) -> vec4<f32> {
     return 0.5 * (1.0 + error_function(v * 0.70710678118654752));
 }
 
+// Twice the argument of the tangent in the approximate GELU: (1 + tanh(u)) / 2 = sigmoid(2 u). Where it is bounded the value is 0 or v.
+fn gelu_tanh_argument(v: vec4<f32>) -> vec4<f32> {
+    let x = clamp(v, vec4<f32>(-12.0), vec4<f32>(12.0));
+    return x * (1.5957691216057308 + 0.0713548162726009 * x * x);
+}
+
 fn activate(code: u32, slope: f32, v: vec4<f32>) -> vec4<f32> {
     switch code {
         case SILU: { return v * sigmoid(v); }
@@ -61,6 +68,7 @@ fn activate(code: u32, slope: f32, v: vec4<f32>) -> vec4<f32> {
         case SIGMOID: { return sigmoid(v); }
         case TANH: { return hyperbolic_tangent(v); }
         case SOFTPLUS: { return softplus(v); }
+        case GELU_TANH: { return v * sigmoid(gelu_tanh_argument(v)); }
         default: { return v; }
     }
 }
@@ -83,6 +91,11 @@ fn derivative(code: u32, slope: f32, v: vec4<f32>) -> vec4<f32> {
             return 1.0 - t * t;
         }
         case SOFTPLUS: { return s; }
+        case GELU_TANH: {
+            let t = sigmoid(gelu_tanh_argument(v));
+            let x = clamp(v, vec4<f32>(-12.0), vec4<f32>(12.0));
+            return t + x * (1.5957691216057308 + 0.2140644488178027 * x * x) * t * (1.0 - t);
+        }
         default: { return vec4<f32>(1.0); }
     }
 }

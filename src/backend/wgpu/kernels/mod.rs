@@ -204,6 +204,7 @@ pub(super) fn activation(f: Option<Activation>) -> (f64, f32) {
         Some(Activation::Sigmoid) => (6.0, 0.0),
         Some(Activation::Tanh) => (7.0, 0.0),
         Some(Activation::Softplus) => (8.0, 0.0),
+        Some(Activation::GeluTanh) => (9.0, 0.0),
     }
 }
 

@@ -1,0 +1,156 @@
+//! Normalisation over the channels of each position.
+//!
+//! Sums run in vectors of 16 lanes whatever the path, so that each path differs only in its roundings of products; the
+//! mean is taken off before squares are summed.
+#![allow(unsafe_code)] // Calls the generic vector code on rows of the arena.
+
+use super::super::aligned::AlignedBuf;
+use super::super::memory::View;
+use super::super::simd::{Simd, dispatch};
+use super::{Run, Step, row_of};
+use crate::error::{Result, ensure};
+use crate::graph::NormKind;
+
+/// [`ChannelNorm`](crate::graph::ChannelNorm).
+#[derive(Debug)]
+pub(in super::super) struct ChannelNorm {
+    pub x: View,
+    pub out: View,
+    pub kind: NormKind,
+    pub groups: usize,
+    pub eps: f32,
+    /// Of all channels, or of one group.
+    pub weight: Option<AlignedBuf>,
+    pub bias: Option<AlignedBuf>,
+}
+
+/// The sum of `x - mean`, and of its square.
+#[inline(always)]
+unsafe fn sums_body<S: Simd>(x: *const f32, n: usize, mean: f32, out: *mut [f32; 2]) {
+    // SAFETY: the caller gives n floats at x, and a place to write to.
+    unsafe {
+        let m = S::splat(mean);
+        let (mut sum, mut square) = (S::zero(), S::zero());
+        let mut i = 0;
+        while i + S::LANES <= n {
+            let v = S::sub(S::load(x.add(i)), m);
+            sum = S::add(sum, v);
+            square = S::mul_add(v, v, square);
+            i += S::LANES;
+        }
+        let add = |v: S::V| S::to_array(v).into_iter().take(S::LANES).sum::<f32>();
+        let (mut sum, mut square) = (add(sum), add(square));
+        while i < n {
+            let v = *x.add(i) - mean;
+            sum += v;
+            square += v * v;
+            i += 1;
+        }
+        *out = [sum, square];
+    }
+}
+dispatch! { unsafe fn sums_raw = sums_body(x: *const f32, n: usize, mean: f32, out: *mut [f32; 2]) }
+
+/// What a row is made of: n floats at each pointer, w and b perhaps null.
+struct Line {
+    x: *const f32,
+    w: *const f32,
+    b: *const f32,
+    n: usize,
+    mean: f32,
+    r: f32,
+}
+
+/// `out = (x - mean) * r * w + b`.
+#[inline(always)]
+unsafe fn apply_body<S: Simd>(out: *mut f32, line: &Line) {
+    let &Line { x, w, b, n, mean, r } = line;
+    // SAFETY: the caller gives n floats at out, x and, where they are there, w and b.
+    unsafe {
+        let mut i = 0;
+        while i < n {
+            let len = (n - i).min(S::LANES);
+            let get = |p: *const f32| if len == S::LANES { S::load(p.add(i)) } else { S::load_n(p.add(i), len) };
+            let mut v = S::mul(S::sub(get(x), S::splat(mean)), S::splat(r));
+            if !w.is_null() {
+                v = S::mul(v, get(w));
+            }
+            if !b.is_null() {
+                v = S::add(v, get(b));
+            }
+            if len == S::LANES {
+                S::store(out.add(i), v)
+            } else {
+                S::store_n(out.add(i), len, v)
+            }
+            i += len;
+        }
+    }
+}
+dispatch! { unsafe fn apply_raw = apply_body(out: *mut f32, line: &Line) }
+
+/// Group g's n floats of a parameter of c, or of n for all groups alike.
+fn part(values: Option<&[f32]>, g: usize, n: usize, c: usize) -> &[f32] {
+    values.map_or(&[], |v| row_of(v, if v.len() == c { g * n } else { 0 }, n))
+}
+
+impl ChannelNorm {
+    /// One group of one position.
+    fn group(&self, run: &Run<'_>, x: &[f32], w: &[f32], b: &[f32], out: &mut [f32]) {
+        let n = x.len().min(out.len());
+        let mut s = [0.0; 2];
+        let mut mean = 0.0;
+        // SAFETY: the slices hold n floats each, or are empty and then null.
+        unsafe {
+            if self.kind == NormKind::Layer {
+                // Around the first value, so that a mean that is large against the deviation costs no digits.
+                let first = x.first().copied().unwrap_or(0.0);
+                sums_raw(run.isa, x.as_ptr(), n, first, &raw mut s);
+                mean = first + s[0] / n as f32;
+            }
+            sums_raw(run.isa, x.as_ptr(), n, mean, &raw mut s);
+        }
+        let square = f64::from(s[1]);
+        let r = match self.kind {
+            NormKind::L2 => libm::sqrt(n as f64) / libm::sqrt(square).max(f64::from(self.eps)),
+            _ => 1.0 / libm::sqrt(square / n as f64 + f64::from(self.eps)),
+        };
+        let pointer = |v: &[f32]| if v.len() >= n { v.as_ptr() } else { core::ptr::null() };
+        let line = Line { x: x.as_ptr(), w: pointer(w), b: pointer(b), n, mean, r: r as f32 };
+        // SAFETY: as above.
+        unsafe { apply_raw(run.isa, out.as_mut_ptr(), &line) };
+    }
+}
+
+impl Step for ChannelNorm {
+    fn name(&self) -> &'static str {
+        "channel_norm"
+    }
+
+    fn weight_bytes(&self) -> usize {
+        let len = |v: &Option<AlignedBuf>| v.as_ref().map_or(0, |v| v.len());
+        (len(&self.weight) + len(&self.bias)) * size_of::<f32>()
+    }
+
+    fn run(&self, run: &Run<'_>) -> Result<()> {
+        let (x, out, c) = (self.x, self.out, self.x.channels);
+        let n = c / self.groups.max(1);
+        // SAFETY: the plan gives the result to this step alone and keeps the argument unwritten.
+        let (from, to) = unsafe { (run.memory.read(&x), run.memory.write(&out)) };
+        run.each_rows(x.positions() * run.batch, c, &|first, last| {
+            for r in first..last {
+                let row = row_of(from, r * x.stride, c);
+                // SAFETY: a row is one task's.
+                let to = unsafe { to.part(r * out.stride, c) };
+                ensure!(row.len() == c && to.len() == c, Shape, "row {r} is not inside its buffer");
+                for (g, (x, y)) in row.chunks_exact(n).zip(to.chunks_exact_mut(n)).enumerate() {
+                    // One group's floats of a parameter; all groups may share them.
+                    let w = part(self.weight.as_deref(), g, n, c);
+                    let b = part(self.bias.as_deref(), g, n, c);
+                    self.group(run, x, w, b, y);
+                }
+            }
+            Ok(())
+        })
+    }
+}
