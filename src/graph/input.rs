@@ -139,6 +139,7 @@ impl Graph {
             Op::Embedding { table } if node.args.first() == Some(&value) => {
                 self.param(table).dims.as_slice().first().copied()
             }
+            Op::OneHot { classes } if node.args.first() == Some(&value) => Some(classes),
             _ => None,
         };
         self.nodes().iter().filter_map(rows).min()

@@ -1,7 +1,7 @@
 //! Architectures: each turns its configuration into a [`Graph`] whose parameters bear the names of the weight files.
 //!
-//! Models are data for the backends; nothing here computes. [`ModelConfig`] reads the configuration of any of them. To add one, add a
-//! folder with its configuration and its translation, and a variant.
+//! Models are data for the backends; nothing here computes. [`ModelConfig`] reads the configuration of any of them. To
+//! add one, add a folder with its configuration and its translation, and a variant.
 
 use alloc::string::String;
 
@@ -9,14 +9,21 @@ use crate::error::{Result, ensure, err};
 use crate::graph::{Activation, Graph};
 use crate::json::Value;
 
+pub mod adm;
+pub mod dit;
+pub mod edm;
+mod family;
 mod fields;
 mod known;
+pub mod lucidrains;
 pub mod mlp2015;
 pub mod multiscale2015;
+pub mod policy1d;
 pub mod rbf2015;
 mod role;
 pub mod unet2d;
 
+pub use family::{Description, Family};
 pub use role::ParamRole;
 
 use fields::Fields;
@@ -31,6 +38,8 @@ pub const SAMPLE: &str = "sample";
 pub const TIMESTEP: &str = "timestep";
 /// The name of the input of a model of images that sees another image beside x, concatenated to it along the channels.
 pub const IMAGE: &str = "image";
+/// The name of the class input of every model that has one.
+pub const CLASS_LABELS: &str = unet2d::CLASS_LABELS;
 
 /// The configuration of a model of any architecture.
 ///
@@ -54,6 +63,8 @@ pub enum ModelConfig {
     Rbf2015(Rbf2015Config),
     /// `Mlp2015`, of vectors and bits.
     Mlp2015(Mlp2015Config),
+    /// A network of another code base.
+    Family(Family),
 }
 
 /// The class names of this library's own architectures.
@@ -62,16 +73,22 @@ const RBF: &str = "Rbf2015";
 const MLP: &str = "Mlp2015";
 
 impl ModelConfig {
-    /// Reads the text of a `config.json`; `_class_name` says of which architecture, a text without one is of a `UNet2DModel`.
+    /// Reads the text of a `config.json`; `_class_name` says of which architecture, a text without one is of a
+    /// `UNet2DModel`.
     ///
-    /// Errors: kind `Unsupported` for another class; kind `Config` for whatever the architecture's configuration refuses.
+    /// Errors: kind `Unsupported` for another class; kind `Config` for whatever the architecture's configuration
+    /// refuses.
     pub fn from_json(json: &str) -> Result<Self> {
         let class = Fields::parse(json)?.take("_class_name");
+        if let Some(family) = class.as_ref().and_then(Value::as_str).and_then(|class| Family::from_json(class, json)) {
+            return family.map(Self::Family);
+        }
         Ok(match class.as_ref().map(Value::as_str) {
             Some(Some(class)) if known::is_of_diffusers(class) => {
                 return Err(err!(
                     Unsupported,
-                    "the model class {class} of diffusers is not implemented, expected UNet2DModel"
+                    "the model class {class} of diffusers is not implemented, expected UNet2DModel or one of {}",
+                    Family::CLASSES.join(", ")
                 ));
             }
             Some(Some(MULTISCALE)) => Self::Multiscale2015(Multiscale2015Config::from_json(json)?),
@@ -88,6 +105,7 @@ impl ModelConfig {
             Self::Multiscale2015(_) => MULTISCALE,
             Self::Rbf2015(_) => RBF,
             Self::Mlp2015(_) => MLP,
+            Self::Family(f) => f.describe().class_name,
         }
     }
 
@@ -96,6 +114,7 @@ impl ModelConfig {
         match self {
             Self::UNet2D(c) => c.sample_size,
             Self::Multiscale2015(c) => c.sample_size,
+            Self::Family(f) => f.describe().sample_size,
             Self::Rbf2015(_) | Self::Mlp2015(_) => None,
         }
     }
@@ -107,7 +126,7 @@ impl ModelConfig {
 
     /// Whether its samples are images, `[channels, height, width]`.
     pub fn is_of_images(&self) -> bool {
-        matches!(self, Self::UNet2D(_) | Self::Multiscale2015(_))
+        matches!(self, Self::UNet2D(_) | Self::Multiscale2015(_) | Self::Family(_))
     }
 
     /// The channels of its images, if its samples are images: those of x, without what is concatenated to it.
@@ -115,6 +134,7 @@ impl ModelConfig {
         match self {
             Self::UNet2D(c) => Some(c.sample_channels()),
             Self::Multiscale2015(c) => Some(c.in_channels),
+            Self::Family(f) => Some(f.describe().channels),
             Self::Rbf2015(_) | Self::Mlp2015(_) => None,
         }
     }
@@ -123,6 +143,7 @@ impl ModelConfig {
     pub fn classes(&self) -> Option<usize> {
         match self {
             Self::UNet2D(c) if c.class_embed_type.is_none() => c.num_class_embeds,
+            Self::Family(f) => f.describe().classes,
             _ => None,
         }
     }
@@ -130,7 +151,7 @@ impl ModelConfig {
     /// The values of a sample, where it is no image.
     pub fn features(&self) -> Option<usize> {
         match self {
-            Self::UNet2D(_) | Self::Multiscale2015(_) => None,
+            Self::UNet2D(_) | Self::Multiscale2015(_) | Self::Family(_) => None,
             Self::Rbf2015(c) => Some(c.features),
             Self::Mlp2015(c) => Some(c.features),
         }
@@ -144,7 +165,7 @@ impl ModelConfig {
     /// T, where the network itself depends on it.
     pub fn num_train_timesteps(&self) -> Option<usize> {
         match self {
-            Self::UNet2D(_) => None,
+            Self::UNet2D(_) | Self::Family(_) => None,
             Self::Multiscale2015(c) => Some(c.num_train_timesteps),
             Self::Rbf2015(c) => Some(c.num_train_timesteps),
             Self::Mlp2015(c) => Some(c.num_train_timesteps),
@@ -153,11 +174,13 @@ impl ModelConfig {
 
     /// The network. `size` is the height and width of images; `None` is [`ModelConfig::sample_size`].
     ///
-    /// Errors (kind `Config` or `Shape`): a model of images has no size, or one that it cannot take; a size for another model.
+    /// Errors (kind `Config` or `Shape`): a model of images has no size, or one that it cannot take; a size for another
+    /// model.
     pub fn build(&self, size: Option<[usize; 2]>) -> Result<Graph> {
         match self {
             Self::UNet2D(c) => unet2d::build(c, c.size(size)?),
             Self::Multiscale2015(c) => multiscale2015::build(c, c.size(size)?),
+            Self::Family(f) => f.build(size),
             Self::Rbf2015(_) | Self::Mlp2015(_) => {
                 ensure!(
                     size.is_none(),
@@ -174,9 +197,13 @@ impl ModelConfig {
         }
     }
 
-    /// The network for its usual size or, where there is none, the smallest: what its parameters are does not depend on it.
+    /// The network for its usual size or, where there is none, the smallest: what its parameters are does not depend on
+    /// it.
     pub fn build_any(&self) -> Result<Graph> {
         let size = self.needs_size().then(|| {
+            if let Self::Family(f) = self {
+                return f.describe().multiple;
+            }
             let halvings = match self {
                 Self::UNet2D(c) => c.block_out_channels.len().saturating_sub(1),
                 Self::Multiscale2015(c) => c.scales.saturating_sub(1),

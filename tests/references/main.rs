@@ -2,6 +2,8 @@
 
 #[path = "../common/golden.rs"]
 mod golden;
+#[path = "../common/layout_suite.rs"]
+mod layout_suite;
 #[path = "../common/pcg.rs"]
 mod pcg;
 #[path = "../common/seeded.rs"]
@@ -10,7 +12,9 @@ mod seeded;
 mod chains;
 mod conditions;
 mod continuous;
+mod families;
 mod noise;
+mod operations;
 mod order;
 mod pcg_recipe;
 mod posterior;

@@ -1,0 +1,146 @@
+"""Golden outputs and gradients of networks of other code bases, for tests/references/families.rs.
+
+Made with torch 2.15.0, diffusers 0.42.1, denoising-diffusion-pytorch 2.3.4, einops 0.8.2, safetensors 0.8.0 and numpy 2.4.6. Run by hand:
+`python tests/golden/make_families.py`. It writes families.json (the cases) and families.safetensors: for each case NAME, the outputs for one
+sample at each entry of t, and "NAME, gradient" for the first.
+
+Of diffusers and denoising-diffusion-pytorch the reference is their own code. guided-diffusion, EDM, Diffusion Policy and LeRobot have no package
+of their network alone, so references.py has it in plain PyTorch, written anew from the papers and the published architecture, with the names of
+its state dict: a check of this library's graph against PyTorch's operations, not against those code bases' files.
+
+Weights are drawn by make_unet.py's recipe, but that one dimension is about 1 where the name ends in NORMS and the buffers of filters are the
+filter. The input of case number n is uniform(INPUT_SEED, 100 n, ..., a = sqrt(3)), further inputs by name in order 100 n + 1 on (a = 1), the
+cotangent 100 n + 99 (a = 1). In float64, rounded once.
+"""
+
+import json
+import math
+import pathlib
+import sys
+import types
+
+import numpy as np
+from diffusers import DiTTransformer2DModel  # before the stubs that `lucidrains` makes
+import torch
+from safetensors.numpy import save_file
+
+import pcg
+import references
+
+HERE = pathlib.Path(__file__).parent
+WEIGHT_SEED = 20
+INPUT_SEED = 41
+NORMS = ("norm.weight", "norm1.weight", "norm2.weight", "norm_out.weight")
+T = [0, 1, 500, 999]
+# c_noise of sigma 80, 2, 0.1 and 0.002.
+C_NOISE = [1.0955, 0.1733, -0.5756, -1.5537]
+
+
+def lucidrains(config):
+    """Its module imports much that a network does not need."""
+    for name in ["torchvision", "torchvision.transforms", "torchvision.utils", "ema_pytorch", "accelerate", "scipy", "scipy.optimize",
+                 "PIL", "PIL.Image", "tqdm", "tqdm.auto"]:
+        stub = types.ModuleType(name)
+        stub.__getattr__ = lambda _: object
+        sys.modules.setdefault(name, stub)
+    package = types.ModuleType("denoising_diffusion_pytorch")
+    import importlib.util
+    package.__path__ = [str(pathlib.Path(importlib.util.find_spec("einops").origin).parent.parent / "denoising_diffusion_pytorch")]
+    sys.modules.setdefault("denoising_diffusion_pytorch", package)
+    from denoising_diffusion_pytorch.denoising_diffusion_pytorch import Unet
+
+    return Unet(**{k: v if not isinstance(v, list) else tuple(v) for k, v in config.items()})
+
+
+def dit(config):
+    model = DiTTransformer2DModel(**config)
+    for block in model.transformer_blocks:
+        block.norm1.emb.time_proj.register_forward_hook(lambda _m, _i, y: y.double())
+    return model
+
+
+ADM = {"num_channels": 32, "num_res_blocks": 1, "channel_mult": "1,2", "attention_resolutions": "4", "num_heads": 4}
+SONG = {"img_resolution": 8, "img_channels": 3, "model_channels": 16, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [4]}
+UNET1D = {"input_dim": 5, "global_cond_dim": 6, "diffusion_step_embed_dim": 16, "down_dims": [16, 24, 32], "n_groups": 4, "horizon": 8}
+DIT = {"num_attention_heads": 2, "attention_head_dim": 12, "num_layers": 2, "sample_size": 6, "num_embeds_ada_norm": 5, "out_channels": 8}
+
+
+def case(name, kind, shape, config, t=T, **inputs):
+    return {"name": name, "class": kind, "shape": shape, "config": config, "t": t, "inputs": inputs}
+
+
+CASES = [
+    case("adm", "GuidedDiffusionUNet", [3, 8, 8], {**ADM, "image_size": 8, "learn_sigma": True, "resblock_updown": True, "num_head_channels": 16,
+         "use_new_attention_order": True, "class_cond": True, "num_classes": 7}, class_labels=[0, 6, 3, 3]),
+    case("improved diffusion", "GuidedDiffusionUNet", [3, 8, 12], {**ADM, "image_size": 8, "use_scale_shift_norm": False, "num_heads": 2,
+         "num_heads_upsample": 4}),
+    case("ddpm++", "EDMPrecond", [3, 8, 8], {**SONG, "augment_dim": 9, "label_dim": 10}, C_NOISE, class_labels=[0, 9, 4, 4]),
+    case("ncsn++", "EDMPrecond", [3, 8, 8], {**SONG, "embedding_type": "fourier", "channel_mult_noise": 2, "encoder_type": "residual",
+         "resample_filter": [1, 3, 3, 1]}, C_NOISE),
+    case("ncsn++ skip", "EDMPrecond", [3, 8, 8], {**SONG, "encoder_type": "skip", "decoder_type": "skip", "resample_filter": [1, 3, 3, 1],
+         "channel_mult": [1, 2, 2], "attn_resolutions": []}, C_NOISE),
+    case("edm adm", "EDMPrecond", [3, 8, 8], {**SONG, "model_type": "DhariwalUNet", "model_channels": 64, "channel_mult": [1, 1], "label_dim": 4},
+         C_NOISE, class_labels=[0, 3, 1, 2]),
+    case("diffusion policy", "ConditionalUnet1D", [5, 1, 8], {**UNET1D, "cond_predict_scale": True}, global_cond=6),
+    case("diffusion policy, added, longer", "ConditionalUnet1D", [5, 1, 16], {**UNET1D, "global_cond_dim": None, "kernel_size": 5}),
+    case("lerobot", "ConditionalUnet1D", [5, 1, 8], {**UNET1D, "naming": "lerobot", "cond_predict_scale": True, "kernel_size": 5}, global_cond=6),
+    case("lucidrains", "denoising_diffusion_pytorch.Unet", [3, 8, 12], {"dim": 16, "dim_mults": [1, 2, 3]}),
+    case("lucidrains full", "denoising_diffusion_pytorch.Unet", [2, 8, 8], {"dim": 8, "dim_mults": [1, 2], "channels": 2, "full_attn": [True, False],
+         "attn_heads": [2, 3], "attn_dim_head": 8, "learned_variance": True, "learned_sinusoidal_cond": True, "init_dim": 12}),
+    case("dit", "DiTTransformer2DModel", [4, 6, 6], DIT, class_labels=[0, 4, 5, 2]),
+    case("dit, patches of 3, affine", "DiTTransformer2DModel", [4, 6, 6], {**DIT, "patch_size": 3, "norm_elementwise_affine": True,
+         "attention_bias": False, "activation_fn": "gelu", "out_channels": None}, class_labels=[0, 4, 5, 2]),
+]
+BUILD = {"GuidedDiffusionUNet": references.adm, "EDMPrecond": references.edm, "ConditionalUnet1D": references.policy,
+         "denoising_diffusion_pytorch.Unet": lucidrains, "DiTTransformer2DModel": dit}
+
+
+def weights(model):
+    out = {}
+    for stream, (name, old) in enumerate(sorted(model.state_dict().items())):
+        count = old.numel()
+        if name.endswith("resample_filter"):
+            out[name] = old
+            continue
+        if old.ndim > 1:
+            values = pcg.uniform(WEIGHT_SEED, stream, count, math.sqrt(3 / (count // old.shape[0])))
+        elif name == "time_proj.weight":
+            values = pcg.uniform(WEIGHT_SEED, stream, count, 16)
+        elif name.endswith(NORMS):
+            values = np.float32(1) + pcg.uniform(WEIGHT_SEED, stream, count, 0.3)
+        else:
+            values = pcg.uniform(WEIGHT_SEED, stream, count, 0.2)
+        out[name] = torch.from_numpy(values.astype(np.float64)).reshape(old.shape)
+    return out
+
+
+def draw(stream, shape, a):
+    return torch.from_numpy(pcg.uniform(INPUT_SEED, stream, math.prod(shape), a).astype(np.float64)).reshape(shape)
+
+
+def main():
+    arrays = {}
+    for n, c in enumerate(CASES):
+        torch.manual_seed(0)
+        model = BUILD[c["class"]](c["config"]).double().eval()
+        model.load_state_dict(weights(model), strict=True)
+        c["parameters"] = sum(v.numel() for v in model.state_dict().values())
+        batch = len(c["t"])
+        x = draw(100 * n, (batch, *c["shape"]), math.sqrt(3)).requires_grad_()
+        t = torch.tensor(c["t"], dtype=torch.float64)
+        extra = {}
+        for i, (name, value) in enumerate(c["inputs"].items()):
+            extra[name] = torch.tensor(value) if isinstance(value, list) else draw(100 * n + 1 + i, (batch, value), 1)
+        y = references.call(c, model, x, t, extra)
+        (dx,) = torch.autograd.grad(y, x, draw(100 * n + 99, tuple(y.shape), 1))
+        assert torch.isfinite(y).all(), c["name"]
+        arrays[c["name"]] = y.detach().float().contiguous().numpy()
+        arrays[c["name"] + ", gradient"] = dx[:1].float().contiguous().numpy()
+        print(f"{c['name']}: {tuple(y.shape)}, std {y.std():.3f}, {c['parameters']} parameters")
+        c["config"] = {"_class_name": c["class"], **c["config"]}
+    save_file(arrays, HERE / "families.safetensors")
+    (HERE / "families.json").write_text(json.dumps({"cases": CASES}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
