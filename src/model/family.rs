@@ -9,6 +9,7 @@ use super::edm::EdmConfig;
 use super::fields::{Fields, integer};
 use super::lucidrains::UnetConfig;
 use super::policy1d::ConditionalUnet1dConfig;
+use super::unet2d::conditional::{self, UNet2DConditionConfig};
 use crate::error::{Result, ensure};
 use crate::graph::Graph;
 
@@ -78,6 +79,8 @@ families! {
     Unet(UnetConfig), super::lucidrains::CLASS;
     /// diffusers' `DiTTransformer2DModel`.
     Dit(DitConfig), super::dit::CLASS;
+    /// diffusers' `UNet2DConditionModel`.
+    UNet2DCondition(UNet2DConditionConfig), conditional::CLASS;
 }
 
 impl Family {

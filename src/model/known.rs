@@ -13,7 +13,7 @@ const NAMES: &str = "\
     BriaFiboTransformer2DModel BriaTransformer2DModel ChromaTransformer2DModel ChronoEditTransformer3DModel \
     CogVideoXTransformer3DModel CogView3PlusTransformer2DModel CogView4Transformer2DModel ConsisIDTransformer3DModel \
     ConsistencyDecoderVAE ControlNetModel ControlNetUnionModel ControlNetXSAdapter Cosmos3AVAEAudioTokenizer \
-    Cosmos3OmniTransformer CosmosControlNetModel CosmosTransformer3DModel DiTTransformer2DModel \
+    Cosmos3OmniTransformer CosmosControlNetModel CosmosTransformer3DModel \
     DreamLiteTransformer2DModel DreamLiteUNetModel DualTransformer2DModel EasyAnimateTransformer3DModel \
     ErnieImageTransformer2DModel Flux2Transformer2DModel Flux3Transformer2DModel FluxControlNetModel \
     FluxMultiControlNetModel FluxTransformer2DModel GlmImageTransformer2DModel HeliosTransformer3DModel \
@@ -33,7 +33,7 @@ const NAMES: &str = "\
     SD3ControlNetModel SD3MultiControlNetModel SD3Transformer2DModel SanaControlNetModel SanaTransformer2DModel \
     SanaVideoTransformer3DModel SanaWMLTX2RefinerTransformer3DModel SanaWMTransformer3DModel \
     SkyReelsV2Transformer3DModel SparseControlNetModel StableAudio3DiTModel StableAudioDiTModel StableCascadeUNet \
-    T2IAdapter T5FilmDecoder Transformer2DModel TransformerTemporalModel UNet1DModel UNet2DConditionModel \
+    T2IAdapter T5FilmDecoder Transformer2DModel TransformerTemporalModel UNet1DModel \
     UNet3DConditionModel UNetControlNetXSModel UNetMotionModel UNetSpatioTemporalConditionModel UVit2DModel VQModel \
     WanAnimate2Transformer3DModel WanAnimateTransformer3DModel WanTransformer3DModel WanVACETransformer3DModel \
     ZImageControlNetModel ZImageTransformer2DModel";

@@ -99,7 +99,8 @@ pub(super) fn read_text(path: &Path) -> Result<String> {
 /// A model's own directory. If it is a part of a pipeline (`PIPELINE/unet`), the scheduler is the pipeline's.
 fn at(dir: &Path) -> Place {
     let mut schedulers = Vec::from([dir.join(SCHEDULER), dir.join("scheduler").join(SCHEDULER)]);
-    let part = dir.file_name().is_some_and(|n| n.to_string_lossy().starts_with("unet"));
+    let part =
+        dir.file_name().map(|n| n.to_string_lossy()).is_some_and(|n| n.starts_with("unet") || n == "transformer");
     if let Some(pipeline) = dir.parent().filter(|_| part) {
         schedulers.extend([pipeline.join("scheduler").join(SCHEDULER), pipeline.join(SCHEDULER)]);
     }
@@ -168,13 +169,13 @@ fn check_index(path: &Path) -> Result<bool> {
     for (key, value) in &index {
         // A part is [library, class]; an optional part that is absent is [null, null].
         let part = value.as_array().is_some_and(|a| a.iter().any(|v| !v.is_null()));
-        let unet = path.with_file_name("unet");
+        let network = ["unet", "transformer"].map(|part| path.with_file_name(part)).into_iter().find(|p| p.is_dir());
         ensure!(
             !part || key == "unet" || key == "scheduler",
             Unsupported,
             "{}: the pipeline has the part {key:?}, expected only unet and scheduler{}",
             path.display(),
-            if unet.is_dir() { format!(": its network alone is {}", unet.display()) } else { String::new() }
+            network.map_or(String::new(), |p| format!(": its network alone is {}", p.display()))
         );
     }
     Ok(true)

@@ -10,7 +10,8 @@ its state dict: a check of this library's graph against PyTorch's operations, no
 
 Weights are drawn by make_unet.py's recipe, but that one dimension is about 1 where the name ends in NORMS and the buffers of filters are the
 filter. The input of case number n is uniform(INPUT_SEED, 100 n, ..., a = sqrt(3)), further inputs by name in order 100 n + 1 on (a = 1), the
-cotangent 100 n + 99 (a = 1). In float64, rounded once.
+cotangent 100 n + 99 (a = 1). "NAME, chain" is the end of a short chain of diffusers' scheduler for one sample with the first row of each
+further input, from uniform(INPUT_SEED, 100 n + 50, ..., sqrt(3)), with 100 n + 51 + i as the noise of step i. In float64, rounded once.
 """
 
 import json
@@ -20,8 +21,10 @@ import sys
 import types
 
 import numpy as np
-from diffusers import DiTTransformer2DModel  # before the stubs that `lucidrains` makes
+import diffusers
 import torch
+from diffusers import DiTTransformer2DModel, UNet2DConditionModel  # before the stubs that `lucidrains` makes
+from diffusers.schedulers import scheduling_ddpm
 from safetensors.numpy import save_file
 
 import pcg
@@ -52,6 +55,10 @@ def lucidrains(config):
     return Unet(**{k: v if not isinstance(v, list) else tuple(v) for k, v in config.items()})
 
 
+def condition(config):
+    return UNet2DConditionModel(**config)
+
+
 def dit(config):
     model = DiTTransformer2DModel(**config)
     for block in model.transformer_blocks:
@@ -64,9 +71,15 @@ SONG = {"img_resolution": 8, "img_channels": 3, "model_channels": 16, "channel_m
 UNET1D = {"input_dim": 5, "global_cond_dim": 6, "diffusion_step_embed_dim": 16, "down_dims": [16, 24, 32], "n_groups": 4, "horizon": 8}
 DIT = {"num_attention_heads": 2, "attention_head_dim": 12, "num_layers": 2, "sample_size": 6, "num_embeds_ada_norm": 5, "out_channels": 8}
 
+COND = {"block_out_channels": [8, 16], "norm_num_groups": 4, "cross_attention_dim": 10, "attention_head_dim": 2, "layers_per_block": 1,
+        "sample_size": 8, "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"], "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"]}
+
 
 def case(name, kind, shape, config, t=T, **inputs):
-    return {"name": name, "class": kind, "shape": shape, "config": config, "t": t, "inputs": inputs}
+    scheduler = {"_class_name": "EDMEulerScheduler"} if kind == "EDMPrecond" else {"_class_name": "DDIMScheduler"}
+    if config.get("learn_sigma") or config.get("learned_variance") or config.get("out_channels"):
+        scheduler = {"_class_name": "DDPMScheduler", "variance_type": "learned_range"}
+    return {"name": name, "class": kind, "shape": shape, "config": config, "t": t, "inputs": inputs, "scheduler": scheduler, "steps": 5}
 
 
 CASES = [
@@ -90,8 +103,14 @@ CASES = [
     case("dit", "DiTTransformer2DModel", [4, 6, 6], DIT, class_labels=[0, 4, 5, 2]),
     case("dit, patches of 3, affine", "DiTTransformer2DModel", [4, 6, 6], {**DIT, "patch_size": 3, "norm_elementwise_affine": True,
          "attention_bias": False, "activation_fn": "gelu", "out_channels": None}, class_labels=[0, 4, 5, 2]),
+    case("stable diffusion 1", "UNet2DConditionModel", [4, 8, 8], COND, encoder_hidden_states={"shape": [7, 10]}),
+    case("stable diffusion 2", "UNet2DConditionModel", [4, 8, 12], {**COND, "use_linear_projection": True, "attention_head_dim": [2, 4],
+         "transformer_layers_per_block": [1, 2], "in_channels": 4, "num_class_embeds": 3, "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"],
+         "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"]}, class_labels=[0, 1, 2, 2], encoder_hidden_states={"shape": [7, 10]}),
 ]
-BUILD = {"GuidedDiffusionUNet": references.adm, "EDMPrecond": references.edm, "ConditionalUnet1D": references.policy,
+# A key of this library's, which diffusers' class does not have.
+OWN = {"UNet2DConditionModel": {"text_length": 7}}
+BUILD = {"UNet2DConditionModel": condition, "GuidedDiffusionUNet": references.adm, "EDMPrecond": references.edm, "ConditionalUnet1D": references.policy,
          "denoising_diffusion_pytorch.Unet": lucidrains, "DiTTransformer2DModel": dit}
 
 
@@ -118,7 +137,26 @@ def draw(stream, shape, a):
     return torch.from_numpy(pcg.uniform(INPUT_SEED, stream, math.prod(shape), a).astype(np.float64)).reshape(shape)
 
 
+@torch.no_grad()
+def chain(n, c, model, extra):
+    """The end of a chain, by diffusers' scheduler."""
+    config = {k: v for k, v in c["scheduler"].items() if k != "_class_name"}
+    scheduler = getattr(diffusers, c["scheduler"]["_class_name"])(**config)
+    scheduler.set_timesteps(c["steps"])
+    step, shape = 0, (1, *c["shape"])
+    scheduling_ddpm.randn_tensor = lambda *_, **__: draw(100 * n + 51 + step, shape, math.sqrt(3))
+    x = draw(100 * n + 50, shape, math.sqrt(3)) * scheduler.init_noise_sigma
+    first = {k: v[:1] for k, v in extra.items()}
+    for step, t in enumerate(scheduler.timesteps):
+        scaled = scheduler.scale_model_input(x, t)
+        y = references.call(c, model, scaled, t.double().reshape(1), first)
+        x = scheduler.step(y, t, x).prev_sample.double()
+    return x
+
+
 def main():
+    # All that schedulers would be imported for later, the stubs would be in the way of.
+    diffusers.DDIMScheduler, diffusers.DDPMScheduler, diffusers.EDMEulerScheduler
     arrays = {}
     for n, c in enumerate(CASES):
         torch.manual_seed(0)
@@ -130,14 +168,20 @@ def main():
         t = torch.tensor(c["t"], dtype=torch.float64)
         extra = {}
         for i, (name, value) in enumerate(c["inputs"].items()):
-            extra[name] = torch.tensor(value) if isinstance(value, list) else draw(100 * n + 1 + i, (batch, value), 1)
+            if isinstance(value, list):
+                extra[name] = torch.tensor(value)
+            else:
+                shape = value["shape"] if isinstance(value, dict) else [value]
+                drawn = sum(not isinstance(v, list) for v in list(c["inputs"].values())[:i])
+                extra[name] = draw(100 * n + 1 + drawn, (batch, *shape), 1)
         y = references.call(c, model, x, t, extra)
         (dx,) = torch.autograd.grad(y, x, draw(100 * n + 99, tuple(y.shape), 1))
         assert torch.isfinite(y).all(), c["name"]
+        arrays[c["name"] + ", chain"] = chain(n, c, model, extra).float().contiguous().numpy()
         arrays[c["name"]] = y.detach().float().contiguous().numpy()
         arrays[c["name"] + ", gradient"] = dx[:1].float().contiguous().numpy()
         print(f"{c['name']}: {tuple(y.shape)}, std {y.std():.3f}, {c['parameters']} parameters")
-        c["config"] = {"_class_name": c["class"], **c["config"]}
+        c["config"] = {"_class_name": c["class"], **c["config"], **OWN.get(c["class"], {})}
     save_file(arrays, HERE / "families.safetensors")
     (HERE / "families.json").write_text(json.dumps({"cases": CASES}, indent=1) + "\n")
 

@@ -16,6 +16,8 @@ def call(case, model, x, t, extra):
         return model(x[:, :, 0], t, extra.get("global_cond"))[:, :, None]
     if kind == "DiTTransformer2DModel":
         return model(x, timestep=t, class_labels=extra["class_labels"]).sample
+    if kind == "UNet2DConditionModel":
+        return model(x, t, **extra).sample
     if kind == "denoising_diffusion_pytorch.Unet":
         return model(x, t)
     return model(x, t, extra.get("class_labels"))

@@ -321,9 +321,9 @@ fn unknown_keys_and_values_are_refused_by_name() {
 #[test]
 fn models_of_diffusers_that_are_not_implemented_are_called_so() {
     for (class, word) in [
-        ("UNet2DConditionModel", "not implemented"),
+        ("UNet3DConditionModel", "not implemented"),
         ("AutoencoderKL", "not implemented"),
-        ("DiTTransformer2DModel", "not implemented"),
+        ("PixArtTransformer2DModel", "not implemented"),
         ("UNet1DModel", "not implemented"),
         ("SongUNet", "expected \"UNet2DModel\""),
     ] {

@@ -19,6 +19,7 @@ mod seeded_file;
 
 mod backends;
 mod bad_input;
+mod families;
 mod finite;
 mod models_2015;
 mod pipeline;

@@ -9,9 +9,10 @@ use undiffuse::Cancel;
 use undiffuse::backend::cpu::{Cpu, CpuOptions, Path};
 use undiffuse::backend::reference::Reference;
 use undiffuse::backend::{Backend, Network};
-use undiffuse::graph::Graph;
 use undiffuse::graph::vjp::vjp;
+use undiffuse::graph::{Graph, Role};
 use undiffuse::model::ModelConfig;
+use undiffuse::tensor::Dims;
 
 const INPUT_SEED: u64 = 41;
 /// The bound that the project promises for a call.
@@ -34,6 +35,13 @@ fn graph(case: &Value) -> Graph {
     graph
 }
 
+/// Tokens as rows, as they are drawn, in the network's order.
+fn channels_first(rows: &[f32], dims: Dims) -> Vec<f32> {
+    let (c, n) = (dims.channels(), dims.positions());
+    let sample = |s: &[f32]| (0..c * n).map(|i| s[i % n * c + i / n]).collect::<Vec<_>>();
+    rows.chunks_exact(c * n).flat_map(sample).collect()
+}
+
 /// The inputs of a graph for all samples: of the network, or with its cotangent of one sample.
 fn inputs(number: usize, case: &Value, graph: &Graph) -> Vec<Vec<f32>> {
     let batch = case["t"].as_array().unwrap().len();
@@ -49,7 +57,8 @@ fn inputs(number: usize, case: &Value, graph: &Graph) -> Vec<Vec<f32>> {
                 Value::Array(_) => floats(&case["inputs"][name]),
                 _ => {
                     next += 1;
-                    pcg::uniform(INPUT_SEED, stream(next), n, 1.0)
+                    let drawn = pcg::uniform(INPUT_SEED, stream(next), n, 1.0);
+                    if port.role == Role::Tokens { channels_first(&drawn, graph.dims(port.value)) } else { drawn }
                 }
             },
         }

@@ -187,6 +187,11 @@ impl UNet2DConfig {
                 "the model is of class {class}, expected \"UNet2DModel\" or its old name \"UNetUnconditionalModel\""
             );
         }
+        Self::rest(f)
+    }
+
+    /// Reads all keys but the class.
+    pub(super) fn rest(mut f: Fields) -> Result<Self> {
         for key in EMA_KEYS {
             f.take(key);
         }

@@ -28,6 +28,7 @@ use crate::error::{Result, ensure, err};
 use crate::graph::{Activation, Graph, GraphBuilder, Role};
 
 mod blocks;
+pub mod conditional;
 mod config;
 mod embeddings;
 mod layers;

@@ -1,0 +1,107 @@
+"""Turns a training checkpoint of another code base into a directory that undiffuse reads: config.json and the weights as safetensors.
+
+    pip install torch safetensors
+    python convert_checkpoint.py adm 64x64_diffusion.pt model --config '{"image_size": 64, "num_channels": 192, "num_res_blocks": 3, ...}'
+    python convert_checkpoint.py lucidrains results/model-100.pt model --config '{"dim": 64, "dim_mults": [1, 2, 4, 8], "sample_size": 32}'
+    python convert_checkpoint.py policy latest.ckpt model --config '{"input_dim": 2, "global_cond_dim": 132, "horizon": 16, ...}'
+    python convert_checkpoint.py lerobot model.safetensors model --config '{"input_dim": 2, "global_cond_dim": 66, "horizon": 16, ...}'
+    python convert_checkpoint.py edm network-snapshot.pkl model --unpickle
+
+Tested with torch 2.15.0 and safetensors 0.8.0. Which weights: the averaged (EMA) ones, where the file has both. The configuration is what the
+network's constructor was given, under its names (see the README's table of families), as JSON or a file of it; no checkpoint but EDM's has it.
+
+A file is opened with weights_only=True: PyTorch then builds tensors and plain containers and runs no code of the file. EDM's snapshots and
+most .ckpt files of Diffusion Policy are pickles of objects, which only running their code opens: `--unpickle` does so, where the code is on
+PYTHONPATH. Do that with files that you trust.
+"""
+
+import argparse
+import json
+import pathlib
+import pickle
+import sys
+
+import torch
+from safetensors.torch import load_file, save_file
+
+CLASSES = {
+    "adm": "GuidedDiffusionUNet",
+    "edm": "EDMPrecond",
+    "policy": "ConditionalUnet1D",
+    "lerobot": "ConditionalUnet1D",
+    "lucidrains": "denoising_diffusion_pytorch.Unet",
+}
+# Where the network stands in a checkpoint, the averaged weights first: entries of the file, then what all its names begin with.
+PLACES = {
+    "adm": [((), "")],
+    "policy": [(("state_dicts", "ema_model"), "model."), (("state_dicts", "model"), "model."), ((), "")],
+    "lerobot": [((), "diffusion.unet."), ((), "unet."), ((), "")],
+    "lucidrains": [(("ema",), "ema_model.model."), (("model",), "model."), ((), "ema_model.model."), ((), "model."), ((), "")],
+}
+EDM_KEYS = ["img_resolution", "img_channels", "label_dim", "model_type", "augment_dim", "model_channels", "channel_mult", "channel_mult_emb",
+            "num_blocks", "attn_resolutions", "embedding_type", "channel_mult_noise", "encoder_type", "decoder_type", "resample_filter"]
+
+
+def load(path, unpickle):
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    if not unpickle:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    if path.suffix == ".pkl":
+        with open(path, "rb") as f:
+            return pickle.load(f)
+    import dill
+
+    return torch.load(path, map_location="cpu", weights_only=False, pickle_module=dill)
+
+
+def find(family, checkpoint):
+    """The network's tensors, and where they stood."""
+    for keys, prefix in PLACES[family]:
+        at = checkpoint
+        for key in keys:
+            at = at.get(key) if isinstance(at, dict) else None
+        tensors = {k: v for k, v in (at or {}).items() if isinstance(v, torch.Tensor) and k.startswith(prefix)}
+        if tensors and (prefix or len(tensors) == len(at)):
+            return {k[len(prefix):]: v for k, v in tensors.items()}, "/".join(keys) + f" {prefix}*"
+    sys.exit(f"no network of {family} found: the file has {', '.join(map(str, list(checkpoint)[:8]))}")
+
+
+def edm(checkpoint):
+    """The weights and the arguments of a snapshot's network."""
+    wrapper = checkpoint["ema"]
+    config = {k: v for k, v in {**wrapper.init_kwargs, "model_type": type(wrapper.model).__name__}.items() if k in EDM_KEYS}
+    return wrapper.model.state_dict(), config
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("family", choices=CLASSES)
+    p.add_argument("checkpoint", type=pathlib.Path)
+    p.add_argument("output", type=pathlib.Path, help="a directory that is not there yet")
+    p.add_argument("--config", default="{}", help="the constructor's arguments: JSON, or a file of it")
+    p.add_argument("--unpickle", action="store_true", help="run the code of the file and of its code base")
+    a = p.parse_args()
+    text = a.config if a.config.lstrip().startswith("{") else pathlib.Path(a.config).read_text()
+    config = json.loads(text)
+    checkpoint = load(a.checkpoint, a.unpickle)
+    if a.family == "edm":
+        tensors, own = edm(checkpoint)
+        config, place = {**own, **config}, "ema"
+    else:
+        tensors, place = find(a.family, checkpoint)
+    config = {"_class_name": CLASSES[a.family], **config}
+    if a.family == "lerobot":
+        config["naming"] = "lerobot"
+    a.output.mkdir(parents=True)
+    (a.output / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    if a.family == "edm":
+        scheduler = {"_class_name": "EDMEulerScheduler", "sigma_data": 0.5, "sigma_min": 0.002, "sigma_max": 80.0}
+        (a.output / "scheduler_config.json").write_text(json.dumps(scheduler, indent=2) + "\n")
+    out = {k: v.detach().contiguous().clone() for k, v in tensors.items() if v.is_floating_point()}
+    save_file(out, a.output / "diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
+    print(f"{a.output}: {len(out)} tensors, {sum(v.numel() for v in out.values()):,} values, from {place}")
+
+
+if __name__ == "__main__":
+    main()
