@@ -282,6 +282,8 @@ pub(super) fn infer(op: &Op, cx: &Context<'_>) -> Result<Dims> {
         | Op::DepthToSpace { .. }
         | Op::SpaceToDepth { .. }
         | Op::ShuffleChannels { .. }
+        | Op::ReflectPad(_)
+        | Op::ReflectPadAdjoint(_)
         | Op::ConcatPositions
         | Op::SlicePositions { .. }
         | Op::PadPositions { .. }

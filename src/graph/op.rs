@@ -6,7 +6,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Activation, Binary, ChannelNorm, GroupNorm, InputId, Kernel, ParamId, Window};
+use super::{Activation, Binary, ChannelNorm, GroupNorm, InputId, Kernel, Padding, ParamId, Window};
 use crate::tensor::Dims;
 
 /// What a fused convolution does to its input before the window: concatenate the sources along channels, then
@@ -311,6 +311,11 @@ pub enum Op {
         /// The order of channels.
         blocks_first: bool,
     },
+    /// Image `[C, H, W]` with rows and columns around it that mirror those inside, the outermost once
+    /// (`torch.nn.functional.pad` with `reflect`); each padding is below the side.
+    ReflectPad(Padding),
+    /// The adjoint of [`Op::ReflectPad`]: what stands in the margin is added to what it mirrors.
+    ReflectPadAdjoint(Padding),
     /// Channels as a matrix of `rows` x `columns` runs of channels, transposed. It sorts what was projected head by
     /// head: `[heads][3][d]` to `[3][heads][d]`.
     ShuffleChannels {
@@ -469,6 +474,8 @@ impl Op {
             Self::ChannelNormGrad(_) => "channel_norm_grad",
             Self::DepthToSpace { .. } => "depth_to_space",
             Self::SpaceToDepth { .. } => "space_to_depth",
+            Self::ReflectPad(_) => "reflect_pad",
+            Self::ReflectPadAdjoint(_) => "reflect_pad_adjoint",
             Self::ShuffleChannels { .. } => "shuffle_channels",
             Self::ConcatPositions => "concat_positions",
             Self::SlicePositions { .. } => "slice_positions",

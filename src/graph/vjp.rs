@@ -241,6 +241,8 @@ impl Reverse<'_> {
             &Op::SpaceToDepth { factor, blocks_first } => {
                 self.with(arg(0)?, Op::DepthToSpace { factor, blocks_first }, dy)
             }
+            &Op::ReflectPad(p) => self.with(arg(0)?, Op::ReflectPadAdjoint(p), dy),
+            &Op::ReflectPadAdjoint(p) => self.with(arg(0)?, Op::ReflectPad(p), dy),
             &Op::ShuffleChannels { rows, columns } => {
                 self.with(arg(0)?, Op::ShuffleChannels { rows: columns, columns: rows }, dy)
             }

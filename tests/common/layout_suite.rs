@@ -130,6 +130,9 @@ pub fn cases() -> Vec<Layout> {
             let v = g.push(Op::ConcatPositions, &[mv, v])?;
             g.push(Op::LinearAttention { heads: 4 }, &[q, k, v])
         }),
+        case("reflect pad", IMAGE, |g, x| {
+            g.push(Op::ReflectPad(Padding { top: 2, bottom: 1, left: 3, right: 0 }), &[x[0]])
+        }),
         case("max pool", &[("x", &[5, 6, 8])], |g, x| {
             g.push(Op::MaxPool(Window::new([2, 2], 2, Padding::all(0))), &[x[0]])
         }),

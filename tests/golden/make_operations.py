@@ -165,6 +165,7 @@ CASES = {
     "linear attention": ({"x": (8, 5, 4)}, qkv_shapes(6), lambda x, w: linear_attention(*qkv(x, w), 2)),
     "linear attention with memory": ({"x": (8, 9, 9)}, qkv_shapes(8, True), lambda x, w: (lambda q, k, v: linear_attention(
         q, with_memory(k, w["mk"]), with_memory(v, w["mv"]), 4))(*qkv(x, w))),
+    "reflect pad": (I, {}, lambda x, w: F.pad(x, (3, 0, 2, 1), "reflect")),
     "max pool": ({"x": (5, 6, 8)}, {}, lambda x, w: F.max_pool2d(x, 2)),
     "max pool that overlaps": ({"x": (5, 7, 6)}, {}, lambda x, w: F.max_pool2d(x, 3, 2, 1)),
     "position embedding": ({"x": (16, 3, 5)}, {}, lambda x, w: x * embedding()),

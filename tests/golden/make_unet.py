@@ -106,6 +106,8 @@ CASES = [
         "time_embedding_type": "positional",
         "up_block_types": ["UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"],
     }),
+    case("k", [8, 12], {**down_up("K", "K"), "block_out_channels": [32, 32], "layers_per_block": 2, "act_fn": "gelu"}),
+    case("k_widening", [4, 8], {**down_up("K", "K"), "block_out_channels": [32, 64], "layers_per_block": 1, "add_attention": False}),
 ]
 
 NORMS = ("norm.weight", "norm1.weight", "norm2.weight", "norm_out.weight")

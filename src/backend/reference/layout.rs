@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use super::Tensor;
 use super::ops::{at_position, each_position, image};
 use crate::error::{Result, ensure};
-use crate::graph::{ChannelNorm, NormKind, ParamId, Window};
+use crate::graph::{ChannelNorm, NormKind, Padding, ParamId, Window};
 use crate::tensor::Dims;
 
 /// The positions of a channel.
@@ -117,6 +117,27 @@ pub(super) fn depth_to_space(x: &Tensor, [fh, fw]: [usize; 2], blocks_first: boo
             } else {
                 y[narrow] = x.data[wide];
             }
+        }
+    }
+    y
+}
+
+/// Mirrors the margin, or adds it to what it mirrors.
+pub(super) fn reflect_pad(x: &Tensor, p: &Padding, out: Dims, adjoint: bool) -> Vec<f64> {
+    let [c, h, w] = image(if adjoint { out } else { x.dims });
+    let [_, hp, wp] = image(if adjoint { x.dims } else { out });
+    let inside = |at: usize, before: usize, n: usize| {
+        let at = at.abs_diff(before);
+        if at < n { at } else { 2 * (n - 1) - at }
+    };
+    let mut y = alloc::vec![0.0; out.elements()];
+    for (i, row, column) in (0..c).flat_map(|i| (0..hp).flat_map(move |r| (0..wp).map(move |c| (i, r, c)))) {
+        let wide = (i * hp + row) * wp + column;
+        let narrow = (i * h + inside(row, p.top, h)) * w + inside(column, p.left, w);
+        if adjoint {
+            y[narrow] += x.data[wide];
+        } else {
+            y[wide] = x.data[narrow];
         }
     }
     y

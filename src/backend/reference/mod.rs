@@ -232,6 +232,8 @@ impl ReferenceNetwork {
             Op::ChannelNormGrad(n) => layout::channel_norm_grad(args[0], args[1], n, &param),
             &Op::DepthToSpace { factor, blocks_first } => layout::depth_to_space(args[0], factor, blocks_first, true),
             &Op::SpaceToDepth { factor, blocks_first } => layout::depth_to_space(args[0], factor, blocks_first, false),
+            Op::ReflectPad(p) => layout::reflect_pad(args[0], p, dims, false),
+            Op::ReflectPadAdjoint(p) => layout::reflect_pad(args[0], p, dims, true),
             &Op::ShuffleChannels { rows, columns } => layout::shuffle_channels(args[0], rows, columns),
             Op::ConcatPositions => {
                 let rows = |c: usize| args.iter().flat_map(move |a| layout::channel(a, c).iter().copied());

@@ -390,6 +390,8 @@ impl<'a> Compiler<'a> {
             | Op::DepthToSpace { .. }
             | Op::SpaceToDepth { .. }
             | Op::ShuffleChannels { .. }
+            | Op::ReflectPad(_)
+            | Op::ReflectPadAdjoint(_)
             | Op::ConcatPositions
             | Op::SlicePositions { .. }
             | Op::PadPositions { .. }

@@ -95,6 +95,20 @@ pub(super) fn infer(op: &Op, cx: &Context<'_>) -> Result<Dims> {
             ensure!(fits, Shape, "{h} x {w} pixels, expected multiples of {} and {}", factor[0], factor[1]);
             Dims::new(&[c.saturating_mul(n), h / factor[0], w / factor[1]])
         }
+        &Op::ReflectPad(p) | &Op::ReflectPadAdjoint(p) => {
+            let d = unary()?;
+            let [c, h, w] = image(d)?;
+            let adjoint = matches!(op, Op::ReflectPadAdjoint(_));
+            let side = |n: usize, before: usize, after: usize| {
+                let pads = before.checked_add(after)?;
+                let inside = if adjoint { n.checked_sub(pads)? } else { n };
+                let fits = before.max(after) < inside;
+                fits.then_some(if adjoint { inside } else { n.checked_add(pads)? })
+            };
+            let sides = side(h, p.top, p.bottom).zip(side(w, p.left, p.right));
+            let (h, w) = sides.ok_or_else(|| err!(Shape, "{d} padded by {p:?}, expected less than its sides"))?;
+            Dims::new(&[c, h, w])
+        }
         &Op::ShuffleChannels { rows, columns } => {
             let d = unary()?;
             let n = rows.checked_mul(columns).filter(|&n| n > 0 && d.channels().is_multiple_of(n));

@@ -50,6 +50,9 @@ impl Layers<'_> {
     ) -> Result<ValueId> {
         let Block { index, kind, out, last } = block;
         let name = format!("down_blocks.{index}");
+        if kind == BlockType::K {
+            return self.k_down(&name, x, block, kept);
+        }
         for layer in 0..self.c.layers_per_block {
             let resnet = if kind.is_skip() {
                 let groups = [skip_groups(self.g.dims(x)?.channels()), skip_groups(out)];
@@ -66,7 +69,7 @@ impl Layers<'_> {
                 BlockType::AttnSkip => {
                     self.attention(&format!("{name}.attentions.{layer}"), x, Some(SKIP_ATTENTION_GROUPS), SQRT_2)?
                 }
-                BlockType::Plain | BlockType::Resnet | BlockType::Skip => x,
+                BlockType::Plain | BlockType::Resnet | BlockType::Skip | BlockType::K => x,
             };
             kept.push(x);
         }
@@ -103,7 +106,7 @@ impl Layers<'_> {
             BlockType::Attn if self.c.downsample_type == Resampling::Conv => {
                 self.conv_down(&format!("{sampler}.conv"), x)?
             }
-            BlockType::Attn | BlockType::Resnet => {
+            BlockType::Attn | BlockType::Resnet | BlockType::K => {
                 let resnet = Resnet { scale: Scale::Down, ..Resnet::new(out, self.groups()?) };
                 self.resnet(&sampler, x, &resnet)?
             }
@@ -140,6 +143,9 @@ impl Layers<'_> {
     ) -> Result<ValueId> {
         let Block { index, kind, out, last } = block;
         let name = format!("up_blocks.{index}");
+        if kind == BlockType::K {
+            return self.k_up(&name, x, block, kept);
+        }
         for layer in 0..=self.c.layers_per_block {
             let from_down =
                 kept.pop().ok_or_else(|| err!(Config, "{name}: there is nothing left from the way down"))?;

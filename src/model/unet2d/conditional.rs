@@ -185,8 +185,9 @@ impl Architecture for UNet2DConditionConfig {
         let sample = g.input_as(Role::Sample, SAMPLE, &[c.in_channels, height, width])?;
         let (_, embedding) = embeddings::embed(&mut g, c)?;
         let text = g.input_as(Role::Tokens, TEXT, &[self.cross_attention_dim, self.text_length])?;
-        let embedding = g.activation(embedding, Activation::Silu)?;
-        let mut l = Conditional { l: Layers { g, c, embedding }, c: self, text };
+        let raw = embedding;
+        let embedding = g.activation(raw, Activation::Silu)?;
+        let mut l = Conditional { l: Layers { g, c, embedding, raw }, c: self, text };
         let at = |list: &[usize], level: usize| list.get(level).copied().unwrap_or(1);
 
         let image = if c.center_input_sample { l.l.g.affine(sample, 2.0, -1.0)? } else { sample };

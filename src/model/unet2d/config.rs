@@ -27,6 +27,8 @@ pub enum BlockType {
     Skip,
     /// `AttnSkipDownBlock2D`, `AttnSkipUpBlock2D`: both.
     AttnSkip,
+    /// `KDownBlock2D`, `KUpBlock2D`: norms whose factors and offsets are the embedding's, filters with mirrored edges.
+    K,
 }
 
 impl BlockType {
@@ -145,7 +147,8 @@ const KNOWN: &str = "sample_size, in_channels, out_channels, center_input_sample
 const EMA_KEYS: [&str; 7] =
     ["decay", "inv_gamma", "min_decay", "optimization_step", "power", "update_after_step", "use_ema_warmup"];
 
-const DOWN_TYPES: [(&str, BlockType); 5] = [
+const DOWN_TYPES: [(&str, BlockType); 6] = [
+    ("KDownBlock2D", BlockType::K),
     ("DownBlock2D", BlockType::Plain),
     ("AttnDownBlock2D", BlockType::Attn),
     ("ResnetDownsampleBlock2D", BlockType::Resnet),
@@ -153,7 +156,8 @@ const DOWN_TYPES: [(&str, BlockType); 5] = [
     ("AttnSkipDownBlock2D", BlockType::AttnSkip),
 ];
 
-const UP_TYPES: [(&str, BlockType); 5] = [
+const UP_TYPES: [(&str, BlockType); 6] = [
+    ("KUpBlock2D", BlockType::K),
     ("UpBlock2D", BlockType::Plain),
     ("AttnUpBlock2D", BlockType::Attn),
     ("ResnetUpsampleBlock2D", BlockType::Resnet),

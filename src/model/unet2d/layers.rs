@@ -49,6 +49,8 @@ pub(super) struct Layers<'a> {
     pub c: &'a UNet2DConfig,
     /// The activated embedding of time and class, which every residual layer projects.
     pub embedding: ValueId,
+    /// The embedding itself, which those of K blocks project.
+    pub raw: ValueId,
 }
 
 impl Layers<'_> {

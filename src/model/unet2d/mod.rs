@@ -31,6 +31,7 @@ mod blocks;
 pub mod conditional;
 mod config;
 mod embeddings;
+mod k_blocks;
 mod layers;
 
 pub use config::{BlockType, ClassEmbedding, Resampling, TimeEmbedding, TimeScaleShift, UNet2DConfig};
@@ -60,8 +61,9 @@ pub fn build(config: &UNet2DConfig, size: [usize; 2]) -> Result<Graph> {
         k => Some(g.input_as(Role::Image, IMAGE, &[k, height, width])?),
     };
     let (time, embedding) = embeddings::embed(&mut g, config)?;
-    let embedding = g.activation(embedding, config.act_fn)?;
-    let mut l = Layers { g, c: config, embedding };
+    let raw = embedding;
+    let embedding = g.activation(raw, config.act_fn)?;
+    let mut l = Layers { g, c: config, embedding, raw };
 
     let seen = match beside {
         None => sample,

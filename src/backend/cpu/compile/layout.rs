@@ -11,6 +11,7 @@ use super::super::steps::conv::{Conv, Gather};
 use super::super::steps::embed::Kind;
 use super::super::steps::fallback::Fallback;
 use super::super::steps::linear_attention::LinearAttention;
+use super::super::steps::resample::{Axis, Resample};
 use super::super::steps::rows::{Constant, CopyRows, Order, Rearrange};
 use super::super::vmath;
 use super::Compiler;
@@ -64,6 +65,20 @@ impl Compiler<'_> {
             Op::SpaceToDepth { factor, blocks_first } => {
                 let (x, out) = (x()?, self.fresh(id)?);
                 self.step(Rearrange { name, x, out, order: Order::ToDepth { factor, blocks_first } });
+                Ok(out)
+            }
+            Op::ReflectPad(p) => {
+                let (x, out) = (x()?, self.fresh(id)?);
+                let rows = Axis::reflect(x.height, out.height, p.top);
+                let columns = Axis::reflect(x.width, out.width, p.left);
+                self.step(Resample { name, x, out, rows, columns });
+                Ok(out)
+            }
+            Op::ReflectPadAdjoint(p) => {
+                let (x, out) = (x()?, self.fresh(id)?);
+                let rows = Axis::reflected(x.height, out.height, p.top);
+                let columns = Axis::reflected(x.width, out.width, p.left);
+                self.step(Resample { name, x, out, rows, columns });
                 Ok(out)
             }
             Op::ShuffleChannels { rows, columns } => {

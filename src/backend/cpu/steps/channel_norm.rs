@@ -5,6 +5,7 @@
 #![allow(unsafe_code)] // Calls the generic vector code on rows of the arena.
 
 use super::super::aligned::AlignedBuf;
+use super::super::isa::Isa;
 use super::super::memory::View;
 use super::super::simd::{Simd, dispatch};
 use super::{Run, Step, row_of};
@@ -89,6 +90,19 @@ unsafe fn apply_body<S: Simd>(out: *mut f32, line: &Line) {
 }
 dispatch! { unsafe fn apply_raw = apply_body(out: *mut f32, line: &Line) }
 
+/// Floats that are summed in f32.
+const BLOCK: usize = 4096;
+
+/// The sum of `x - mean`, and of its square.
+fn sums(isa: Isa, x: &[f32], mean: f32) -> [f64; 2] {
+    x.chunks(BLOCK).fold([0.0; 2], |[sum, square], part| {
+        let mut s = [0.0; 2];
+        // SAFETY: the slice holds its floats.
+        unsafe { sums_raw(isa, part.as_ptr(), part.len(), mean, &raw mut s) };
+        [sum + f64::from(s[0]), square + f64::from(s[1])]
+    })
+}
+
 /// Group g's n floats of a parameter of c, or of n for all groups alike.
 fn part(values: Option<&[f32]>, g: usize, n: usize, c: usize) -> &[f32] {
     values.map_or(&[], |v| row_of(v, if v.len() == c { g * n } else { 0 }, n))
@@ -98,26 +112,20 @@ impl ChannelNorm {
     /// One group of one position.
     fn group(&self, run: &Run<'_>, x: &[f32], w: &[f32], b: &[f32], out: &mut [f32]) {
         let n = x.len().min(out.len());
-        let mut s = [0.0; 2];
-        let mut mean = 0.0;
-        // SAFETY: the slices hold n floats each, or are empty and then null.
-        unsafe {
-            if self.kind == NormKind::Layer {
-                // Around the first value, so that a mean that is large against the deviation costs no digits.
-                let first = x.first().copied().unwrap_or(0.0);
-                sums_raw(run.isa, x.as_ptr(), n, first, &raw mut s);
-                mean = first + s[0] / n as f32;
-            }
-            sums_raw(run.isa, x.as_ptr(), n, mean, &raw mut s);
-        }
-        let square = f64::from(s[1]);
+        // Around the first value, so that a mean that is large against the deviation costs no digits.
+        let first = x.first().copied().unwrap_or(0.0);
+        let mean = match self.kind {
+            NormKind::Layer => (f64::from(first) + sums(run.isa, x, first)[0] / n as f64) as f32,
+            _ => 0.0,
+        };
+        let square = sums(run.isa, x, mean)[1];
         let r = match self.kind {
             NormKind::L2 => libm::sqrt(n as f64) / libm::sqrt(square).max(f64::from(self.eps)),
             _ => 1.0 / libm::sqrt(square / n as f64 + f64::from(self.eps)),
         };
         let pointer = |v: &[f32]| if v.len() >= n { v.as_ptr() } else { core::ptr::null() };
         let line = Line { x: x.as_ptr(), w: pointer(w), b: pointer(b), n, mean, r: r as f32 };
-        // SAFETY: as above.
+        // SAFETY: the slices hold n floats each, or are null.
         unsafe { apply_raw(run.isa, out.as_mut_ptr(), &line) };
     }
 }

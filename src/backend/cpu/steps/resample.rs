@@ -57,6 +57,16 @@ impl Axis {
         })
     }
 
+    /// Mirrors what lies outside, `before` places of it in front.
+    pub fn reflect(inputs: usize, outputs: usize, before: usize) -> Self {
+        Self::new(outputs, 1, |o, _| Some((mirror(o, before, inputs), 1.0)))
+    }
+
+    /// The adjoint: adds what lies outside to what it mirrors.
+    pub fn reflected(inputs: usize, outputs: usize, before: usize) -> Self {
+        Self::new(outputs, inputs, |o, i| (mirror(i, before, outputs) == o).then_some((i, 1.0)))
+    }
+
     fn of(&self, output: usize) -> &[(usize, f32)] {
         let end = self.ends.get(output).copied().unwrap_or(0);
         let begin = output.checked_sub(1).and_then(|o| self.ends.get(o)).copied().unwrap_or(0);
@@ -66,6 +76,12 @@ impl Axis {
     fn last_input(&self) -> usize {
         self.terms.iter().map(|t| t.0).max().unwrap_or(0)
     }
+}
+
+/// The place inside a line of `n` that place `at` of the line with `before` mirrored places in front shows.
+fn mirror(at: usize, before: usize, n: usize) -> usize {
+    let at = at.abs_diff(before);
+    if at < n { at } else { (2 * n).saturating_sub(2 + at) }
 }
 
 /// `out[y][x] = sum over rows and columns of their weights times in[row][column]`.

@@ -1,0 +1,102 @@
+//! `KDownBlock2D` and `KUpBlock2D`: residual layers whose norms have the embedding's factors and offsets, and filters with mirrored edges
+//! between the levels.
+
+use alloc::format;
+use alloc::vec::Vec;
+
+use super::blocks::Block;
+use super::layers::Layers;
+use crate::error::{Result, ensure, err};
+use crate::graph::{ChannelNorm, Kernel, NormKind, Op, Padding, ValueId, Window};
+
+/// Channels of a group of a norm, fixed in diffusers.
+const GROUP: usize = 32;
+/// The filter's one-dimensional taps, with sum 1.
+const TAPS: [f32; 4] = [0.125, 0.375, 0.375, 0.125];
+
+impl Layers<'_> {
+    pub(super) fn k_down(
+        &mut self,
+        name: &str,
+        mut x: ValueId,
+        block: Block,
+        kept: &mut Vec<ValueId>,
+    ) -> Result<ValueId> {
+        for layer in 0..self.c.layers_per_block {
+            x = self.k_resnet(&format!("{name}.resnets.{layer}"), x, block.out, block.out)?;
+            kept.push(x);
+        }
+        if block.last {
+            return Ok(x);
+        }
+        let x = self.g.push(Op::ReflectPad(Padding::all(1)), &[x])?;
+        self.g.push(Op::Fir { taps: TAPS.into(), up: 1, down: 2, pad: [0, 0] }, &[x])
+    }
+
+    /// Of what the way down has kept for its layers it takes the last alone, as diffusers does.
+    pub(super) fn k_up(&mut self, name: &str, x: ValueId, block: Block, kept: &mut Vec<ValueId>) -> Result<ValueId> {
+        let layers = self.c.layers_per_block;
+        let skip = kept.last().copied().filter(|_| kept.len() >= layers);
+        let skip = skip.ok_or_else(|| err!(Config, "{name}: there is nothing left from the way down"))?;
+        kept.truncate(kept.len() - layers);
+        let mut x = self.g.concat(&[x, skip]).map_err(|e| e.context(name))?;
+        let (is, needs) = (self.g.dims(x)?.channels(), 2 * block.out);
+        ensure!(is == needs, Config, "{name}: {is} channels, expected {needs}, twice its own");
+        // The last layer makes the channels of the next block.
+        let upwards: Vec<usize> = self.c.block_out_channels.iter().rev().copied().collect();
+        let next = upwards.get(block.index + 1).or(upwards.last()).copied().unwrap_or(block.out);
+        for layer in 0..layers {
+            let out = if layer + 1 == layers { next } else { block.out };
+            x = self.k_resnet(&format!("{name}.resnets.{layer}"), x, out, block.out)?;
+        }
+        if block.last {
+            return Ok(x);
+        }
+        let x = self.g.push(Op::ReflectPad(Padding::all(1)), &[x])?;
+        // The zeros between pixels take half of the filter's sum in each direction.
+        self.g.push(Op::Fir { taps: TAPS.map(|t| 2.0 * t).into(), up: 2, down: 1, pad: [0, -1] }, &[x])
+    }
+
+    /// The second norm's groups are those of `block` channels, whatever `out` is.
+    fn k_resnet(&mut self, name: &str, x: ValueId, out: usize, block: usize) -> Result<ValueId> {
+        self.k_resnet_inner(name, x, out, block).map_err(|e| e.context(name))
+    }
+
+    fn k_resnet_inner(&mut self, name: &str, x: ValueId, out: usize, block: usize) -> Result<ValueId> {
+        let channels = self.g.dims(x)?.channels();
+        let h = self.k_norm(&format!("{name}.norm1"), x, channels / GROUP)?;
+        let h = self.g.activation(h, self.c.act_fn)?;
+        let h = self.conv3(&format!("{name}.conv1"), h, out)?;
+        let h = self.k_norm(&format!("{name}.norm2"), h, block / GROUP)?;
+        let h = self.g.activation(h, self.c.act_fn)?;
+        let h = self.conv3(&format!("{name}.conv2"), h, out)?;
+        let shortcut = if channels == out {
+            x
+        } else {
+            let weight = self.g.param(&format!("{name}.conv_shortcut.weight"), &[out, channels, 1, 1])?;
+            self.g.push(Op::Conv2d { window: Window::POINT, kernel: Kernel { weight, bias: None } }, &[x])?
+        };
+        self.g.add(h, shortcut)
+    }
+
+    /// Group normalisation with factors and offsets from the embedding.
+    fn k_norm(&mut self, name: &str, x: ValueId, groups: usize) -> Result<ValueId> {
+        let dims = self.g.dims(x)?;
+        let c = dims.channels();
+        ensure!(
+            groups > 0 && c.is_multiple_of(groups),
+            Config,
+            "a norm of {c} channels in {groups} groups, expected a divisor: these blocks have a group for {GROUP} channels"
+        );
+        // A group's channels lie one after the other, so that a norm of one position does what a group norm does, without its parameters.
+        let h = self.g.reshape(x, &[dims.elements()])?;
+        let norm = ChannelNorm { kind: NormKind::Layer, groups, eps: self.c.norm_eps, weight: None, bias: None };
+        let h = self.g.push(Op::ChannelNorm(norm), &[h])?;
+        let h = self.g.reshape(h, dims.as_slice())?;
+        let e = self.g.linear(&format!("{name}.linear"), self.raw, 2 * c, true)?;
+        let (scale, shift) = (self.g.slice_channels(e, 0, c)?, self.g.slice_channels(e, c, c)?);
+        let scale = self.g.affine(scale, 1.0, 1.0)?;
+        let h = self.g.mul(h, scale)?;
+        self.g.add(h, shift)
+    }
+}
