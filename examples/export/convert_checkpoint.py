@@ -5,6 +5,8 @@
     python convert_checkpoint.py lucidrains results/model-100.pt model --config '{"dim": 64, "dim_mults": [1, 2, 4, 8], "sample_size": 32}'
     python convert_checkpoint.py policy latest.ckpt model --config '{"input_dim": 2, "global_cond_dim": 132, "horizon": 16, ...}'
     python convert_checkpoint.py lerobot model.safetensors model --config '{"input_dim": 2, "global_cond_dim": 66, "horizon": 16, ...}'
+    python convert_checkpoint.py annotated model.pt model --config '{"dim": 28, "channels": 1, "dim_mults": [1, 2, 4]}' --standardise by-deviation
+    python convert_checkpoint.py ffdnet ffdnet_color.pth model --config '{"in_nc": 3, "out_nc": 3, "nc": 96, "nb": 12}'
     python convert_checkpoint.py edm network-snapshot.pkl model --unpickle
 
 Tested with torch 2.15.0 and safetensors 0.8.0. Which weights: the averaged (EMA) ones, where the file has both. The configuration is what the
@@ -30,10 +32,14 @@ CLASSES = {
     "policy": "ConditionalUnet1D",
     "lerobot": "ConditionalUnet1D",
     "lucidrains": "denoising_diffusion_pytorch.Unet",
+    "annotated": "AnnotatedUNet",
+    "ffdnet": "FFDNet",
 }
 # Where the network stands in a checkpoint, the averaged weights first: entries of the file, then what all its names begin with.
 PLACES = {
     "adm": [((), "")],
+    "ffdnet": [((), "")],
+    "annotated": [((), ""), (("model",), "")],
     "policy": [(("state_dicts", "ema_model"), "model."), (("state_dicts", "model"), "model."), ((), "")],
     "lerobot": [((), "diffusion.unet."), ((), "unet."), ((), "")],
     "lucidrains": [(("ema",), "ema_model.model."), (("model",), "model."), ((), "ema_model.model."), ((), "model."), ((), "")],
@@ -74,6 +80,16 @@ def edm(checkpoint):
     return wrapper.model.state_dict(), config
 
 
+def standardise(weight, how):
+    """What WeightStandardizedConv2d makes of its weight in every call: over the deviation, or, in copies with the division and the inverse root,
+    times it."""
+    flat = weight.double().flatten(1)
+    mean, deviation = flat.mean(1), (flat.var(1, unbiased=False) + 1e-5).sqrt()
+    factor = deviation if how == "times-deviation" else 1 / deviation
+    shape = (-1,) + (1,) * (weight.ndim - 1)
+    return ((weight.double() - mean.reshape(shape)) * factor.reshape(shape)).to(weight.dtype)
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("family", choices=CLASSES)
@@ -81,7 +97,10 @@ def main():
     p.add_argument("output", type=pathlib.Path, help="a directory that is not there yet")
     p.add_argument("--config", default="{}", help="the constructor's arguments: JSON, or a file of it")
     p.add_argument("--unpickle", action="store_true", help="run the code of the file and of its code base")
+    p.add_argument("--standardise", choices=["by-deviation", "times-deviation"], help="of annotated: what its WeightStandardizedConv2d does")
     a = p.parse_args()
+    if a.family == "annotated" and not a.standardise:
+        p.error("--standardise says what the code's WeightStandardizedConv2d does: by-deviation (`* rsqrt`) or times-deviation (`/ rsqrt`)")
     text = a.config if a.config.lstrip().startswith("{") else pathlib.Path(a.config).read_text()
     config = json.loads(text)
     checkpoint = load(a.checkpoint, a.unpickle)
@@ -99,6 +118,8 @@ def main():
         scheduler = {"_class_name": "EDMEulerScheduler", "sigma_data": 0.5, "sigma_min": 0.002, "sigma_max": 80.0}
         (a.output / "scheduler_config.json").write_text(json.dumps(scheduler, indent=2) + "\n")
     out = {k: v.detach().contiguous().clone() for k, v in tensors.items() if v.is_floating_point()}
+    if a.family == "annotated":
+        out = {k: standardise(v, a.standardise) if k.endswith(".proj.weight") else v for k, v in out.items()}
     save_file(out, a.output / "diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
     print(f"{a.output}: {len(out)} tensors, {sum(v.numel() for v in out.values()):,} values, from {place}")
 

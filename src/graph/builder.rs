@@ -234,7 +234,7 @@ impl GraphBuilder {
         let sides = side(h, kh, p.top + p.bottom).zip(side(w, kw, p.left + p.right));
         let (h, w) =
             sides.ok_or_else(|| err!(Shape, "{name}: {d} has no transposed convolution of kernel {kh} x {kw}"))?;
-        let stored = if kh == 1 { alloc::vec![c, out, kw] } else { alloc::vec![c, out, kh, kw] };
+        let stored = if kh == 1 && kw > 1 { alloc::vec![c, out, kw] } else { alloc::vec![c, out, kh, kw] };
         let weight = self.param(&format!("{name}.weight"), &stored)?;
         let y = self.push(Op::ConvAdjoint { window, weight, dims: Dims::new(&[out, h, w])? }, &[x])?;
         let bias = self.parameter(&format!("{name}.bias"), &[out], &[out])?;

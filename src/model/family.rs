@@ -6,8 +6,9 @@ use core::ops::RangeInclusive;
 use super::adm::AdmConfig;
 use super::dit::DitConfig;
 use super::edm::EdmConfig;
+use super::ffdnet::FfdNetConfig;
 use super::fields::{Fields, integer};
-use super::lucidrains::UnetConfig;
+use super::lucidrains::{AnnotatedUNetConfig, UnetConfig};
 use super::policy1d::ConditionalUnet1dConfig;
 use super::unet2d::conditional::{self, UNet2DConditionConfig};
 use crate::error::{Result, ensure};
@@ -77,6 +78,10 @@ families! {
     ConditionalUnet1d(ConditionalUnet1dConfig), super::policy1d::CLASS;
     /// The `Unet` of denoising-diffusion-pytorch.
     Unet(UnetConfig), super::lucidrains::CLASS;
+    /// The `UNet` of "The Annotated Diffusion Model".
+    AnnotatedUNet(AnnotatedUNetConfig), super::lucidrains::ANNOTATED;
+    /// FFDNet, a denoiser of a stated sigma.
+    FfdNet(FfdNetConfig), super::ffdnet::CLASS;
     /// diffusers' `DiTTransformer2DModel`.
     Dit(DitConfig), super::dit::CLASS;
     /// diffusers' `UNet2DConditionModel`.

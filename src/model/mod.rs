@@ -13,6 +13,7 @@ pub mod adm;
 pub mod dit;
 pub mod edm;
 mod family;
+pub mod ffdnet;
 mod fields;
 mod known;
 pub mod lucidrains;

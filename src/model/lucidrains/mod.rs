@@ -8,6 +8,11 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+mod first;
+
+pub use first::AnnotatedUNetConfig;
+pub(super) use first::CLASS as ANNOTATED;
+
 use super::family::{Architecture, Description, MAX_CHANNELS, MAX_LEVELS, MAX_SIZE, integers, skip};
 use super::fields::{Fields, sample_size};
 use super::{SAMPLE, TIMESTEP, take_class};
