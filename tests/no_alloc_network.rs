@@ -41,8 +41,8 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Every block family and operation that a UNet can have, and the networks of 2015.
-const CONFIGS: [&str; 6] = [
+/// Every block family and operation that a UNet can have, the networks of 2015 and those of other code bases.
+const CONFIGS: [&str; 13] = [
     r#"{"block_out_channels": [8, 16], "down_block_types": ["DownBlock2D", "AttnDownBlock2D"], "sample_size": 12,
         "up_block_types": ["AttnUpBlock2D", "UpBlock2D"], "norm_num_groups": 4, "num_class_embeds": 3, "act_fn": "mish",
         "layers_per_block": 1, "attention_head_dim": 4}"#,
@@ -56,6 +56,19 @@ const CONFIGS: [&str; 6] = [
         "sample_size": 12, "num_train_timesteps": 1000}"#,
     r#"{"_class_name": "Rbf2015", "num_train_timesteps": 1000}"#,
     r#"{"_class_name": "Mlp2015", "num_train_timesteps": 1000}"#,
+    r#"{"_class_name": "GuidedDiffusionUNet", "image_size": 8, "num_channels": 32, "num_res_blocks": 1, "channel_mult": "1,2",
+        "attention_resolutions": "4", "class_cond": true, "num_classes": 3}"#,
+    r#"{"_class_name": "EDMPrecond", "img_resolution": 8, "model_channels": 16, "channel_mult": [1, 2], "num_blocks": 1,
+        "encoder_type": "residual", "resample_filter": [1, 3, 3, 1], "attn_resolutions": [4], "label_dim": 3}"#,
+    r#"{"_class_name": "ConditionalUnet1D", "input_dim": 5, "global_cond_dim": 6, "diffusion_step_embed_dim": 16,
+        "down_dims": [16, 24], "n_groups": 4, "horizon": 8}"#,
+    r#"{"_class_name": "denoising_diffusion_pytorch.Unet", "dim": 16, "dim_mults": [1, 2], "sample_size": 8}"#,
+    r#"{"_class_name": "AnnotatedUNet", "dim": 8, "dim_mults": [1, 2], "condition_channels": 1, "sample_size": 8}"#,
+    r#"{"_class_name": "DiTTransformer2DModel", "num_attention_heads": 2, "attention_head_dim": 12, "num_layers": 2,
+        "sample_size": 6, "num_embeds_ada_norm": 5}"#,
+    r#"{"_class_name": "UNet2DConditionModel", "block_out_channels": [8, 16], "norm_num_groups": 4, "sample_size": 8,
+        "cross_attention_dim": 10, "attention_head_dim": 2, "layers_per_block": 1, "text_length": 7,
+        "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"], "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"]}"#,
 ];
 
 /// The time that this process has spent on all its threads, in clock ticks.

@@ -274,23 +274,6 @@ pub(super) fn infer(op: &Op, cx: &Context<'_>) -> Result<Dims> {
     let unary = || cx.exactly(1).and_then(|()| cx.arg(0));
     match op {
         Op::Input(_) => Err(err!(InvalidArgument, "an input has no arguments to infer from")),
-        Op::Parameter { .. }
-        | Op::PositionEmbedding { .. }
-        | Op::OneHot { .. }
-        | Op::ChannelNorm(_)
-        | Op::ChannelNormGrad(_)
-        | Op::DepthToSpace { .. }
-        | Op::SpaceToDepth { .. }
-        | Op::ShuffleChannels { .. }
-        | Op::ReflectPad(_)
-        | Op::ReflectPadAdjoint(_)
-        | Op::ConcatPositions
-        | Op::SlicePositions { .. }
-        | Op::PadPositions { .. }
-        | Op::MaxPool(_)
-        | Op::MaxPoolGrad(_)
-        | Op::LinearAttention { .. }
-        | Op::LinearAttentionGrad { .. } => layout::infer(op, cx),
         Op::Conv2d { window, kernel } => {
             let d = unary()?;
             let out = cx.kernel(kernel, window, image(d)?[0])?;
@@ -514,6 +497,7 @@ pub(super) fn infer(op: &Op, cx: &Context<'_>) -> Result<Dims> {
         Op::FusedConvAdjoint(c) => cx.fused_conv_adjoint(c),
         #[cfg(feature = "training")]
         Op::ParamGrad(of) => cx.param_grad(of),
+        op => layout::infer(op, cx),
     }
 }
 

@@ -373,23 +373,7 @@ impl<'a> Compiler<'a> {
                 self.step(SumPositions { x, out });
                 Ok(out)
             }
-            Op::Parameter { .. }
-            | Op::PositionEmbedding { .. }
-            | Op::OneHot { .. }
-            | Op::ChannelNorm(_)
-            | Op::ChannelNormGrad(_)
-            | Op::DepthToSpace { .. }
-            | Op::SpaceToDepth { .. }
-            | Op::ShuffleChannels { .. }
-            | Op::ReflectPad(_)
-            | Op::ReflectPadAdjoint(_)
-            | Op::ConcatPositions
-            | Op::SlicePositions { .. }
-            | Op::PadPositions { .. }
-            | Op::MaxPool(_)
-            | Op::MaxPoolGrad(_)
-            | Op::LinearAttention { .. }
-            | Op::LinearAttentionGrad { .. } => self.layout(id, node, &args),
+            _ => self.layout(id, node, &args),
         }
     }
 

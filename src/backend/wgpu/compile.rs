@@ -382,23 +382,7 @@ impl<'a> Compiler<'a> {
                 }
                 out
             }
-            Op::Parameter { .. }
-            | Op::PositionEmbedding { .. }
-            | Op::OneHot { .. }
-            | Op::ChannelNorm(_)
-            | Op::ChannelNormGrad(_)
-            | Op::DepthToSpace { .. }
-            | Op::SpaceToDepth { .. }
-            | Op::ShuffleChannels { .. }
-            | Op::ReflectPad(_)
-            | Op::ReflectPadAdjoint(_)
-            | Op::ConcatPositions
-            | Op::SlicePositions { .. }
-            | Op::PadPositions { .. }
-            | Op::MaxPool(_)
-            | Op::MaxPoolGrad(_)
-            | Op::LinearAttention { .. }
-            | Op::LinearAttentionGrad { .. } => {
+            _ => {
                 return Err(err!(Unsupported, "wgpu has no kernel for this operation, use the cpu backend"));
             }
         };
