@@ -593,6 +593,28 @@ UNDIFFUSE_ENUM(undiffuse_drawn_in, uint32_t) {
   UNDIFFUSE_DRAWN_IN_BF16 = 2,
 };
 
+/** What an input of a network is for. */
+UNDIFFUSE_ENUM(undiffuse_input_role, uint32_t) {
+  /** A condition of which nothing is said. */
+  UNDIFFUSE_INPUT_VALUE = 0,
+  /** x; the library fills it. */
+  UNDIFFUSE_INPUT_SAMPLE = 1,
+  /** The timestep of the level; the library fills it. */
+  UNDIFFUSE_INPUT_TIMESTEP = 2,
+  /** The number of a class. */
+  UNDIFFUSE_INPUT_CLASS = 3,
+  /** A class as a vector, [D]. */
+  UNDIFFUSE_INPUT_CLASS_VECTOR = 4,
+  /** A vector, [D]. */
+  UNDIFFUSE_INPUT_VECTOR = 5,
+  /** A sequence of tokens, [L, D]. */
+  UNDIFFUSE_INPUT_TOKENS = 6,
+  /** An image beside x, [C, H, W]. */
+  UNDIFFUSE_INPUT_IMAGE = 7,
+  /** Which parts of x are meant, [C, H, W]. */
+  UNDIFFUSE_INPUT_MASK = 8,
+};
+
 /** How the two ends of the chain enter a bound. */
 UNDIFFUSE_ENUM(undiffuse_edges, uint32_t) {
   /** The 2015 paper's: averaged over white data. A bound in the mean over data of unit variance. */
@@ -881,6 +903,11 @@ typedef struct undiffuse_model_info {
    * vector.
    */
   size_t class_len;
+  /**
+   * Inputs of the network, x and the timestep among them, see undiffuse_model_get_input; 0 for
+   * callbacks.
+   */
+  size_t input_count;
 } undiffuse_model_info;
 
 /**
@@ -1349,6 +1376,49 @@ typedef struct undiffuse_progress {
  */
 typedef int32_t (*undiffuse_progress_fn)(void *user_data, const undiffuse_progress *progress);
 
+/**
+ * Values for an input of a network beside x and the level. It never grows, since it stands in
+ * arrays.
+ */
+typedef struct undiffuse_condition {
+  /** The input's name, as undiffuse_model_get_input says; UTF-8, ends with a NUL. */
+  const char *name;
+  /**
+   * Rows of the input's `len` floats (undiffuse_input_info): sample number i gets row i modulo
+   * their number, so one row serves all. Copied.
+   */
+  const float *values;
+  /** Floats at `values`: a multiple of the input's `len`. */
+  size_t values_len;
+} undiffuse_condition;
+
+/**
+ * Classifier-free guidance. With c the prediction under the conditions and u that under the
+ * negative ones, it is u + scale (c - u), of one call with twice the batch.
+ */
+typedef struct undiffuse_guidance {
+  /** sizeof(undiffuse_guidance); set by undiffuse_guidance_init. */
+  size_t struct_size;
+  /** 1 is none, 0 the negative conditions alone. */
+  double scale;
+  /**
+   * 0 (none) to 1: how much of the guided prediction gets the standard deviation of c (diffusers'
+   * guidance_rescale).
+   */
+  double rescale;
+  /** It guides only where interval_low < sigma / alpha <= interval_high. */
+  double interval_low;
+  /** See `interval_low`. */
+  double interval_high;
+  /**
+   * What u is given in place of the conditions of the same names, at least one; for a class model
+   * the label that stands for none, under the name of the class input. Read during the call.
+   */
+  const undiffuse_condition *negative;
+  /** How many stand at `negative`. */
+  size_t negative_count;
+} undiffuse_guidance;
+
 /** How a session runs. */
 typedef struct undiffuse_session_options {
   /** sizeof(undiffuse_session_options); set by undiffuse_session_options_init. */
@@ -1400,7 +1470,45 @@ typedef struct undiffuse_session_options {
   const float *classes;
   /** Floats at `classes`, a multiple of `class_len`. */
   size_t classes_len;
+  /**
+   * What the model takes beside x, the level and classes (undiffuse_model_get_input): all of it, in
+   * any order; NULL for models that take nothing more. Read during the call.
+   */
+  const undiffuse_condition *conditions;
+  /** How many stand at `conditions`. */
+  size_t condition_count;
+  /**
+   * Classifier-free guidance, or NULL for none. It takes about twice the memory. Read during the
+   * call.
+   */
+  const undiffuse_guidance *guidance;
 } undiffuse_session_options;
+
+/** An input of a network. */
+typedef struct undiffuse_input_info {
+  /** sizeof(undiffuse_input_info); you set it before the call. */
+  size_t struct_size;
+  /** Its name, which ends with a NUL; valid as long as the model. */
+  const char *name;
+  /** What it is for. */
+  undiffuse_input_role role;
+  /**
+   * 1 if its values are whole numbers from 0 to class_count - 1, 0 for any finite float. They are
+   * given as floats either way.
+   */
+  uint32_t is_whole;
+  /** Dimensions of one row. */
+  size_t rank;
+  /**
+   * The dimensions as you give them, outermost first: [C, H, W] of an image, [L, D] of L tokens.
+   * Those beyond the rank are 0.
+   */
+  size_t dims[4];
+  /** Floats of one row: the product of the dimensions. */
+  size_t len;
+  /** See `is_whole`. */
+  size_t class_count;
+} undiffuse_input_info;
 
 /** The state of a session. */
 typedef struct undiffuse_session_info {
@@ -2276,6 +2384,47 @@ undiffuse_status undiffuse_session_describe(const undiffuse_session *session,
                                             char *buffer,
                                             size_t *len,
                                             undiffuse_error **error);
+
+/* ---- Conditions ---------------------------------------------------------------------- */
+
+/**
+ * Fills guidance with the defaults: scale 1, no rescaling, all levels, no negative condition.
+ * `struct_size` is sizeof(undiffuse_guidance) as your program was compiled. Any thread.
+ */
+UNDIFFUSE_API
+undiffuse_status undiffuse_guidance_init(undiffuse_guidance *guidance,
+                                         size_t struct_size);
+
+/**
+ * Fills *info with input number `index` of the model, below `input_count` of undiffuse_model_info.
+ * Those of the roles SAMPLE and TIMESTEP the library fills; the others you give, in `conditions` of
+ * undiffuse_session_options, or a class in `classes`. info->struct_size must be set. Any thread.
+ */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
+undiffuse_status undiffuse_model_get_input(const undiffuse_model *model,
+                                           size_t index,
+                                           undiffuse_input_info *info,
+                                           undiffuse_error **error);
+
+/**
+ * Gives other rows to an input of a session's model, from the next step on; see
+ * undiffuse_condition. On an error the session is unchanged. Nothing is allocated where it had as
+ * many. Status: UNDIFFUSE_INVALID_ARGUMENT for a name that the model has not, UNDIFFUSE_SHAPE,
+ * UNDIFFUSE_NON_FINITE.
+ */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
+undiffuse_status undiffuse_session_set_condition(undiffuse_session *session,
+                                                 const undiffuse_condition *condition,
+                                                 undiffuse_error **error);
+
+/**
+ * As undiffuse_session_set_condition, for a negative condition of a session with guidance, which
+ * must have been made with one of this name.
+ */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
+undiffuse_status undiffuse_session_set_negative(undiffuse_session *session,
+                                                const undiffuse_condition *condition,
+                                                undiffuse_error **error);
 
 /**
  * Makes all remaining steps, calling the progress callback after each.

@@ -460,3 +460,29 @@ pub enum undiffuse_drawn_in {
     UNDIFFUSE_DRAWN_IN_BF16 = 2,
 }
 c_enum!(undiffuse_drawn_in: UNDIFFUSE_DRAWN_IN_F32, UNDIFFUSE_DRAWN_IN_F16, UNDIFFUSE_DRAWN_IN_BF16);
+
+/// What an input of a network is for.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum undiffuse_input_role {
+    /// A condition of which nothing is said.
+    UNDIFFUSE_INPUT_VALUE = 0,
+    /// x; the library fills it.
+    UNDIFFUSE_INPUT_SAMPLE = 1,
+    /// The timestep of the level; the library fills it.
+    UNDIFFUSE_INPUT_TIMESTEP = 2,
+    /// The number of a class.
+    UNDIFFUSE_INPUT_CLASS = 3,
+    /// A class as a vector, [D].
+    UNDIFFUSE_INPUT_CLASS_VECTOR = 4,
+    /// A vector, [D].
+    UNDIFFUSE_INPUT_VECTOR = 5,
+    /// A sequence of tokens, [L, D].
+    UNDIFFUSE_INPUT_TOKENS = 6,
+    /// An image beside x, [C, H, W].
+    UNDIFFUSE_INPUT_IMAGE = 7,
+    /// Which parts of x are meant, [C, H, W].
+    UNDIFFUSE_INPUT_MASK = 8,
+}
+c_enum!(undiffuse_input_role: UNDIFFUSE_INPUT_VALUE, UNDIFFUSE_INPUT_SAMPLE, UNDIFFUSE_INPUT_TIMESTEP, UNDIFFUSE_INPUT_CLASS,
+    UNDIFFUSE_INPUT_CLASS_VECTOR, UNDIFFUSE_INPUT_VECTOR, UNDIFFUSE_INPUT_TOKENS, UNDIFFUSE_INPUT_IMAGE, UNDIFFUSE_INPUT_MASK);

@@ -42,6 +42,8 @@ pub mod gradient;
 
 pub mod session;
 
+pub mod condition;
+
 pub mod run;
 
 pub mod evaluate;

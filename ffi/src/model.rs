@@ -1,6 +1,6 @@
 //! Models: a network compiled from a file or from memory, or the caller's own denoiser.
 
-use std::ffi::c_char;
+use std::ffi::{CString, c_char};
 use std::mem::MaybeUninit;
 use std::sync::Arc;
 
@@ -37,6 +37,8 @@ pub(crate) struct Model {
     pub given: Option<SchedulerConfig>,
     /// The text of the model's configuration; empty for a callback.
     pub config: String,
+    /// What the network takes; none for a callback.
+    pub inputs: Vec<(CString, undiffuse::graph::Input)>,
 }
 
 /// What predicts: a network compiled from weights, or callbacks of yours; with the configuration of its scheduler.
@@ -122,6 +124,8 @@ pub struct undiffuse_model_info {
     /// Floats of one entry of `classes` in undiffuse_session_options and undiffuse_bound_options: 0 for a model without classes and for
     /// callbacks, 1 where a class is a number, more where it is a vector.
     pub class_len: usize,
+    /// Inputs of the network, x and the timestep among them, see undiffuse_model_get_input; 0 for callbacks.
+    pub input_count: usize,
 }
 
 sized!(undiffuse_model_info {
@@ -139,6 +143,7 @@ sized!(undiffuse_model_info {
     has_gradient: 0,
     reserved: 0,
     class_len: 0,
+    input_count: 0,
 });
 
 /// Fills options with the defaults: the cpu backend, the model's own size and scheduler, no gradient, malloc.
@@ -203,7 +208,9 @@ fn compile(mut source: Source<'_>, o: &undiffuse_model_options) -> Outcome<Model
         other => return Err(not_built_in(other)),
     };
     let pipeline = source.compile(&*backend, &pipeline_options)?;
-    Ok(Model { given: None, network: Network::Pipeline(Box::new(pipeline)), config: source.model_json().to_string() })
+    let inputs = crate::condition::named(pipeline.inputs())?;
+    let config = source.model_json().to_string();
+    Ok(Model { given: None, network: Network::Pipeline(Box::new(pipeline)), config, inputs })
 }
 
 pub(crate) fn not_built_in(backend: undiffuse_backend) -> Failure {
@@ -305,7 +312,12 @@ pub unsafe extern "C" fn undiffuse_model_from_denoiser(
         ok(error, || {
             let out = output(model, "model")?;
             let (host, scheduler) = HostDenoiser::new(&options(denoiser)?)?;
-            let model = Model { network: Network::Host(Arc::new(host)), given: Some(scheduler), config: String::new() };
+            let model = Model {
+                network: Network::Host(Arc::new(host)),
+                given: Some(scheduler),
+                config: String::new(),
+                inputs: Vec::new(),
+            };
             out.give_handle(Arc::new(model))
         })
     }
@@ -331,6 +343,7 @@ pub unsafe extern "C" fn undiffuse_model_get_info(
                 (i.sample_scale, i.sample_shift) =
                     (scheduler.chain_2015.sample_scale, scheduler.chain_2015.sample_shift);
             }
+            i.input_count = model.inputs.len();
             match &model.network {
                 Network::Pipeline(p) => {
                     i.output_len = p.networks().predict.outputs().first().map_or(0, |d| d.elements());

@@ -8,7 +8,7 @@ use undiffuse::backend::cpu::AlignedBuf;
 use undiffuse::backend::cpu::heap::ALIGNMENT;
 use undiffuse::backend::threads::Threads;
 use undiffuse::chain::{Chain, ChainOptions};
-use undiffuse::denoiser::{Call, Denoiser};
+use undiffuse::denoiser::{Call, Conditions, Denoiser, Guidance};
 use undiffuse::pipeline::Pipeline;
 use undiffuse::posterior::NoEvidence;
 use undiffuse::tensor::Dims;
@@ -16,6 +16,7 @@ use undiffuse::{Error, ErrorKind};
 
 use crate::callbacks::{Shared, undiffuse_level};
 use crate::cancel::undiffuse_cancel;
+use crate::condition::{given, guidance, undiffuse_condition, undiffuse_guidance};
 use crate::evidence::undiffuse_evidence;
 use crate::guard::{Handle, ok, opaque, output, read, read_optional, slice};
 use crate::memory::{heap, undiffuse_allocator};
@@ -94,6 +95,13 @@ pub struct undiffuse_session_options {
     pub classes: *const f32,
     /// Floats at `classes`, a multiple of `class_len`.
     pub classes_len: usize,
+    /// What the model takes beside x, the level and classes (undiffuse_model_get_input): all of it, in any order; NULL for models that take
+    /// nothing more. Read during the call.
+    pub conditions: *const undiffuse_condition,
+    /// How many stand at `conditions`.
+    pub condition_count: usize,
+    /// Classifier-free guidance, or NULL for none. It takes about twice the memory. Read during the call.
+    pub guidance: *const undiffuse_guidance,
 }
 
 sized!(undiffuse_session_options {
@@ -111,6 +119,9 @@ sized!(undiffuse_session_options {
     progress_user_data: std::ptr::null_mut(),
     classes: std::ptr::null(),
     classes_len: 0,
+    conditions: std::ptr::null(),
+    condition_count: 0,
+    guidance: std::ptr::null(),
 });
 
 /// Fills options with the defaults: one sample, number 0 of seed 0, all cores, malloc. `struct_size` is
@@ -215,12 +226,14 @@ impl Parts {
         evidence: Option<BoxedEvidence>,
         threads: Arc<dyn Threads>,
         batch: usize,
+        guided: bool,
     ) -> Outcome<Self> {
         let evidence = evidence.unwrap_or_else(|| Box::new(NoEvidence));
         let (network, probe, network_len) = match &model.network {
             Network::Pipeline(_) => {
                 let p = model.on_threads(threads)?;
-                let len = p.workspace_bytes(batch)?.div_ceil(size_of::<f32>());
+                let bytes = if guided { p.guided_workspace_bytes(batch)? } else { p.workspace_bytes(batch)? };
+                let len = bytes.div_ceil(size_of::<f32>());
                 let output_len = p.networks().predict.outputs().first().map_or(0, |d| d.elements());
                 let has_vjp = p.networks().gradient.is_some();
                 let name = format!("network on {}", p.network().describe());
@@ -260,13 +273,16 @@ impl Parts {
     fn chain(
         self,
         memory: &'static mut [f32],
-        classes: &[f32],
+        given: (&Conditions, Option<&Guidance>),
         noise: BoxedNoise,
         first_sample: u64,
     ) -> Outcome<SessionChain> {
         let (for_chain, for_network) = memory.split_at_mut_checked(self.chain_len).ok_or_else(too_large)?;
         let denoiser: BoxedDenoiser = match self.network {
-            Prepared::Pipeline(p) => Box::new(p.denoiser_in_memory(self.batch, classes, for_network)?),
+            Prepared::Pipeline(p) => Box::new(match given {
+                (conditions, None) => p.denoiser_with_in_memory(self.batch, conditions, for_network)?,
+                (conditions, Some(guidance)) => p.guided_in_memory(self.batch, conditions, guidance, for_network)?,
+            }),
             Prepared::Host(h) => Box::new(h),
         };
         let options = ChainOptions { batch: self.batch, first_sample };
@@ -295,10 +311,15 @@ pub(crate) unsafe fn make(
         let sampler = model.sampler_or(sampler, evidence.as_ref())?;
         let threads = threads(o.threads, o.thread_count)?;
         let classes = slice(o.classes, o.classes_len, "classes")?;
-        model.check_classes(classes, "undiffuse_session_options.classes")?;
+        let conditions = given(&model, classes, o.conditions, o.condition_count)?;
+        let guidance = guidance(o.guidance)?;
+        if let (Some(_), Network::Host(_)) = (&guidance, &model.network) {
+            let text = "undiffuse_session_options.guidance is given, but the model is a callback";
+            return Err(Failure::argument(text.to_string()));
+        }
         let sample = model.dims().elements();
         let noise = source(o.noise, o.seed, sample, o.batch, &sampler)?;
-        let parts = Parts::new(&model, sampler, evidence, threads, o.batch)?;
+        let parts = Parts::new(&model, sampler, evidence, threads, o.batch, guidance.is_some())?;
         let output_len = match &parts.network {
             Prepared::Pipeline(p) => p.networks().predict.outputs().first().map_or(0, |d| d.elements()),
             Prepared::Host(h) => h.0.output_len,
@@ -334,7 +355,7 @@ pub(crate) unsafe fn make(
         let floats: &'static mut [f32] = std::slice::from_raw_parts_mut(floats, len);
         let (batch, cancel) = (parts.batch, undiffuse_cancel::shared(o.cancel));
         Ok(Session {
-            chain: parts.chain(floats, classes, noise, o.first_sample)?,
+            chain: parts.chain(floats, (&conditions, guidance.as_ref()), noise, o.first_sample)?,
             cancel,
             progress: o.progress,
             progress_user_data: UserData(o.progress_user_data),
@@ -370,7 +391,8 @@ pub unsafe extern "C" fn undiffuse_session_required_bytes(
             let evidence = read_optional(evidence)?.map(|e| e.make()).transpose()?;
             let sampler = model.sampler_or(sampler, evidence.as_ref())?;
             let threads = counted(o.threads, o.thread_count)?;
-            out.set(Parts::new(&model, sampler, evidence, threads, o.batch)?.bytes()?);
+            let guided = !o.guidance.is_null();
+            out.set(Parts::new(&model, sampler, evidence, threads, o.batch, guided)?.bytes()?);
             Ok(())
         })
     }

@@ -110,6 +110,16 @@ class model {
     return detail::filled<std::string>([&](auto p, auto n, auto e) { return undiffuse_model_config_json(get(), p, n, e); });
   }
 
+  // The inputs of the network, x and the timestep among them; names are valid as long as the model.
+  std::vector<undiffuse_input_info> inputs() const {
+    std::vector<undiffuse_input_info> all(info().input_count);
+    for (std::size_t n = 0; n < all.size(); n++) {
+      all[n] = detail::sized<undiffuse_input_info>();
+      detail::call([&](auto e) { return undiffuse_model_get_input(get(), n, &all[n], e); });
+    }
+    return all;
+  }
+
   const undiffuse_model *get() const noexcept { return model_.get(); }
   const detail::kept &keep() const noexcept { return model_.keep(); }
 

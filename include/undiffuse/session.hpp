@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <string>
 #include <utility>
@@ -18,6 +19,21 @@
 #include "sampler.hpp"
 
 namespace undiffuse {
+
+// Values for an input of a network beside x and the level: rows of the input's `len` floats; sample i gets row i modulo their number.
+struct condition {
+  std::string name;
+  std::vector<float> values;
+};
+
+// Classifier-free guidance: see undiffuse_guidance.
+struct guidance {
+  double scale = 1;
+  double rescale = 0;
+  double interval_low = 0;
+  double interval_high = std::numeric_limits<double>::infinity();
+  std::vector<condition> negative;
+};
 
 // How a session runs: the fields of undiffuse_session_options, some with other types. `workspace` stays a pointer of yours.
 struct session_options : undiffuse_session_options {
@@ -31,6 +47,10 @@ struct session_options : undiffuse_session_options {
   std::function<bool(const undiffuse::progress &)> progress;
   // One class for each entry; sample i gets entry i modulo their number.
   std::vector<float> classes;
+  // What the model takes beside x, the level and classes.
+  std::vector<undiffuse::condition> conditions;
+  // Without negative conditions there is none.
+  undiffuse::guidance guidance;
 };
 
 namespace detail {
@@ -47,6 +67,12 @@ struct progress_state final : callbacks {
   function user;
 };
 
+inline std::vector<undiffuse_condition> lowered(const std::vector<condition> &list) {
+  std::vector<undiffuse_condition> all;
+  for (const auto &c : list) all.push_back({c.name.c_str(), c.values.data(), c.values.size()});
+  return all;
+}
+
 // The C options, and what they point at.
 struct lowered_options {
   lowered_options(const session_options &o, const model &m, const evidence *r) : c(o) {
@@ -60,6 +86,21 @@ struct lowered_options {
     c.cancel = o.cancel ? o.cancel->get() : nullptr;
     c.classes = o.classes.empty() ? nullptr : o.classes.data();
     c.classes_len = o.classes.size();
+    given = lowered(o.conditions);
+    c.conditions = given.data();
+    c.condition_count = given.size();
+    c.guidance = nullptr;
+    if (!o.guidance.negative.empty()) {
+      negative = lowered(o.guidance.negative);
+      undiffuse_guidance_init(&guided, sizeof guided);
+      guided.scale = o.guidance.scale;
+      guided.rescale = o.guidance.rescale;
+      guided.interval_low = o.guidance.interval_low;
+      guided.interval_high = o.guidance.interval_high;
+      guided.negative = negative.data();
+      guided.negative_count = negative.size();
+      c.guidance = &guided;
+    }
     if (o.noise.fill || !o.noise.x_t.empty() || o.noise.generator != UNDIFFUSE_GENERATOR_OWN) {
       auto s = std::make_shared<noise_state>(o.noise);
       s->check(m.info().sample_len);
@@ -81,7 +122,11 @@ struct lowered_options {
       keep.push_back(std::move(s));
     }
   }
+  lowered_options(const lowered_options &) = delete;
+  lowered_options &operator=(const lowered_options &) = delete;
   undiffuse_session_options c;
+  undiffuse_guidance guided;
+  std::vector<undiffuse_condition> given, negative;
   kept keep;
 };
 
@@ -169,6 +214,16 @@ class session {
       return undiffuse_session_vjp(get(), step, first_sample, x.data(), x.size(), v.data(), v.size(), out.data(), e);
     });
     return out;
+  }
+
+  // Other rows for an input, from the next step on.
+  void set_condition(const condition &given) {
+    const undiffuse_condition c{given.name.c_str(), given.values.data(), given.values.size()};
+    checked([&](auto e) { return undiffuse_session_set_condition(get(), &c, e); });
+  }
+  void set_negative(const condition &given) {
+    const undiffuse_condition c{given.name.c_str(), given.values.data(), given.values.size()};
+    checked([&](auto e) { return undiffuse_session_set_negative(get(), &c, e); });
   }
 
   undiffuse_session *get() const noexcept { return session_.get(); }

@@ -23,6 +23,7 @@ const HEADINGS: &[(&str, &str)] = &[
     ("undiffuse_operator_identity", "Linear operators"),
     ("undiffuse_method_options_init", "Evidence"),
     ("undiffuse_session_options_init", "Sessions"),
+    ("undiffuse_guidance_init", "Conditions"),
     ("undiffuse_bound_options_init", "Evaluation"),
 ];
 

@@ -22,8 +22,12 @@ const SCHEDULER: &str = r#"{"_class_name": "DDPMScheduler", "num_train_timesteps
 
 /// A packed file of a small network.
 fn packed(keys: &str, scheduler: Option<&str>) -> Vec<u8> {
+    packed_with(1, keys, scheduler)
+}
+
+fn packed_with(inputs: usize, keys: &str, scheduler: Option<&str>) -> Vec<u8> {
     let config = format!(
-        r#"{{"_class_name": "UNet2DModel", "sample_size": 8, "in_channels": 1, "out_channels": 1, "block_out_channels": [8],
+        r#"{{"_class_name": "UNet2DModel", "sample_size": 8, "in_channels": {inputs}, "out_channels": 1, "block_out_channels": [8],
             "layers_per_block": 1, "norm_num_groups": 4, "down_block_types": ["DownBlock2D"], "up_block_types": ["UpBlock2D"],
             "add_attention": false{keys}}}"#
     );
@@ -82,6 +86,107 @@ fn load(bytes: &[u8], scheduler: Option<&str>) -> *mut undiffuse_model {
 fn free(model: *mut undiffuse_model) {
     // SAFETY: from `load`, and used no more.
     unsafe { undiffuse_model_free(model) };
+}
+
+#[test]
+fn conditions_are_listed_given_and_set_between_runs() {
+    use crate::condition::*;
+    use crate::enums::undiffuse_input_role::{self, *};
+    let model = load(&packed_with(2, r#", "num_class_embeds": 4"#, Some(SCHEDULER)), None);
+    let mut info = undiffuse_model_info::defaults();
+    // SAFETY: a model, and structs of the sizes that they state, here and below.
+    assert_eq!(call(|e| unsafe { undiffuse_model_get_info(model, &mut info, e) }).0, UNDIFFUSE_OK);
+    assert_eq!((info.input_count, info.sample_len), (4, 64));
+    let listed: Vec<(String, undiffuse_input_role, usize, u32)> = (0..4)
+        .map(|index| {
+            let mut i = undiffuse_input_info::defaults();
+            assert_eq!(call(|e| unsafe { undiffuse_model_get_input(model, index, &mut i, e) }).0, UNDIFFUSE_OK);
+            // SAFETY: a name of the model, which lives; a role that the library wrote.
+            let (name, role) = unsafe { (CStr::from_ptr(i.name).to_str().unwrap().to_string(), i.role.assume_init()) };
+            (name, role, i.len, i.is_whole)
+        })
+        .collect();
+    let expected = [
+        ("sample", UNDIFFUSE_INPUT_SAMPLE, 64, 0),
+        ("image", UNDIFFUSE_INPUT_IMAGE, 64, 0),
+        ("timestep", UNDIFFUSE_INPUT_TIMESTEP, 1, 0),
+        ("class_labels", UNDIFFUSE_INPUT_CLASS, 1, 1),
+    ];
+    assert_eq!(listed, expected.map(|(n, r, len, whole)| (n.to_string(), r, len, whole)));
+    let mut i = undiffuse_input_info::defaults();
+    assert_eq!(call(|e| unsafe { undiffuse_model_get_input(model, 4, &mut i, e) }).0, UNDIFFUSE_INVALID_ARGUMENT);
+
+    let (image_name, class_name, other_name) = (c"image".as_ptr(), c"class_labels".as_ptr(), c"mask".as_ptr());
+    let (image, class, none) = ([0.25f32; 64], [1.0f32], [3.0f32]);
+    let of = |name, values: &[f32]| undiffuse_condition { name, values: values.as_ptr(), values_len: values.len() };
+    let session = |conditions: &[undiffuse_condition], guidance: *const undiffuse_guidance| {
+        let mut options = undiffuse_session_options::defaults();
+        (options.conditions, options.condition_count) = (conditions.as_ptr(), conditions.len());
+        options.guidance = guidance;
+        let mut session = null_mut();
+        let done = call(|e| unsafe { undiffuse_session_new(model, null(), null(), &options, &mut session, e) });
+        (done, session)
+    };
+    let run = |session| {
+        let (mut x, mut len) = (null(), 0);
+        // SAFETY: a session, freed by the caller of this closure.
+        unsafe {
+            assert_eq!(call(|e| crate::run::undiffuse_session_restart(session, 0, 1, e)).0, UNDIFFUSE_OK);
+            assert_eq!(call(|e| crate::run::undiffuse_session_run(session, e)), (UNDIFFUSE_OK, String::new()));
+            assert_eq!(call(|e| crate::run::undiffuse_session_x(session, &mut x, &mut len, e)).0, UNDIFFUSE_OK);
+            std::slice::from_raw_parts(x, len).to_vec()
+        }
+    };
+    let refused = |conditions: &[undiffuse_condition], guidance, status, text: &str| {
+        let (done, session) = session(conditions, guidance);
+        assert!(session.is_null() && done.0 == status && done.1.contains(text), "{done:?}, expected {text}");
+    };
+    let good = [of(image_name, &image), of(class_name, &class)];
+    refused(&good[..1], null(), UNDIFFUSE_INVALID_ARGUMENT, "undiffuse_session_options.classes");
+    refused(&good[1..], null(), UNDIFFUSE_INVALID_ARGUMENT, "needs the condition \"image\"");
+    refused(&[good[0], good[1], good[0]], null(), UNDIFFUSE_INVALID_ARGUMENT, "given twice");
+    refused(&[good[0], good[1], of(other_name, &class)], null(), UNDIFFUSE_INVALID_ARGUMENT, "\"mask\"");
+    refused(&[of(image_name, &image[1..]), good[1]], null(), UNDIFFUSE_SHAPE, "\"image\" has 63 values");
+    refused(&[of(image_name, &[f32::NAN; 64]), good[1]], null(), UNDIFFUSE_NON_FINITE, "\"image\"");
+
+    let (done, plain) = session(&good, null());
+    assert_eq!(done, (UNDIFFUSE_OK, String::new()));
+    let first = run(plain);
+    let set = |session, condition: &undiffuse_condition| {
+        call(|e| unsafe { undiffuse_session_set_condition(session, condition, e) })
+    };
+    assert_eq!(set(plain, &of(image_name, &[-0.5; 64])).0, UNDIFFUSE_OK);
+    assert_ne!(first, run(plain));
+    assert_eq!(set(plain, &of(image_name, &[f32::INFINITY; 64])).0, UNDIFFUSE_NON_FINITE);
+    assert_eq!(set(plain, &of(other_name, &class)).0, UNDIFFUSE_INVALID_ARGUMENT);
+    assert_eq!(set(plain, &good[0]).0, UNDIFFUSE_OK);
+    assert_eq!(first, run(plain));
+    let negative = of(class_name, &none);
+    let unguided = call(|e| unsafe { undiffuse_session_set_negative(plain, &negative, e) });
+    assert_eq!(unguided.0, UNDIFFUSE_INVALID_ARGUMENT);
+
+    let mut guidance = undiffuse_guidance::defaults();
+    (guidance.scale, guidance.negative, guidance.negative_count) = (3.0, &negative, 1);
+    let (done, guided) = session(&good, &guidance);
+    assert_eq!(done, (UNDIFFUSE_OK, String::new()));
+    let with = run(guided);
+    assert_ne!(first, with);
+    assert_eq!(call(|e| unsafe { undiffuse_session_set_negative(guided, &good[1], e) }).0, UNDIFFUSE_OK);
+    // Away from itself it is not guided, but for rounding.
+    assert!(run(guided).iter().zip(&first).all(|(a, b)| (a - b).abs() < 1e-3));
+    for (place, text) in [(0, "scale"), (1, "rescale"), (2, "interval"), (3, "interval")] {
+        let mut bad = guidance;
+        *[&mut bad.scale, &mut bad.rescale, &mut bad.interval_low, &mut bad.interval_high][place] = f64::NAN;
+        refused(&good, &bad, UNDIFFUSE_INVALID_ARGUMENT, text);
+    }
+    let no_negative = undiffuse_guidance { negative_count: 0, ..guidance };
+    refused(&good, &no_negative, UNDIFFUSE_INVALID_ARGUMENT, "negative condition");
+    // SAFETY: freed once.
+    unsafe {
+        undiffuse_session_free(plain);
+        undiffuse_session_free(guided);
+    }
+    free(model);
 }
 
 #[test]

@@ -335,6 +335,8 @@ static void sessions(const char *path) {
   o.classes = class_list; /* "undiffuse_session_options.classes" */
   o.classes_len = 1;
   FAILS(UNDIFFUSE_INVALID_ARGUMENT, run(network, NULL, &o));
+  /* As are "undiffuse_condition.values" and "undiffuse_guidance.scale", "undiffuse_guidance.rescale", "undiffuse_guidance.interval_low" and
+   * "undiffuse_guidance.interval_high" of one that takes no condition; ffi/src/model/tests.rs has a model with conditions. */
   bo.classes = class_list; /* "undiffuse_bound_options.classes" */
   bo.classes_len = 1;
   FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_bound_new(network, NULL, &bo, x, N, &bound, E));

@@ -32,6 +32,40 @@ static size_t position(const undiffuse_session *s) {
   return i.step;
 }
 
+/* The inputs of a model, and that one without conditions takes none; ffi/src/model/tests.rs has one with conditions. */
+static void conditions(void) {
+  undiffuse_session_options o = session_options(4, 5);
+  undiffuse_model_info info;
+  undiffuse_input_info input;
+  undiffuse_guidance g;
+  undiffuse_condition c;
+  undiffuse_session *s = open_session(&o), *none = NULL;
+  const float values[1] = {0};
+  info.struct_size = sizeof info;
+  input.struct_size = sizeof input;
+  OK(undiffuse_model_get_info(model, &info, E));
+  CHECK(info.input_count == 2);
+  OK(undiffuse_model_get_input(model, 0, &input, E));
+  CHECK(!strcmp(input.name, "sample") && input.role == UNDIFFUSE_INPUT_SAMPLE && input.len == N && input.rank == 3);
+  OK(undiffuse_model_get_input(model, 1, &input, E));
+  CHECK(input.role == UNDIFFUSE_INPUT_TIMESTEP && input.len == 1 && !input.is_whole);
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_model_get_input(model, 2, &input, E));
+  c.name = "image";
+  c.values = values;
+  c.values_len = 1;
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_session_set_condition(s, &c, E));
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_session_set_negative(s, &c, E));
+  o.conditions = &c;
+  o.condition_count = 1;
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_session_new(model, sampler, NULL, &o, &none, E));
+  o.condition_count = 0;
+  OK(undiffuse_guidance_init(&g, sizeof g));
+  g.scale = 2;
+  o.guidance = &g;
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_session_new(model, sampler, NULL, &o, &none, E));
+  undiffuse_session_free(s);
+}
+
 /* Whatever the batch, the shard and the way to get there. */
 static void same_samples(const float *wanted) {
   undiffuse_session_options o = session_options(4, 5);
@@ -602,6 +636,7 @@ int main(int argc, char **argv) {
   generators();
   interrupted(wanted);
   failures();
+  conditions();
   /* A session outlives what it was made of. */
   s = open_session(&o);
   undiffuse_model_free(model);

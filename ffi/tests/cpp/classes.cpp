@@ -490,12 +490,29 @@ static_assert(!std::is_copy_constructible_v<undiffuse::model> && std::is_nothrow
 static_assert(!std::is_copy_constructible_v<undiffuse::session> && std::is_nothrow_move_assignable_v<undiffuse::session>);
 static_assert(!std::is_convertible_v<view<const float>, view<float>> && std::is_convertible_v<view<float>, view<const float>>);
 
+// A model without conditions says so, and takes none.
+void conditions(const undiffuse::model &m) {
+  const auto inputs = m.inputs();
+  CHECK(inputs.size() == 2 && std::strcmp(inputs[0].name, "sample") == 0 && inputs[1].role == UNDIFFUSE_INPUT_TIMESTEP);
+  undiffuse::session s(m);
+  const undiffuse::condition image{"image", {0.0f}};
+  CHECK(status([&] { s.set_condition(image); }) == UNDIFFUSE_INVALID_ARGUMENT);
+  CHECK(status([&] { s.set_negative(image); }) == UNDIFFUSE_INVALID_ARGUMENT);
+  undiffuse::session_options o;
+  o.conditions = {image};
+  CHECK(status([&] { undiffuse::session{m, o}; }) == UNDIFFUSE_INVALID_ARGUMENT);
+  o.conditions.clear();
+  o.guidance.negative = {image};
+  CHECK(status([&] { undiffuse::session{m, o}; }) == UNDIFFUSE_INVALID_ARGUMENT);
+}
+
 }  // namespace
 
 int main(int argc, char **argv) {
   CHECK(argc == 2);
   versions_and_devices();
   networks(argv[1]);
+  conditions(undiffuse::model::load(argv[1]));
   samplers();
   operators();
   evidence();
