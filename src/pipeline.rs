@@ -212,6 +212,18 @@ impl<'a> Source<'a> {
         packed::write(&configs, self.weights(), dtype, sink)
     }
 
+    /// As [`Source::pack`], with the network itself in the file (`undiffuse.graph`, see [`graph::data`](crate::graph::data)) in place of the
+    /// model's configuration: for a size, `None` being the model's own, which is then the only one.
+    pub fn pack_graph(
+        &self,
+        size: Option<[usize; 2]>,
+        dtype: DType,
+        sink: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let model = self.graph(size)?.to_json()?;
+        packed::write(&PackedConfigs { model, scheduler: self.scheduler.text.clone() }, self.weights(), dtype, sink)
+    }
+
     /// Compiles the network for a backend, reading each weight once.
     pub fn compile(&self, backend: &dyn Backend, options: &PipelineOptions) -> Result<Pipeline> {
         let graph = self.graph(options.size)?;

@@ -9,6 +9,7 @@ use undiffuse::backend::cpu::Path;
 use undiffuse::backend::cpu::{Cpu, CpuOptions};
 use undiffuse::chain::{Chain, ChainOptions};
 use undiffuse::denoiser::{Denoiser, FnDenoiser};
+use undiffuse::graph::Graph;
 use undiffuse::model::ModelConfig;
 use undiffuse::noise::{Fingerprint, Seeded};
 use undiffuse::pipeline::{PipelineOptions, Source};
@@ -41,6 +42,21 @@ pub fn unet_config(data: &[u8]) {
         graph.parameter_count();
         graph.flops();
     }
+}
+
+/// Reads a graph, writes and reads it again, and fuses and differentiates it where it is small.
+pub fn graph(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(graph) = Graph::from_json(text) else { return };
+    let written = graph.to_json().expect("what is read can be written");
+    let again = Graph::from_json(&written).expect("what is written can be read");
+    assert_eq!(again.to_json().expect("as before"), written);
+    graph.flops();
+    if graph.nodes().len() < 100 {
+        let _ = undiffuse::graph::fuse::fuse(&graph);
+        let _ = undiffuse::graph::vjp::vjp(&graph, 0, 0);
+    }
+    let _ = ModelConfig::from_json(text);
 }
 
 /// Reads a scheduler's configuration, writes and reads it again, and makes both samplers with a few steps.

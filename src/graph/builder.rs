@@ -103,6 +103,11 @@ impl GraphBuilder {
         Ok(())
     }
 
+    /// The outputs named so far.
+    pub(super) fn outputs(&self) -> &[Port] {
+        &self.graph.outputs
+    }
+
     /// Adds a parameter. The same name twice gives the same parameter if the dimensions agree, else an error.
     pub fn param(&mut self, name: &str, dims: &[usize]) -> Result<ParamId> {
         let dims = Dims::new(dims).map_err(|e| e.context(format_args!("parameter {name}")))?;

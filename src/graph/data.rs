@@ -1,15 +1,12 @@
 //! A graph as text: JSON of a version, for packed files and for networks that other programs made.
-//!
-//! `{"_class_name": "Graph", "version": 1, "parameters": {NAME: DIMS, ..}, "nodes": [NODE, ..], "outputs": [{"name": NAME, "value": N}, ..]}`. A node
-//! is `{"op": OP, "args": [N, ..], ..}` with the attributes of its operation, which are those of [`Op`] under the same names; a number
-//! N is the place of a node before it, a parameter stands under its name. An input is `{"op": "input", "name": NAME, "role": ROLE,
-//! "dims": DIMS}`, see [`Role`] and [`Op::name`]. A missing attribute has the default that [`Graph::to_json`] leaves out: no bias,
-//! padding 0, dilation, groups and stride 1, false.
-//!
-//! The operations are the primitive ones, as models build them; fused ones and gradients a backend makes itself. The
-//! format grows by operations and attributes whose absence means what it meant before; a reader refuses what it does
-//! not know by name. Whatever would change a meaning gets another version.
-//!
+// ! ! `{"_class_name": "Graph", "version": 1, "parameters": {NAME: DIMS, ..}, "nodes": [NODE, ..], "outputs": [{"name":
+// NAME, "value": N}, ..]}`. A node ! is `{"op": OP, "args": [N, ..], ..}` with the attributes of its operation, which
+// are those of [`Op`] under the same names; a number ! N is the place of a node before it, a parameter stands under its
+// name. An input is `{"op": "input", "name": NAME, "role": ROLE, ! "dims": DIMS}`, see [`Role`] and [`Op::name`]. A
+// missing attribute has the default that [`Graph::to_json`] leaves out: no bias, ! padding 0, dilation, groups and
+// stride 1, false. ! ! The operations are the primitive ones, as models build them; fused ones and gradients a backend
+// makes itself. The ! format grows by operations and attributes whose absence means what it meant before; a reader
+// refuses what it does ! not know by name. Whatever would change a meaning gets another version. !
 //! ```
 //! use undiffuse::graph::Graph;
 //!
@@ -96,9 +93,9 @@ impl Graph {
     }
 
     /// The graph of a text, see the [module](self).
-    ///
-    /// Errors name the node: kind `Config` for what is no such text, an unknown operation or attribute, an argument that is not made
-    /// before; `Shape` and `InvalidArgument` where shapes do not fit or roles stand twice; `Unsupported` for another version.
+    // / / Errors name the node: kind `Config` for what is no such text, an unknown operation or attribute, an argument
+    // that is not made / before; `Shape` and `InvalidArgument` where shapes do not fit or roles stand twice;
+    // `Unsupported` for another version.
     pub fn from_json(text: &str) -> Result<Self> {
         let mut top = json::parse_object(text).map_err(|e| e.context("the graph is malformed"))?;
         let class = top.remove("_class_name");
@@ -145,7 +142,11 @@ impl Graph {
         }
         let graph = builder.finish()?;
         let mut used = BTreeSet::new();
-        graph.nodes().iter().for_each(|n| n.op.for_each_param(|p| drop(used.insert(p.index()))));
+        for node in graph.nodes() {
+            node.op.for_each_param(|p| {
+                used.insert(p.index());
+            });
+        }
         let unused = graph.params().iter().enumerate().find(|(i, _)| !used.contains(i));
         ensure!(unused.is_none(), Config, "parameter {} is used by no node", unused.map_or("", |(_, p)| &p.name));
         Ok(graph)
@@ -520,9 +521,7 @@ impl Reader<'_> {
             }
             "sum_positions" => Op::SumPositions,
             "parameter" => Op::Parameter { param: self.param("param")?, dims: self.dims("dims")? },
-            "position_embedding" => {
-                Op::PositionEmbedding { dims: self.sizes("dims")?, scale: self.double("scale")? }
-            }
+            "position_embedding" => Op::PositionEmbedding { dims: self.sizes("dims")?, scale: self.double("scale")? },
             "one_hot" => Op::OneHot { classes: self.size("classes")? },
             "depth_to_space" => {
                 Op::DepthToSpace { factor: self.sizes("factor")?, blocks_first: self.flag("blocks_first")? }
@@ -535,7 +534,12 @@ impl Reader<'_> {
             "slice_positions" => Op::SlicePositions { start: self.size("start")?, len: self.size("len")? },
             "pad_positions" => Op::PadPositions { before: self.size("before")?, after: self.size("after")? },
             "max_pool" => Op::MaxPool(self.window()?),
-            _ => return Err(err!(Config, "this library has no such operation; undiffuse's documentation of Op lists them")),
+            _ => {
+                return Err(err!(
+                    Config,
+                    "this library has no such operation; undiffuse's documentation of Op lists them"
+                ));
+            }
         })
     }
 

@@ -27,6 +27,7 @@ use alloc::vec::Vec;
 use crate::tensor::{DType, Dims};
 
 mod builder;
+pub mod data;
 #[doc(hidden)] // Backends call it; a graph is compiled without it.
 pub mod fuse;
 #[cfg(feature = "training")]

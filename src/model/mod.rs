@@ -6,8 +6,9 @@
 use alloc::string::String;
 
 use crate::error::{Result, ensure, err};
-use crate::graph::{Activation, Graph};
+use crate::graph::{Activation, Graph, Role, data};
 use crate::json::Value;
+use crate::tensor::Dims;
 
 pub mod adm;
 pub mod dit;
@@ -66,6 +67,8 @@ pub enum ModelConfig {
     Mlp2015(Mlp2015Config),
     /// A network of another code base.
     Family(Family),
+    /// A graph that stands in the file itself: see [`graph::data`](crate::graph::data).
+    Graph(Graph),
 }
 
 /// The class names of this library's own architectures.
@@ -85,6 +88,7 @@ impl ModelConfig {
             return family.map(Self::Family);
         }
         Ok(match class.as_ref().map(Value::as_str) {
+            Some(Some(data::CLASS)) => Self::Graph(of_graph(Graph::from_json(json)?)?),
             Some(Some(class)) if known::is_of_diffusers(class) => {
                 return Err(err!(
                     Unsupported,
@@ -107,6 +111,7 @@ impl ModelConfig {
             Self::Rbf2015(_) => RBF,
             Self::Mlp2015(_) => MLP,
             Self::Family(f) => f.describe().class_name,
+            Self::Graph(_) => data::CLASS,
         }
     }
 
@@ -116,6 +121,7 @@ impl ModelConfig {
             Self::UNet2D(c) => c.sample_size,
             Self::Multiscale2015(c) => c.sample_size,
             Self::Family(f) => f.describe().sample_size,
+            Self::Graph(g) => image_of(g).map(|[_, h, w]| [h, w]),
             Self::Rbf2015(_) | Self::Mlp2015(_) => None,
         }
     }
@@ -127,7 +133,11 @@ impl ModelConfig {
 
     /// Whether its samples are images, `[channels, height, width]`.
     pub fn is_of_images(&self) -> bool {
-        matches!(self, Self::UNet2D(_) | Self::Multiscale2015(_) | Self::Family(_))
+        match self {
+            Self::UNet2D(_) | Self::Multiscale2015(_) | Self::Family(_) => true,
+            Self::Graph(g) => image_of(g).is_some(),
+            Self::Rbf2015(_) | Self::Mlp2015(_) => false,
+        }
     }
 
     /// The channels of its images, if its samples are images: those of x, without what is concatenated to it.
@@ -136,6 +146,7 @@ impl ModelConfig {
             Self::UNet2D(c) => Some(c.sample_channels()),
             Self::Multiscale2015(c) => Some(c.in_channels),
             Self::Family(f) => Some(f.describe().channels),
+            Self::Graph(g) => image_of(g).map(|[c, ..]| c),
             Self::Rbf2015(_) | Self::Mlp2015(_) => None,
         }
     }
@@ -145,6 +156,7 @@ impl ModelConfig {
         match self {
             Self::UNet2D(c) if c.class_embed_type.is_none() => c.num_class_embeds,
             Self::Family(f) => f.describe().classes,
+            Self::Graph(g) => g.signature().iter().find(|i| i.role == Role::Class).and_then(|i| i.rows),
             _ => None,
         }
     }
@@ -153,6 +165,8 @@ impl ModelConfig {
     pub fn features(&self) -> Option<usize> {
         match self {
             Self::UNet2D(_) | Self::Multiscale2015(_) | Self::Family(_) => None,
+            Self::Graph(g) if image_of(g).is_none() => sample_of(g).map(|d| d.elements()),
+            Self::Graph(_) => None,
             Self::Rbf2015(c) => Some(c.features),
             Self::Mlp2015(c) => Some(c.features),
         }
@@ -166,7 +180,7 @@ impl ModelConfig {
     /// T, where the network itself depends on it.
     pub fn num_train_timesteps(&self) -> Option<usize> {
         match self {
-            Self::UNet2D(_) | Self::Family(_) => None,
+            Self::UNet2D(_) | Self::Family(_) | Self::Graph(_) => None,
             Self::Multiscale2015(c) => Some(c.num_train_timesteps),
             Self::Rbf2015(c) => Some(c.num_train_timesteps),
             Self::Mlp2015(c) => Some(c.num_train_timesteps),
@@ -182,6 +196,16 @@ impl ModelConfig {
             Self::UNet2D(c) => unet2d::build(c, c.size(size)?),
             Self::Multiscale2015(c) => multiscale2015::build(c, c.size(size)?),
             Self::Family(f) => f.build(size),
+            Self::Graph(g) => {
+                let own = image_of(g).map(|[_, h, w]| [h, w]);
+                ensure!(
+                    size.is_none() || size == own,
+                    Config,
+                    "the graph was written for {}, not for another size",
+                    sample_of(g).map_or(String::new(), |d| alloc::format!("{d}"))
+                );
+                Ok(g.clone())
+            }
             Self::Rbf2015(_) | Self::Mlp2015(_) => {
                 ensure!(
                     size.is_none(),
@@ -214,6 +238,32 @@ impl ModelConfig {
         });
         self.build(size)
     }
+}
+
+/// The dimensions of a graph's x.
+fn sample_of(graph: &Graph) -> Option<Dims> {
+    let slot = graph.input_of(Role::Sample)?;
+    graph.inputs().get(slot).map(|port| graph.dims(port.value))
+}
+
+/// The same, of images.
+fn image_of(graph: &Graph) -> Option<[usize; 3]> {
+    sample_of(graph)?.as_slice().try_into().ok()
+}
+
+/// A graph that is a denoiser's.
+fn of_graph(graph: Graph) -> Result<Graph> {
+    let x = sample_of(&graph).ok_or_else(|| err!(Config, "the graph has no input of the role \"sample\""))?;
+    let outputs = graph.outputs().len();
+    ensure!(outputs == 1, Config, "the graph has {outputs} outputs, expected 1");
+    let made = graph.outputs().first().map_or(0, |p| graph.dims(p.value).elements());
+    let n = x.elements();
+    ensure!(
+        made == n || Some(made) == n.checked_mul(2),
+        Config,
+        "the graph makes {made} values of a sample of {n}, expected as many, or twice as many with a learned variance"
+    );
+    Ok(graph)
 }
 
 /// The nonlinearities of the 2015 networks.

@@ -1,7 +1,7 @@
 //! The packed file: one safetensors file that holds a whole pipeline.
 //!
-//! Its metadata has `undiffuse.format` (a version), `undiffuse.model` and, where there was one, `undiffuse.scheduler` (the two
-//! configurations as JSON text), so any safetensors reader can open it and this library needs no other file.
+//! Its metadata has `undiffuse.format` (a version), `undiffuse.model` (or `undiffuse.graph`, the network itself) and, where there was one,
+//! `undiffuse.scheduler` (configurations as JSON text), so any safetensors reader can open it and this library needs no other file.
 
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -10,10 +10,14 @@ use alloc::vec::Vec;
 
 use super::{SafeTensorsView, TensorToWrite, WeightSource, write_safetensors};
 use crate::error::{Result, ensure, err};
+use crate::graph::data;
+use crate::json;
 use crate::tensor::DType;
 
 const FORMAT: &str = "undiffuse.format";
 const MODEL: &str = "undiffuse.model";
+/// In the place of the model's configuration: the text of a graph, see [`data`](crate::graph::data).
+const GRAPH: &str = "undiffuse.graph";
 const SCHEDULER: &str = "undiffuse.scheduler";
 /// The version that this library writes and the only one it reads.
 const VERSION: &str = "1";
@@ -21,7 +25,7 @@ const VERSION: &str = "1";
 /// The two configurations of a packed file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PackedConfigs {
-    /// The model's configuration, as in `unet/config.json`.
+    /// The model's configuration, as in `unet/config.json`, or the text of a [graph](crate::graph::data).
     pub model: String,
     /// The scheduler's configuration, as in `scheduler/scheduler_config.json`; not every model comes with one.
     pub scheduler: Option<String>,
@@ -40,9 +44,25 @@ impl PackedConfigs {
             err!(Weights, "the file has weights but no configuration: give a pipeline directory, or a file that `undiffuse pack` wrote")
         })?;
         ensure!(version == VERSION, Weights, "the packed file has format version {version:?}, expected {VERSION:?}");
-        let model = get(MODEL).ok_or_else(|| err!(Weights, "the packed file has no {MODEL}"))?;
+        let model = match (get(MODEL), get(GRAPH)) {
+            (Some(model), None) => model,
+            (None, Some(graph)) => {
+                ensure!(is_graph(graph), Weights, "the packed file's {GRAPH} is no text of a graph");
+                graph
+            }
+            (None, None) => return Err(err!(Weights, "the packed file has neither {MODEL} nor {GRAPH}")),
+            (Some(_), Some(_)) => {
+                return Err(err!(Weights, "the packed file has both {MODEL} and {GRAPH}, expected one"));
+            }
+        };
         Ok(Self { model: model.to_string(), scheduler: get(SCHEDULER).map(ToString::to_string) })
     }
+}
+
+/// Whether a model's text is that of a graph.
+fn is_graph(text: &str) -> bool {
+    let class = json::parse_object(text).ok().and_then(|mut map| map.remove("_class_name"));
+    class.is_some_and(|c| c.as_str() == Some(data::CLASS))
 }
 
 /// A packed file in memory, opened: its weights and its configurations. Errors: as [`SafeTensorsView::parse`] and
@@ -74,7 +94,8 @@ pub fn write(
         })
         .collect();
     let scheduler = configs.scheduler.as_deref().map(|text| (SCHEDULER, text));
-    let metadata: BTreeMap<String, String> = [(FORMAT, VERSION), (MODEL, &configs.model)]
+    let model = if is_graph(&configs.model) { GRAPH } else { MODEL };
+    let metadata: BTreeMap<String, String> = [(FORMAT, VERSION), (model, &configs.model)]
         .into_iter()
         .chain(scheduler)
         .map(|(k, v)| (k.to_string(), v.to_string()))

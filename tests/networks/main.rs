@@ -21,6 +21,7 @@ mod backends;
 mod bad_input;
 mod families;
 mod finite;
+mod graph_data;
 mod models_2015;
 mod pipeline;
 mod pretrained_2015;

@@ -13,6 +13,7 @@ use undiffuse::weights::{SafeTensorsView, TensorToWrite, write_safetensors};
 fn main() {
     safetensors();
     configs();
+    graphs();
     packed();
     chains();
     training_data();
@@ -63,6 +64,18 @@ fn safetensors() {
     ] {
         seed("safetensors", name, [&(entry.len() as u64).to_le_bytes()[..], entry.as_bytes(), &[0; 8]].concat());
     }
+}
+
+/// A denoiser with an image beside x.
+const GRAPH: &str = r#"{"_class_name":"Graph","version":1,"parameters":{"b":[4],"c":[4,2,3,3],"e":[4,4],"o":[1,4]},"nodes":[{"op":"input","name":"sample","role":"sample","dims":[1,4,4]},{"op":"input","name":"timestep","role":"timestep","dims":[1]},{"op":"input","name":"image","role":"image","dims":[1,4,4]},{"op":"concat","args":[0,2]},{"op":"conv2d","args":[3],"kernel":[3,3],"padding":[1,1,1,1],"weight":"c","bias":"b"},{"op":"group_norm","args":[4],"groups":2,"eps":1e-5,"weight":"b","bias":"b"},{"op":"activation","args":[5],"function":"silu"},{"op":"sinusoidal_embedding","args":[1],"dim":4,"freq_shift":0,"max_period":10000},{"op":"linear","args":[7],"weight":"e"},{"op":"binary","args":[6,8],"function":"add"},{"op":"attention","args":[9,9,9],"heads":2},{"op":"upsample_nearest","args":[10],"factor":2},{"op":"average_pool","args":[11],"factor":2},{"op":"linear","args":[12],"weight":"o"}],"outputs":[{"name":"sample","value":13}]}"#;
+
+fn graphs() {
+    seed("graph", "denoiser", GRAPH);
+    seed("graph", "cycle", GRAPH.replace(r#""args":[3]"#, r#""args":[5]"#));
+    seed("graph", "unknown_operation", GRAPH.replace("upsample_nearest", "upsample_bilinear"));
+    seed("graph", "overflow", GRAPH.replace("[4,2,3,3]", "[4294967296,4294967296,3,3]"));
+    seed("graph", "roles_twice", GRAPH.replace(r#""role":"timestep""#, r#""role":"sample""#));
+    seed("graph", "deep", format!(r#"{{"_class_name":"Graph","version":1,"nodes":{}"#, "[".repeat(100)));
 }
 
 const MODEL: &str = r#"{"sample_size":4,"in_channels":1,"out_channels":1,"block_out_channels":[4],"layers_per_block":1,

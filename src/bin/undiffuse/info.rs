@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use undiffuse::Result;
 use undiffuse::graph::Input;
+use undiffuse::model::ModelConfig;
 use undiffuse::sampler::{SamplerKind, SchedulerConfig};
 
 use crate::args::{Args, Command, Outcome, Token};
@@ -85,7 +86,12 @@ fn run(args: &mut Args) -> Outcome {
     for remark in source.remarks() {
         text.push_str(&format!("{:<14}{remark}\n", "note"));
     }
-    text.push_str(&format!("\nmodel config\n{}\n", source.model_json().trim()));
+    match source.model() {
+        ModelConfig::Graph(graph) => {
+            text.push_str(&format!("\nmodel config\na graph of {} operations in the file\n", graph.nodes().len()));
+        }
+        _ => text.push_str(&format!("\nmodel config\n{}\n", source.model_json().trim())),
+    }
     let json = json!({
         "model": model.name(),
         "class": pipeline.model().class_name(),

@@ -26,6 +26,8 @@ usage: undiffuse pack DIRECTORY OUTPUT [OPTION...]
   --dtype TYPE  how matrices and kernels are stored: f16 (default), bf16 or f32; biases and norms stay f32
   --scheduler S  a scheduler_config.json, a pipeline's directory or JSON text, in place of the model's
                  own or where it has none
+  --graph       with the network itself in place of its configuration: one graph, for one size
+  --size HxW    the size of that graph, where it is not the model's own
 ",
     run,
 };
@@ -33,15 +35,16 @@ usage: undiffuse pack DIRECTORY OUTPUT [OPTION...]
 fn run(args: &mut Args) -> Outcome {
     let mut model = ModelArgs::default();
     let mut paths: Vec<PathBuf> = Vec::new();
-    let mut dtype = DType::F16;
+    let (mut dtype, mut graph) = (DType::F16, false);
     while let Some(token) = args.next()? {
         match token {
             Token::Option(name) => match name.as_str() {
                 "dtype" => {
                     dtype = args.choice(&[("f16", DType::F16), ("bf16", DType::BF16), ("f32", DType::F32)])?;
                 }
+                "graph" => graph = true,
                 other => {
-                    if other != "scheduler" || !model.option(other, args)? {
+                    if !matches!(other, "scheduler" | "size") || !model.option(other, args)? {
                         return args.unknown(other);
                     }
                 }
@@ -53,23 +56,30 @@ fn run(args: &mut Args) -> Outcome {
     let [directory, to] = paths.as_slice() else {
         return usage!("pack needs DIRECTORY and OUTPUT; {}", args.see_help());
     };
+    if model.size().is_some() && !graph {
+        return usage!("--size is for --graph; a configuration serves all sizes");
+    }
     model.value(directory.into(), args)?;
-    let bytes = pack(&model, to, dtype)?;
+    let bytes = pack(&model, to, dtype, graph)?;
     let json = json!({ "output": to.display().to_string(), "bytes": bytes });
     Ok(output::report(&format!("{}: {bytes} bytes\n", to.display()), &json)?)
 }
 
 /// Gives the bytes written.
-fn pack(model: &ModelArgs, to: &Path, dtype: DType) -> Result<u64> {
+fn pack(model: &ModelArgs, to: &Path, dtype: DType, graph: bool) -> Result<u64> {
     let source = model.open()?;
     let cancel = interrupt::install()?;
     let mut out = Output::create(to)?;
     let mut bytes = 0;
-    source.pack(dtype, &mut |piece| {
+    let mut sink = |piece: &[u8]| {
         cancel.check()?;
         bytes += piece.len() as u64;
         Ok(out.write_all(piece)?)
-    })?;
+    };
+    match graph {
+        true => source.pack_graph(model.size(), dtype, &mut sink)?,
+        false => source.pack(dtype, &mut sink)?,
+    }
     out.finish()?;
     Ok(bytes)
 }
