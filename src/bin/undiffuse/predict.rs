@@ -74,11 +74,14 @@ fn predict(model: &mut ModelArgs, input: &Path, to: &Path) -> Result<Vec<usize>>
         file.check_names(&["sample", "timestep", "class_labels"])?;
     }
     let sample = file.need("sample")?;
-    let &[batch, channels, height, width] = sample.shape.as_slice() else {
+    let of_images = || {
         let text = format!("sample is {:?}, expected [N, C, H, W]", sample.shape);
-        return Err(named(Error::new(ErrorKind::Shape, text)));
+        named(Error::new(ErrorKind::Shape, text))
     };
-    model.set_size([height, width]);
+    let &[batch, channels, ..] = sample.shape.as_slice() else { return Err(of_images()) };
+    if let &[_, _, height, width] = sample.shape.as_slice() {
+        model.set_size([height, width]);
+    }
     let timestep = file.numbers("timestep")?.ok_or_else(|| file.missing("timestep"))?;
     let timestep = per_sample("timestep", timestep, batch).map_err(named)?;
     let classes = file.numbers("class_labels")?;
@@ -89,6 +92,15 @@ fn predict(model: &mut ModelArgs, input: &Path, to: &Path) -> Result<Vec<usize>>
     }
 
     let source = model.open()?;
+    if source.model().is_of_images() != (sample.shape.len() == 4) {
+        return Err(match source.model().is_of_images() {
+            true => of_images(),
+            false => {
+                let text = format!("sample is {:?}, but the model is not of images", sample.shape);
+                named(Error::new(ErrorKind::Shape, text))
+            }
+        });
+    }
     let cancel = interrupt::install()?;
     let out = Output::create(to)?;
     let pipeline = model.compile(&source)?;
