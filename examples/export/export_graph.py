@@ -261,6 +261,8 @@ class Exporter:
             return self.conv(x, short, *a[1:], **kw)
         if short == "linear":
             last = len(x.shape) - 1
+            if math.prod(x.shape) == 1:
+                x = Value(x.at, x.shape, [last], [])
             if x.channels != (last,):
                 raise Unmapped(f"linear of {x.shape}, whose channels are its axes {x.channels}, expected the last")
             bias = a[2] if len(a) > 2 else kw.get("bias")

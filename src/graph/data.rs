@@ -341,6 +341,7 @@ impl Writer<'_> {
                 self.put("factor", numbers(factor));
                 self.flag("blocks_first", *blocks_first);
             }
+            Op::ReflectPad(p) => self.put("padding", numbers(&[p.top, p.bottom, p.left, p.right])),
             Op::ShuffleChannels { rows, columns } => {
                 self.size("rows", *rows);
                 self.size("columns", *columns);
@@ -519,6 +520,10 @@ impl Reader<'_> {
             }
             "space_to_depth" => {
                 Op::SpaceToDepth { factor: self.sizes("factor")?, blocks_first: self.flag("blocks_first")? }
+            }
+            "reflect_pad" => {
+                let [top, bottom, left, right] = self.sizes("padding")?;
+                Op::ReflectPad(Padding { top, bottom, left, right })
             }
             "shuffle_channels" => Op::ShuffleChannels { rows: self.size("rows")?, columns: self.size("columns")? },
             "concat_positions" => Op::ConcatPositions,

@@ -82,15 +82,6 @@ fn predict(model: &mut ModelArgs, input: &Path, to: &Path) -> Result<Vec<usize>>
     if let &[_, _, height, width] = sample.shape.as_slice() {
         model.set_size([height, width]);
     }
-    let timestep = file.numbers("timestep")?.ok_or_else(|| file.missing("timestep"))?;
-    let timestep = per_sample("timestep", timestep, batch).map_err(named)?;
-    let classes = file.numbers("class_labels")?;
-
-    for (name, array) in [("sample", Some(&sample)), ("timestep", Some(&timestep)), ("class_labels", classes.as_ref())]
-    {
-        array.map_or(Ok(()), |a| check_finite(name, &a.data)).map_err(named)?;
-    }
-
     let source = model.open()?;
     if source.model().is_of_images() != (sample.shape.len() == 4) {
         return Err(match source.model().is_of_images() {
@@ -101,6 +92,15 @@ fn predict(model: &mut ModelArgs, input: &Path, to: &Path) -> Result<Vec<usize>>
             }
         });
     }
+    let timestep = file.numbers("timestep")?.ok_or_else(|| file.missing("timestep"))?;
+    let timestep = per_sample("timestep", timestep, batch).map_err(named)?;
+    let classes = file.numbers("class_labels")?;
+
+    for (name, array) in [("sample", Some(&sample)), ("timestep", Some(&timestep)), ("class_labels", classes.as_ref())]
+    {
+        array.map_or(Ok(()), |a| check_finite(name, &a.data)).map_err(named)?;
+    }
+
     let cancel = interrupt::install()?;
     let out = Output::create(to)?;
     let pipeline = model.compile(&source)?;
