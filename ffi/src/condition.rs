@@ -188,6 +188,7 @@ unsafe fn all(conditions: *const undiffuse_condition, count: usize, option: &str
     let mut found = Conditions::new();
     // SAFETY: the caller's promise, here and below.
     for condition in unsafe { slice(conditions, count, option)? } {
+        // SAFETY: as above.
         let (name, values) = unsafe { one(condition)? };
         if found.get(name).is_some() {
             return Err(Failure::argument(format!("{option}: {name:?} is given twice")));
@@ -245,6 +246,7 @@ pub(crate) unsafe fn guidance(guidance: *const undiffuse_guidance) -> Outcome<Op
     }
     // SAFETY: the caller's promise, here and below.
     let g = unsafe { options(guidance)? };
+    // SAFETY: as above.
     let negative = unsafe { all(g.negative, g.negative_count, "undiffuse_guidance.negative")? };
     let mut made = Guidance::new(g.scale as f32, negative);
     made.rescale = g.rescale as f32;

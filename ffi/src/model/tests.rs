@@ -100,6 +100,7 @@ fn conditions_are_listed_given_and_set_between_runs() {
     let listed: Vec<(String, undiffuse_input_role, usize, u32)> = (0..4)
         .map(|index| {
             let mut i = undiffuse_input_info::defaults();
+            // SAFETY: as above.
             assert_eq!(call(|e| unsafe { undiffuse_model_get_input(model, index, &mut i, e) }).0, UNDIFFUSE_OK);
             // SAFETY: a name of the model, which lives; a role that the library wrote.
             let (name, role) = unsafe { (CStr::from_ptr(i.name).to_str().unwrap().to_string(), i.role.assume_init()) };
@@ -114,6 +115,7 @@ fn conditions_are_listed_given_and_set_between_runs() {
     ];
     assert_eq!(listed, expected.map(|(n, r, len, whole)| (n.to_string(), r, len, whole)));
     let mut i = undiffuse_input_info::defaults();
+    // SAFETY: as above.
     assert_eq!(call(|e| unsafe { undiffuse_model_get_input(model, 4, &mut i, e) }).0, UNDIFFUSE_INVALID_ARGUMENT);
 
     let (image_name, class_name, other_name) = (c"image".as_ptr(), c"class_labels".as_ptr(), c"mask".as_ptr());
@@ -124,6 +126,7 @@ fn conditions_are_listed_given_and_set_between_runs() {
         (options.conditions, options.condition_count) = (conditions.as_ptr(), conditions.len());
         options.guidance = guidance;
         let mut session = null_mut();
+        // SAFETY: as above.
         let done = call(|e| unsafe { undiffuse_session_new(model, null(), null(), &options, &mut session, e) });
         (done, session)
     };
@@ -153,6 +156,7 @@ fn conditions_are_listed_given_and_set_between_runs() {
     assert_eq!(done, (UNDIFFUSE_OK, String::new()));
     let first = run(plain);
     let set = |session, condition: &undiffuse_condition| {
+        // SAFETY: as above.
         call(|e| unsafe { undiffuse_session_set_condition(session, condition, e) })
     };
     assert_eq!(set(plain, &of(image_name, &[-0.5; 64])).0, UNDIFFUSE_OK);
@@ -162,6 +166,7 @@ fn conditions_are_listed_given_and_set_between_runs() {
     assert_eq!(set(plain, &good[0]).0, UNDIFFUSE_OK);
     assert_eq!(first, run(plain));
     let negative = of(class_name, &none);
+    // SAFETY: as above.
     let unguided = call(|e| unsafe { undiffuse_session_set_negative(plain, &negative, e) });
     assert_eq!(unguided.0, UNDIFFUSE_INVALID_ARGUMENT);
 
@@ -171,6 +176,7 @@ fn conditions_are_listed_given_and_set_between_runs() {
     assert_eq!(done, (UNDIFFUSE_OK, String::new()));
     let with = run(guided);
     assert_ne!(first, with);
+    // SAFETY: as above.
     assert_eq!(call(|e| unsafe { undiffuse_session_set_negative(guided, &good[1], e) }).0, UNDIFFUSE_OK);
     // Away from itself it is not guided, but for rounding.
     assert!(run(guided).iter().zip(&first).all(|(a, b)| (a - b).abs() < 1e-3));

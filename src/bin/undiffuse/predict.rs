@@ -105,7 +105,8 @@ fn predict(model: &mut ModelArgs, input: &Path, to: &Path) -> Result<Vec<usize>>
     let out = Output::create(to)?;
     let pipeline = model.compile(&source)?;
     let network = pipeline.network();
-    let names: Vec<&str> = pipeline.inputs().iter().map(|i| i.name.as_str()).chain(["class_labels"]).collect();
+    let names: Vec<&str> =
+        pipeline.inputs().iter().map(|i| i.name.as_str()).chain(["sample", "timestep", "class_labels"]).collect();
     file.check_names(&names)?;
     check_classes(&pipeline, classes.as_ref(), batch).map_err(named)?;
     let beside = Beside { file: &file, given: model.conditions().read(pipeline.inputs())?, batch };
