@@ -6,7 +6,7 @@ use std::cell::Cell;
 use undiffuse::Cancel;
 use undiffuse::backend::cpu::{Cpu, CpuOptions};
 use undiffuse::chain::{Chain, ChainOptions, Flow};
-use undiffuse::denoiser::{Component, Covariance, GaussianMixture};
+use undiffuse::denoiser::{Component, Conditions, Covariance, Denoiser, GaussianMixture, Guidance};
 use undiffuse::evaluate::{BoundOptions, Edges, Times, bound_with};
 use undiffuse::model::unet2d::{self, UNet2DConfig};
 use undiffuse::noise::Seeded;
@@ -167,6 +167,35 @@ fn a_chain_with_a_network_allocates_only_when_it_is_made() {
     let mut chain = Chain::new(denoiser, sampler, Seeded::new(1), &ChainOptions { batch: 3, first_sample: 0 }).unwrap();
     let count = allocations(|| {
         chain.run().unwrap();
+        chain.restart(3, 2).unwrap();
+        chain.run().unwrap();
+    });
+    assert_eq!(count, 0);
+}
+
+#[test]
+fn a_guided_chain_with_conditions_allocates_only_when_it_is_made() {
+    let model = r#"{"block_out_channels":[8,16],"down_block_types":["DownBlock2D","AttnDownBlock2D"],"sample_size":8,
+        "up_block_types":["AttnUpBlock2D","UpBlock2D"],"norm_num_groups":4,"layers_per_block":1,"num_class_embeds":4,
+        "in_channels":5,"out_channels":3}"#;
+    let config = UNet2DConfig::from_json(model).unwrap();
+    let graph = unet2d::build(&config, config.size(None).unwrap()).unwrap();
+    let bytes = seeded_file::seeded_file(&graph, DType::F32, |_| true);
+    let weights = Box::new(SafeTensorsView::parse(&bytes).unwrap());
+    let scheduler = Some(r#"{"_class_name":"DDIMScheduler"}"#.to_string());
+    let source = Source::new(model.to_string(), scheduler, weights).unwrap();
+    let cpu = Cpu::with_options(CpuOptions { threads: Some(1), ..Default::default() }).unwrap();
+    let pipeline = source.compile(&cpu, &PipelineOptions::default()).unwrap();
+    let image = [0.25; 2 * 2 * 64];
+    let conditions = Conditions::new().with("image", &image).with_classes(&[1, 2]);
+    let guidance = Guidance { rescale: 0.7, ..Guidance::new(3.0, Conditions::new().with_classes(&[3])) };
+    let sampler = pipeline.sampler(&SamplerOptions { steps: Steps::Count(5), ..Default::default() }).unwrap();
+    let denoiser = pipeline.guided(3, &conditions, &guidance).unwrap();
+    let mut chain = Chain::new(denoiser, sampler, Seeded::new(1), &ChainOptions { batch: 3, first_sample: 0 }).unwrap();
+    let count = allocations(|| {
+        chain.run().unwrap();
+        chain.denoiser_mut().set_condition("image", &image[..128]).unwrap();
+        chain.denoiser_mut().set_negative("class_labels", &[0.0]).unwrap();
         chain.restart(3, 2).unwrap();
         chain.run().unwrap();
     });
