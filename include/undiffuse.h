@@ -441,6 +441,19 @@ UNDIFFUSE_ENUM(undiffuse_bit_prediction, uint32_t) {
   UNDIFFUSE_BITS_CLEAN = 1,
 };
 
+/** Whose formulas a sampler takes where it runs a model that was saved with another. */
+UNDIFFUSE_ENUM(undiffuse_compat, uint32_t) {
+  /**
+   * diffusers', but the model's clip of x_0 holds, and solvers over sigmas spread them from 60 down
+   * by Karras's rule unless the configuration says how.
+   */
+  UNDIFFUSE_COMPAT_USUAL = 0,
+  /** diffusers' in everything. */
+  UNDIFFUSE_COMPAT_DIFFUSERS = 1,
+  /** As usual, with a third order of DPM-Solver multistep that is one. */
+  UNDIFFUSE_COMPAT_FIXED = 2,
+};
+
 /** What a filter sees beyond the edge of an image. */
 UNDIFFUSE_ENUM(undiffuse_padding, uint32_t) {
   /** The image mirrored with its edge element repeated. */
@@ -964,10 +977,10 @@ typedef struct undiffuse_sampler_options {
   /** The precision of schedules and of the scalars of a step. */
   undiffuse_arithmetic arithmetic;
   /**
-   * How many of the T timesteps are visited. 0 is the default: 50 with DDIM (T if that is less),
-   * all T with the others. If `kind` is UNDIFFUSE_SAMPLER_OF_SCHEDULE, 0 also chooses DDIM with 50
-   * steps, as the program `undiffuse sample` does; models of 2015 keep their own chain. The 2015
-   * chains visit all T.
+   * How many steps are made. 0 is the default: 20 of UniPC, DPM-Solver multistep and DEIS, all T of
+   * DDPM and the 2015 chains, 4 of distilled samplers, 50 of the others, or T if that is less. If
+   * `kind` is UNDIFFUSE_SAMPLER_OF_SCHEDULE, 0 also chooses the sampler as the program `undiffuse
+   * sample` does: UniPC for a model saved with DDPM, its own for every other.
    */
   size_t steps;
   /** The timesteps themselves, decreasing, each below T, or NULL. Read during the call. */
@@ -1001,8 +1014,17 @@ typedef struct undiffuse_sampler_options {
   double pi;
   /** Binary chain: which probability the network predicts. */
   undiffuse_bit_prediction bit_prediction;
-  /** Must be 0. */
-  uint32_t reserved;
+  /** Whose formulas are taken. */
+  undiffuse_compat compat;
+  /**
+   * The sigmas themselves, sqrt((1 - abar) / abar), falling, with that of the result (0 as a rule)
+   * at the end; or NULL. For solvers over sigmas. Read during the call.
+   */
+  const double *sigmas;
+  /** Number of sigmas, one more than the steps. */
+  size_t sigmas_len;
+  /** The order of a solver that has one; 0 for its usual one. */
+  size_t order;
 } undiffuse_sampler_options;
 
 /** Information about a sampler. */
@@ -1874,9 +1896,9 @@ undiffuse_status undiffuse_schedule_options_init(undiffuse_schedule_options *opt
                                                  size_t struct_size);
 
 /**
- * Fills options with the defaults: DDIM with 50 steps and eta 0 (for a model of 2015, its own
- * chain). `struct_size` is sizeof(undiffuse_sampler_options) as your program was compiled. Any
- * thread.
+ * Fills options with the defaults: UniPC with 20 steps for a model saved with DDPM, its own sampler
+ * for every other. `struct_size` is sizeof(undiffuse_sampler_options) as your program was compiled.
+ * Any thread.
  */
 UNDIFFUSE_API
 undiffuse_status undiffuse_sampler_options_init(undiffuse_sampler_options *options,
@@ -1886,7 +1908,7 @@ undiffuse_status undiffuse_sampler_options_init(undiffuse_sampler_options *optio
  * Makes a sampler from a schedule given by values.
  *
  * Either struct may be NULL for its defaults; both are read during the call.
- * UNDIFFUSE_SAMPLER_OF_SCHEDULE is DDIM with 50 steps if no steps are given, otherwise DDPM. On
+ * UNDIFFUSE_SAMPLER_OF_SCHEDULE is UniPC with 20 steps if no steps are given, otherwise DDPM. On
  * success *sampler is yours; free it with undiffuse_sampler_free. Status: UNDIFFUSE_CONFIG,
  * UNDIFFUSE_UNSUPPORTED. Any thread.
  */
@@ -2355,8 +2377,8 @@ undiffuse_status undiffuse_session_required_bytes(const undiffuse_model *model,
  * Makes a session at x_T.
  *
  * `sampler` may be NULL: with evidence for the sampler that undiffuse_evidence_recommend_sampler
- * chooses, without for the default of undiffuse_sampler_options, DDIM with 50 steps. `evidence` may
- * be NULL for none, `options` for the defaults. All that they point at is read during the call; see
+ * chooses, without for the default of undiffuse_sampler_options. `evidence` may be NULL for none,
+ * `options` for the defaults. All that they point at is read during the call; see
  * undiffuse_session_options for what must live longer. The handles may be freed afterwards. On
  * success *session is yours; free it with undiffuse_session_free.
  *

@@ -11,7 +11,7 @@
 //! use undiffuse::sampler::{SamplerOptions, Steps};
 //!
 //! let pipeline = Pipeline::open("pretrained/digits.safetensors", &Cpu::new()?, &PipelineOptions::default())?;
-//! // What `undiffuse sample` runs, DDIM, in fewer steps than its 50.
+//! // What `undiffuse sample` runs, UniPC, in fewer steps than its 20.
 //! let usual = SamplerOptions::default_for(&pipeline.scheduler()?, None);
 //! let sampler = pipeline.sampler(&SamplerOptions { steps: Steps::Count(10), ..usual })?;
 //! let mut chain = Chain::new(pipeline.denoiser(2, &[])?, sampler, Seeded::new(42), &ChainOptions { batch: 2, first_sample: 0 })?;

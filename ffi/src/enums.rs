@@ -224,6 +224,20 @@ pub enum undiffuse_timestep_spacing {
 }
 c_enum!(undiffuse_timestep_spacing: UNDIFFUSE_SPACING_LEADING, UNDIFFUSE_SPACING_LINSPACE, UNDIFFUSE_SPACING_TRAILING);
 
+/// Whose formulas a sampler takes where it runs a model that was saved with another.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum undiffuse_compat {
+    /// diffusers', but the model's clip of x_0 holds, and solvers over sigmas spread them from 60 down by Karras's rule unless the
+    /// configuration says how.
+    UNDIFFUSE_COMPAT_USUAL = 0,
+    /// diffusers' in everything.
+    UNDIFFUSE_COMPAT_DIFFUSERS = 1,
+    /// As usual, with a third order of DPM-Solver multistep that is one.
+    UNDIFFUSE_COMPAT_FIXED = 2,
+}
+c_enum!(undiffuse_compat: UNDIFFUSE_COMPAT_USUAL, UNDIFFUSE_COMPAT_DIFFUSERS, UNDIFFUSE_COMPAT_FIXED);
+
 /// What DDIM's eta is a fraction of.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

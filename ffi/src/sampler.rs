@@ -129,7 +129,7 @@ sized!(undiffuse_step_io {
 /// Makes a sampler from a schedule given by values.
 ///
 /// Either struct may be NULL for its defaults; both are read during the call. UNDIFFUSE_SAMPLER_OF_SCHEDULE is
-/// DDIM with 50 steps if no steps are given, otherwise DDPM. On success *sampler is yours; free it with undiffuse_sampler_free. Status: UNDIFFUSE_CONFIG, UNDIFFUSE_UNSUPPORTED. Any thread.
+/// UniPC with 20 steps if no steps are given, otherwise DDPM. On success *sampler is yours; free it with undiffuse_sampler_free. Status: UNDIFFUSE_CONFIG, UNDIFFUSE_UNSUPPORTED. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_sampler_new(
     schedule: *const undiffuse_schedule_options,

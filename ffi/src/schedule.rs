@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use std::sync::Arc;
 
 use undiffuse::sampler::{
-    BitPrediction, Chain2015, DdimNoise, DdimPrevious, Ending2015, Jumps, PredictionType, Readout2015, Sampler,
+    BitPrediction, Chain2015, Compat, DdimNoise, DdimPrevious, Ending2015, Jumps, PredictionType, Readout2015, Sampler,
     SamplerKind, SamplerOptions, SchedulerConfig, Steps, VarianceType,
 };
 use undiffuse::schedule::{Arithmetic, BetaSchedule, TimestepSpacing};
@@ -14,6 +14,7 @@ use crate::enums::sampler_kind;
 use crate::enums::undiffuse_arithmetic::{self, *};
 use crate::enums::undiffuse_beta_schedule::{self, *};
 use crate::enums::undiffuse_bit_prediction::{self, *};
+use crate::enums::undiffuse_compat::{self, *};
 use crate::enums::undiffuse_ddim_noise::{self, *};
 use crate::enums::undiffuse_ddim_previous::{self, *};
 use crate::enums::undiffuse_ending_2015::{self, *};
@@ -101,9 +102,9 @@ pub struct undiffuse_sampler_options {
     pub kind: MaybeUninit<undiffuse_sampler_kind>,
     /// The precision of schedules and of the scalars of a step.
     pub arithmetic: MaybeUninit<undiffuse_arithmetic>,
-    /// How many of the T timesteps are visited. 0 is the default: 50 with DDIM (T if that is less), all T with the others. If `kind` is
-    /// UNDIFFUSE_SAMPLER_OF_SCHEDULE, 0 also chooses DDIM with 50 steps, as the program `undiffuse sample` does; models of 2015 keep their
-    /// own chain. The 2015 chains visit all T.
+    /// How many steps are made. 0 is the default: 20 of UniPC, DPM-Solver multistep and DEIS, all T of DDPM and the 2015 chains, 4 of
+    /// distilled samplers, 50 of the others, or T if that is less. If `kind` is UNDIFFUSE_SAMPLER_OF_SCHEDULE, 0 also chooses the sampler as
+    /// the program `undiffuse sample` does: UniPC for a model saved with DDPM, its own for every other.
     pub steps: usize,
     /// The timesteps themselves, decreasing, each below T, or NULL. Read during the call.
     pub timesteps: *const u32,
@@ -132,8 +133,15 @@ pub struct undiffuse_sampler_options {
     pub pi: f64,
     /// Binary chain: which probability the network predicts.
     pub bit_prediction: MaybeUninit<undiffuse_bit_prediction>,
-    /// Must be 0.
-    pub reserved: u32,
+    /// Whose formulas are taken.
+    pub compat: MaybeUninit<undiffuse_compat>,
+    /// The sigmas themselves, sqrt((1 - abar) / abar), falling, with that of the result (0 as a rule) at the end; or NULL. For solvers over
+    /// sigmas. Read during the call.
+    pub sigmas: *const f64,
+    /// Number of sigmas, one more than the steps.
+    pub sigmas_len: usize,
+    /// The order of a solver that has one; 0 for its usual one.
+    pub order: usize,
 }
 
 sized!(undiffuse_sampler_options {
@@ -153,7 +161,10 @@ sized!(undiffuse_sampler_options {
     ending: MaybeUninit::new(UNDIFFUSE_ENDING_2015_MEAN),
     pi: 0.5,
     bit_prediction: MaybeUninit::new(UNDIFFUSE_BITS_PREVIOUS),
-    reserved: 0,
+    compat: MaybeUninit::new(UNDIFFUSE_COMPAT_USUAL),
+    sigmas: std::ptr::null(),
+    sigmas_len: 0,
+    order: 0,
 });
 
 /// Fills a schedule with diffusers' defaults. `struct_size` is sizeof(undiffuse_schedule_options) as your program was compiled. Any
@@ -167,7 +178,7 @@ pub unsafe extern "C" fn undiffuse_schedule_options_init(
     unsafe { ok(std::ptr::null_mut(), || init(options, struct_size)) }
 }
 
-/// Fills options with the defaults: DDIM with 50 steps and eta 0 (for a model of 2015, its own chain). `struct_size` is
+/// Fills options with the defaults: UniPC with 20 steps for a model saved with DDPM, its own sampler for every other. `struct_size` is
 /// sizeof(undiffuse_sampler_options) as your program was compiled. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_sampler_options_init(
@@ -247,28 +258,36 @@ pub(crate) type SharedSampler = Arc<dyn Sampler + Send + Sync>;
 /// # Safety
 /// The pointers of `o` are what the header asks for.
 pub(crate) unsafe fn sampler(config: &SchedulerConfig, o: &undiffuse_sampler_options) -> Outcome<SharedSampler> {
-    reserved(o.reserved, "undiffuse_sampler_options")?;
     // SAFETY: the caller's promise.
     let timesteps = unsafe { slice(o.timesteps, o.timesteps_len, "timesteps") }?;
-    let steps = match (o.steps, timesteps) {
-        (0, []) => None,
-        (n, []) => Some(Steps::Count(n)),
-        (0, list) => Some(Steps::Timesteps(list.to_vec())),
-        _ => return Err(Failure::argument("steps and timesteps are both given")),
+    // SAFETY: as above.
+    let sigmas = unsafe { slice(o.sigmas, o.sigmas_len, "sigmas") }?;
+    let steps = match (o.steps, timesteps, sigmas) {
+        (0, [], []) => None,
+        (n, [], []) => Some(Steps::Count(n)),
+        (0, list, []) => Some(Steps::Timesteps(list.to_vec())),
+        (0, [], list) => Some(Steps::Sigmas(list.to_vec())),
+        (_, _, []) => return Err(Failure::argument("steps and timesteps are both given")),
+        _ => return Err(Failure::argument("sigmas are given, and steps or timesteps too")),
+    };
+    let compat = match value(o.compat)? {
+        UNDIFFUSE_COMPAT_USUAL => Compat::Usual,
+        UNDIFFUSE_COMPAT_DIFFUSERS => Compat::Diffusers,
+        UNDIFFUSE_COMPAT_FIXED => Compat::Fixed,
     };
     let kind = value(o.kind)?;
     let chosen = sampler_kind(kind);
-    let (chosen, steps) = match steps {
-        Some(steps) => (chosen, steps),
-        None if kind == UNDIFFUSE_SAMPLER_REPAINT => (chosen, Steps::All),
-        None => {
-            let usual = SamplerOptions::default_for(config, chosen);
-            (usual.sampler, usual.steps)
-        }
-    };
+    // Steps without a kind are those of the configuration's own class.
+    let given = steps.is_some() || kind == UNDIFFUSE_SAMPLER_REPAINT;
+    let usual = SamplerOptions::default_for(config, if given { chosen.or(Some(config.class)) } else { chosen });
+    let usual = usual.with_compat(compat);
     let run = SamplerOptions {
-        sampler: chosen,
-        steps,
+        steps: match steps {
+            None if kind == UNDIFFUSE_SAMPLER_REPAINT => Steps::All,
+            None => usual.steps,
+            Some(steps) => steps,
+        },
+        order: if o.order == 0 { usual.order } else { Some(o.order) },
         eta: o.eta,
         ddim_noise: match value(o.ddim_noise)? {
             UNDIFFUSE_DDIM_NOISE_POSTERIOR => DdimNoise::Posterior,
@@ -283,7 +302,7 @@ pub(crate) unsafe fn sampler(config: &SchedulerConfig, o: &undiffuse_sampler_opt
             UNDIFFUSE_ARITHMETIC_FLOAT32 => Arithmetic::Float32,
             UNDIFFUSE_ARITHMETIC_FLOAT64 => Arithmetic::Float64,
         },
-        ..SamplerOptions::default()
+        ..usual
     };
     let ending = match value(o.ending)? {
         UNDIFFUSE_ENDING_2015_MEAN => Ending2015::Mean,

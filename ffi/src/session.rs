@@ -401,7 +401,7 @@ pub unsafe extern "C" fn undiffuse_session_required_bytes(
 /// Makes a session at x_T.
 ///
 /// `sampler` may be NULL: with evidence for the sampler that undiffuse_evidence_recommend_sampler chooses, without for the default of
-/// undiffuse_sampler_options, DDIM with 50 steps. `evidence` may be NULL for none, `options` for the defaults. All that they point at is
+/// undiffuse_sampler_options. `evidence` may be NULL for none, `options` for the defaults. All that they point at is
 /// read during the call; see undiffuse_session_options for what must live longer. The handles may be freed afterwards. On success
 /// *session is yours; free it with undiffuse_session_free.
 ///

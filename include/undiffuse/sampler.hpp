@@ -28,16 +28,20 @@ struct schedule_options : undiffuse_schedule_options {
   }
 };
 
-// The fields of undiffuse_sampler_options: DDIM with 50 steps, unless you say otherwise.
+// The fields of undiffuse_sampler_options: what `undiffuse sample` runs, unless you say otherwise.
 struct sampler_options : undiffuse_sampler_options {
   sampler_options() { undiffuse_sampler_options_init(this, sizeof(undiffuse_sampler_options)); }
   // The timesteps themselves, decreasing; empty for `steps` of them.
   std::vector<std::uint32_t> timesteps;
+  // The sigmas themselves, falling, with that of the result at the end; empty for `steps` of them.
+  std::vector<double> sigmas;
 
   undiffuse_sampler_options c() const {
     undiffuse_sampler_options o = *this;
     o.timesteps = timesteps.empty() ? nullptr : timesteps.data();
     o.timesteps_len = timesteps.size();
+    o.sigmas = sigmas.empty() ? nullptr : sigmas.data();
+    o.sigmas_len = sigmas.size();
     return o;
   }
 };

@@ -138,7 +138,7 @@ class session {
   explicit session(const model &m, const session_options &o = {}) : session(m, nullptr, nullptr, o) {}
   session(const model &m, const sampler &s, const session_options &o = {}) : session(m, &s, nullptr, o) {}
   session(const model &m, const sampler &s, const evidence &r, const session_options &o = {}) : session(m, &s, &r, o) {}
-  // nullptr: what the evidence recommends, without evidence DDIM with 50 steps; no evidence.
+  // nullptr: what the evidence recommends, without evidence what `undiffuse sample` runs; no evidence.
   session(const model &m, const sampler *s, const evidence *r, const session_options &o = {}) {
     const detail::lowered_options options(o, m, r);
     session_.also_keep(options.keep);

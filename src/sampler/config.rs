@@ -124,10 +124,11 @@ pub struct SchedulerConfig {
     pub given: Given,
 }
 
-/// The keys of the file that a configuration was read from, so that another sampler can take its own. Two of them always compare equal.
+/// The keys of the file that a configuration was read from, so that another sampler can take its own, and what the sampler before did
+/// to x_0, where [`SchedulerConfig::for_sampler`] changed it. Two of them always compare equal.
 #[derive(Clone, Debug, Default)]
 #[doc(hidden)]
-pub struct Given(Object);
+pub struct Given(Object, Option<SampleClip>);
 
 impl PartialEq for Given {
     fn eq(&self, _: &Self) -> bool {
@@ -239,7 +240,7 @@ impl SchedulerConfig {
                 config.num_train_timesteps
             );
         }
-        config.given = Given(map);
+        config.given = Given(map, None);
         Ok(config)
     }
 
@@ -280,6 +281,7 @@ impl SchedulerConfig {
             }
         }
         config.chain_2015 = self.chain_2015;
+        config.given.1 = Some(self.model_clip());
         Ok(config)
     }
 
@@ -364,13 +366,39 @@ impl SchedulerConfig {
         self.other.clone()
     }
 
-    /// What the file says of clipping, whatever the class.
-    pub(super) fn clip_of_the_file(&self) -> SampleClip {
-        let given = &self.given.0;
-        let range = given.get("clip_sample_range").and_then(Value::as_f64).unwrap_or(1.0);
-        match given.get("clip_sample") {
-            Some(Value::Bool(true)) => SampleClip::Range(range as f32),
-            _ => SampleClip::None,
+    /// The sampler that the model was saved with: that of the file where there is one, whatever sampler this configuration is for.
+    pub fn saved_with(&self) -> SamplerKind {
+        class(&self.given.0).ok().flatten().unwrap_or(self.class)
+    }
+
+    /// Whether it is a solver over the sigmas of a discrete schedule whose levels are spread as its class has it, not as its file says.
+    pub(super) fn levels_are_the_class_s(&self) -> bool {
+        let over_sigmas = self.has("use_karras_sigmas") || self.class == SamplerKind::EulerAncestral;
+        over_sigmas
+            && self.has("beta_start")
+            && !self.grid.use_flow_sigmas
+            && self.grid.interpolation_type == Interpolation::Linear
+            && self.grid.spacing().is_ok_and(|s| s == Default::default())
+            && self.timestep_spacing == Self::new(self.class).timestep_spacing
+    }
+
+    /// What is done to x_0 by the sampler that the model was saved with, whatever sampler this configuration is for.
+    pub(super) fn model_clip(&self) -> SampleClip {
+        let Given(given, before) = &self.given;
+        if let Some(clip) = before {
+            return *clip;
+        }
+        match class(given) {
+            Ok(Some(own)) if own != self.class => {
+                // What was read once can be read again.
+                Self::from_object(given.clone(), Some(own)).map_or(SampleClip::None, |c| c.clip())
+            }
+            // A class that is not implemented: its keys have the usual meaning.
+            Ok(None) => match (given.get("clip_sample"), given.get("clip_sample_range").and_then(Value::as_f64)) {
+                (Some(Value::Bool(true)), range) => SampleClip::Range(range.unwrap_or(1.0) as f32),
+                _ => SampleClip::None,
+            },
+            _ => self.clip(),
         }
     }
 

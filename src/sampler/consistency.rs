@@ -97,8 +97,8 @@ pub fn consistency(
 /// The timesteps that a model was distilled on, thinned.
 fn distilled(setup: &Setup<'_>) -> Result<Vec<u32>> {
     let (train, original) = (setup.config.num_train_timesteps, setup.config.solver.original_inference_steps);
-    if let Steps::Timesteps(list) = &setup.options.steps {
-        return custom_timesteps(train, list);
+    if let Steps::Timesteps(_) | Steps::Sigmas(_) = setup.options.steps {
+        return setup.timesteps();
     }
     ensure!(
         original <= train,

@@ -41,7 +41,6 @@ fn with_path(
 ) -> Result<Plan> {
     setup.expect_prediction(&[PredictionType::Epsilon, PredictionType::VPrediction])?;
     let g = &setup.config.grid;
-    let n = setup.count()?;
     let (bottom, top) = (g.sigma_min.unwrap_or(0.0), g.sigma_max.unwrap_or(0.0));
     let positive = (f64::MIN_POSITIVE..=f64::MAX).contains(&g.sigma_data);
     ensure!(positive, InvalidArgument, "sigma_data is {}, expected above 0", g.sigma_data);
@@ -49,17 +48,24 @@ fn with_path(
         SigmaSchedule::Karras => SigmaSpacing::Karras,
         SigmaSchedule::Exponential => SigmaSpacing::Exponential,
     };
-    let mut sigmas = spread(spacing, bottom, top, n, g.rho)?;
-    if let (SigmaSchedule::Exponential, [only]) = (g.sigma_schedule, sigmas.as_mut_slice()) {
-        // diffusers counts from the smallest, so that one step begins there.
-        *only = bottom;
-    }
-    let end = match g.final_sigmas_type {
-        FinalSigmas::Zero => 0.0,
-        FinalSigmas::SigmaMin if last_again => sigmas.last().copied().unwrap_or(bottom),
-        FinalSigmas::SigmaMin => bottom,
+    let mut sigmas = match setup.given_sigmas()? {
+        Some(list) => list.to_vec(),
+        None => {
+            let mut sigmas = spread(spacing, bottom, top, setup.count()?, g.rho)?;
+            if let (SigmaSchedule::Exponential, [only]) = (g.sigma_schedule, sigmas.as_mut_slice()) {
+                // diffusers counts from the smallest, so that one step begins there.
+                *only = bottom;
+            }
+            let end = match g.final_sigmas_type {
+                FinalSigmas::Zero => 0.0,
+                FinalSigmas::SigmaMin if last_again => sigmas.last().copied().unwrap_or(bottom),
+                FinalSigmas::SigmaMin => bottom,
+            };
+            sigmas.push(end);
+            sigmas
+        }
     };
-    sigmas.push(end);
+    let n = sigmas.len() - 1;
     if setup.options.arithmetic == Arithmetic::Float32 {
         sigmas.iter_mut().for_each(|s| *s = f64::from(*s as f32));
     }

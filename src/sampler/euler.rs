@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::options::{Churn, Setup, Steps, levels};
+use super::options::{Churn, Setup, Sigmas, Steps, levels};
 use super::path::{Path, Preconditioning};
 use super::plan::{Call, CallNoise, Mix, Of, Plan};
 use super::{Interpolation, PredictionType, TimestepType};
@@ -89,6 +89,8 @@ pub(super) fn points(setup: &Setup<'_>, whole: Whole) -> Result<Grid> {
 pub(super) fn initial_scale(setup: &Setup<'_>, grid: &Grid) -> f64 {
     let sigma = grid.sigmas.iter().copied().fold(0.0, f64::max);
     match setup.config.timestep_spacing {
+        // Also where the run begins elsewhere than the training ends.
+        _ if setup.options.sigmas != Sigmas::Configured => libm::sqrt(sigma * sigma + 1.0),
         TimestepSpacing::Leading => libm::sqrt(sigma * sigma + 1.0),
         TimestepSpacing::Linspace | TimestepSpacing::Trailing => sigma,
     }
@@ -110,7 +112,8 @@ pub(super) fn build(setup: &Setup<'_>) -> Result<Plan> {
     let mut grid = points(setup, Whole::No)?;
     if g.interpolation_type == Interpolation::LogLinear && g.spacing()? == Default::default() {
         ensure!(
-            !matches!(setup.options.steps, Steps::Timesteps(_)),
+            !matches!(setup.options.steps, Steps::Timesteps(_) | Steps::Sigmas(_))
+                && setup.options.sigmas == Sigmas::Configured,
             Unsupported,
             "interpolation_type log_linear spreads its own sigmas, expected a number of steps"
         );

@@ -35,7 +35,31 @@ fn with_path(setup: &Setup<'_>, run: impl FnOnce(&Path<'_>) -> Result<Plan>) -> 
     if let Steps::Timesteps(_) = setup.options.steps {
         return Err(err!(Unsupported, "a flow takes no list of timesteps, expected a number of steps"));
     }
-    let (n, train) = (setup.count()?, c.num_train_timesteps as f64);
+    let train = c.num_train_timesteps as f64;
+    let mut sigmas = match setup.given_sigmas()? {
+        Some(list) => {
+            // The shift moves the calls; where the run ends is the caller's.
+            let (end, calls) = list.split_last().unwrap_or((&0.0, &[]));
+            let mut sigmas = calls.to_vec();
+            setup.shift(&mut sigmas)?;
+            sigmas.push(*end);
+            sigmas
+        }
+        None => spread_sigmas(setup, train)?,
+    };
+    let n = sigmas.len() - 1;
+    if setup.options.arithmetic == Arithmetic::Float32 {
+        sigmas.iter_mut().for_each(|s| *s = f64::from(*s as f32));
+    }
+    let timesteps: Vec<f64> = sigmas.iter().take(n).map(|s| s * train).collect();
+    let levels = levels(&Grid { timesteps, sigmas }, Level::flow);
+    let prediction = Prediction { kind: PredictionType::Flow, ..setup.prediction() };
+    run(&Path { levels: &levels, prediction, preconditioning: Preconditioning::None, initial_scale: 1.0 })
+}
+
+/// So many sigmas as are asked for, and 0.
+fn spread_sigmas(setup: &Setup<'_>, train: f64) -> Result<Vec<f64>> {
+    let (n, g) = (setup.count()?, &setup.config.grid);
     // The ends of the training's sigmas, which are shifted once already where the shift is the configuration's.
     let mut ends = [1.0, 1.0 / train];
     if !g.use_dynamic_shifting {
@@ -49,13 +73,7 @@ fn with_path(setup: &Setup<'_>, run: impl FnOnce(&Path<'_>) -> Result<Plan>) -> 
         sigmas = spread(spacing, bottom, top, n, 7.0)?;
     }
     sigmas.push(0.0);
-    if setup.options.arithmetic == Arithmetic::Float32 {
-        sigmas.iter_mut().for_each(|s| *s = f64::from(*s as f32));
-    }
-    let timesteps: Vec<f64> = sigmas.iter().take(n).map(|s| s * train).collect();
-    let levels = levels(&Grid { timesteps, sigmas }, Level::flow);
-    let prediction = Prediction { kind: PredictionType::Flow, ..setup.prediction() };
-    run(&Path { levels: &levels, prediction, preconditioning: Preconditioning::None, initial_scale: 1.0 })
+    Ok(sigmas)
 }
 
 /// `FlowMatchEulerDiscreteScheduler`.

@@ -59,5 +59,5 @@ pub(super) fn build(setup: &Setup<'_>) -> Result<Plan> {
     use PredictionType::{Epsilon, Sample, VPrediction};
     setup.expect_prediction(&[Epsilon, Sample, VPrediction])?;
     let grid = points(setup, Whole::No)?;
-    with_path(setup, &grid, |path| lms(path, 4))
+    with_path(setup, &grid, |path| lms(path, setup.options.order.unwrap_or(4)))
 }

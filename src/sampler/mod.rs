@@ -74,7 +74,7 @@ pub use heun::heun;
 pub use kdpm2::{kdpm2, kdpm2_ancestral};
 pub use lahmc::{Energy, LookAheadHmc, LookAheadOptions, Move, Particle};
 pub use lms::lms;
-pub use options::{Churn, Compat, DEFAULT_STEPS, SamplerKind, SamplerOptions, Steps};
+pub use options::{Churn, Compat, DEFAULT_STEPS, SamplerKind, SamplerOptions, Sigmas, Steps};
 pub use path::{Path, Preconditioning};
 pub use plan::{Call, CallNoise, MAX_HISTORY, Mix, Of, Plan, Term, Update};
 pub use pndm::{PndmOptions, ipndm, pndm};

@@ -9,8 +9,8 @@ use super::{
 };
 use crate::error::{Result, ensure, err};
 use crate::schedule::{
-    Arithmetic, Grid, GridRules, Level, NoiseSchedule, Points, SigmaTable, custom_timesteps, discrete_grid,
-    spaced_timesteps, time_shift,
+    Arithmetic, Grid, GridEnd, GridRules, Level, NoiseSchedule, Points, SigmaSpacing, SigmaTable, Whole,
+    custom_timesteps, discrete_grid, given_grid, spaced_timesteps, time_shift,
 };
 
 /// The samplers there are. More may be added.
@@ -93,8 +93,8 @@ impl SamplerKind {
     }
 }
 
-/// Which timesteps a run visits.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Which levels a run visits.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum Steps {
     /// All T of the training, from the last to the first.
     #[default]
@@ -103,19 +103,56 @@ pub enum Steps {
     Count(usize),
     /// These: decreasing, each below T.
     Timesteps(Vec<u32>),
+    /// These sigmas: those of the calls, and the one that the last step leads to, 0 as a rule. sigma is the noise where x_0 has factor 1,
+    /// sqrt((1 - abar) / abar); of a flow its time, 1 to 0, before any shift. Between whole timesteps the network is told a broken one.
+    /// For solvers over sigmas: not for DDPM, DDIM, PNDM and the distilled ones.
+    Sigmas(Vec<f64>),
+}
+
+/// How solvers over sigmas spread them.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Sigmas {
+    /// As the configuration says.
+    #[default]
+    Configured,
+    /// Karras's rule from sigma 60 to 0.1, and of N > 10 steps to 10 / N^2.
+    ///
+    /// At sigma 60 there is nothing of a sample left that a network could see, but much less than at the last timestep of a schedule of
+    /// cosine betas, sigma 20,000, from where the first of few steps would go astray. The last step, of first order, leads to the x_0
+    /// predicted at the smallest, so this falls as the error of a method of second order does; solvers that end at the smallest sigma
+    /// itself take the schedule's. The ends are the best of a few that were tried on the digits in 10 calls.
+    Usual,
+    /// By a rule of the caller's own. Its ends are the schedule's where these are closer.
+    Range {
+        /// The rule.
+        spacing: SigmaSpacing,
+        /// The smallest sigma.
+        min: f64,
+        /// The largest.
+        max: f64,
+    },
 }
 
 /// Whose formulas are taken where a reference is known to be wrong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Compat {
-    /// diffusers 0.42.1's, so that Python and this library agree.
+    /// diffusers 0.42.1's, but that the clip of x_0 goes with the model: where another sampler runs it than the one that it was saved with,
+    /// its clip holds there too, and eps follows from the clipped x_0. Most classes of diffusers have no such key and forget the clip, and
+    /// a model of cosine betas then starts from x_0 of hundreds and ends in nonsense.
     #[default]
+    Usual,
+    /// diffusers 0.42.1's in everything, so that Python and this library agree also there.
     Diffusers,
-    /// What was meant: the third order of [`dpm_solver_multistep`](super::dpm_solver_multistep), which is of second order as published; and the
-    /// clip of a model whose file says `clip_sample`, also by samplers whose class in diffusers has no such key and forgets it (a model of
-    /// cosine betas then starts from x_0 of hundreds). DDIM's timesteps have [`DdimPrevious`].
+    /// As [`Compat::Usual`], and what was meant where diffusers is wrong: the third order of
+    /// [`dpm_solver_multistep`](super::dpm_solver_multistep), which is of second order as published. DDIM's timesteps have [`DdimPrevious`].
     Fixed,
+}
+
+impl Compat {
+    /// All of them, with the names that the command line uses.
+    pub const NAMES: [(&'static str, Self); 3] =
+        [("usual", Self::Usual), ("diffusers", Self::Diffusers), ("fixed", Self::Fixed)];
 }
 
 /// Noise that a step adds before it goes on (Karras et al. 2022, algorithm 2).
@@ -173,6 +210,11 @@ pub struct SamplerOptions {
     /// The shift of a flow whose configuration says `use_dynamic_shifting`: mu, the logarithm of the shift (`time_shift_type` exponential),
     /// or the shift itself (linear).
     pub mu: Option<f64>,
+    /// How solvers over sigmas spread them. Of no use with a list in `steps`. Timesteps are rounded only with [`Sigmas::Configured`].
+    pub sigmas: Sigmas,
+    /// The order of a solver that has one (`solver_order` of its configuration, or LMS's, which has none there); `None` for the
+    /// configuration's, LMS's 4.
+    pub order: Option<usize>,
     /// Whose formulas are taken where diffusers' are known to be wrong.
     pub compat: Compat,
 }
@@ -190,30 +232,61 @@ impl Default for SamplerOptions {
             tcd_gamma: 0.3,
             churn: Churn::default(),
             mu: None,
-            compat: Compat::Diffusers,
+            sigmas: Sigmas::Configured,
+            order: None,
+            compat: Compat::Usual,
         }
     }
 }
 
 /// The steps where the caller names no number, see [`SamplerOptions::default_for`].
 pub const DEFAULT_STEPS: usize = 50;
+/// The same for solvers of high order.
+const HIGH_ORDER_STEPS: usize = 20;
 /// The same for distilled models.
 const DISTILLED_STEPS: usize = 4;
 
 impl SamplerOptions {
     /// The options of a run whose caller names no steps and perhaps no algorithm: what the program's `sample`, the C interface and
-    /// undiffuse.hpp run by default. Without a `kind`, DDIM for a model saved with DDPM, and the sampler that it was saved with for every
-    /// other. DDPM and the chains of 2015 make all T steps, distilled models 4, the others [`DEFAULT_STEPS`], or T where that is fewer.
+    /// undiffuse.hpp run by default.
+    ///
+    /// Without a `kind` it is the sampler that the model was saved with; but UniPC for a model saved with DDPM, which is what training
+    /// leaves (DDIM where it has no more than [`DEFAULT_STEPS`] timesteps). With the sampler that the model was saved with all is as
+    /// diffusers has it. Another one over sigmas takes [`Sigmas::Usual`] unless the file says how its levels are spread, and UniPC
+    /// order 3. `examples/samplers/README.md` has the measurements.
+    ///
+    /// DDPM and the chains of 2015 make all T steps, distilled models 4, UniPC, DPM-Solver multistep and DEIS 20, the others
+    /// [`DEFAULT_STEPS`], or T where that is fewer.
     pub fn default_for(config: &SchedulerConfig, kind: Option<SamplerKind>) -> Self {
-        let usual = if config.class == SamplerKind::Ddpm { SamplerKind::Ddim } else { config.class };
-        let kind = kind.unwrap_or(usual);
-        let count = |n: usize| Steps::Count(n.min(config.num_train_timesteps));
+        use SamplerKind::{Ancestral2015, Bits2015, Cm, Ddim, Ddpm, Deis, DpmSolverMultistep, Lcm, Tcd, UniPc};
+        let (train, own) = (config.num_train_timesteps, config.saved_with());
+        let kind = kind.unwrap_or(match own {
+            Ddpm if train > DEFAULT_STEPS => UniPc,
+            Ddpm => Ddim,
+            own => own,
+        });
+        let count = |n: usize| Steps::Count(n.min(train));
         let steps = match kind {
-            SamplerKind::Ddpm | SamplerKind::Ancestral2015 | SamplerKind::Bits2015 => Steps::All,
-            SamplerKind::Lcm | SamplerKind::Tcd | SamplerKind::Cm => count(DISTILLED_STEPS),
+            Ddpm | Ancestral2015 | Bits2015 => Steps::All,
+            Lcm | Tcd | Cm => count(DISTILLED_STEPS),
+            UniPc | DpmSolverMultistep | Deis => count(HIGH_ORDER_STEPS),
             _ => count(DEFAULT_STEPS),
         };
-        Self { sampler: Some(kind), steps, ..Self::default() }
+        let usual = Self { sampler: Some(kind), steps, ..Self::default() };
+        let Ok(config) = config.for_sampler(kind) else { return usual };
+        if kind == own || !config.levels_are_the_class_s() {
+            return usual;
+        }
+        let order = (kind == UniPc && config.solver.solver_order == 2).then_some(3);
+        Self { sigmas: Sigmas::Usual, order, ..usual }
+    }
+
+    /// These with another [`Compat`]; with [`Compat::Diffusers`] also without levels and an order other than the configuration's.
+    pub fn with_compat(self, compat: Compat) -> Self {
+        match compat {
+            Compat::Diffusers => Self { sigmas: Sigmas::Configured, order: None, compat, ..self },
+            _ => Self { compat, ..self },
+        }
     }
 }
 
@@ -230,14 +303,23 @@ impl SchedulerConfig {
         }
         let solver = SOLVERS.iter().find(|s| s.kind == kind);
         let solver = solver.ok_or_else(|| err!(Unsupported, "the sampler {kind:?} is not in this build"))?;
-        let config = self.for_sampler(kind)?;
+        let mut config = self.for_sampler(kind)?;
         ensure!(
             options.churn.s_churn == 0.0 || matches!(kind, SamplerKind::Euler | SamplerKind::EdmEuler),
             Unsupported,
             "churn with the sampler {}, expected euler or edm-euler",
             solver.name
         );
-        Ok(Box::new((solver.build)(&Setup { config: &config, options })?))
+        if let Some(order) = options.order {
+            ensure!(
+                config.has("solver_order") || kind == SamplerKind::Lms,
+                Unsupported,
+                "an order with the sampler {}, which has one only",
+                solver.name
+            );
+            config.solver.solver_order = order;
+        }
+        Ok(Box::new((solver.build)(&Setup { config: &config, options, model_clip: self.model_clip() })?))
     }
 
     /// Makes the sampler that goes back and forth, see [`repaint`]. The kind of `options` and what is DDIM's are not used.
@@ -251,7 +333,7 @@ impl SchedulerConfig {
             self.class.class_name()
         );
         let config = self.for_sampler(SamplerKind::Ddpm)?;
-        let setup = Setup { config: &config, options };
+        let setup = Setup { config: &config, options, model_clip: self.model_clip() };
         repaint(&setup.schedule()?, &setup.timesteps()?, setup.prediction(), jumps)
     }
 
@@ -271,6 +353,8 @@ impl SchedulerConfig {
 pub(super) struct Setup<'a> {
     pub config: &'a SchedulerConfig,
     pub options: &'a SamplerOptions,
+    /// What the sampler that the model was saved with does to x_0.
+    pub model_clip: SampleClip,
 }
 
 impl Setup<'_> {
@@ -293,7 +377,27 @@ impl Setup<'_> {
             Steps::All => spaced_timesteps(c.timestep_spacing, train, train, c.steps_offset),
             Steps::Count(n) => spaced_timesteps(c.timestep_spacing, train, *n, c.steps_offset),
             Steps::Timesteps(list) => custom_timesteps(train, list),
+            Steps::Sigmas(_) => Err(self.no_list("sigmas", "timesteps or a number of steps")),
         }
+    }
+
+    fn no_list(&self, what: &str, expected: &str) -> crate::Error {
+        err!(Unsupported, "{} takes no list of {what}, expected {expected}", self.config.class.class_name())
+    }
+
+    /// The caller's own sigmas, that of the result with them.
+    ///
+    /// Errors: kind `InvalidArgument` for fewer than two, or such that do not fall from a positive number to 0 or more.
+    pub fn given_sigmas(&self) -> Result<Option<&[f64]>> {
+        let Steps::Sigmas(list) = &self.options.steps else { return Ok(None) };
+        let falls = list.windows(2).all(|w| matches!(w, [a, b] if a > b));
+        ensure!(
+            list.len() > 1 && falls && list.iter().all(|s| s.is_finite() && *s >= 0.0),
+            InvalidArgument,
+            "the list of {} sigmas does not fall from above 0 to 0 or more, with that of the result at its end, expected that it does",
+            list.len()
+        );
+        Ok(Some(list))
     }
 
     /// The number of steps, where a sampler takes no timesteps of the caller's own.
@@ -311,33 +415,43 @@ impl Setup<'_> {
                 );
                 Ok(n)
             }
-            Steps::Timesteps(_) => Err(err!(
-                Unsupported,
-                "{} takes no list of timesteps, expected a number of steps",
-                self.config.class.class_name()
-            )),
+            Steps::Timesteps(_) => Err(self.no_list("timesteps", "a number of steps")),
+            Steps::Sigmas(_) => Err(self.no_list("sigmas", "a number of steps")),
         }
     }
 
     /// How x_0 follows from the network's output.
     pub fn prediction(&self) -> Prediction {
-        let clip = match (self.config.clip(), self.options.compat) {
-            (SampleClip::None, Compat::Fixed) => self.config.clip_of_the_file(),
-            (clip, _) => clip,
-        };
-        Prediction { kind: self.config.prediction_type, clip, rederive_eps: self.options.use_clipped_model_output }
+        let own = self.config.clip();
+        let carried = own == SampleClip::None && self.options.compat != Compat::Diffusers;
+        let clip = if carried { self.model_clip } else { own };
+        // A solver that steps by eps alone would not see the clip.
+        let rederive_eps = self.options.use_clipped_model_output || (carried && clip != SampleClip::None);
+        Prediction { kind: self.config.prediction_type, clip, rederive_eps }
     }
 
     /// The grid of a discrete schedule or, with `use_flow_sigmas`, of a flow.
     pub fn grid(&self, rules: &GridRules) -> Result<Grid> {
         let c = self.config;
         let table = SigmaTable::new(&self.schedule()?);
+        if let Some(list) = self.given_sigmas()? {
+            return given_grid(&table, list);
+        }
         let points = match &self.options.steps {
             Steps::All => Points::All,
             Steps::Count(n) => Points::Count(*n, c.timestep_spacing, c.steps_offset),
-            Steps::Timesteps(list) => Points::Timesteps(list),
+            Steps::Timesteps(list) => return discrete_grid(&table, Points::Timesteps(list), c.grid.spacing()?, rules),
+            Steps::Sigmas(_) => Points::All,
         };
-        discrete_grid(&table, points, c.grid.spacing()?, rules)
+        let steps = if let Points::Count(n, ..) = points { n } else { table.len() } as f64;
+        let (spacing, min, max) = match self.options.sigmas {
+            Sigmas::Configured => return discrete_grid(&table, points, c.grid.spacing()?, rules),
+            Sigmas::Usual if rules.end == GridEnd::Smallest => (SigmaSpacing::Karras, 0.0, 60.0),
+            Sigmas::Usual => (SigmaSpacing::Karras, (10.0 / (steps * steps)).min(0.1), 60.0),
+            Sigmas::Range { spacing, min, max } => (spacing, min, max),
+        };
+        let range = [Some(table.largest().min(max)), Some(table.smallest().max(min))];
+        discrete_grid(&table, points, spacing, &GridRules { range, whole: Whole::No, ..*rules })
     }
 
     /// Moves the sigmas of a flow as the configuration and [`SamplerOptions::mu`] say.

@@ -253,6 +253,13 @@ pub fn discrete_grid(table: &SigmaTable, points: Points<'_>, spacing: SigmaSpaci
     Ok(Grid { timesteps, sigmas }.rounded(table.arithmetic))
 }
 
+/// A grid of the caller's own sigmas, that of the result at their end; each call's timestep is what the sigma has between the training's.
+pub fn given_grid(table: &SigmaTable, sigmas: &[f64]) -> Result<Grid> {
+    let [calls @ .., _] = sigmas else { return Err(err!(InvalidArgument, "the list of sigmas is empty")) };
+    let timesteps = calls.iter().map(|s| table.timestep(*s)).collect();
+    Ok(Grid { timesteps, sigmas: sigmas.to_vec() }.rounded(table.arithmetic))
+}
+
 fn whole(rule: Whole, spacing: SigmaSpacing, t: f64) -> f64 {
     let by_rule = matches!(spacing, SigmaSpacing::Karras | SigmaSpacing::Lu);
     match rule {

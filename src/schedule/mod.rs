@@ -21,7 +21,9 @@ mod timesteps;
 
 pub use betas::{BetaSchedule, Betas, MAX_TRAIN_TIMESTEPS, NoiseSchedule};
 pub(crate) use grid::linspace;
-pub use grid::{Grid, GridEnd, GridRules, Points, SigmaSpacing, SigmaTable, Whole, discrete_grid, spread, time_shift};
+pub use grid::{
+    Grid, GridEnd, GridRules, Points, SigmaSpacing, SigmaTable, Whole, discrete_grid, given_grid, spread, time_shift,
+};
 pub use level::Level;
 pub use paper2015::TemporalBasis;
 pub(crate) use real::Real;

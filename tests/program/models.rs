@@ -161,8 +161,8 @@ fn a_scheduler_of_any_class_bars_nothing_that_does_not_need_it() {
                 assert_eq!(said.status.code(), Some(1), "{scheduler}");
             }
             let scheduler = tiny::scheduler_config();
-            let args = ["sample", path, "--count", "1", "--steps", "3", "--output", "o.safetensors", "--scheduler"];
-            ok(dir, &[&args[..], &[&scheduler]].concat());
+            let args = format!("sample {asked} --output o.safetensors --scheduler");
+            ok(dir, &[&words(&args)[..], &[&scheduler]].concat());
             assert_eq!(tensor(dir, "o.safetensors", "x_0"), want);
         }
     }

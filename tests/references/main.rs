@@ -22,3 +22,4 @@ mod samplers;
 mod schedulers;
 mod seeds;
 mod unet;
+mod usual;

@@ -84,12 +84,17 @@ fn options(case: &Value, config: &mut serde_json::Map<String, Value>) -> Option<
                     Steps::Timesteps(list.iter().map(|t| t.as_u64().map(|t| t as u32)).collect::<Option<_>>()?);
             }
             "mu" => options.mu = value.as_f64(),
+            "sigmas" => {
+                let mut list: Vec<f64> = value.as_array().unwrap().iter().filter_map(Value::as_f64).collect();
+                // Euler ends at the last, the flows behind it.
+                list.extend(case["class"].as_str().unwrap().starts_with("FlowMatch").then_some(0.0));
+                options.steps = Steps::Sigmas(list);
+            }
             // TCD takes all timesteps of the training where it is given, whatever it is.
             "original_inference_steps" if case["class"] == "TCDScheduler" => return None,
             "original_inference_steps" => {
                 config.insert(key.clone(), value.clone());
             }
-            // The caller's own sigmas.
             _ => return None,
         }
     }
@@ -101,6 +106,7 @@ fn options(case: &Value, config: &mut serde_json::Map<String, Value>) -> Option<
             "eta" if case["class"] == "TCDScheduler" => options.tcd_gamma = number.unwrap(),
             "eta" => options.eta = number.unwrap(),
             "use_clipped_model_output" => options.use_clipped_model_output = value.as_bool().unwrap(),
+            "order" => options.order = value.as_u64().map(|v| v as usize),
             "s_churn" => churn.s_churn = number.unwrap(),
             "s_tmin" => churn.s_tmin = number.unwrap(),
             "s_tmax" => churn.s_tmax = number.unwrap(),

@@ -96,7 +96,7 @@ static void samplers(void) {
   undiffuse_sampler_options o;
   undiffuse_step_io io;
   undiffuse_sampler *made = NULL;
-  double betas[4] = {0.1, 0.2, 0.3, 0.4}, largest = FLT_MAX;
+  double betas[4] = {0.1, 0.2, 0.3, 0.4}, sigmas[3] = {40, 2, 0}, largest = FLT_MAX;
   OK(undiffuse_schedule_options_init(&s, sizeof s));
   OK(undiffuse_sampler_options_init(&o, sizeof o));
   o.steps = 4;
@@ -107,6 +107,14 @@ static void samplers(void) {
   REFUSES("undiffuse_schedule_options.dynamic_thresholding_ratio", s.dynamic_thresholding_ratio, sampler_of(&s, &o));
   REFUSES("undiffuse_schedule_options.sample_max_value", s.sample_max_value, sampler_of(&s, &o));
   s.thresholding = 0;
+  o.kind = UNDIFFUSE_SAMPLER_UNIPC;
+  o.steps = 0;
+  o.sigmas = sigmas;
+  o.sigmas_len = 3;
+  REFUSES("undiffuse_sampler_options.sigmas", sigmas[1], sampler_of(&s, &o));
+  o.sigmas = NULL;
+  o.sigmas_len = 0;
+  o.steps = 4;
   o.kind = UNDIFFUSE_SAMPLER_DDIM;
   REFUSES("undiffuse_sampler_options.eta", o.eta, sampler_of(&s, &o));
   s.trained_betas = betas;

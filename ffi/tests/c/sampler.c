@@ -40,7 +40,7 @@ static void by_hand(const undiffuse_sampler *sampler, uint64_t seed, float *x) {
   }
 }
 
-/* What runs where nothing is chosen: DDIM with 50 steps, by every way to say nothing; all T where T is less. */
+/* What runs where nothing is chosen: UniPC with 20 steps, by every way to say nothing; all T where T is small. */
 static void by_default(const undiffuse_model *model) {
   undiffuse_sampler *made[4] = {NULL, NULL, NULL, NULL}, *few = NULL;
   undiffuse_sampler_options o;
@@ -53,13 +53,13 @@ static void by_default(const undiffuse_model *model) {
   OK(undiffuse_sampler_from_model(model, NULL, &made[0], E));
   OK(undiffuse_sampler_options_init(&o, sizeof o));
   OK(undiffuse_sampler_from_model(model, &o, &made[1], E));
-  o.kind = UNDIFFUSE_SAMPLER_DDIM;
+  o.kind = UNDIFFUSE_SAMPLER_UNIPC;
   OK(undiffuse_sampler_from_model(model, &o, &made[2], E));
-  o.steps = 50;
+  o.steps = 20;
   OK(undiffuse_sampler_from_model(model, &o, &made[3], E));
   first.struct_size = info.struct_size = sizeof info;
   OK(undiffuse_sampler_get_info(made[3], &first, E));
-  CHECK(first.step_count == 50);
+  CHECK(first.step_count == 20);
   for (i = 0; i < 4; i++) {
     OK(undiffuse_sampler_get_info(made[i], &info, E));
     CHECK(info.fingerprint == first.fingerprint);
@@ -67,7 +67,7 @@ static void by_default(const undiffuse_model *model) {
   OK(undiffuse_session_new(model, NULL, NULL, &so, &session, E));
   si.struct_size = sizeof si;
   OK(undiffuse_session_get_info(session, &si, E));
-  CHECK(si.step_count == 50);
+  CHECK(si.step_count == 20);
   undiffuse_session_free(session);
   OK(undiffuse_sample(model, NULL, NULL, &so, x, N, E));
   OK(undiffuse_sample(model, made[3], NULL, &so, y, N, E));
@@ -255,7 +255,11 @@ int main(void) {
   REFUSED(eta, 1.5);
   REFUSED(eta, NAN);
   REFUSED(steps, 1001);
-  REFUSED(reserved, 1);
+  REFUSED(compat, (undiffuse_compat)3);
+  OK(undiffuse_sampler_options_init(&o, sizeof o));
+  o.kind = UNDIFFUSE_SAMPLER_DDIM;
+  o.order = 2; /* DDIM has one only. */
+  FAILS(UNDIFFUSE_UNSUPPORTED, undiffuse_sampler_new(NULL, &o, &sampler, E));
 #define REFUSED_SCHEDULE(field, value)                                                         \
   do {                                                                                         \
     OK(undiffuse_schedule_options_init(&s, sizeof s));                                         \

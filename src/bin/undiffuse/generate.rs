@@ -39,8 +39,10 @@ pub struct Job {
     pub seed: u64,
     /// The sampler; `None` for the model's usual one.
     pub sampler: Option<SamplerKind>,
-    /// Network calls for a sample; `None` for the sampler's usual number.
-    pub steps: Option<usize>,
+    /// The steps of a sample; `None` for the sampler's usual number.
+    pub steps: Option<Steps>,
+    /// The solver's order; `None` for its usual one.
+    pub order: Option<usize>,
     /// DDIM's noise.
     pub eta: Option<f64>,
     /// Whose formulas are taken where diffusers' are known to be wrong.
@@ -82,10 +84,11 @@ impl Job {
     }
 
     /// The sampler of the run.
-    fn options(&self, config: &SchedulerConfig) -> SamplerOptions {
-        let usual = SamplerOptions::default_for(config, self.sampler);
-        let steps = self.steps.map_or(usual.steps, Steps::Count);
-        SamplerOptions { steps, eta: self.eta.unwrap_or_default(), compat: self.compat, ..usual }
+    fn options(&self, config: &SchedulerConfig, sampler: Option<SamplerKind>) -> SamplerOptions {
+        let usual = SamplerOptions::default_for(config, sampler);
+        let usual = usual.with_compat(self.compat);
+        let steps = self.steps.clone().unwrap_or(usual.steps);
+        SamplerOptions { steps, eta: self.eta.unwrap_or_default(), order: self.order.or(usual.order), ..usual }
     }
 }
 
@@ -162,9 +165,11 @@ pub fn generate(model: &ModelArgs, job: &Job) -> Result<Done> {
     let pipeline = model.compile(&model.open()?)?;
     let dims = pipeline.sample_dims();
     let given_beside = model.given(&pipeline)?;
-    // A diffusers model runs with DDIM or DDPM whatever it was trained with.
-    let config = model.scheduler(&pipeline, job.sampler)?;
-    let sampler = config.sampler(&job.options(&config))?;
+    // Who says eta wants DDIM; a chain of 2015 says itself that it has none.
+    let of_2015 = || pipeline.scheduler_for(None).is_ok_and(|c| c.class.is_2015());
+    let wanted = job.sampler.or_else(|| (job.eta.is_some() && !of_2015()).then_some(SamplerKind::Ddim));
+    let config = model.scheduler(&pipeline, wanted)?;
+    let sampler = config.sampler(&job.options(&config, wanted))?;
     if let Some(given) = &given {
         given.check(&dims, &sampler).map_err(in_noise)?;
     }

@@ -1,11 +1,12 @@
 //! `undiffuse sample`: the arguments; [`crate::generate`] does the work.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Instant;
 
 use serde_json::json;
 use undiffuse::noise::PythonGenerator;
-use undiffuse::sampler::{Compat, SamplerKind};
+use undiffuse::sampler::{Compat, SamplerKind, Steps};
 
 use crate::args::{Args, Command, Outcome, Token, usage};
 use crate::format::FormatArgs;
@@ -35,13 +36,17 @@ usage: undiffuse sample [PATH] [OPTION...]
   --depth BITS    of a .png: 8 (default) or 16
   --count N       how many samples (default 36)
   --batch N       how many at once (default 16); it changes the time and the memory, not the samples
-  --sampler NAME  the model's own (default; ddim where that is ddpm), ddpm, ddim, dpmsolver++, unipc, euler, euler-ancestral, heun,
+  --sampler NAME  the model's own (default; unipc where that is ddpm), ddpm, ddim, dpmsolver++, unipc, euler, euler-ancestral, heun,
                   deis, lms, pndm or another; a wrong name lists all
-  --steps N       steps of a sample (default: 50, or all where the model has fewer; all of ddpm and the chains of 2015; 4 of distilled
-                  models); some samplers make two calls a step
-  --eta X         DDIM's noise, 0 (default) to 1
-  --compat NAME   diffusers (default), or fixed: the clip of the model's file counts for every sampler (those of diffusers but ddpm, ddim,
-                  lcm and heun forget it), and the third order of dpmsolver++ is one
+  --steps N       steps of a sample (default: 20 of unipc, dpmsolver++ and deis, all of ddpm and the chains of 2015, 4 of distilled models,
+                  50 of others, or all where the model has fewer); some samplers make two calls a step
+  --timesteps L   or these timesteps, as in 999,500,1
+  --sigmas L      or these sigmas, sqrt((1 - abar) / abar), with that of the result at the end, as in 80,5,0.5,0
+  --order N       the order of a solver that has one (default: 3 of unipc where the model was saved with another, else the file's)
+  --eta X         DDIM's noise, 0 (default) to 1; with it the sampler is ddim
+  --compat NAME   with a sampler other than the model was saved with: usual (default) keeps the model's clip of x_0 and takes sigmas by Karras's
+                  rule, from 60 down, unless the file has its own; diffusers does what diffusers does, which forgets the clip; fixed is
+                  usual with a third order of dpmsolver++ that is one
   --seed N        (default 0) sample i of a seed is the same in every run
   --class LIST    classes of a class model, as in 3 or 0,1,2; sample i gets entry i modulo their number.
                   Or a FILE, a .npy or the tensor class_labels of a .safetensors: [N], or [N, D] where
@@ -86,8 +91,9 @@ fn run(args: &mut Args) -> Outcome {
         seed: 0,
         sampler: None,
         steps: None,
+        order: None,
         eta: None,
-        compat: Compat::Diffusers,
+        compat: Compat::Usual,
     };
     let (mut seed, mut each_seed) = (None, false);
     while let Some(token) = args.next()? {
@@ -100,10 +106,13 @@ fn run(args: &mut Args) -> Outcome {
                 "each-seed" => each_seed = true,
                 "count" => job.count = Some(args.number("a whole number", 1..=MAX_COUNT)?),
                 "batch" => job.batch = args.number("a whole number", 1..=MAX_COUNT)?,
-                "steps" => job.steps = Some(args.number("a whole number", 1..=usize::MAX)?),
+                "steps" => set_steps(&mut job, Steps::Count(args.number("a whole number", 1..=usize::MAX)?))?,
+                "timesteps" => set_steps(&mut job, Steps::Timesteps(list(args, "timesteps", "999,500,1")?))?,
+                "sigmas" => set_steps(&mut job, Steps::Sigmas(list(args, "sigmas", "80,5,0.5,0")?))?,
+                "order" => job.order = Some(args.number("a whole number", 1..=9)?),
                 "sampler" => job.sampler = Some(args.choice(&SamplerKind::NAMES)?),
                 "compat" => {
-                    job.compat = args.choice(&[("diffusers", Compat::Diffusers), ("fixed", Compat::Fixed)])?;
+                    job.compat = args.choice(&Compat::NAMES)?;
                 }
                 "eta" => job.eta = Some(args.number("a number", 0.0..=1.0)?),
                 "seed" => seed = Some(args.number("a whole number", 0..=u64::MAX)?),
@@ -166,6 +175,25 @@ fn run(args: &mut Args) -> Outcome {
         "seconds": seconds,
     });
     Ok(output::report(&text, &json)?)
+}
+
+/// Takes the steps of a run, which only one option may say.
+fn set_steps(job: &mut Job, steps: Steps) -> Outcome {
+    if job.steps.is_some() {
+        return usage!("--steps, --timesteps and --sigmas each say which steps are made, expected one of them");
+    }
+    job.steps = Some(steps);
+    Ok(())
+}
+
+/// Numbers with commas between them.
+fn list<T: FromStr>(args: &mut Args, name: &str, example: &str) -> Outcome<Vec<T>> {
+    let text = args.text()?;
+    let numbers: Option<Vec<T>> = text.split(',').map(|part| part.trim().parse().ok()).collect();
+    match numbers {
+        Some(numbers) => Ok(numbers),
+        None => usage!("--{name} is {text:?}, expected numbers as in {example}"),
+    }
 }
 
 /// What `--noise` names.

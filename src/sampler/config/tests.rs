@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::super::{Compat, Sampler, SamplerOptions, StepIo, Steps};
+use super::super::{Compat, SampleClip, Sampler, SamplerOptions, StepIo, Steps};
 use super::*;
 
 use crate::schedule::Arithmetic;
@@ -118,21 +118,38 @@ fn what_a_class_does_not_use_is_kept_and_not_judged() {
 }
 
 #[test]
-fn the_files_clip_is_taken_where_asked() {
-    let text = r#"{"_class_name": "DDPMScheduler", "clip_sample": true, "beta_schedule": "squaredcos_cap_v2"}"#;
+fn the_clip_goes_with_the_model_unless_diffusers_forgets_it() {
+    // DDPM clips where its file does not say otherwise.
+    let text = r#"{"_class_name": "DDPMScheduler", "beta_schedule": "squaredcos_cap_v2"}"#;
     let config = SchedulerConfig::from_json(text).unwrap();
-    for kind in [SamplerKind::DpmSolverMultistep, SamplerKind::UniPc, SamplerKind::Euler] {
+    let (none, one) = (SampleClip::None, SampleClip::Range(1.0));
+    for kind in [SamplerKind::DpmSolverMultistep, SamplerKind::UniPc, SamplerKind::Euler, SamplerKind::Pndm] {
+        // From the configuration of the model, and from one that was made for the sampler.
+        let made = [config.clone(), SchedulerConfig::from_json_for(text, Some(kind)).unwrap()];
+        assert!(made.iter().all(|c| c.model_clip() == one), "{kind:?}");
         let x0 = |compat| {
             let steps = Steps::Count(4);
             let options = SamplerOptions { sampler: Some(kind), steps, compat, ..Default::default() };
             let sampler = config.sampler(&options).unwrap();
             let (mut x0, mut eps) = ([0.0], [0.0]);
             sampler.predict(0, &[1.5], &[0.2], &mut x0, &mut eps).unwrap();
+            let level = sampler.levels()[0];
+            let again = (1.5 - level.alpha * f64::from(x0[0])) / level.sigma;
+            assert!(compat == Compat::Diffusers || (f64::from(eps[0]) - again).abs() < 1e-6, "{kind:?}");
             x0[0]
         };
-        assert!(x0(Compat::Diffusers) > 100.0 || kind == SamplerKind::Euler, "{kind:?}");
-        assert!(x0(Compat::Fixed).abs() <= 1.0, "{kind:?}");
+        assert!(x0(Compat::Diffusers).abs() > 1.2, "{kind:?}: {}", x0(Compat::Diffusers));
+        assert!(x0(Compat::Fixed).abs() <= 1.0 && x0(Compat::Usual).abs() <= 1.0, "{kind:?}");
     }
+    // What the caller changed counts; a sampler that the model was saved with does as its class does.
+    let open = SchedulerConfig { clip_sample: false, ..config.clone() };
+    assert_eq!((open.model_clip(), open.for_sampler(SamplerKind::Euler).unwrap().model_clip()), (none, none));
+    let own = r#"{"_class_name": "EulerDiscreteScheduler", "clip_sample": true}"#;
+    assert_eq!(SchedulerConfig::from_json(own).unwrap().model_clip(), none);
+    let foreign =
+        r#"{"_class_name": "RePaintScheduler", "beta_start": 0.001, "clip_sample": true, "clip_sample_range": 2.0}"#;
+    let foreign = SchedulerConfig::from_json_for(foreign, Some(SamplerKind::UniPc)).unwrap();
+    assert_eq!(foreign.model_clip(), SampleClip::Range(2.0));
 }
 
 #[test]

@@ -112,7 +112,7 @@ pub(in crate::sampler) fn build(setup: &Setup<'_>) -> Result<Plan> {
         steps_offset: 0,
         ..setup.config.clone()
     };
-    let setup = Setup { config: &config, options: setup.options };
+    let setup = Setup { config: &config, options: setup.options, model_clip: setup.model_clip };
     intervals(&setup, Whole::RoundedOrCut, end(&setup)?, config.thresholding, |path| {
         let n = path.len();
         let lower = s.lower_order_final || !n.is_multiple_of(s.solver_order) || zero;
