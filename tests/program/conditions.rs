@@ -31,7 +31,7 @@ fn tensor(dir: &Path, file: &str, name: &str) -> Vec<f32> {
 }
 
 fn samples(dir: &Path, text: &str) -> Vec<f32> {
-    ok(dir, &words(&format!("sample model --steps 2 --count 2 {text} --output out.safetensors")));
+    ok(dir, &words(&format!("sample model --sampler ddim --steps 2 --count 2 {text} --output out.safetensors")));
     tensor(dir, "out.safetensors", "x_0")
 }
 
