@@ -73,6 +73,12 @@ class evidence {
                                     const method_options &how = method_options()) {
     return measured(op, y, sigma, how, first_sample, 1);
   }
+  // The model itself, with the covariance that steps of their length should have.
+  static evidence optimal_variance(std::size_t variance_products) {
+    evidence r;
+    r.evidence_.make([&](auto out, auto e) { return undiffuse_evidence_optimal_variance(variance_products, out, e); });
+    return r;
+  }
   static evidence from_gradient(const gradient_evidence &g) {
     auto c = detail::sized<undiffuse_gradient_evidence>();
     evidence r;

@@ -40,7 +40,7 @@ use crate::denoiser::{Call, Denoiser, check_gave};
 use crate::error::{Result, ensure, err, first_non_finite};
 use crate::noise::{Fingerprint, NoiseSource};
 use crate::posterior::{At, Evidence, Kernel, NoEvidence};
-use crate::sampler::{Estimate, Sampler, Spread, StateSpace, add_noise};
+use crate::sampler::{Estimate, Sampler, Spread, StateSpace, add_noise, conditional_std};
 use crate::schedule::Level;
 use alone::Alone;
 use buffers::{Arena, Layout};
@@ -382,6 +382,7 @@ impl<'w, D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'w, D, S, N
             target: self.sampler.target(step)?,
             first_sample: self.first_sample,
             sample_len: n,
+            range: self.sampler.sample_range(),
         };
         if let Some(alone) = &mut self.alone {
             alone.x0.copy_from_slice(b.x0_next);
@@ -392,6 +393,13 @@ impl<'w, D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'w, D, S, N
                 self.sampler.mean(step, step - self.start, estimate, state, next_state, mean)?;
             }
         }
+        let of_evidence = |e: crate::Error, name: &str| e.context(alloc::format!("the evidence \"{name}\""));
+        if self.evidence.draws_x0() && spread != Spread::None {
+            spread = Spread::Scalar(conditional_std(&self.sampler, step)? as f32);
+        }
+        self.evidence
+            .draw(&at, self.count, &mut self.noise, b.evidence)
+            .map_err(|e| of_evidence(e, self.evidence.name()))?;
         let mut jacobian = NetworkJacobian {
             denoiser: &mut self.denoiser,
             call,
@@ -402,7 +410,6 @@ impl<'w, D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'w, D, S, N
             sample: n,
             output: m,
         };
-        let of_evidence = |e: crate::Error, name: &str| e.context(alloc::format!("the evidence \"{name}\""));
         self.evidence
             .estimate(&at, b.x, b.x0_next, b.eps, &mut jacobian, b.evidence)
             .map_err(|e| of_evidence(e, self.evidence.name()))?;

@@ -214,7 +214,8 @@ impl<D: Denoiser, S: Sampler, N: NoiseSource, T: Twist, E: Evidence> Particles<D
     fn uniform(&mut self, step: usize) -> Result<f64> {
         let first_sample = self.chain.first_sample;
         let end = Level::CLEAN;
-        let at = At { step, steps: self.chain.steps(), level: end, target: end, first_sample, sample_len: 1 };
+        let at =
+            At { step, steps: self.chain.steps(), level: end, target: end, first_sample, sample_len: 1, range: None };
         let mut value = [0.0f32];
         self.chain.noise.uniform(first_sample, at.draw(0), 1, &mut value)?;
         Ok(value.iter().map(|&v| f64::from(v)).sum())

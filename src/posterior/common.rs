@@ -4,7 +4,7 @@ use super::operator::LinearOperator;
 use super::{At, Measurement};
 use crate::error::{Result, ensure, err};
 use crate::memory::zeros;
-use crate::sampler::{Sampler, StateSpace};
+use crate::sampler::{Sampler, StateSpace, conditional_std};
 use crate::schedule::Level;
 
 /// That a measurement has no noise; `instead` does with it.
@@ -67,6 +67,13 @@ pub(super) fn check_real(method: &str, sampler: &dyn Sampler) -> Result<()> {
         sampler.name()
     );
     Ok(())
+}
+
+/// That a draw of x_0 may take the place of its mean in every step.
+pub(super) fn check_draws(method: &str, sampler: &dyn Sampler) -> Result<()> {
+    (0..sampler.levels().len())
+        .try_for_each(|step| conditional_std(sampler, step).map(|_| ()))
+        .map_err(|e| e.context(method))
 }
 
 /// v = A^T w(y - A x_0) for every sample of a batch; `weigh(i, r, scratch)` makes w of the residual r, in place, of sample i of the batch.

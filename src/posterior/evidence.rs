@@ -31,6 +31,8 @@ pub struct At {
     pub first_sample: u64,
     /// Values of one sample. The batch is a buffer's length divided by it.
     pub sample_len: usize,
+    /// r where the sampler clips x_0 to plus or minus r, since the model's samples lie there.
+    pub range: Option<f32>,
 }
 
 impl At {
@@ -116,6 +118,19 @@ pub trait Evidence {
         Recommended::EVERY_STEP
     }
 
+    /// Whether [`estimate`](Self::estimate) leaves a draw of x_0 given x_t (and the evidence) in place of its mean. The step then adds
+    /// [`conditional_std`](crate::sampler::conditional_std), whatever variance its sampler would have added.
+    fn draws_x0(&self) -> bool {
+        false
+    }
+
+    /// Before place 1: draws what [`estimate`](Self::estimate) needs of noise into the scratch, for `batch` samples, under the numbers
+    /// [`At::draw`].
+    fn draw(&mut self, at: &At, batch: usize, noise: &mut dyn NoiseSource, scratch: &mut [f32]) -> Result<()> {
+        let _ = (at, batch, noise, scratch);
+        Ok(())
+    }
+
     /// Place 1. `x` is x_t, `x0` the predicted x_0 after clipping, `eps` the predicted noise.
     fn estimate(
         &mut self,
@@ -183,6 +198,12 @@ macro_rules! forward {
             }
             fn recommended(&self) -> Recommended {
                 (**self).recommended()
+            }
+            fn draws_x0(&self) -> bool {
+                (**self).draws_x0()
+            }
+            fn draw(&mut self, at: &At, batch: usize, noise: &mut dyn NoiseSource, scratch: &mut [f32]) -> Result<()> {
+                (**self).draw(at, batch, noise, scratch)
             }
             fn estimate(
                 &mut self,

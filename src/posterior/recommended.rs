@@ -52,6 +52,8 @@ impl Recommended {
     /// rules out come back. It makes 36 calls.
     pub const CALIBRATED: Self =
         Self { algorithm: Algorithm::RePaint(Jumps { length: 4, resamplings: 2 }), steps: Some(20) };
+    /// [`OptimalVariance`](super::OptimalVariance): as many steps as samples need, not their variance.
+    pub const OPTIMAL_VARIANCE: Self = Self { algorithm: Algorithm::Ddpm, steps: Some(50) };
     /// [`CalibratedWhite`](super::CalibratedWhite).
     pub const CALIBRATED_WHITE: Self = Self { algorithm: Algorithm::Ddpm, steps: Some(250) };
     /// [`Pigdm`](super::Pigdm): Song et al. 2023.

@@ -31,6 +31,7 @@
 
 mod ancestral2015;
 mod bits2015;
+mod conditional;
 mod config;
 mod consistency;
 mod ddim;
@@ -57,6 +58,7 @@ mod unipc;
 
 pub use ancestral2015::{Ancestral2015, Ending2015, Readout2015};
 pub use bits2015::{BitPrediction, Bits2015};
+pub use conditional::conditional_std;
 pub use config::{
     AlgorithmType, Chain2015, FinalSigmas, Given, GridConfig, Interpolation, SchedulerConfig, SigmaSchedule,
     SolverConfig, SolverType, TimeShift, TimestepType,
@@ -209,6 +211,11 @@ pub trait Sampler {
         Ok(())
     }
 
+    /// r where a predicted x_0 is clamped to plus or minus r.
+    fn sample_range(&self) -> Option<f32> {
+        None
+    }
+
     /// x_0 before clipping as a linear function of x_t and the network's output, and eps likewise. Evidence that
     /// needs the Jacobian of x_0 combines it with the network's.
     fn linear(&self, step: usize) -> Result<Linear>;
@@ -357,6 +364,9 @@ macro_rules! forward {
             }
             fn check_output_len(&self, n: usize, output_len: usize) -> Result<()> {
                 (**self).check_output_len(n, output_len)
+            }
+            fn sample_range(&self) -> Option<f32> {
+                (**self).sample_range()
             }
             fn linear(&self, step: usize) -> Result<Linear> {
                 (**self).linear(step)

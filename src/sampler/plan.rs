@@ -11,7 +11,7 @@
 use alloc::vec::Vec;
 
 use super::{
-    Estimate, Linear, Prediction, PredictionType, Sampler, Spread, at_step, check_len, check_prediction,
+    Estimate, Linear, Prediction, PredictionType, SampleClip, Sampler, Spread, at_step, check_len, check_prediction,
     prediction_fingerprint,
 };
 use crate::error::{Result, ensure};
@@ -407,6 +407,13 @@ impl Sampler for Plan {
             if learned { "twice as many, for the learned variance" } else { "as many, or twice as many" }
         );
         Ok(())
+    }
+
+    fn sample_range(&self) -> Option<f32> {
+        match self.prediction.clip {
+            SampleClip::Range(r) => Some(r),
+            SampleClip::None | SampleClip::Dynamic { .. } => None,
+        }
     }
 
     fn linear(&self, step: usize) -> Result<Linear> {

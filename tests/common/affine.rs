@@ -13,12 +13,13 @@ use undiffuse::tensor::Dims;
 
 pub type Matrix = Vec<Vec<f64>>;
 
-/// Sample 0 has no noise; samples n + 1 .. 2 n have unit vectors for the chain's noise, 2 n + 1 .. 3 n for the evidence's.
-struct Probes;
+/// Sample 0 has no noise; samples n + 1 .. 2 n have unit vectors for the chain's noise, 2 n + 1 .. 3 n for the evidence's first draw of a step
+/// and 3 n + 1 .. 4 n for its second, which may be shorter.
+struct Probes(usize);
 
 impl NoiseSource for Probes {
     fn normal(&mut self, first: u64, draw: u64, n: usize, out: &mut [f32]) -> Result<()> {
-        let begin = if draw >> 63 == 1 { 2 * n + 1 } else { n + 1 };
+        let begin = if draw >> 63 == 1 { (2 + draw as usize % 16) * self.0 + 1 } else { self.0 + 1 };
         for (i, row) in out.chunks_exact_mut(n).enumerate() {
             row.fill(0.0);
             if let Some(v) = (first as usize + i).checked_sub(begin).and_then(|j| row.get_mut(j)) {
@@ -40,9 +41,9 @@ pub fn gaussian(mean: &[f64], covariance: &Matrix) -> GaussianMixture {
 /// Mean and covariance of the chain's result.
 pub fn result(denoiser: impl Denoiser, sampler: &dyn Sampler, evidence: impl Evidence) -> (Vec<f64>, Matrix) {
     let n = denoiser.sample_dims().elements();
-    let options = ChainOptions { batch: 3 * n + 1, first_sample: 0 };
-    let mut chain = Chain::with_evidence(denoiser, sampler, Probes, evidence, &options).unwrap();
-    let mut x = vec![0.0f32; (3 * n + 1) * n];
+    let options = ChainOptions { batch: 4 * n + 1, first_sample: 0 };
+    let mut chain = Chain::with_evidence(denoiser, sampler, Probes(n), evidence, &options).unwrap();
+    let mut x = vec![0.0f32; (4 * n + 1) * n];
     (0..n).for_each(|i| x[(i + 1) * n + i] = 1.0);
     let (mut mean, mut cov) = (vec![0.0; n], identity(n));
     for step in 0..sampler.levels().len() {
@@ -53,11 +54,11 @@ pub fn result(denoiser: impl Denoiser, sampler: &dyn Sampler, evidence: impl Evi
         let map = |begin: usize| -> Matrix {
             (0..n).map(|i| (0..n).map(|j| rows[begin + j][i] - rows[0][i]).collect()).collect()
         };
-        let (of_x, of_noise, of_evidence) = (map(1), map(n + 1), map(2 * n + 1));
+        let of_x = map(1);
         mean = (0..n).map(|i| rows[0][i] + (0..n).map(|j| of_x[i][j] * mean[j]).sum::<f64>()).collect();
         cov = sandwich(&of_x, &cov);
-        for noise in [&of_noise, &of_evidence] {
-            let own = sandwich(noise, &identity(n));
+        for begin in [n + 1, 2 * n + 1, 3 * n + 1] {
+            let own = sandwich(&map(begin), &identity(n));
             (0..n).for_each(|i| (0..n).for_each(|j| cov[i][j] += own[i][j]));
         }
     }

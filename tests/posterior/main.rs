@@ -19,3 +19,4 @@ mod mixture;
 mod particles;
 mod restore_digits;
 mod rules;
+mod variance;

@@ -337,8 +337,13 @@ static void rows(void) {
   method.method = UNDIFFUSE_METHOD_CALIBRATED;
   method.iterations = 0;
   FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_evidence_from_measurement(&m, &method, &e, E));
+  method.iterations = 2;
+  method.variance_products = 17;
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_evidence_from_measurement(&m, &method, &e, E));
+  method.variance_products = 2;
   method.reserved = 1;
   FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_evidence_from_measurement(&m, &method, &e, E));
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_evidence_optimal_variance(0, &e, E));
   m.op = NULL;
   FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_evidence_from_measurement(&m, NULL, &e, E));
   CHECK(e == NULL);

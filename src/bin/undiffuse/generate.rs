@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use undiffuse::chain::{Chain, ChainOptions, Flow};
 use undiffuse::noise::{DrawnFor, Given, NoiseSource, PythonGenerator, PythonNoise, Seeded};
+use undiffuse::posterior::{Evidence, NoEvidence, OptimalVariance};
 use undiffuse::sampler::{Compat, Sampler, SamplerKind, SamplerOptions, SchedulerConfig, Steps};
 use undiffuse::tensor::Dims;
 use undiffuse::{Error, ErrorKind, Result};
@@ -47,6 +48,8 @@ pub struct Job {
     pub eta: Option<f64>,
     /// Whose formulas are taken where diffusers' are known to be wrong.
     pub compat: Compat,
+    /// Vector-Jacobian products a step for its covariance.
+    pub variance_products: usize,
 }
 
 /// Where x_T and the noise come from.
@@ -199,7 +202,7 @@ pub fn generate(model: &ModelArgs, job: &Job) -> Result<Done> {
         batch,
         batches,
         calls: steps,
-        products: 0,
+        products: steps * job.variance_products,
         workspace: given_beside.workspace_bytes(&pipeline, batch)?,
         results,
         less: "Fewer --steps or --count",
@@ -207,7 +210,12 @@ pub fn generate(model: &ModelArgs, job: &Job) -> Result<Done> {
     if let Some(&level) = sampler.levels().first() {
         tell(&run, &mut denoiser, level, cancel)?;
     }
-    let mut chain = Chain::new(denoiser, sampler, noise, &ChainOptions { batch, first_sample: first })?;
+    let evidence: Box<dyn Evidence> = match job.variance_products {
+        0 => Box::new(NoEvidence),
+        products => Box::new(OptimalVariance::new(products)?),
+    };
+    let options = ChainOptions { batch, first_sample: first };
+    let mut chain = Chain::with_evidence(denoiser, sampler, noise, evidence, &options)?;
     let bar = progress(batches * steps, preview.as_ref());
     let n = dims.elements();
     for (i, out) in samples.data.chunks_mut(batch * n).enumerate() {

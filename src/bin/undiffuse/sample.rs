@@ -44,6 +44,10 @@ usage: undiffuse sample [PATH] [OPTION...]
   --sigmas L      or these sigmas, sqrt((1 - abar) / abar), with that of the result at the end, as in 80,5,0.5,0
   --order N       the order of a solver that has one (default: 3 of unipc where the model was saved with another, else the file's)
   --eta X         DDIM's noise, 0 (default) to 1; with it the sampler is ddim
+  --variance-products N
+                  vector-Jacobian products a step, 0 (default) to 16, for the covariance that a step of its length should have:
+                  with 2 few steps give the variances of a thousand, whatever variance_type says. For ddpm and ddim; each
+                  takes some two calls
   --compat NAME   with a sampler other than the model was saved with: usual (default) keeps the model's clip of x_0 and takes sigmas by Karras's
                   rule, from 60 down, unless the file has its own; diffusers does what diffusers does, which forgets the clip; fixed is
                   usual with a third order of dpmsolver++ that is one
@@ -94,6 +98,7 @@ fn run(args: &mut Args) -> Outcome {
         order: None,
         eta: None,
         compat: Compat::Usual,
+        variance_products: 0,
     };
     let (mut seed, mut each_seed) = (None, false);
     while let Some(token) = args.next()? {
@@ -114,6 +119,7 @@ fn run(args: &mut Args) -> Outcome {
                 "compat" => {
                     job.compat = args.choice(&Compat::NAMES)?;
                 }
+                "variance-products" => job.variance_products = args.number("a whole number", 0..=16)?,
                 "eta" => job.eta = Some(args.number("a number", 0.0..=1.0)?),
                 "seed" => seed = Some(args.number("a whole number", 0..=u64::MAX)?),
                 "class" => model.set_classes(args)?,
@@ -146,6 +152,9 @@ fn run(args: &mut Args) -> Outcome {
         }
         Noise::File(_) | Noise::Seeded => {}
     }
+    if job.variance_products > 0 && !matches!(job.noise, Noise::Seeded) {
+        return usage!("--variance-products draws more noise than --noise gives: leave out one of them");
+    }
     // A preview on `-` is on the terminal, no file.
     let preview = job.preview.as_ref().filter(|p| p.as_os_str() != output::STANDARD);
     let named: Vec<_> = std::iter::once(&job.output).chain(&job.trace).chain(preview).collect();
@@ -158,6 +167,7 @@ fn run(args: &mut Args) -> Outcome {
     }
 
     let start = Instant::now();
+    model.set_gradient(job.variance_products > 0);
     let done = generate(&model, &job)?;
     let (seconds, output) = (start.elapsed().as_secs_f64(), job.output.display());
     let text = format!(

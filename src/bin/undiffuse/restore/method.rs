@@ -103,7 +103,7 @@ impl Method {
     /// The options that it reads.
     fn options(self) -> &'static [&'static str] {
         match self {
-            Self::Calibrated => &["iterations", "jump-length", "resamplings"],
+            Self::Calibrated => &["iterations", "variance-products", "jump-length", "resamplings"],
             Self::White => &["prior-variance"],
             Self::Dps | Self::Mcg => &["zeta"],
             Self::Pigdm => &["rule"],
@@ -159,6 +159,7 @@ pub struct MethodArgs {
     pub method: Method,
     given: Vec<String>,
     iterations: usize,
+    variance_products: usize,
     prior_variance: f64,
     zeta: Option<f64>,
     rule: PigdmRule,
@@ -176,6 +177,7 @@ impl Default for MethodArgs {
             method: Method::Calibrated,
             given: Vec::new(),
             iterations: 2,
+            variance_products: 1,
             prior_variance: 1.0,
             zeta: None,
             rule: PigdmRule::Published,
@@ -213,6 +215,7 @@ impl MethodArgs {
                 return Ok(true);
             }
             "iterations" => self.iterations = args.number("a whole number", 1..=1000)?,
+            "variance-products" => self.variance_products = args.number("a whole number", 0..=16)?,
             "prior-variance" => self.prior_variance = args.number("a number", above_0)?,
             "zeta" => self.zeta = Some(args.number("a number", above_0)?),
             "rule" => {
@@ -302,7 +305,7 @@ impl MethodArgs {
     /// Vector-Jacobian products of a step.
     pub fn products(&self) -> usize {
         match self.method {
-            Method::Calibrated => self.iterations,
+            Method::Calibrated => self.iterations + self.variance_products,
             Method::Tmpd => 2,
             method => usize::from(method.needs_vjp()),
         }
@@ -319,7 +322,10 @@ impl MethodArgs {
     ) -> Result<Prepared<'a>> {
         let seen = || measure(operator.linear(), y, each, sigma);
         let evidence: Box<dyn Evidence + 'a> = match self.method {
-            Method::Calibrated => Box::new(Calibrated::new(seen()?, self.iterations)?),
+            Method::Calibrated => {
+                let calibrated = Calibrated::new(seen()?, self.iterations)?;
+                Box::new(calibrated.with_variance_products(self.variance_products)?)
+            }
             Method::White => Box::new(CalibratedWhite::new(seen()?, self.prior_variance)?),
             Method::Dps => Box::new(Dps::new(seen()?, zeta, Misfit::Gaussian)?),
             Method::Mcg => Box::new(Mcg::new(seen()?, zeta)?),

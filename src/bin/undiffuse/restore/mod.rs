@@ -89,6 +89,7 @@ macro_rules! common {
 Of single methods, as `undiffuse restore --help` explains:
 
   --iterations N       of calibrated
+  --variance-products N  of calibrated
   --jump-length J      of calibrated and repaint
   --resamplings R      of calibrated and repaint
   --prior-variance V   of white
