@@ -131,9 +131,7 @@ fn first_column_of_root(h: &[f32], k: usize, most: f64) -> [f64; MAX_PRODUCTS] {
     let at = |i: usize, j: usize| h.get(i * k + j).copied().map_or(0.0, f64::from);
     let (mut a, mut u): (Small, Small) = Default::default();
     for i in 0..k {
-        for j in 0..k {
-            a[i][j] = 0.5 * (at(i, j) + at(j, i));
-        }
+        a[i].iter_mut().enumerate().take(k).for_each(|(j, a)| *a = 0.5 * (at(i, j) + at(j, i)));
         u[i][i] = 1.0;
     }
     for _ in 0..30 {
@@ -155,8 +153,10 @@ fn first_column_of_root(h: &[f32], k: usize, most: f64) -> [f64; MAX_PRODUCTS] {
             for row in a.iter_mut().chain(&mut u).take(MAX_PRODUCTS * 2) {
                 (row[p], row[q]) = (c * row[p] - s * row[q], s * row[p] + c * row[q]);
             }
-            for j in 0..k {
-                (a[p][j], a[q][j]) = (c * a[p][j] - s * a[q][j], s * a[p][j] + c * a[q][j]);
+            // p is below q.
+            let (upper, lower) = a.split_at_mut(q);
+            for (x, y) in upper[p].iter_mut().zip(&mut lower[0]) {
+                (*x, *y) = (c * *x - s * *y, s * *x + c * *y);
             }
         }
     }
