@@ -4,7 +4,7 @@
  *
  * This file is generated from ffi/src; see ffi/cbindgen.toml. It needs C99 or C++11, or later.
  *
- * A first program, which draws 36 digits as `undiffuse sample` does, DDIM with 50 steps:
+ * A first program, which draws 36 digits as `undiffuse sample` does, UniPC with 20 steps:
  *
  *     #include <stdio.h>
  *     #include <undiffuse.h>
