@@ -124,7 +124,14 @@ fn uses(op: &Op) -> Result<Vec<(ParamId, ParamGrad)>> {
         [Some(weight), kernel.bias.map(|b| (b, ParamGrad::Bias))].into_iter().flatten().collect()
     };
     Ok(match *op {
-        Op::Conv2d { window, ref kernel } => map(window, kernel),
+        Op::Conv2d { window, ref kernel } => {
+            ensure!(
+                window.is_plain(),
+                Unsupported,
+                "a convolution with groups or dilation has no derivative by its weight here"
+            );
+            map(window, kernel)
+        }
         Op::Linear(ref kernel) => map(Window::POINT, kernel),
         Op::GroupNorm(norm) => alloc::vec![(norm.weight, ParamGrad::NormWeight(norm)), (norm.bias, ParamGrad::Bias)],
         Op::FourierEmbedding { weight, log, flip_sin_to_cos } => {

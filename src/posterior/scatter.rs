@@ -44,7 +44,7 @@ pub(super) fn scratch_len(n: usize, batch: usize, products: usize) -> usize {
 }
 
 /// z, `[batch, n]`, becomes C^1/2 z at the x_t of the step. Directions in which the Jacobian is not positive get no noise,
-/// and those those in which C exceeds sigma^2 / alpha^2, the variance of x_t / alpha given x_0 alone, which no C of a prior with one hump does, get that much: there the
+/// and those in which C exceeds sigma^2 / alpha^2, the variance of x_t / alpha given x_0 alone, which no C of a prior with one hump does, get that much: there the
 /// prior is undecided between several, and a Gaussian as wide as they are apart leads beyond them.
 ///
 /// At high noise the Jacobian of a trained network is no covariance: on digits its trace comes to ten times their variance. Where x_0 is known to

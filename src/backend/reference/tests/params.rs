@@ -5,13 +5,14 @@ use alloc::string::{String, ToString};
 
 use super::*;
 use crate::graph::gradients::gradients;
+use crate::graph::{ChannelNorm, Kernel, NormKind, Window};
 
 /// Relative to the larger of the two; the promise is 1e-3.
 const BOUND: f64 = 1e-6;
 const STEP: f64 = 1e-5;
 
 /// Operations without a gradient, each with the reason.
-const NONE: [(&str, &str); 19] = [
+const NONE: [(&str, &str); 26] = [
     ("input", "makes its value of nothing"),
     ("sinusoidal_embedding", "has no parameter, and its argument is the time, which no parameter moves"),
     ("conv_adjoint", "stands in backward sweeps, which are not differentiated again"),
@@ -31,6 +32,13 @@ const NONE: [(&str, &str); 19] = [
     ("fused_conv", "the same"),
     ("fused_norm_grad", "is made by fusion of a backward sweep"),
     ("fused_conv_adjoint", "the same"),
+    ("channel_norm_grad", "stands in backward sweeps"),
+    ("linear_attention_grad", "the same"),
+    ("max_pool_grad", "the same"),
+    ("reflect_pad_adjoint", "the same"),
+    ("position_embedding", "has neither parameter nor argument"),
+    ("one_hot", "has no parameter, and its argument is a number of a class"),
+    ("parameter", "is refused by name: `what_has_no_gradient_is_named`"),
 ];
 
 /// A graph of which each input is differentiated too, or none.
@@ -171,8 +179,43 @@ fn of_2015(cases: &mut Vec<Case>) {
     }));
 }
 
+/// Operations without parameters of their own, behind a layer that has some.
+fn layouts(cases: &mut Vec<Case>) {
+    let norm = |kind, groups| Op::ChannelNorm(ChannelNorm { kind, groups, eps: 1e-3, weight: None, bias: None });
+    let pool = Op::MaxPool(Window::new([2, 2], 2, Padding::all(0)));
+    let mirror = Op::ReflectPad(Padding { top: 1, bottom: 2, left: 0, right: 1 });
+    let ops = [
+        ("layer norm", norm(NormKind::Layer, 1)),
+        ("rms norm of two heads", norm(NormKind::Rms, 2)),
+        ("l2 norm", norm(NormKind::L2, 1)),
+        ("depth to space", Op::DepthToSpace { factor: [2, 1], blocks_first: false }),
+        ("space to depth", Op::SpaceToDepth { factor: [2, 2], blocks_first: true }),
+        ("shuffle channels", Op::ShuffleChannels { rows: 2, columns: 2 }),
+        ("slice positions", Op::SlicePositions { start: 3, len: 7 }),
+        ("pad positions", Op::PadPositions { before: 2, after: 1 }),
+        ("mirrored edges", mirror),
+        ("max pool", pool),
+    ];
+    for (name, op) in ops {
+        cases.push(case(name, true, |g| {
+            let x = g.input("x", &[3, 4, 6])?;
+            let y = g.linear("l", x, 4, true)?;
+            Ok(vec![g.push(op, &[y])?])
+        }));
+    }
+    cases.push(case("linear attention over all positions and some again", true, |g| {
+        let x = g.input("x", &[4, 2, 3])?;
+        let [q, k, v] = ["q", "k", "v"].map(|n| g.linear(n, x, 4, true));
+        let (k, v) = (k?, v?);
+        let k = g.push(Op::ConcatPositions, &[k, k])?;
+        let v = g.push(Op::ConcatPositions, &[v, x])?;
+        Ok(vec![g.push(Op::LinearAttention { heads: 2 }, &[q?, k, v])?])
+    }));
+}
+
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
+    layouts(&mut cases);
     convolutions(&mut cases);
     others(&mut cases);
     of_2015(&mut cases);
@@ -281,6 +324,23 @@ fn what_has_no_gradient_is_named() {
     let fused = crate::graph::fuse::fuse(&graph).unwrap();
     assert!(gradients(&fused, &[]).unwrap_err().message().contains("fused_conv"));
     assert!(gradients(&graph, &[1]).unwrap_err().message().contains("input 1 of 1"));
+    for window in
+        [Window { groups: 3, ..Window::POINT }, Window { dilation: 2, ..Window::new([2, 2], 1, Padding::all(0)) }]
+    {
+        let mut g = GraphBuilder::new();
+        let x = g.input("x", &[3, 4, 4]).unwrap();
+        let weight = g.param("w", &[3, 3 / window.groups, window.kernel[0], window.kernel[1]]).unwrap();
+        let y = g.push(Op::Conv2d { window, kernel: Kernel { weight, bias: None } }, &[x]).unwrap();
+        g.output("y", y).unwrap();
+        let e = gradients(&g.finish().unwrap(), &[]).unwrap_err();
+        assert!(e.message().contains("groups or dilation"), "{e}");
+    }
+    let mut g = GraphBuilder::new();
+    let x = g.input("x", &[3]).unwrap();
+    let p = g.parameter("p", &[3], &[3]).unwrap();
+    let y = g.mul(x, p).unwrap();
+    g.output("y", y).unwrap();
+    assert!(gradients(&g.finish().unwrap(), &[]).unwrap_err().message().contains("parameter has no derivative"));
     let mut g = GraphBuilder::new();
     let x = g.input("x", &[3]).unwrap();
     g.input("unused", &[1]).unwrap();
