@@ -38,7 +38,7 @@ pub const CLASS: &str = "Graph";
 /// The version that is written, and the only one that is read.
 const VERSION: u64 = 1;
 /// The largest whole number that an attribute may be.
-const MOST: usize = 1 << 40;
+const MOST: usize = 1 << 30;
 
 const BINARIES: [(&str, Binary); 3] = [("add", Binary::Add), ("mul", Binary::Mul), ("div", Binary::Div)];
 const NORMS: [(&str, NormKind); 3] = [("layer", NormKind::Layer), ("rms", NormKind::Rms), ("l2", NormKind::L2)];
