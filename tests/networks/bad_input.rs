@@ -276,7 +276,8 @@ fn unknown_keys_and_values_are_refused_by_name() {
         (r#"{"act_fn":"tanh"}"#, &["act_fn", "tanh", "silu"]),
         (r#"{"act_fn":1}"#, &["act_fn", "1"]),
         (
-            &["down_block_types", "KDownBlock2D", "AttnDownBlock2D"],
+            r#"{"down_block_types":["DownBlock2D","DownBlock3D"]}"#,
+            &["down_block_types", "DownBlock3D", "AttnDownBlock2D"],
         ),
         (r#"{"down_block_types":[]}"#, &["down_block_types", "a list of 1"]),
         (r#"{"up_block_types":["UpBlock2D"]}"#, &["up_block_types", "1 entries", "expected 2"]),

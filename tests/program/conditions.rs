@@ -1,15 +1,12 @@
 //! Conditions and guidance from files, as a person gives them.
 
+use crate::formats::{bytes_of, npy, safetensors, tensor, words};
 use crate::pcg;
 use crate::program::{ok, refused};
 use crate::scratch::Scratch;
 use crate::tiny::{self, SIDE};
 use crate::tiny_scratch::scratch_with;
-use std::collections::BTreeMap;
 use std::path::Path;
-
-use undiffuse::tensor::DType;
-use undiffuse::weights::{SafeTensorsFile, TensorToWrite, WeightSource, write_safetensors};
 
 const PIXELS: usize = SIDE * SIDE;
 
@@ -19,47 +16,9 @@ fn model() -> Scratch {
     scratch_with(&config)
 }
 
-fn words(text: &str) -> Vec<&str> {
-    text.split_whitespace().collect()
-}
-
-fn tensor(dir: &Path, file: &str, name: &str) -> Vec<f32> {
-    let file = SafeTensorsFile::open(dir.join(file)).unwrap();
-    let mut values = vec![0.0; file.info(name).unwrap().shape.iter().product()];
-    file.read_f32(name, &mut values).unwrap();
-    values
-}
-
 fn samples(dir: &Path, text: &str) -> Vec<f32> {
     ok(dir, &words(&format!("sample model --sampler ddim --steps 2 --count 2 {text} --output out.safetensors")));
     tensor(dir, "out.safetensors", "x_0")
-}
-
-fn file(tensors: &[(&str, &[usize], &[f32])]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let list: Vec<_> =
-        tensors.iter().map(|&(name, shape, _)| TensorToWrite { name, dtype: DType::F32, shape }).collect();
-    let mut fill = |name: &str, out: &mut [f32]| {
-        out.copy_from_slice(tensors.iter().find(|t| t.0 == name).unwrap().2);
-        Ok(())
-    };
-    write_safetensors(&list, &BTreeMap::new(), &mut fill, &mut |b| {
-        bytes.extend_from_slice(b);
-        Ok(())
-    })
-    .unwrap();
-    bytes
-}
-
-fn npy(descr: &str, shape: &str, data: &[u8]) -> Vec<u8> {
-    let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({shape}), }}");
-    header += &" ".repeat(118 - 1 - header.len());
-    header.push('\n');
-    [&b"\x93NUMPY\x01\x00\x76\x00"[..], header.as_bytes(), data].concat()
-}
-
-fn bytes_of(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|v| v.to_le_bytes()).collect()
 }
 
 /// A grey PNG of the model's size, and what its pixels mean.
@@ -80,7 +39,7 @@ fn an_image_comes_from_a_picture_or_an_array_and_each_sample_has_its_own() {
     s.write("two.npy", npy("<f4", "2, 1, 8, 8", &bytes_of(&[low.as_slice(), &other].concat())));
     s.write(
         "two.safetensors",
-        file(&[("image", &[2, 1, 8, 8], &[low.as_slice(), &other].concat()), ("x", &[1], &[0.0])]),
+        safetensors(&[("image", &[2, 1, 8, 8], &[low.as_slice(), &other].concat()), ("x", &[1], &[0.0])]),
     );
     let picture = samples(dir, "--class 1 --condition image=low.png");
     assert_eq!(picture, samples(dir, "--class 1 --condition image=low.npy"));
@@ -97,8 +56,8 @@ fn an_image_comes_from_a_picture_or_an_array_and_each_sample_has_its_own() {
     let x = pcg::uniform(3, 1, PIXELS, 1.0);
     let both = [x.as_slice(), &low].concat();
     let rest: [(&str, &[usize], &[f32]); 2] = [("timestep", &[], &[7.0]), ("class_labels", &[1], &[2.0])];
-    s.write("both.safetensors", file(&[&[("sample", &[1, 2, 8, 8][..], both.as_slice())], &rest[..]].concat()));
-    s.write("apart.safetensors", file(&[&[("sample", &[1, 1, 8, 8][..], x.as_slice())], &rest[..]].concat()));
+    s.write("both.safetensors", safetensors(&[&[("sample", &[1, 2, 8, 8][..], both.as_slice())], &rest[..]].concat()));
+    s.write("apart.safetensors", safetensors(&[&[("sample", &[1, 1, 8, 8][..], x.as_slice())], &rest[..]].concat()));
     ok(dir, &words("predict model --input both.safetensors --output a.safetensors"));
     ok(dir, &words("predict model --input apart.safetensors --condition image=low.png --output b.safetensors"));
     assert_eq!(tensor(dir, "a.safetensors", "sample"), tensor(dir, "b.safetensors", "sample"));
@@ -143,7 +102,7 @@ fn what_does_not_suit_is_refused_by_name() {
     s.write("small.npy", npy("<f4", "1, 4, 4", &bytes_of(&[0.0; 16])));
     s.write("whole.npy", npy("|u1", "1, 8, 8", &[7; PIXELS]));
     s.write("nan.npy", npy("<f4", "1, 8, 8", &bytes_of(&[f32::NAN; PIXELS])));
-    s.write("other.safetensors", file(&[("mask", &[1, 8, 8], &[0.0; PIXELS])]));
+    s.write("other.safetensors", safetensors(&[("mask", &[1, 8, 8], &[0.0; PIXELS])]));
     s.write("text.txt", "no picture");
     for (text, code, said) in [
         ("--class 1", 1, "give --condition image=FILE"),

@@ -19,6 +19,7 @@ mod cli;
 mod conditions;
 mod directories;
 mod evaluate;
+mod formats;
 mod models;
 mod output;
 mod pictures;

@@ -3,67 +3,24 @@
 use crate::pcg;
 use crate::program;
 use crate::tiny;
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use undiffuse::tensor::DType;
-use undiffuse::weights::{SafeTensorsFile, TensorToWrite, WeightSource, write_safetensors};
-
+use crate::formats::{bytes_of, npy, safetensors, tensor, words};
 use crate::program::{files, ok, refused};
 use crate::tiny::SIDE;
 use crate::tiny_scratch::{scratch, scratch_with};
 
 const PIXELS: usize = SIDE * SIDE;
 
-fn words(text: &str) -> Vec<&str> {
-    text.split_whitespace().collect()
-}
-
 /// Runs what must succeed.
 fn goes(dir: &Path, text: &str) -> String {
     ok(dir, &words(text))
-}
-
-/// A tensor of a file.
-fn tensor(dir: &Path, file: &str, name: &str) -> Vec<f32> {
-    let file = SafeTensorsFile::open(dir.join(file)).unwrap();
-    let mut values = vec![0.0; file.info(name).unwrap().shape.iter().product()];
-    file.read_f32(name, &mut values).unwrap();
-    values
 }
 
 /// The samples of `sample` with these options.
 fn samples(dir: &Path, text: &str) -> Vec<f32> {
     goes(dir, &format!("sample {text} --output out.safetensors"));
     tensor(dir, "out.safetensors", "x_0")
-}
-
-fn file(tensors: &[(&str, &[usize], &[f32])]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let list: Vec<_> =
-        tensors.iter().map(|&(name, shape, _)| TensorToWrite { name, dtype: DType::F32, shape }).collect();
-    let mut fill = |name: &str, out: &mut [f32]| {
-        out.copy_from_slice(tensors.iter().find(|t| t.0 == name).unwrap().2);
-        Ok(())
-    };
-    write_safetensors(&list, &BTreeMap::new(), &mut fill, &mut |b| {
-        bytes.extend_from_slice(b);
-        Ok(())
-    })
-    .unwrap();
-    bytes
-}
-
-/// A `.npy` file of this type and shape.
-fn npy(descr: &str, shape: &str, data: &[u8]) -> Vec<u8> {
-    let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({shape}), }}");
-    header += &" ".repeat(118 - 1 - header.len());
-    header.push('\n');
-    [&b"\x93NUMPY\x01\x00\x76\x00"[..], header.as_bytes(), data].concat()
-}
-
-fn bytes_of(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|v| v.to_le_bytes()).collect()
 }
 
 #[test]
@@ -74,7 +31,10 @@ fn a_scheduler_is_given_where_there_is_none() {
     s.write("alone/config.json", &alone);
     s.write("alone/diffusion_pytorch_model.safetensors", tiny::weights(&alone));
     s.write("scheduler_config.json", tiny::scheduler_config());
-    s.write("in.safetensors", file(&[("sample", &[1, 1, SIDE, SIDE], &[0.1; PIXELS]), ("timestep", &[], &[7.0])]));
+    s.write(
+        "in.safetensors",
+        safetensors(&[("sample", &[1, 1, SIDE, SIDE], &[0.1; PIXELS]), ("timestep", &[], &[7.0])]),
+    );
     // What needs no scheduler.
     let said = goes(dir, "info alone");
     assert!(said.contains("take --scheduler") && said.contains("alone/diffusion_pytorch_model.safetensors"), "{said}");
@@ -136,7 +96,10 @@ fn a_scheduler_is_given_where_there_is_none() {
 fn a_scheduler_of_any_class_bars_nothing_that_does_not_need_it() {
     let s = scratch();
     let dir = s.path();
-    s.write("in.safetensors", file(&[("sample", &[1, 1, SIDE, SIDE], &[0.1; PIXELS]), ("timestep", &[], &[7.0])]));
+    s.write(
+        "in.safetensors",
+        safetensors(&[("sample", &[1, 1, SIDE, SIDE], &[0.1; PIXELS]), ("timestep", &[], &[7.0])]),
+    );
     let want = samples(dir, "model --count 1 --steps 3 --sampler ddim");
     goes(dir, "predict model --input in.safetensors --output z.safetensors");
     for (scheduler, has_betas) in [
@@ -202,12 +165,12 @@ fn a_class_is_a_number_of_a_table_a_number_or_a_vector() {
         if vector {
             s.write("rows.npy", npy("<f4", "2, 32", &bytes_of(&both)));
             s.write("first.npy", npy("<f4", "32,", &bytes_of(&row(0))));
-            s.write("second.safetensors", file(&[("class_labels", &[1, WIDTH], &row(1))]));
+            s.write("second.safetensors", safetensors(&[("class_labels", &[1, WIDTH], &row(1))]));
         } else {
             // int64, as NumPy and PyTorch have whole numbers.
             s.write("rows.npy", npy("<i8", "2,", &[3i64.to_le_bytes(), 1i64.to_le_bytes()].concat()));
             s.write("first.npy", npy("<i8", "", &3i64.to_le_bytes()));
-            s.write("second.safetensors", file(&[("class_labels", &[1], &[1.0])]));
+            s.write("second.safetensors", safetensors(&[("class_labels", &[1], &[1.0])]));
             let listed = samples(dir, "model --count 3 --steps 2 --class 3,1");
             assert_eq!(listed, samples(dir, "model --count 3 --steps 2 --class rows.npy"));
         }
