@@ -17,9 +17,11 @@ pub(super) const MAX_INPUTS: usize = 16;
 
 /// Values for the inputs of a network beside x and the level, under the inputs' names: class labels, embeddings,
 /// images.
-// / / Of each it has rows, a row for a sample: sample number i gets row i modulo their number, so one row serves all,
-// and what a sample / gets does not depend on its batch. A row has the input's dimensions as [`Input::given_dims`]
-// says, row by row. /
+///
+/// Of each it has rows, a row for a sample: sample number i gets row i modulo their number, so one row serves all,
+/// and what a sample gets does not depend on its batch. A row has the input's dimensions as [`Input::given_dims`]
+/// says, row by row.
+///
 /// ```
 /// use undiffuse::denoiser::Conditions;
 ///

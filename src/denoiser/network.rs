@@ -41,10 +41,12 @@ impl From<Arc<dyn Network>> for Networks {
 
 /// Predicts with a compiled network whose inputs are x, mostly the level's timestep `[1]`, and the conditions that it
 /// names.
-// / / All memory is had when it is made, for a largest batch, so that a call allocates nothing. `M` is that memory: a
-// `Vec` of its own, or / the caller's `&mut [f32]`. / / Which input is which, the roles of the network's
-// [signature](Network::signature) say; of a network without, their order: x, the timestep, / a class. See
-// [`Conditions`] for which sample gets what.
+///
+/// All memory is had when it is made, for a largest batch, so that a call allocates nothing. `M` is that memory: a
+/// `Vec` of its own, or the caller's `&mut [f32]`.
+///
+/// Which input is which, the roles of the network's [signature](Network::signature) say; of a network without,
+/// their order: x, the timestep, a class. See [`Conditions`] for which sample gets what.
 pub struct NetworkDenoiser<M = Vec<f32>> {
     networks: Networks,
     name: String,
@@ -177,8 +179,9 @@ impl NetworkDenoiser<Vec<f32>> {
 
     /// As [`NetworkDenoiser::new`], with all that the network is to be given beside x and the level, classes under
     /// their name too.
-    // / / Errors: as [`NetworkDenoiser::new`]; those of the conditions name them: kind `InvalidArgument` for one that
-    // is missing or that the / network has not, `Shape` where there are no whole rows, `NonFinite`.
+    ///
+    /// Errors: as [`NetworkDenoiser::new`]; those of the conditions name them: kind `InvalidArgument` for one that
+    /// is missing or that the network has not, `Shape` where there are no whole rows, `NonFinite`.
     pub fn with_conditions(networks: Networks, max_batch: usize, conditions: &Conditions) -> Result<Self> {
         let len = Self::memory_len(&networks, max_batch)?;
         Self::with_conditions_in_memory(networks, max_batch, conditions, zeros("a workspace", len)?)

@@ -70,9 +70,10 @@ impl GraphBuilder {
     }
 
     /// Adds a network input with its role and the dimensions of one sample.
-    // / / Errors: kind `Shape` for dimensions that do not suit the role; kind `InvalidArgument` for the name of another
-    // input where / the role is that of a condition, and for a second input where a network has but one (x, the
-    // timestep, the class).
+    ///
+    /// Errors: kind `Shape` for dimensions that do not suit the role; kind `InvalidArgument` for the name of
+    /// another input where the role is that of a condition, and for a second input where a network has but one (x,
+    /// the timestep, the class).
     pub fn input_as(&mut self, role: Role, name: &str, dims: &[usize]) -> Result<ValueId> {
         let named = |e: Error| e.context(format_args!("input {name}"));
         let dims = Dims::new(dims).map_err(named)?;

@@ -1,12 +1,20 @@
 //! A graph as text: JSON of a version, for packed files and for networks that other programs made.
-// ! ! `{"_class_name": "Graph", "version": 1, "parameters": {NAME: DIMS, ..}, "nodes": [NODE, ..], "outputs": [{"name":
-// NAME, "value": N}, ..]}`. A node ! is `{"op": OP, "args": [N, ..], ..}` with the attributes of its operation, which
-// are those of [`Op`] under the same names; a number ! N is the place of a node before it, a parameter stands under its
-// name. An input is `{"op": "input", "name": NAME, "role": ROLE, ! "dims": DIMS}`, see [`Role`] and [`Op::name`]. A
-// missing attribute has the default that [`Graph::to_json`] leaves out: no bias, ! padding 0, dilation, groups and
-// stride 1, false. ! ! The operations are the primitive ones, as models build them; fused ones and gradients a backend
-// makes itself. The ! format grows by operations and attributes whose absence means what it meant before; a reader
-// refuses what it does ! not know by name. Whatever would change a meaning gets another version. !
+//!
+//! ```text
+//! {"_class_name": "Graph", "version": 1, "parameters": {NAME: DIMS, ..}, "nodes": [NODE, ..],
+//!  "outputs": [{"name": NAME, "value": N}, ..]}
+//! ```
+//!
+//! A node is `{"op": OP, "args": [N, ..], ..}` with the attributes of its operation, which are those of [`Op`]
+//! under the same names; a number N is the place of a node before it, a parameter stands under its name. An input
+//! is `{"op": "input", "name": NAME, "role": ROLE, "dims": DIMS}`, see [`Role`] and [`Op::name`]. A missing
+//! attribute has the default that [`Graph::to_json`] leaves out: no bias, padding 0, dilation, groups and stride 1,
+//! false. Whole numbers are at most 2^30.
+//!
+//! The operations are the primitive ones, as models build them; fused ones and gradients a backend makes itself.
+//! The format grows by operations and attributes whose absence means what it meant before; a reader refuses what it
+//! does not know by name. Whatever would change a meaning gets another version.
+//!
 //! ```
 //! use undiffuse::graph::Graph;
 //!
@@ -93,9 +101,10 @@ impl Graph {
     }
 
     /// The graph of a text, see the [module](self).
-    // / / Errors name the node: kind `Config` for what is no such text, an unknown operation or attribute, an argument
-    // that is not made / before; `Shape` and `InvalidArgument` where shapes do not fit or roles stand twice;
-    // `Unsupported` for another version.
+    ///
+    /// Errors name the node: kind `Config` for what is no such text, an unknown operation or attribute, an argument
+    /// that is not made before; `Shape` and `InvalidArgument` where shapes do not fit or roles stand twice;
+    /// `Unsupported` for another version.
     pub fn from_json(text: &str) -> Result<Self> {
         let mut top = json::parse_object(text).map_err(|e| e.context("the graph is malformed"))?;
         let class = top.remove("_class_name");

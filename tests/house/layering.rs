@@ -215,6 +215,11 @@ fn check(path: &str, source: &str, is_test: bool, order: &Order) -> Vec<Complain
     if lines > MAX_LINES {
         complaints.push(format!("{path}: {lines} lines, expected at most {MAX_LINES}"));
     }
+    for (i, _) in
+        source.lines().enumerate().filter(|(_, l)| ["// / ", "// ! "].iter().any(|m| l.trim_start().starts_with(m)))
+    {
+        complaints.push(format!("{path}:{}: documentation that was wrapped into a plain comment", i + 1));
+    }
     for (i, line) in source.lines().enumerate().filter(|_| NARROW.iter().any(|folder| path.starts_with(folder))) {
         let comment = line.trim_start().strip_prefix("//").map(|c| c.trim_start_matches(['/', '!']).trim_start());
         let columns = line.chars().count();
@@ -434,6 +439,8 @@ fn unsafe_and_panics_and_long_files_are_found() {
     assert_eq!(complaints("src/graph/x.rs", &comment("word ")).len(), 1);
     assert_eq!(complaints("src/graph/x.rs", &comment("| 1 ")).len(), 0);
     assert_eq!(complaints("src/graph/x.rs", &comment("one")).len(), 0);
+    assert_eq!(complaints("src/graph/x.rs", "    // / / Errors: none.\n// / A ratio\n// ! ! A module").len(), 3);
+    assert_eq!(complaints("src/graph/x.rs", "    // a / b\n/// / b").len(), 0);
     assert_eq!(complaints("ffi/src/guard.rs", "fn f() { unsafe { g() } }").len(), 0);
     assert_eq!(complaints("ffi/src/guard.rs", "fn f() { x.unwrap() }").len(), 1);
     assert_eq!(complaints("ffi/tests/c.rs", "fn f() { x.unwrap() }").len(), 0);
