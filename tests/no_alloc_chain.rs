@@ -20,6 +20,8 @@ use undiffuse::sampler::{PredictionType, SamplerKind, SamplerOptions, SchedulerC
 use undiffuse::tensor::{DType, Dims};
 use undiffuse::weights::SafeTensorsView;
 
+#[path = "common/every_sampler.rs"]
+mod every_sampler;
 #[path = "common/pcg.rs"]
 mod pcg;
 #[path = "common/seeded.rs"]
@@ -102,6 +104,28 @@ fn a_chain_allocates_only_when_it_is_made() {
             std::mem::forget(chain);
         });
         assert_eq!(count, 0, "{} in the caller's memory, made and run", sampler.name());
+    }
+}
+
+/// Of every sampler, with history and within its steps: run, saved, restarted and taken up again.
+#[test]
+fn no_sampler_allocates_in_a_run() {
+    let dims = Dims::new(&[1, 2, 3]).unwrap();
+    for case in every_sampler::every(12) {
+        let options = ChainOptions { batch: 3, first_sample: 10 };
+        let denoiser = every_sampler::exact(&*case.sampler, dims, &every_sampler::two_parts(6), 3);
+        let mut chain = Chain::new(denoiser, &*case.sampler, Seeded::new(1), &options).unwrap();
+        let mut saved = vec![0; chain.saved_len()];
+        let count = allocations(|| {
+            (0..5).for_each(|_| assert!(chain.step().is_ok()));
+            chain.save_into(&mut saved).unwrap();
+            chain.run().unwrap();
+            chain.restart(14, 2).unwrap();
+            chain.run().unwrap();
+            chain.restore(&saved).unwrap();
+            chain.run().unwrap();
+        });
+        assert_eq!(count, 0, "{}", case.name);
     }
 }
 

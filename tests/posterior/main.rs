@@ -2,6 +2,8 @@
 
 #[path = "../common/affine.rs"]
 mod affine;
+#[path = "../common/every_sampler.rs"]
+mod every_sampler;
 #[path = "../common/golden.rs"]
 mod golden;
 #[path = "../common/pcg.rs"]
@@ -19,4 +21,5 @@ mod mixture;
 mod particles;
 mod restore_digits;
 mod rules;
+mod same_bits;
 mod variance;
