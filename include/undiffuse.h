@@ -25,7 +25,11 @@
  *       if (failed) fprintf(stderr, "%s\n", undiffuse_error_message(error));
  *       undiffuse_error_free(error);
  *       undiffuse_model_free(model);
- *       if (!failed) fwrite(images, sizeof *images, 36 * 28 * 28, stdout);
+ *       if (!failed) {
+ *         FILE *out = fopen("digits.f32", "wb");
+ *         failed = !out || fwrite(images, sizeof *images, 36 * 28 * 28, out) != 36 * 28 * 28;
+ *         if (out) fclose(out);
+ *       }
  *       return failed;
  *     }
  *

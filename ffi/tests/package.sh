@@ -59,11 +59,12 @@ for standard in c99 c11 c17; do gcc -std=$standard "${warnings[@]}" "${cflags[@]
 gcc -std=c99 -O2 "${warnings[@]}" "${cflags[@]}" "$work/first.c" "${shared[@]}" -Wl,-rpath,"$prefix/lib" -o "$work/first_c"
 quiet cargo build --release --features cli
 start=$(date +%s%N)
-"$work/first_c" pretrained/digits.safetensors > "$work/first.bin"
+digits=$PWD/pretrained/digits.safetensors
+(cd "$work" && ./first_c "$digits")
 middle=$(date +%s%N)
 target/release/undiffuse sample --output "$work/first.npy" > /dev/null
 end=$(date +%s%N)
-tail -c "$(stat -c %s "$work/first.bin")" "$work/first.npy" | cmp - "$work/first.bin"
+tail -c "$(stat -c %s "$work/digits.f32")" "$work/first.npy" | cmp - "$work/digits.f32"
 echo "36 digits: $(((middle - start) / 1000000)) ms by undiffuse.h's first program, $(((end - middle) / 1000000)) ms by undiffuse sample, the same bits"
 
 # The program in the comment of undiffuse.hpp, every class, and each part of it alone.
