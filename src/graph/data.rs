@@ -320,7 +320,7 @@ impl Writer<'_> {
                 self.flag("log", *log);
                 self.flag("flip_sin_to_cos", *flip_sin_to_cos);
             }
-            Op::Embedding { table } => self.param("table", *table),
+            Op::Embedding { table } | Op::NearestRow { table } => self.param("table", *table),
             Op::Reshape { dims } => self.put("dims", numbers(dims.as_slice())),
             Op::ElementBias { bias } => self.param("bias", *bias),
             Op::RadialBasis { centres, widths } => {
@@ -510,6 +510,7 @@ impl Reader<'_> {
             "reshape" => Op::Reshape { dims: self.dims("dims")? },
             "element_bias" => Op::ElementBias { bias: self.param("bias")? },
             "radial_basis" => Op::RadialBasis { centres: self.param("centres")?, widths: self.param("widths")? },
+            "nearest_row" => Op::NearestRow { table: self.param("table")? },
             "softmax" => Op::Softmax,
             "temporal_basis" => Op::TemporalBasis {
                 steps: self.size("steps")?,

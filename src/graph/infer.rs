@@ -385,6 +385,13 @@ pub(super) fn infer(op: &Op, cx: &Context<'_>) -> Result<Dims> {
             let d = unary()?;
             with_channels(d, cx.radial_basis(centres, widths, d.channels())?)
         }
+        &Op::NearestRow { table } => {
+            let d = unary()?;
+            let p = cx.param(table)?;
+            let fits = p.dims.rank() == 2 && p.dims.positions() == d.channels();
+            ensure!(fits, Shape, "parameter {} is {}, expected [rows, {}]", p.name, p.dims, d.channels());
+            Ok(d)
+        }
         Op::Softmax => unary(),
         &Op::TemporalBasis { steps, functions, width } => {
             let d = unary()?;

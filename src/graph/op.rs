@@ -200,6 +200,13 @@ pub enum Op {
         /// w, `[N]`.
         widths: ParamId,
     },
+    /// `[D, ..]` to `[D, ..]`: at every position the row of a `[rows, D]` table that lies nearest to x in Euclidean
+    /// distance, of equally near ones the first; NaN where x is not finite. The quantisation of VQ-VAEs (van den Oord et
+    /// al. 2017). Its derivative is by convention that of the identity ("straight through").
+    NearestRow {
+        /// The table.
+        table: ParamId,
+    },
     /// `y_k = exp(x_k) / sum_j exp(x_j)` over the channels at every position.
     Softmax,
     /// `[1]`, a step t, to `[J]`: the bump functions of Sohl-Dickstein et al. 2015, by which one network serves all
@@ -454,6 +461,7 @@ impl Op {
             Self::Reshape { .. } => "reshape",
             Self::ElementBias { .. } => "element_bias",
             Self::RadialBasis { .. } => "radial_basis",
+            Self::NearestRow { .. } => "nearest_row",
             Self::Softmax => "softmax",
             Self::TemporalBasis { .. } => "temporal_basis",
             Self::MatVec => "mat_vec",
@@ -514,7 +522,7 @@ impl Op {
             }
             Self::FourierEmbedding { weight, .. } | Self::ConvAdjoint { weight, .. } => f(*weight),
             Self::FusedConvAdjoint(c) => c.weights.iter().for_each(|w| f(*w)),
-            Self::Embedding { table } => f(*table),
+            Self::Embedding { table } | Self::NearestRow { table } => f(*table),
             Self::Parameter { param, .. } => f(*param),
             Self::ChannelNorm(n) | Self::ChannelNormGrad(n) => n.weight.into_iter().chain(n.bias).for_each(f),
             #[cfg(feature = "training")]

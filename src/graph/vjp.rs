@@ -218,7 +218,7 @@ impl Reverse<'_> {
                 let dx = self.push(Op::Reshape { dims: self.dims(arg(0)?) }, &[dy])?;
                 self.collect(arg(0)?, dx)
             }
-            Op::ElementBias { .. } => self.collect(arg(0)?, dy),
+            Op::ElementBias { .. } | Op::NearestRow { .. } => self.collect(arg(0)?, dy),
             &Op::RadialBasis { centres, widths } => {
                 self.with_input(id, arg(0)?, Op::RadialBasisGrad { centres, widths }, dy)
             }

@@ -11,6 +11,7 @@ use crate::json::Value;
 use crate::tensor::Dims;
 
 pub mod adm;
+pub mod autoencoder;
 pub mod dit;
 pub mod edm;
 mod family;
@@ -28,6 +29,7 @@ pub mod unet2d;
 pub use family::{Description, Family};
 pub use role::ParamRole;
 
+use autoencoder::AutoencoderConfig;
 use fields::Fields;
 use mlp2015::Mlp2015Config;
 use multiscale2015::Multiscale2015Config;
@@ -89,6 +91,12 @@ impl ModelConfig {
         }
         Ok(match class.as_ref().map(Value::as_str) {
             Some(Some(data::CLASS)) => Self::Graph(of_graph(Graph::from_json(json)?)?),
+            Some(Some(class)) if AutoencoderConfig::CLASSES.contains(&class) => {
+                return Err(err!(
+                    Unsupported,
+                    "{class} is an autoencoder and no denoiser: give the pipeline's directory, which has it beside one"
+                ));
+            }
             Some(Some(class)) if known::is_of_diffusers(class) => {
                 return Err(err!(
                     Unsupported,

@@ -143,6 +143,10 @@ pub fn cases() -> Vec<Layout> {
             let p = g.push(Op::PositionEmbedding { dims: [16, 3, 5], scale: 0.5 }, &[])?;
             g.mul(x[0], p)
         }),
+        case("nearest row", &[("x", &[3, 5, 4])], |g, x| {
+            let table = g.param("table", &[17, 3])?;
+            g.push(Op::NearestRow { table }, &[x[0]])
+        }),
         fixed("one hot", &[("class", &[1])], |g, x| {
             let h = g.push(Op::OneHot { classes: 4 }, &[x[0]])?;
             g.linear("l", h, 6, true)

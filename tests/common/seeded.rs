@@ -19,7 +19,12 @@ pub struct Seeded {
 
 impl Seeded {
     pub fn new(graph: &Graph) -> Self {
-        let mut names: Vec<&str> = graph.params().iter().map(|p| p.name.as_str()).collect();
+        Self::of_names(graph.params().iter().map(|p| p.name.as_str()))
+    }
+
+    /// Those of a state dict with these names, of which a graph may have a part.
+    pub fn of_names<'a>(names: impl Iterator<Item = &'a str>) -> Self {
+        let mut names: Vec<&str> = names.collect();
         names.sort_unstable();
         Self { streams: names.iter().zip(0..).map(|(n, i)| (n.to_string(), i)).collect() }
     }

@@ -124,6 +124,13 @@ def embedding():
     return whole.double().reshape(5, 5, 16)[:3].permute(2, 0, 1)
 
 
+def nearest_row(x, table):
+    """As diffusers' VectorQuantizer: the gradient passes as if nothing had been done."""
+    z = x.movedim(1, -1)
+    q = table[torch.cdist(z.reshape(-1, z.shape[-1]), table).argmin(1)].view(z.shape)
+    return (z + (q - z).detach()).movedim(-1, 1)
+
+
 I = {"x": (12, 6, 4)}
 NORM = lambda n, *bias: {"a.norm.weight": (n,), **({"a.norm.bias": (bias[0],)} if bias else {})}
 RMS = lambda x, w=None, eps=1e-6: F.rms_norm(x, x.shape[-1:], w, eps)
@@ -169,6 +176,7 @@ CASES = {
     "max pool": ({"x": (5, 6, 8)}, {}, lambda x, w: F.max_pool2d(x, 2)),
     "max pool that overlaps": ({"x": (5, 7, 6)}, {}, lambda x, w: F.max_pool2d(x, 3, 2, 1)),
     "position embedding": ({"x": (16, 3, 5)}, {}, lambda x, w: x * embedding()),
+    "nearest row": ({"x": (3, 5, 4)}, {"table": (17, 3)}, lambda x, w: nearest_row(x, w["table"])),
     "one hot": ({"class": (1,)}, {"l.weight": (6, 4), "l.bias": (6,)},
         lambda c, w: F.linear(F.one_hot(c[:, 0].long(), 4).double(), w["l.weight"], w["l.bias"])),
 }

@@ -9,6 +9,7 @@ mod pcg;
 #[path = "../common/seeded.rs"]
 mod seeded;
 
+mod autoencoders;
 mod chains;
 mod conditions;
 mod continuous;

@@ -17,7 +17,7 @@ use super::steps::Step;
 use super::steps::activation::in_kernel;
 use super::steps::attention::Attention;
 use super::steps::attention_grad::AttentionGrad;
-use super::steps::basis::{RadialBasis, RadialBasisGrad, Softmax, SoftmaxGrad};
+use super::steps::basis::{NearestRow, RadialBasis, RadialBasisGrad, Softmax, SoftmaxGrad};
 use super::steps::conv::{Conv, Gather, MAX_SOURCES};
 use super::steps::elementwise::{Elementwise, Map};
 use super::steps::embed::{Embed, Kind};
@@ -301,6 +301,12 @@ impl<'a> Compiler<'a> {
                 let (x, out) = (x()?, self.fresh(id)?);
                 let (centres, widths) = (self.params.take(centres)?, self.params.take(widths)?);
                 self.step(RadialBasis { x, out, centres, widths });
+                Ok(out)
+            }
+            &Op::NearestRow { table } => {
+                let (x, out) = (x()?, self.fresh(id)?);
+                let table = self.params.take(table)?;
+                self.step(NearestRow { x, out, table });
                 Ok(out)
             }
             &Op::RadialBasisGrad { centres, widths } => {

@@ -184,6 +184,7 @@ impl ReferenceNetwork {
             Op::Reshape { .. } => args[0].data.clone(),
             &Op::ElementBias { bias } => args[0].data.iter().zip(param(bias)).map(|(x, b)| x + b).collect(),
             &Op::RadialBasis { centres, widths } => ops::radial_basis(args[0], param(centres), param(widths)),
+            &Op::NearestRow { table } => ops::nearest_row(args[0], param(table)),
             Op::Softmax => ops::softmax(args[0]),
             &Op::TemporalBasis { steps, functions, width } => {
                 ops::temporal_basis(args[0].data[0], steps, functions, width)

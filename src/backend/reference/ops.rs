@@ -252,6 +252,20 @@ pub(super) fn radial_basis(x: &Tensor, centres: &[f64], widths: &[f64]) -> Vec<f
     })
 }
 
+pub(super) fn nearest_row(x: &Tensor, table: &[f64]) -> Vec<f64> {
+    let d = x.dims.channels();
+    each_position(d, x.dims.positions(), |p| {
+        let distance = |row: &[f64]| at_position(x, p).zip(row).map(|(x, c)| (x - c) * (x - c)).sum::<f64>();
+        let (mut nearest, mut least) = (None, f64::INFINITY);
+        for row in table.chunks_exact(d) {
+            if distance(row) < least {
+                (nearest, least) = (Some(row), distance(row));
+            }
+        }
+        nearest.map_or_else(|| alloc::vec![f64::NAN; d], <[f64]>::to_vec)
+    })
+}
+
 pub(super) fn softmax(x: &Tensor) -> Vec<f64> {
     each_position(x.dims.channels(), x.dims.positions(), |p| {
         let max = at_position(x, p).fold(f64::NEG_INFINITY, f64::max);

@@ -116,21 +116,21 @@ impl Layers<'_> {
     }
 
     /// The middle block: two residual layers with attention between them.
-    pub(super) fn mid_block(&mut self, x: ValueId) -> Result<ValueId> {
+    pub(in crate::model) fn mid_block(&mut self, name: &str, x: ValueId) -> Result<ValueId> {
         let channels = self.g.dims(x)?.channels();
         let groups = self.groups_or_default(channels);
         let divisor = self.c.mid_block_scale_factor;
         let resnet = Resnet { divisor, ..Resnet::new(channels, groups) };
-        let mut x = self.resnet("mid_block.resnets.0", x, &resnet)?;
+        let mut x = self.resnet(&format!("{name}.resnets.0"), x, &resnet)?;
         if self.c.add_attention {
             let groups = match (self.c.attn_norm_num_groups, self.c.resnet_time_scale_shift) {
                 (Some(n), _) => Some(n),
                 (None, TimeScaleShift::Default) => Some(groups),
                 (None, TimeScaleShift::ScaleShift) => None,
             };
-            x = self.attention("mid_block.attentions.0", x, groups, divisor)?;
+            x = self.attention(&format!("{name}.attentions.0"), x, groups, divisor)?;
         }
-        self.resnet("mid_block.resnets.1", x, &resnet)
+        self.resnet(&format!("{name}.resnets.1"), x, &resnet)
     }
 
     /// A block on the way up. Takes its values from `kept`, and adds to `image`, the output that skip blocks build up.

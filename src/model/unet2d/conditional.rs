@@ -10,7 +10,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::config::{BlockType, TimeEmbedding, TimeScaleShift, UNet2DConfig};
-use super::layers::{Layers, Resnet};
+use super::layers::{Embedding, Layers, Resnet};
 use super::{SAMPLE, embeddings};
 use crate::error::{Result, ensure, err};
 use crate::graph::{Activation, Graph, GraphBuilder, Op, Role, ValueId};
@@ -186,8 +186,9 @@ impl Architecture for UNet2DConditionConfig {
         let (_, embedding) = embeddings::embed(&mut g, c)?;
         let text = g.input_as(Role::Tokens, TEXT, &[self.cross_attention_dim, self.text_length])?;
         let raw = embedding;
-        let embedding = g.activation(raw, Activation::Silu)?;
-        let mut l = Conditional { l: Layers { g, c, embedding, raw }, c: self, text };
+        let activated = g.activation(raw, Activation::Silu)?;
+        let embedding = Some(Embedding { activated, raw });
+        let mut l = Conditional { l: Layers { g, c, embedding }, c: self, text };
         let at = |list: &[usize], level: usize| list.get(level).copied().unwrap_or(1);
 
         let image = if c.center_input_sample { l.l.g.affine(sample, 2.0, -1.0)? } else { sample };

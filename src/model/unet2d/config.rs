@@ -178,6 +178,11 @@ const RESAMPLINGS: [(&str, Resampling); 2] = [("conv", Resampling::Conv), ("resn
 /// Before version 0.1 diffusers named its blocks with this in front.
 const OLD_PREFIX: &str = "UNetRes";
 
+/// Takes `act_fn`, in any case as diffusers takes it.
+pub(in crate::model) fn act_fn(f: &mut Fields, default: Activation) -> Result<Activation> {
+    f.with("act_fn", default, one_of(&ACTIVATIONS), |v| word(&v.as_str()?.to_ascii_lowercase(), &ACTIVATIONS))
+}
+
 impl UNet2DConfig {
     /// Reads the text of a `config.json`. Errors (kind `Config`) name the key, what is accepted and what stands there: malformed or too
     /// deep JSON, an unknown key or value, a number out of its range, lists that do not go together.
@@ -241,9 +246,7 @@ impl UNet2DConfig {
             downsample_padding: f.integer("downsample_padding", 1, 0..=1)?,
             downsample_type: f.word("downsample_type", Resampling::Conv, &RESAMPLINGS)?,
             upsample_type: f.word("upsample_type", Resampling::Conv, &RESAMPLINGS)?,
-            act_fn: f.with("act_fn", Activation::Silu, one_of(&ACTIVATIONS), |v| {
-                word(&v.as_str()?.to_ascii_lowercase(), &ACTIVATIONS)
-            })?,
+            act_fn: act_fn(&mut f, Activation::Silu)?,
             attention_head_dim: f.integer_or_null("attention_head_dim", Some(8), 1..=MAX_CHANNELS)?,
             norm_num_groups: f.integer_or_null("norm_num_groups", Some(32), 1..=MAX_CHANNELS)?,
             attn_norm_num_groups: f.integer_or_null("attn_norm_num_groups", None, 1..=MAX_CHANNELS)?,

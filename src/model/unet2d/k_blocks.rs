@@ -93,7 +93,8 @@ impl Layers<'_> {
         let norm = ChannelNorm { kind: NormKind::Layer, groups, eps: self.c.norm_eps, weight: None, bias: None };
         let h = self.g.push(Op::ChannelNorm(norm), &[h])?;
         let h = self.g.reshape(h, dims.as_slice())?;
-        let e = self.g.linear(&format!("{name}.linear"), self.raw, 2 * c, true)?;
+        let raw = self.embedding.ok_or_else(|| err!(Config, "{name} needs an embedding"))?.raw;
+        let e = self.g.linear(&format!("{name}.linear"), raw, 2 * c, true)?;
         let (scale, shift) = (self.g.slice_channels(e, 0, c)?, self.g.slice_channels(e, c, c)?);
         let scale = self.g.affine(scale, 1.0, 1.0)?;
         let h = self.g.mul(h, scale)?;

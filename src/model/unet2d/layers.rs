@@ -12,7 +12,7 @@ const FIR: [f32; 4] = [0.125, 0.375, 0.375, 0.125];
 
 /// What changes the image size inside a residual layer.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scale {
+pub(in crate::model) enum Scale {
     Same,
     /// Nearest upsampling by 2.
     Up,
@@ -25,7 +25,7 @@ pub(super) enum Scale {
 }
 
 /// What differs between residual layers.
-pub(super) struct Resnet {
+pub(in crate::model) struct Resnet {
     pub out: usize,
     /// Groups of the first and of the second norm.
     pub groups: [usize; 2],
@@ -43,14 +43,21 @@ impl Resnet {
     }
 }
 
+/// The embedding of time and class.
+#[derive(Clone, Copy)]
+pub(in crate::model) struct Embedding {
+    /// Activated, which every residual layer projects.
+    pub activated: ValueId,
+    /// As it is, which those of K blocks project.
+    pub raw: ValueId,
+}
+
 /// Builds layers into one graph.
-pub(super) struct Layers<'a> {
+pub(in crate::model) struct Layers<'a> {
     pub g: GraphBuilder,
     pub c: &'a UNet2DConfig,
-    /// The activated embedding of time and class, which every residual layer projects.
-    pub embedding: ValueId,
-    /// The embedding itself, which those of K blocks project.
-    pub raw: ValueId,
+    /// The embedding of time and class; autoencoders have none.
+    pub embedding: Option<Embedding>,
 }
 
 impl Layers<'_> {
@@ -69,14 +76,15 @@ impl Layers<'_> {
             scale => (self.rescale(h, scale)?, self.rescale(x, scale)?),
         };
         let h = self.conv3(&format!("{name}.conv1"), h, r.out)?;
-        let h = match self.c.resnet_time_scale_shift {
-            TimeScaleShift::Default => {
-                let time = self.g.linear(&format!("{name}.time_emb_proj"), self.embedding, r.out, true)?;
+        let h = match (self.embedding, self.c.resnet_time_scale_shift) {
+            (None, _) => self.g.group_norm(&format!("{name}.norm2"), h, r.groups[1], eps)?,
+            (Some(e), TimeScaleShift::Default) => {
+                let time = self.g.linear(&format!("{name}.time_emb_proj"), e.activated, r.out, true)?;
                 let h = self.g.add(h, time)?;
                 self.g.group_norm(&format!("{name}.norm2"), h, r.groups[1], eps)?
             }
-            TimeScaleShift::ScaleShift => {
-                let time = self.g.linear(&format!("{name}.time_emb_proj"), self.embedding, 2 * r.out, true)?;
+            (Some(e), TimeScaleShift::ScaleShift) => {
+                let time = self.g.linear(&format!("{name}.time_emb_proj"), e.activated, 2 * r.out, true)?;
                 let scale = self.g.slice_channels(time, 0, r.out)?;
                 let scale = self.g.affine(scale, 1.0, 1.0)?;
                 let shift = self.g.slice_channels(time, r.out, r.out)?;

@@ -29,17 +29,17 @@ use crate::graph::{Activation, Graph, GraphBuilder, Role};
 
 mod blocks;
 pub mod conditional;
-mod config;
+pub(in crate::model) mod config;
 mod embeddings;
 mod k_blocks;
-mod layers;
+pub(in crate::model) mod layers;
 
 pub use config::{BlockType, ClassEmbedding, Resampling, TimeEmbedding, TimeScaleShift, UNet2DConfig};
 pub use embeddings::{CLASS_LABELS, TIMESTEP};
 
 use super::IMAGE;
 use blocks::Block;
-use layers::Layers;
+use layers::{Embedding, Layers};
 
 /// The name of the image input and of the output.
 pub const SAMPLE: &str = "sample";
@@ -62,8 +62,8 @@ pub fn build(config: &UNet2DConfig, size: [usize; 2]) -> Result<Graph> {
     };
     let (time, embedding) = embeddings::embed(&mut g, config)?;
     let raw = embedding;
-    let embedding = g.activation(raw, config.act_fn)?;
-    let mut l = Layers { g, c: config, embedding, raw };
+    let activated = g.activation(raw, config.act_fn)?;
+    let mut l = Layers { g, c: config, embedding: Some(Embedding { activated, raw }) };
 
     let seen = match beside {
         None => sample,
@@ -78,7 +78,7 @@ pub fn build(config: &UNet2DConfig, size: [usize; 2]) -> Result<Graph> {
     }
     if config.mid_block {
         ensure!(l.g.dims(x)?.channels() == coarsest, Config, "the middle block needs {coarsest} channels");
-        x = l.mid_block(x)?;
+        x = l.mid_block("mid_block", x)?;
     }
     let mut added = None;
     let upwards: Vec<usize> = channels.iter().rev().copied().collect();

@@ -53,6 +53,41 @@ impl Step for RadialBasis {
     }
 }
 
+/// [`NearestRow`](crate::graph::Op::NearestRow). Distances are in f64, so that every path finds the same row.
+#[derive(Debug)]
+pub(in super::super) struct NearestRow {
+    pub x: View,
+    pub out: View,
+    pub table: AlignedBuf,
+}
+
+impl Step for NearestRow {
+    fn name(&self) -> &'static str {
+        "nearest_row"
+    }
+
+    fn weight_bytes(&self) -> usize {
+        self.table.len() * size_of::<f32>()
+    }
+
+    fn run(&self, run: &Run<'_>) -> Result<()> {
+        each(run, &self.x, &self.x, &self.out, |x, _, out| {
+            let (mut nearest, mut least) = (None, f64::INFINITY);
+            for row in self.table.chunks_exact(x.len()) {
+                let square = |(x, c): (&f32, &f32)| (f64::from(*x) - f64::from(*c)) * (f64::from(*x) - f64::from(*c));
+                let distance: f64 = x.iter().zip(row).map(square).sum();
+                if distance < least {
+                    (nearest, least) = (Some(row), distance);
+                }
+            }
+            match nearest {
+                Some(row) => out.copy_from_slice(row),
+                None => out.fill(f32::NAN),
+            }
+        })
+    }
+}
+
 /// [`RadialBasisGrad`](crate::graph::Op::RadialBasisGrad).
 #[derive(Debug)]
 pub(in super::super) struct RadialBasisGrad {
