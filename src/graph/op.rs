@@ -201,8 +201,8 @@ pub enum Op {
         widths: ParamId,
     },
     /// `[D, ..]` to `[D, ..]`: at every position the row of a `[rows, D]` table that lies nearest to x in Euclidean
-    /// distance, of equally near ones the first; NaN where x is not finite. The quantisation of VQ-VAEs (van den Oord et
-    /// al. 2017). Its derivative is by convention that of the identity ("straight through").
+    /// distance, of equally near ones the first; NaN where x is not finite. The quantisation of VQ-VAEs (van den Oord
+    /// et al. 2017). Its derivative is by convention that of the identity ("straight through").
     NearestRow {
         /// The table.
         table: ParamId,

@@ -18,6 +18,7 @@
 //! # Ok::<(), undiffuse::Error>(())
 //! ```
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -121,7 +122,7 @@ pub struct AutoencoderConfig {
 
 #[derive(Clone, Debug, PartialEq)]
 enum Network {
-    Vae(Vae),
+    Vae(Box<Vae>),
     Tiny(Tiny),
 }
 
@@ -167,7 +168,7 @@ impl AutoencoderConfig {
             None
         };
         let scale = LatentScale::take(&mut f, codebook.map_or(latent, |[_, dim]| dim), 0.18215)?;
-        let network = Network::Vae(Vae::take(&mut f, latent, codebook)?);
+        let network = Network::Vae(Box::new(Vae::take(&mut f, latent, codebook)?));
         let sample_size = sample_size(&mut f, 1 << 16)?;
         skip(&mut f, &["force_upcast"]);
         f.finish(if quantises { vae::VQ_KEYS } else { vae::KL_KEYS })?;
