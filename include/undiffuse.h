@@ -393,6 +393,18 @@ UNDIFFUSE_ENUM(undiffuse_sampler_kind, uint32_t) {
   UNDIFFUSE_SAMPLER_FLOW_HEUN = 28,
   /** A flow whose x_0 is noised anew at each step. */
   UNDIFFUSE_SAMPLER_FLOW_LCM = 29,
+  /** DPM-Solver++ from data to noise. */
+  UNDIFFUSE_SAMPLER_DPM_SOLVER_INVERSE = 30,
+  /**
+   * EDM's own sampler: Heun's method with noise before each step (Karras et al. 2022, algorithm 2).
+   */
+  UNDIFFUSE_SAMPLER_EDM_HEUN = 31,
+  /** The same of a network that gives -eps. */
+  UNDIFFUSE_SAMPLER_KARRAS_VE = 32,
+  /** The variance-exploding predictor-corrector (Song et al. 2021). */
+  UNDIFFUSE_SAMPLER_SCORE_SDE_VE = 33,
+  /** The variance-preserving reverse equation of continuous time (Song et al. 2021). */
+  UNDIFFUSE_SAMPLER_SCORE_SDE_VP = 34,
 };
 
 /** The precision of schedules and of the scalars of a step. */

@@ -65,6 +65,13 @@ impl Layout {
         let state = sampler.state_len(sample);
         let of_evidence = |e: crate::Error| e.context(alloc::format!("the evidence \"{}\"", evidence.name()));
         let dims = denoiser.sample_dims();
+        ensure!(
+            sampler.takes_evidence() || !evidence.acts(),
+            Unsupported,
+            "the evidence \"{}\" with {}, whose steps are no Gaussians around a prediction; take ddim, ddpm or dpmsolver++",
+            evidence.name(),
+            sampler.name()
+        );
         evidence.check(dims, sampler).map_err(of_evidence)?;
         ensure!(
             !evidence.needs_vjp() || denoiser.has_vjp(),

@@ -30,6 +30,7 @@
 mod alone;
 mod buffers;
 mod jacobian;
+mod noising;
 mod particles;
 mod save;
 
@@ -350,6 +351,9 @@ impl<'w, D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'w, D, S, N
     fn advance(&mut self, step: usize, level: Level, cancel: &Cancel) -> Result<()> {
         let (n, m, s) = (self.layout.sample, self.layout.output, self.layout.state);
         let b = self.layout.split(self.arena.values(), self.count)?;
+        if !self.sampler.calls_network(step) {
+            return self.advance_without_network(step);
+        }
 
         // The network, on x or on x scaled into the spare buffer, which is free until the mean is written.
         let scale = self.sampler.input_scale(step);
@@ -438,7 +442,7 @@ impl<'w, D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'w, D, S, N
         let noise = if needs_noise { b.noise } else { &mut [] };
         let stds = match spread {
             Spread::PerElement => b.output.get_mut(n..).unwrap_or(&mut []),
-            Spread::None | Spread::Scalar(_) | Spread::Bits => &mut [],
+            Spread::None | Spread::Scalar(_) | Spread::Langevin { .. } | Spread::Bits => &mut [],
         };
         ensure!(all_finite(b.spare), NonFinite, "the step of {} gave NaN or infinity", self.sampler.name());
         // The state that an inner stage leads to is replaced by a later call.

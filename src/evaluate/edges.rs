@@ -65,7 +65,7 @@ pub(super) fn last_std(spread: Spread, stds: &[f32], element: usize, beta: f64) 
     match spread {
         Spread::Scalar(std) => f64::from(std),
         Spread::PerElement => stds.get(element).map_or(f64::NAN, |s| f64::from(*s)),
-        Spread::None | Spread::Bits => libm::sqrt(beta),
+        Spread::None | Spread::Langevin { .. } | Spread::Bits => libm::sqrt(beta),
     }
 }
 

@@ -51,9 +51,10 @@ pub(super) fn gaussian(
             let variance = f64::from(std) * f64::from(std);
             (kl + normal_kl(q_mean, q.variance, f64::from(p), variance), h + normal_entropy(variance))
         })),
-        Spread::None | Spread::Bits => {
-            Err(err!(Unsupported, "the step adds no noise, so its density has no divergence from the forward process"))
-        }
+        Spread::None | Spread::Langevin { .. } | Spread::Bits => Err(err!(
+            Unsupported,
+            "the step adds no noise of its own size, so its density has no divergence from the forward process"
+        )),
     }
 }
 

@@ -101,6 +101,11 @@ pub trait Evidence {
         Ok(())
     }
 
+    /// Whether it does anything, so that the sampler has to allow it ([`Sampler::takes_evidence`]).
+    fn acts(&self) -> bool {
+        true
+    }
+
     /// f32 values of scratch that it needs for a batch. The content is unspecified when a step begins and kept from one
     /// place of the step to the next.
     fn scratch_len(&self, dims: Dims, batch: usize) -> usize {
@@ -176,6 +181,9 @@ impl Evidence for NoEvidence {
     fn name(&self) -> &str {
         "none"
     }
+    fn acts(&self) -> bool {
+        false
+    }
     fn fingerprint(&self) -> u64 {
         0
     }
@@ -189,6 +197,9 @@ macro_rules! forward {
             }
             fn check(&self, dims: Dims, sampler: &dyn Sampler) -> Result<()> {
                 (**self).check(dims, sampler)
+            }
+            fn acts(&self) -> bool {
+                (**self).acts()
             }
             fn scratch_len(&self, dims: Dims, batch: usize) -> usize {
                 (**self).scratch_len(dims, batch)

@@ -94,7 +94,7 @@ impl<O: LinearOperator> Spectral<O> {
             let row = self.measurement.row(at.first_sample.saturating_add(i as u64))?;
             let w = self.uty.get(row * self.k..(row + 1) * self.k).unwrap_or(&[]);
             match spread {
-                Spread::None | Spread::Bits => {}
+                Spread::None | Spread::Langevin { .. } | Spread::Bits => {}
                 Spread::Scalar(std) => {
                     let std = f64::from(std);
                     svd.vt(mean, z, scratch)?;

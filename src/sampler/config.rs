@@ -28,28 +28,24 @@ pub use parts::{
 };
 
 /// Schedulers of diffusers 0.42.1 that are not implemented here.
-const NOT_IMPLEMENTED: [&str; 26] = [
+const NOT_IMPLEMENTED: [&str; 22] = [
     "AmusedScheduler",
     "BlockRefinementScheduler",
     "CogVideoXDDIMScheduler",
     "CogVideoXDPMScheduler",
     "ConsistencyDecoderScheduler",
     "DDPMWuerstchenScheduler",
-    "DPMSolverMultistepInverseScheduler",
     "DiscreteDDIMScheduler",
     "EntropyBoundScheduler",
     "FlowMapEulerDiscreteScheduler",
     "HeliosDMDScheduler",
     "HeliosScheduler",
-    "KarrasVeScheduler",
     "LTXEulerAncestralRFScheduler",
     "MiniMaxH3Scheduler",
     "PiflowScheduler",
     "RFD4ProteinaScheduler",
     "RePaintScheduler",
     "SCMScheduler",
-    "ScoreSdeVeScheduler",
-    "ScoreSdeVpScheduler",
     "UnCLIPScheduler",
     "VQDiffusionScheduler",
     "FlaxDDPMScheduler",

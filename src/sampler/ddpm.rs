@@ -84,7 +84,7 @@ pub fn ddpm(
         let target = levels.get(i + 1).copied().unwrap_or(Level::CLEAN);
         f = f.f64(level.timestep).f32s(&factors).f32s(&[x0, x]);
         f = match noise {
-            CallNoise::None => f.u64(0),
+            CallNoise::None | CallNoise::Langevin { .. } => f.u64(0),
             CallNoise::Std(std) => f.u64(1).f32s(&[std as f32]),
             CallNoise::Learned => f.u64(2),
             CallNoise::LearnedRange { min_log, max_log } => f.u64(3).f32s(&[min_log, max_log]),

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use super::dpm_solver::{dpm_solver_multistep, preserving};
 use super::euler::euler;
+use super::karras_ve::churned_heun;
 use super::options::{Setup, levels};
 use super::path::{Path, Preconditioning};
 use super::plan::Plan;
@@ -82,6 +83,17 @@ fn with_path(
 /// `EDMEulerScheduler`.
 pub(super) fn build_euler(setup: &Setup<'_>) -> Result<Plan> {
     with_path(setup, NoiseLabel::QuarterLog, true, |path| euler("EDM Euler", path, setup.options.churn))
+}
+
+/// EDM's own sampler (Karras et al. 2022, algorithm 2), which diffusers has not: its configuration has the keys of `EDMEulerScheduler`.
+pub(super) fn build_heun(setup: &Setup<'_>) -> Result<Plan> {
+    with_path(setup, NoiseLabel::QuarterLog, true, |path| {
+        // x_T has the first sigma as its standard deviation.
+        let initial_scale = path.levels.first().map_or(1.0, |l| l.sigma);
+        let path = Path { initial_scale, ..*path };
+        let label = |sigma| NoiseLabel::QuarterLog.of(sigma);
+        churned_heun("EDM Heun", &path, setup.options.churn, label)
+    })
 }
 
 /// `EDMDPMSolverMultistepScheduler`.

@@ -9,7 +9,7 @@ use super::options::Setup;
 use super::path::Path;
 use super::plan::{Call, Mix, Of, Plan, Update};
 use crate::error::Result;
-use crate::schedule::Whole;
+use crate::schedule::{Level, Whole};
 
 /// Heun's method: two calls a step, but one for a step that ends without noise. With d = (x - x_0) / sigma, the first call goes to
 /// x + h d and the second from there back to x and on by h (d + d') / 2.
@@ -18,22 +18,28 @@ use crate::schedule::Whole;
 pub fn heun(name: &'static str, path: &Path<'_>) -> Result<Plan> {
     let mut calls = Vec::with_capacity(2 * path.len());
     for (_, t, s) in path.steps()? {
-        let (ratio, h) = (s.sigma / t.sigma, s.sigma - t.sigma);
-        let slope = |sigma: f64| Mix::of(&[(Of::X, 1.0 / sigma), (Of::X0, -1.0 / sigma)]);
-        let nothing = || vec![Mix::default(); 2];
-        let euler = Mix::of(&[(Of::X, ratio), (Of::X0, 1.0 - ratio)]);
-        if s.sigma == 0.0 {
-            let update = Update { mean: euler, keep: nothing() };
-            calls.push(path.call(Call { updates: vec![update], ..Call::new(t, s, Mix::default()) }));
-            continue;
-        }
-        let first = Update { mean: euler, keep: vec![Mix::just(Of::X), slope(t.sigma)] };
-        calls.push(path.call(Call { updates: vec![first], settles: false, ..Call::new(t, s, Mix::default()) }));
-        let mean = Mix::of(&[(Of::History(0), 1.0), (Of::History(1), h / 2.0)]).plus(&slope(s.sigma).scaled(h / 2.0));
-        let second = Update { mean, keep: nothing() };
-        calls.push(path.call(Call { updates: vec![second], ..Call::new(s, s, Mix::default()) }));
+        calls.extend(step(path, t, s));
     }
-    Plan::new(name, path.prediction, 2, path.initial_scale, calls)
+    Plan::new(name, path.prediction, HISTORY, path.initial_scale, calls)
+}
+
+/// Arrays that a step keeps from its first call to its second.
+pub(super) const HISTORY: usize = 1;
+
+/// The calls of one step.
+pub(super) fn step(path: &Path<'_>, t: Level, s: Level) -> Vec<Call> {
+    let (ratio, half) = (s.sigma / t.sigma, (s.sigma - t.sigma) / 2.0);
+    let between = |ratio: f64| Mix::of(&[(Of::X, ratio), (Of::X0, 1.0 - ratio)]);
+    let call = |level, mean, keep| {
+        path.call(Call { updates: vec![Update { mean, keep: vec![keep] }], ..Call::new(level, s, Mix::default()) })
+    };
+    if s.sigma == 0.0 {
+        return vec![call(t, between(ratio), Mix::default())];
+    }
+    // x + h d / 2 is kept, which is no difference of large numbers.
+    let first = Call { settles: false, ..call(t, between(ratio), between((1.0 + ratio) / 2.0)) };
+    let mean = Mix::of(&[(Of::History(0), 1.0), (Of::X, half / s.sigma), (Of::X0, -half / s.sigma)]);
+    vec![first, call(s, mean, Mix::default())]
 }
 
 /// `HeunDiscreteScheduler`.

@@ -44,6 +44,7 @@ mod euler;
 mod euler_maruyama;
 mod flow;
 mod heun;
+mod karras_ve;
 mod kdpm2;
 mod lahmc;
 mod lms;
@@ -53,6 +54,7 @@ mod plan;
 mod pndm;
 mod repaint;
 mod sa_solver;
+mod score_sde;
 mod solvers;
 mod unipc;
 
@@ -68,20 +70,24 @@ pub use ddim::{DdimNoise, DdimOptions, DdimPrevious, ddim};
 pub use ddim_inverse::ddim_inverse;
 pub use ddpm::{VarianceType, ddpm};
 pub use deis::deis;
-pub use dpm_solver::{MultistepOptions, dpm_solver_multistep, dpm_solver_sde, dpm_solver_singlestep};
+pub use dpm_solver::{
+    MultistepOptions, dpm_solver_multistep, dpm_solver_multistep_inverse, dpm_solver_sde, dpm_solver_singlestep,
+};
 pub use euler::{euler, euler_ancestral};
 pub use euler_maruyama::{ContinuousOptions, TimeSpacing, euler_maruyama};
 pub use flow::{flow_euler, flow_heun, flow_lcm};
 pub use heun::heun;
+pub use karras_ve::churned_heun;
 pub use kdpm2::{kdpm2, kdpm2_ancestral};
 pub use lahmc::{Energy, LookAheadHmc, LookAheadOptions, Move, Particle};
 pub use lms::lms;
 pub use options::{Churn, Compat, DEFAULT_STEPS, SamplerKind, SamplerOptions, Sigmas, Steps};
-pub use path::{Path, Preconditioning};
+pub use path::{Path, Preconditioning, ScoreUnit};
 pub use plan::{Call, CallNoise, MAX_HISTORY, Mix, Of, Plan, Term, Update};
 pub use pndm::{PndmOptions, ipndm, pndm};
 pub use repaint::{Jumps, repaint};
 pub use sa_solver::{SaSolverOptions, sa_solver};
+pub use score_sde::{ScoreSdeOptions, score_sde_ve, score_sde_vp};
 pub use unipc::{UniPcOptions, unipc};
 
 use alloc::boxed::Box;
@@ -101,6 +107,12 @@ pub enum Spread {
     Scalar(f32),
     /// A standard deviation for each element, found in the second half of the output buffer.
     PerElement,
+    /// A step of Langevin dynamics whose size follows from the draw: with g the score, which is the network's output,
+    /// x_s = mean + h g + sqrt(2 h) z, h = 2 (snr |z| / |g|)^2 (Song et al. 2021, algorithm 4).
+    Langevin {
+        /// The signal-to-noise ratio.
+        snr: f32,
+    },
     /// x_s is 1 where a uniform value is below the mean, which is a probability, and 0 elsewhere.
     Bits,
 }
@@ -193,6 +205,18 @@ pub trait Sampler {
     /// for one step, as the first of Heun's two: observers and evidence's kernel and merge pass over it, and a
     /// chain cannot start behind it.
     fn settles(&self, step: usize) -> bool {
+        let _ = step;
+        true
+    }
+
+    /// Whether evidence can act in its steps: not where the noise of a step follows from its draw or is added without a prediction.
+    fn takes_evidence(&self) -> bool {
+        true
+    }
+
+    /// Whether the network is called at step `step`. Where not, what it would give is not used, so calling it costs time alone; observers
+    /// and evidence pass over such a step.
+    fn calls_network(&self, step: usize) -> bool {
         let _ = step;
         true
     }
@@ -292,6 +316,17 @@ pub fn add_noise(spread: Spread, output: &[f32], noise: &[f32], next: &mut [f32]
             check_len("standard deviations", std.len(), n)?;
             next.iter_mut().zip(std).zip(noise).for_each(|((x, std), z)| *x += std * z);
         }
+        Spread::Langevin { snr } => {
+            check_len("noise", noise.len(), n)?;
+            let score = output.get(..n).unwrap_or(&[]);
+            check_len("the score", score.len(), n)?;
+            let norm = |v: &[f32]| libm::sqrt(v.iter().map(|v| f64::from(*v) * f64::from(*v)).sum());
+            let ratio = f64::from(snr) * norm(noise) / norm(score);
+            let step = 2.0 * ratio * ratio;
+            ensure!(step.is_finite(), NonFinite, "the score is 0, so a step by its length has no size");
+            let (by_score, by_noise) = (step as f32, libm::sqrt(2.0 * step) as f32);
+            next.iter_mut().zip(score).zip(noise).for_each(|((x, g), z)| *x += by_score * g + by_noise * z);
+        }
         Spread::Bits => {
             check_len("noise", noise.len(), n)?;
             next.iter_mut().zip(noise).for_each(|(x, u)| *x = if *u < *x { 1.0 } else { 0.0 });
@@ -358,6 +393,12 @@ macro_rules! forward {
             }
             fn settles(&self, step: usize) -> bool {
                 (**self).settles(step)
+            }
+            fn takes_evidence(&self) -> bool {
+                (**self).takes_evidence()
+            }
+            fn calls_network(&self, step: usize) -> bool {
+                (**self).calls_network(step)
             }
             fn needs_noise(&self, step: usize) -> bool {
                 (**self).needs_noise(step)

@@ -73,6 +73,16 @@ pub enum SamplerKind {
     FlowLcm,
     /// [`sa_solver`](super::sa_solver).
     SaSolver,
+    /// [`dpm_solver_multistep_inverse`](super::dpm_solver_multistep_inverse): from data to noise.
+    DpmSolverInverse,
+    /// [`churned_heun`](super::churned_heun) of a network behind EDM's preconditioning: EDM's own sampler.
+    EdmHeun,
+    /// [`churned_heun`](super::churned_heun) of a network that gives -eps.
+    KarrasVe,
+    /// [`score_sde_ve`](super::score_sde_ve).
+    ScoreSdeVe,
+    /// [`score_sde_vp`](super::score_sde_vp).
+    ScoreSdeVp,
 }
 
 impl SamplerKind {
@@ -101,7 +111,7 @@ pub enum Steps {
     All,
     /// So many, spread as the configuration says.
     Count(usize),
-    /// These: decreasing, each below T.
+    /// These: decreasing, each below T; of a flow 1 to T.
     Timesteps(Vec<u32>),
     /// These sigmas: those of the calls, and the one that the last step leads to, 0 as a rule. sigma is the noise where x_0 has factor 1,
     /// sqrt((1 - abar) / abar); of a flow its time, 1 to 0, before any shift. Between whole timesteps the network is told a broken one.
@@ -205,7 +215,7 @@ pub struct SamplerOptions {
     pub arithmetic: Arithmetic,
     /// TCD's gamma (diffusers' `eta` of `TCDScheduler.step`), 0 ..= 1: how far each step goes beyond its level and back. 0.3.
     pub tcd_gamma: f64,
-    /// Noise before each step of [`euler`](super::euler) and of EDM's Euler.
+    /// Noise before each step of [`euler`](super::euler), EDM's Euler, [`churned_heun`](super::churned_heun) and [`flow_heun`](super::flow_heun).
     pub churn: Churn,
     /// The shift of a flow whose configuration says `use_dynamic_shifting`: mu, the logarithm of the shift (`time_shift_type` exponential),
     /// or the shift itself (linear).
@@ -304,10 +314,11 @@ impl SchedulerConfig {
         let solver = SOLVERS.iter().find(|s| s.kind == kind);
         let solver = solver.ok_or_else(|| err!(Unsupported, "the sampler {kind:?} is not in this build"))?;
         let mut config = self.for_sampler(kind)?;
+        use SamplerKind::{EdmEuler, EdmHeun, Euler, FlowHeun};
         ensure!(
-            options.churn.s_churn == 0.0 || matches!(kind, SamplerKind::Euler | SamplerKind::EdmEuler),
+            options.churn.s_churn == 0.0 || matches!(kind, Euler | EdmEuler | EdmHeun | FlowHeun),
             Unsupported,
-            "churn with the sampler {}, expected euler or edm-euler",
+            "churn with the sampler {}, expected euler, edm-euler, edm-heun or flow-heun",
             solver.name
         );
         if let Some(order) = options.order {

@@ -20,6 +20,13 @@ pub enum Preconditioning {
         /// d.
         sigma_data: f64,
     },
+    /// As it is, of a flow whose network gives x_0 - eps and not eps - x_0 (`invert_sigmas`).
+    Reversed,
+    /// As it is, and the network gives the score, -eps / sigma, or with a factor of its own: eps is minus its output times this.
+    Score {
+        /// sigma for a score, 1 for a network that gives -eps.
+        unit: ScoreUnit,
+    },
 }
 
 impl Preconditioning {
@@ -28,6 +35,15 @@ impl Preconditioning {
         let (a, s) = (call.level.alpha, call.level.sigma);
         match self {
             Self::None => call,
+            Self::Reversed => {
+                let linear = Linear { x0_x: 1.0, x0_output: s, eps_x: 1.0, eps_output: -a };
+                Call { linear: Some(linear), ..call }
+            }
+            Self::Score { unit } => {
+                let by = if unit == ScoreUnit::Score { s } else { 1.0 };
+                let linear = Linear { x0_x: 1.0 / a, x0_output: s * by / a, eps_x: 0.0, eps_output: -by };
+                Call { linear: Some(linear), ..call }
+            }
             Self::UnitVariance => {
                 let input_scale = 1.0 / libm::sqrt(a * a + s * s);
                 // x_0 and eps are the same whatever x is multiplied by; so is the map from (x, eps) to x_0, but not that from v.
@@ -49,6 +65,15 @@ impl Preconditioning {
             }
         }
     }
+}
+
+/// What a network of [`Preconditioning::Score`] gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScoreUnit {
+    /// The gradient of the log density at its level, -eps / sigma.
+    Score,
+    /// -eps.
+    MinusEps,
 }
 
 /// The way of a solver: N + 1 levels, falling in noise, and what the network gives at each of the first N.
@@ -75,10 +100,28 @@ impl<'a> Path<'a> {
         // The last may stand twice, in schedulers that end at the smallest sigma of their schedule; to rounding.
         let falls = levels.windows(2).all(|w| matches!(w, [a, b] if noise(b) <= noise(a) * (1.0 + 1e-6)));
         ensure!(falls, InvalidArgument, "the levels of a path rise in noise, expected that they fall");
-        Ok(levels.windows(2).enumerate().filter_map(|(i, w)| match w {
+        Ok(self.pairs())
+    }
+
+    /// The same of a path that rises in noise.
+    pub(super) fn rising_steps(&self) -> Result<impl Iterator<Item = (usize, Level, Level)> + use<'a>> {
+        let noise = |l: &Level| l.sigma / l.alpha;
+        let rises = self.levels.windows(2).all(|w| matches!(w, [a, b] if noise(b) >= noise(a) * (1.0 - 1e-6)));
+        ensure!(
+            rises && self.levels.len() > 1,
+            InvalidArgument,
+            "the {} levels of a path from data to noise, expected at least 2 that rise in noise",
+            self.levels.len()
+        );
+        Ok(self.pairs())
+    }
+
+    fn pairs(&self) -> impl Iterator<Item = (usize, Level, Level)> + use<'a> {
+        let levels = self.levels;
+        levels.windows(2).enumerate().filter_map(|(i, w)| match w {
             [a, b] => Some((i, *a, *b)),
             _ => None,
-        }))
+        })
     }
 
     /// N.

@@ -152,6 +152,11 @@ pub enum CallNoise {
         /// The logarithm at v = 1.
         max_log: f32,
     },
+    /// See [`Spread::Langevin`]; of a network that gives the score.
+    Langevin {
+        /// The signal-to-noise ratio of the step.
+        snr: f64,
+    },
 }
 
 /// One network call and the step that follows it.
@@ -175,6 +180,9 @@ pub struct Call {
     /// Whether x_s is a state of the chain. False for an inner stage, as the first of Heun's two calls, whose x_s a
     /// later call replaces: observers and evidence pass over it.
     pub settles: bool,
+    /// Whether the network is called. False for noise that is added before a call: the update then reads x and history alone, and a chain
+    /// spares the call.
+    pub evaluates: bool,
 }
 
 impl Call {
@@ -189,7 +197,17 @@ impl Call {
             updates: alloc::vec![Update { mean, keep: Vec::new() }],
             noise: CallNoise::None,
             settles: true,
+            evaluates: true,
         }
+    }
+
+    /// Noise of this standard deviation added to x at `level`, which leads to `target`, without a network call. Noise is drawn also where
+    /// it is 0.
+    pub fn noising(level: Level, target: Level, std: f64, history: usize) -> Self {
+        let keep = (0..history).map(|i| Mix::just(Of::History(i))).collect();
+        let updates = alloc::vec![Update { mean: Mix::just(Of::X), keep }];
+        let noise = CallNoise::Std(std);
+        Self { updates, noise, settles: false, evaluates: false, ..Self::new(level, target, Mix::default()) }
     }
 
     /// The same with noise of this standard deviation, none where it is 0.
@@ -288,7 +306,10 @@ impl Plan {
                 CallNoise::Std(std) => f.u64(1).f64(std),
                 CallNoise::Learned => f.u64(2),
                 CallNoise::LearnedRange { min_log, max_log } => f.u64(3).f32s(&[min_log, max_log]),
+                CallNoise::Langevin { snr } => f.u64(4).f64(snr),
             };
+            // Nothing for the rest, so that chains that were saved before can be taken up.
+            f = if call.evaluates { f } else { f.u64(1) };
             if let Some(l) = call.linear {
                 f = f.f64(l.x0_x).f64(l.x0_output).f64(l.eps_x).f64(l.eps_output);
             }
@@ -350,6 +371,7 @@ impl Call {
             CallNoise::None | CallNoise::Learned => true,
             CallNoise::Std(std) => (std as f32).is_finite() && std >= 0.0,
             CallNoise::LearnedRange { min_log, max_log } => min_log.is_finite() && max_log.is_finite(),
+            CallNoise::Langevin { snr } => (snr as f32).is_finite() && snr > 0.0,
         };
         ensure!(
             fine && (self.input_scale as f32).is_finite(),
@@ -391,6 +413,14 @@ impl Sampler for Plan {
 
     fn settles(&self, step: usize) -> bool {
         self.calls.get(step).is_none_or(|c| c.settles)
+    }
+
+    fn takes_evidence(&self) -> bool {
+        self.calls.iter().all(|c| c.evaluates && !matches!(c.noise, CallNoise::Langevin { .. }))
+    }
+
+    fn calls_network(&self, step: usize) -> bool {
+        self.calls.get(step).is_none_or(|c| c.evaluates)
     }
 
     fn needs_noise(&self, step: usize) -> bool {
@@ -465,6 +495,7 @@ impl Sampler for Plan {
         let std_of: &dyn Fn(f32) -> f32 = match call.noise {
             CallNoise::None => return Ok(Spread::None),
             CallNoise::Std(std) => return Ok(Spread::Scalar(std as f32)),
+            CallNoise::Langevin { snr } => return Ok(Spread::Langevin { snr: snr as f32 }),
             CallNoise::Learned => &libm::sqrtf,
             CallNoise::LearnedRange { min_log, max_log } => &move |v: f32| {
                 let f = (v + 1.0) / 2.0;

@@ -3,7 +3,7 @@
 use super::options::Setup;
 use super::{
     DdimOptions, DdimPrevious, Plan, SamplerKind, Steps, consistency, ddim, ddim_inverse, ddpm, deis, dpm_solver, edm,
-    euler, flow, heun, kdpm2, lms, pndm, sa_solver, unipc,
+    euler, flow, heun, karras_ve, kdpm2, lms, pndm, sa_solver, score_sde, unipc,
 };
 use crate::error::{Result, err};
 
@@ -21,7 +21,7 @@ const fn row(kind: SamplerKind, name: &'static str, build: fn(&Setup<'_>) -> Res
 }
 
 /// All samplers. The order is that of the lists people see.
-pub(super) const SOLVERS: [Solver; 28] = [
+pub(super) const SOLVERS: [Solver; 33] = [
     row(SamplerKind::Ddpm, "ddpm", |s| ddpm(&s.schedule()?, &s.timesteps()?, s.prediction(), s.config.variance_type)),
     row(SamplerKind::Ddim, "ddim", |s| {
         let previous = match s.options.steps {
@@ -36,6 +36,7 @@ pub(super) const SOLVERS: [Solver; 28] = [
     row(SamplerKind::Bits2015, "bits2015", of_2015),
     row(SamplerKind::DdimInverse, "ddim-inverse", ddim_inverse::build),
     row(SamplerKind::DpmSolverMultistep, "dpmsolver++", dpm_solver::multistep),
+    row(SamplerKind::DpmSolverInverse, "dpmsolver++-inverse", dpm_solver::inverse),
     row(SamplerKind::DpmSolverSinglestep, "dpmsolver-singlestep", dpm_solver::singlestep),
     row(SamplerKind::DpmSolverSde, "dpmsolver-sde", dpm_solver::sde),
     row(SamplerKind::UniPc, "unipc", unipc::build),
@@ -50,8 +51,12 @@ pub(super) const SOLVERS: [Solver; 28] = [
     row(SamplerKind::Pndm, "pndm", pndm::build),
     row(SamplerKind::Ipndm, "ipndm", pndm::build_improved),
     row(SamplerKind::EdmEuler, "edm-euler", edm::build_euler),
+    row(SamplerKind::EdmHeun, "edm-heun", edm::build_heun),
     row(SamplerKind::EdmDpmSolver, "edm-dpmsolver++", edm::build_multistep),
     row(SamplerKind::CosineDpmSolver, "cosine-dpmsolver++", edm::build_cosine),
+    row(SamplerKind::KarrasVe, "karras-ve", karras_ve::build),
+    row(SamplerKind::ScoreSdeVe, "score-sde-ve", score_sde::build_ve),
+    row(SamplerKind::ScoreSdeVp, "score-sde-vp", score_sde::build_vp),
     row(SamplerKind::Lcm, "lcm", consistency::build_lcm),
     row(SamplerKind::Tcd, "tcd", consistency::build_tcd),
     row(SamplerKind::Cm, "cm", consistency::build_cm),

@@ -64,6 +64,8 @@ fn denoise(c: usize, y: f64, [alpha, sigma]: [f64; 2], prediction: &str, sigma_d
         "sample" => x0,
         "v_prediction" => alpha * eps - sigma * x0,
         "flow_prediction" => eps - x0,
+        "neg_epsilon" => -eps,
+        "score" => -eps / sigma,
         "edm" => (x0 - skip * y / alpha) / out,
         "edm_v" => -(x0 - skip * y / alpha) / out,
         other => panic!("{other}"),
@@ -80,8 +82,7 @@ fn options(case: &Value, config: &mut serde_json::Map<String, Value>) -> Option<
             "num_inference_steps" => options.steps = Steps::Count(value.as_u64().unwrap() as usize),
             "timesteps" => {
                 let list = value.as_array().unwrap();
-                options.steps =
-                    Steps::Timesteps(list.iter().map(|t| t.as_u64().map(|t| t as u32)).collect::<Option<_>>()?);
+                options.steps = Steps::Timesteps(list.iter().filter_map(Value::as_f64).map(|t| t as u32).collect());
             }
             "mu" => options.mu = value.as_f64(),
             "sigmas" => {
@@ -128,9 +129,12 @@ fn run(case: &Value, sampler: &dyn Sampler, right: &[f64], [levels, intervals]: 
     let mut state = vec![0.0; sampler.state_len(CHANNELS)];
     let (mut draw, mut worst) = (0, 0.0f64);
     let mut first_of_pair = vec![0.0; CHANNELS];
+    let mut calls = 0;
     for step in 0..sampler.levels().len() {
         let scale = f64::from(sampler.input_scale(step));
-        let seen = [levels[2 * step], levels[2 * step + 1]];
+        // What adds noise without a call is no step of diffusers; any output will do.
+        let call = sampler.calls_network(step);
+        let seen = [levels[2 * calls], levels[2 * calls + 1]];
         let mut output: Vec<f32> = x
             .iter()
             .enumerate()
@@ -177,17 +181,17 @@ fn run(case: &Value, sampler: &dyn Sampler, right: &[f64], [levels, intervals]: 
         };
         sampler.step(step, step, io).unwrap();
         (x, state) = (next, next_state);
-        for (x, right) in x.iter().take(KEPT).zip(&right[step * KEPT..]) {
+        if !call {
+            continue;
+        }
+        calls += 1;
+        for (x, right) in x.iter().take(KEPT).zip(&right[(calls - 1) * KEPT..]) {
             let off = (f64::from(*x) - right).abs() / right.abs().max(1.0);
             worst = if off.is_nan() { f64::INFINITY } else { worst.max(off) };
         }
     }
     worst
 }
-
-/// Classes of the arrays that are no sampler here.
-const NOT_HERE: [&str; 4] =
-    ["DPMSolverMultistepInverseScheduler", "KarrasVeScheduler", "ScoreSdeVeScheduler", "ScoreSdeVpScheduler"];
 
 #[test]
 fn trajectories_are_those_of_diffusers() {
@@ -198,7 +202,7 @@ fn trajectories_are_those_of_diffusers() {
     for case in json["cases"].as_array().unwrap() {
         let count = |name: &str| case[name].as_u64().unwrap() as usize;
         let timesteps = arrays.next("timesteps", count("timesteps"));
-        let _ = arrays.next("sigmas", count("sigmas"));
+        let sigmas = arrays.next("sigmas", count("sigmas"));
         let init = arrays.next("init", 1)[0];
         let levels = arrays.next("levels", 2 * count("calls"));
         let right = arrays.next("x", KEPT * count("calls"));
@@ -206,9 +210,6 @@ fn trajectories_are_those_of_diffusers() {
         let brownian = case["brownian"] == true;
         let intervals = arrays.next("intervals", if brownian { 2 * count("draws") } else { 0 });
         let class = case["class"].as_str().unwrap();
-        if NOT_HERE.contains(&class) {
-            continue;
-        }
         let row = table.entry(class.into()).or_insert((0, 0.0, Vec::new()));
         let mut config = json["defaults"][class].as_object().unwrap().clone();
         config.insert("_class_name".into(), class.into());
@@ -231,13 +232,29 @@ fn trajectories_are_those_of_diffusers() {
                 continue;
             }
         };
-        let calls = sampler.levels().len();
+        let calls = (0..sampler.levels().len()).filter(|step| sampler.calls_network(*step)).count();
         let off = if calls == count("calls") {
             run(case, &sampler, &right, [&levels, &intervals], sigma_data)
         } else {
             f64::INFINITY
         };
-        let differ = visited.levels().iter().zip(&timesteps).map(|(l, t)| (l.timestep - t).abs() / t.abs().max(1.0));
+        // What these networks are told is sigma, or the time of a network with T - 1 for its last.
+        let told: &[f64] = match class {
+            "ScoreSdeVeScheduler" => &sigmas,
+            _ => &timesteps,
+        };
+        let unit = if class == "ScoreSdeVpScheduler" { 1999.0 } else { 1.0 };
+        let visited = visited.levels().iter().enumerate().filter(|(step, _)| visited.calls_network(*step));
+        let mut differ: Vec<f64> = visited.map(|(_, l)| l.timestep / unit).collect();
+        if class == "ScoreSdeVeScheduler" {
+            let each = calls / told.len();
+            differ = differ.into_iter().step_by(each).collect();
+        }
+        // diffusers tells its Karras VE no timesteps, but indices of sigmas.
+        if class == "KarrasVeScheduler" {
+            differ.clear();
+        }
+        let differ = differ.iter().zip(told).map(|(l, t)| (l - t).abs() / t.abs().max(1.0));
         let timestep = differ.fold(0.0, f64::max);
         let scale = (f64::from(sampler.initial_scale()) - init).abs() / init;
         row.0 += 1;
@@ -248,6 +265,9 @@ fn trajectories_are_those_of_diffusers() {
         // diffusers computes grids in f32. From sigma 20,000 the sigma of an ancestral step's lower level is lost there: it tells
         // the network 899.0 where 913.8 is meant.
         let lost = class == "KDPM2AncestralDiscreteScheduler" && init > 1e4;
+        // Heun's step from sigma 14,142 to 34 multiplies the network's f32 output by 7,071 and takes half of an x of 14,000 from it: f32
+        // parts from f64 by 3.3e-3 in torch, 1.5e-2 here, 3.3e-2 in NumPy.
+        let theirs = if class == "KarrasVeScheduler" && theirs > 1e-3 { 1e-2 } else { theirs };
         if off > BOUND.max(3.0 * theirs) || (timestep > 1e-4 && !lost) || scale > 1e-6 {
             wrong.push(format!(
                 "theirs {theirs:.1e} x {off:.1e} timesteps {timestep:.1e} init {scale:.1e} calls {calls} of {}: {about}",
@@ -262,6 +282,6 @@ fn trajectories_are_those_of_diffusers() {
         }
     }
     let compared: usize = table.values().map(|(count, ..)| count).sum();
-    assert!(compared >= 485, "{compared} trajectories compared");
+    assert!(compared >= 520, "{compared} trajectories compared");
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }

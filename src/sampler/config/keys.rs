@@ -78,6 +78,9 @@ keys! {
     time_shift_type: grid.time_shift_type;
     shift_terminal: grid.shift_terminal;
     invert_sigmas: grid.invert_sigmas;
+    sampling_eps: grid.sampling_eps;
+    beta_min: grid.beta_min;
+    beta_max: grid.beta_max;
     // The solver.
     variance_type: variance_type;
     set_alpha_to_one: set_alpha_to_one;
@@ -95,6 +98,11 @@ keys! {
     timestep_scaling: solver.timestep_scaling;
     stochastic_sampling: solver.stochastic_sampling;
     s_noise: solver.s_noise;
+    s_churn: solver.s_churn;
+    s_min: solver.s_min;
+    s_max: solver.s_max;
+    snr: solver.snr;
+    correct_steps: solver.correct_steps;
 }
 
 /// The row of a key.
@@ -104,22 +112,14 @@ pub(super) fn find(name: &str) -> Option<&'static Key> {
 
 /// Keys that no solver here uses: of old versions of diffusers, or of parts of a pipeline that are not the solver's. They are kept and
 /// written back. `_` starts every key that diffusers itself does not hand to a scheduler.
-pub(super) const UNUSED: [&str; 19] = [
+pub(super) const UNUSED: [&str; 11] = [
     "base_image_seq_len",
     "base_shift",
-    "beta_max",
-    "beta_min",
-    "correct_steps",
     "eta",
     "max_image_seq_len",
     "max_shift",
     "noise_sampler_seed",
-    "s_churn",
-    "s_max",
-    "s_min",
-    "sampling_eps",
     "set_alpha_to_zero",
-    "snr",
     "tensor_format",
     "timestep_values",
     "scale_factors",

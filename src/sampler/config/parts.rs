@@ -46,6 +46,12 @@ pub struct GridConfig {
     pub shift_terminal: Option<f64>,
     /// Whether a flow runs from data to noise.
     pub invert_sigmas: bool,
+    /// Where the times of a score-based model end, which begin at 1.
+    pub sampling_eps: f64,
+    /// beta at time 0 of the process of continuous time.
+    pub beta_min: f64,
+    /// beta at time 1 of it.
+    pub beta_max: f64,
 }
 
 impl Default for GridConfig {
@@ -70,6 +76,9 @@ impl Default for GridConfig {
             time_shift_type: TimeShift::Exponential,
             shift_terminal: None,
             invert_sigmas: false,
+            sampling_eps: 1e-3,
+            beta_min: 0.1,
+            beta_max: 20.0,
         }
     }
 }
@@ -127,6 +136,16 @@ pub struct SolverConfig {
     pub stochastic_sampling: bool,
     /// The standard deviation of the noise of a consistency model.
     pub s_noise: f64,
+    /// How much noise is added before a step ([`Churn::s_churn`](super::super::Churn::s_churn)), where it is the configuration's.
+    pub s_churn: f64,
+    /// The smallest sigma at which noise is added.
+    pub s_min: f64,
+    /// The largest.
+    pub s_max: f64,
+    /// The signal-to-noise ratio of a correction by Langevin dynamics.
+    pub snr: f64,
+    /// Such corrections before each step.
+    pub correct_steps: u32,
 }
 
 impl Default for SolverConfig {
@@ -146,6 +165,11 @@ impl Default for SolverConfig {
             timestep_scaling: 10.0,
             stochastic_sampling: false,
             s_noise: 1.0,
+            s_churn: 80.0,
+            s_min: 0.05,
+            s_max: 50.0,
+            snr: 0.15,
+            correct_steps: 1,
         }
     }
 }

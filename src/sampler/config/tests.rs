@@ -54,7 +54,7 @@ fn errors_name_the_thing() {
         assert_eq!(e.kind(), kind, "{rest}: {e}");
         assert!(e.message().contains(part), "{rest}: {e}");
     }
-    assert_eq!(error(r#"{"_class_name": "KarrasVeScheduler"}"#).kind(), ErrorKind::Unsupported);
+    assert_eq!(error(r#"{"_class_name": "VQDiffusionScheduler"}"#).kind(), ErrorKind::Unsupported);
     assert!(error(r#"{"_class_name": "MyScheduler"}"#).message().contains("MyScheduler"));
     assert!(error("{}").message().contains("_class_name"));
     assert!(error("[]").message().contains("a list"));
@@ -77,13 +77,13 @@ fn another_class_serves_when_a_sampler_is_named() {
     let sampler = config.sampler(&SamplerOptions { steps: Steps::Count(50), ..Default::default() }).unwrap();
     assert_eq!((sampler.levels()[0].timestep, sampler.levels()[49].timestep), (981.0, 1.0));
     // A class that is not implemented says what would run its model, and that does.
-    let e = error(r#"{"_class_name": "KarrasVeScheduler"}"#);
+    let e = error(r#"{"_class_name": "VQDiffusionScheduler"}"#);
     assert!(e.kind() == ErrorKind::Unsupported && e.message().contains("ddim"), "{e}");
     let text = r#"{"_class_name": "RePaintScheduler", "beta_start": 0.0001, "beta_end": 0.02, "eta": 0.0}"#;
     assert!(SchedulerConfig::from_json_for(text, Some(SamplerKind::Ddim)).is_ok());
     // But not a model of another process.
     for (text, kind) in [
-        (r#"{"_class_name": "KarrasVeScheduler"}"#, SamplerKind::Ddim),
+        (r#"{"_class_name": "VQDiffusionScheduler"}"#, SamplerKind::Ddim),
         (r#"{"_class_name": "EDMEulerScheduler"}"#, SamplerKind::Ddim),
         (r#"{"_class_name": "DDPMScheduler"}"#, SamplerKind::EdmEuler),
         (r#"{"_class_name": "FlowMatchEulerDiscreteScheduler"}"#, SamplerKind::Euler),

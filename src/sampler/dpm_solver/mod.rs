@@ -5,6 +5,9 @@ mod multistep;
 mod sde;
 mod singlestep;
 
+mod inverse;
+pub(super) use inverse::build as inverse;
+pub use inverse::dpm_solver_multistep_inverse;
 pub use multistep::{MultistepOptions, dpm_solver_multistep};
 pub(super) use multistep::{build as multistep, intervals, multistep_order, preserving};
 pub(super) use sde::build as sde;

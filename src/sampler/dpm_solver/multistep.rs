@@ -52,6 +52,16 @@ impl Default for MultistepOptions {
 /// Errors: kind `InvalidArgument` for another order or a coefficient that is not finite; kind `Unsupported` for an algorithm or a
 /// formula of another solver, or the third order of `sde-dpmsolver`, which has none.
 pub fn dpm_solver_multistep(name: &'static str, path: &Path<'_>, options: &MultistepOptions) -> Result<Plan> {
+    solve(name, path, path.steps()?, options)
+}
+
+/// The same over steps of whatever direction.
+pub(super) fn solve(
+    name: &'static str,
+    path: &Path<'_>,
+    steps: impl Iterator<Item = (usize, Level, Level)>,
+    options: &MultistepOptions,
+) -> Result<Plan> {
     let &MultistepOptions { solver_order, algorithm_type, solver_type, .. } = options;
     ensure!((1..=3).contains(&solver_order), InvalidArgument, "solver_order is {solver_order}, expected 1 to 3");
     ensure!(
@@ -63,7 +73,7 @@ pub fn dpm_solver_multistep(name: &'static str, path: &Path<'_>, options: &Multi
     let history = |i: usize| Mix::just(Of::History(i));
     let n = path.len();
     let mut calls = Vec::with_capacity(n);
-    for (i, t, s) in path.steps()? {
+    for (i, t, s) in steps {
         let f = Factors::new(algorithm_type, path, i, i + 1)?;
         let (lambda, h) = (path.lambda(i), path.lambda(i + 1) - path.lambda(i));
         let mut updates = Vec::new();
