@@ -13,6 +13,7 @@ use super::isa::Isa;
 use super::memory::{View, lines};
 use super::packs::{Key, Packs};
 use super::staging::{Staged, Staging};
+use super::stored::WeightType;
 use super::steps::Step;
 use super::steps::activation::in_kernel;
 use super::steps::attention::Attention;
@@ -50,15 +51,15 @@ pub(super) struct Program {
     pub arena: ArenaPlan,
 }
 
-/// Compiles `graph` for one path, as it is: it should have been fused.
+/// Compiles `graph` for one path and type of weights, as it is: it should have been fused.
 pub(super) fn compile(
-    isa: Isa,
+    of: (Isa, WeightType),
     heap: &Heap,
     packs: &Packs,
     graph: &Graph,
     source: &dyn ParamSource,
 ) -> Result<Program> {
-    let mut c = Compiler::new(isa, heap, packs, graph, source);
+    let mut c = Compiler::new(of, heap, packs, graph, source);
     for id in graph.ids() {
         let node = graph.node(id);
         c.now = id.index() + 1;
@@ -124,6 +125,7 @@ fn two(args: &[View]) -> Result<[View; 2]> {
 
 struct Compiler<'a> {
     isa: Isa,
+    weights: WeightType,
     graph: &'a Graph,
     params: Params<'a>,
     packs: &'a Packs,
@@ -137,9 +139,16 @@ struct Compiler<'a> {
 }
 
 impl<'a> Compiler<'a> {
-    fn new(isa: Isa, heap: &'a Heap, packs: &'a Packs, graph: &'a Graph, source: &'a dyn ParamSource) -> Self {
+    fn new(
+        (isa, weights): (Isa, WeightType),
+        heap: &'a Heap,
+        packs: &'a Packs,
+        graph: &'a Graph,
+        source: &'a dyn ParamSource,
+    ) -> Self {
         Self {
             isa,
+            weights,
             graph,
             params: Params { graph, source, heap, staging: Staging::new(heap, graph) },
             packs,
@@ -507,7 +516,9 @@ impl<'a> Compiler<'a> {
         let names = c.kernels.iter().map(|k| (param(k.weight), k.bias.map(param))).collect();
         let (weights, owner) = self.packs.get(Key { names, turned: false, shape }, || {
             let (weights, bias) = self.kernels(&c.kernels)?;
-            PackedConv::in_heap(self.params.heap, self.isa, shape, &weights, bias.as_deref())
+            let kind = self.weights.of_layer(in_channels * c.window.kernel[0] * c.window.kernel[1]);
+            PackedConv::in_heap(self.params.heap, self.isa, kind, shape, &weights, bias.as_deref())
+                .map_err(|e| e.context(param(c.kernels[0].weight)))
         })?;
         let plain = affine.is_none()
             && before == vmath::Activation::Identity

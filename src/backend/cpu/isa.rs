@@ -12,7 +12,7 @@ use core::fmt;
 pub enum Path {
     /// Plain Rust, which the compiler vectorises for the target's base instruction set. Multiply and add round apart.
     Portable,
-    /// x86-64 with AVX2 and FMA: 8 lanes.
+    /// x86-64 with AVX2, FMA and F16C, as all with AVX2 have: 8 lanes.
     Avx2,
     /// x86-64 with AVX-512 F, VL, DQ and BW: 16 lanes.
     Avx512,
@@ -66,12 +66,14 @@ impl Isa {
 
 #[cfg(all(target_arch = "x86_64", feature = "std"))]
 fn has_avx2() -> bool {
-    std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma")
+    std::arch::is_x86_feature_detected!("avx2")
+        && std::arch::is_x86_feature_detected!("fma")
+        && std::arch::is_x86_feature_detected!("f16c")
 }
 
 #[cfg(not(all(target_arch = "x86_64", feature = "std")))]
 fn has_avx2() -> bool {
-    cfg!(all(target_arch = "x86_64", target_feature = "avx2", target_feature = "fma"))
+    cfg!(all(target_arch = "x86_64", target_feature = "avx2", target_feature = "fma", target_feature = "f16c"))
 }
 
 #[cfg(all(target_arch = "x86_64", feature = "std"))]
@@ -89,6 +91,7 @@ fn has_avx512() -> bool {
         target_arch = "x86_64",
         target_feature = "avx2",
         target_feature = "fma",
+        target_feature = "f16c",
         target_feature = "avx512f",
         target_feature = "avx512vl",
         target_feature = "avx512dq",

@@ -58,10 +58,12 @@ pub mod pool;
 pub(crate) mod simd;
 mod staging;
 mod steps;
+mod stored;
 pub(crate) mod vmath;
 
 pub use aligned::AlignedBuf;
 pub use isa::Path;
+pub use stored::WeightType;
 
 use heap::Heap;
 use isa::Isa;
@@ -76,12 +78,15 @@ pub struct CpuOptions {
     /// How many threads, the caller's counted; `None` for as many as the process may use at once (one without the
     /// feature `threads`).
     pub threads: Option<usize>,
+    /// How weights are kept.
+    pub weights: WeightType,
 }
 
 /// The backend that runs networks on this machine's processor. Its networks share its threads; a clone shares them too.
 #[derive(Clone)]
 pub struct Cpu {
     isa: Isa,
+    weights: WeightType,
     threads: Arc<dyn Threads>,
     heap: Heap,
 }
@@ -102,7 +107,7 @@ impl Cpu {
     /// none; `InvalidArgument` for a number of threads outside of `1..=256`.
     pub fn with_options(options: CpuOptions) -> Result<Self> {
         let threads = own_threads(options.threads)?;
-        Self::with_threads(options.path, threads)
+        Ok(Self::with_threads(options.path, threads)?.with_weights(options.weights))
     }
 
     /// With threads that the host gives, see [`Threads`]. `path` is as in [`CpuOptions`].
@@ -114,7 +119,7 @@ impl Cpu {
             None => Isa::best(),
             Some(p) => Isa::try_new(p).ok_or_else(|| err!(Unsupported, "this CPU or build has no {p} kernels"))?,
         };
-        Ok(Self { isa, threads, heap: Heap::default() })
+        Ok(Self { isa, weights: WeightType::F32, threads, heap: Heap::default() })
     }
 
     /// The same, with the weights of the networks that it compiles in the memory of `heap`, as well as what it needs to
@@ -122,6 +127,17 @@ impl Cpu {
     #[must_use]
     pub fn with_heap(self, heap: Heap) -> Self {
         Self { heap, ..self }
+    }
+
+    /// The same, keeping the weights of the networks that it compiles in this type.
+    #[must_use]
+    pub fn with_weights(self, weights: WeightType) -> Self {
+        Self { weights, ..self }
+    }
+
+    /// How it keeps weights.
+    pub fn weights(&self) -> WeightType {
+        self.weights
     }
 
     /// The kernels it uses.
@@ -134,7 +150,7 @@ impl Cpu {
     /// # Errors
     /// As [`Backend::compile`].
     pub fn compile_network(&self, graph: &Graph, params: &dyn ParamSource) -> Result<CpuNetwork> {
-        CpuNetwork::new(self.isa, Arc::clone(&self.threads), &self.heap, &Packs::default(), graph, params)
+        self.network(&Packs::default(), graph, params)
     }
 
     /// [`Backend::compile_together`] with the networks' own type.
@@ -143,9 +159,11 @@ impl Cpu {
     /// As [`Backend::compile`].
     pub fn compile_networks(&self, graphs: &[&Graph], params: &dyn ParamSource) -> Result<Vec<CpuNetwork>> {
         let packs = Packs::default();
-        let one =
-            |graph: &&Graph| CpuNetwork::new(self.isa, Arc::clone(&self.threads), &self.heap, &packs, graph, params);
-        graphs.iter().map(one).collect()
+        graphs.iter().map(|graph| self.network(&packs, graph, params)).collect()
+    }
+
+    fn network(&self, packs: &Packs, graph: &Graph, params: &dyn ParamSource) -> Result<CpuNetwork> {
+        CpuNetwork::new((self.isa, self.weights), Arc::clone(&self.threads), &self.heap, packs, graph, params)
     }
 }
 

@@ -49,6 +49,25 @@ pub(crate) trait Simd: Copy {
     #[inline(always)]
     unsafe fn prefetch_far(_p: *const f32) {}
 
+    /// `LANES` numbers of f16, as their bits, made f32.
+    #[inline(always)]
+    unsafe fn load_f16(p: *const u16) -> Self::V {
+        // SAFETY: the trait's contract.
+        unsafe { decode::<Self, u16>(p, |bits| half::f16::from_bits(bits).to_f32()) }
+    }
+    /// `LANES` numbers of bf16, as their bits, made f32.
+    #[inline(always)]
+    unsafe fn load_bf16(p: *const u16) -> Self::V {
+        // SAFETY: the trait's contract.
+        unsafe { decode::<Self, u16>(p, |bits| f32::from_bits(u32::from(bits) << 16)) }
+    }
+    /// `LANES` integers, made f32.
+    #[inline(always)]
+    unsafe fn load_i8(p: *const i8) -> Self::V {
+        // SAFETY: the trait's contract.
+        unsafe { decode::<Self, i8>(p, f32::from) }
+    }
+
     #[inline(always)]
     unsafe fn zero() -> Self::V {
         // SAFETY: the trait's contract.
@@ -63,6 +82,18 @@ pub(crate) trait Simd: Copy {
         unsafe { Self::store(a.as_mut_ptr(), v) };
         a
     }
+}
+
+/// `LANES` numbers from `p` on, each by `f`.
+#[inline(always)]
+unsafe fn decode<S: Simd + ?Sized, T: Copy>(p: *const T, f: impl Fn(T) -> f32) -> S::V {
+    let mut a = [0.0; 16];
+    for (i, v) in a.iter_mut().enumerate().take(S::LANES) {
+        // SAFETY: i < LANES, for which the caller's `p` is valid.
+        *v = f(unsafe { p.add(i).read_unaligned() });
+    }
+    // SAFETY: LANES <= 16 for every path; the caller answers for the instructions.
+    unsafe { S::load(a.as_ptr()) }
 }
 
 /// 1.5 * 2^23: a float this large has no room for a fraction, so adding it rounds to an integer.
@@ -179,7 +210,7 @@ mod x86 {
     use super::{Path, Simd};
     use core::arch::x86_64::*;
 
-    /// Eight lanes: AVX2 and FMA.
+    /// Eight lanes: AVX2, FMA and F16C.
     #[derive(Clone, Copy)]
     pub(crate) struct Avx2;
 
@@ -240,6 +271,13 @@ mod x86 {
             }
             prefetch(p: *const f32) { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
             prefetch_far(p: *const f32) { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
+            load_f16(p: *const u16) -> __m256 { _mm256_cvtph_ps(_mm_loadu_si128(p.cast())) }
+            load_bf16(p: *const u16) -> __m256 {
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast()))))
+            }
+            load_i8(p: *const i8) -> __m256 {
+                _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p.cast())))
+            }
         }
     }
 
@@ -276,6 +314,13 @@ mod x86 {
             }
             round(a: __m512) -> __m512 { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a) }
             scale_pow2(a: __m512, n: __m512) -> __m512 { _mm512_scalef_ps(a, n) }
+            load_f16(p: *const u16) -> __m512 { _mm512_cvtph_ps(_mm256_loadu_si256(p.cast())) }
+            load_bf16(p: *const u16) -> __m512 {
+                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast()))))
+            }
+            load_i8(p: *const i8) -> __m512 {
+                _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast())))
+            }
             prefetch(p: *const f32) { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
             prefetch_far(p: *const f32) { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
         }
@@ -370,14 +415,14 @@ macro_rules! dispatch {
         $(#[$doc])*
         $vis unsafe fn $name(isa: $crate::backend::cpu::isa::Isa, $($a: $t),*) -> $crate::backend::cpu::isa::Path {
             #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2,fma")]
+            #[target_feature(enable = "avx2,fma,f16c")]
             unsafe fn avx2($($a: $t),*) -> $crate::backend::cpu::isa::Path {
                 // SAFETY: the features are enabled here; the rest is the caller's contract.
                 unsafe { $body::<$crate::backend::cpu::simd::Avx2>($($a),*) };
                 $crate::backend::cpu::isa::Path::Avx2
             }
             #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512dq,avx512bw")]
+            #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512vl,avx512dq,avx512bw")]
             unsafe fn avx512($($a: $t),*) -> $crate::backend::cpu::isa::Path {
                 // SAFETY: as above.
                 unsafe { $body::<$crate::backend::cpu::simd::Avx512>($($a),*) };

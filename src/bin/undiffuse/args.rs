@@ -215,6 +215,14 @@ impl Args {
         let words = entries.flat_map(|e| e.term.split_whitespace().chain(e.text.split_whitespace()));
         let known = words.filter_map(|w| w.strip_prefix("--"));
         let known = known.map(|w| w.trim_end_matches(|c: char| !c.is_alphanumeric()));
+        if option.len() == 1 {
+            let mut begun: Vec<String> = known.filter(|w| w.starts_with(option)).map(|w| format!("--{w}")).collect();
+            begun.dedup();
+            return match begun.is_empty() {
+                false => usage!("unknown option {shown}: did you mean {}? {}", begun.join(" or "), self.see_help()),
+                true => usage!("unknown option {shown}; {}", self.see_help()),
+            };
+        }
         let near = known.map(|w| (distance(w, option), w)).min().filter(|(d, _)| *d <= 2);
         match near {
             Some((_, word)) => usage!("unknown option {shown}: did you mean --{word}? {}", self.see_help()),

@@ -88,7 +88,8 @@ impl Compiler<'_> {
         };
         let names = weights.iter().map(|&id| (self.graph.param(id).name.clone(), None)).collect();
         let (weights, owner) = self.packs.get(Key { names, turned: true, shape }, || {
-            let plain = self.params.stacked(weights.iter().copied())?;
+            let mut plain = self.params.stacked(weights.iter().copied())?;
+            self.weights.round(&mut plain, ins * taps);
             let mut turned = self.params.staging.lend(plain.len())?;
             let filters = (0..ins).flat_map(|i| (0..outs).map(move |o| (i, o)));
             for ((i, o), to) in filters.zip(turned.chunks_exact_mut(taps)) {
@@ -96,7 +97,7 @@ impl Compiler<'_> {
                 to.iter_mut().zip(filter.iter().rev()).for_each(|(to, w)| *to = *w);
             }
             drop(plain);
-            PackedConv::in_heap(self.params.heap, self.isa, shape, &turned, None)
+            PackedConv::in_heap(self.params.heap, self.isa, self.weights.of_adjoint(), shape, &turned, None)
         })?;
         self.product(name, source, padding, (weights, owner), residual, out);
         Ok(out)
@@ -120,7 +121,8 @@ impl Compiler<'_> {
         let shape = ConvShape::square(x.height, x.width, outs, channels, 1, 1, Padding::default());
         let names = weights.iter().map(|&id| (self.graph.param(id).name.clone(), None)).collect();
         let packed = self.packs.get(Key { names, turned: true, shape }, || {
-            let plain = self.params.stacked(weights.iter().copied())?;
+            let mut plain = self.params.stacked(weights.iter().copied())?;
+            self.weights.round(&mut plain, ins * taps);
             let mut by_tap = self.params.staging.lend(plain.len())?;
             for (n, row) in by_tap.chunks_exact_mut(outs).enumerate() {
                 let (tap, i) = (n / ins, n % ins);
@@ -129,7 +131,7 @@ impl Compiler<'_> {
                 }
             }
             drop(plain);
-            PackedConv::in_heap(self.params.heap, self.isa, shape, &by_tap, None)
+            PackedConv::in_heap(self.params.heap, self.isa, self.weights.of_adjoint(), shape, &by_tap, None)
         })?;
         self.product(name, x, Padding::default(), packed, None, parts);
         self.step(Fold { name, parts, window: *window, residual, out });

@@ -164,7 +164,9 @@ impl Compiler<'_> {
                     }
                 }
                 let bias = bias.as_deref().and_then(|b| b.get(first * outs..(first + count) * outs));
-                PackedConv::in_heap(self.params.heap, self.isa, shape, &block, bias)
+                let kind = self.weights.of_layer(ins * taps);
+                PackedConv::in_heap(self.params.heap, self.isa, kind, shape, &block, bias)
+                    .map_err(|e| e.context(self.graph.param(kernel.weight).name.clone()))
             })?;
             let source = x.slice(first * ins, count * ins);
             let activation = vmath::Activation::Identity;

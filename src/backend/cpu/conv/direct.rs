@@ -28,7 +28,7 @@ impl Cut {
         let run = (RUN / per_pixel.max(1)).max(4 * k.mr);
         let panels = s.out_channels.div_ceil(k.nr());
         let tiles = pixels.div_ceil(k.mr).max(1);
-        if conv.weights.len() <= 2 * RUN {
+        if conv.weights.bytes() / 4 <= 2 * RUN {
             let blocks = pixels.div_ceil(run).max(TASKS).min(tiles);
             Self { pixels, groups: TASKS.div_ceil(blocks).min(panels), blocks }
         } else {
@@ -88,9 +88,10 @@ unsafe fn run_tile(tasks: &ConvTasks<'_>, first: usize, last: usize, column: usi
     let ph = s.height + s.padding.top + s.padding.bottom;
     let (mut image, mut y, mut x) = (first / (oh * ow), first / ow % oh, first % ow);
     // SAFETY: every pointer is inside its slice for the rows and columns of this tile, as `bind` and `on` checked the
-    // slices for all of them; the packed weights hold k * width floats from k * column on.
+    // slices for all of them; the packed weights hold k * width entries from k * column on.
     unsafe {
-        tile.b = conv.weights.as_ptr().add(k * column);
+        tile.b = conv.weights.at(k * column);
+        tile.factor = conv.weights.factor(column);
         tile.ahead = (last - first) * s.stride[1] * s.in_channels;
         tile.bias = conv.bias.as_ptr().add(column);
         for (r, p) in (first..last).enumerate().take(MAX_MR) {
@@ -116,7 +117,7 @@ unsafe fn run_tile(tasks: &ConvTasks<'_>, first: usize, last: usize, column: usi
                 }
             }
         }
-        let path = match kn.tile_fn(last - first, width) {
+        let path = match kn.tile_fn_of(conv.weights.kind(), last - first, width) {
             Some(f) => f(&tile),
             None => Path::Portable,
         };

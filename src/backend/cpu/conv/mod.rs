@@ -15,10 +15,10 @@ mod tests;
 mod winograd;
 
 use super::aligned::{AlignedBuf, SharedMut};
-use super::gemm::pack::{pack_with, packed_len};
 use super::gemm::{Segment, kernels};
 use super::heap::Heap;
 use super::isa::{Isa, Path};
+use super::stored::{Stored, WeightType};
 use super::vmath::Activation;
 use crate::error::{Result, ensure, err};
 use crate::memory::room;
@@ -186,7 +186,7 @@ pub struct PackedConv {
     isa: Isa,
     shape: ConvShape,
     out_size: [usize; 2],
-    weights: AlignedBuf,
+    weights: Stored,
     bias: AlignedBuf,
     algorithm: Algorithm,
     /// The runs of one filter in the padded input.
@@ -234,15 +234,24 @@ impl PackedConv {
     /// [`in_heap`](Self::in_heap) in the system's memory.
     #[cfg(test)]
     pub fn new(isa: Isa, shape: ConvShape, weights: &[f32], bias: Option<&[f32]>) -> Result<Self> {
-        Self::in_heap(&Heap::default(), isa, shape, weights, bias)
+        Self::in_heap(&Heap::default(), isa, WeightType::F32, shape, weights, bias)
     }
 
-    /// Packs `weights` (`[out][in][ky][kx]`, as PyTorch stores them) and `bias` (`[out]`), in the memory of `heap`.
+    /// Packs `weights` (`[out][in][ky][kx]`, as PyTorch stores them) as numbers of `kind`, and `bias` (`[out]`), in the
+    /// memory of `heap`.
     ///
     /// # Errors
-    /// `Shape` if sizes are 0, overflow or do not fit the slices; `OutOfMemory`.
-    pub fn in_heap(heap: &Heap, isa: Isa, shape: ConvShape, weights: &[f32], bias: Option<&[f32]>) -> Result<Self> {
-        Self::pack(heap, isa, shape, choose_algorithm(&shape), weights, bias)
+    /// `Shape` if sizes are 0, overflow or do not fit the slices; `Unsupported` for a weight beyond the range of `kind`;
+    /// `OutOfMemory`.
+    pub fn in_heap(
+        heap: &Heap,
+        isa: Isa,
+        kind: WeightType,
+        shape: ConvShape,
+        weights: &[f32],
+        bias: Option<&[f32]>,
+    ) -> Result<Self> {
+        Self::pack(heap, isa, kind, shape, choose_algorithm(&shape), weights, bias)
     }
 
     /// [`in_heap`](Self::in_heap) in the system's memory with a given algorithm.
@@ -257,12 +266,13 @@ impl PackedConv {
         weights: &[f32],
         bias: Option<&[f32]>,
     ) -> Result<Self> {
-        Self::pack(&Heap::default(), isa, shape, algorithm, weights, bias)
+        Self::pack(&Heap::default(), isa, WeightType::F32, shape, algorithm, weights, bias)
     }
 
     fn pack(
         heap: &Heap,
         isa: Isa,
+        kind: WeightType,
         shape: ConvShape,
         algorithm: Algorithm,
         weights: &[f32],
@@ -278,14 +288,12 @@ impl PackedConv {
         let (cin, cout) = (shape.in_channels, shape.out_channels);
         let [kh, kw] = shape.kernel;
         let k = cin * kh * kw;
-        let len = packed_len(isa, k, cout).ok_or_else(|| err!(Shape, "convolution of {shape:?} is too large"))?;
         ensure!(
             algorithm == Algorithm::Direct || winograd_can(&shape),
             Unsupported,
             "Winograd convolution of {shape:?}, expected a 3x3 filter and stride 1"
         );
-        let mut packed = heap.zeroed(len)?;
-        pack_with(isa, k, cout, &mut packed, |k, o| {
+        let packed = Stored::pack(heap, isa, kind, [k, cout], |k, o| {
             // Direct sums run over (tap, channel); the filter transform takes the taps of a channel together.
             let (tap, c) = match algorithm {
                 Algorithm::Direct => (k / cin, k % cin),

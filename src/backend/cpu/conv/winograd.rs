@@ -212,20 +212,20 @@ unsafe fn products(tasks: &ConvTasks<'_>, cut: &Cut, run: [usize; 2], i: usize, 
     unsafe {
         let products = filters.add(PATCH * c * kn.nr());
         let product_plane = count * width + LINE;
-        let weights = conv.weights.as_ptr().add(9 * c * column);
+        let (weights, factor) = (conv.weights.at(9 * c * column), conv.weights.factor(column));
         let patches = aligned(tasks.shared.as_ptr()).add(from * c);
         let mut tile = Tile::new(&segments, width, 1.0);
         // Bring a later panel's weights into cache, spread over this block's products.
-        let later = &conv.weights[conv.weights.len().min(9 * c * (column + LATER * kn.nr()))..];
-        let later = &later[..later.len().min(9 * c * kn.nr())];
+        let later = 9 * c * (column + LATER * kn.nr());
+        let later = conv.weights.memory(later, later + 9 * c * kn.nr());
         let lines = later.len() / LINE;
         let steps = POINTS * groups * c.div_ceil(LINE);
         tile.stream_lines = if block == 0 { lines.div_ceil(steps) } else { 0 };
         for (row, g) in G.iter().enumerate() {
-            filter_raw(conv.isa, &Filter { weights, channels: c, width, g, out: filters });
+            filter(conv.isa, conv.weights.kind(), &Filter { weights, factor, channels: c, width, g, out: filters });
             for j in 0..PATCH {
                 let point = row * PATCH + j;
-                tile.b = filters.add(j * c * width);
+                tile.b = filters.add(j * c * width).cast();
                 for g in 0..groups {
                     let first = split(count, groups, g);
                     let height = split(count, groups, g + 1) - first;
@@ -370,8 +370,10 @@ unsafe fn input_vector<S: Simd>(
 dispatch! { unsafe fn input_raw = input_body(t: &Input) }
 
 struct Filter {
-    /// `[channel][tap][width]`.
-    weights: *const f32,
+    /// `[channel][tap][width]`, of the type that the function is for.
+    weights: *const u8,
+    /// `[width]`, for types with factors.
+    factor: *const f32,
     channels: usize,
     width: usize,
     /// The row of G.
@@ -382,15 +384,16 @@ struct Filter {
 
 /// One row of G g G^T.
 #[inline(always)]
-unsafe fn filter_body<S: Simd>(t: &Filter) {
+unsafe fn filter_body<S: Simd, E: Entry>(t: &Filter) {
     // SAFETY: the caller gives weights and room for all channels and widths.
     unsafe {
         let g = [S::splat((*t.g)[0]), S::splat((*t.g)[1]), S::splat((*t.g)[2])];
         let k = |i: usize, j: usize| S::splat(G[i][j]);
         for c in 0..t.channels {
             for v in (0..t.width).step_by(S::LANES) {
-                let w = t.weights.add(9 * c * t.width + v);
-                let at = |tap: usize| S::load(w.add(tap * t.width));
+                let w = t.weights.add((9 * c * t.width + v) * E::BYTES);
+                let raw = |tap: usize| E::load::<S>(w.add(tap * t.width * E::BYTES));
+                let at = |tap: usize| if E::FACTOR { S::mul(raw(tap), S::load(t.factor.add(v))) } else { raw(tap) };
                 let column = |x: usize| S::mul_add(g[2], at(6 + x), S::mul_add(g[1], at(3 + x), S::mul(g[0], at(x))));
                 let f = [column(0), column(1), column(2)];
                 let even_a = S::mul_add(k(1, 2), f[2], S::mul(k(1, 0), f[0]));
@@ -409,7 +412,50 @@ unsafe fn filter_body<S: Simd>(t: &Filter) {
         }
     }
 }
-dispatch! { unsafe fn filter_raw = filter_body(t: &Filter) }
+
+#[inline(always)]
+unsafe fn filter_f32<S: Simd>(t: &Filter) {
+    // SAFETY: the caller's contract.
+    unsafe { filter_body::<S, F32>(t) }
+}
+dispatch! { unsafe fn filter_f32_raw = filter_f32(t: &Filter) }
+
+#[inline(always)]
+unsafe fn filter_f16<S: Simd>(t: &Filter) {
+    // SAFETY: the caller's contract.
+    unsafe { filter_body::<S, F16>(t) }
+}
+dispatch! { unsafe fn filter_f16_raw = filter_f16(t: &Filter) }
+
+#[inline(always)]
+unsafe fn filter_bf16<S: Simd>(t: &Filter) {
+    // SAFETY: the caller's contract.
+    unsafe { filter_body::<S, Bf16>(t) }
+}
+dispatch! { unsafe fn filter_bf16_raw = filter_bf16(t: &Filter) }
+
+#[inline(always)]
+unsafe fn filter_int8<S: Simd>(t: &Filter) {
+    // SAFETY: the caller's contract.
+    unsafe { filter_body::<S, Int8>(t) }
+}
+dispatch! { unsafe fn filter_int8_raw = filter_int8(t: &Filter) }
+
+/// One row of G g G^T, of filters of this type.
+///
+/// # Safety
+/// As [`filter_body`].
+unsafe fn filter(isa: Isa, kind: WeightType, t: &Filter) -> Path {
+    // SAFETY: the caller's contract.
+    unsafe {
+        match kind {
+            WeightType::F32 => filter_f32_raw(isa, t),
+            WeightType::F16 => filter_f16_raw(isa, t),
+            WeightType::Bf16 => filter_bf16_raw(isa, t),
+            WeightType::Int8 => filter_int8_raw(isa, t),
+        }
+    }
+}
 
 struct Output {
     /// The tile's row in the first plane.

@@ -36,15 +36,15 @@ pub fn packed_len(isa: Isa, k: usize, n: usize) -> Option<usize> {
 
 /// Calls `fill(panel, width, j, have)` for each panel of `dst`: `width` floats a row, of which `have` are the columns
 /// from `j` on and the rest zeros to be.
-fn for_each_panel(
+fn for_each_panel<T>(
     isa: Isa,
     k: usize,
     n: usize,
-    dst: &mut [f32],
-    mut fill: impl FnMut(&mut [f32], usize, usize, usize),
+    dst: &mut [T],
+    mut fill: impl FnMut(&mut [T], usize, usize, usize),
 ) -> Result<()> {
     let need = packed_len(isa, k, n).ok_or_else(|| err!(OutOfMemory, "a matrix of {k} x {n} is too large"))?;
-    ensure!(dst.len() == need, Shape, "packed matrix has {} floats, expected {need}", dst.len());
+    ensure!(dst.len() == need, Shape, "packed matrix has {} entries, expected {need}", dst.len());
     let kn = kernels(isa);
     let mut rest = dst;
     let mut j = 0;
@@ -58,15 +58,21 @@ fn for_each_panel(
     Ok(())
 }
 
-/// Packs `at(k, n)` for all `k` and `n` into `dst` of [`packed_len`] floats. For weights, once.
+/// Packs `at(k, n)` for all `k` and `n` into `dst` of [`packed_len`] entries of any type. For weights, once.
 ///
 /// # Errors
 /// `Shape` if `dst` has another length.
-pub fn pack_with(isa: Isa, k: usize, n: usize, dst: &mut [f32], at: impl Fn(usize, usize) -> f32) -> Result<()> {
+pub fn pack_with<T: Copy + Default>(
+    isa: Isa,
+    k: usize,
+    n: usize,
+    dst: &mut [T],
+    at: impl Fn(usize, usize) -> T,
+) -> Result<()> {
     for_each_panel(isa, k, n, dst, |panel, width, j, have| {
         for (r, row) in panel.chunks_exact_mut(width).enumerate() {
             for (c, v) in row.iter_mut().enumerate() {
-                *v = if c < have { at(r, j + c) } else { 0.0 };
+                *v = if c < have { at(r, j + c) } else { T::default() };
             }
         }
     })

@@ -3,12 +3,69 @@
 
 use super::super::isa::{Isa, Path};
 use super::super::simd::{Portable, Simd};
+use super::super::stored::WeightType;
 
 /// The largest tile height of any path.
 pub(crate) const MAX_MR: usize = 14;
 
 /// Floats of a cache line.
 const LINE: usize = 16;
+
+/// How an entry of B is read.
+pub(crate) trait Entry {
+    const BYTES: usize;
+    /// Whether a column's entries have a factor.
+    const FACTOR: bool = false;
+
+    /// `LANES` entries from `p` on.
+    ///
+    /// # Safety
+    /// `p` is valid for them, and the CPU has the instructions of `S`.
+    unsafe fn load<S: Simd>(p: *const u8) -> S::V;
+}
+
+/// Entries of f32, f16, bf16 and 8-bit integers with factors.
+pub(crate) struct F32;
+pub(crate) struct F16;
+pub(crate) struct Bf16;
+pub(crate) struct Int8;
+
+impl Entry for F32 {
+    const BYTES: usize = 4;
+    #[inline(always)]
+    unsafe fn load<S: Simd>(p: *const u8) -> S::V {
+        // SAFETY: the caller's contract.
+        unsafe { S::load(p.cast()) }
+    }
+}
+
+impl Entry for F16 {
+    const BYTES: usize = 2;
+    #[inline(always)]
+    unsafe fn load<S: Simd>(p: *const u8) -> S::V {
+        // SAFETY: the caller's contract.
+        unsafe { S::load_f16(p.cast()) }
+    }
+}
+
+impl Entry for Bf16 {
+    const BYTES: usize = 2;
+    #[inline(always)]
+    unsafe fn load<S: Simd>(p: *const u8) -> S::V {
+        // SAFETY: the caller's contract.
+        unsafe { S::load_bf16(p.cast()) }
+    }
+}
+
+impl Entry for Int8 {
+    const BYTES: usize = 1;
+    const FACTOR: bool = true;
+    #[inline(always)]
+    unsafe fn load<S: Simd>(p: *const u8) -> S::V {
+        // SAFETY: the caller's contract.
+        unsafe { S::load_i8(p.cast()) }
+    }
+}
 
 /// A run of the sum: `len` floats of each row of table `table`, at `offset` floats from the row's pointer.
 #[derive(Clone, Copy, Debug, Default)]
@@ -20,13 +77,15 @@ pub(crate) struct Segment {
 
 /// One output tile. Rows at and beyond the kernel's height are not looked at.
 ///
-/// Contract: every row pointer is valid for every segment of its table, `b` for `sum(len) * nr` floats, `bias` (if
-/// not null) for `nr`, and `out` and (if `has_..`) `sample` and `residual` rows for `n` floats, `1 <= n <= nr`.
+/// Contract: every row pointer is valid for every segment of its table, `b` for `sum(len) * nr` entries of the kernel's
+/// type, `factor` (if the type has factors) and `bias` (if not null) for `nr` floats, and `out` and (if `has_..`) `sample` and `residual` rows for `n` floats, `1 <= n <= nr`.
 #[derive(Clone, Copy)]
 pub(crate) struct Tile<'a> {
     pub a: [[*const f32; MAX_MR]; 2],
     pub segments: &'a [Segment],
-    pub b: *const f32,
+    pub b: *const u8,
+    /// The factors of B's columns.
+    pub factor: *const f32,
     /// Floats from these rows to those of the tile that is likely to come next, which are brought into cache.
     pub ahead: usize,
     /// Memory that will be wanted much later, and how many of its cache lines to ask for at each 16th step of the sum.
@@ -51,6 +110,7 @@ impl<'a> Tile<'a> {
             a: [[core::ptr::null(); MAX_MR]; 2],
             segments,
             b: core::ptr::null(),
+            factor: core::ptr::null(),
             ahead: 0,
             stream: core::ptr::null(),
             stream_lines: 0,
@@ -77,8 +137,8 @@ pub(crate) struct Kernels {
     pub nv: usize,
     /// The tallest tile.
     pub mr: usize,
-    /// By panel width in vectors minus 1, then by height minus 1.
-    table: &'static [&'static [TileFn]],
+    /// By type of B's entries, then by panel width in vectors minus 1, then by height minus 1.
+    tables: [&'static [&'static [TileFn]]; 4],
 }
 
 impl Kernels {
@@ -92,9 +152,15 @@ impl Kernels {
         n.min(self.nr()).next_multiple_of(self.lanes)
     }
 
-    /// The kernel for `rows` rows and a panel `width` columns wide.
+    /// The kernel for `rows` rows and a panel of f32, `width` columns wide.
     pub fn tile_fn(&self, rows: usize, width: usize) -> Option<TileFn> {
-        self.table.get((width / self.lanes).checked_sub(1)?)?.get(rows.checked_sub(1)?).copied()
+        self.tile_fn_of(WeightType::F32, rows, width)
+    }
+
+    /// The kernel for `rows` rows and a panel of this type, `width` columns wide.
+    pub fn tile_fn_of(&self, kind: WeightType, rows: usize, width: usize) -> Option<TileFn> {
+        let table = self.tables.get(kind as usize)?;
+        table.get((width / self.lanes).checked_sub(1)?)?.get(rows.checked_sub(1)?).copied()
     }
 }
 
@@ -114,7 +180,7 @@ pub(crate) fn kernels(isa: Isa) -> &'static Kernels {
 /// The body of all kernels. The loops over `MR` and `NV` unroll, so that `acc` lives in registers.
 #[allow(clippy::needless_range_loop)] // Two arrays by one constant index read better than zips.
 #[inline(always)]
-unsafe fn tile_body<S: Simd, const MR: usize, const NV: usize>(t: &Tile<'_>) {
+unsafe fn tile_body<S: Simd, E: Entry, const MR: usize, const NV: usize>(t: &Tile<'_>) {
     // SAFETY: the contract of `Tile` for every pointer, of `S` for the instructions.
     unsafe {
         let mut acc = [[S::zero(); NV]; MR];
@@ -139,9 +205,9 @@ unsafe fn tile_body<S: Simd, const MR: usize, const NV: usize>(t: &Tile<'_>) {
                 while k < end {
                     let mut bv = [S::zero(); NV];
                     for (j, bv) in bv.iter_mut().enumerate() {
-                        *bv = S::load(b.add(j * S::LANES));
+                        *bv = E::load::<S>(b.add(j * S::LANES * E::BYTES));
                     }
-                    b = b.add(NV * S::LANES);
+                    b = b.add(NV * S::LANES * E::BYTES);
                     for i in 0..MR {
                         let av = S::splat(*a[i].add(k));
                         for j in 0..NV {
@@ -171,7 +237,11 @@ unsafe fn tile_body<S: Simd, const MR: usize, const NV: usize>(t: &Tile<'_>) {
             let get = |p: *const f32| if whole { S::load(p.add(at)) } else { S::load_n(p.add(at), left) };
             let bias = if t.bias.is_null() { S::zero() } else { S::load(t.bias.add(at)) };
             for i in 0..MR {
-                let mut v = S::add(S::load(start.add((i * NV + j) * S::LANES)), bias);
+                let mut v = S::load(start.add((i * NV + j) * S::LANES));
+                if E::FACTOR {
+                    v = S::mul(v, S::load(t.factor.add(at)));
+                }
+                v = S::add(v, bias);
                 if t.has_sample {
                     v = S::add(v, get(t.sample[i]));
                 }
@@ -193,21 +263,26 @@ macro_rules! kernel_set {
             use super::*;
 
             $(#[$feature])?
-            unsafe fn tile<const MR: usize, const NV: usize>(t: &Tile<'_>) -> Path {
+            unsafe fn tile<E: Entry, const MR: usize, const NV: usize>(t: &Tile<'_>) -> Path {
                 // SAFETY: the features are enabled here; the rest is the caller's contract.
-                unsafe { tile_body::<$simd, MR, NV>(t) };
+                unsafe { tile_body::<$simd, E, MR, NV>(t) };
                 <$simd>::PATH
             }
 
-            const fn heights<const NV: usize>() -> [TileFn; $mr] {
-                [$(tile::<$h, NV>),*]
+            const fn heights<E: Entry, const NV: usize>() -> [TileFn; $mr] {
+                [$(tile::<E, $h, NV>),*]
             }
 
             pub(super) static KERNELS: Kernels = Kernels {
                 lanes: <$simd>::LANES,
                 nv: $nv,
                 mr: $mr,
-                table: &[$(&const { heights::<$w>() }),*],
+                tables: [
+                    &[$(&const { heights::<F32, $w>() }),*],
+                    &[$(&const { heights::<F16, $w>() }),*],
+                    &[$(&const { heights::<Bf16, $w>() }),*],
+                    &[$(&const { heights::<Int8, $w>() }),*],
+                ],
             };
         }
     };
@@ -216,12 +291,12 @@ macro_rules! kernel_set {
 kernel_set!(portable, Portable, [], mr: 4 [1 2 3 4], nv: 2 [1 2]);
 #[cfg(target_arch = "x86_64")]
 kernel_set!(
-    avx2, super::super::super::simd::Avx2, [target_feature(enable = "avx2,fma")],
+    avx2, super::super::super::simd::Avx2, [target_feature(enable = "avx2,fma,f16c")],
     mr: 6 [1 2 3 4 5 6], nv: 2 [1 2]
 );
 #[cfg(target_arch = "x86_64")]
 kernel_set!(
-    avx512, super::super::super::simd::Avx512, [target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512dq,avx512bw")],
+    avx512, super::super::super::simd::Avx512, [target_feature(enable = "avx2,fma,f16c,avx512f,avx512vl,avx512dq,avx512bw")],
     mr: 14 [1 2 3 4 5 6 7 8 9 10 11 12 13 14], nv: 2 [1 2]
 );
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]

@@ -1,0 +1,217 @@
+//! Weights as they lie in memory: f32, or narrower and decoded in registers.
+//!
+//! A network that works on few rows, as those of robot policies and of latents do at batch 1, takes the time that its weights take to come
+//! from memory. Half the bytes are then half the time. Sums are of f32 whatever the weights are, and activations stay f32.
+#![allow(unsafe_code)] // One buffer is seen as numbers of several sizes.
+
+use core::fmt;
+use core::str::FromStr;
+
+use half::{bf16, f16};
+
+use super::aligned::AlignedBuf;
+use super::gemm::kernels;
+use super::gemm::pack::{pack_with, packed_len};
+use super::heap::Heap;
+use super::isa::Isa;
+use crate::error::{Error, Result, ensure, err};
+
+/// How the cpu backend keeps the weights of convolutions and linear layers. Biases, norms and embeddings are f32 always.
+///
+/// | type | bytes | a weight w becomes |
+/// |---|---|---|
+/// | [`F32`](Self::F32) | 4 | w |
+/// | [`F16`](Self::F16) | 2 | the nearest f16: w itself where the file has f16; one beyond 65,504 is refused |
+/// | [`Bf16`](Self::Bf16) | 2 | the nearest bf16: w itself where the file has bf16 |
+/// | [`Int8`](Self::Int8) | 1 | s round(w / s), s = max abs w / 127 over the weights of one output channel; layers with fewer than 64 weights for an output channel stay f32 |
+///
+/// A network's gradients take the same weights. The bits of a sample do not depend on batch or threads, as with f32.
+///
+/// ```
+/// use undiffuse::backend::cpu::WeightType;
+///
+/// assert_eq!("int8".parse::<WeightType>()?, WeightType::Int8);
+/// assert_eq!(WeightType::Bf16.to_string(), "bf16");
+/// # Ok::<(), undiffuse::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum WeightType {
+    /// Single precision.
+    #[default]
+    F32,
+    /// IEEE half precision.
+    F16,
+    /// The upper half of single precision.
+    Bf16,
+    /// Integers with a factor for each output channel.
+    Int8,
+}
+
+impl WeightType {
+    /// Every type.
+    pub const ALL: [Self; 4] = [Self::F32, Self::F16, Self::Bf16, Self::Int8];
+
+    /// The name, as it is parsed.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+            Self::Int8 => "int8",
+        }
+    }
+
+    /// Bytes of one weight.
+    const fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::Bf16 => 2,
+            Self::Int8 => 1,
+        }
+    }
+
+    /// What a layer with `fan_in` weights for each output channel gets. A first convolution of few channels is where 8 bits lose most
+    /// and save least.
+    pub(super) fn of_layer(self, fan_in: usize) -> Self {
+        const FEWEST: usize = 64;
+        if self == Self::Int8 && fan_in < FEWEST { Self::F32 } else { self }
+    }
+
+    /// The type for the adjoint of a layer of this type, whose factors would be by rows.
+    pub(super) fn of_adjoint(self) -> Self {
+        if self == Self::Int8 { Self::F32 } else { self }
+    }
+
+    /// Replaces `weights` (`[out][fan_in]`) by what they become.
+    pub(super) fn round(self, weights: &mut [f32], fan_in: usize) {
+        match self.of_layer(fan_in) {
+            Self::F32 => {}
+            Self::F16 => weights.iter_mut().for_each(|w| *w = f16::from_f32(*w).to_f32()),
+            Self::Bf16 => weights.iter_mut().for_each(|w| *w = bf16::from_f32(*w).to_f32()),
+            Self::Int8 => {
+                for row in weights.chunks_mut(fan_in.max(1)) {
+                    let scale = factor(row.iter().copied());
+                    row.iter_mut().for_each(|w| *w = f32::from(quantised(*w, scale)) * scale);
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Display for WeightType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for WeightType {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let found = Self::ALL.into_iter().find(|t| t.name() == text);
+        found.ok_or_else(|| err!(InvalidArgument, "weights are {text:?}, expected f32, f16, bf16 or int8"))
+    }
+}
+
+/// The factor of a channel's integers.
+fn factor(weights: impl Iterator<Item = f32>) -> f32 {
+    weights.fold(0f32, |m, w| m.max(w.abs())) / 127.0
+}
+
+fn quantised(w: f32, scale: f32) -> i8 {
+    // The factor may be 0 or round to 0; the cast takes NaN to 0 and what is too large to the end of the range.
+    libm::roundf(w / scale).clamp(-127.0, 127.0) as i8
+}
+
+/// Matrix B packed into panels, its entries of one type.
+#[derive(Debug)]
+pub(super) struct Stored {
+    kind: WeightType,
+    /// Entries, the zeros at the end of the last panel counted.
+    len: usize,
+    buffer: AlignedBuf,
+    /// A factor for each column, rounded up to whole panels; empty without factors.
+    factors: AlignedBuf,
+}
+
+impl Stored {
+    /// Packs `at(k, n)` for `k` rows and `n` columns.
+    ///
+    /// # Errors
+    /// `Shape` if the size overflows; `Unsupported` for an entry beyond the type's range; `OutOfMemory`.
+    pub fn pack(
+        heap: &Heap,
+        isa: Isa,
+        kind: WeightType,
+        [k, n]: [usize; 2],
+        at: impl Fn(usize, usize) -> f32,
+    ) -> Result<Self> {
+        let len = packed_len(isa, k, n).ok_or_else(|| err!(Shape, "a matrix of {k} x {n} is too large"))?;
+        let mut buffer = heap.zeroed(len.div_ceil(4 / kind.bytes()))?;
+        let mut factors = heap.zeroed(0)?;
+        match kind {
+            WeightType::F32 => pack_with(isa, k, n, &mut buffer, at)?,
+            WeightType::F16 => {
+                let largest = (0..n).flat_map(|n| (0..k).map(move |k| (k, n))).fold(0f32, |m, (k, n)| m.max(at(k, n).abs()));
+                ensure!(
+                    largest <= f16::MAX.to_f32(),
+                    Unsupported,
+                    "a weight of size {largest} does not fit in f16: give bf16 or f32 weights"
+                );
+                pack_with(isa, k, n, halves(&mut buffer, len), |k, n| f16::from_f32(at(k, n)).to_bits())?;
+            }
+            WeightType::Bf16 => {
+                pack_with(isa, k, n, halves(&mut buffer, len), |k, n| bf16::from_f32(at(k, n)).to_bits())?;
+            }
+            WeightType::Int8 => {
+                factors = heap.zeroed(n.next_multiple_of(kernels(isa).nr()))?;
+                for (n, s) in factors.iter_mut().enumerate().take(n) {
+                    *s = factor((0..k).map(|k| at(k, n)));
+                }
+                let scale = |n: usize| factors.get(n).copied().unwrap_or(0.0);
+                pack_with(isa, k, n, bytes(&mut buffer, len), |k, n| quantised(at(k, n), scale(n)))?;
+            }
+        }
+        Ok(Self { kind, len, buffer, factors })
+    }
+
+    /// The type of its entries.
+    pub fn kind(&self) -> WeightType {
+        self.kind
+    }
+
+    /// Bytes of memory.
+    pub fn bytes(&self) -> usize {
+        self.buffer.bytes() + self.factors.bytes()
+    }
+
+    /// Where entry `i` lies, inside the buffer or at its end.
+    pub fn at(&self, i: usize) -> *const u8 {
+        self.buffer.as_ptr().cast::<u8>().wrapping_add(i.min(self.len) * self.kind.bytes())
+    }
+
+    /// Where column `n`'s factor lies; null without factors.
+    pub fn factor(&self, n: usize) -> *const f32 {
+        self.factors.get(n..).filter(|f| !f.is_empty()).map_or(core::ptr::null(), <[f32]>::as_ptr)
+    }
+
+    /// The memory of entries `first..last`, cut off at the end, as floats of no meaning.
+    pub fn memory(&self, first: usize, last: usize) -> &[f32] {
+        let float = |i: usize| (i.saturating_mul(self.kind.bytes()) / 4).min(self.buffer.len());
+        self.buffer.get(float(first)..float(last)).unwrap_or(&[])
+    }
+}
+
+/// The first `len` halves of a buffer that is long enough.
+fn halves(buffer: &mut AlignedBuf, len: usize) -> &mut [u16] {
+    debug_assert!(len <= 2 * buffer.len());
+    // SAFETY: a buffer of f32 is aligned for halves, holds two for each float, and any bits are a number.
+    unsafe { core::slice::from_raw_parts_mut(buffer.as_mut_ptr().cast(), len.min(2 * buffer.len())) }
+}
+
+/// The first `len` bytes of a buffer that is long enough.
+fn bytes(buffer: &mut AlignedBuf, len: usize) -> &mut [i8] {
+    debug_assert!(len <= 4 * buffer.len());
+    // SAFETY: as in `halves`, with four for each float.
+    unsafe { core::slice::from_raw_parts_mut(buffer.as_mut_ptr().cast(), len.min(4 * buffer.len())) }
+}
