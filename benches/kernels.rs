@@ -142,7 +142,7 @@ fn bench(isa: Isa, algorithm: Option<Algorithm>, batch: usize, only: &str, round
     let [mut input, mut out, mut shared] = [zeroed(most[0])?, zeroed(most[1])?, zeroed(most[2])?];
     let mut scratch = zeroed(scratch_len)?;
     fill(&mut input, 2);
-    let cpu = Cpu::with_options(CpuOptions { path: Some(isa.path()), threads: Some(1) })?;
+    let cpu = Cpu::with_options(CpuOptions { path: Some(isa.path()), threads: Some(1), ..CpuOptions::default() })?;
     let mut peak: f64 = 0.0;
     for _ in 0..rounds {
         peak = peak.max(peak::gflops(&cpu));

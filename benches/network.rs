@@ -98,7 +98,7 @@ impl Case {
     fn new(name: &'static str, threads: usize, batch: usize, path: Option<Path>) -> Result<Self> {
         let config = UNet2DConfig::from_json(if name == "cifar" { CIFAR } else { EDGE })?;
         let graph = unet2d::build(&config, config.size(None)?)?;
-        let cpu = Cpu::with_options(CpuOptions { path, threads: Some(threads) })?;
+        let cpu = Cpu::with_options(CpuOptions { path, threads: Some(threads), ..CpuOptions::default() })?;
         let net = cpu.compile_network(&graph, &weights)?;
         let by_operation = vec![Duration::MAX; net.operations().len()];
         let make = |i: usize, d: &Dims| {
@@ -181,7 +181,7 @@ fn peak_resident() -> Option<usize> {
 }
 
 fn bench(o: &Options) -> Result<()> {
-    let cpu = Cpu::with_options(CpuOptions { path: o.path, threads: Some(1) })?;
+    let cpu = Cpu::with_options(CpuOptions { path: o.path, threads: Some(1), ..CpuOptions::default() })?;
     let (mut peak, mut stated) = (0f64, 0);
     for &name in &o.names {
         for &batch in &o.batches {

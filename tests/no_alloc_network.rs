@@ -83,7 +83,8 @@ fn ticks() -> u64 {
 fn main() {
     let graphs = CONFIGS.map(|json| ModelConfig::from_json(json).unwrap().build(None).unwrap());
     for threads in [1, 3] {
-        let cpu = Cpu::with_options(CpuOptions { path: None, threads: Some(threads) }).unwrap();
+        let cpu =
+            Cpu::with_options(CpuOptions { path: None, threads: Some(threads), ..CpuOptions::default() }).unwrap();
         for graph in &graphs {
             let net = cpu.compile_network(graph, &draw::Weights).unwrap();
             let inputs = draw::inputs(graph, 2);

@@ -29,6 +29,23 @@ pub enum undiffuse_precision {
 }
 c_enum!(undiffuse_precision: UNDIFFUSE_PRECISION_F32, UNDIFFUSE_PRECISION_F16);
 
+/// How the CPU keeps the weights of convolutions and linear layers; sums, activations and all other weights are f32. Narrow weights take
+/// fewer bytes, and less time where a network's time is that of reading them: few values per weight, as in a policy's 1-D UNet at batch 1.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum undiffuse_weight_type {
+    /// 4 bytes.
+    UNDIFFUSE_WEIGHT_F32 = 0,
+    /// 2 bytes, rounded to the nearest; exact where the file has f16. A weight beyond 65504 is refused.
+    UNDIFFUSE_WEIGHT_F16 = 1,
+    /// 2 bytes, rounded to the nearest; exact where the file has bf16.
+    UNDIFFUSE_WEIGHT_BF16 = 2,
+    /// 1 byte: s round(w / s), where s is the largest |w| of an output channel divided by 127. Layers with fewer than 64 weights for an
+    /// output channel stay f32.
+    UNDIFFUSE_WEIGHT_INT8 = 3,
+}
+c_enum!(undiffuse_weight_type: UNDIFFUSE_WEIGHT_F32, UNDIFFUSE_WEIGHT_F16, UNDIFFUSE_WEIGHT_BF16, UNDIFFUSE_WEIGHT_INT8);
+
 /// Whether a model can also give vector-Jacobian products.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use undiffuse::ErrorKind;
 use undiffuse::backend::Backend;
-use undiffuse::backend::cpu::{Cpu, CpuOptions};
+use undiffuse::backend::cpu::{Cpu, CpuOptions, WeightType};
 use undiffuse::backend::threads::Threads;
 use undiffuse::pipeline::{Gradient, Pipeline, PipelineOptions, Source};
 use undiffuse::sampler::{SamplerKind, SchedulerConfig};
@@ -18,6 +18,7 @@ use crate::enums::undiffuse_backend::{self, *};
 use crate::enums::undiffuse_gradient::{self, *};
 use crate::enums::undiffuse_precision::{self, *};
 use crate::enums::undiffuse_sampler_kind::{self, *};
+use crate::enums::undiffuse_weight_type::{self, *};
 use crate::guard::{Handle, fill, free_handle, ok, opaque, output, read, slice, string, text, void};
 use crate::memory::{heap, undiffuse_allocator};
 use crate::options::{give, init, options, options_or_defaults, sized, value};
@@ -74,6 +75,8 @@ pub struct undiffuse_model_options {
     pub scheduler_json_len: usize,
     /// Your allocator for the weights, or NULL for malloc. The struct is read during the call.
     pub allocator: *const undiffuse_allocator,
+    /// How the CPU keeps weights.
+    pub weights: MaybeUninit<undiffuse_weight_type>,
 }
 
 sized!(undiffuse_model_options {
@@ -86,6 +89,7 @@ sized!(undiffuse_model_options {
     scheduler_json: std::ptr::null(),
     scheduler_json_len: 0,
     allocator: std::ptr::null(),
+    weights: MaybeUninit::new(UNDIFFUSE_WEIGHT_F32),
 });
 
 /// Information about a model.
@@ -186,10 +190,20 @@ fn compile(mut source: Source<'_>, o: &undiffuse_model_options) -> Outcome<Model
     if backend != UNDIFFUSE_BACKEND_WGPU && o.device != 0 {
         return Err(Failure::argument(format!("device {} of {backend:?} is not there", o.device)));
     }
+    let weights = value(o.weights)?;
+    if backend != UNDIFFUSE_BACKEND_CPU && weights != UNDIFFUSE_WEIGHT_F32 {
+        return Err(Failure::new(UNDIFFUSE_UNSUPPORTED, format!("{backend:?} has no {weights:?}")));
+    }
+    let weights = match weights {
+        UNDIFFUSE_WEIGHT_F32 => WeightType::F32,
+        UNDIFFUSE_WEIGHT_F16 => WeightType::F16,
+        UNDIFFUSE_WEIGHT_BF16 => WeightType::Bf16,
+        UNDIFFUSE_WEIGHT_INT8 => WeightType::Int8,
+    };
     let backend: Box<dyn Backend> = match backend {
         // Sessions have threads of their own.
         UNDIFFUSE_BACKEND_CPU => {
-            let options = CpuOptions { threads: Some(1), ..CpuOptions::default() };
+            let options = CpuOptions { threads: Some(1), weights, ..CpuOptions::default() };
             Box::new(Cpu::with_options(options)?.with_heap(heap))
         }
         #[cfg(feature = "reference")]

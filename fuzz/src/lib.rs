@@ -92,7 +92,7 @@ pub fn scheduler_config(data: &[u8]) {
 /// Opens a packed file and compiles it.
 pub fn packed(data: &[u8]) {
     let Ok(source) = Source::from_bytes(data) else { return };
-    let options = CpuOptions { path: Some(Path::Portable), threads: Some(1) };
+    let options = CpuOptions { path: Some(Path::Portable), threads: Some(1), ..CpuOptions::default() };
     let backend = Cpu::with_options(options).expect("the portable path is everywhere");
     if let Ok(pipeline) = source.compile(&backend, &PipelineOptions::default()) {
         let _ = pipeline.workspace_bytes(1);

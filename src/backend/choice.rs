@@ -4,10 +4,10 @@ use alloc::boxed::Box;
 use core::fmt;
 use core::str::FromStr;
 
-use super::cpu::{Cpu, CpuOptions};
+use super::cpu::{Cpu, CpuOptions, WeightType};
 use super::reference::Reference;
 use super::{Backend, Network, ParamSource};
-use crate::error::{Error, ErrorKind, Result, err};
+use crate::error::{Error, ErrorKind, Result, ensure, err};
 use crate::graph::Graph;
 
 /// A backend by name: `auto`, `cpu`, `wgpu`, `wgpu:INDEX` or `reference`.
@@ -68,16 +68,25 @@ impl fmt::Display for Choice {
 }
 
 impl Choice {
-    /// Opens the backend; `cpu` is how the CPU runs, if it does.
+    /// Opens the backend; `cpu` is how the CPU runs, if it does, as it does where [`Choice::Auto`] meets weights that are not f32.
     ///
     /// # Errors
     /// `Device` if the named GPU is missing or cannot be opened; `Unsupported` if this build is without the feature
-    /// `wgpu`; and those of [`Cpu::with_options`]. [`Choice::Auto`] takes the CPU instead of failing for a GPU.
+    /// `wgpu`, or for another backend than the CPU with weights that are not f32; and those of [`Cpu::with_options`]. [`Choice::Auto`] takes the CPU instead of failing for a GPU.
     pub fn open(&self, cpu: &CpuOptions) -> Result<Box<dyn Backend>> {
+        let named = matches!(self, Self::Reference | Self::Wgpu(_));
+        ensure!(
+            !named || cpu.weights == WeightType::F32,
+            Unsupported,
+            "the backend {self} has no {} weights, which are the cpu backend's",
+            cpu.weights
+        );
         match self {
             Self::Reference => Ok(Box::new(Reference)),
             Self::Cpu => Ok(Box::new(Cpu::with_options(*cpu)?)),
             Self::Wgpu(index) => open_gpu(*index),
+            // Weights of another type are a wish for the CPU.
+            Self::Auto if cpu.weights != WeightType::F32 => Ok(Box::new(Cpu::with_options(*cpu)?)),
             Self::Auto => {
                 // A machine without a GPU is no error here; naming one tells what is wrong with it.
                 Ok(Box::new(Auto { gpu: open_gpu(None).ok(), cpu: Cpu::with_options(*cpu)? }))

@@ -39,7 +39,9 @@ fn the_committed_model_is_the_tiny_one() {
 #[test]
 fn portable_samples_are_those_of_the_reference() {
     let model = packed();
-    let portable = Cpu::with_options(CpuOptions { path: Some(Path::Portable), threads: Some(1) }).unwrap();
+    let portable =
+        Cpu::with_options(CpuOptions { path: Some(Path::Portable), threads: Some(1), ..CpuOptions::default() })
+            .unwrap();
     let x = samples::samples(&portable, &model).unwrap();
     assert_eq!(x.len(), 2 * tiny::SIDE * tiny::SIDE);
     assert!(x.iter().any(|v| v.abs() > 0.01));

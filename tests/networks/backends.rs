@@ -14,7 +14,7 @@ fn backends() -> Vec<Cpu> {
     let mut found = Vec::new();
     for path in Path::ALL {
         for threads in 1..=3 {
-            match Cpu::with_options(CpuOptions { path: Some(path), threads: Some(threads) }) {
+            match Cpu::with_options(CpuOptions { path: Some(path), threads: Some(threads), ..CpuOptions::default() }) {
                 Ok(cpu) => {
                     assert_eq!(cpu.path(), path);
                     found.push(cpu);

@@ -72,7 +72,7 @@ fn end(backend: &dyn Backend, number: usize, case: &Value) -> Vec<f32> {
 #[test]
 fn a_directory_samples_as_its_own_code_does() {
     let (json, bytes) = (golden::json("families.json"), std::fs::read(golden::path("families.safetensors")).unwrap());
-    let cpu = Cpu::with_options(CpuOptions { path: None, threads: Some(2) }).unwrap();
+    let cpu = Cpu::with_options(CpuOptions { path: None, threads: Some(2), ..CpuOptions::default() }).unwrap();
     let mut failed = Vec::new();
     for (number, case) in json["cases"].as_array().unwrap().iter().enumerate() {
         let name = case["name"].as_str().unwrap();

@@ -15,7 +15,7 @@ use undiffuse::tensor::DType;
 const DIGITS: &[u8] = include_bytes!("../../pretrained/digits.safetensors");
 
 fn cpu() -> Cpu {
-    Cpu::with_options(CpuOptions { path: None, threads: Some(1) }).unwrap()
+    Cpu::with_options(CpuOptions { path: None, threads: Some(1), ..CpuOptions::default() }).unwrap()
 }
 
 fn run(graph: &Graph) -> Vec<u32> {

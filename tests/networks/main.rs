@@ -23,6 +23,7 @@ mod families;
 mod finite;
 mod graph_data;
 mod models_2015;
+mod narrow_weights;
 mod pipeline;
 mod pretrained_2015;
 mod recompute;

@@ -71,7 +71,7 @@ type Held = (String, Box<dyn Backend>, f64);
 fn backends() -> Vec<Held> {
     let mut all: Vec<Held> = vec![("reference".into(), Box::new(Reference), BOUND)];
     for path in Path::ALL {
-        match Cpu::with_options(CpuOptions { path: Some(path), threads: Some(2) }) {
+        match Cpu::with_options(CpuOptions { path: Some(path), threads: Some(2), ..CpuOptions::default() }) {
             Ok(cpu) => all.push((format!("cpu {path}"), Box::new(cpu), BOUND)),
             Err(e) => println!("skipped: {e}"),
         }

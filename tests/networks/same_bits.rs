@@ -47,7 +47,9 @@ fn threads_and_batches_do_not_change_a_bit() {
     for path in Path::ALL {
         let mut first = None;
         for threads in [1, 2, 3] {
-            let Ok(cpu) = Cpu::with_options(CpuOptions { path: Some(path), threads: Some(threads) }) else {
+            let Ok(cpu) =
+                Cpu::with_options(CpuOptions { path: Some(path), threads: Some(threads), ..CpuOptions::default() })
+            else {
                 println!("skipped: this CPU or build has no {path}");
                 break;
             };
@@ -68,7 +70,7 @@ fn threads_and_batches_do_not_change_a_bit() {
 fn networks_in_several_threads_share_a_pool() {
     let graph = graph();
     let inputs = draw::inputs(&graph, BATCH);
-    let cpu = Cpu::with_options(CpuOptions { path: None, threads: Some(2) }).unwrap();
+    let cpu = Cpu::with_options(CpuOptions { path: None, threads: Some(2), ..CpuOptions::default() }).unwrap();
     let net = cpu.compile_network(&graph, &draw::Weights).unwrap();
     let want = run(&net, &inputs, 4);
     std::thread::scope(|s| {
@@ -105,7 +107,7 @@ impl Threads for Host {
 fn a_host_may_give_its_threads() {
     let graph = graph();
     let inputs = draw::inputs(&graph, BATCH);
-    let serial = Cpu::with_options(CpuOptions { path: None, threads: Some(1) }).unwrap();
+    let serial = Cpu::with_options(CpuOptions { path: None, threads: Some(1), ..CpuOptions::default() }).unwrap();
     let hosted = Cpu::with_threads(None, Arc::new(Host)).unwrap();
     let nets = [serial, hosted].map(|cpu| cpu.compile_network(&graph, &draw::Weights).unwrap());
     assert!(run(&nets[0], &inputs, 16) == run(&nets[1], &inputs, 16));

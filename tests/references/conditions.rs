@@ -125,7 +125,7 @@ impl Case {
 const NAMES: [&str; 2] = ["super_resolution", "class_and_image"];
 
 fn cpu(threads: usize) -> Cpu {
-    Cpu::with_options(CpuOptions { path: None, threads: Some(threads) }).unwrap()
+    Cpu::with_options(CpuOptions { path: None, threads: Some(threads), ..CpuOptions::default() }).unwrap()
 }
 
 #[test]

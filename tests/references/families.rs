@@ -111,7 +111,7 @@ fn networks_and_gradients_on_the_reference_backend() {
 #[test]
 fn networks_and_gradients_on_every_path_of_the_cpu_backend() {
     for path in Path::ALL {
-        match Cpu::with_options(CpuOptions { path: Some(path), threads: Some(2) }) {
+        match Cpu::with_options(CpuOptions { path: Some(path), threads: Some(2), ..CpuOptions::default() }) {
             Ok(cpu) => check(&cpu),
             Err(e) => println!("skipped: {e}"),
         }
@@ -124,7 +124,9 @@ fn a_samples_bits_depend_on_nothing_but_itself() {
     for (number, case) in cases["cases"].as_array().unwrap().iter().enumerate() {
         let graph = graph(case);
         let all = inputs(number, case, &graph);
-        let cpu = |threads| Cpu::with_options(CpuOptions { path: None, threads: Some(threads) }).unwrap();
+        let cpu = |threads| {
+            Cpu::with_options(CpuOptions { path: None, threads: Some(threads), ..CpuOptions::default() }).unwrap()
+        };
         let one = run(&cpu(1), &graph, &all, 1);
         for threads in [1, 2, 3] {
             for batch in [1, 3, 4] {

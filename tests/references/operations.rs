@@ -77,7 +77,7 @@ fn operations_and_gradients_are_pytorchs_on_the_reference_backend() {
 fn operations_and_gradients_are_pytorchs_on_every_path_of_the_cpu_backend() {
     for path in Path::ALL {
         for threads in [1, 2, 3] {
-            match Cpu::with_options(CpuOptions { path: Some(path), threads: Some(threads) }) {
+            match Cpu::with_options(CpuOptions { path: Some(path), threads: Some(threads), ..CpuOptions::default() }) {
                 Ok(cpu) => check(&cpu, |g| g.clone()),
                 Err(e) => println!("skipped: {e}"),
             }
@@ -88,7 +88,7 @@ fn operations_and_gradients_are_pytorchs_on_every_path_of_the_cpu_backend() {
 #[test]
 fn an_operation_without_a_kernel_runs_on_the_cpu_backend_by_the_references_loops() {
     // Max pooling has no kernel: the values are rounded from the oracle's, so they are its own.
-    let cpu = Cpu::with_options(CpuOptions { path: None, threads: Some(2) }).unwrap();
+    let cpu = Cpu::with_options(CpuOptions { path: None, threads: Some(2), ..CpuOptions::default() }).unwrap();
     let all = cases();
     let (number, case) = all.iter().enumerate().find(|(_, c)| c.name == "max pool that overlaps").unwrap();
     assert_eq!(both(&cpu, number, case, |g| g.clone()), both(&Reference, number, case, |g| g.clone()));

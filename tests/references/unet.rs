@@ -123,7 +123,8 @@ fn ddpm_cifar10_32_on_the_reference_backend() {
 
 /// The cpu backend on each path that this CPU has.
 fn paths() -> Vec<Cpu> {
-    let cpu = |path| match Cpu::with_options(CpuOptions { path: Some(path), threads: Some(2) }) {
+    let cpu = |path| match Cpu::with_options(CpuOptions { path: Some(path), threads: Some(2), ..CpuOptions::default() })
+    {
         Ok(cpu) => Some(cpu),
         Err(e) => {
             println!("skipped: {e}");

@@ -13,7 +13,6 @@ use super::isa::Isa;
 use super::memory::{View, lines};
 use super::packs::{Key, Packs};
 use super::staging::{Staged, Staging};
-use super::stored::WeightType;
 use super::steps::Step;
 use super::steps::activation::in_kernel;
 use super::steps::attention::Attention;
@@ -27,6 +26,7 @@ use super::steps::mat_vec::{MatVec, Outer, VecMat};
 use super::steps::norm::GroupNormAffine;
 use super::steps::resample::{Axis, Resample};
 use super::steps::reshape::{ElementBias, Reshape};
+use super::stored::WeightType;
 use super::vmath;
 use crate::backend::ParamSource;
 use crate::error::{Result, err};
@@ -41,6 +41,19 @@ mod statistics;
 
 use statistics::Statistics;
 
+/// What kernels a network is compiled for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Target {
+    pub isa: Isa,
+    pub weights: WeightType,
+}
+
+impl From<Isa> for Target {
+    fn from(isa: Isa) -> Self {
+        Self { isa, weights: WeightType::F32 }
+    }
+}
+
 /// A compiled graph.
 pub(super) struct Program {
     pub steps: Vec<Box<dyn Step>>,
@@ -53,13 +66,13 @@ pub(super) struct Program {
 
 /// Compiles `graph` for one path and type of weights, as it is: it should have been fused.
 pub(super) fn compile(
-    of: (Isa, WeightType),
+    target: Target,
     heap: &Heap,
     packs: &Packs,
     graph: &Graph,
     source: &dyn ParamSource,
 ) -> Result<Program> {
-    let mut c = Compiler::new(of, heap, packs, graph, source);
+    let mut c = Compiler::new(target, heap, packs, graph, source);
     for id in graph.ids() {
         let node = graph.node(id);
         c.now = id.index() + 1;
@@ -139,16 +152,10 @@ struct Compiler<'a> {
 }
 
 impl<'a> Compiler<'a> {
-    fn new(
-        (isa, weights): (Isa, WeightType),
-        heap: &'a Heap,
-        packs: &'a Packs,
-        graph: &'a Graph,
-        source: &'a dyn ParamSource,
-    ) -> Self {
+    fn new(target: Target, heap: &'a Heap, packs: &'a Packs, graph: &'a Graph, source: &'a dyn ParamSource) -> Self {
         Self {
-            isa,
-            weights,
+            isa: target.isa,
+            weights: target.weights,
             graph,
             params: Params { graph, source, heap, staging: Staging::new(heap, graph) },
             packs,
@@ -517,8 +524,9 @@ impl<'a> Compiler<'a> {
         let (weights, owner) = self.packs.get(Key { names, turned: false, shape }, || {
             let (weights, bias) = self.kernels(&c.kernels)?;
             let kind = self.weights.of_layer(in_channels * c.window.kernel[0] * c.window.kernel[1]);
+            let name = || c.kernels.first().map_or_else(Default::default, |k| param(k.weight));
             PackedConv::in_heap(self.params.heap, self.isa, kind, shape, &weights, bias.as_deref())
-                .map_err(|e| e.context(param(c.kernels[0].weight)))
+                .map_err(|e| e.context(name()))
         })?;
         let plain = affine.is_none()
             && before == vmath::Activation::Identity

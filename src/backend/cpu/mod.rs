@@ -65,6 +65,7 @@ pub use aligned::AlignedBuf;
 pub use isa::Path;
 pub use stored::WeightType;
 
+use compile::Target;
 use heap::Heap;
 use isa::Isa;
 use network::CpuNetwork;
@@ -85,8 +86,7 @@ pub struct CpuOptions {
 /// The backend that runs networks on this machine's processor. Its networks share its threads; a clone shares them too.
 #[derive(Clone)]
 pub struct Cpu {
-    isa: Isa,
-    weights: WeightType,
+    target: Target,
     threads: Arc<dyn Threads>,
     heap: Heap,
 }
@@ -119,7 +119,7 @@ impl Cpu {
             None => Isa::best(),
             Some(p) => Isa::try_new(p).ok_or_else(|| err!(Unsupported, "this CPU or build has no {p} kernels"))?,
         };
-        Ok(Self { isa, weights: WeightType::F32, threads, heap: Heap::default() })
+        Ok(Self { target: isa.into(), threads, heap: Heap::default() })
     }
 
     /// The same, with the weights of the networks that it compiles in the memory of `heap`, as well as what it needs to
@@ -132,17 +132,17 @@ impl Cpu {
     /// The same, keeping the weights of the networks that it compiles in this type.
     #[must_use]
     pub fn with_weights(self, weights: WeightType) -> Self {
-        Self { weights, ..self }
+        Self { target: Target { weights, ..self.target }, ..self }
     }
 
     /// How it keeps weights.
     pub fn weights(&self) -> WeightType {
-        self.weights
+        self.target.weights
     }
 
     /// The kernels it uses.
     pub fn path(&self) -> Path {
-        self.isa.path()
+        self.target.isa.path()
     }
 
     /// [`Backend::compile`] with the network's own type, which can be profiled.
@@ -163,7 +163,7 @@ impl Cpu {
     }
 
     fn network(&self, packs: &Packs, graph: &Graph, params: &dyn ParamSource) -> Result<CpuNetwork> {
-        CpuNetwork::new((self.isa, self.weights), Arc::clone(&self.threads), &self.heap, packs, graph, params)
+        CpuNetwork::new(self.target, Arc::clone(&self.threads), &self.heap, packs, graph, params)
     }
 }
 

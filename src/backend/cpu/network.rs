@@ -8,12 +8,12 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::aligned::SharedMut;
-use super::compile::{Program, compile};
+use super::compile::{Program, Target, compile};
 use super::heap::Heap;
-use super::isa::Isa;
 use super::memory::{LINE, Memory, Slices, View};
 use super::packs::Packs;
 use super::steps::{Run, Step, edge};
+use super::stored::WeightType;
 use crate::backend::threads::{Threads, for_each};
 use crate::backend::{Network, ParamSource, check_run};
 use crate::cancel::Cancel;
@@ -24,7 +24,7 @@ use crate::tensor::Dims;
 
 /// A network compiled for the CPU: see [`Network`] for how to call it.
 pub struct CpuNetwork {
-    isa: Isa,
+    target: Target,
     threads: Arc<dyn Threads>,
     workers: usize,
     program: Arc<Shared>,
@@ -98,29 +98,29 @@ struct Samples {
 
 impl CpuNetwork {
     pub(super) fn new(
-        isa: Isa,
+        target: Target,
         threads: Arc<dyn Threads>,
         heap: &Heap,
         packs: &Packs,
         graph: &Graph,
         params: &dyn ParamSource,
     ) -> Result<Self> {
-        Self::unfused(isa, threads, heap, packs, &fuse(&fuse_backward(graph)?)?, params)
+        Self::unfused(target, threads, heap, packs, &fuse(&fuse_backward(graph)?)?, params)
     }
 
     /// Compiles the operations as they are.
     fn unfused(
-        isa: Isa,
+        target: Target,
         threads: Arc<dyn Threads>,
         heap: &Heap,
         packs: &Packs,
         graph: &Graph,
         params: &dyn ParamSource,
     ) -> Result<Self> {
-        let Program { steps, inputs, outputs, arena } = compile(isa, heap, packs, graph, params)?;
+        let Program { steps, inputs, outputs, arena } = compile(target, heap, packs, graph, params)?;
         let workers = threads.count().max(1);
         Ok(Self {
-            isa,
+            target,
             threads,
             workers,
             program: Arc::new(Shared {
@@ -228,7 +228,7 @@ impl CpuNetwork {
         let own = self.own(count, workers).unwrap_or(usize::MAX);
         let memory = Memory::new(workspace, count, &self.program.offsets, self.program.arena, own)?;
         let threads = &*self.threads;
-        let run = Run { isa: self.isa, batch: count, memory, threads, workers, cancel: call.cancel };
+        let run = Run { isa: self.target.isa, batch: count, memory, threads, workers, cancel: call.cancel };
         for ((view, dims), from) in self.program.input_views.iter().zip(&self.program.inputs).zip(call.inputs) {
             let n = dims.elements();
             if let (Some(view), Some(from)) = (view, from.get(first * n..(first + count) * n)) {
@@ -288,12 +288,16 @@ impl Network for CpuNetwork {
 
     fn on_threads(&self, threads: Arc<dyn Threads>) -> Result<Arc<dyn Network>> {
         let workers = threads.count().max(1);
-        Ok(Arc::new(Self { isa: self.isa, threads, workers, program: Arc::clone(&self.program) }))
+        Ok(Arc::new(Self { target: self.target, threads, workers, program: Arc::clone(&self.program) }))
     }
 
     fn describe(&self) -> String {
         let s = if self.workers == 1 { "" } else { "s" };
-        format!("cpu {}, {} thread{s}", self.isa.path(), self.workers)
+        let kept = match self.target.weights {
+            WeightType::F32 => String::new(),
+            narrow => format!(", {narrow} weights"),
+        };
+        format!("cpu {}, {} thread{s}{kept}", self.target.isa.path(), self.workers)
     }
 
     fn run(
@@ -353,9 +357,15 @@ mod tests {
         let inputs: [&[f32]; 2] = [&x(), &[0.0; 4]];
         let oracle = Reference.compile(&graph(), &params).unwrap();
         oracle.run(2, &inputs, &mut [&mut want], &mut [], &Cancel::new()).unwrap();
-        let net =
-            CpuNetwork::unfused(Isa::best(), Arc::new(Serial), &Heap::default(), &Packs::default(), &graph(), &params)
-                .unwrap();
+        let net = CpuNetwork::unfused(
+            Isa::best().into(),
+            Arc::new(Serial),
+            &Heap::default(),
+            &Packs::default(),
+            &graph(),
+            &params,
+        )
+        .unwrap();
         let names: Vec<_> = net.operations().collect();
         assert_eq!(names, ["group_norm_affine", "group_norm", "activation", "conv2d", "linear", "binary"]);
         let mut got = vec![0.0; 240];
@@ -368,9 +378,15 @@ mod tests {
 
     #[test]
     fn refusals_leave_the_network_usable() {
-        let net =
-            CpuNetwork::new(Isa::best(), Arc::new(Serial), &Heap::default(), &Packs::default(), &graph(), &params)
-                .unwrap();
+        let net = CpuNetwork::new(
+            Isa::best().into(),
+            Arc::new(Serial),
+            &Heap::default(),
+            &Packs::default(),
+            &graph(),
+            &params,
+        )
+        .unwrap();
         let (mut y, cancel) = (vec![0.0; 120], Cancel::new());
         let x = x();
         let mut workspace = vec![0.0; net.workspace_len(1).unwrap()];
@@ -399,7 +415,8 @@ mod tests {
         for workers in 1..=5 {
             let net = |n| -> CpuNetwork {
                 let threads = Arc::new(crate::backend::cpu::pool::Pool::new(n).unwrap());
-                CpuNetwork::new(Isa::best(), threads, &Heap::default(), &Packs::default(), &graph(), &params).unwrap()
+                CpuNetwork::new(Isa::best().into(), threads, &Heap::default(), &Packs::default(), &graph(), &params)
+                    .unwrap()
             };
             let (one, net) = (net(1), net(workers));
             let x: Vec<f32> =
@@ -441,9 +458,15 @@ mod tests {
 
     #[test]
     fn other_threads_share_the_weights_and_give_the_same_bits() {
-        let net =
-            CpuNetwork::new(Isa::best(), Arc::new(Serial), &Heap::default(), &Packs::default(), &graph(), &params)
-                .unwrap();
+        let net = CpuNetwork::new(
+            Isa::best().into(),
+            Arc::new(Serial),
+            &Heap::default(),
+            &Packs::default(),
+            &graph(),
+            &params,
+        )
+        .unwrap();
         let inputs: [&[f32]; 2] = [&x(), &[0.0; 4]];
         let run = |net: &dyn Network| {
             let (mut y, mut workspace) = (vec![0.0; 240], vec![0.0; net.workspace_len(2).unwrap()]);
@@ -463,9 +486,15 @@ mod tests {
 
     #[test]
     fn a_cancel_from_within_stops_between_operations() {
-        let net =
-            CpuNetwork::new(Isa::best(), Arc::new(Serial), &Heap::default(), &Packs::default(), &graph(), &params)
-                .unwrap();
+        let net = CpuNetwork::new(
+            Isa::best().into(),
+            Arc::new(Serial),
+            &Heap::default(),
+            &Packs::default(),
+            &graph(),
+            &params,
+        )
+        .unwrap();
         let mut workspace = vec![0.0; net.workspace_len(1).unwrap()];
         let (mut y, cancel, mut done) = (vec![0.0; 120], Cancel::new(), 0);
         let e = net.run_observed(1, &[&x()[..120], &[0.0; 2]], &mut [&mut y], &mut workspace, &cancel, &mut |_| {

@@ -152,7 +152,8 @@ impl Stored {
         match kind {
             WeightType::F32 => pack_with(isa, k, n, &mut buffer, at)?,
             WeightType::F16 => {
-                let largest = (0..n).flat_map(|n| (0..k).map(move |k| (k, n))).fold(0f32, |m, (k, n)| m.max(at(k, n).abs()));
+                let largest =
+                    (0..n).flat_map(|n| (0..k).map(move |k| (k, n))).fold(0f32, |m, (k, n)| m.max(at(k, n).abs()));
                 ensure!(
                     largest <= f16::MAX.to_f32(),
                     Unsupported,

@@ -71,6 +71,8 @@ usage: undiffuse evaluate [PATH] --data FILE [OPTION...]
   --size HxW      size of the images where the model names none
   --backend NAME  auto (default), cpu or reference
   --threads N     threads of the cpu backend (default: all)
+  --weights TYPE  how the cpu backend keeps weights: f32 (default), f16, bf16 or int8 (narrower is smaller, and faster where few values share
+                  a weight; sums are f32)
 
 The chain that is evaluated is the 2015 chain of the model, or DDPM with all timesteps. Its ends p(x^0 | x^1) and p(x^T):
   entropies       the paper's terms H_start, H_end, H_prior, which hold on average where the data have unit variance

@@ -26,6 +26,8 @@ usage: undiffuse info [PATH] [OPTION...]
   --size HxW      size of the images where the model names none
   --backend NAME  auto (default), cpu, wgpu, wgpu:INDEX (see `undiffuse devices`) or reference
   --threads N     threads of the cpu backend (default: all)
+  --weights TYPE  how the cpu backend keeps weights: f32 (default), f16, bf16 or int8 (narrower is smaller, and faster where few values share
+                  a weight; sums are f32)
 ",
     run,
 };

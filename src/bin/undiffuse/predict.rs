@@ -34,6 +34,8 @@ usage: undiffuse predict [PATH] --input FILE --output FILE [OPTION...]
   --output FILE   the safetensors file to write: sample [N, C, H, W], f32
   --backend NAME  auto (default), cpu, wgpu, wgpu:INDEX (see `undiffuse devices`) or reference
   --threads N     threads of the cpu backend (default: all)
+  --weights TYPE  how the cpu backend keeps weights: f32 (default), f16, bf16 or int8 (narrower is smaller, and faster where few values share
+                  a weight; sums are f32)
 ",
     run,
 };

@@ -70,6 +70,8 @@ usage: undiffuse sample [PATH] [OPTION...]
   --size HxW      size of the images where the model names none
   --backend NAME  auto (default), cpu, wgpu, wgpu:INDEX (see `undiffuse devices`) or reference
   --threads N     threads of the cpu backend (default: all)
+  --weights TYPE  how the cpu backend keeps weights: f32 (default), f16, bf16 or int8 (narrower is smaller, and faster where few values share
+                  a weight; sums are f32)
   --shard I/N     only part I of N (from 1): the parts, joined in order, are the whole run
   --noise FILE    take x_T [N, C, H, W] and, if noise is needed, noise [steps, N, C, H, W] from a safetensors file
                   or NAME: draw it of --seed as a Python program does: torch-cpu, torch-cuda, numpy, numpy-legacy or jax (pcg, the default,

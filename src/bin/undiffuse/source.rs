@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use undiffuse::backend::Choice;
-use undiffuse::backend::cpu::CpuOptions;
+use undiffuse::backend::cpu::{CpuOptions, WeightType};
 use undiffuse::pipeline::{Pipeline, PipelineOptions, Source};
 use undiffuse::sampler::{SamplerKind, SchedulerConfig};
 use undiffuse::{Error, ErrorKind, Result};
@@ -25,7 +25,7 @@ const MAX_SIDE: usize = 1 << 16;
 /// Threads that `--threads` takes.
 const MAX_THREADS: usize = 256;
 
-/// PATH, `--scheduler`, `--size`, `--backend` and `--threads`.
+/// PATH, `--scheduler`, `--size`, `--backend`, `--threads` and `--weights`.
 #[derive(Debug, Default)]
 pub struct ModelArgs {
     path: Option<PathBuf>,
@@ -33,6 +33,7 @@ pub struct ModelArgs {
     size: Option<[usize; 2]>,
     backend: Choice,
     threads: Option<usize>,
+    weights: WeightType,
     gradient: bool,
     classes: Option<Classes>,
     conditions: ConditionArgs,
@@ -56,6 +57,7 @@ impl ModelArgs {
                 };
             }
             "threads" => self.threads = Some(args.number("a whole number", 1..=MAX_THREADS)?),
+            "weights" => self.weights = args.choice(&WeightType::ALL.map(|t| (t.name(), t)))?,
             _ => return Ok(false),
         }
         Ok(true)
@@ -138,6 +140,9 @@ impl ModelArgs {
         if matches!(self.backend, Choice::Reference | Choice::Wgpu(_)) && self.threads.is_some_and(|n| n > 1) {
             return usage!("--threads is for the cpu backend, not for {}", self.backend);
         }
+        if matches!(self.backend, Choice::Reference | Choice::Wgpu(_)) && self.weights != WeightType::F32 {
+            return usage!("--weights {} is for the cpu backend, not for {}", self.weights, self.backend);
+        }
         self.conditions.check()
     }
 
@@ -176,7 +181,8 @@ impl ModelArgs {
 
     /// Compiles the network for the chosen backend.
     pub fn compile(&self, source: &Source<'_>) -> Result<Pipeline> {
-        let backend = self.backend.open(&CpuOptions { threads: self.threads, ..CpuOptions::default() })?;
+        let backend =
+            self.backend.open(&CpuOptions { threads: self.threads, weights: self.weights, ..CpuOptions::default() })?;
         let options = PipelineOptions { size: self.size, gradient: self.gradient.into(), ..PipelineOptions::default() };
         source.compile(backend.as_ref(), &options).map_err(|e| {
             if self.size.is_none() && source.model().needs_size() {

@@ -7,7 +7,9 @@ use std::println;
 
 use super::super::aligned::SharedMut;
 use super::super::gather::{Affine, GatherArgs, GatherSource};
+use super::super::heap::Heap;
 use super::super::isa::{Isa, Path};
+use super::super::stored::WeightType;
 use super::super::vmath::Activation;
 use super::{Algorithm, ConvArgs, ConvShape, PackedConv, Padding, Rows};
 
@@ -150,6 +152,55 @@ fn convolutions_equal_plain_loops_on_every_path() {
             }
         }
     }
+}
+
+/// Narrow weights are the weights that they round to: the same sums as of these in f32, for all shapes, algorithms and paths.
+#[test]
+fn narrow_weights_equal_what_they_round_to() {
+    for s in shapes() {
+        let batch = 2;
+        let [oh, ow] = s.output().unwrap();
+        let x = padded(&s, batch, &numbers(batch * s.height * s.width * s.in_channels, 1));
+        let fan_in = s.in_channels * s.kernel[0] * s.kernel[1];
+        let (w, bias) = (numbers(s.out_channels * fan_in, 2), numbers(s.out_channels, 3));
+        for kind in [WeightType::F16, WeightType::Bf16, WeightType::Int8] {
+            let mut rounded = w.clone();
+            kind.round(&mut rounded, fan_in);
+            assert_eq!(rounded == w, kind.of_layer(fan_in) == WeightType::F32);
+            let want = plain_conv(&s, batch, &x, &rounded, &bias);
+            for (isa, algorithm) in paths().into_iter().flat_map(|i| [(i, Algorithm::Direct), (i, Algorithm::Winograd)])
+            {
+                if algorithm == Algorithm::Winograd && (s.kernel != [3, 3] || s.stride != [1, 1]) {
+                    continue;
+                }
+                let stored = kind.of_layer(fan_in);
+                let conv = PackedConv::pack(&Heap::default(), isa, stored, s, algorithm, &w, Some(&bias)).unwrap();
+                let mut scratch = vec![f32::NAN; conv.scratch_len()];
+                let mut shared = vec![f32::NAN; conv.shared_len(batch).unwrap()];
+                let mut out = vec![f32::NAN; batch * oh * ow * s.out_channels];
+                let call = conv.bind(batch, ConvArgs::new(&x, s.out_channels)).unwrap();
+                call.run(&mut out, &mut shared, &mut scratch).unwrap();
+                close(&out, &want, &alloc::format!("{s:?}, {algorithm:?}, {kind} on {}", isa.path()));
+            }
+        }
+    }
+}
+
+#[test]
+fn narrow_weights_take_fewer_bytes_and_f16_refuses_what_it_cannot_hold() {
+    let s = ConvShape::square(4, 4, 128, 96, 3, 1, Padding::same(1));
+    let mut w = numbers(96 * 128 * 9, 2);
+    for isa in paths() {
+        let bytes = |kind| PackedConv::in_heap(&Heap::default(), isa, kind, s, &w, None).unwrap().bytes();
+        let bias = 4 * 96;
+        let [f32s, f16s, bf16s, int8s] = WeightType::ALL.map(bytes);
+        assert_eq!(f16s - bias, (f32s - bias) / 2);
+        assert_eq!(bf16s, f16s);
+        assert_eq!(int8s - bias, (f32s - bias) / 4 + 4 * 96);
+    }
+    w[5] = 7e4;
+    let refused = |kind| PackedConv::in_heap(&Heap::default(), Isa::best(), kind, s, &w, None).is_err();
+    assert_eq!(WeightType::ALL.map(refused), [false, true, false, false]);
 }
 
 #[test]

@@ -12,9 +12,10 @@
 //! batch nor on tasks.
 #![allow(unsafe_code)] // Transforms over raw memory, within bounds that `bind` checks.
 
-use super::super::gemm::{MAX_MR, Segment, Tile, kernels};
-use super::super::isa::Path;
+use super::super::gemm::{Bf16, Entry, F16, F32, Int8, MAX_MR, Segment, Tile, kernels};
+use super::super::isa::{Isa, Path};
 use super::super::simd::{Simd, dispatch};
+use super::super::stored::WeightType;
 use super::super::vmath::{Activation, activate};
 use super::{ConvTasks, PackedConv, split};
 

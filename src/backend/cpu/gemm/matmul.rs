@@ -74,7 +74,7 @@ impl Matmul<'_> {
                 let mut t = Tile::new(&segments, width.min(n - column), scale);
                 // SAFETY: `check` found all rows of A and C in their slices, and the panel starts at k * column.
                 unsafe {
-                    t.b = b.as_ptr().add(k * column);
+                    t.b = b.as_ptr().add(k * column).cast();
                     for r in 0..height.min(MAX_MR) {
                         t.a[0][r] = a.as_ptr().add((row + r) * a_stride);
                         t.out[r] = c.as_ptr().add(offset + (row + r) * c_stride + column);

@@ -85,6 +85,8 @@ macro_rules! common {
   --size HxW      runs the model at another size than its own
   --backend NAME  auto (default), cpu, wgpu, wgpu:INDEX (see `undiffuse devices`) or reference
   --threads N     threads of the cpu backend (default: all)
+  --weights TYPE  how the cpu backend keeps weights: f32 (default), f16, bf16 or int8 (narrower is smaller, and faster where few values share
+                  a weight; sums are f32)
 
 Of single methods, as `undiffuse restore --help` explains:
 
