@@ -1,8 +1,10 @@
-//! Times one call of whole networks: ddpm-cifar10-32 and the digits model for the edge, with seeded random weights.
+//! Times one call of whole networks: ddpm-cifar10-32, the digits model for the edge and, only by name, the 1-D UNet of a robot's policy, with
+//! seeded random weights.
 //!
-//!     cargo bench --bench network -- [cifar|edge] [threads N] [batch N] [rounds N] [avx512|avx2|portable] [profile]
+//!     cargo bench --bench network -- [cifar|edge|policy] [threads N] [batch N] [rounds N] [avx512|avx2|portable]
+//!         [weights f32|f16|bf16|int8] [profile]
 //!
-//! Without options: both networks at batch 1 and 16 on 1 and 2 threads, taking turns; each figure is the best of all
+//! Without options: cifar and edge at batch 1 and 16 on 1 and 2 threads, taking turns; each figure is the best of all
 //! rounds. The share of the peak is against fused multiply-adds measured in the same process, times the threads.
 //! `profile` adds where the time goes, by operation. The last line holds the process's peak memory to the bound
 //! (weights + workspace + 40 MB).
@@ -16,8 +18,8 @@ use std::time::{Duration, Instant};
 use undiffuse::backend::Network;
 use undiffuse::backend::cpu::heap::Heap;
 use undiffuse::backend::cpu::network::CpuNetwork;
-use undiffuse::backend::cpu::{AlignedBuf, Cpu, CpuOptions, Path};
-use undiffuse::model::unet2d::{self, UNet2DConfig};
+use undiffuse::backend::cpu::{AlignedBuf, Cpu, CpuOptions, Path, WeightType};
+use undiffuse::model::ModelConfig;
 use undiffuse::tensor::Dims;
 use undiffuse::{Cancel, Result};
 
@@ -33,12 +35,16 @@ const CIFAR: &str = include_str!("common/cifar.json");
 /// A model of handwritten digits that fits small machines.
 const EDGE: &str = include_str!("common/edge.json");
 
+/// The head of LeRobot's policy for PushT: 251 million weights, 16 positions.
+const POLICY: &str = include_str!("common/policy.json");
+
 struct Options {
     names: Vec<&'static str>,
     threads: Vec<usize>,
     batches: Vec<usize>,
     rounds: usize,
     path: Option<Path>,
+    weights: WeightType,
     profile: bool,
     serve: bool,
 }
@@ -51,12 +57,13 @@ impl Options {
             batches: vec![1, 16],
             rounds: 7,
             path: None,
+            weights: WeightType::F32,
             profile: false,
             serve: false,
         };
         let mut args = std::env::args().skip(1).filter(|a| a != "--bench");
         while let Some(a) = args.next() {
-            let mut number = || {
+            let mut number = |args: &mut dyn Iterator<Item = String>| {
                 args.next()
                     .and_then(|v| v.parse::<usize>().ok())
                     .filter(|&n| n > 0)
@@ -65,9 +72,14 @@ impl Options {
             match a.as_str() {
                 "cifar" => o.names = vec!["cifar"],
                 "edge" => o.names = vec!["edge"],
-                "threads" => o.threads = vec![number()?],
-                "batch" => o.batches = vec![number()?],
-                "rounds" => o.rounds = number()?,
+                "policy" => o.names = vec!["policy"],
+                "weights" => {
+                    let name = args.next().unwrap_or_default();
+                    o.weights = name.parse().map_err(|e: undiffuse::Error| e.to_string())?;
+                }
+                "threads" => o.threads = vec![number(&mut args)?],
+                "batch" => o.batches = vec![number(&mut args)?],
+                "rounds" => o.rounds = number(&mut args)?,
                 "profile" => o.profile = true,
                 "serve" => o.serve = true,
                 other => match Path::ALL.into_iter().find(|p| p.to_string() == other) {
@@ -95,10 +107,14 @@ struct Case {
 }
 
 impl Case {
-    fn new(name: &'static str, threads: usize, batch: usize, path: Option<Path>) -> Result<Self> {
-        let config = UNet2DConfig::from_json(if name == "cifar" { CIFAR } else { EDGE })?;
-        let graph = unet2d::build(&config, config.size(None)?)?;
-        let cpu = Cpu::with_options(CpuOptions { path, threads: Some(threads), ..CpuOptions::default() })?;
+    fn new(name: &'static str, threads: usize, batch: usize, o: &Options) -> Result<Self> {
+        let config = match name {
+            "cifar" => CIFAR,
+            "edge" => EDGE,
+            _ => POLICY,
+        };
+        let graph = ModelConfig::from_json(config)?.build_any()?;
+        let cpu = Cpu::with_options(CpuOptions { path: o.path, threads: Some(threads), weights: o.weights })?;
         let net = cpu.compile_network(&graph, &weights)?;
         let by_operation = vec![Duration::MAX; net.operations().len()];
         let make = |i: usize, d: &Dims| {
@@ -187,7 +203,7 @@ fn bench(o: &Options) -> Result<()> {
         for &batch in &o.batches {
             let mut cases = Vec::new();
             for &threads in &o.threads {
-                cases.push(Case::new(name, threads, batch, o.path)?);
+                cases.push(Case::new(name, threads, batch, o)?);
             }
             stated = stated.max(cases.iter().map(|c| c.net.weight_bytes() + c.workspace.bytes()).sum());
             for round in 0..=o.rounds {
@@ -230,7 +246,7 @@ fn bench(o: &Options) -> Result<()> {
 }
 
 fn serve(o: &Options) -> Result<()> {
-    let mut case = Case::new(o.names[0], o.threads[0], o.batches[0], o.path)?;
+    let mut case = Case::new(o.names[0], o.threads[0], o.batches[0], o)?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "ready {}", case.net.describe())?;
     out.flush()?;

@@ -4,11 +4,13 @@ Written for torch 2.15.0 and diffusers 0.42.1 (others work if they have UNet2DMo
 timed where they are installed. Run from the repository's root:
 
     cargo bench --bench network --no-run
-    python benches/peers.py [cifar|edge] [--batch N] [--threads N] [--rounds N]
+    python benches/peers.py [cifar|edge|policy] [--batch N] [--threads N] [--rounds N] [--weights f32|f16|bf16|int8 ...]
 
 The peers run in this process; our side is the bench's program as a child that makes one call for each line it reads. No two ever run
 at the same time. All use as many threads and compute in f32 (OpenVINO is told so; by itself it takes bf16 where the CPU has it, the
-column "openvino own"); weights and inputs are random (speed does not depend on them). PyTorch is eager, in both memory layouts. Before
+column "openvino own"); weights and inputs are random (speed does not depend on them). Ours can be timed with several types of weights, each
+in a process of its own; ratios are to the first. `policy` is a robot's 1-D UNet of 251 million weights, in PyTorch by
+tests/golden/references.py, at batch 1 only. PyTorch is eager, in both memory layouts. Before
 each timed call a side makes another, so that what it needs is in its caches and its threads are awake. A figure is the best or the
 median of all rounds, so a busy machine moves all sides alike.
 """
@@ -18,6 +20,7 @@ import importlib.util
 import json
 import os
 import statistics
+import sys
 import tempfile
 import time
 
@@ -40,11 +43,10 @@ class Peer:
         return (time.perf_counter() - start) * 1e3
 
 
-def eager(config, x, t, layout, column):
+def eager(model, x, t, layout, column):
     """PyTorch eager in one memory layout."""
-    torch.manual_seed(0)
-    model = UNet2DModel(**config).eval().to(memory_format=layout)
-    x = x.to(memory_format=layout)
+    if layout == torch.channels_last:
+        model, x = model.to(memory_format=layout), x.to(memory_format=layout)
 
     def run():
         with torch.inference_mode():
@@ -65,7 +67,25 @@ class Plain(torch.nn.Module):
         return self.model(x, t).sample
 
 
-def of_onnx(config, x, t, threads):
+def policy(config):
+    """The 1-D UNet as a function of two tensors: the observation is a constant, which takes nothing from its time."""
+    sys.path.insert(0, os.path.join(ROOT, "tests/golden"))
+    import references
+
+    class Policy(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.model = references.policy({k: v for k, v in config.items() if k != "_class_name"}).eval()
+            self.register_buffer("observation", torch.randn(1, config["global_cond_dim"]))
+
+        def forward(self, x, t):
+            return self.model(x, t, self.observation)
+
+    return Policy().eval()
+
+
+def of_onnx(model, x, t, threads):
     """ONNX Runtime and OpenVINO, those that there are."""
     there = [n for n in ("onnxruntime", "openvino") if importlib.util.find_spec(n) and importlib.util.find_spec("onnx")]
     if not there:
@@ -74,7 +94,7 @@ def of_onnx(config, x, t, threads):
     with tempfile.TemporaryDirectory() as directory:
         path = os.path.join(directory, "network.onnx")
         torch.onnx.export(
-            Plain(config), (x, t), path, opset_version=17, input_names=["x", "t"], output_names=["y"], dynamo=False
+            model, (x, t), path, opset_version=17, input_names=["x", "t"], output_names=["y"], dynamo=False
         )
         if "onnxruntime" in there:
             import onnxruntime
@@ -95,10 +115,11 @@ def of_onnx(config, x, t, threads):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("name", nargs="?", choices=["cifar", "edge"])
+    parser.add_argument("name", nargs="?", choices=["cifar", "edge", "policy"])
     parser.add_argument("--batch", type=int)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--weights", nargs="+", default=["f32"])
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     path = newest("network", "cargo bench --bench network --no-run")
@@ -106,13 +127,19 @@ def main():
     for name in [args.name] if args.name else ["cifar", "edge"]:
         with open(os.path.join(ROOT, "benches/common", name + ".json"), encoding="utf-8") as f:
             config = json.load(f)
-        size = config["sample_size"]
-        for batch in [args.batch] if args.batch else [1, 16]:
-            x, t = torch.randn(batch, config["in_channels"], size, size), torch.full((batch,), 500)
-            ours = Child(path, name, "batch", batch, "threads", args.threads)
-            ours.column = "ours"
-            sides = [ours, eager(config, x, t, torch.contiguous_format, "torch")]
-            sides += [eager(config, x, t, torch.channels_last, "channels_last"), *of_onnx(config, x, t, args.threads)]
+        for batch in [1] if name == "policy" else [args.batch] if args.batch else [1, 16]:
+            t, sides = torch.full((batch,), 500), []
+            for kind in args.weights:
+                sides.append(Child(path, name, "batch", batch, "threads", args.threads, "weights", kind))
+                sides[-1].column = "ours" if args.weights == ["f32"] else f"ours {kind}"
+            if name == "policy":
+                x, model = torch.randn(1, config["input_dim"], config["horizon"]), policy(config)
+                peers = [eager(model, x, t, torch.contiguous_format, "torch")]
+            else:
+                size = config["sample_size"]
+                x, model = torch.randn(batch, config["in_channels"], size, size), Plain(config)
+                peers = [eager(model, x, t, torch.contiguous_format, "torch"), eager(Plain(config), x, t, torch.channels_last, "channels_last")]
+            sides += [*peers, *of_onnx(model, x, t, args.threads)]
             times = [[] for _ in sides]
             for _ in range(args.rounds):
                 for side, of_side in zip(sides, times):
@@ -120,7 +147,9 @@ def main():
                     time.sleep(0.05)
                     side.call()
                     of_side.append(side.call())
-            ours.close()
+            for side in sides:
+                if isinstance(side, Child):
+                    side.close()
             print(f"{name}, batch {batch}".ljust(18) + "".join(s.column.rjust(20) for s in sides))
             for what, pick in (("best", min), ("median", statistics.median)):
                 first, *_ = picked = [pick(t) for t in times]

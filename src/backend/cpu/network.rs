@@ -320,6 +320,7 @@ impl Network for CpuNetwork {
 
 #[cfg(test)]
 mod tests {
+    use super::super::isa::Isa;
     use super::*;
     use crate::backend::Backend;
     use crate::backend::reference::Reference;

@@ -86,7 +86,7 @@ pub(crate) trait Simd: Copy {
 
 /// `LANES` numbers from `p` on, each by `f`.
 #[inline(always)]
-unsafe fn decode<S: Simd + ?Sized, T: Copy>(p: *const T, f: impl Fn(T) -> f32) -> S::V {
+unsafe fn decode<S: Simd, T: Copy>(p: *const T, f: impl Fn(T) -> f32) -> S::V {
     let mut a = [0.0; 16];
     for (i, v) in a.iter_mut().enumerate().take(S::LANES) {
         // SAFETY: i < LANES, for which the caller's `p` is valid.

@@ -154,8 +154,9 @@ impl Stored {
             WeightType::F16 => {
                 let largest =
                     (0..n).flat_map(|n| (0..k).map(move |k| (k, n))).fold(0f32, |m, (k, n)| m.max(at(k, n).abs()));
+                let fits = largest <= f16::MAX.to_f32();
                 ensure!(
-                    largest <= f16::MAX.to_f32(),
+                    fits,
                     Unsupported,
                     "a weight of size {largest} does not fit in f16: give bf16 or f32 weights"
                 );
