@@ -1,5 +1,5 @@
-//! Times one call of whole networks: ddpm-cifar10-32, the digits model for the edge and, only by name, the 1-D UNet of a robot's policy, with
-//! seeded random weights.
+//! Times one call of whole networks: ddpm-cifar10-32, the digits model for the edge and, only by name, the 1-D UNet of
+//! a robot's policy, with seeded random weights.
 //!
 //!     cargo bench --bench network -- [cifar|edge|policy] [threads N] [batch N] [rounds N] [avx512|avx2|portable]
 //!         [weights f32|f16|bf16|int8] [profile]

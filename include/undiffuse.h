@@ -264,6 +264,28 @@ UNDIFFUSE_ENUM(undiffuse_precision, uint32_t) {
   UNDIFFUSE_PRECISION_F16 = 1,
 };
 
+/**
+ * How the CPU keeps the weights of convolutions and linear layers; sums, activations and all other
+ * weights are f32. Narrow weights take fewer bytes, and less time where a network's time is that of
+ * reading them: few values per weight, as in a policy's 1-D UNet at batch 1.
+ */
+UNDIFFUSE_ENUM(undiffuse_weight_type, uint32_t) {
+  /** 4 bytes. */
+  UNDIFFUSE_WEIGHT_F32 = 0,
+  /**
+   * 2 bytes, rounded to the nearest; exact where the file has f16. A weight beyond 65504 is
+   * refused.
+   */
+  UNDIFFUSE_WEIGHT_F16 = 1,
+  /** 2 bytes, rounded to the nearest; exact where the file has bf16. */
+  UNDIFFUSE_WEIGHT_BF16 = 2,
+  /**
+   * 1 byte: s round(w / s), where s is the largest |w| of an output channel divided by 127. Layers
+   * with fewer than 64 weights for an output channel stay f32.
+   */
+  UNDIFFUSE_WEIGHT_INT8 = 3,
+};
+
 /** How beta depends on t; the names are diffusers'. */
 UNDIFFUSE_ENUM(undiffuse_beta_schedule, uint32_t) {
   /** Evenly from beta_start to beta_end. */
@@ -781,6 +803,8 @@ typedef struct undiffuse_model_options {
   size_t scheduler_json_len;
   /** Your allocator for the weights, or NULL for malloc. The struct is read during the call. */
   const undiffuse_allocator *allocator;
+  /** How the CPU keeps weights. */
+  undiffuse_weight_type weights;
 } undiffuse_model_options;
 
 /**

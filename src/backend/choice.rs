@@ -68,11 +68,13 @@ impl fmt::Display for Choice {
 }
 
 impl Choice {
-    /// Opens the backend; `cpu` is how the CPU runs, if it does, as it does where [`Choice::Auto`] meets weights that are not f32.
+    /// Opens the backend; `cpu` is how the CPU runs, if it does, as it does where [`Choice::Auto`] meets weights that
+    /// are not f32.
     ///
     /// # Errors
     /// `Device` if the named GPU is missing or cannot be opened; `Unsupported` if this build is without the feature
-    /// `wgpu`, or for another backend than the CPU with weights that are not f32; and those of [`Cpu::with_options`]. [`Choice::Auto`] takes the CPU instead of failing for a GPU.
+    /// `wgpu`, or for another backend than the CPU with weights that are not f32; and those of [`Cpu::with_options`].
+    /// [`Choice::Auto`] takes the CPU instead of failing for a GPU.
     pub fn open(&self, cpu: &CpuOptions) -> Result<Box<dyn Backend>> {
         let named = matches!(self, Self::Reference | Self::Wgpu(_));
         ensure!(

@@ -83,7 +83,7 @@ fn autoencoders_and_gradients_on_the_reference_backend() {
 #[test]
 fn autoencoders_and_gradients_on_every_path_of_the_cpu_backend() {
     for path in Path::ALL {
-        match Cpu::with_options(CpuOptions { path: Some(path), threads: Some(2) }) {
+        match Cpu::with_options(CpuOptions { path: Some(path), threads: Some(2), ..CpuOptions::default() }) {
             Ok(cpu) => check(&cpu),
             Err(e) => println!("skipped: {e}"),
         }

@@ -1,7 +1,8 @@
 //! Weights as they lie in memory: f32, or narrower and decoded in registers.
 //!
-//! A network that works on few rows, as those of robot policies and of latents do at batch 1, takes the time that its weights take to come
-//! from memory. Half the bytes are then half the time. Sums are of f32 whatever the weights are, and activations stay f32.
+//! A network that works on few rows, as those of robot policies and of latents do at batch 1, takes the time that its
+//! weights take to come from memory. Half the bytes are then half the time. Sums are of f32 whatever the weights are,
+//! and activations stay f32.
 #![allow(unsafe_code)] // One buffer is seen as numbers of several sizes.
 
 use core::fmt;
@@ -16,16 +17,18 @@ use super::heap::Heap;
 use super::isa::Isa;
 use crate::error::{Error, Result, ensure, err};
 
-/// How the cpu backend keeps the weights of convolutions and linear layers. Biases, norms and embeddings are f32 always.
+/// How the cpu backend keeps the weights of convolutions and linear layers. Biases, norms and embeddings are f32
+/// always.
 ///
 /// | type | bytes | a weight w becomes |
 /// |---|---|---|
 /// | [`F32`](Self::F32) | 4 | w |
 /// | [`F16`](Self::F16) | 2 | the nearest f16: w itself where the file has f16; one beyond 65,504 is refused |
 /// | [`Bf16`](Self::Bf16) | 2 | the nearest bf16: w itself where the file has bf16 |
-/// | [`Int8`](Self::Int8) | 1 | s round(w / s), s = max abs w / 127 over the weights of one output channel; layers with fewer than 64 weights for an output channel stay f32 |
+/// | [`Int8`](Self::Int8) | 1 | s round(w / s), where s is the largest abs w of an output channel / 127 |
 ///
-/// A network's gradients take the same weights. The bits of a sample do not depend on batch or threads, as with f32.
+/// With 8 bits, layers of fewer than 64 weights for an output channel stay f32. A network's gradients take the same
+/// weights. The bits of a sample do not depend on batch or threads, as with f32.
 ///
 /// ```
 /// use undiffuse::backend::cpu::WeightType;
@@ -70,8 +73,8 @@ impl WeightType {
         }
     }
 
-    /// What a layer with `fan_in` weights for each output channel gets. A first convolution of few channels is where 8 bits lose most
-    /// and save least.
+    /// What a layer with `fan_in` weights for each output channel gets. A first convolution of few channels is where 8
+    /// bits lose most and save least.
     pub(super) fn of_layer(self, fan_in: usize) -> Self {
         const FEWEST: usize = 64;
         if self == Self::Int8 && fan_in < FEWEST { Self::F32 } else { self }
@@ -155,11 +158,7 @@ impl Stored {
                 let largest =
                     (0..n).flat_map(|n| (0..k).map(move |k| (k, n))).fold(0f32, |m, (k, n)| m.max(at(k, n).abs()));
                 let fits = largest <= f16::MAX.to_f32();
-                ensure!(
-                    fits,
-                    Unsupported,
-                    "a weight of size {largest} does not fit in f16: give bf16 or f32 weights"
-                );
+                ensure!(fits, Unsupported, "a weight of size {largest} does not fit in f16: give bf16 or f32 weights");
                 pack_with(isa, k, n, halves(&mut buffer, len), |k, n| f16::from_f32(at(k, n)).to_bits())?;
             }
             WeightType::Bf16 => {

@@ -241,8 +241,8 @@ impl PackedConv {
     /// memory of `heap`.
     ///
     /// # Errors
-    /// `Shape` if sizes are 0, overflow or do not fit the slices; `Unsupported` for a weight beyond the range of `kind`;
-    /// `OutOfMemory`.
+    /// `Shape` if sizes are 0, overflow or do not fit the slices; `Unsupported` for a weight beyond the range of
+    /// `kind`; `OutOfMemory`.
     pub fn in_heap(
         heap: &Heap,
         isa: Isa,

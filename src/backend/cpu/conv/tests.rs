@@ -154,7 +154,8 @@ fn convolutions_equal_plain_loops_on_every_path() {
     }
 }
 
-/// Narrow weights are the weights that they round to: the same sums as of these in f32, for all shapes, algorithms and paths.
+/// Narrow weights are the weights that they round to: the same sums as of these in f32, for all shapes, algorithms and
+/// paths.
 #[test]
 fn narrow_weights_equal_what_they_round_to() {
     for s in shapes() {

@@ -78,7 +78,8 @@ pub(crate) struct Segment {
 /// One output tile. Rows at and beyond the kernel's height are not looked at.
 ///
 /// Contract: every row pointer is valid for every segment of its table, `b` for `sum(len) * nr` entries of the kernel's
-/// type, `factor` (if the type has factors) and `bias` (if not null) for `nr` floats, and `out` and (if `has_..`) `sample` and `residual` rows for `n` floats, `1 <= n <= nr`.
+/// type, `factor` (if the type has factors) and `bias` (if not null) for `nr` floats, and `out` and (if `has_..`)
+/// `sample` and `residual` rows for `n` floats, `1 <= n <= nr`.
 #[derive(Clone, Copy)]
 pub(crate) struct Tile<'a> {
     pub a: [[*const f32; MAX_MR]; 2],
