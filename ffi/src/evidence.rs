@@ -8,7 +8,7 @@ use undiffuse::posterior::operator::LinearOperator;
 use undiffuse::posterior::{
     Algorithm, BitProduct, BitSchedule, Calibrated, CalibratedWhite, Clamp, Ddnm, Ddrm, DiffPir, Dps, Evidence,
     ExactProduct, IndependentBits, Known, KnownPixels, Mcg, MeanShift, Measurement, Misfit, OptimalVariance, Pigdm,
-    PigdmRule, RSchedule, Tmpd,
+    PigdmRule, RSchedule, SplitGibbs, SplitGibbsOptions, Tmpd,
 };
 use undiffuse::process::Binomial;
 use undiffuse::sampler::DdimNoise;
@@ -118,6 +118,16 @@ pub struct undiffuse_method_options {
     /// far too small in few steps (0.44 of a Gaussian posterior's in 36 calls); with 1, the default, it has the right trace, which suits networks
     /// best; with 2 the right variance in every direction where the denoiser is exact.
     pub variance_products: usize,
+    /// Split Gibbs: K samples are weighed against one another, at least 1; samples i K to i K + K - 1 are a group, and batches hold whole ones.
+    pub ensemble: usize,
+    /// Split Gibbs: vector-Jacobian products a step, 1 to 16; 2 are right where the denoiser is exact.
+    pub prior_products: usize,
+    /// Split Gibbs: sigma / alpha of the first return into noise.
+    pub ladder_largest: f64,
+    /// Split Gibbs: the fall from one return to the next, below 1; 0 for one that follows from the number of measured values.
+    pub ladder_ratio: f64,
+    /// Split Gibbs: how often the last return is made, at least 1.
+    pub ladder_last: usize,
 }
 
 sized!(undiffuse_method_options {
@@ -133,6 +143,11 @@ sized!(undiffuse_method_options {
     lambda: 1.0,
     eta_b: 1.0,
     variance_products: 1,
+    ensemble: 64,
+    prior_products: 2,
+    ladder_largest: 1.0,
+    ladder_ratio: 0.0,
+    ladder_last: 2,
 });
 
 /// Fills options with the defaults: calibrated evidence with 2 iterations and 1 product for the variance, and the published constants of the others.
@@ -226,6 +241,16 @@ fn method(operator: &Operator, y: &[f32], m: &undiffuse_measurement, o: &undiffu
         UNDIFFUSE_METHOD_CLAMP => Recipes::of(Clamp::new(shared()?, known)?),
         UNDIFFUSE_METHOD_EXACT_PRODUCT => Recipes::of(ExactProduct::new(shared()?, schedule)?),
         UNDIFFUSE_METHOD_MEAN_SHIFT => Recipes::of(MeanShift::new(shared()?, schedule)),
+        UNDIFFUSE_METHOD_SPLIT_GIBBS => {
+            let options = SplitGibbsOptions {
+                ensemble: o.ensemble,
+                products: o.prior_products,
+                largest: o.ladder_largest,
+                ratio: if o.ladder_ratio == 0.0 { None } else { Some(o.ladder_ratio) },
+                last: o.ladder_last,
+            };
+            Recipes::of(SplitGibbs::new(shared()?, &options)?)
+        }
     })
 }
 
@@ -307,8 +332,8 @@ impl Recipe for Bits {
 /// Chooses the sampler that the evidence is best run with on a model: the one its method was published with; for calibrated evidence RePaint's
 /// jumps, with which digits were restored best; DDPM's every step for evidence that nothing is known of.
 ///
-/// *options, which you have initialised, gets `kind` and `steps` and, of `eta`, `ddim_noise`, `jump_length` and `resamplings`, those that
-/// the kind reads; the rest stays. DiffPIR's is for inpainting: for super-resolution it was published with an `eta` of 0.5, for deblurring
+/// *options, which you have initialised, gets `kind` and `steps` and, of `eta`, `ddim_noise`, `jump_length`, `resamplings` and what begins
+/// with `ladder`, those that the kind reads; the rest stays. DiffPIR's is for inpainting: for super-resolution it was published with an `eta` of 0.5, for deblurring
 /// of 0.316. A model of 2015 or of bits has its own chain, whatever the evidence. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_evidence_recommend_sampler(
@@ -341,6 +366,11 @@ pub unsafe extern "C" fn undiffuse_evidence_recommend_sampler(
                 Algorithm::RePaint(jumps) => {
                     (o.jump_length, o.resamplings) = (jumps.length, jumps.resamplings);
                     UNDIFFUSE_SAMPLER_REPAINT
+                }
+                Algorithm::SplitGibbs(ladder) => {
+                    (o.ladder_largest, o.ladder_smallest) = (ladder.largest, ladder.smallest);
+                    (o.ladder_ratio, o.ladder_last) = (ladder.ratio, ladder.last);
+                    UNDIFFUSE_SAMPLER_SPLIT_GIBBS
                 }
             });
             give(options, &o)

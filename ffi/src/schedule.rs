@@ -5,8 +5,8 @@ use std::mem::MaybeUninit;
 use std::sync::Arc;
 
 use undiffuse::sampler::{
-    BitPrediction, Chain2015, Compat, DdimNoise, DdimPrevious, Ending2015, Jumps, PredictionType, Readout2015, Sampler,
-    SamplerKind, SamplerOptions, SchedulerConfig, Steps, VarianceType,
+    BitPrediction, Chain2015, Compat, DdimNoise, DdimPrevious, Ending2015, Jumps, Ladder, PredictionType, Readout2015,
+    Sampler, SamplerKind, SamplerOptions, SchedulerConfig, Steps, VarianceType,
 };
 use undiffuse::schedule::{Arithmetic, BetaSchedule, TimestepSpacing};
 
@@ -142,6 +142,15 @@ pub struct undiffuse_sampler_options {
     pub sigmas_len: usize,
     /// The order of a solver that has one; 0 for its usual one.
     pub order: usize,
+    /// Split Gibbs: sigma / alpha of the first return into noise. `steps` are the levels on the way down.
+    pub ladder_largest: f64,
+    /// Split Gibbs: that of the last, sigma of the measurement over the largest singular value of its operator. 0, the default, is no ladder:
+    /// undiffuse_evidence_recommend_sampler fills it in.
+    pub ladder_smallest: f64,
+    /// Split Gibbs: the fall from one return to the next, above 0 and below 1.
+    pub ladder_ratio: f64,
+    /// Split Gibbs: how often the last return is made.
+    pub ladder_last: usize,
 }
 
 sized!(undiffuse_sampler_options {
@@ -165,6 +174,10 @@ sized!(undiffuse_sampler_options {
     sigmas: std::ptr::null(),
     sigmas_len: 0,
     order: 0,
+    ladder_largest: 1.0,
+    ladder_smallest: 0.0,
+    ladder_ratio: 0.5,
+    ladder_last: 2,
 });
 
 /// Fills a schedule with diffusers' defaults. `struct_size` is sizeof(undiffuse_schedule_options) as your program was compiled. Any
@@ -278,12 +291,13 @@ pub(crate) unsafe fn sampler(config: &SchedulerConfig, o: &undiffuse_sampler_opt
     let kind = value(o.kind)?;
     let chosen = sampler_kind(kind);
     // Steps without a kind are those of the configuration's own class.
-    let given = steps.is_some() || kind == UNDIFFUSE_SAMPLER_REPAINT;
+    let of_its_own = kind == UNDIFFUSE_SAMPLER_REPAINT || kind == UNDIFFUSE_SAMPLER_SPLIT_GIBBS;
+    let given = steps.is_some() || of_its_own;
     let usual = SamplerOptions::default_for(config, if given { chosen.or(Some(config.class)) } else { chosen });
     let usual = usual.with_compat(compat);
     let run = SamplerOptions {
         steps: match steps {
-            None if kind == UNDIFFUSE_SAMPLER_REPAINT => Steps::All,
+            None if of_its_own => Steps::All,
             None => usual.steps,
             Some(steps) => steps,
         },
@@ -322,6 +336,15 @@ pub(crate) unsafe fn sampler(config: &SchedulerConfig, o: &undiffuse_sampler_opt
         _ if kind == UNDIFFUSE_SAMPLER_REPAINT => {
             let jumps = Jumps { length: o.jump_length, resamplings: o.resamplings };
             Arc::new(config.repaint(&run, jumps)?)
+        }
+        _ if kind == UNDIFFUSE_SAMPLER_SPLIT_GIBBS => {
+            let ladder = Ladder {
+                largest: o.ladder_largest,
+                smallest: o.ladder_smallest,
+                ratio: o.ladder_ratio,
+                last: o.ladder_last,
+            };
+            Arc::new(config.split_gibbs(&run, &ladder)?)
         }
         // The configuration is of another class, so the options say what it cannot.
         Some(class) if class.is_2015() && class != config.class => {

@@ -199,6 +199,11 @@ impl<'w, D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'w, D, S, N
         let (count, step, start) = (batch, 0, 0);
         let mut chain =
             Self { denoiser, sampler, noise, evidence, layout, arena, first_sample, count, step, start, alone: None };
+        let dims = chain.denoiser.sample_dims();
+        chain
+            .evidence
+            .bind(dims, &chain.sampler, batch)
+            .map_err(|e| e.context(alloc::format!("the evidence \"{}\"", chain.evidence.name())))?;
         chain.restart(first_sample, batch)?;
         Ok(chain)
     }

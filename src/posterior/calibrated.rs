@@ -61,7 +61,7 @@
 
 use super::common::{check_draws, check_real, cut};
 use super::operator::LinearOperator;
-use super::scatter::{self, check_products};
+use super::scatter::{self, Undecided, check_products};
 use super::spectral::{Likelihood, Spectral};
 use super::{At, Evidence, Jacobian, Kernel, Measurement, Recommended};
 use crate::error::{Result, ensure};
@@ -225,7 +225,7 @@ impl<O: LinearOperator> Evidence for Calibrated<O> {
         let (of_y, scratch) = cut(scratch, if drawn { batch * m } else { 0 })?;
         if drawn {
             let (own, _) = cut(scratch, scatter::scratch_len(n, batch, self.variance_products))?;
-            scatter::root(at, self.variance_products, x0, of_x0, jacobian, own)?;
+            scatter::root(at, (self.variance_products, Undecided::Narrowed), x0, of_x0, jacobian, own)?;
             x0.iter_mut().zip(&*of_x0).for_each(|(x0, d)| *x0 += d);
         }
         let tweedie = sigma * sigma / alpha;

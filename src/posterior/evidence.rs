@@ -87,8 +87,9 @@ impl Kernel<'_> {
 /// 2. [`kernel`](Self::kernel), when the mean of x_s and its spread are known: may change mean and noise;
 /// 3. [`merge`](Self::merge), when x_s is drawn: may change it.
 ///
-/// Evidence keeps nothing from step to step (a saved chain must continue without it) and treats every sample by itself:
-/// what it does to one depends neither on its batch nor on its place in it. An error stops the step; the chain is then as
+/// Evidence keeps nothing of the samples from step to step (a saved chain must continue without it) and treats every sample by itself:
+/// what it does to one depends neither on its batch nor on its place in it. (Where samples are weighed against one another,
+/// as [`SplitGibbs`](super::SplitGibbs) does, that holds for the group that a sample's number puts it in.) An error stops the step; the chain is then as
 /// before. NaN or infinity left in a buffer is found by the chain and reported with the evidence's name.
 pub trait Evidence {
     /// A name for messages.
@@ -104,6 +105,13 @@ pub trait Evidence {
     /// Whether it does anything, so that the sampler has to allow it ([`Sampler::takes_evidence`]).
     fn acts(&self) -> bool {
         true
+    }
+
+    /// Called once when a chain of so large a `batch` is made, after [`check`](Self::check): evidence may keep what it needs to know of the
+    /// sampler, and take its memory. Errors say what does not fit.
+    fn bind(&mut self, dims: Dims, sampler: &dyn Sampler, batch: usize) -> Result<()> {
+        let _ = (dims, sampler, batch);
+        Ok(())
     }
 
     /// f32 values of scratch that it needs for a batch. The content is unspecified when a step begins and kept from one
@@ -169,6 +177,12 @@ pub trait Evidence {
         Ok(())
     }
 
+    /// Where samples are weighed against one another: the least effective fraction (sum w)^2 / (K sum w^2) that the weights of a group of K had
+    /// since the chain was made. Near 1 / K one sample was taken for all, and the group is no picture of the posterior.
+    fn effective(&self) -> Option<f64> {
+        None
+    }
+
     /// A number that differs between evidence that acts differently, for saved chains.
     fn fingerprint(&self) -> u64;
 }
@@ -201,8 +215,14 @@ macro_rules! forward {
             fn acts(&self) -> bool {
                 (**self).acts()
             }
+            fn bind(&mut self, dims: Dims, sampler: &dyn Sampler, batch: usize) -> Result<()> {
+                (**self).bind(dims, sampler, batch)
+            }
             fn scratch_len(&self, dims: Dims, batch: usize) -> usize {
                 (**self).scratch_len(dims, batch)
+            }
+            fn effective(&self) -> Option<f64> {
+                (**self).effective()
             }
             fn needs_vjp(&self) -> bool {
                 (**self).needs_vjp()

@@ -4,7 +4,7 @@
 use alloc::boxed::Box;
 
 use crate::error::Result;
-use crate::sampler::{DdimNoise, Jumps, Sampler, SamplerKind, SamplerOptions, SchedulerConfig, Steps};
+use crate::sampler::{DdimNoise, Jumps, Ladder, Sampler, SamplerKind, SamplerOptions, SchedulerConfig, Steps};
 
 /// The reverse chain that a method recommends, from [`Evidence::recommended`](super::Evidence::recommended).
 ///
@@ -43,6 +43,8 @@ pub enum Algorithm {
     },
     /// [`RePaint`](crate::sampler::repaint).
     RePaint(Jumps),
+    /// [`split_gibbs`](crate::sampler::split_gibbs).
+    SplitGibbs(Ladder),
 }
 
 impl Recommended {
@@ -74,6 +76,12 @@ impl Recommended {
         Self::ddim(libm::sqrt(zeta), DdimNoise::Level, 100)
     }
 
+    /// [`SplitGibbs`](super::SplitGibbs): 40 levels on the way down, so that what the steps between them lose is 1 or 2 per cent. The
+    /// ladder follows from the measurement.
+    pub const fn split_gibbs(ladder: Ladder) -> Self {
+        Self { algorithm: Algorithm::SplitGibbs(ladder), steps: Some(40) }
+    }
+
     const fn ddim(eta: f64, noise: DdimNoise, steps: usize) -> Self {
         Self { algorithm: Algorithm::Ddim { eta, noise }, steps: Some(steps) }
     }
@@ -94,6 +102,7 @@ impl Recommended {
                 config.sampler(&SamplerOptions { sampler: kind, eta, ddim_noise: noise, ..options })
             }
             Algorithm::RePaint(jumps) => Ok(Box::new(config.repaint(&options, jumps)?)),
+            Algorithm::SplitGibbs(ladder) => Ok(Box::new(config.split_gibbs(&options, &ladder)?)),
         }
     }
 }

@@ -43,16 +43,25 @@ pub(super) fn scratch_len(n: usize, batch: usize, products: usize) -> usize {
     per_sample.saturating_mul(batch)
 }
 
+/// What is done in directions in which C exceeds sigma^2 / alpha^2, the variance of x_t / alpha given x_0 alone, which no C of a prior with one hump
+/// does: there the prior is undecided between several.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Undecided {
+    /// They get sigma^2 / alpha^2: in few steps a Gaussian as wide as the humps are apart leads beyond them.
+    Narrowed,
+    /// They get all of C: right in many steps, without which the humps' weights come out wrong.
+    Whole,
+}
+
 /// z, `[batch, n]`, becomes C^1/2 z at the x_t of the step. Directions in which the Jacobian is not positive get no noise,
-/// and those in which C exceeds sigma^2 / alpha^2, the variance of x_t / alpha given x_0 alone, which no C of a prior with one hump does, get that much: there the
-/// prior is undecided between several, and a Gaussian as wide as they are apart leads beyond them.
+/// and those in which the prior is undecided what is said of them.
 ///
 /// At high noise the Jacobian of a trained network is no covariance: on digits its trace comes to ten times their variance. Where x_0 is known to
 /// lie within plus or minus r ([`At::range`]) C is scaled down so that its mean variance leaves E[x_0^2] at most r^2, by what `x0`, `[batch, n]`, the
 /// predicted mean, leaves of it.
 pub(super) fn root(
     at: &At,
-    products: usize,
+    (products, undecided): (usize, Undecided),
     x0: &[f32],
     z: &mut [f32],
     jacobian: &mut dyn Jacobian,
@@ -94,12 +103,39 @@ pub(super) fn root(
         let most = at.range.map_or(estimated, |r| (f64::from(r) * f64::from(r) - dot(x0, x0) / n as f64).max(0.0));
         let kept = if estimated > most { most / estimated } else { 1.0 };
         let by = norm(z) * libm::sqrt(kept * tweedie);
-        let column = first_column_of_root(h, k, 1.0 / at.level.alpha);
+        let column = first_column_of_root(
+            h,
+            k,
+            if undecided == Undecided::Whole { f64::INFINITY } else { 1.0 / at.level.alpha },
+        );
         z.fill(0.0);
         for (v, c) in basis.chunks_exact(len).zip(column) {
             let v = v.get(i * n..(i + 1) * n).unwrap_or(&[]);
             z.iter_mut().zip(v).for_each(|(z, &v)| *z = (f64::from(*z) + by * c * f64::from(v)) as f32);
         }
+    }
+    Ok(())
+}
+
+/// x_0 becomes a draw around it and eps what belongs to it; `z` are standard normal values and lost. Scratch as [`root`].
+pub(super) fn draw_x0(
+    at: &At,
+    how: (usize, Undecided),
+    x: &[f32],
+    (x0, eps): (&mut [f32], &mut [f32]),
+    z: &mut [f32],
+    jacobian: &mut dyn Jacobian,
+    scratch: &mut [f32],
+) -> Result<()> {
+    let (alpha, sigma) = (at.level.alpha, at.level.sigma);
+    // Without a trace of x_0 in x_t the mean alone is known; hardly any of it enters x_s.
+    if alpha <= 0.0 {
+        return Ok(());
+    }
+    root(at, how, x0, z, jacobian, scratch)?;
+    for ((x0, eps), (&x, &z)) in x0.iter_mut().zip(eps).zip(x.iter().zip(&*z)) {
+        *x0 += z;
+        *eps = ((f64::from(x) - alpha * f64::from(*x0)) / sigma) as f32;
     }
     Ok(())
 }
@@ -243,18 +279,8 @@ impl Evidence for OptimalVariance {
         jacobian: &mut dyn Jacobian,
         scratch: &mut [f32],
     ) -> Result<()> {
-        let (alpha, sigma) = (at.level.alpha, at.level.sigma);
-        // Without a trace of x_0 in x_t the mean alone is known; hardly any of it enters x_s.
-        if alpha <= 0.0 {
-            return Ok(());
-        }
         let (z, scratch) = cut(scratch, x0.len())?;
-        root(at, self.products, x0, z, jacobian, scratch)?;
-        for ((x0, eps), (&x, &z)) in x0.iter_mut().zip(eps).zip(x.iter().zip(&*z)) {
-            *x0 += z;
-            *eps = ((f64::from(x) - alpha * f64::from(*x0)) / sigma) as f32;
-        }
-        Ok(())
+        draw_x0(at, (self.products, Undecided::Narrowed), x, (x0, eps), z, jacobian, scratch)
     }
     fn fingerprint(&self) -> u64 {
         Fingerprint::new().bytes(b"optimal variance").u64(self.products as u64).finish()
@@ -284,7 +310,7 @@ mod tests {
         let level = Level::variance_preserving(0.0, 0.5);
         let at = At { step: 0, steps: 1, level, target: Level::CLEAN, first_sample: 0, sample_len: 3, range: None };
         let (mut z, mut scratch) = (z, alloc::vec![f32::NAN; scratch_len(3, 2, products)]);
-        root(&at, products, &[0.0; 6], &mut z, &mut Fixed(j), &mut scratch).unwrap();
+        root(&at, (products, Undecided::Narrowed), &[0.0; 6], &mut z, &mut Fixed(j), &mut scratch).unwrap();
         z
     }
 

@@ -57,6 +57,17 @@ impl<O: LinearOperator> Spectral<O> {
         Ok(Self { measurement, uty, k })
     }
 
+    /// The decomposition of A.
+    pub fn svd(&self) -> Result<&dyn Svd> {
+        svd(&self.measurement)
+    }
+
+    /// U^T y of a sample.
+    pub fn seen(&self, sample: u64) -> Result<&[f32]> {
+        let row = self.measurement.row(sample)?;
+        Ok(self.uty.get(row * self.k..(row + 1) * self.k).unwrap_or(&[]))
+    }
+
     /// Scratch for one sample at a time.
     pub fn scratch_len(&self, dims: Dims) -> usize {
         self.k.saturating_add(dims.elements()).saturating_add(self.measurement.operator().scratch_len())
@@ -91,8 +102,7 @@ impl<O: LinearOperator> Spectral<O> {
             if total > 0.0 { (v * r.gain * s / total, libm::sqrt(d / total)) } else { (0.0, 1.0) }
         };
         for (i, (mean, noise)) in mean.chunks_exact_mut(n).zip(noise.chunks_exact_mut(n)).enumerate() {
-            let row = self.measurement.row(at.first_sample.saturating_add(i as u64))?;
-            let w = self.uty.get(row * self.k..(row + 1) * self.k).unwrap_or(&[]);
+            let w = self.seen(at.first_sample.saturating_add(i as u64))?;
             match spread {
                 Spread::None | Spread::Langevin { .. } | Spread::Bits => {}
                 Spread::Scalar(std) => {

@@ -56,6 +56,7 @@ mod repaint;
 mod sa_solver;
 mod score_sde;
 mod solvers;
+mod split_gibbs;
 mod unipc;
 
 pub use ancestral2015::{Ancestral2015, Ending2015, Readout2015};
@@ -88,6 +89,7 @@ pub use pndm::{PndmOptions, ipndm, pndm};
 pub use repaint::{Jumps, repaint};
 pub use sa_solver::{SaSolverOptions, sa_solver};
 pub use score_sde::{ScoreSdeOptions, score_sde_ve, score_sde_vp};
+pub use split_gibbs::{Ladder, split_gibbs};
 pub use unipc::{UniPcOptions, unipc};
 
 use alloc::boxed::Box;

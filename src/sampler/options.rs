@@ -5,7 +5,8 @@ use alloc::vec::Vec;
 
 use super::solvers::SOLVERS;
 use super::{
-    DdimNoise, DdimPrevious, Jumps, Plan, Prediction, PredictionType, SampleClip, Sampler, SchedulerConfig, repaint,
+    DdimNoise, DdimPrevious, Jumps, Ladder, Plan, Prediction, PredictionType, SampleClip, Sampler, SchedulerConfig,
+    repaint, split_gibbs,
 };
 use crate::error::{Result, ensure, err};
 use crate::schedule::{
@@ -346,6 +347,28 @@ impl SchedulerConfig {
         let config = self.for_sampler(SamplerKind::Ddpm)?;
         let setup = Setup { config: &config, options, model_clip: self.model_clip() };
         repaint(&setup.schedule()?, &setup.timesteps()?, setup.prediction(), jumps)
+    }
+
+    /// Makes the sampler that goes back into ever less noise, see [`split_gibbs`]. [`Steps::Count`] levels are spread as
+    /// [`Ladder::timesteps`] says, [`Steps::All`] are all. The kind of `options` and what is DDIM's are not used.
+    ///
+    /// Errors: as [`SchedulerConfig::sampler`] and [`split_gibbs`].
+    pub fn split_gibbs(&self, options: &SamplerOptions, ladder: &Ladder) -> Result<Plan> {
+        ensure!(
+            !self.class.is_2015(),
+            Unsupported,
+            "the scheduler configuration is of {}, which only that chain runs",
+            self.class.class_name()
+        );
+        let config = self.for_sampler(SamplerKind::Ddpm)?;
+        let setup = Setup { config: &config, options, model_clip: self.model_clip() };
+        let schedule = setup.schedule()?;
+        let list = match &options.steps {
+            Steps::Count(n) => ladder.timesteps(&schedule, *n)?,
+            Steps::All => ladder.timesteps(&schedule, config.num_train_timesteps)?,
+            Steps::Timesteps(_) | Steps::Sigmas(_) => setup.timesteps()?,
+        };
+        split_gibbs(&schedule, &list, setup.prediction(), ladder)
     }
 
     /// What is done to a predicted x_0: `thresholding` wins over `clip_sample`, as in diffusers. A class without these keys does nothing.

@@ -22,4 +22,5 @@ mod particles;
 mod restore_digits;
 mod rules;
 mod same_bits;
+mod split_gibbs;
 mod variance;

@@ -9,7 +9,7 @@ use undiffuse::posterior::operator::Mask;
 use undiffuse::posterior::{
     At, BitProduct, BitSchedule, Calibrated, CalibratedWhite, Clamp, Classifier, ClassifierRule, Ddnm, Ddrm, DiffPir,
     Dps, Evidence, ExactProduct, FnLogR, IndependentBits, Known, KnownPixels, Mcg, MeanShift, Measurement, Misfit,
-    NoEvidence, Pigdm, PigdmRule, RSchedule, Tmpd,
+    NoEvidence, Pigdm, PigdmRule, RSchedule, SplitGibbs, SplitGibbsOptions, Tmpd,
 };
 use undiffuse::process::{Binomial, PredictionType};
 use undiffuse::sampler::{
@@ -66,6 +66,8 @@ enum Needs {
     Noise,
     /// Real numbers, and noise of one size at every step that is at most the level's.
     NoiseWithinLevel,
+    /// Returns from x_0 into ever less noise.
+    Ladder,
     /// Bits.
     Bits,
 }
@@ -99,6 +101,7 @@ fn methods() -> Vec<(Needs, Box<dyn Evidence>)> {
         (Real, Box::new(Clamp::new(noisy(), Known::Renoised).unwrap())),
         (Real, Box::new(Classifier::new("score", 1.0, ClassifierRule::Score, towards_one).unwrap())),
         (Noise, Box::new(Classifier::new("mean", 1.0, ClassifierRule::Mean, towards_one).unwrap())),
+        (Ladder, Box::new(SplitGibbs::new(noisy(), &SplitGibbsOptions { ensemble: 2, ..Default::default() }).unwrap())),
         (Bits, Box::new(BitProduct::new(odds))),
     ]
 }
@@ -109,6 +112,7 @@ enum Gives {
     NoNoise,
     Noise,
     NoiseWithinLevel,
+    Ladder,
     Bits,
 }
 
@@ -124,6 +128,7 @@ fn samplers() -> Vec<(&'static str, Gives, BoxedSampler)> {
     let config = SchedulerConfig::new(SamplerKind::Ddpm);
     let options = SamplerOptions { steps: Steps::Count(12), ..Default::default() };
     let repaint = config.repaint(&options, Jumps { length: 3, resamplings: 2 }).unwrap();
+    let ladder = config.split_gibbs(&options, &undiffuse::sampler::Ladder::to(0.1)).unwrap();
     let schedule = NoiseSchedule::new(&Betas::erasing_evenly(30).unwrap(), Arithmetic::Float64).unwrap();
     let readout = Readout2015::Prediction(PredictionType::Epsilon);
     let ancestral = |ending| Box::new(Ancestral2015::new(&schedule, readout, ending).unwrap());
@@ -136,6 +141,7 @@ fn samplers() -> Vec<(&'static str, Gives, BoxedSampler)> {
         ("DDPM, fixed_small", Gives::NoiseWithinLevel, of(SamplerKind::Ddpm, small, 0.0, DdimNoise::Posterior)),
         ("DDPM, fixed_large", Gives::Noise, of(SamplerKind::Ddpm, VarianceType::FixedLarge, 0.0, DdimNoise::Posterior)),
         ("RePaint", Gives::NoiseWithinLevel, Box::new(repaint)),
+        ("split Gibbs", Gives::Ladder, Box::new(ladder)),
         ("2015", Gives::Noise, ancestral(Ending2015::Mean)),
         ("2015, original ending", Gives::Noise, ancestral(Ending2015::Original)),
         ("bits", Gives::Bits, Box::new(binary)),
@@ -148,7 +154,8 @@ fn goes(needs: Needs, gives: Gives) -> bool {
         (Needs::Bits, _) | (_, Gives::Bits) => needs == Needs::Bits && gives == Gives::Bits,
         (Needs::Real, _) => true,
         (Needs::Noise, _) => gives != Gives::NoNoise,
-        (Needs::NoiseWithinLevel, _) => gives == Gives::NoiseWithinLevel,
+        (Needs::NoiseWithinLevel, _) => matches!(gives, Gives::NoiseWithinLevel | Gives::Ladder),
+        (Needs::Ladder, _) => gives == Gives::Ladder,
     }
 }
 
@@ -205,12 +212,14 @@ fn what_a_method_recommends_works() {
             assert!(x.iter().all(|v| v.is_finite() && v.abs() < 10.0), "{name}: {x:?}");
             let expected = match (evidence.name(), train) {
                 ("calibrated", 1000) => 36,
+                ("split Gibbs", 1000) => 999999,
                 ("RePaint", 1000) => 2410,
                 ("DDRM", 1000) => 20,
                 ("calibrated to a white prior", 1000) => 250,
                 ("DDNM" | "DDNM+" | "DiffPIR" | "PiGDM" | "TMPD", 1000) => 100,
                 (_, 1000) => 1000,
                 ("calibrated", _) => 20,
+                ("split Gibbs", _) => 999999,
                 ("RePaint", _) => 102,
                 _ => 12,
             };

@@ -3,9 +3,10 @@
 use undiffuse::posterior::operator::LinearOperator;
 use undiffuse::posterior::{
     Algorithm, Calibrated, CalibratedWhite, Clamp, Ddnm, Ddrm, DiffPir, Dps, Evidence, ExactProduct, Known,
-    KnownPixels, Mcg, MeanShift, Measurement, Misfit, Pigdm, PigdmRule, RSchedule, Recommended, Tmpd,
+    KnownPixels, Mcg, MeanShift, Measurement, Misfit, Pigdm, PigdmRule, RSchedule, Recommended, SplitGibbs,
+    SplitGibbsOptions, Tmpd,
 };
-use undiffuse::sampler::Jumps;
+use undiffuse::sampler::{Jumps, Ladder};
 use undiffuse::{Error, ErrorKind, Result};
 
 use super::operator::{Operator, OperatorArgs, Task};
@@ -17,7 +18,10 @@ pub const DEFAULT_SIGMA: f64 = 0.01;
 /// The methods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
+    /// Chosen when model, operator and noise are known: see [`super::auto`].
+    Auto,
     Calibrated,
+    SplitGibbs,
     White,
     Dps,
     Mcg,
@@ -48,6 +52,8 @@ pub enum SamplerName {
     Ddpm,
     Ancestral2015,
     RePaint,
+    /// No word on the command line: it is that of its method alone.
+    SplitGibbs,
 }
 
 impl SamplerName {
@@ -57,14 +63,16 @@ impl SamplerName {
             Algorithm::Ddpm => Self::Ddpm,
             Algorithm::Ddim { .. } => Self::Ddim,
             Algorithm::RePaint(_) => Self::RePaint,
+            Algorithm::SplitGibbs(_) => Self::SplitGibbs,
         }
     }
 }
 
 impl Method {
-    /// All of them.
-    pub const ALL: [Self; 14] = [
+    /// All that sample.
+    pub const ALL: [Self; 15] = [
         Self::Calibrated,
+        Self::SplitGibbs,
         Self::White,
         Self::Dps,
         Self::Mcg,
@@ -83,7 +91,9 @@ impl Method {
     /// As the user types it.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Auto => "auto",
             Self::Calibrated => "calibrated",
+            Self::SplitGibbs => "split-gibbs",
             Self::White => "white",
             Self::Dps => "dps",
             Self::Mcg => "mcg",
@@ -100,10 +110,19 @@ impl Method {
         }
     }
 
+    /// All that may be asked for, by their names.
+    pub fn named() -> Vec<(&'static str, Self)> {
+        let mut names: Vec<_> = Self::ALL.iter().map(|m| (m.name(), *m)).collect();
+        names.push((Self::Auto.name(), Self::Auto));
+        names
+    }
+
     /// The options that it reads.
     fn options(self) -> &'static [&'static str] {
         match self {
             Self::Calibrated => &["iterations", "variance-products", "jump-length", "resamplings"],
+            Self::SplitGibbs => &["variance-products", "ensemble", "ladder-top", "ladder-ratio"],
+            Self::Auto => &["calls"],
             Self::White => &["prior-variance"],
             Self::Dps | Self::Mcg => &["zeta"],
             Self::Pigdm => &["rule"],
@@ -118,9 +137,13 @@ impl Method {
 
     fn noise(self) -> Noise {
         match self {
-            Self::Calibrated | Self::White | Self::Tmpd | Self::DdnmPlus | Self::MeanShift => Noise::Some,
+            Self::Calibrated | Self::SplitGibbs | Self::White | Self::Tmpd | Self::DdnmPlus | Self::MeanShift => {
+                Noise::Some
+            }
             Self::Mcg | Self::Ddnm | Self::Repaint => Noise::None,
-            Self::Dps | Self::Pigdm | Self::Ddrm | Self::DiffPir | Self::ExactProduct | Self::Clamp => Noise::Any,
+            Self::Auto | Self::Dps | Self::Pigdm | Self::Ddrm | Self::DiffPir | Self::ExactProduct | Self::Clamp => {
+                Noise::Any
+            }
         }
     }
 
@@ -148,18 +171,21 @@ impl Method {
 
     /// Whether it needs the network's vector-Jacobian product.
     pub fn needs_vjp(self) -> bool {
-        matches!(self, Self::Calibrated | Self::Dps | Self::Mcg | Self::Pigdm | Self::Tmpd)
+        matches!(self, Self::Calibrated | Self::SplitGibbs | Self::Dps | Self::Mcg | Self::Pigdm | Self::Tmpd)
     }
 }
 
 /// `--method` and its options.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct MethodArgs {
     /// The method.
     pub method: Method,
     given: Vec<String>,
     iterations: usize,
-    variance_products: usize,
+    variance_products: Option<usize>,
+    split_gibbs: SplitGibbsOptions,
+    /// What `auto` may spend: network calls of a sample, a product counted as two.
+    pub calls: Option<usize>,
     prior_variance: f64,
     zeta: Option<f64>,
     rule: PigdmRule,
@@ -177,7 +203,9 @@ impl Default for MethodArgs {
             method: Method::Calibrated,
             given: Vec::new(),
             iterations: 2,
-            variance_products: 1,
+            variance_products: None,
+            split_gibbs: SplitGibbsOptions::default(),
+            calls: None,
             prior_variance: 1.0,
             zeta: None,
             rule: PigdmRule::Published,
@@ -210,12 +238,15 @@ impl MethodArgs {
         let above_0 = f64::MIN_POSITIVE..=1e6;
         match name {
             "method" => {
-                let names: Vec<_> = Method::ALL.iter().map(|m| (m.name(), *m)).collect();
-                self.method = args.choice(&names)?;
+                self.method = args.choice(&Method::named())?;
                 return Ok(true);
             }
             "iterations" => self.iterations = args.number("a whole number", 1..=1000)?,
-            "variance-products" => self.variance_products = args.number("a whole number", 0..=16)?,
+            "variance-products" => self.variance_products = Some(args.number("a whole number", 0..=16)?),
+            "ensemble" => self.split_gibbs.ensemble = args.number("a whole number", 1..=1_000_000)?,
+            "ladder-top" => self.split_gibbs.largest = args.number("a number", above_0)?,
+            "ladder-ratio" => self.split_gibbs.ratio = Some(args.number("a number", 0.01..=0.999)?),
+            "calls" => self.calls = Some(args.number("a whole number", 1..=usize::MAX)?),
             "prior-variance" => self.prior_variance = args.number("a number", above_0)?,
             "zeta" => self.zeta = Some(args.number("a number", above_0)?),
             "rule" => {
@@ -239,9 +270,12 @@ impl MethodArgs {
     pub fn check(&self, operator: &OperatorArgs, sigma: Option<f64>) -> Outcome<f64> {
         let (method, name) = (self.method, self.method.name());
         if let Some(option) = self.given.iter().find(|o| !method.options().contains(&o.as_str())) {
-            let owners = Method::ALL.iter().filter(|m| m.options().contains(&option.as_str()));
-            let owners = owners.map(|m| m.name()).collect::<Vec<_>>().join(", ");
+            let owners = Method::named().into_iter().filter(|(_, m)| m.options().contains(&option.as_str()));
+            let owners = owners.map(|(name, _)| name).collect::<Vec<_>>().join(", ");
             return usage!("--{option} is for {owners}; --method {name} does not read it");
+        }
+        if method == Method::SplitGibbs && self.variance_products == Some(0) {
+            return usage!("--variance-products is 0, expected 1 to 16 for split-gibbs");
         }
         if method == Method::DiffPir && self.zeta.is_some_and(|z| z > 1.0) {
             return usage!("--zeta is {}, expected at most 1 for diffpir", self.zeta.unwrap_or_default());
@@ -263,7 +297,9 @@ impl MethodArgs {
     /// How the method runs on an operator unless more is said.
     pub fn recommended(&self, operator: &OperatorArgs) -> Recommended {
         match self.method {
-            Method::Calibrated => Recommended::CALIBRATED,
+            Method::Auto | Method::Calibrated => Recommended::CALIBRATED,
+            // Its ladder follows from the measurement.
+            Method::SplitGibbs => Recommended::split_gibbs(Ladder::to(1.0)),
             Method::White => Recommended::CALIBRATED_WHITE,
             Method::Pigdm => Recommended::PIGDM,
             Method::Tmpd => Recommended::TMPD,
@@ -275,6 +311,16 @@ impl MethodArgs {
                 Recommended::EVERY_STEP
             }
         }
+    }
+
+    /// The options of split Gibbs sampling.
+    fn split_gibbs(&self) -> SplitGibbsOptions {
+        SplitGibbsOptions { products: self.variance_products.unwrap_or(self.split_gibbs.products), ..self.split_gibbs }
+    }
+
+    /// How many samples are weighed against one another; 1 where each is by itself.
+    pub fn ensemble(&self) -> usize {
+        if self.method == Method::SplitGibbs { self.split_gibbs.ensemble } else { 1 }
     }
 
     /// How far and how often RePaint goes back: what was said, or `usual`.
@@ -305,7 +351,8 @@ impl MethodArgs {
     /// Vector-Jacobian products of a step.
     pub fn products(&self) -> usize {
         match self.method {
-            Method::Calibrated => self.iterations + self.variance_products,
+            Method::Calibrated => self.iterations + self.variance_products.unwrap_or(1),
+            Method::SplitGibbs => self.split_gibbs().products,
             Method::Tmpd => 2,
             method => usize::from(method.needs_vjp()),
         }
@@ -324,7 +371,11 @@ impl MethodArgs {
         let evidence: Box<dyn Evidence + 'a> = match self.method {
             Method::Calibrated => {
                 let calibrated = Calibrated::new(seen()?, self.iterations)?;
-                Box::new(calibrated.with_variance_products(self.variance_products)?)
+                Box::new(calibrated.with_variance_products(self.variance_products.unwrap_or(1))?)
+            }
+            Method::SplitGibbs => Box::new(SplitGibbs::new(seen()?, &self.split_gibbs())?),
+            Method::Auto => {
+                return Err(Error::new(ErrorKind::InvalidArgument, "--method auto has chosen no method"));
             }
             Method::White => Box::new(CalibratedWhite::new(seen()?, self.prior_variance)?),
             Method::Dps => Box::new(Dps::new(seen()?, zeta, Misfit::Gaussian)?),

@@ -3,6 +3,7 @@
 //! [`operator`] and [`method`] know the names on the command line and make the library's objects; [`run`] does the work;
 //! [`input`] reads, [`sheet`] draws, [`figures`] counts.
 
+mod auto;
 mod figures;
 mod fit;
 mod input;
@@ -31,7 +32,7 @@ use sampling::SamplingArgs;
 
 /// The names of all methods.
 pub fn method_names() -> Vec<&'static str> {
-    method::Method::ALL.iter().map(|m| m.name()).collect()
+    method::Method::named().into_iter().map(|(name, _)| name).collect()
 }
 
 /// Samples at once, unless `--batch` says otherwise.
@@ -65,7 +66,8 @@ macro_rules! common {
   --measured FILE  the measurement, likewise
   --preview FILE  draws the predicted x_0 to a .png while it runs; - draws it on the terminal
   --model PATH    a diffusers UNet2DModel pipeline directory or a packed file (default: the embedded digits)
-  --batch N       samples at once (default 16); it changes the time and the memory, not the samples
+  --batch N       samples at once (default 16, whole groups of split-gibbs); it changes the time and the memory, not the
+                  samples
   --seed N        (default 0) of x_T, the noise, and what is simulated
   --class LIST    classes of a class model, as in 3 or 0,1,2; sample i gets entry i modulo their number.
                   Or a FILE, a .npy or the tensor class_labels of a .safetensors: [N], or [N, D] where
@@ -91,7 +93,11 @@ macro_rules! common {
 Of single methods, as `undiffuse restore --help` explains:
 
   --iterations N       of calibrated
-  --variance-products N  of calibrated
+  --variance-products N  of calibrated and split-gibbs
+  --ensemble K         of split-gibbs
+  --ladder-top X       of split-gibbs
+  --ladder-ratio R     of split-gibbs
+  --calls N            of auto
   --jump-length J      of calibrated and repaint
   --resamplings R      of calibrated and repaint
   --prior-variance V   of white
@@ -298,7 +304,7 @@ fn run(args: &mut Args, command: &Command, operator: &str, output: Option<&str>,
     model.check()?;
 
     let start = Instant::now();
-    let done = restore(&mut model, &job)?;
+    let done = restore(&mut model, &mut job)?;
     let seconds = start.elapsed().as_secs_f64();
     let outputs = [&job.output, &job.mean, &job.variance, &job.sheet, &job.measured];
     let outputs: Vec<_> = outputs.into_iter().flatten().map(|p| p.display().to_string()).collect();
@@ -309,6 +315,8 @@ fn run(args: &mut Args, command: &Command, operator: &str, output: Option<&str>,
         "samples_of_each": job.count,
         "shape": done.dims.as_slice(),
         "method": done.method,
+        "chosen_because": done.chosen,
+        "effective": done.effective,
         "sampler": done.sampler,
         "network_calls": done.calls,
         "products": done.products,
@@ -396,6 +404,14 @@ fn report(job: &Job, done: &Done, seconds: f64) -> String {
             text.push_str(&format!("consistency |y - A x| / (sigma sqrt(m)): {c:.3}\n"));
         } else {
             text.push_str(&format!("largest |y - A x|: {c:.2e}\n"));
+        }
+    }
+    if let Some(effective) = done.effective {
+        text.push_str(&format!("groups: at the least {:.0} % of a group was effective\n", 100.0 * effective));
+        if effective < 0.1 {
+            text.push_str(
+                "the groups are no picture of the posterior: take --ladder-ratio nearer 1, or a larger --ensemble\n",
+            );
         }
     }
     let names = ["measurement", "samples", "their mean"];

@@ -9,10 +9,11 @@ use undiffuse::sampler::{Sampler, SamplerKind, SchedulerConfig};
 use undiffuse::tensor::Dims;
 use undiffuse::{Error, ErrorKind, Result};
 
+use super::auto;
 use super::figures::{Agreement, Collected, Mean, psnr};
 use super::fit;
 use super::input::Input;
-use super::method::MethodArgs;
+use super::method::{Method, MethodArgs};
 use super::operator::OperatorArgs;
 use super::reading::Reading;
 use super::sampling::SamplingArgs;
@@ -78,6 +79,10 @@ pub struct Done {
     pub dims: Dims,
     /// The method's name.
     pub method: String,
+    /// What was asked for, and if that was `auto` why it was taken.
+    pub chosen: Option<String>,
+    /// The least fraction of a group that its weights left effective.
+    pub effective: Option<f64>,
     /// The sampler's name.
     pub sampler: &'static str,
     /// Network calls for each sample.
@@ -155,20 +160,25 @@ fn sheet_file(path: &Path) -> Result<Output> {
 }
 
 /// Runs a job. Whatever fails or is interrupted leaves no file.
-pub fn restore(model: &mut ModelArgs, job: &Job) -> Result<Done> {
+pub fn restore(model: &mut ModelArgs, job: &mut Job) -> Result<Done> {
     let input = Input::read(&job.image)?;
     let source = model.open()?;
     fit::check(model, &source, &input, job)?;
-    model.set_gradient(job.method.method.needs_vjp());
-    let pipeline = model.compile(&source)?;
+    let asked = job.method.method;
+    model.set_gradient(asked.needs_vjp() || asked == Method::Auto);
+    let pipeline = match model.compile(&source) {
+        Err(e) if asked == Method::Auto && e.kind() == ErrorKind::Unsupported => {
+            model.set_gradient(false);
+            model.compile(&source)?
+        }
+        compiled => compiled?,
+    };
     let given = model.given(&pipeline)?;
     let dims = pipeline.sample_dims();
     let n = dims.elements();
     let operator = job.operator.build(dims, job.seed, Some(&input), &job.reading)?;
     let (truth, y) = data(job, &input, operator.linear())?;
     let images = y.shape.first().copied().unwrap_or_default();
-    let total = images.checked_mul(job.count).filter(|&t| t > 0);
-    let total = total.ok_or_else(|| Error::new(ErrorKind::InvalidArgument, "too many samples"))?;
 
     // One measurement is all samples' own; of several, each sample gets its picture's.
     let m = operator.linear().output_dims().elements();
@@ -176,27 +186,40 @@ pub fn restore(model: &mut ModelArgs, job: &Job) -> Result<Done> {
     let scheduler = model.scheduler(&pipeline, Some(SamplerKind::Ddpm))?;
     let units = Units::of(&scheduler);
     let seen = units.measurement(operator.linear(), &y)?;
-    let rows = if images == 1 { seen } else { repeated(&seen, m, job.count)? };
-    let sampler = job.sampling.build(&scheduler, &job.method, &job.operator)?;
-    let zeta = job.method.zeta(&job.operator);
-    let prepared = job.method.prepare(&operator, zeta, &rows.data, images > 1, units.scale * job.sigma)?;
-
-    let setting = Setting {
-        job,
-        scheduler: &scheduler,
-        operator: &operator,
-        dims,
-        rows: &rows.data,
-        each: images > 1,
-        sigma: units.scale * job.sigma,
+    let sigma = units.scale * job.sigma;
+    let chosen = match asked {
+        Method::Auto => {
+            let (operator, rows) = (&operator, &seen.data);
+            let setting = Setting { job, scheduler: &scheduler, operator, dims, rows, each: images > 1, sigma };
+            let choice = auto::choose(&setting, pipeline.networks().gradient.is_some())?;
+            job.method = MethodArgs::of(choice.method);
+            eprintln!("--method auto takes {}: {}", choice.method.name(), choice.reason);
+            Some(choice.reason)
+        }
+        _ => None,
     };
+    let job = &*job;
+    // Of a method that weighs samples against one another whole groups are made.
+    let group = job.method.ensemble();
+    let each = job.count.div_ceil(group).checked_mul(group);
+    let total = each.and_then(|each| images.checked_mul(each)).filter(|&t| t > 0);
+    let (Some(each), Some(total)) = (each, total) else {
+        return Err(Error::new(ErrorKind::InvalidArgument, "too many samples"));
+    };
+    let rows = if images == 1 { seen } else { repeated(&seen, m, each)? };
+    let zeta = job.method.zeta(&job.operator);
+    let prepared = job.method.prepare(&operator, zeta, &rows.data, images > 1, sigma)?;
+    let sampler = job.sampling.build(&scheduler, &job.method, &job.operator, &prepared.evidence)?;
+
+    let setting =
+        Setting { job, scheduler: &scheduler, operator: &operator, dims, rows: &rows.data, each: images > 1, sigma };
     suited::check(&setting, &prepared.evidence, &sampler)?;
 
     let cancel = interrupt::install()?;
     let place = |path: &Option<PathBuf>, count: usize, dims: &Dims| {
         path.as_ref().map(|path| Place::new(path, 0, count, dims, &job.format)).transpose()
     };
-    let samples_to = place(&job.output, total, &dims)?;
+    let samples_to = place(&job.output, images.saturating_mul(job.count), &dims)?;
     let mean_to = place(&job.mean, images, &dims)?;
     let variance_to = place(&job.variance, images, &dims)?;
     let measured_to = place(&job.measured, images, &operator.linear().output_dims())?;
@@ -207,7 +230,7 @@ pub fn restore(model: &mut ModelArgs, job: &Job) -> Result<Done> {
 
     let (steps, sampler_name, method) = (sampler.levels().len(), sampler.name(), prepared.evidence.name().to_string());
     let first_level = sampler.levels().first().copied();
-    let batch = job.batch.min(total);
+    let batch = (job.batch.min(total) / group).max(1) * group;
     let mut denoiser = given.denoiser(&pipeline, batch)?;
     let batches = total.div_ceil(batch);
     let products = steps * job.method.products();
@@ -247,8 +270,11 @@ pub fn restore(model: &mut ModelArgs, job: &Job) -> Result<Done> {
         })?;
         for (i, sample) in chain.x().chunks_exact(n).enumerate() {
             units.data(sample, &mut x);
-            figures.add((begin + i) / job.count, &x)?;
-            collected.add(&x)?;
+            let (image, number) = ((begin + i) / each, (begin + i) % each);
+            if number < job.count {
+                figures.add(image, &x)?;
+                collected.add(&x)?;
+            }
         }
     }
     bar.finish_and_clear();
@@ -266,6 +292,8 @@ pub fn restore(model: &mut ModelArgs, job: &Job) -> Result<Done> {
         images,
         dims,
         method,
+        chosen,
+        effective: chain.evidence().effective(),
         sampler: sampler_name,
         calls: steps,
         products,

@@ -1,6 +1,6 @@
 //! Which reverse chain carries the evidence.
 
-use undiffuse::posterior::Algorithm;
+use undiffuse::posterior::{Algorithm, Evidence};
 use undiffuse::sampler::{
     Ancestral2015, DdimNoise, Ending2015, Jumps, Readout2015, Sampler, SamplerKind, SamplerOptions, SchedulerConfig,
     Steps,
@@ -41,6 +41,12 @@ impl SamplingArgs {
 
     /// Checks what concerns several options.
     pub fn check(&self, method: &MethodArgs, operator: &OperatorArgs) -> Outcome {
+        if method.method == Method::Auto && (self.sampler.is_some() || self.steps.is_some() || self.eta.is_some()) {
+            return usage!("--sampler, --steps and --eta are of a method; --method auto takes --calls");
+        }
+        if method.method == Method::SplitGibbs && self.sampler.is_some() {
+            return usage!("--method split-gibbs has a chain of its own: leave out --sampler");
+        }
         let sampler = self.sampler.unwrap_or(SamplerName::of(method.recommended(operator).algorithm));
         if self.eta.is_some() && sampler != SamplerName::Ddim {
             return usage!("--eta is for --sampler ddim");
@@ -57,15 +63,20 @@ impl SamplingArgs {
         Ok(())
     }
 
-    /// The sampler for a model with this scheduler.
+    /// The sampler for a model with this scheduler. `evidence` is the method's, whose measurement split Gibbs's ladder follows from.
     pub fn build(
         &self,
         config: &SchedulerConfig,
         method: &MethodArgs,
         operator: &OperatorArgs,
+        evidence: &dyn Evidence,
     ) -> Result<Box<dyn Sampler + Send + Sync>> {
         let usual = method.recommended(operator);
         let own = config.class;
+        if let Algorithm::SplitGibbs(ladder) = evidence.recommended().algorithm {
+            let steps = self.steps.or(usual.steps).map_or(Steps::All, Steps::Count);
+            return Ok(Box::new(config.split_gibbs(&SamplerOptions { steps, ..SamplerOptions::default() }, &ladder)?));
+        }
         let sampler = self.sampler.unwrap_or(match own.is_2015() {
             true => SamplerName::Ancestral2015,
             false => SamplerName::of(usual.algorithm),
@@ -75,7 +86,7 @@ impl SamplingArgs {
         }
         let (eta, ddim_noise) = match usual.algorithm {
             Algorithm::Ddim { eta, noise } => (eta, noise),
-            Algorithm::Ddpm | Algorithm::RePaint(_) => (1.0, DdimNoise::Posterior),
+            Algorithm::Ddpm | Algorithm::RePaint(_) | Algorithm::SplitGibbs(_) => (1.0, DdimNoise::Posterior),
         };
         // What is published for a thousand timesteps is all of them where a model has fewer.
         let most = config.num_train_timesteps;
@@ -87,11 +98,11 @@ impl SamplingArgs {
         };
         match sampler {
             SamplerName::Ddim => options.sampler = Some(SamplerKind::Ddim),
-            SamplerName::Ddpm => options.sampler = Some(SamplerKind::Ddpm),
+            SamplerName::Ddpm | SamplerName::SplitGibbs => options.sampler = Some(SamplerKind::Ddpm),
             SamplerName::RePaint => {
                 let jumps = match usual.algorithm {
                     Algorithm::RePaint(jumps) => jumps,
-                    Algorithm::Ddpm | Algorithm::Ddim { .. } => Jumps::default(),
+                    Algorithm::Ddpm | Algorithm::Ddim { .. } | Algorithm::SplitGibbs(_) => Jumps::default(),
                 };
                 return Ok(Box::new(config.repaint(&options, method.jumps(jumps))?));
             }

@@ -39,13 +39,13 @@ pub fn check(setting: &Setting<'_>, evidence: &dyn Evidence, sampler: &dyn Sampl
 }
 
 /// Whether a method with its usual options would run.
-fn goes(setting: &Setting<'_>, method: Method) -> bool {
+pub fn goes(setting: &Setting<'_>, method: Method) -> bool {
     let Setting { job, scheduler, operator, dims, rows, each, sigma } = setting;
     let args = MethodArgs::of(method);
     if args.check(&job.operator, Some(job.sigma)).is_err() || job.sampling.check(&args, &job.operator).is_err() {
         return false;
     }
-    let Ok(sampler) = job.sampling.build(scheduler, &args, &job.operator) else { return false };
-    let prepared = args.prepare(operator, args.zeta(&job.operator), rows, *each, *sigma);
-    prepared.is_ok_and(|p| p.evidence.check(*dims, &sampler).is_ok())
+    let Ok(prepared) = args.prepare(operator, args.zeta(&job.operator), rows, *each, *sigma) else { return false };
+    let sampler = job.sampling.build(scheduler, &args, &job.operator, &prepared.evidence);
+    sampler.is_ok_and(|sampler| prepared.evidence.check(*dims, &sampler).is_ok())
 }
