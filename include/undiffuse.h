@@ -427,6 +427,11 @@ UNDIFFUSE_ENUM(undiffuse_sampler_kind, uint32_t) {
   UNDIFFUSE_SAMPLER_SCORE_SDE_VE = 33,
   /** The variance-preserving reverse equation of continuous time (Song et al. 2021). */
   UNDIFFUSE_SAMPLER_SCORE_SDE_VP = 34,
+  /**
+   * Ancestral steps to x_0, then back into ever less noise and down again, for the evidence method
+   * of that name.
+   */
+  UNDIFFUSE_SAMPLER_SPLIT_GIBBS = 35,
 };
 
 /** The precision of schedules and of the scalars of a step. */
@@ -546,6 +551,16 @@ UNDIFFUSE_ENUM(undiffuse_method, uint32_t) {
    * above 0.
    */
   UNDIFFUSE_METHOD_MEAN_SHIFT = 13,
+  /**
+   * Split Gibbs sampling in groups of `ensemble` samples that are weighed against one another: the
+   * posterior for priors of any shape, several modes too, where the number of measured values times
+   * the precision is small. `prior_products` VJPs a step. Noise above 0; the batch holds whole
+   * groups; the sampler is what undiffuse_evidence_recommend_sampler says. Of mixtures in 2 and 8
+   * dimensions 134 to 225 calls are within 2.4 % of mean and covariance and 1.3 points of a mode's
+   * weight, half as many within 10 % and 2.5 points; the calibrated method misses the mean by 18 to
+   * 40 %.
+   */
+  UNDIFFUSE_METHOD_SPLIT_GIBBS = 14,
 };
 
 /** How DPS measures the misfit. */
@@ -1065,6 +1080,20 @@ typedef struct undiffuse_sampler_options {
   size_t sigmas_len;
   /** The order of a solver that has one; 0 for its usual one. */
   size_t order;
+  /**
+   * Split Gibbs: sigma / alpha of the first return into noise. `steps` are the levels on the way
+   * down.
+   */
+  double ladder_largest;
+  /**
+   * Split Gibbs: that of the last, sigma of the measurement over the largest singular value of its
+   * operator. 0, the default, is no ladder: undiffuse_evidence_recommend_sampler fills it in.
+   */
+  double ladder_smallest;
+  /** Split Gibbs: the fall from one return to the next, above 0 and below 1. */
+  double ladder_ratio;
+  /** Split Gibbs: how often the last return is made. */
+  size_t ladder_last;
 } undiffuse_sampler_options;
 
 /** Information about a sampler. */
@@ -1226,6 +1255,24 @@ typedef struct undiffuse_method_options {
    * the right variance in every direction where the denoiser is exact.
    */
   size_t variance_products;
+  /**
+   * Split Gibbs: K samples are weighed against one another, at least 1; samples i K to i K + K - 1
+   * are a group, and batches hold whole ones.
+   */
+  size_t ensemble;
+  /**
+   * Split Gibbs: vector-Jacobian products a step, 1 to 16; 2 are right where the denoiser is exact.
+   */
+  size_t prior_products;
+  /** Split Gibbs: sigma / alpha of the first return into noise. */
+  double ladder_largest;
+  /**
+   * Split Gibbs: the fall from one return to the next, below 1; 0 for one that follows from the
+   * number of measured values.
+   */
+  double ladder_ratio;
+  /** Split Gibbs: how often the last return is made, at least 1. */
+  size_t ladder_last;
 } undiffuse_method_options;
 
 /**
@@ -2379,9 +2426,10 @@ undiffuse_status undiffuse_evidence_from_bits(const undiffuse_bit_evidence *bits
  * DDPM's every step for evidence that nothing is known of.
  *
  * *options, which you have initialised, gets `kind` and `steps` and, of `eta`, `ddim_noise`,
- * `jump_length` and `resamplings`, those that the kind reads; the rest stays. DiffPIR's is for
- * inpainting: for super-resolution it was published with an `eta` of 0.5, for deblurring of 0.316.
- * A model of 2015 or of bits has its own chain, whatever the evidence. Any thread.
+ * `jump_length`, `resamplings` and what begins with `ladder`, those that the kind reads; the rest
+ * stays. DiffPIR's is for inpainting: for super-resolution it was published with an `eta` of 0.5,
+ * for deblurring of 0.316. A model of 2015 or of bits has its own chain, whatever the evidence. Any
+ * thread.
  */
 UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_evidence_recommend_sampler(const undiffuse_evidence *evidence,

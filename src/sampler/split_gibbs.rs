@@ -27,6 +27,8 @@ const MAX_CALLS: usize = 1 << 20;
 /// step loses nothing, and a prior is smooth at the scale of the second.
 const ABOVE: f64 = 3.0;
 const BELOW: f64 = 0.02;
+/// A level as noisy as this fraction of a rung stands for it.
+const NEAR: f64 = 0.7;
 
 impl Ladder {
     /// From 1 down to `smallest` by halves, the last twice.
@@ -108,7 +110,7 @@ fn noises(schedule: &NoiseSchedule) -> Result<Vec<f64>> {
 ///
 /// A step is one network call, so a return belongs to the step that comes to x_0: its mean is alpha_u x_0 and its variance sigma_u^2. Without evidence the
 /// chain keeps the model's law, as every return and way down does; [`SplitGibbs`](crate::posterior::SplitGibbs) draws the returns given y.
-/// The level at the ladder's smallest noise is added where the list has none.
+/// Where the list has no level that is at least 0.7 times as noisy as a rung, one is added.
 ///
 /// Errors (kind `InvalidArgument`): the list is empty, not decreasing or beyond the schedule; the clip is no range; as [`Ladder::rungs`]; a ladder
 /// that ends below the least noise of the schedule by more than 1 %; more than 2^20 calls.
@@ -132,8 +134,16 @@ pub fn split_gibbs(
         )
     })?;
     let of = |t: &u32| noise.get(*t as usize).copied().unwrap_or(f64::INFINITY);
-    if !list.iter().any(|t| of(t) <= most) {
-        list.push(end as u32);
+    for rung in &rungs {
+        // Where the list has none that is near, the noisiest of the schedule that is within the rung; at the end, within a hundredth of it.
+        let within = if *rung == ladder.smallest { most } else { *rung };
+        if !list.iter().any(|t| of(t) <= within && of(t) >= NEAR * rung) {
+            let added = noise.iter().rposition(|&n| n <= within).unwrap_or(end) as u32;
+            let at = list.partition_point(|&t| t > added);
+            if list.get(at) != Some(&added) {
+                list.insert(at, added);
+            }
+        }
     }
     let level = |t: &u32| Ok(Level::variance_preserving(f64::from(*t), schedule.alpha_bar(*t)?));
     let levels = list.iter().map(level).collect::<Result<Vec<_>>>()?;
@@ -229,6 +239,9 @@ mod tests {
         for count in [0, 1001] {
             assert!(usual.timesteps(&schedule, count).is_err());
         }
+        // A list without levels at the rungs gets them.
+        let plan = make(usual, &[999, 0]).unwrap();
+        assert_eq!(plan.levels().len(), 5 + 4 + 3 + 2 + 2, "{:?}", plan.levels());
         // All there are, each once; and a measurement with more noise than the data has one rung.
         assert_eq!(usual.timesteps(&schedule, 1).unwrap(), [999]);
         let all = usual.timesteps(&schedule, 1000).unwrap();

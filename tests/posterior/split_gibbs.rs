@@ -256,7 +256,7 @@ fn groups_of_one_have_the_wrong_weights() {
     let p = &problems(&parts)[1];
     let options = SplitGibbsOptions { ensemble: 1, ..Default::default() };
     let (e, _) = run(&parts, p, 960, 20, &options);
-    assert!(e.got[2] > 10.0, "{:?}", e.got);
+    assert!(e.got[2] > 5.0, "{:?}", e.got);
 }
 
 fn sampled(batch: usize, first_sample: u64, count: usize) -> Vec<f32> {

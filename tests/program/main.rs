@@ -20,6 +20,7 @@ mod conditions;
 mod directories;
 mod evaluate;
 mod formats;
+mod groups;
 mod models;
 mod output;
 mod pictures;
