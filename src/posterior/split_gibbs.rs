@@ -167,7 +167,7 @@ impl<O: LinearOperator> SplitGibbs<O> {
         let singular = spectral.svd()?.singular_values();
         let most = singular.iter().fold(0.0, |m: f64, &s| m.max(f64::from(s)));
         let usual_ratio = halving_ratio(singular.iter().filter(|&&s| f64::from(s) > RANK_TOLERANCE * most).count());
-        ensure!(most > 0.0, InvalidArgument, "split Gibbs sampling with an operator that gives 0 for every x");
+        ensure!(most != 0.0, InvalidArgument, "split Gibbs sampling with an operator that gives 0 for every x");
         let smallest = spectral.measurement.sigma() / most;
         let of = Self {
             spectral,

@@ -51,7 +51,7 @@ impl Ladder {
         );
         let steps = libm::log(smallest / largest) / libm::log(ratio);
         ensure!(
-            steps < MAX_CALLS as f64,
+            (f64::NEG_INFINITY..MAX_CALLS as f64).contains(&steps),
             InvalidArgument,
             "a ladder of {steps} rungs, expected at most {MAX_CALLS}: take a smaller ratio"
         );

@@ -115,6 +115,11 @@ static void samplers(void) {
   o.sigmas = NULL;
   o.sigmas_len = 0;
   o.steps = 4;
+  o.kind = UNDIFFUSE_SAMPLER_SPLIT_GIBBS;
+  o.ladder_smallest = 0.5;
+  REFUSES("undiffuse_sampler_options.ladder_largest", o.ladder_largest, sampler_of(&s, &o));
+  REFUSES("undiffuse_sampler_options.ladder_smallest", o.ladder_smallest, sampler_of(&s, &o));
+  REFUSES("undiffuse_sampler_options.ladder_ratio", o.ladder_ratio, sampler_of(&s, &o));
   o.kind = UNDIFFUSE_SAMPLER_DDIM;
   REFUSES("undiffuse_sampler_options.eta", o.eta, sampler_of(&s, &o));
   s.trained_betas = betas;
@@ -227,6 +232,9 @@ static void evidence(void) {
   REFUSES("undiffuse_method_options.zeta", o.zeta, evidence_of(&m, &o));
   o.method = UNDIFFUSE_METHOD_DIFFPIR;
   REFUSES("undiffuse_method_options.lambda", o.lambda, evidence_of(&m, &o));
+  o.method = UNDIFFUSE_METHOD_SPLIT_GIBBS;
+  REFUSES("undiffuse_method_options.ladder_largest", o.ladder_largest, evidence_of(&m, &o));
+  REFUSES("undiffuse_method_options.ladder_ratio", o.ladder_ratio, evidence_of(&m, &o));
   o.method = UNDIFFUSE_METHOD_DDRM;
   REFUSES("undiffuse_method_options.eta_b", o.eta_b, evidence_of(&m, &o));
   OK(undiffuse_evidence_from_measurement(&m, &o, &made, E));
