@@ -63,7 +63,7 @@ impl Options {
         };
         let mut args = std::env::args().skip(1).filter(|a| a != "--bench");
         while let Some(a) = args.next() {
-            let mut number = |args: &mut dyn Iterator<Item = String>| {
+            let number = |args: &mut dyn Iterator<Item = String>| {
                 args.next()
                     .and_then(|v| v.parse::<usize>().ok())
                     .filter(|&n| n > 0)

@@ -5,6 +5,8 @@ use core::ops::RangeInclusive;
 
 use super::adm::AdmConfig;
 use super::dit::DitConfig;
+use super::dncnn::DnCnnConfig;
+use super::drunet::DrUnetConfig;
 use super::edm::EdmConfig;
 use super::ffdnet::FfdNetConfig;
 use super::fields::{Fields, integer};
@@ -82,6 +84,10 @@ families! {
     AnnotatedUNet(AnnotatedUNetConfig), super::lucidrains::ANNOTATED;
     /// FFDNet, a denoiser of a stated sigma.
     FfdNet(FfdNetConfig), super::ffdnet::CLASS;
+    /// DRUNet, a denoiser of a stated sigma.
+    DrUnet(DrUnetConfig), super::drunet::CLASS;
+    /// DnCNN, a denoiser that is told no level.
+    DnCnn(DnCnnConfig), super::dncnn::CLASS;
     /// diffusers' `DiTTransformer2DModel`.
     Dit(DitConfig), super::dit::CLASS;
     /// diffusers' `UNet2DConditionModel`.

@@ -13,6 +13,8 @@ use crate::tensor::Dims;
 pub mod adm;
 pub mod autoencoder;
 pub mod dit;
+pub mod dncnn;
+pub mod drunet;
 pub mod edm;
 mod family;
 pub mod ffdnet;

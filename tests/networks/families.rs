@@ -113,6 +113,12 @@ fn what_does_not_fit_is_refused_by_name() {
         config,
         "20 x 20",
     );
+    refused(r#"{"_class_name":"DRUNet","nc":[4,4]}"#, config, "nc");
+    refused(r#"{"_class_name":"DRUNet","upsample_mode":"upconv","sample_size":16}"#, config, "upsample_mode");
+    refused(r#"{"_class_name":"DRUNet","sample_size":20}"#, config, "20 x 20");
+    refused(r#"{"_class_name":"DnCNN","bias":false}"#, config, "bias");
+    refused(r#"{"_class_name":"DnCNN","naming":"kair","act_mode":"BR"}"#, config, "act_mode");
+    refused(r#"{"_class_name":"DnCNN","in_channels":1}"#, config, "out_channels");
     refused(r#"{"_class_name":"DiTTransformer2DModel","norm_type":"ada_norm"}"#, config, "norm_type");
     refused(r#"{"_class_name":"DiTTransformer2DModel","sample_size":31}"#, config, "31 x 31");
     // A class of another code base is not taken for diffusers'.

@@ -52,8 +52,7 @@ fn int8(weights: &mut [f32], fan_in: usize) {
 }
 
 fn cpu(path: Path, threads: usize, weights: WeightType) -> Option<Cpu> {
-    let cpu =
-        Cpu::with_options(CpuOptions { path: Some(path), threads: Some(threads), weights, ..CpuOptions::default() });
+    let cpu = Cpu::with_options(CpuOptions { path: Some(path), threads: Some(threads), weights });
     if cpu.is_err() {
         println!("skipped: this CPU or build has no {path}");
     }
