@@ -706,6 +706,13 @@ typedef struct undiffuse_bound undiffuse_bound;
 typedef struct undiffuse_cancel undiffuse_cancel;
 
 /**
+ * Makes data of a model's samples: decodes the latents of a latent model, undoes the scale of a
+ * 2015 one, copies for others. One thread at a time may use it, any thread. It keeps what it needs
+ * of the model: you may free that before.
+ */
+typedef struct undiffuse_codec undiffuse_codec;
+
+/**
  * Why a call failed: a status and one line of text for a person, which names the thing, what was
  * expected and what was got.
  */
@@ -818,6 +825,12 @@ typedef struct undiffuse_model_options {
   size_t scheduler_json_len;
   /** Your allocator for the weights, or NULL for malloc. The struct is read during the call. */
   const undiffuse_allocator *allocator;
+  /**
+   * Of a latent model (a pipeline with vae or vqvae): decodes in tiles what would take more than so
+   * many bytes in one piece, where 0 leaves the decoder out: samples are then latents. 1 GiB by
+   * default.
+   */
+  size_t decode_bytes;
   /** How the CPU keeps weights. */
   undiffuse_weight_type weights;
 } undiffuse_model_options;
@@ -976,6 +989,17 @@ typedef struct undiffuse_model_info {
    * callbacks.
    */
   size_t input_count;
+  /**
+   * Floats of one sample's data, see undiffuse_codec: those of an image where samples are latents,
+   * else as many as of a sample.
+   */
+  size_t data_len;
+  /** Dimensions of the data. */
+  size_t data_rank;
+  /** The dimensions, outermost first. Those beyond the rank are 0. */
+  size_t data_dims[4];
+  /** Bytes of the packed weights of the decoder of latents; 0 for other models. */
+  size_t decoder_weight_bytes;
 } undiffuse_model_info;
 
 /**
@@ -1625,6 +1649,49 @@ typedef struct undiffuse_input_info {
   /** See `is_whole`. */
   size_t class_count;
 } undiffuse_input_info;
+
+/** How a codec runs. */
+typedef struct undiffuse_codec_options {
+  /** sizeof(undiffuse_codec_options); set by undiffuse_codec_options_init. */
+  size_t struct_size;
+  /** As in undiffuse_session_options. */
+  size_t thread_count;
+  /** As in undiffuse_session_options. */
+  const undiffuse_threads *threads;
+  /** Your allocator for the codec's memory in place of malloc, or NULL. Read during the call. */
+  const undiffuse_allocator *allocator;
+  /** A flag that stops undiffuse_codec_decode, or NULL. */
+  undiffuse_cancel *cancel;
+} undiffuse_codec_options;
+
+/** What a codec does and takes. */
+typedef struct undiffuse_codec_info {
+  /** sizeof(undiffuse_codec_info); you set it before the call. */
+  size_t struct_size;
+  /** Floats of one sample. */
+  size_t sample_len;
+  /** Dimensions of its data: 3 for images. */
+  size_t rank;
+  /** The dimensions, outermost first: channels, height, width. Those beyond the rank are 0. */
+  size_t dims[4];
+  /** Floats of the data: the product of the dimensions. */
+  size_t data_len;
+  /** 1 if samples are latents, which a decoder decodes, else 0. */
+  uint32_t is_decoder;
+  /** 0. */
+  uint32_t reserved;
+  /**
+   * Tiles in which a sample is decoded, 1 for one piece; see `decode_bytes` of
+   * undiffuse_model_options.
+   */
+  size_t tile_count;
+  /** Height and width of a tile in latents. */
+  size_t tile[2];
+  /** Bytes of the decoder's packed weights, which are the model's. */
+  size_t weight_bytes;
+  /** Bytes of the codec's memory. */
+  size_t workspace_bytes;
+} undiffuse_codec_info;
 
 /** The state of a session. */
 typedef struct undiffuse_session_info {
@@ -2559,6 +2626,51 @@ undiffuse_status undiffuse_session_set_negative(undiffuse_session *session,
                                                 undiffuse_error **error);
 
 /**
+ * Fills options with the defaults: all cores, malloc. `struct_size` is
+ * sizeof(undiffuse_codec_options) as your program was compiled. Any thread.
+ */
+UNDIFFUSE_API
+undiffuse_status undiffuse_codec_options_init(undiffuse_codec_options *options,
+                                              size_t struct_size);
+
+/**
+ * Makes a codec. `options` may be NULL for the defaults. On success *codec is yours; free it with
+ * undiffuse_codec_free. Status: UNDIFFUSE_OUT_OF_MEMORY, UNDIFFUSE_INVALID_ARGUMENT. Any thread.
+ */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
+undiffuse_status undiffuse_codec_new(const undiffuse_model *model,
+                                     const undiffuse_codec_options *options,
+                                     undiffuse_codec **codec,
+                                     undiffuse_error **error);
+
+/** Writes what the codec does and takes to *info, whose struct_size you set. */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
+undiffuse_status undiffuse_codec_get_info(const undiffuse_codec *codec,
+                                          undiffuse_codec_info *info,
+                                          undiffuse_error **error);
+
+/**
+ * Writes the data of whole samples: `x` are `x_len` floats, [samples, sample_len], as
+ * undiffuse_session_x gives them; `data` receives [samples, data_len], `len` floats. Images are in
+ * -1 to 1 as far as the decoder keeps them there; nothing is clamped. Arrays do not overlap.
+ * Allocates nothing (a GPU's driver may).
+ *
+ * Status: UNDIFFUSE_SHAPE for other lengths, UNDIFFUSE_NON_FINITE for NaN or infinity in `x`,
+ * UNDIFFUSE_CANCELLED, UNDIFFUSE_DEVICE.
+ */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
+undiffuse_status undiffuse_codec_decode(undiffuse_codec *codec,
+                                        const float *x,
+                                        size_t x_len,
+                                        float *data,
+                                        size_t len,
+                                        undiffuse_error **error);
+
+/** Frees a codec. NULL is ignored. */
+UNDIFFUSE_API
+void undiffuse_codec_free(undiffuse_codec *codec);
+
+/**
  * Makes all remaining steps, calling the progress callback after each.
  *
  * Returns UNDIFFUSE_OK when the run is done, UNDIFFUSE_STOPPED when the callback stopped it. After
@@ -2701,9 +2813,10 @@ undiffuse_status undiffuse_session_vjp(undiffuse_session *session,
  * All in one call: makes a session, runs it for as many samples as `out` holds, batch by batch, and
  * frees it.
  *
- * `out` has `out_len` floats: [samples, sample_len], the first sample number options->first_sample.
- * Arguments and status otherwise as undiffuse_session_new and undiffuse_session_run. If it returns
- * UNDIFFUSE_STOPPED or an error, `out` is unspecified. Any thread.
+ * `out` has `out_len` floats: [samples, sample_len], the first sample number options->first_sample;
+ * of a latent model [samples, data_len] (undiffuse_model_info), decoded, in memory of the allocator
+ * or malloc. Arguments and status otherwise as undiffuse_session_new and undiffuse_session_run. If
+ * it returns UNDIFFUSE_STOPPED or an error, `out` is unspecified. Any thread.
  */
 UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_sample(const undiffuse_model *model,

@@ -65,7 +65,8 @@
 //! | [`denoiser`] | what predicts: a compiled network, a closure, an analytic prior |
 //! | [`chain`] | the loop as a resumable state machine |
 //! | [`evaluate`] | bounds on the log-likelihood and on entropies, the Parzen window estimate |
-//! | [`pipeline`] | a model and its scheduler from one directory or file |
+//! | [`codec`] | between samples and data: the scale of 2015's models, the decoder of latents, in tiles |
+//! | [`pipeline`] | a model and its scheduler, and of a latent model its decoder, from one directory or file |
 //! | `arrays` | views from and to `ndarray` at the public edge (feature `ndarray`) |
 //! | `training` | networks from data: gradients for a batch, losses, optimisers, readers and generators, the loop, minimum probability flow (feature `training`) |
 #![no_std]
@@ -81,6 +82,7 @@ pub mod arrays;
 pub mod backend;
 pub mod cancel;
 pub mod chain;
+pub mod codec;
 pub mod denoiser;
 pub mod error;
 pub mod evaluate;

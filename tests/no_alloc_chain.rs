@@ -6,8 +6,10 @@ use std::cell::Cell;
 use undiffuse::Cancel;
 use undiffuse::backend::cpu::{Cpu, CpuOptions};
 use undiffuse::chain::{Chain, ChainOptions, Flow};
+use undiffuse::codec::{Codec, Decoder};
 use undiffuse::denoiser::{Component, Conditions, Covariance, Denoiser, GaussianMixture, Guidance};
 use undiffuse::evaluate::{BoundOptions, Edges, Times, bound_with};
+use undiffuse::model::autoencoder::AutoencoderConfig;
 use undiffuse::model::unet2d::{self, UNet2DConfig};
 use undiffuse::noise::Seeded;
 use undiffuse::pipeline::{PipelineOptions, Source};
@@ -18,6 +20,7 @@ use undiffuse::posterior::{
 };
 use undiffuse::sampler::{PredictionType, SamplerKind, SamplerOptions, SchedulerConfig, Steps};
 use undiffuse::tensor::{DType, Dims};
+use undiffuse::values::Scale;
 use undiffuse::weights::SafeTensorsView;
 
 #[path = "common/every_sampler.rs"]
@@ -246,5 +249,25 @@ fn an_evaluation_allocates_only_at_its_beginning() {
         let noise = &mut Seeded::new(1);
         bound_with(&mut prior, &sampler, noise, &data, &options, &Cancel::new(), &mut observe).unwrap();
         assert_eq!(first, Some(last), "{times:?}");
+    }
+}
+
+#[test]
+fn decoding_in_one_piece_or_in_tiles_allocates_nothing() {
+    let json = r#"{"_class_name":"VQModel","block_out_channels":[8,8],"norm_num_groups":4,"num_vq_embeddings":20,
+        "down_block_types":["DownEncoderBlock2D","DownEncoderBlock2D"],"up_block_types":["UpDecoderBlock2D","UpDecoderBlock2D"]}"#;
+    let config = AutoencoderConfig::from_json(json).unwrap();
+    let params = config.parameters().unwrap();
+    let seeded = seeded::Seeded::of_names(params.iter().map(|p| p.name.as_str()));
+    let bytes = seeded_file::seeded_tensors(&seeded, &params, DType::F32);
+    let weights = SafeTensorsView::parse(&bytes).unwrap();
+    let cpu = Cpu::with_options(CpuOptions { threads: Some(1), ..Default::default() }).unwrap();
+    for (within, whole) in [(1 << 30, true), (60_000, false)] {
+        let decoder = Decoder::compile(&config, &weights, [3, 16, 20], within, &cpu).unwrap();
+        assert_eq!(decoder.tiles() == 1, whole, "{} tiles", decoder.tiles());
+        let mut codec = Codec::new(Dims::new(&[3, 16, 20]).unwrap(), Scale::default(), Some(decoder)).unwrap();
+        let x = [0.25; 2 * 3 * 16 * 20];
+        let mut data = vec![0.0; 2 * codec.data_dims().elements()];
+        assert_eq!(allocations(|| codec.decode(&x, &mut data, &Cancel::new()).unwrap()), 0, "within {within}");
     }
 }

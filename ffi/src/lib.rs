@@ -44,6 +44,8 @@ pub mod session;
 
 pub mod condition;
 
+pub mod codec;
+
 pub mod run;
 
 pub mod evaluate;

@@ -8,11 +8,12 @@ use undiffuse::ErrorKind;
 use undiffuse::backend::Backend;
 use undiffuse::backend::cpu::{Cpu, CpuOptions, WeightType};
 use undiffuse::backend::threads::Threads;
-use undiffuse::pipeline::{Gradient, Pipeline, PipelineOptions, Source};
+use undiffuse::pipeline::{Decoding, Gradient, Pipeline, PipelineOptions, Source};
 use undiffuse::sampler::{SamplerKind, SchedulerConfig};
 use undiffuse::tensor::MAX_RANK;
 
 use crate::callbacks::{HostDenoiser, undiffuse_denoiser};
+use crate::codec::dims_of;
 use crate::enums::sampler_kind;
 use crate::enums::undiffuse_backend::{self, *};
 use crate::enums::undiffuse_gradient::{self, *};
@@ -75,6 +76,9 @@ pub struct undiffuse_model_options {
     pub scheduler_json_len: usize,
     /// Your allocator for the weights, or NULL for malloc. The struct is read during the call.
     pub allocator: *const undiffuse_allocator,
+    /// Of a latent model (a pipeline with vae or vqvae): decodes in tiles what would take more than so many bytes in one piece, where
+    /// 0 leaves the decoder out: samples are then latents. 1 GiB by default.
+    pub decode_bytes: usize,
     /// How the CPU keeps weights.
     pub weights: MaybeUninit<undiffuse_weight_type>,
 }
@@ -89,6 +93,7 @@ sized!(undiffuse_model_options {
     scheduler_json: std::ptr::null(),
     scheduler_json_len: 0,
     allocator: std::ptr::null(),
+    decode_bytes: undiffuse::codec::DECODE_BYTES,
     weights: MaybeUninit::new(UNDIFFUSE_WEIGHT_F32),
 });
 
@@ -130,6 +135,14 @@ pub struct undiffuse_model_info {
     pub class_len: usize,
     /// Inputs of the network, x and the timestep among them, see undiffuse_model_get_input; 0 for callbacks.
     pub input_count: usize,
+    /// Floats of one sample's data, see undiffuse_codec: those of an image where samples are latents, else as many as of a sample.
+    pub data_len: usize,
+    /// Dimensions of the data.
+    pub data_rank: usize,
+    /// The dimensions, outermost first. Those beyond the rank are 0.
+    pub data_dims: [usize; 4],
+    /// Bytes of the packed weights of the decoder of latents; 0 for other models.
+    pub decoder_weight_bytes: usize,
 }
 
 sized!(undiffuse_model_info {
@@ -148,6 +161,10 @@ sized!(undiffuse_model_info {
     reserved: 0,
     class_len: 0,
     input_count: 0,
+    data_len: 0,
+    data_rank: 0,
+    data_dims: [0; 4],
+    decoder_weight_bytes: 0,
 });
 
 /// Fills options with the defaults: the cpu backend, the model's own size and scheduler, no gradient, malloc.
@@ -174,6 +191,10 @@ fn compile(mut source: Source<'_>, o: &undiffuse_model_options) -> Outcome<Model
             UNDIFFUSE_GRADIENT_NONE => Gradient::None,
             UNDIFFUSE_GRADIENT_FULL => Gradient::Full,
             UNDIFFUSE_GRADIENT_RECOMPUTE => Gradient::Recompute,
+        },
+        decoding: match o.decode_bytes {
+            0 => Decoding::None,
+            bytes => Decoding::Within(bytes),
         },
     };
     if !o.scheduler_json.is_null() {
@@ -358,6 +379,8 @@ pub unsafe extern "C" fn undiffuse_model_get_info(
                     (scheduler.chain_2015.sample_scale, scheduler.chain_2015.sample_shift);
             }
             i.input_count = model.inputs.len();
+            let data = model.data_dims()?;
+            (i.data_len, i.data_rank, i.data_dims) = (data.elements(), data.rank(), dims_of(data));
             match &model.network {
                 Network::Pipeline(p) => {
                     i.output_len = p.networks().predict.outputs().first().map_or(0, |d| d.elements());
@@ -366,6 +389,7 @@ pub unsafe extern "C" fn undiffuse_model_get_info(
                     i.parameter_count = p.parameter_count() as u64;
                     i.flops = p.flops();
                     i.weight_bytes = p.weight_bytes();
+                    i.decoder_weight_bytes = p.decoder().map_or(0, |d| d.weight_bytes());
                     i.fingerprint = p.fingerprint();
                     i.has_gradient = u32::from(p.networks().gradient.is_some());
                 }
@@ -420,6 +444,14 @@ impl Model {
         match &self.network {
             Network::Pipeline(p) => p.sample_dims(),
             Network::Host(h) => h.dims,
+        }
+    }
+
+    /// Dimensions of one sample's data.
+    pub fn data_dims(&self) -> Outcome<undiffuse::tensor::Dims> {
+        match &self.network {
+            Network::Pipeline(p) => Ok(p.data_dims()?),
+            Network::Host(h) => Ok(h.dims),
         }
     }
 

@@ -5,10 +5,11 @@ use std::ffi::c_void;
 use undiffuse::chain::{Flow, Status};
 use undiffuse::denoiser::{Call, Denoiser};
 
+use crate::codec::undiffuse_codec_options;
 use crate::evidence::undiffuse_evidence;
 use crate::guard::{call, check_apart, free_handle, ok, output, read, slice, slice_mut, void, write};
 use crate::model::undiffuse_model;
-use crate::options::{give, options_or_defaults, sized};
+use crate::options::{VersionedStruct as _, give, options_or_defaults, sized};
 use crate::sampler::undiffuse_sampler;
 use crate::session::{Session, make, undiffuse_progress, undiffuse_session, undiffuse_session_options};
 use crate::status::undiffuse_status::{UNDIFFUSE_BUFFER_TOO_SMALL, UNDIFFUSE_OK, UNDIFFUSE_SHAPE, UNDIFFUSE_STOPPED};
@@ -336,7 +337,8 @@ fn with_call(
 
 /// All in one call: makes a session, runs it for as many samples as `out` holds, batch by batch, and frees it.
 ///
-/// `out` has `out_len` floats: [samples, sample_len], the first sample number options->first_sample. Arguments and status otherwise as
+/// `out` has `out_len` floats: [samples, sample_len], the first sample number options->first_sample; of a latent model [samples, data_len]
+/// (undiffuse_model_info), decoded, in memory of the allocator or malloc. Arguments and status otherwise as
 /// undiffuse_session_new and undiffuse_session_run. If it returns UNDIFFUSE_STOPPED or an error, `out` is unspecified. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_sample(
@@ -352,7 +354,18 @@ pub unsafe extern "C" fn undiffuse_sample(
     unsafe {
         call(error, || {
             let mut o = options_or_defaults(options)?;
-            let sample_len = read(model)?.dims().elements();
+            let mut codec = None;
+            let sample_len = {
+                let model = read(model)?;
+                let (latents, data) = (model.dims(), model.data_dims()?);
+                if data != latents {
+                    let (thread_count, threads, allocator, cancel) = (o.thread_count, o.threads, o.allocator, o.cancel);
+                    let defaults = undiffuse_codec_options::defaults();
+                    let options = undiffuse_codec_options { thread_count, threads, allocator, cancel, ..defaults };
+                    codec = Some(crate::codec::make(&model, &options)?);
+                }
+                data.elements()
+            };
             let out = slice_mut(out, out_len, "out")?;
             let count = out_len / sample_len;
             if count == 0 || !out_len.is_multiple_of(sample_len) {
@@ -370,7 +383,10 @@ pub unsafe extern "C" fn undiffuse_sample(
                     session.chain.restart(o.first_sample.saturating_add(before), to.len() / sample_len)?;
                 }
                 match run(&mut session)? {
-                    UNDIFFUSE_OK => to.copy_from_slice(session.chain.x()),
+                    UNDIFFUSE_OK => match &mut codec {
+                        None => to.copy_from_slice(session.chain.x()),
+                        Some(state) => state.codec.decode(session.chain.x(), to, &state.cancel)?,
+                    },
                     stopped => return Ok(stopped),
                 }
             }

@@ -245,10 +245,10 @@ class session {
   detail::object<undiffuse_session, undiffuse_session_free> session_;
 };
 
-// All in one call: `count` samples, [count, sample_len], batch by batch. Throws UNDIFFUSE_STOPPED as an error if `progress` stops it.
+// All in one call: `count` samples, [count, sample_len] or, of a latent model, decoded, [count, data_len], batch by batch. Throws UNDIFFUSE_STOPPED as an error if `progress` stops it.
 inline std::vector<float> sample(const model &m, const sampler *s, const evidence *r, std::size_t count, const session_options &o = {}) {
   const detail::lowered_options options(o, m, r);
-  const std::size_t n = m.info().sample_len;
+  const std::size_t n = m.info().data_len;
   std::vector<float> out;
   if (n && count > out.max_size() / n) throw error(UNDIFFUSE_OUT_OF_MEMORY, "too many samples");
   out.resize(n * count);
@@ -261,6 +261,36 @@ inline std::vector<float> sample(const model &m, const sampler *s, const evidenc
 inline std::vector<float> sample(const model &m, std::size_t count, const session_options &o = {}) {
   return sample(m, nullptr, nullptr, count, o);
 }
+
+// From samples to data: the decoder of a latent model, the scale of a 2015 one; a copy for others.
+class codec {
+ public:
+  explicit codec(const model &m, std::size_t thread_count = 0) {
+    undiffuse_codec_options o;
+    undiffuse_codec_options_init(&o, sizeof o);
+    o.thread_count = thread_count;
+    codec_.make([&](auto out, auto e) { return undiffuse_codec_new(m.get(), &o, out, e); });
+  }
+
+  undiffuse_codec_info info() const {
+    auto i = detail::sized<undiffuse_codec_info>();
+    detail::call([&](auto e) { return undiffuse_codec_get_info(get(), &i, e); });
+    return i;
+  }
+  // The data of whole samples, one after the other.
+  std::vector<float> decode(view<const float> x) {
+    const auto i = info();
+    std::vector<float> data(x.size() / i.sample_len * i.data_len);
+    detail::call([&](auto e) {
+      return undiffuse_codec_decode(codec_.get(), x.data(), x.size(), data.data(), data.size(), e);
+    });
+    return data;
+  }
+  const undiffuse_codec *get() const noexcept { return codec_.get(); }
+
+ private:
+  detail::object<undiffuse_codec, undiffuse_codec_free> codec_;
+};
 
 }  // namespace undiffuse
 

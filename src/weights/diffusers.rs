@@ -22,6 +22,16 @@ const CONFIG: &str = "config.json";
 /// The scheduler's configuration.
 const SCHEDULER: &str = "scheduler_config.json";
 
+/// An autoencoder in a pipeline directory.
+pub struct DecoderFiles {
+    /// The text of its `config.json`.
+    pub config: String,
+    /// Its weights, under today's names.
+    pub weights: Box<dyn WeightSource>,
+    /// The files that are read.
+    pub paths: Vec<PathBuf>,
+}
+
 /// What a pipeline directory holds.
 pub struct PipelineFiles {
     /// The text of the model's `config.json`.
@@ -32,6 +42,8 @@ pub struct PipelineFiles {
     pub scheduler_path: Option<PathBuf>,
     /// The weights, under today's names.
     pub weights: Box<dyn WeightSource>,
+    /// The autoencoder that makes data of a latent model's samples, or why it cannot be read; `None` where there is none.
+    pub decoder: Option<Result<DecoderFiles>>,
     /// The files that are read: the model's configuration, the scheduler's if there is one, the weights (of several, their index).
     pub paths: Vec<PathBuf>,
     /// What a person should know of the choice: files passed over that could have been meant, and names that were changed.
@@ -42,6 +54,7 @@ pub struct PipelineFiles {
 struct Place {
     model: PathBuf,
     schedulers: Vec<PathBuf>,
+    decoder: Option<PathBuf>,
     remarks: Vec<String>,
 }
 
@@ -80,10 +93,18 @@ pub fn open(path: impl AsRef<Path>) -> Result<PipelineFiles> {
         model: read_text(&config)?,
         scheduler: scheduler.map(|p| read_text(p)).transpose()?,
         scheduler_path: scheduler.cloned(),
+        decoder: place.decoder.as_deref().map(open_decoder),
         weights: source,
         paths: [&config].into_iter().chain(scheduler).chain([&weights]).cloned().collect(),
         remarks: place.remarks,
     })
+}
+
+/// Opens an autoencoder's directory.
+fn open_decoder(dir: &Path) -> Result<DecoderFiles> {
+    let (config, weights) = (dir.join(CONFIG), choose(dir)?.path);
+    let (source, _) = open_weights(&weights)?;
+    Ok(DecoderFiles { config: read_text(&config)?, weights: source, paths: Vec::from([config, weights]) })
 }
 
 /// Whether a path that is no directory is the index of weights in several files.
@@ -104,23 +125,46 @@ fn at(dir: &Path) -> Place {
     if let Some(pipeline) = dir.parent().filter(|_| part) {
         schedulers.extend([pipeline.join("scheduler").join(SCHEDULER), pipeline.join(SCHEDULER)]);
     }
-    Place { model: dir.to_path_buf(), schedulers, remarks: Vec::new() }
+    Place { model: dir.to_path_buf(), schedulers, decoder: None, remarks: Vec::new() }
 }
 
 /// Finds the model in a directory.
 fn find(dir: &Path) -> Result<Place> {
     let index = dir.join("model_index.json");
-    let is_pipeline = check_index(&index)?;
-    let [nested, ema] = ["unet", "unet_ema"].map(|part| dir.join(part));
     let has_config = |dir: &Path| dir.join(CONFIG).is_file();
+    let Index { is_pipeline, decoder, mut remarks } = read_index(&index)?;
+    let decoder = match decoder {
+        Listed::Part(part) => {
+            let decoder = dir.join(part);
+            ensure!(
+                has_config(&decoder),
+                Io,
+                "{}: the pipeline has the part {part:?}, but there is no {}{}",
+                index.display(),
+                decoder.join(CONFIG).display(),
+                network_alone(dir)
+            );
+            Some(decoder)
+        }
+        Listed::Absent => None,
+        // Without an index what is there is the model's.
+        Listed::Nothing => DECODERS.map(|part| dir.join(part)).into_iter().find(|d| has_config(d)),
+    };
+    let [mut nested, ema] = ["unet", "unet_ema"].map(|part| dir.join(part));
+    let transformer = dir.join("transformer");
+    if !has_config(&nested) && has_config(&transformer) {
+        nested = transformer;
+    }
     let in_parts = |part: &Path| Place {
         model: part.to_path_buf(),
         schedulers: [dir.join("scheduler").join(SCHEDULER), dir.join(SCHEDULER)].into(),
+        decoder: decoder.clone(),
         remarks: Vec::new(),
     };
     let flat = has_config(dir) && choice::has_any(dir);
     if has_config(&nested) {
         let mut place = in_parts(&nested);
+        place.remarks.append(&mut remarks);
         if flat {
             // A pipeline's file says that the parts are its own.
             ensure!(
@@ -159,26 +203,71 @@ fn no_model(dir: &Path, nested: &Path) -> Error {
     err!(Io, "{}: {what}", looked.display())
 }
 
-/// Whether there is a `model_index.json`. Refuses a pipeline with parts beside a model and a scheduler.
-fn check_index(path: &Path) -> Result<bool> {
+/// The parts that decode latents, by the names that pipelines give them.
+const DECODERS: [&str; 2] = ["vae", "vqvae"];
+/// The parts whose output is the caller's to give, as a condition.
+const GIVEN: [&str; 4] = ["text_encoder", "text_encoder_2", "text_encoder_3", "bert"];
+/// The parts that sampling does not use.
+const UNUSED: [&str; 7] =
+    ["tokenizer", "tokenizer_2", "tokenizer_3", "safety_checker", "feature_extractor", "image_encoder", "watermark"];
+
+/// What a `model_index.json` says.
+struct Index {
+    /// Whether there is one.
+    is_pipeline: bool,
+    decoder: Listed,
+    remarks: Vec<String>,
+}
+
+/// Which autoencoder an index lists.
+enum Listed {
+    Part(&'static str),
+    /// It lists none.
+    Absent,
+    /// There is no index.
+    Nothing,
+}
+
+/// Reads a `model_index.json`. Refuses a pipeline with parts that sampling would need and that are none of these: a model, a scheduler and an
+/// autoencoder. What sampling does not use is not looked at.
+fn read_index(path: &Path) -> Result<Index> {
     if !path.is_file() {
-        return Ok(false);
+        return Ok(Index { is_pipeline: false, decoder: Listed::Nothing, remarks: Vec::new() });
     }
     let text = read_text(path)?;
     let index = json::parse_object(&text).map_err(|e| e.context(format!("{}: malformed", path.display())))?;
+    let mut found = Index { is_pipeline: true, decoder: Listed::Absent, remarks: Vec::new() };
     for (key, value) in &index {
         // A part is [library, class]; an optional part that is absent is [null, null].
-        let part = value.as_array().is_some_and(|a| a.iter().any(|v| !v.is_null()));
-        let network = ["unet", "transformer"].map(|part| path.with_file_name(part)).into_iter().find(|p| p.is_dir());
-        ensure!(
-            !part || key == "unet" || key == "scheduler",
-            Unsupported,
-            "{}: the pipeline has the part {key:?}, expected only unet and scheduler{}",
-            path.display(),
-            network.map_or(String::new(), |p| format!(": its network alone is {}", p.display()))
-        );
+        let key = key.as_str();
+        if !value.as_array().is_some_and(|a| a.iter().any(|v| !v.is_null())) {
+            continue;
+        }
+        if let Some(part) = DECODERS.iter().find(|d| **d == key) {
+            if let Listed::Part(other) = found.decoder {
+                return Err(err!(Unsupported, "{}: the pipeline has {other} and {part}, expected one", path.display()));
+            }
+            found.decoder = Listed::Part(part);
+        } else if GIVEN.contains(&key) {
+            found.remarks.push(format!("{key} is not read: what it makes is the caller's to give, as a condition"));
+        } else if !UNUSED.contains(&key) {
+            ensure!(
+                matches!(key, "unet" | "transformer" | "scheduler"),
+                Unsupported,
+                "{}: the pipeline has the part {key:?}, expected only unet or transformer, scheduler, vae or vqvae, and what sampling does \
+                 not use{}",
+                path.display(),
+                network_alone(path.parent().unwrap_or(path))
+            );
+        }
     }
-    Ok(true)
+    Ok(found)
+}
+
+/// What to give instead of a pipeline with a part that cannot be read.
+fn network_alone(dir: &Path) -> String {
+    let network = ["unet", "transformer"].map(|part| dir.join(part)).into_iter().find(|p| p.is_dir());
+    network.map_or(String::new(), |p| format!(": its network alone is {}", p.display()))
 }
 
 /// The weights of a file or index, and what was taken off all of their names.

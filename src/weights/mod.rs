@@ -16,7 +16,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::error::{Result, ensure, err};
-use crate::graph::Graph;
+use crate::graph::{Graph, Param};
 use crate::tensor::{DType, Dims};
 
 #[cfg(feature = "std")]
@@ -27,6 +27,7 @@ pub mod diffusers;
 #[cfg(feature = "std")]
 mod file;
 mod header;
+mod joined;
 mod names;
 pub mod packed;
 #[cfg(feature = "std")]
@@ -36,6 +37,7 @@ mod write;
 
 #[cfg(feature = "std")]
 pub use file::SafeTensorsFile;
+pub(crate) use joined::{Joined, Part};
 pub use names::DiffusersNames;
 #[cfg(feature = "std")]
 pub use sharded::ShardedFiles;
@@ -90,9 +92,14 @@ pub fn read_param(source: &dyn WeightSource, name: &str, dims: &Dims, out: &mut 
 /// Checks that a source holds exactly the parameters of a graph: none missing, none more, each of the right shape.
 /// The error (kind `Weights`) lists the first few of each sort.
 pub fn check_params(graph: &Graph, source: &dyn WeightSource) -> Result<()> {
+    check_names(graph.params(), source)
+}
+
+/// As [`check_params`], of parameters of several graphs.
+pub(crate) fn check_names(params: &[Param], source: &dyn WeightSource) -> Result<()> {
     let mut known = BTreeSet::new();
     let (mut missing, mut misshapen) = (Listed::default(), Listed::default());
-    for p in graph.params() {
+    for p in params {
         known.insert(p.name.as_str());
         match source.info(&p.name) {
             None => missing.push(&p.name),

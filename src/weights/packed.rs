@@ -1,7 +1,7 @@
 //! The packed file: one safetensors file that holds a whole pipeline.
 //!
 //! Its metadata has `undiffuse.format` (a version), `undiffuse.model` (or `undiffuse.graph`, the network itself) and, where there was one,
-//! `undiffuse.scheduler` (configurations as JSON text), so any safetensors reader can open it and this library needs no other file.
+//! `undiffuse.scheduler` (configurations as JSON text), of a latent model also `undiffuse.decoder`, so any safetensors reader can open it and this library needs no other file.
 
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -18,17 +18,22 @@ const FORMAT: &str = "undiffuse.format";
 const MODEL: &str = "undiffuse.model";
 /// In the place of the model's configuration: the text of a graph, see [`data`](crate::graph::data).
 const GRAPH: &str = "undiffuse.graph";
+/// The configuration of an autoencoder whose decoder makes data of the model's samples. Its tensors stand under
+/// `decoder/` and their own names.
+const DECODER: &str = "undiffuse.decoder";
 const SCHEDULER: &str = "undiffuse.scheduler";
 /// The version that this library writes and the only one it reads.
 const VERSION: &str = "1";
 
-/// The two configurations of a packed file.
+/// The configurations of a packed file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PackedConfigs {
     /// The model's configuration, as in `unet/config.json`, or the text of a [graph](crate::graph::data).
     pub model: String,
     /// The scheduler's configuration, as in `scheduler/scheduler_config.json`; not every model comes with one.
     pub scheduler: Option<String>,
+    /// The configuration of the autoencoder of a latent model, as in `vae/config.json`.
+    pub decoder: Option<String>,
 }
 
 impl PackedConfigs {
@@ -55,7 +60,8 @@ impl PackedConfigs {
                 return Err(err!(Weights, "the packed file has both {MODEL} and {GRAPH}, expected one"));
             }
         };
-        Ok(Self { model: model.to_string(), scheduler: get(SCHEDULER).map(ToString::to_string) })
+        let text = |key: &str| get(key).map(ToString::to_string);
+        Ok(Self { model: model.to_string(), scheduler: text(SCHEDULER), decoder: text(DECODER) })
     }
 }
 
@@ -94,10 +100,12 @@ pub fn write(
         })
         .collect();
     let scheduler = configs.scheduler.as_deref().map(|text| (SCHEDULER, text));
+    let decoder = configs.decoder.as_deref().map(|text| (DECODER, text));
     let model = if is_graph(&configs.model) { GRAPH } else { MODEL };
     let metadata: BTreeMap<String, String> = [(FORMAT, VERSION), (model, &configs.model)]
         .into_iter()
         .chain(scheduler)
+        .chain(decoder)
         .map(|(k, v)| (k.to_string(), v.to_string()))
         .collect();
     write_safetensors(&tensors, &metadata, &mut |name, out| weights.read_f32(name, out), sink)

@@ -127,7 +127,7 @@ fn numbers_that_are_not_finite_are_refused_by_name() {
 #[test]
 fn a_value_that_f16_cannot_hold_is_not_packed() {
     let bytes = written(&[("w", &[1, 1])], 1e6);
-    let configs = packed::PackedConfigs { model: "{}".into(), scheduler: Some("{}".into()) };
+    let configs = packed::PackedConfigs { model: "{}".into(), scheduler: Some("{}".into()), decoder: None };
     let source = SafeTensorsView::parse(&bytes).unwrap();
     let e = packed::write(&configs, &source, DType::F16, &mut |_| Ok(())).unwrap_err();
     assert!(e.message().contains("tensor w") && e.message().contains("1000000"), "{e}");
@@ -230,10 +230,11 @@ fn directories_without_a_model_are_refused_by_name() {
     assert!(open(&[("config.json", b"{}")]).message().contains("no weights"));
     let several = open(&[("config.json", b"{}"), ("a.fp16.safetensors", &weights), ("b.safetensors", &weights)]);
     assert!(several.message().contains("a.fp16.safetensors, b.safetensors"), "{several}");
-    let index = br#"{"unet":["diffusers","UNet2DModel"],"vqvae":["diffusers","VQModel"]}"#;
-    let latent = open(&[("config.json", b"{}"), ("model_index.json", index)]);
-    assert_eq!(latent.kind(), ErrorKind::Unsupported);
-    assert!(latent.message().contains("vqvae"), "{latent}");
+    for (part, kind) in [("vqvae", ErrorKind::Io), ("controlnet", ErrorKind::Unsupported)] {
+        let index = format!(r#"{{"unet":["diffusers","UNet2DModel"],"{part}":["diffusers","VQModel"]}}"#);
+        let e = open(&[("config.json", b"{}"), ("model_index.json", index.as_bytes())]);
+        assert!(e.kind() == kind && e.message().contains(part), "{e}");
+    }
     assert!(open(&[("config.json", b"{}"), ("model_index.json", b"{")]).message().contains("model_index.json"));
     let absent = diffusers::open("no/such/directory").err().unwrap();
     assert_eq!(absent.kind(), ErrorKind::Io);
@@ -322,7 +323,8 @@ fn unknown_keys_and_values_are_refused_by_name() {
 fn models_of_diffusers_that_are_not_implemented_are_called_so() {
     for (class, word) in [
         ("UNet3DConditionModel", "not implemented"),
-        ("AutoencoderKL", "not implemented"),
+        ("AutoencoderKLWan", "not implemented"),
+        ("AutoencoderKL", "no denoiser"),
         ("PixArtTransformer2DModel", "not implemented"),
         ("UNet1DModel", "not implemented"),
         ("SongUNet", "expected \"UNet2DModel\""),
@@ -404,7 +406,7 @@ fn keys_that_do_not_go_together_are_refused_where_they_meet() {
 /// The bytes of a small packed pipeline.
 fn small_packed() -> Vec<u8> {
     let bytes = written(&[("a.attentions.0.query.weight", &[3, 2]), ("b", &[5]), ("c", &[1, 2, 1, 2])], 0.5);
-    let configs = packed::PackedConfigs { model: "{}".into(), scheduler: Some("{}".into()) };
+    let configs = packed::PackedConfigs { model: "{}".into(), scheduler: Some("{}".into()), decoder: None };
     let mut out = Vec::new();
     packed::write(&configs, &SafeTensorsView::parse(&bytes).unwrap(), DType::F16, &mut |b| {
         out.extend_from_slice(b);

@@ -22,6 +22,7 @@ mod bad_input;
 mod families;
 mod finite;
 mod graph_data;
+mod latent;
 mod models_2015;
 mod narrow_weights;
 mod pipeline;

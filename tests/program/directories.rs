@@ -236,11 +236,14 @@ fn a_model_alone_is_found_in_every_folder_that_holds_one() {
     assert!(remarks(at("checkpoint-500")).contains("unet_ema is not read"));
     assert_eq!(remarks(at("lone")), "");
 
-    // A part that is not known bars the whole, but not the network in it.
-    dir.write("pipeline/model_index.json", r#"{"unet":["diffusers","UNet2DModel"],"vqvae":["diffusers","VQModel"]}"#);
+    // A part that is not known, or not there, bars the whole, but not the network in it.
     let unet = at("pipeline/unet");
-    let e = refused(at("pipeline"), &["vqvae", &unet.display().to_string()]);
-    assert_eq!(e.kind(), ErrorKind::Unsupported);
+    for (part, kind) in [("movq", ErrorKind::Unsupported), ("vqvae", ErrorKind::Io)] {
+        let index = format!(r#"{{"unet":["diffusers","UNet2DModel"],"{part}":["diffusers","VQModel"]}}"#);
+        dir.write("pipeline/model_index.json", index);
+        let e = refused(at("pipeline"), &[part, &unet.display().to_string()]);
+        assert_eq!(e.kind(), kind);
+    }
     assert_eq!(prediction(&compiled(unet).unwrap()), want);
 
     // A scheduler of each layout: the one that goes with the model's is read.

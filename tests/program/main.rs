@@ -21,6 +21,7 @@ mod directories;
 mod evaluate;
 mod formats;
 mod groups;
+mod latent;
 mod models;
 mod output;
 mod pictures;

@@ -66,6 +66,30 @@ static void conditions(void) {
   undiffuse_session_free(s);
 }
 
+/* A codec of a model without a decoder copies; ffi/src/codec/tests.rs has one with a decoder. */
+static void codec(const float *x) {
+  undiffuse_codec_options o;
+  undiffuse_codec_info i;
+  undiffuse_codec *c = NULL;
+  float data[4 * N];
+  undiffuse_model_info info;
+  OK(undiffuse_codec_options_init(&o, sizeof o));
+  OK(undiffuse_codec_new(model, &o, &c, E));
+  info.struct_size = sizeof info;
+  OK(undiffuse_model_get_info(model, &info, E));
+  i.struct_size = sizeof i;
+  OK(undiffuse_codec_get_info(c, &i, E));
+  CHECK(i.sample_len == N && i.data_len == N && i.rank == 3 && i.dims[1] == 8 && !i.is_decoder && i.tile_count == 1);
+  CHECK(info.data_len == N && info.data_rank == 3 && info.data_dims[2] == 8 && info.decoder_weight_bytes == 0);
+  OK(undiffuse_codec_decode(c, x, 4 * N, data, 4 * N, E));
+  CHECK(same_floats(x, data, 4 * N));
+  FAILS(UNDIFFUSE_SHAPE, undiffuse_codec_decode(c, x, 4 * N, data, N, E));
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_codec_decode(c, data, 4 * N, data, 4 * N, E));
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_codec_decode(NULL, x, N, data, N, E));
+  undiffuse_codec_free(c);
+  undiffuse_codec_free(NULL);
+}
+
 /* Whatever the batch, the shard and the way to get there. */
 static void same_samples(const float *wanted) {
   undiffuse_session_options o = session_options(4, 5);
@@ -637,6 +661,7 @@ int main(int argc, char **argv) {
   interrupted(wanted);
   failures();
   conditions();
+  codec(wanted);
   /* A session outlives what it was made of. */
   s = open_session(&o);
   undiffuse_model_free(model);

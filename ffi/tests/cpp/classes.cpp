@@ -506,6 +506,14 @@ void conditions(const undiffuse::model &m) {
   CHECK(status([&] { undiffuse::session{m, o}; }) == UNDIFFUSE_INVALID_ARGUMENT);
 }
 
+// A codec of a model without a decoder copies.
+void codecs(const undiffuse::model &m) {
+  undiffuse::codec codec(m, 1);
+  const std::vector<float> x(codec.info().sample_len, 0.5f);
+  CHECK(codec.info().data_len == m.info().data_len && !codec.info().is_decoder);
+  CHECK(codec.decode(x) == x);
+}
+
 }  // namespace
 
 int main(int argc, char **argv) {
@@ -513,6 +521,7 @@ int main(int argc, char **argv) {
   versions_and_devices();
   networks(argv[1]);
   conditions(undiffuse::model::load(argv[1]));
+  codecs(undiffuse::model::load(argv[1]));
   samplers();
   operators();
   evidence();

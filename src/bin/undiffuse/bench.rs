@@ -8,6 +8,7 @@ use undiffuse::denoiser::{Call, Denoiser};
 use undiffuse::model::ModelConfig;
 use undiffuse::model::unet2d::TimeEmbedding;
 use undiffuse::noise::{NoiseSource, Seeded};
+use undiffuse::pipeline::Decoding;
 use undiffuse::pipeline::Pipeline;
 use undiffuse::schedule::Level;
 use undiffuse::{Cancel, Result};
@@ -40,6 +41,7 @@ usage: undiffuse bench [PATH] [OPTION...]
 
 fn run(args: &mut Args) -> Outcome {
     let mut model = ModelArgs::default();
+    model.set_decoding(Decoding::None);
     let (mut batch, mut calls) = (1, 20);
     while let Some(token) = args.next()? {
         match token {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use undiffuse::codec::scale_of;
 use undiffuse::evaluate::{
     Bound, BoundOptions, Edges, Times, Unit, bound_with, null_fitted_gaussian, parzen, parzen_bandwidth,
     parzen_bandwidths,
@@ -10,6 +11,7 @@ use undiffuse::evaluate::{
 use undiffuse::noise::Seeded;
 use undiffuse::sampler::{Sampler, SamplerKind, SamplerOptions, SchedulerConfig, StateSpace};
 use undiffuse::schedule::Arithmetic;
+use undiffuse::values::Scale;
 use undiffuse::{Error, ErrorKind, Result};
 
 use crate::args::{Args, Command, Outcome, Token, usage};
@@ -247,9 +249,9 @@ fn evaluate(mut job: Job) -> Result<(String, Value)> {
         let text = "the model's samples lie in [-1, 1], the data's values do not: give --values";
         return Err(Error::new(ErrorKind::InvalidArgument, text));
     }
-    if class == SamplerKind::Ancestral2015 {
-        let chain = &config.chain_2015;
-        data.rescale(chain.sample_scale, chain.sample_shift);
+    let scale = scale_of(&config);
+    if scale != Scale::default() {
+        data.rescale(scale.scl, scale.shft);
     }
     let bits = sampler.space() != StateSpace::Real;
     let ends = job.ends.unwrap_or(match (bits, class.is_2015(), data.levels) {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use undiffuse::chain::{Chain, ChainOptions, Flow};
 use undiffuse::noise::{DrawnFor, Given, NoiseSource, PythonGenerator, PythonNoise, Seeded};
+use undiffuse::pipeline::Pipeline;
 use undiffuse::posterior::{Evidence, NoEvidence, OptimalVariance};
 use undiffuse::sampler::{Compat, Sampler, SamplerKind, SamplerOptions, SchedulerConfig, Steps};
 use undiffuse::tensor::Dims;
@@ -178,14 +179,16 @@ pub fn generate(model: &ModelArgs, job: &Job) -> Result<Done> {
     }
     let cancel = interrupt::install()?;
     let mut preview = Preview::new(job.preview.as_deref(), &pipeline)?;
-    let place = Place::new(&job.output, first, count, &dims, &job.format)?;
+    let mut codec = pipeline.codec()?;
+    let data = codec.data_dims();
+    let place = Place::new(&job.output, first, count, &data, &job.format)?;
     let trace_output = job.trace.as_deref().map(Output::create).transpose()?;
 
     let (steps, name) = (sampler.levels().len(), sampler.name());
-    let shape = |outer: &[usize]| [outer, dims.as_slice()].concat();
-    let mut samples = Array::zeros("the samples", &shape(&[count]))?;
+    let shape = |outer: &[usize], dims: &Dims| [outer, dims.as_slice()].concat();
+    let mut samples = Array::zeros("the samples", &shape(&[count], &data))?;
     let mut trace = match trace_output {
-        Some(_) => Some(Array::zeros("the trace", &shape(&[steps + 1, count]))?),
+        Some(_) => Some(Array::zeros("the trace", &shape(&[steps + 1, count], &dims))?),
         None => None,
     };
     let batch = job.batch.min(count);
@@ -203,7 +206,7 @@ pub fn generate(model: &ModelArgs, job: &Job) -> Result<Done> {
         batches,
         calls: steps,
         products: steps * job.variance_products,
-        workspace: given_beside.workspace_bytes(&pipeline, batch)?,
+        workspace: given_beside.workspace_bytes(&pipeline, batch)?.saturating_add(decoder_bytes(&pipeline)?),
         results,
         less: "Fewer --steps or --count",
     };
@@ -217,10 +220,10 @@ pub fn generate(model: &ModelArgs, job: &Job) -> Result<Done> {
     let options = ChainOptions { batch, first_sample: first };
     let mut chain = Chain::with_evidence(denoiser, sampler, noise, evidence, &options)?;
     let bar = progress(batches * steps, preview.as_ref());
-    let n = dims.elements();
-    for (i, out) in samples.data.chunks_mut(batch * n).enumerate() {
+    let (n, made) = (dims.elements(), data.elements());
+    for (i, out) in samples.data.chunks_mut(batch * made).enumerate() {
         let begin = i * batch;
-        chain.restart(first + begin as u64, out.len() / n)?;
+        chain.restart(first + begin as u64, out.len() / made)?;
         let mut keep = |row: usize, x: &[f32]| {
             // Row `row` of the trace has all samples; a batch is a part of it.
             let at = (row * count + begin) * n;
@@ -235,7 +238,7 @@ pub fn generate(model: &ModelArgs, job: &Job) -> Result<Done> {
             bar.inc(1);
             Flow::Continue
         })?;
-        out.copy_from_slice(chain.x());
+        codec.decode(chain.x(), out, cancel)?;
     }
     bar.finish_and_clear();
 
@@ -243,13 +246,13 @@ pub fn generate(model: &ModelArgs, job: &Job) -> Result<Done> {
         write_safetensors_f32(&[("x_t", trace)], &mut out)?;
         out.finish()?;
     }
-    let chain = &config.chain_2015;
-    if config.class == SamplerKind::Ancestral2015 {
-        // From the model's x to the data it was made of.
-        samples.data.iter_mut().for_each(|x| *x = ((f64::from(*x) - chain.sample_shift) / chain.sample_scale) as f32);
-    }
     place.write(&samples)?;
-    Ok(Done { first, samples: count, dims, steps, sampler: name, device: pipeline.network().describe() })
+    Ok(Done { first, samples: count, dims: data, steps, sampler: name, device: pipeline.network().describe() })
+}
+
+/// What the decoder of a latent model takes.
+fn decoder_bytes(pipeline: &Pipeline) -> Result<usize> {
+    Ok(pipeline.codec_bytes()?.saturating_add(pipeline.decoder().map_or(0, |d| d.weight_bytes())))
 }
 
 /// The number of the first sample of this run, and how many there are.

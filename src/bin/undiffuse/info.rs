@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use undiffuse::Result;
 use undiffuse::graph::Input;
 use undiffuse::model::ModelConfig;
+use undiffuse::pipeline::{Decoding, Pipeline};
 use undiffuse::sampler::{SamplerKind, SchedulerConfig};
 
 use crate::args::{Args, Command, Outcome, Token};
@@ -23,7 +24,9 @@ usage: undiffuse info [PATH] [OPTION...]
   --batch N       samples at once (default 1)
   --scheduler S   a scheduler_config.json, a pipeline's directory or JSON text, in place of the
                   model's own
-  --size HxW      size of the images where the model names none
+  --size HxW      size of the images where the model names none; of a latent model that of the latents
+  --decode-bytes N
+                  of a latent model: decodes in tiles what would take more than N bytes in one piece (default 1073741824)
   --backend NAME  auto (default), cpu, wgpu, wgpu:INDEX (see `undiffuse devices`) or reference
   --threads N     threads of the cpu backend (default: all)
   --weights TYPE  how the cpu backend keeps weights: f32 (default), f16, bf16 or int8 (narrower is smaller, and faster where few values share
@@ -44,13 +47,14 @@ fn samples(scheduler: &Result<SchedulerConfig>, is_of_images: bool) -> &'static 
 
 fn run(args: &mut Args) -> Outcome {
     let mut model = ModelArgs::default();
+    model.set_decoding(Decoding::default());
     let mut batch = 1;
     while let Some(token) = args.next()? {
         match token {
             Token::Option(name) => match name.as_str() {
                 "batch" => batch = args.number("a whole number", 1..=usize::MAX)?,
                 other => {
-                    if !model.option(other, args)? {
+                    if !model.option(other, args)? && (other == "latents" || !model.decoding(other, args)?) {
                         return args.unknown(other);
                     }
                 }
@@ -77,6 +81,9 @@ fn run(args: &mut Args) -> Outcome {
     for (name, value) in lines {
         text.push_str(&format!("{name:<14}{value}\n"));
     }
+    for part in parts(&pipeline)? {
+        text.push_str(&format!("{:<14}{}\n", "decoder", part));
+    }
     for input in pipeline.inputs() {
         let classes = input.rows.map_or(String::new(), |n| format!(", 0 to {}", n.saturating_sub(1)));
         let (dims, role) = (input.given_dims(), input.role.name());
@@ -99,6 +106,7 @@ fn run(args: &mut Args) -> Outcome {
         "class": pipeline.model().class_name(),
         "shape": pipeline.sample_dims().as_slice(),
         "samples": samples(&scheduler, of_images),
+        "decoder": decoder_json(&pipeline)?,
         "inputs": pipeline.inputs().iter().map(|i| json!({
             "name": i.name,
             "role": i.role.name(),
@@ -127,6 +135,36 @@ fn run(args: &mut Args) -> Outcome {
         (Err(_), None) => "\nscheduler config\nnone; commands that need one take --scheduler\n".into(),
     });
     Ok(output::report(&text, &json)?)
+}
+
+/// The lines on a latent model's decoder.
+fn parts(pipeline: &Pipeline) -> Result<Vec<String>> {
+    let Some(d) = pipeline.decoder() else { return Ok(Vec::new()) };
+    let [h, w] = d.tile();
+    let pieces = match d.tiles() {
+        1 => "in one piece".into(),
+        n => format!("in {n} tiles of {h} x {w} latents"),
+    };
+    Ok(vec![
+        format!("{}, from {} to {}, {pieces}", d.class_name(), pipeline.sample_dims(), d.data_dims()?),
+        format!("{} parameters, {} bytes of weights", d.parameter_count(), d.weight_bytes()),
+        format!("{} bytes of workspace, {} on a device", pipeline.codec_bytes()?, d.device_bytes()?),
+    ])
+}
+
+/// The same for scripts; null where there is none.
+fn decoder_json(pipeline: &Pipeline) -> Result<Value> {
+    let Some(d) = pipeline.decoder() else { return Ok(Value::Null) };
+    Ok(json!({
+        "class": d.class_name(),
+        "shape": d.data_dims()?.as_slice(),
+        "tiles": d.tiles(),
+        "tile": d.tile(),
+        "parameters": d.parameter_count(),
+        "weights": d.weight_bytes(),
+        "device": d.device_bytes()?,
+        "workspace": pipeline.codec_bytes()?,
+    }))
 }
 
 /// What an input's elements are.

@@ -6,6 +6,7 @@ use serde_json::json;
 use undiffuse::denoiser::Conditions;
 use undiffuse::error::check_finite;
 use undiffuse::graph::{Input, Role};
+use undiffuse::pipeline::Decoding;
 use undiffuse::pipeline::Pipeline;
 use undiffuse::{Error, ErrorKind, Result};
 
@@ -42,6 +43,7 @@ usage: undiffuse predict [PATH] --input FILE --output FILE [OPTION...]
 
 fn run(args: &mut Args) -> Outcome {
     let mut model = ModelArgs::default();
+    model.set_decoding(Decoding::None);
     let (mut input, mut to): (Option<PathBuf>, Option<PathBuf>) = (None, None);
     while let Some(token) = args.next()? {
         match token {

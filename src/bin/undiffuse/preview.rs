@@ -4,10 +4,10 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use undiffuse::chain::never;
+use undiffuse::codec::Codec;
 use undiffuse::pipeline::Pipeline;
-use undiffuse::sampler::SamplerKind;
 use undiffuse::tensor::Dims;
-use undiffuse::values::Scale;
 use undiffuse::{Error, ErrorKind, Result};
 
 use crate::image::{Grid, Kind, to_byte};
@@ -23,9 +23,11 @@ const COLUMNS: usize = 64;
 /// Where predictions are drawn.
 pub struct Preview {
     to: To,
+    /// Dimensions of a picture.
     dims: Dims,
-    /// From pictures to what the model makes.
-    scale: Scale,
+    codec: Codec,
+    /// How many are drawn.
+    most: usize,
     drawn: Option<Instant>,
 }
 
@@ -39,7 +41,7 @@ impl Preview {
     /// For `--preview PATH` where it was given. Errors: the samples are no pictures, or PATH is no .png that can be written.
     pub fn new(path: Option<&Path>, pipeline: &Pipeline) -> Result<Option<Self>> {
         let Some(path) = path else { return Ok(None) };
-        let dims = pipeline.sample_dims();
+        let dims = pipeline.data_dims()?;
         Grid::new(1, dims.as_slice())?;
         let to = if path == Path::new(STANDARD) {
             To::Terminal(0)
@@ -51,13 +53,9 @@ impl Preview {
             drop(Output::create(path)?);
             To::File(path.into())
         };
-        let scale = match pipeline.scheduler() {
-            Ok(config) if config.class == SamplerKind::Ancestral2015 => {
-                Scale { scl: config.chain_2015.sample_scale, shft: config.chain_2015.sample_shift }
-            }
-            _ => Scale::default(),
-        };
-        Ok(Some(Self { to, dims, scale, drawn: None }))
+        // Decoding takes its time.
+        let most = if pipeline.decoder().is_some() { 1 } else { SAMPLES };
+        Ok(Some(Self { to, dims, codec: pipeline.codec()?, most, drawn: None }))
     }
 
     /// Whether it draws where a bar would be.
@@ -81,8 +79,10 @@ impl Preview {
 
     fn draw(&mut self, x0: &[f32]) -> Result<()> {
         let n = self.dims.elements();
-        let mut shown: Vec<f32> = x0.iter().take(SAMPLES * n).copied().collect();
-        self.scale.undo(&mut shown);
+        let len = self.codec.sample_dims().elements().max(1);
+        let count = (x0.len() / len).min(self.most);
+        let mut shown = vec![0.0; count * n];
+        self.codec.decode(x0.get(..count * len).unwrap_or(&[]), &mut shown, never())?;
         match &mut self.to {
             To::File(path) => {
                 let mut out = Output::create(path)?;

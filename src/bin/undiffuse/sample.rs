@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use serde_json::json;
 use undiffuse::noise::PythonGenerator;
+use undiffuse::pipeline::Decoding;
 use undiffuse::sampler::{Compat, SamplerKind, Steps};
 
 use crate::args::{Args, Command, Outcome, Token, usage};
@@ -28,7 +29,7 @@ Makes samples.
 
 usage: undiffuse sample [PATH] [OPTION...]
 
-  PATH            a pipeline directory (diffusers' UNet2DModel, or a network of 2015) or a packed file (default: the embedded digits)
+  PATH            a pipeline directory (diffusers' UNet2DModel, a latent pipeline, a network of 2015) or a packed file (default: the embedded digits)
   --model PATH    the model, by the option that all commands have
   --output FILE   X.png, X.jpg or X.webp (a grid), X.npy or X.safetensors (f32, images in [-1, 1], [N, C, H, W]) (default:
                   samples.png); with {} in its name a file for each sample, {} being its number; - is standard output
@@ -67,7 +68,10 @@ usage: undiffuse sample [PATH] [OPTION...]
                   guides only where LOW < sigma / alpha <= HIGH
   --scheduler S   a scheduler_config.json, a pipeline's directory or JSON text, in place of the
                   model's own
-  --size HxW      size of the images where the model names none
+  --size HxW      size of the images where the model names none; of a latent model that of the latents
+  --decode-bytes N
+                  of a latent model (vae or vqvae beside unet): decodes in tiles what would take more than N bytes in one piece (default
+                  1073741824); --latents decodes nothing and writes the latents
   --backend NAME  auto (default), cpu, wgpu, wgpu:INDEX (see `undiffuse devices`) or reference
   --threads N     threads of the cpu backend (default: all)
   --weights TYPE  how the cpu backend keeps weights: f32 (default), f16, bf16 or int8 (narrower is smaller, and faster where few values share
@@ -85,6 +89,7 @@ usage: undiffuse sample [PATH] [OPTION...]
 
 fn run(args: &mut Args) -> Outcome {
     let mut model = ModelArgs::default();
+    model.set_decoding(Decoding::default());
     let mut job = Job {
         output: PathBuf::from("samples.png"),
         format: FormatArgs::default(),
@@ -128,6 +133,7 @@ fn run(args: &mut Args) -> Outcome {
                 "shard" => job.shard = shard(args)?,
                 other => {
                     if !model.option(other, args)?
+                        && !model.decoding(other, args)?
                         && !model.condition(other, args)?
                         && !job.format.option(other, args)?
                     {

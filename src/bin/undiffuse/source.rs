@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use undiffuse::backend::Choice;
 use undiffuse::backend::cpu::{CpuOptions, WeightType};
-use undiffuse::pipeline::{Pipeline, PipelineOptions, Source};
+use undiffuse::pipeline::{Decoding, Pipeline, PipelineOptions, Source};
 use undiffuse::sampler::{SamplerKind, SchedulerConfig};
 use undiffuse::{Error, ErrorKind, Result};
 
@@ -35,6 +35,8 @@ pub struct ModelArgs {
     threads: Option<usize>,
     weights: WeightType,
     gradient: bool,
+    /// What becomes of a latent model's decoder; `None` for a command that works on pictures alone.
+    decoding: Option<Decoding>,
     classes: Option<Classes>,
     conditions: ConditionArgs,
 }
@@ -135,6 +137,21 @@ impl ModelArgs {
         self.gradient = gradient;
     }
 
+    /// For a command that runs latent models too.
+    pub fn set_decoding(&mut self, decoding: Decoding) {
+        self.decoding = Some(decoding);
+    }
+
+    /// Takes `--decode-bytes` or `--latents`, for a command that decodes.
+    pub fn decoding(&mut self, name: &str, args: &mut Args) -> Outcome<bool> {
+        match name {
+            "decode-bytes" => self.decoding = Some(Decoding::Within(args.number("a whole number", 1..=usize::MAX)?)),
+            "latents" => self.decoding = Some(Decoding::None),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
     /// Checks what concerns several options.
     pub fn check(&self) -> Outcome {
         if matches!(self.backend, Choice::Reference | Choice::Wgpu(_)) && self.threads.is_some_and(|n| n > 1) {
@@ -181,9 +198,21 @@ impl ModelArgs {
 
     /// Compiles the network for the chosen backend.
     pub fn compile(&self, source: &Source<'_>) -> Result<Pipeline> {
+        let decoding = match self.decoding {
+            Some(decoding) => decoding,
+            None if !source.is_latent() => Decoding::None,
+            None => {
+                let network = source.files().first().map(Path::new).filter(|p| p.ends_with("config.json"));
+                let network = network.and_then(Path::parent);
+                let alone = network.map_or(String::new(), |p| format!(": to work on latents, give {}", p.display()));
+                let text = format!("{}: its samples are latents, and this command works on data{alone}", self.name());
+                return Err(Error::new(ErrorKind::Unsupported, text));
+            }
+        };
         let backend =
             self.backend.open(&CpuOptions { threads: self.threads, weights: self.weights, ..CpuOptions::default() })?;
-        let options = PipelineOptions { size: self.size, gradient: self.gradient.into(), ..PipelineOptions::default() };
+        let gradient = self.gradient.into();
+        let options = PipelineOptions { size: self.size, gradient, decoding, ..PipelineOptions::default() };
         source.compile(backend.as_ref(), &options).map_err(|e| {
             if self.size.is_none() && source.model().needs_size() {
                 return Error::new(ErrorKind::InvalidArgument, format!("{}: {e}: give --size", self.name()));

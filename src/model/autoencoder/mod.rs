@@ -38,8 +38,8 @@ use vae::Vae;
 
 /// How the samples of a denoiser become what a decoder takes: `z = x / divisor + shift` in each channel.
 ///
-/// diffusers writes `scaling_factor` and `shift_factor` (`z = x / scaling_factor + shift_factor`), or `latents_mean` and
-/// `latents_std` for each channel (`z = x * std / scaling_factor + mean`).
+/// diffusers writes `scaling_factor` and `shift_factor` (`z = x / scaling_factor + shift_factor`), or `latents_mean`
+/// and `latents_std` for each channel (`z = x * std / scaling_factor + mean`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct LatentScale {
     /// Of each channel.
@@ -210,7 +210,8 @@ impl AutoencoderConfig {
     /// The network from latents of this height and width to images. That of a `VQModel` quantises first, as
     /// `VQModel.decode` does: each position's latents become the nearest row of the codebook.
     ///
-    /// Errors (kind `Config` or `Shape`): a size of 0 or one whose image is larger than 2^16, or layers that do not go together.
+    /// Errors (kind `Config` or `Shape`): a size of 0 or one whose image is larger than 2^16, or layers that do not go
+    /// together.
     pub fn decoder(&self, [height, width]: [usize; 2]) -> Result<Graph> {
         let fits = |n: usize| n > 0 && n <= MAX_SIZE;
         ensure!(
@@ -225,17 +226,14 @@ impl AutoencoderConfig {
         }
     }
 
-    /// The network from images in [-1, 1] of this height and width, multiples of [`AutoencoderConfig::factor`], to
-    /// latents, in the decoder's scale. Of an `AutoencoderKL` they are the mean of the distribution, and a second output
-    /// `logvar` is the logarithm of its variance, which diffusers clamps to -30 to 20; those of a `VQModel` are not
-    /// quantised.
+    /// The network from images in [-1, 1] of this height and width, mostly multiples of [`AutoencoderConfig::factor`],
+    /// to latents, in the decoder's scale. Of an `AutoencoderKL` they are the mean of the distribution, and a second
+    /// output `logvar` is the logarithm of its variance, which diffusers clamps to -30 to 20; those of a `VQModel` are
+    /// not quantised.
     ///
     /// Errors: as [`AutoencoderConfig::decoder`].
     pub fn encoder(&self, [height, width]: [usize; 2]) -> Result<Graph> {
-        let factor = match &self.network {
-            Network::Vae(_) => self.factor(),
-            Network::Tiny(t) => t.encoder_factor(),
-        };
+        let factor = self.encoder_factor();
         let fits = |n: usize| n > 0 && n <= MAX_SIZE && n.is_multiple_of(factor);
         ensure!(
             fits(height) && fits(width),
@@ -251,13 +249,14 @@ impl AutoencoderConfig {
 
     /// The names and dimensions of all parameters: the decoder's and the encoder's.
     pub fn parameters(&self) -> Result<Vec<crate::graph::Param>> {
-        let (decoder, encoder) = (self.decoder([1, 1])?, self.encoder([self.factor().max(self.encoder_side()); 2])?);
+        let (decoder, encoder) = (self.decoder([1, 1])?, self.encoder([self.encoder_factor(); 2])?);
         let mut seen = BTreeSet::new();
         let all = decoder.params().iter().chain(encoder.params());
         Ok(all.filter(|p| seen.insert(p.name.as_str())).cloned().collect())
     }
 
-    fn encoder_side(&self) -> usize {
+    /// What divides the sides of the images that the encoder takes.
+    fn encoder_factor(&self) -> usize {
         match &self.network {
             Network::Vae(_) => self.factor(),
             Network::Tiny(t) => t.encoder_factor(),

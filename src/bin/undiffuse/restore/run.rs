@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use undiffuse::chain::{Chain, ChainOptions, Flow};
+use undiffuse::codec::scale_of;
 use undiffuse::noise::{NoiseSource, Seeded};
 use undiffuse::posterior::operator::LinearOperator;
 use undiffuse::sampler::{Sampler, SamplerKind, SchedulerConfig};
 use undiffuse::tensor::Dims;
+use undiffuse::values::Scale;
 use undiffuse::{Error, ErrorKind, Result};
 
 use super::auto;
@@ -186,7 +188,7 @@ pub fn restore(model: &mut ModelArgs, job: &mut Job) -> Result<Done> {
     let scheduler = model.scheduler(&pipeline, Some(SamplerKind::Ddpm))?;
     let units = Units::of(&scheduler);
     let seen = units.measurement(operator.linear(), &y)?;
-    let sigma = units.scale * job.sigma;
+    let sigma = units.0.scl * job.sigma;
     let chosen = match asked {
         Method::Auto => {
             let (operator, rows) = (&operator, &seen.data);
@@ -323,26 +325,18 @@ pub fn restore(model: &mut ModelArgs, job: &mut Job) -> Result<Done> {
     Ok(done)
 }
 
-/// From pictures to what the model makes, scale * picture + shift: 1 and 0 but for models of 2015.
-struct Units {
-    scale: f64,
-    shift: f64,
-}
+/// From pictures to what the model makes: [`scale_of`].
+struct Units(Scale);
 
 impl Units {
     fn of(config: &SchedulerConfig) -> Self {
-        match config.class {
-            SamplerKind::Ancestral2015 => {
-                Self { scale: config.chain_2015.sample_scale, shift: config.chain_2015.sample_shift }
-            }
-            _ => Self { scale: 1.0, shift: 0.0 },
-        }
+        Self(scale_of(config))
     }
 
     /// A measurement of pictures as one of what the model makes: A (scale x + shift) = scale A x + shift A 1.
     fn measurement(&self, operator: &dyn LinearOperator, y: &Array) -> Result<Array> {
         let mut out = y.clone();
-        if (self.scale, self.shift) == (1.0, 0.0) {
+        if self.0 == Scale::default() {
             return Ok(out);
         }
         let mut ones = Array::zeros("a picture", operator.input_dims().as_slice())?.data;
@@ -352,7 +346,7 @@ impl Units {
         operator.apply(&ones, &mut of_ones, &mut scratch)?;
         for row in out.data.chunks_exact_mut(of_ones.len().max(1)) {
             for (y, one) in row.iter_mut().zip(&of_ones) {
-                *y = (self.scale * f64::from(*y) + self.shift * f64::from(*one)) as f32;
+                *y = (self.0.scl * f64::from(*y) + self.0.shft * f64::from(*one)) as f32;
             }
         }
         Ok(out)
@@ -360,11 +354,9 @@ impl Units {
 
     /// A picture from what the model made.
     fn data(&self, sample: &[f32], picture: &mut [f32]) {
-        if (self.scale, self.shift) == (1.0, 0.0) {
-            picture.copy_from_slice(sample);
-        } else {
-            let back = |v: f32| ((f64::from(v) - self.shift) / self.scale) as f32;
-            picture.iter_mut().zip(sample).for_each(|(to, &v)| *to = back(v));
+        picture.copy_from_slice(sample);
+        if self.0 != Scale::default() {
+            self.0.undo(picture);
         }
     }
 }

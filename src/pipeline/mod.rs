@@ -4,25 +4,25 @@
 //! [`Pipeline`] is a source compiled for a backend; it gives denoisers and samplers for [`Chain`](crate::chain::Chain).
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::cell::{Cell, RefCell};
 
 use crate::backend::threads::Threads;
 use crate::backend::{Backend, Network};
-use crate::denoiser::{Conditions, Guidance, NetworkDenoiser, Networks, check_conditions, classes_of, inputs_of};
+use crate::codec::{Codec, DECODE_BYTES, Decoder, scale_of};
+use crate::denoiser::{Conditions, Guidance, NetworkDenoiser, Networks, check_conditions, classes_of};
 use crate::error::{Result, ensure, err};
-use crate::graph::vjp::{self, Keep};
-use crate::graph::{Graph, Input, Role};
-use crate::json;
+use crate::graph::{Input, Role};
 use crate::model::ModelConfig;
-use crate::noise::Fingerprint;
 use crate::sampler::{Sampler, SamplerKind, SamplerOptions, SchedulerConfig};
-use crate::tensor::{DType, Dims};
-use crate::weights::packed::{self, PackedConfigs};
-use crate::weights::{DiffusersNames, WeightSource, check_params, read_param};
+use crate::tensor::Dims;
+use crate::values::Scale;
+
+mod source;
+
+use source::SchedulerText;
+pub use source::Source;
 
 /// What can be chosen when a source is compiled.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +33,24 @@ pub struct PipelineOptions {
     pub scheduler: Option<SchedulerConfig>,
     /// Whether denoisers also give vector-Jacobian products, which evidence of some kinds needs.
     pub gradient: Gradient,
+    /// What becomes of the decoder of a latent model.
+    pub decoding: Decoding,
+}
+
+/// Whether the decoder of a latent model is compiled with it. Other models have none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Decoding {
+    /// It is not: samples are latents, and the decoder's files are not judged.
+    None,
+    /// It is, and decodes in tiles what would take more than so many bytes of workspace in one piece: see [`Decoder::compile`].
+    Within(usize),
+}
+
+impl Default for Decoding {
+    /// Within [`DECODE_BYTES`].
+    fn default() -> Self {
+        Self::Within(DECODE_BYTES)
+    }
 }
 
 /// Whether, and in how much memory, a network's vector-Jacobian products are computed. It takes a second network; a backend that lacks an
@@ -66,211 +84,6 @@ impl From<bool> for Gradient {
     }
 }
 
-/// Configurations and weights, found. Weights are read when it is compiled or packed. The scheduler's configuration is kept as text and
-/// judged when a sampler is made: a network can be described, called, timed and packed whatever wrote its scheduler, and without one.
-pub struct Source<'a> {
-    model: ModelConfig,
-    model_text: String,
-    scheduler: SchedulerText,
-    weights: Box<dyn WeightSource + 'a>,
-    files: Vec<String>,
-    remarks: Vec<String>,
-}
-
-/// A scheduler's configuration that has not been read, if there is one.
-#[derive(Clone, Debug, Default)]
-struct SchedulerText {
-    text: Option<String>,
-    /// Where it stands, for messages; empty if that is not known.
-    place: String,
-}
-
-impl SchedulerText {
-    /// The one place where a scheduler's configuration is read.
-    fn read(&self, sampler: Option<SamplerKind>) -> Result<SchedulerConfig> {
-        let text = self.text.as_deref().ok_or_else(|| {
-            err!(
-                Config,
-                "the model comes without a scheduler configuration (scheduler_config.json), so one must be given"
-            )
-        })?;
-        SchedulerConfig::from_json_for(text, sampler)
-            .map_err(|e| if self.place.is_empty() { e } else { e.context(&self.place) })
-    }
-}
-
-impl<'a> Source<'a> {
-    /// Opens a diffusers pipeline directory, a model's own directory, one of the weight files in it, or a packed file. Errors (kind `Io`,
-    /// `Config`, `Weights` or `Unsupported`) name the file.
-    #[cfg(feature = "std")]
-    pub fn open(path: impl AsRef<std::path::Path>) -> Result<Source<'static>> {
-        use crate::weights::{SafeTensorsFile, diffusers};
-        let path = path.as_ref();
-        let directory = |path: &std::path::Path| {
-            let files = diffusers::open(path)?;
-            let mut source =
-                Source::new(files.model, files.scheduler, files.weights).map_err(|e| e.context(path.display()))?;
-            source.scheduler.place = files.scheduler_path.map_or(String::new(), |p| alloc::format!("{}", p.display()));
-            source.files = files.paths.iter().map(|p| alloc::format!("{}", p.display())).collect();
-            source.remarks = files.remarks;
-            Ok(source)
-        };
-        if path.is_dir() || diffusers::is_index_of_weights(path) {
-            return directory(path);
-        }
-        let file = SafeTensorsFile::open(path)?;
-        let beside = path.parent().is_some_and(|dir| dir.join("config.json").is_file());
-        if beside && !PackedConfigs::is_in(|key| file.metadata(key)) {
-            return directory(path);
-        }
-        PackedConfigs::from_metadata(|key| file.metadata(key))
-            .and_then(|configs| {
-                let mut source = Source::new(configs.model, configs.scheduler, Box::new(DiffusersNames::new(file)?))?;
-                source.scheduler.place = alloc::format!("{}", path.display());
-                source.files.push(alloc::format!("{}", path.display()));
-                Ok(source)
-            })
-            .map_err(|e| e.context(path.display()))
-    }
-
-    /// Opens a packed file in memory; the bytes stay where they are.
-    pub fn from_bytes(bytes: &'a [u8]) -> Result<Self> {
-        let (view, configs) = packed::open(bytes)?;
-        Self::new(configs.model, configs.scheduler, Box::new(DiffusersNames::new(view)?))
-    }
-
-    /// A source from the texts of the two configurations and weights from anywhere, under diffusers' names. The scheduler's is not judged
-    /// before it is needed.
-    pub fn new(model: String, scheduler: Option<String>, weights: Box<dyn WeightSource + 'a>) -> Result<Self> {
-        Ok(Self {
-            model: ModelConfig::from_json(&model)?,
-            scheduler: SchedulerText { text: scheduler, place: String::new() },
-            model_text: model,
-            weights,
-            files: Vec::new(),
-            remarks: Vec::new(),
-        })
-    }
-
-    /// The text of another scheduler's configuration in place of the source's, which is then never looked at.
-    ///
-    /// Errors (kind `Config`): the text is no JSON object. What it says is judged where a sampler is made.
-    pub fn set_scheduler_json(&mut self, text: String) -> Result<()> {
-        json::parse_object(&text).map_err(|e| e.context("the scheduler configuration"))?;
-        self.scheduler = SchedulerText { text: Some(text), place: String::new() };
-        Ok(())
-    }
-
-    /// The model's configuration.
-    pub fn model(&self) -> &ModelConfig {
-        &self.model
-    }
-
-    /// The text of the model's configuration.
-    pub fn model_json(&self) -> &str {
-        &self.model_text
-    }
-
-    /// The text of the scheduler's configuration, if there is one, as it was found.
-    pub fn scheduler_json(&self) -> Option<&str> {
-        self.scheduler.text.as_deref()
-    }
-
-    /// The scheduler's configuration, read now. Errors: as [`SchedulerConfig::from_json`]; kind `Config` where there is none.
-    pub fn scheduler(&self) -> Result<SchedulerConfig> {
-        self.scheduler.read(None)
-    }
-
-    /// The files that it was found in, configurations first; none for a source from memory.
-    pub fn files(&self) -> &[String] {
-        &self.files
-    }
-
-    /// What a person should know of what was found, a clause each: files that could have been meant and are not read, names that were
-    /// changed. Mostly none.
-    pub fn remarks(&self) -> &[String] {
-        &self.remarks
-    }
-
-    /// The weights.
-    pub fn weights(&self) -> &dyn WeightSource {
-        self.weights.as_ref()
-    }
-
-    /// The network, with the weights' names and shapes checked against it; no weight is read. `size` as in [`PipelineOptions`].
-    pub fn graph(&self, size: Option<[usize; 2]>) -> Result<Graph> {
-        let graph = self.model.build(size)?;
-        check_params(&graph, self.weights())?;
-        Ok(graph)
-    }
-
-    /// Writes a packed file piece by piece to `sink`; see [`packed::write`]. Everything is checked before the first piece but the weights'
-    /// values, which are read one tensor at a time.
-    pub fn pack(&self, dtype: DType, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        check_params(&self.model.build_any()?, self.weights())?;
-        let configs = PackedConfigs { model: self.model_text.clone(), scheduler: self.scheduler.text.clone() };
-        packed::write(&configs, self.weights(), dtype, sink)
-    }
-
-    /// As [`Source::pack`], with the network itself in the file (`undiffuse.graph`, see [`graph::data`](crate::graph::data)) in place of the
-    /// model's configuration: for a size, `None` being the model's own, which is then the only one.
-    pub fn pack_graph(
-        &self,
-        size: Option<[usize; 2]>,
-        dtype: DType,
-        sink: &mut dyn FnMut(&[u8]) -> Result<()>,
-    ) -> Result<()> {
-        let model = self.graph(size)?.to_json()?;
-        packed::write(&PackedConfigs { model, scheduler: self.scheduler.text.clone() }, self.weights(), dtype, sink)
-    }
-
-    /// Compiles the network for a backend, reading each weight once.
-    pub fn compile(&self, backend: &dyn Backend, options: &PipelineOptions) -> Result<Pipeline> {
-        let graph = self.graph(options.size)?;
-        // The sum depends neither on the order in which a backend reads nor on how often.
-        let sum = Cell::new(Fingerprint::new().bytes(self.model_text.as_bytes()).finish());
-        let seen = RefCell::new(BTreeSet::new());
-        let read = |name: &str, dims: &Dims, out: &mut [f32]| {
-            read_param(self.weights(), name, dims, out)?;
-            if seen.borrow_mut().insert(String::from(name)) {
-                // A word at a time, because a model has many.
-                let words = out.iter().map(|v| u64::from(v.to_bits()));
-                let one = Fingerprint::new().bytes(name.as_bytes()).finish();
-                let one = words.fold(one, |h, w| (h.rotate_left(29) ^ w).wrapping_mul(0x0000_0100_0000_01b3));
-                sum.set(sum.get().wrapping_add(one));
-            }
-            Ok(())
-        };
-        let keep = match options.gradient {
-            Gradient::None => None,
-            Gradient::Full => Some(Keep::All),
-            Gradient::Recompute => Some(Keep::Fewest),
-        };
-        let by = graph.input_of(Role::Sample).unwrap_or(0);
-        let backward = keep.map(|keep| vjp::vjp_keeping(&graph, 0, by, keep)).transpose();
-        let backward = backward.map_err(|e| e.context("the gradient network"))?;
-        let graphs: Vec<&Graph> = core::iter::once(&graph).chain(&backward).collect();
-        let mut networks = backend.compile_together(&graphs, &read)?.into_iter().map(Arc::from);
-        let predict = networks.next().ok_or_else(|| err!(Unsupported, "the backend compiled no network"))?;
-        let predict: Arc<dyn Network> = predict;
-        let inputs = inputs_of(predict.as_ref())?;
-        let gradient = networks.next();
-        let fingerprint = sum.get();
-        Ok(Pipeline {
-            model: self.model.clone(),
-            scheduler: match &options.scheduler {
-                Some(given) => Scheduler::Given(Box::new(given.clone())),
-                None => Scheduler::Found(self.scheduler.clone()),
-            },
-            networks: Networks { predict, gradient },
-            inputs,
-            parameters: graph.parameter_count(),
-            flops: graph.flops(),
-            fingerprint,
-        })
-    }
-}
-
 /// What a pipeline knows of its scheduler.
 #[derive(Clone)]
 enum Scheduler {
@@ -299,6 +112,7 @@ pub struct Pipeline {
     model: ModelConfig,
     scheduler: Scheduler,
     networks: Networks,
+    decoder: Option<Decoder>,
     inputs: Vec<Input>,
     parameters: usize,
     flops: u64,
@@ -407,7 +221,39 @@ impl Pipeline {
     /// The same model with the same weights, not copied, on other threads: for a session with threads of its own. Errors: as
     /// [`Network::on_threads`].
     pub fn on_threads(&self, threads: Arc<dyn Threads>) -> Result<Self> {
-        Ok(Self { networks: self.networks.on_threads(threads)?, ..self.clone() })
+        let decoder = self.decoder.as_ref().map(|d| d.on_threads(Arc::clone(&threads))).transpose()?;
+        Ok(Self { networks: self.networks.on_threads(threads)?, decoder, ..self.clone() })
+    }
+
+    /// The decoder of a latent model, if it was compiled.
+    pub fn decoder(&self) -> Option<&Decoder> {
+        self.decoder.as_ref()
+    }
+
+    /// Dimensions of one sample's data: of a latent model those of its image, else [`Pipeline::sample_dims`].
+    pub fn data_dims(&self) -> Result<Dims> {
+        self.decoder.as_ref().map_or(Ok(self.sample_dims()), Decoder::data_dims)
+    }
+
+    /// What x is of the data, as the scheduler says: see [`scale_of`]; 1 and 0 where no scheduler can be read.
+    pub fn scale(&self) -> Scale {
+        self.scheduler().map_or(Scale::default(), |config| scale_of(&config))
+    }
+
+    /// What makes data of samples, with memory of its own. Errors: as [`Codec::new`].
+    pub fn codec(&self) -> Result<Codec> {
+        Codec::new(self.sample_dims(), self.scale(), self.decoder.clone())
+    }
+
+    /// As [`Pipeline::codec`], in memory of at least [`Pipeline::codec_bytes`].
+    pub fn codec_in_memory<M: AsMut<[f32]>>(&self, memory: M) -> Result<Codec<M>> {
+        Codec::in_memory(self.sample_dims(), self.scale(), self.decoder.clone(), memory)
+    }
+
+    /// Bytes of memory that [`Pipeline::codec`] takes.
+    pub fn codec_bytes(&self) -> Result<usize> {
+        let values = Codec::<&mut [f32]>::memory_len(self.decoder.as_ref())?;
+        values.checked_mul(size_of::<f32>()).ok_or_else(|| err!(OutOfMemory, "a sample is too large to decode"))
     }
 
     /// Bytes that the networks take on a device of their own for batches up to this, weights counted: see [`Network::device_bytes`].

@@ -1,0 +1,295 @@
+//! Between samples, on which a chain works, and data, which its user wants: the scale of a 2015 model, the decoder of
+//! a latent one.
+//!
+//! [`Decoder`] is compiled, once for a model, and [`Codec`] is what a run has of it: with memory of its own, so that
+//! decoding allocates nothing.
+
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::backend::threads::Threads;
+use crate::backend::{Backend, Network};
+use crate::cancel::Cancel;
+use crate::error::{Result, check_finite, ensure, err};
+use crate::graph::fuse::fuse;
+use crate::graph::plan::most_alive;
+use crate::memory::zeros;
+use crate::model::autoencoder::{AutoencoderConfig, LatentScale};
+use crate::sampler::{SamplerKind, SchedulerConfig};
+use crate::tensor::Dims;
+use crate::values::Scale;
+use crate::weights::{WeightSource, check_names, read_param};
+
+mod tiles;
+
+use tiles::{Axis, tiles};
+
+/// What x is of the data: scale and shift of a 2015 model, else 1 and 0, as image models work on -1 to 1.
+pub fn scale_of(config: &SchedulerConfig) -> Scale {
+    match config.class {
+        SamplerKind::Ancestral2015 => {
+            Scale { scl: config.chain_2015.sample_scale, shft: config.chain_2015.sample_shift }
+        }
+        _ => Scale::default(),
+    }
+}
+
+/// Bytes that decoding one sample may take, where nobody says: 1 GiB.
+pub const DECODE_BYTES: usize = 1 << 30;
+/// The least side of a tile, in latents.
+const LEAST_TILE: usize = 8;
+
+/// A compiled decoder of latents. Threads may share it.
+#[derive(Clone)]
+pub struct Decoder {
+    class_name: &'static str,
+    network: Arc<dyn Network>,
+    scale: LatentScale,
+    latents: [usize; 3],
+    data: [usize; 3],
+    /// Rows and columns of tiles.
+    axes: [Axis; 2],
+    parameters: usize,
+}
+
+impl Decoder {
+    /// Compiles the decoder of an autoencoder for latents `[c, h, w]`.
+    ///
+    /// Where one sample in one piece would take more than `within` bytes of workspace, it is decoded in tiles: squares
+    /// of latents that overlap by a quarter of their side or more, whose images are blended linearly where they
+    /// overlap. Attention and group norms then see their tile and not the whole, so that the image differs from that of
+    /// one piece; see `tests/networks/latent.rs` for how much.
+    ///
+    /// Errors: kind `Shape` for other channels than the autoencoder's; kind `Weights` for tensors that are not the
+    /// autoencoder's; kind `OutOfMemory` where the smallest tile, 8 by 8, takes more.
+    pub fn compile(
+        config: &AutoencoderConfig,
+        weights: &dyn WeightSource,
+        latents: [usize; 3],
+        within: usize,
+        backend: &dyn Backend,
+    ) -> Result<Self> {
+        let [c, h, w] = latents;
+        let channels = config.latent_channels();
+        ensure!(
+            c == channels,
+            Shape,
+            "the denoiser's samples have {c} channels, but the {} decodes {channels}",
+            config.class_name()
+        );
+        check_names(&config.parameters()?, weights)?;
+        let mut tile = [h, w];
+        loop {
+            let graph = config.decoder(tile)?;
+            let fused = fuse(&graph)?;
+            let smallest = tile.iter().all(|n| *n <= LEAST_TILE);
+            let floats = |bytes: usize| bytes / size_of::<f32>();
+            if most_alive(&fused) <= floats(within) || smallest {
+                let read = |name: &str, dims: &Dims, out: &mut [f32]| read_param(weights, name, dims, out);
+                let network: Arc<dyn Network> = Arc::from(backend.compile(&graph, &read)?);
+                let bytes = network.workspace_len(1)?.saturating_mul(size_of::<f32>()).max(network.device_bytes(1)?);
+                if bytes <= within {
+                    let factor = config.factor();
+                    let axes = [Axis::new(h, tile[0], factor), Axis::new(w, tile[1], factor)];
+                    let data = [config.out_channels, h * factor, w * factor];
+                    let (scale, parameters) = (config.scale.clone(), graph.parameter_count());
+                    let class_name = config.class_name();
+                    return Ok(Self { class_name, network, scale, latents, data, axes, parameters });
+                }
+                ensure!(
+                    !smallest,
+                    OutOfMemory,
+                    "decoding a tile of {} x {} latents takes {bytes} bytes, expected at most {within}",
+                    tile[0],
+                    tile[1]
+                );
+            }
+            // Half of the larger side, or of both.
+            let side = tile[0].max(tile[1]).div_ceil(2).max(LEAST_TILE);
+            tile = tile.map(|n| n.min(side));
+        }
+    }
+
+    /// The autoencoder's class.
+    pub fn class_name(&self) -> &'static str {
+        self.class_name
+    }
+
+    /// How many weights the decoder has.
+    pub fn parameter_count(&self) -> usize {
+        self.parameters
+    }
+
+    /// Bytes of its compiled weights.
+    pub fn weight_bytes(&self) -> usize {
+        self.network.weight_bytes()
+    }
+
+    /// Dimensions of what it makes, `[channels, height, width]`.
+    pub fn data_dims(&self) -> Result<Dims> {
+        Dims::new(&self.data)
+    }
+
+    /// Height and width of a tile in latents; those of a sample where it is decoded in one piece.
+    pub fn tile(&self) -> [usize; 2] {
+        self.axes.each_ref().map(Axis::tile)
+    }
+
+    /// Tiles of a sample: 1 where it is decoded in one piece.
+    pub fn tiles(&self) -> usize {
+        let [rows, columns] = self.axes.each_ref().map(Axis::count);
+        rows * columns
+    }
+
+    /// What it runs on.
+    pub fn describe(&self) -> String {
+        self.network.describe()
+    }
+
+    /// Bytes on a device of its own, weights counted.
+    pub fn device_bytes(&self) -> Result<usize> {
+        self.network.device_bytes(1)
+    }
+
+    /// The same decoder on other threads: see [`Network::on_threads`].
+    pub fn on_threads(&self, threads: Arc<dyn Threads>) -> Result<Self> {
+        Ok(Self { network: self.network.on_threads(threads)?, ..self.clone() })
+    }
+
+    /// Floats of the latents, of one tile of them, of its image, and of the network's workspace.
+    fn parts(&self) -> Result<[usize; 4]> {
+        let [th, tw] = self.tile();
+        let [c, h, w] = self.latents;
+        let image = self.network.outputs().first().map_or(0, |d| d.elements());
+        let (tile, image) = if self.tiles() > 1 { (c * th * tw, image) } else { (0, 0) };
+        Ok([c * h * w, tile, image, self.network.workspace_len(1)?])
+    }
+
+    /// Decodes one sample.
+    fn sample(&self, x: &[f32], data: &mut [f32], memory: &mut [f32], cancel: &Cancel) -> Result<()> {
+        let [latents, tile, image, _] = self.parts()?;
+        let short = || err!(OutOfMemory, "a codec's memory is too short");
+        let (z, rest) = memory.split_at_mut_checked(latents).ok_or_else(short)?;
+        let (tile, rest) = rest.split_at_mut_checked(tile).ok_or_else(short)?;
+        let (image, workspace) = rest.split_at_mut_checked(image).ok_or_else(short)?;
+        z.copy_from_slice(x);
+        let [_, h, w] = self.latents;
+        self.scale.to_decoder(z, h * w);
+        if self.tiles() == 1 {
+            return self.network.run(1, &[z], &mut [data], workspace, cancel);
+        }
+        data.fill(0.0);
+        for [row, column] in tiles(&self.axes) {
+            let [rows, columns] = &self.axes;
+            tiles::cut(z, tile, [rows, columns], [row, column], [h, w]);
+            self.network.run(1, &[tile], &mut [&mut *image], workspace, cancel)?;
+            tiles::blend(image, data, [rows, columns], [row, column], [self.data[1], self.data[2]]);
+        }
+        Ok(())
+    }
+}
+
+/// From samples to data, with the memory that it takes.
+///
+/// ```no_run
+/// use undiffuse::backend::cpu::Cpu;
+/// use undiffuse::chain::{Chain, ChainOptions, never};
+/// use undiffuse::noise::Seeded;
+/// use undiffuse::pipeline::{Pipeline, PipelineOptions};
+/// use undiffuse::sampler::SamplerOptions;
+///
+/// let pipeline = Pipeline::open("ldm-celebahq-256", &Cpu::new()?, &PipelineOptions::default())?;
+/// let options = ChainOptions { batch: 2, ..Default::default() };
+/// let sampler = pipeline.sampler(&SamplerOptions::default())?;
+/// let mut chain = Chain::new(pipeline.denoiser(2, &[])?, sampler, Seeded::new(1), &options)?;
+/// chain.run()?;
+/// let mut codec = pipeline.codec()?;
+/// let mut images = vec![0.0; 2 * codec.data_dims().elements()]; // [2, 3, 256, 256], in [-1, 1]
+/// codec.decode(chain.x(), &mut images, never())?;
+/// # Ok::<(), undiffuse::Error>(())
+/// ```
+pub struct Codec<M = Vec<f32>> {
+    scale: Scale,
+    decoder: Option<Decoder>,
+    samples: Dims,
+    data: Dims,
+    memory: M,
+}
+
+impl Codec<Vec<f32>> {
+    /// For samples of these dimensions: x is `scale` of the data, or what `decoder` decodes.
+    ///
+    /// Errors: kind `Shape` for a decoder of other samples; kind `OutOfMemory`.
+    pub fn new(samples: Dims, scale: Scale, decoder: Option<Decoder>) -> Result<Self> {
+        let len = Self::memory_len(decoder.as_ref())?;
+        Self::in_memory(samples, scale, decoder, zeros("a decoder's workspace", len)?)
+    }
+}
+
+impl<M: AsMut<[f32]>> Codec<M> {
+    /// The `f32` values of memory that a codec needs: none without a decoder.
+    pub fn memory_len(decoder: Option<&Decoder>) -> Result<usize> {
+        let Some(decoder) = decoder else { return Ok(0) };
+        let total = decoder.parts()?.into_iter().try_fold(0usize, usize::checked_add);
+        total.ok_or_else(|| err!(OutOfMemory, "a sample is too large to decode on this machine"))
+    }
+
+    /// As [`Codec::new`], in memory of at least [`Codec::memory_len`]. Errors: as there.
+    pub fn in_memory(samples: Dims, scale: Scale, decoder: Option<Decoder>, mut memory: M) -> Result<Self> {
+        let (needed, got) = (Self::memory_len(decoder.as_ref())?, memory.as_mut().len());
+        ensure!(got >= needed, OutOfMemory, "the codec's memory has {got} values, expected {needed}");
+        let data = match &decoder {
+            None => samples,
+            Some(d) => {
+                let latents = Dims::new(&d.latents)?;
+                ensure!(samples == latents, Shape, "samples are {samples}, expected the decoder's {latents}");
+                d.network.prepare(1)?;
+                d.data_dims()?
+            }
+        };
+        Ok(Self { scale, decoder, samples, data, memory })
+    }
+
+    /// Dimensions of one sample.
+    pub fn sample_dims(&self) -> Dims {
+        self.samples
+    }
+
+    /// Dimensions of its data.
+    pub fn data_dims(&self) -> Dims {
+        self.data
+    }
+
+    /// The decoder, if samples are latents.
+    pub fn decoder(&self) -> Option<&Decoder> {
+        self.decoder.as_ref()
+    }
+
+    /// Writes the data of whole samples `x` `[N, ..]` to `data` `[N, ..]`, one sample after the other. Images are in
+    /// [-1, 1] as far as the decoder keeps them there; nothing is clamped. What a sample becomes does not depend on the
+    /// others, nor on the number of threads. Allocates nothing on the cpu backend.
+    ///
+    /// Errors: kind `Shape` for other lengths; kind `NonFinite` for samples that are; kind `Cancelled`, `Device`.
+    /// `data` is then unspecified, and the codec stays usable.
+    pub fn decode(&mut self, x: &[f32], data: &mut [f32], cancel: &Cancel) -> Result<()> {
+        let (n, m) = (self.samples.elements(), self.data.elements());
+        ensure!(
+            x.len().is_multiple_of(n) && data.len() / m == x.len() / n && data.len().is_multiple_of(m),
+            Shape,
+            "{} values of samples become {} of data, expected {n} and {m} for each",
+            x.len(),
+            data.len()
+        );
+        check_finite("a sample to decode", x)?;
+        let Some(decoder) = &self.decoder else {
+            data.copy_from_slice(x);
+            self.scale.undo(data);
+            return Ok(());
+        };
+        for (x, data) in x.chunks_exact(n).zip(data.chunks_exact_mut(m)) {
+            decoder.sample(x, data, self.memory.as_mut(), cancel)?;
+        }
+        Ok(())
+    }
+}

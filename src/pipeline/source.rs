@@ -1,0 +1,312 @@
+//! What was found: configurations and weights of a model, its scheduler and, of a latent one, its decoder.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::cell::{Cell, RefCell};
+
+use super::{Decoding, Gradient, Pipeline, PipelineOptions, Scheduler};
+use crate::backend::{Backend, Network};
+use crate::codec::Decoder;
+use crate::denoiser::{Networks, inputs_of};
+use crate::error::{Error, Result, err};
+use crate::graph::vjp::{self, Keep};
+use crate::graph::{Graph, Role};
+use crate::json;
+use crate::model::ModelConfig;
+use crate::model::autoencoder::AutoencoderConfig;
+use crate::noise::Fingerprint;
+use crate::sampler::{SamplerKind, SchedulerConfig};
+use crate::tensor::{DType, Dims};
+use crate::weights::packed::{self, PackedConfigs};
+use crate::weights::{DiffusersNames, Joined, Part, WeightSource, check_names, check_params, read_param};
+
+/// Configurations and weights, found. Weights are read when it is compiled or packed. The scheduler's configuration is kept as text and
+/// judged when a sampler is made: a network can be described, called, timed and packed whatever wrote its scheduler, and without one.
+pub struct Source<'a> {
+    model: ModelConfig,
+    model_text: String,
+    scheduler: SchedulerText,
+    weights: Box<dyn WeightSource + 'a>,
+    /// The autoencoder of a latent model, or why it cannot be read: judged where it is used.
+    decoder: Option<Result<Autoencoder<'a>>>,
+    files: Vec<String>,
+    remarks: Vec<String>,
+}
+
+/// An autoencoder that was found. Its configuration has not been judged.
+struct Autoencoder<'a> {
+    config: String,
+    weights: Box<dyn WeightSource + 'a>,
+    /// Where it stands, for messages; empty if that is not known.
+    place: String,
+}
+
+impl Autoencoder<'_> {
+    fn named(&self, e: Error) -> Error {
+        if self.place.is_empty() { e.context("the decoder") } else { e.context(&self.place) }
+    }
+}
+
+/// A scheduler's configuration that has not been read, if there is one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SchedulerText {
+    pub text: Option<String>,
+    /// Where it stands, for messages; empty if that is not known.
+    place: String,
+}
+
+impl SchedulerText {
+    /// The one place where a scheduler's configuration is read.
+    pub fn read(&self, sampler: Option<SamplerKind>) -> Result<SchedulerConfig> {
+        let text = self.text.as_deref().ok_or_else(|| {
+            err!(
+                Config,
+                "the model comes without a scheduler configuration (scheduler_config.json), so one must be given"
+            )
+        })?;
+        SchedulerConfig::from_json_for(text, sampler)
+            .map_err(|e| if self.place.is_empty() { e } else { e.context(&self.place) })
+    }
+}
+
+impl<'a> Source<'a> {
+    /// Opens a diffusers pipeline directory, a model's own directory, one of the weight files in it, or a packed file. Errors (kind `Io`,
+    /// `Config`, `Weights` or `Unsupported`) name the file.
+    #[cfg(feature = "std")]
+    pub fn open(path: impl AsRef<std::path::Path>) -> Result<Source<'static>> {
+        use crate::weights::{SafeTensorsFile, diffusers};
+        let path = path.as_ref();
+        let directory = |path: &std::path::Path| {
+            let files = diffusers::open(path)?;
+            let mut source =
+                Source::new(files.model, files.scheduler, files.weights).map_err(|e| e.context(path.display()))?;
+            source.scheduler.place = files.scheduler_path.map_or(String::new(), |p| alloc::format!("{}", p.display()));
+            let shown = |paths: &[std::path::PathBuf]| -> Vec<String> {
+                paths.iter().map(|p| alloc::format!("{}", p.display())).collect()
+            };
+            source.files = shown(&files.paths);
+            source.remarks = files.remarks;
+            source.decoder = files.decoder.map(|found| {
+                let found = found?;
+                source.files.extend(shown(&found.paths));
+                let place = shown(&found.paths).into_iter().next().unwrap_or_default();
+                Ok(Autoencoder { config: found.config, weights: found.weights, place })
+            });
+            Ok(source)
+        };
+        if path.is_dir() || diffusers::is_index_of_weights(path) {
+            return directory(path);
+        }
+        let file = SafeTensorsFile::open(path)?;
+        let beside = path.parent().is_some_and(|dir| dir.join("config.json").is_file());
+        if beside && !PackedConfigs::is_in(|key| file.metadata(key)) {
+            return directory(path);
+        }
+        PackedConfigs::from_metadata(|key| file.metadata(key))
+            .and_then(|configs| {
+                let mut source = Source::of_packed(configs, file)?;
+                source.scheduler.place = alloc::format!("{}", path.display());
+                source.files.push(alloc::format!("{}", path.display()));
+                Ok(source)
+            })
+            .map_err(|e| e.context(path.display()))
+    }
+
+    /// Opens a packed file in memory; the bytes stay where they are.
+    pub fn from_bytes(bytes: &'a [u8]) -> Result<Self> {
+        let (view, configs) = packed::open(bytes)?;
+        Self::of_packed(configs, view)
+    }
+
+    fn of_packed<'b>(configs: PackedConfigs, file: impl WeightSource + 'b) -> Result<Source<'b>> {
+        let Some(decoder) = configs.decoder else {
+            return Source::new(configs.model, configs.scheduler, Box::new(DiffusersNames::new(file)?));
+        };
+        let [own, its] = Part::both(file);
+        let source = Source::new(configs.model, configs.scheduler, Box::new(DiffusersNames::new(own)?))?;
+        source.with_decoder(decoder, Box::new(its))
+    }
+
+    /// With the autoencoder that makes data of a latent model's samples: the text of its `config.json`, judged where it is used, and its
+    /// weights under diffusers' names.
+    ///
+    /// Errors (kind `Config`): the text is no JSON object.
+    pub fn with_decoder(mut self, config: String, weights: Box<dyn WeightSource + 'a>) -> Result<Self> {
+        json::parse_object(&config).map_err(|e| e.context("the decoder's configuration"))?;
+        self.decoder = Some(Ok(Autoencoder { config, weights, place: String::new() }));
+        Ok(self)
+    }
+
+    /// A source from the texts of the two configurations and weights from anywhere, under diffusers' names. The scheduler's is not judged
+    /// before it is needed.
+    pub fn new(model: String, scheduler: Option<String>, weights: Box<dyn WeightSource + 'a>) -> Result<Self> {
+        Ok(Self {
+            model: ModelConfig::from_json(&model)?,
+            scheduler: SchedulerText { text: scheduler, place: String::new() },
+            model_text: model,
+            weights,
+            decoder: None,
+            files: Vec::new(),
+            remarks: Vec::new(),
+        })
+    }
+
+    /// The text of another scheduler's configuration in place of the source's, which is then never looked at.
+    ///
+    /// Errors (kind `Config`): the text is no JSON object. What it says is judged where a sampler is made.
+    pub fn set_scheduler_json(&mut self, text: String) -> Result<()> {
+        json::parse_object(&text).map_err(|e| e.context("the scheduler configuration"))?;
+        self.scheduler = SchedulerText { text: Some(text), place: String::new() };
+        Ok(())
+    }
+
+    /// The model's configuration.
+    pub fn model(&self) -> &ModelConfig {
+        &self.model
+    }
+
+    /// The text of the model's configuration.
+    pub fn model_json(&self) -> &str {
+        &self.model_text
+    }
+
+    /// The text of the scheduler's configuration, if there is one, as it was found.
+    pub fn scheduler_json(&self) -> Option<&str> {
+        self.scheduler.text.as_deref()
+    }
+
+    /// The scheduler's configuration, read now. Errors: as [`SchedulerConfig::from_json`]; kind `Config` where there is none.
+    pub fn scheduler(&self) -> Result<SchedulerConfig> {
+        self.scheduler.read(None)
+    }
+
+    /// Whether its samples are latents that an autoencoder beside it decodes.
+    pub fn is_latent(&self) -> bool {
+        self.decoder.is_some()
+    }
+
+    /// The configuration of the autoencoder of a latent model, judged now; `None` for other models. Errors: what kept it from being read; as
+    /// [`AutoencoderConfig::from_json`].
+    pub fn autoencoder(&self) -> Result<Option<AutoencoderConfig>> {
+        let Some(found) = self.found()? else { return Ok(None) };
+        AutoencoderConfig::from_json(&found.config).map(Some).map_err(|e| found.named(e))
+    }
+
+    fn found(&self) -> Result<Option<&Autoencoder<'a>>> {
+        self.decoder.as_ref().map(|found| found.as_ref().map_err(Clone::clone)).transpose()
+    }
+
+    /// The decoder for latents of these dimensions, where there is one and it is wanted.
+    fn decoder(&self, samples: Dims, within: Decoding, backend: &dyn Backend) -> Result<Option<Decoder>> {
+        let Decoding::Within(bytes) = within else { return Ok(None) };
+        let (Some(found), Some(config)) = (self.found()?, self.autoencoder()?) else { return Ok(None) };
+        let latents = samples.as_slice().try_into();
+        let latents = latents.map_err(|_| err!(Shape, "the samples are {samples}, which no decoder takes"));
+        let decoder = latents.and_then(|l| Decoder::compile(&config, found.weights.as_ref(), l, bytes, backend));
+        decoder.map(Some).map_err(|e| found.named(e))
+    }
+
+    /// The files that it was found in, configurations first; none for a source from memory.
+    pub fn files(&self) -> &[String] {
+        &self.files
+    }
+
+    /// What a person should know of what was found, a clause each: files that could have been meant and are not read, names that were
+    /// changed. Mostly none.
+    pub fn remarks(&self) -> &[String] {
+        &self.remarks
+    }
+
+    /// The weights.
+    pub fn weights(&self) -> &dyn WeightSource {
+        self.weights.as_ref()
+    }
+
+    /// The network, with the weights' names and shapes checked against it; no weight is read. `size` as in [`PipelineOptions`].
+    pub fn graph(&self, size: Option<[usize; 2]>) -> Result<Graph> {
+        let graph = self.model.build(size)?;
+        check_params(&graph, self.weights())?;
+        Ok(graph)
+    }
+
+    /// Writes a packed file piece by piece to `sink`; see [`packed::write`]. Everything is checked before the first piece but the weights'
+    /// values, which are read one tensor at a time.
+    pub fn pack(&self, dtype: DType, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        check_params(&self.model.build_any()?, self.weights())?;
+        self.write(self.model_text.clone(), dtype, sink)
+    }
+
+    /// Writes a packed file with this text of the model.
+    fn write(&self, model: String, dtype: DType, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let scheduler = self.scheduler.text.clone();
+        let (Some(found), Some(config)) = (self.found()?, self.autoencoder()?) else {
+            return packed::write(&PackedConfigs { model, scheduler, decoder: None }, self.weights(), dtype, sink);
+        };
+        check_names(&config.parameters()?, found.weights.as_ref()).map_err(|e| found.named(e))?;
+        let configs = PackedConfigs { model, scheduler, decoder: Some(found.config.clone()) };
+        packed::write(&configs, &Joined::new(self.weights(), found.weights.as_ref()), dtype, sink)
+    }
+
+    /// As [`Source::pack`], with the network itself in the file (`undiffuse.graph`, see [`graph::data`](crate::graph::data)) in place of the
+    /// model's configuration: for a size, `None` being the model's own, which is then the only one.
+    pub fn pack_graph(
+        &self,
+        size: Option<[usize; 2]>,
+        dtype: DType,
+        sink: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        self.write(self.graph(size)?.to_json()?, dtype, sink)
+    }
+
+    /// Compiles the network for a backend, reading each weight once.
+    pub fn compile(&self, backend: &dyn Backend, options: &PipelineOptions) -> Result<Pipeline> {
+        let graph = self.graph(options.size)?;
+        // The sum depends neither on the order in which a backend reads nor on how often.
+        let sum = Cell::new(Fingerprint::new().bytes(self.model_text.as_bytes()).finish());
+        let seen = RefCell::new(BTreeSet::new());
+        let read = |name: &str, dims: &Dims, out: &mut [f32]| {
+            read_param(self.weights(), name, dims, out)?;
+            if seen.borrow_mut().insert(String::from(name)) {
+                // A word at a time, because a model has many.
+                let words = out.iter().map(|v| u64::from(v.to_bits()));
+                let one = Fingerprint::new().bytes(name.as_bytes()).finish();
+                let one = words.fold(one, |h, w| (h.rotate_left(29) ^ w).wrapping_mul(0x0000_0100_0000_01b3));
+                sum.set(sum.get().wrapping_add(one));
+            }
+            Ok(())
+        };
+        let keep = match options.gradient {
+            Gradient::None => None,
+            Gradient::Full => Some(Keep::All),
+            Gradient::Recompute => Some(Keep::Fewest),
+        };
+        let by = graph.input_of(Role::Sample).unwrap_or(0);
+        let backward = keep.map(|keep| vjp::vjp_keeping(&graph, 0, by, keep)).transpose();
+        let backward = backward.map_err(|e| e.context("the gradient network"))?;
+        let graphs: Vec<&Graph> = core::iter::once(&graph).chain(&backward).collect();
+        let mut networks = backend.compile_together(&graphs, &read)?.into_iter().map(Arc::from);
+        let predict = networks.next().ok_or_else(|| err!(Unsupported, "the backend compiled no network"))?;
+        let predict: Arc<dyn Network> = predict;
+        let inputs = inputs_of(predict.as_ref())?;
+        let gradient = networks.next();
+        let fingerprint = sum.get();
+        let samples = inputs.iter().find(|i| i.role == Role::Sample).map_or(predict.inputs()[0], |i| i.dims);
+        let decoder = self.decoder(samples, options.decoding, backend)?;
+        Ok(Pipeline {
+            model: self.model.clone(),
+            scheduler: match &options.scheduler {
+                Some(given) => Scheduler::Given(Box::new(given.clone())),
+                None => Scheduler::Found(self.scheduler.clone()),
+            },
+            networks: Networks { predict, gradient },
+            decoder,
+            inputs,
+            parameters: graph.parameter_count(),
+            flops: graph.flops(),
+            fingerprint,
+        })
+    }
+}
