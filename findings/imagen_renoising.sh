@@ -4,8 +4,9 @@
 #
 # q_sample_from_to takes x at one time to a later one. The noise that it adds has the standard deviation sigma_to -
 # sigma alpha_to / alpha; the process adds noise of variance sigma_to^2 - (sigma alpha_to / alpha)^2. For small steps
-# that is the square of what is needed. Imagen's inpainting steps back by it (inpaint_resample_times, 5 by default), so
-# each resampling leaves a state that is cleaner than its time, and the filled region fades.
+# it falls with the step, where its square root is needed. Imagen's inpainting steps back by it
+# (inpaint_resample_times, 5 by default), so each resampling leaves a state that is cleaner than its time, and the
+# filled region fades.
 #
 # This script compares with q_sample, and runs a chain with an exact denoiser for N(0, 0.5^2), resampled 5 times at
 # each step by the package's own functions; the law should not change by that. (The package asks a model hub for a text
