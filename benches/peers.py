@@ -77,6 +77,8 @@ def policy(config):
             super().__init__()
             torch.manual_seed(0)
             self.model = references.policy({k: v for k, v in config.items() if k != "_class_name"}).eval()
+            # The references embed t in float64.
+            self.model.diffusion_step_encoder[0].register_forward_hook(lambda _module, _inputs, y: y.float())
             self.register_buffer("observation", torch.randn(1, config["global_cond_dim"]))
 
         def forward(self, x, t):

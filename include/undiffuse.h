@@ -281,7 +281,7 @@ UNDIFFUSE_ENUM(undiffuse_weight_type, uint32_t) {
   UNDIFFUSE_WEIGHT_BF16 = 2,
   /**
    * 1 byte: s round(w / s), where s is the largest |w| of an output channel divided by 127. Layers
-   * with fewer than 64 weights for an output channel stay f32.
+   * of fewer than 16 output channels, or of fewer than 64 weights for each, stay f32.
    */
   UNDIFFUSE_WEIGHT_INT8 = 3,
 };

@@ -40,8 +40,8 @@ pub enum undiffuse_weight_type {
     UNDIFFUSE_WEIGHT_F16 = 1,
     /// 2 bytes, rounded to the nearest; exact where the file has bf16.
     UNDIFFUSE_WEIGHT_BF16 = 2,
-    /// 1 byte: s round(w / s), where s is the largest |w| of an output channel divided by 127. Layers with fewer than 64 weights for an
-    /// output channel stay f32.
+    /// 1 byte: s round(w / s), where s is the largest |w| of an output channel divided by 127. Layers of fewer than
+    /// 16 output channels, or of fewer than 64 weights for each, stay f32.
     UNDIFFUSE_WEIGHT_INT8 = 3,
 }
 c_enum!(undiffuse_weight_type: UNDIFFUSE_WEIGHT_F32, UNDIFFUSE_WEIGHT_F16, UNDIFFUSE_WEIGHT_BF16, UNDIFFUSE_WEIGHT_INT8);

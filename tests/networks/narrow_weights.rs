@@ -42,7 +42,7 @@ fn bf16(w: f32) -> f32 {
 }
 
 fn int8(weights: &mut [f32], fan_in: usize) {
-    if fan_in < 64 {
+    if fan_in < 64 || weights.len() / fan_in < 16 {
         return;
     }
     for row in weights.chunks_mut(fan_in) {

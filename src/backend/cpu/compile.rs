@@ -466,6 +466,11 @@ impl<'a> Compiler<'a> {
         Ok((weights, Some(bias)))
     }
 
+    /// Output channels of the smallest of these layers.
+    fn outs(&self, weights: impl Iterator<Item = ParamId>) -> usize {
+        weights.map(|id| self.graph.param(id).dims.channels()).min().unwrap_or(0)
+    }
+
     /// The arguments of a fused convolution joined to at most `most` sources.
     fn joined(&mut self, mut sources: Vec<View>, most: usize) -> Result<Vec<View>> {
         if sources.len() <= most {
@@ -519,11 +524,12 @@ impl<'a> Compiler<'a> {
             padding,
             dilation: c.window.dilation,
         };
+        let taps = c.window.kernel[0] * c.window.kernel[1];
         let param = |id: ParamId| self.graph.param(id).name.clone();
         let names = c.kernels.iter().map(|k| (param(k.weight), k.bias.map(param))).collect();
         let (weights, owner) = self.packs.get(Key { names, turned: false, shape }, || {
             let (weights, bias) = self.kernels(&c.kernels)?;
-            let kind = self.weights.of_layer(in_channels * c.window.kernel[0] * c.window.kernel[1]);
+            let kind = self.weights.of_layer(self.outs(c.kernels.iter().map(|k| k.weight)), in_channels * taps);
             let name = || c.kernels.first().map_or_else(Default::default, |k| param(k.weight));
             PackedConv::in_heap(self.params.heap, self.isa, kind, shape, &weights, bias.as_deref())
                 .map_err(|e| e.context(name()))

@@ -164,7 +164,7 @@ impl Compiler<'_> {
                     }
                 }
                 let bias = bias.as_deref().and_then(|b| b.get(first * outs..(first + count) * outs));
-                let kind = self.weights.of_layer(ins * taps);
+                let kind = self.weights.of_layer(out.channels, ins * taps);
                 PackedConv::in_heap(self.params.heap, self.isa, kind, shape, &block, bias)
                     .map_err(|e| e.context(self.graph.param(kernel.weight).name.clone()))
             })?;

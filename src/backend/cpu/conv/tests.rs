@@ -166,15 +166,15 @@ fn narrow_weights_equal_what_they_round_to() {
         let (w, bias) = (numbers(s.out_channels * fan_in, 2), numbers(s.out_channels, 3));
         for kind in [WeightType::F16, WeightType::Bf16, WeightType::Int8] {
             let mut rounded = w.clone();
-            kind.round(&mut rounded, fan_in);
-            assert_eq!(rounded == w, kind.of_layer(fan_in) == WeightType::F32);
+            kind.round(&mut rounded, s.out_channels, fan_in);
+            assert_eq!(rounded == w, kind.of_layer(s.out_channels, fan_in) == WeightType::F32);
             let want = plain_conv(&s, batch, &x, &rounded, &bias);
             for (isa, algorithm) in paths().into_iter().flat_map(|i| [(i, Algorithm::Direct), (i, Algorithm::Winograd)])
             {
                 if algorithm == Algorithm::Winograd && (s.kernel != [3, 3] || s.stride != [1, 1]) {
                     continue;
                 }
-                let stored = kind.of_layer(fan_in);
+                let stored = kind.of_layer(s.out_channels, fan_in);
                 let conv = PackedConv::pack(&Heap::default(), isa, stored, s, algorithm, &w, Some(&bias)).unwrap();
                 let mut scratch = vec![f32::NAN; conv.scratch_len()];
                 let mut shared = vec![f32::NAN; conv.shared_len(batch).unwrap()];
