@@ -73,9 +73,9 @@ impl WeightType {
         }
     }
 
-    /// What a layer of `outs` output channels with `fan_in` weights each gets. The first and the last layer of a network,
-    /// which have few of either, are where 8 bits lose most and save least: of the embedded digits, the last layer has
-    /// 288 of 1.1 million weights and made two thirds of the error at high noise.
+    /// What a layer of `outs` output channels with `fan_in` weights each gets. The first and the last layer of a
+    /// network, which have few of either, are where 8 bits lose most and save least: of the embedded digits, the last
+    /// layer has 288 of 1.1 million weights and made two thirds of the error at high noise.
     pub(super) fn of_layer(self, outs: usize, fan_in: usize) -> Self {
         if self == Self::Int8 && (fan_in < 64 || outs < 16) { Self::F32 } else { self }
     }
