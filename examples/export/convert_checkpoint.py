@@ -7,6 +7,8 @@
     python convert_checkpoint.py lerobot model.safetensors model --config '{"input_dim": 2, "global_cond_dim": 66, "horizon": 16, ...}'
     python convert_checkpoint.py annotated model.pt model --config '{"dim": 28, "channels": 1, "dim_mults": [1, 2, 4]}' --standardise by-deviation
     python convert_checkpoint.py ffdnet ffdnet_color.pth model --config '{"in_nc": 3, "out_nc": 3, "nc": 96, "nb": 12}'
+    python convert_checkpoint.py drunet drunet_gray.pth model --config '{"in_channels": 1, "out_channels": 1}'
+    python convert_checkpoint.py dncnn dncnn_25.pth model --config '{"naming": "kair", "nb": 17}'
     python convert_checkpoint.py edm network-snapshot.pkl model --unpickle
 
 Tested with torch 2.15.0 and safetensors 0.8.0. Which weights: the averaged (EMA) ones, where the file has both. The configuration is what the
@@ -33,7 +35,10 @@ CLASSES = {
     "lerobot": "ConditionalUnet1D",
     "lucidrains": "denoising_diffusion_pytorch.Unet",
     "annotated": "AnnotatedUNet",
+    "lucidrains-1d": "denoising_diffusion_pytorch.Unet1D",
     "ffdnet": "FFDNet",
+    "drunet": "DRUNet",
+    "dncnn": "DnCNN",
 }
 # Where the network stands in a checkpoint, the averaged weights first: entries of the file, then what all its names begin with.
 PLACES = {
@@ -44,6 +49,7 @@ PLACES = {
     "lerobot": [((), "diffusion.unet."), ((), "unet."), ((), "")],
     "lucidrains": [(("ema",), "ema_model.model."), (("model",), "model."), ((), "ema_model.model."), ((), "model."), ((), "")],
 }
+PLACES |= {"lucidrains-1d": PLACES["lucidrains"], "drunet": PLACES["ffdnet"], "dncnn": PLACES["ffdnet"]}
 EDM_KEYS = ["img_resolution", "img_channels", "label_dim", "model_type", "augment_dim", "model_channels", "channel_mult", "channel_mult_emb",
             "num_blocks", "attn_resolutions", "embedding_type", "channel_mult_noise", "encoder_type", "decoder_type", "resample_filter"]
 

@@ -10,7 +10,7 @@ use super::drunet::DrUnetConfig;
 use super::edm::EdmConfig;
 use super::ffdnet::FfdNetConfig;
 use super::fields::{Fields, integer};
-use super::lucidrains::{AnnotatedUNetConfig, UnetConfig};
+use super::lucidrains::{AnnotatedUNetConfig, Unet1dConfig, UnetConfig};
 use super::policy1d::ConditionalUnet1dConfig;
 use super::unet2d::conditional::{self, UNet2DConditionConfig};
 use crate::error::{Result, ensure};
@@ -80,6 +80,8 @@ families! {
     ConditionalUnet1d(ConditionalUnet1dConfig), super::policy1d::CLASS;
     /// The `Unet` of denoising-diffusion-pytorch.
     Unet(UnetConfig), super::lucidrains::CLASS;
+    /// The `Unet1D` of denoising-diffusion-pytorch.
+    Unet1d(Unet1dConfig), super::lucidrains::ONE_DIM;
     /// The `UNet` of "The Annotated Diffusion Model".
     AnnotatedUNet(AnnotatedUNetConfig), super::lucidrains::ANNOTATED;
     /// FFDNet, a denoiser of a stated sigma.

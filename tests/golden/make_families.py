@@ -53,6 +53,12 @@ def lucidrains(config):
     return Unet(**{k: v if not isinstance(v, list) else tuple(v) for k, v in config.items()})
 
 
+def lucidrains_1d(config):
+    lucidrains({"dim": 8})
+    Unet = module("denoising_diffusion_pytorch", "denoising_diffusion_pytorch_1d").Unet1D
+    return Unet(**{k: v if not isinstance(v, list) else tuple(v) for k, v in config.items()})
+
+
 def module(package, name):
     """A module of an installed package, without what the package itself imports."""
     where = importlib.util.find_spec("einops").origin
@@ -144,11 +150,12 @@ CASES = [
     case("drunet, single blocks", "DRUNet", [2, 16, 32], {"in_channels": 2, "out_channels": 2, "nc": [4, 4, 8, 8], "nb": 1}, [0.0, 0.05, 0.2, 0.5]),
     case("dncnn", "DnCNN", [3, 5, 7], {"nf": 8, "depth": 4}, [0, 0, 0, 0]),
     case("dncnn of KAIR", "DnCNN", [1, 6, 5], {"naming": "kair", "nc": 8, "nb": 5, "act_mode": "R"}, [0, 0, 0, 0]),
+    case("lucidrains 1-D", "denoising_diffusion_pytorch.Unet1D", [3, 1, 16], {"dim": 8, "dim_mults": [1, 2, 3], "attn_heads": 2, "attn_dim_head": 8}),
 ]
 # A key of this library's, which diffusers' class does not have.
 OWN = {"UNet2DConditionModel": {"text_length": 7}}
 BUILD = {"DRUNet": drunet, "DnCNN": dncnn, "AnnotatedUNet": annotated, "FFDNet": ffdnet, "UNet2DConditionModel": condition, "GuidedDiffusionUNet": references.adm, "EDMPrecond": references.edm, "ConditionalUnet1D": references.policy,
-         "denoising_diffusion_pytorch.Unet": lucidrains, "DiTTransformer2DModel": dit}
+         "denoising_diffusion_pytorch.Unet": lucidrains, "denoising_diffusion_pytorch.Unet1D": lucidrains_1d, "DiTTransformer2DModel": dit}
 
 
 def weights(model):

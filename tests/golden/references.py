@@ -26,6 +26,8 @@ def call(case, model, x, t, extra):
         return model(x)
     if kind == "FFDNet":
         return model(x, t[:, None, None, None])
+    if kind == "denoising_diffusion_pytorch.Unet1D":
+        return model(x[:, :, 0], t)[:, :, None]
     if kind == "denoising_diffusion_pytorch.Unet":
         return model(x, t)
     return model(x, t, extra.get("class_labels"))

@@ -113,6 +113,12 @@ fn what_does_not_fit_is_refused_by_name() {
         config,
         "20 x 20",
     );
+    refused(
+        r#"{"_class_name":"denoising_diffusion_pytorch.Unet1D","self_condition":true}"#,
+        ErrorKind::Unsupported,
+        "self_condition",
+    );
+    refused(r#"{"_class_name":"denoising_diffusion_pytorch.Unet1D","seq_length":12}"#, config, "1 x 12");
     refused(r#"{"_class_name":"DRUNet","nc":[4,4]}"#, config, "nc");
     refused(r#"{"_class_name":"DRUNet","upsample_mode":"upconv","sample_size":16}"#, config, "upsample_mode");
     refused(r#"{"_class_name":"DRUNet","sample_size":20}"#, config, "20 x 20");

@@ -9,9 +9,12 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 mod first;
+mod one_dim;
 
 pub use first::AnnotatedUNetConfig;
 pub(super) use first::CLASS as ANNOTATED;
+pub(super) use one_dim::CLASS as ONE_DIM;
+pub use one_dim::Unet1dConfig;
 
 use super::family::{Architecture, Description, MAX_CHANNELS, MAX_LEVELS, MAX_SIZE, integers, skip};
 use super::fields::{Fields, sample_size};
@@ -60,12 +63,7 @@ impl UnetConfig {
         let mut f = Fields::parse(json)?;
         take_class(&mut f, CLASS)?;
         skip(&mut f, &["dropout", "flash_attn"]);
-        let self_condition = f.boolean("self_condition", false)?;
-        ensure!(
-            !self_condition,
-            Unsupported,
-            "self_condition is true: a network that sees its own last prediction is not read"
-        );
+        refuse_self_condition(&mut f)?;
         let dim_mults = integers(&mut f, "dim_mults", &[1, 2, 4, 8], 1..=1024)?;
         let levels = dim_mults.len();
         ensure!(levels > 0, Config, "dim_mults is empty, expected at least one level");
@@ -112,25 +110,36 @@ impl UnetConfig {
         )?;
         Ok(config)
     }
+}
 
-    fn embed(&self, g: &mut GraphBuilder, t: ValueId) -> Result<ValueId> {
-        let e = match self.learned_sinusoidal_dim {
-            None => {
-                let (dim, max_period) = (self.dim, self.sinusoidal_pos_emb_theta);
-                g.push(Op::SinusoidalEmbedding { dim, flip_sin_to_cos: false, freq_shift: 1.0, max_period }, &[t])?
-            }
-            Some(dim) => {
-                let weight = g.param("time_mlp.0.weights", &[dim / 2])?;
-                let waves = g.push(Op::FourierEmbedding { weight, log: false, flip_sin_to_cos: false }, &[t])?;
-                g.concat(&[t, waves])?
-            }
-        };
-        let e = g.linear("time_mlp.1", e, 4 * self.dim, true)?;
-        let e = g.activation(e, Activation::Gelu)?;
-        let e = g.linear("time_mlp.3", e, 4 * self.dim, true)?;
-        // The network itself only ever activates it.
-        g.activation(e, Activation::Silu)
-    }
+/// The embedding of the time, activated: the network itself only ever activates it. `learned` values of stored
+/// frequencies, or waves of fixed ones.
+fn embed(g: &mut GraphBuilder, t: ValueId, dim: usize, learned: Option<usize>, theta: f32) -> Result<ValueId> {
+    let e = match learned {
+        None => {
+            g.push(Op::SinusoidalEmbedding { dim, flip_sin_to_cos: false, freq_shift: 1.0, max_period: theta }, &[t])?
+        }
+        Some(n) => {
+            let weight = g.param("time_mlp.0.weights", &[n / 2])?;
+            let waves = g.push(Op::FourierEmbedding { weight, log: false, flip_sin_to_cos: false }, &[t])?;
+            g.concat(&[t, waves])?
+        }
+    };
+    let e = g.linear("time_mlp.1", e, 4 * dim, true)?;
+    let e = g.activation(e, Activation::Gelu)?;
+    let e = g.linear("time_mlp.3", e, 4 * dim, true)?;
+    g.activation(e, Activation::Silu)
+}
+
+/// Takes `self_condition`, which is false.
+fn refuse_self_condition(f: &mut Fields) -> Result<()> {
+    let self_condition = f.boolean("self_condition", false)?;
+    ensure!(
+        !self_condition,
+        Unsupported,
+        "self_condition is true: a network that sees its own last prediction is not read"
+    );
+    Ok(())
 }
 
 impl Architecture for UnetConfig {
@@ -148,7 +157,7 @@ impl Architecture for UnetConfig {
         let mut g = GraphBuilder::new();
         let sample = g.input_as(Role::Sample, SAMPLE, &[self.channels, height, width])?;
         let t = g.input_as(Role::Timestep, TIMESTEP, &[1])?;
-        let embedding = self.embed(&mut g, t)?;
+        let embedding = embed(&mut g, t, self.dim, self.learned_sinusoidal_dim, self.sinusoidal_pos_emb_theta)?;
         let mut l = Layers { g, c: self, embedding };
         let levels = self.dim_mults.len();
         let first = self.init_dim.unwrap_or(self.dim);
