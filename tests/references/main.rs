@@ -21,6 +21,7 @@ mod pcg_recipe;
 mod posterior;
 mod samplers;
 mod schedulers;
+mod sde_third_order;
 mod seeds;
 mod unet;
 mod usual;

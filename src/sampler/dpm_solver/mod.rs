@@ -17,7 +17,7 @@ pub use singlestep::dpm_solver_singlestep;
 
 use super::path::Path;
 use super::plan::{Mix, Of};
-use super::{AlgorithmType, SolverType};
+use super::{AlgorithmType, Compat, SolverType};
 use crate::error::{Result, err};
 
 /// What a step multiplies: x, D0, D1 (by the midpoint and the trapezoidal rule), D2 and noise.
@@ -33,8 +33,11 @@ struct Factors {
 impl Factors {
     /// From level `from` to level `to` of a path.
     ///
-    /// With h the gain in lambda, phi_1 = exp(-h) - 1 and so on. The third order is not defined for `sde-dpmsolver`.
-    fn new(algorithm: AlgorithmType, path: &Path<'_>, from: usize, to: usize) -> Result<Self> {
+    /// With h the gain in lambda, phi_1 = exp(-h) - 1 and so on. The third order is not defined for `sde-dpmsolver`. Of
+    /// `sde-dpmsolver++` its weight is the integral of 2 exp(-2 (h - u)) u^2 / (2 h^2) over the step, ((1 - exp(-2 h)) -
+    /// 2 h) / (2 h)^2 + 1 / 2, which goes to 0 with h; diffusers subtracts the half.
+    fn new(options: &MultistepOptions, path: &Path<'_>, from: usize, to: usize) -> Result<Self> {
+        let algorithm = options.algorithm_type;
         let (Some(s), Some(t)) = (path.levels.get(from), path.levels.get(to)) else {
             return Err(err!(
                 InvalidArgument,
@@ -73,7 +76,7 @@ impl Factors {
                     d0: t.alpha * e,
                     midpoint: 0.5 * t.alpha * e,
                     trapezoid: t.alpha * (1.0 - e / two),
-                    d2: t.alpha * ((e - two) / (two * two) - 0.5),
+                    d2: t.alpha * ((e - two) / (two * two) + if options.compat == Compat::Fixed { 0.5 } else { -0.5 }),
                     std: t.sigma * libm::sqrt(e.max(0.0)),
                 }
             }

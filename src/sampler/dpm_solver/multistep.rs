@@ -74,7 +74,7 @@ pub(super) fn solve(
     let n = path.len();
     let mut calls = Vec::with_capacity(n);
     for (i, t, s) in steps {
-        let f = Factors::new(algorithm_type, path, i, i + 1)?;
+        let f = Factors::new(options, path, i, i + 1)?;
         let (lambda, h) = (path.lambda(i), path.lambda(i + 1) - path.lambda(i));
         let mut updates = Vec::new();
         for done in 0..solver_order.min(i + 1) {

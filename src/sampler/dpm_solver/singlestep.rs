@@ -36,7 +36,7 @@ pub fn dpm_solver_singlestep(path: &Path<'_>, options: &MultistepOptions, orders
     for (i, t, s) in path.steps()? {
         let order = orders.get(i).copied().unwrap_or(1);
         let start = i + 1 - order;
-        let f = Factors::new(algorithm_type, path, start, i + 1)?;
+        let f = Factors::new(options, path, start, i + 1)?;
         let lambda = |k: usize| path.lambda(k) - path.lambda(start);
         let h = lambda(i + 1);
         let begin = if order == 1 { Mix::just(Of::X) } else { history(0) };
