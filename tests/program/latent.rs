@@ -1,6 +1,6 @@
 //! Latent pipelines on the command line: what samples, what it writes, what is refused.
 
-use crate::formats::{bytes_of, npy, tensor, words};
+use crate::formats::{bytes_of, npy, safetensors, tensor, words};
 use crate::program::{ok, refused};
 use crate::scratch::Scratch;
 use crate::seeded::Seeded;
@@ -37,6 +37,7 @@ fn a_latent_pipeline_is_sampled_described_and_packed() {
     let goes = |text: &str| ok(dir, &words(text));
     let info = goes("info pipe");
     for line in [
+        "[1, 8, 8] of latents, f32",
         "VQModel, from [1, 8, 8] to [3, 16, 16], in one piece",
         "bytes of weights",
         "bytes of workspace",
@@ -99,4 +100,21 @@ fn what_works_on_data_says_what_to_give() {
     refused(dir, &words("sample pipe --count 1 --steps 2"), 1, "AutoencoderKLWan");
     ok(dir, &words("sample pipe --count 1 --steps 2 --latents --output l.npy"));
     ok(dir, &words("bench pipe --calls 1"));
+}
+
+#[test]
+fn a_network_without_a_level_is_called_without_one() {
+    let s = Scratch::new("dncnn");
+    let config = r#"{"_class_name": "DnCNN", "naming": "kair", "nb": 2, "nc": 4, "sample_size": 8}"#;
+    s.write("net/config.json", config);
+    s.write("net/diffusion_pytorch_model.safetensors", tiny::weights(config));
+    s.write("x.safetensors", safetensors(&[("sample", &[1, 1, 8, 8], &[0.5; 64])]));
+    ok(s.path(), &words("predict net --input x.safetensors --output y.safetensors"));
+    assert_eq!(tensor(s.path(), "y.safetensors", "sample").len(), 64);
+    // One that has a level is refused without.
+    let unet = tiny::model_config("");
+    s.write("unet/config.json", &unet);
+    s.write("unet/diffusion_pytorch_model.safetensors", tiny::weights(&unet));
+    let predict = words("predict unet --input x.safetensors --output z.safetensors");
+    refused(s.path(), &predict, 1, "x.safetensors: the tensor timestep is missing");
 }

@@ -36,7 +36,11 @@ usage: undiffuse info [PATH] [OPTION...]
 };
 
 /// What a sample's elements are, which the scheduler says.
-fn samples(scheduler: &Result<SchedulerConfig>, is_of_images: bool) -> &'static str {
+fn samples(pipeline: &Pipeline, scheduler: &Result<SchedulerConfig>) -> &'static str {
+    if pipeline.decoder().is_some() {
+        return "latents, f32";
+    }
+    let is_of_images = pipeline.model().is_of_images();
     match scheduler.as_ref().map(|s| s.class) {
         Ok(SamplerKind::Ancestral2015) => "f32",
         Ok(SamplerKind::Bits2015) => "bits, as f32",
@@ -66,10 +70,9 @@ fn run(args: &mut Args) -> Outcome {
     let source = model.open()?;
     let pipeline = model.compile(&source)?;
     let scheduler = pipeline.scheduler();
-    let of_images = pipeline.model().is_of_images();
     let lines = [
         ("model", format!("{}, {}", model.name(), pipeline.model().class_name())),
-        ("samples", format!("{} of {}", pipeline.sample_dims(), samples(&scheduler, of_images))),
+        ("samples", format!("{} of {}", pipeline.sample_dims(), samples(&pipeline, &scheduler))),
         ("parameters", pipeline.parameter_count().to_string()),
         ("network call", format!("{:.3} GFLOP for one sample", pipeline.flops() as f64 / 1e9)),
         ("backend", pipeline.network().describe()),
@@ -105,7 +108,7 @@ fn run(args: &mut Args) -> Outcome {
         "model": model.name(),
         "class": pipeline.model().class_name(),
         "shape": pipeline.sample_dims().as_slice(),
-        "samples": samples(&scheduler, of_images),
+        "samples": samples(&pipeline, &scheduler),
         "decoder": decoder_json(&pipeline)?,
         "inputs": pipeline.inputs().iter().map(|i| json!({
             "name": i.name,

@@ -96,11 +96,12 @@ fn predict(model: &mut ModelArgs, input: &Path, to: &Path) -> Result<Vec<usize>>
             }
         });
     }
-    let timestep = file.numbers("timestep")?.ok_or_else(|| file.missing("timestep"))?;
-    let timestep = per_sample("timestep", timestep, batch).map_err(named)?;
+    let timestep = file.numbers("timestep")?;
+    let timestep = timestep.map(|t| per_sample("timestep", t, batch).map_err(named)).transpose()?;
     let classes = file.numbers("class_labels")?;
 
-    for (name, array) in [("sample", Some(&sample)), ("timestep", Some(&timestep)), ("class_labels", classes.as_ref())]
+    for (name, array) in
+        [("sample", Some(&sample)), ("timestep", timestep.as_ref()), ("class_labels", classes.as_ref())]
     {
         array.map_or(Ok(()), |a| check_finite(name, &a.data)).map_err(named)?;
     }
@@ -119,7 +120,7 @@ fn predict(model: &mut ModelArgs, input: &Path, to: &Path) -> Result<Vec<usize>>
     for i in pipeline.inputs() {
         held.push(match i.role {
             Role::Sample => of_x.clone(),
-            Role::Timestep => timestep.data.clone(),
+            Role::Timestep => timestep.as_ref().ok_or_else(|| file.missing("timestep"))?.data.clone(),
             role if role.is_class() => classes.iter().flat_map(|c| c.data.iter().copied()).collect(),
             // As diffusers' UNet2DModel is called: x and the image are one array.
             Role::Image if !rest.is_empty() => rest.clone(),
