@@ -259,17 +259,42 @@ fn groups_of_one_have_the_wrong_weights() {
     assert!(e.got[2] > 5.0, "{:?}", e.got);
 }
 
-fn sampled(batch: usize, first_sample: u64, count: usize) -> Vec<f32> {
+/// What a run gives that is saved and goes on in another chain after so many steps.
+fn sampled_with_a_stop(batch: usize, first_sample: u64, count: usize, stop: Option<usize>) -> Vec<f32> {
     let parts = plane();
     let p = problems(&parts).remove(1);
     let options = SplitGibbsOptions { ensemble: 4, ..Default::default() };
-    let evidence = SplitGibbs::new(Measurement::new(&*p.op, &p.y, p.s).unwrap(), &options).unwrap();
-    let sampler = evidence.recommended().sampler(&config()).unwrap();
     let batch = ChainOptions { batch, first_sample };
-    let mut chain = Chain::with_evidence(prior(&parts), sampler, Seeded::new(5), evidence, &batch).unwrap();
-    chain.restart(first_sample, count).unwrap();
-    chain.run().unwrap();
-    chain.x().to_vec()
+    let chain = || {
+        let evidence = SplitGibbs::new(Measurement::new(&*p.op, &p.y, p.s).unwrap(), &options).unwrap();
+        let sampler = evidence.recommended().sampler(&config()).unwrap();
+        let mut chain = Chain::with_evidence(prior(&parts), sampler, Seeded::new(5), evidence, &batch).unwrap();
+        chain.restart(first_sample, count).unwrap();
+        chain
+    };
+    let mut first = chain();
+    if let Some(stop) = stop {
+        for _ in 0..stop {
+            first.step().unwrap();
+        }
+        let saved = first.save().unwrap();
+        first = chain();
+        first.restore(&saved).unwrap();
+    }
+    first.run().unwrap();
+    first.x().to_vec()
+}
+
+fn sampled(batch: usize, first_sample: u64, count: usize) -> Vec<f32> {
+    sampled_with_a_stop(batch, first_sample, count, None)
+}
+
+#[test]
+fn a_run_that_was_saved_anywhere_ends_in_the_same_bits() {
+    let whole = sampled(8, 0, 8);
+    for stop in [1, 2, 3, 5, 8, 13, 21, 34] {
+        assert!(sampled_with_a_stop(8, 0, 8, Some(stop)) == whole, "after {stop} steps");
+    }
 }
 
 #[test]
