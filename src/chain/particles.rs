@@ -126,6 +126,7 @@ impl<D: Denoiser, S: Sampler, N: NoiseSource, T: Twist, E: Evidence> Particles<D
             InvalidArgument,
             "the threshold of resampling is {threshold}, expected 0 to 1"
         );
+        crate::posterior::check_forwards("weighing particles", &sampler)?;
         twist.check(denoiser.sample_dims()).map_err(|e| e.context(alloc::format!("the twist \"{}\"", twist.name())))?;
         let scratch = filled("the particles", twist.scratch_len(), 0.0)?;
         let options = ChainOptions { batch: count, first_sample: 0 };

@@ -59,7 +59,7 @@
 //! [`CalibratedWhite`] 19 / 14, the constant r of 2015 9 / 11. With separate modes no Gaussian of p(x_0 | x_t) is right, and the
 //! calibrated form has no lead.
 
-use super::common::{check_draws, check_real, cut};
+use super::common::{check_draws, check_mean, check_real, cut};
 use super::operator::LinearOperator;
 use super::scatter::{self, Undecided, check_products};
 use super::spectral::{Likelihood, Spectral};
@@ -167,6 +167,7 @@ impl<O: LinearOperator> Evidence for Calibrated<O> {
     }
     fn check(&self, dims: Dims, sampler: &dyn Sampler) -> Result<()> {
         check_real("calibrated evidence", sampler)?;
+        check_mean("calibrated evidence", sampler)?;
         if self.draws_x0() {
             check_draws("calibrated evidence", sampler)?;
         }

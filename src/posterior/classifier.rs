@@ -2,7 +2,7 @@
 
 use alloc::string::String;
 
-use super::common::{check_real, cut};
+use super::common::{check_keeps_x, check_levels, check_mean, check_noise, check_real, cut, is_blank};
 use super::{At, Evidence, Jacobian, Kernel};
 use crate::error::{Result, ensure};
 use crate::noise::Fingerprint;
@@ -64,19 +64,14 @@ impl<F: FnMut(&At, &[f32], &mut [f32]) -> Result<()>> Evidence for Classifier<F>
     fn name(&self) -> &str {
         &self.name
     }
-    fn check(&self, _: Dims, sampler: &dyn Sampler) -> Result<()> {
+    fn check(&self, dims: Dims, sampler: &dyn Sampler) -> Result<()> {
         check_real("a classifier", sampler)?;
+        check_mean("a classifier", sampler)?;
         match self.rule {
-            ClassifierRule::Score => super::common::check_levels("a classifier", sampler),
+            ClassifierRule::Score => check_levels("a classifier", sampler),
             ClassifierRule::Mean => {
-                ensure!(
-                    (0..sampler.levels().len()).any(|step| sampler.needs_noise(step)),
-                    Unsupported,
-                    "a classifier that shifts means by their variance needs steps with noise; {} adds none (take \
-                     ClassifierRule::Score)",
-                    sampler.name()
-                );
-                Ok(())
+                check_keeps_x("a classifier that shifts means", sampler)?;
+                check_noise("a classifier that shifts means (ClassifierRule::Score does not)", dims.elements(), sampler)
             }
         }
     }
@@ -95,7 +90,7 @@ impl<F: FnMut(&At, &[f32], &mut [f32]) -> Result<()>> Evidence for Classifier<F>
         let (g, _) = cut(scratch, x.len())?;
         (self.gradient)(at, x, g)?;
         ensure!(g.iter().all(|g| g.is_finite()), NonFinite, "the gradient of the classifier is not finite");
-        if self.rule == ClassifierRule::Score {
+        if self.rule == ClassifierRule::Score && !is_blank(at) {
             let (alpha, sigma) = (at.level.alpha, at.level.sigma);
             let (of_x0, of_eps) = (self.scale * sigma * sigma / alpha, self.scale * sigma);
             for ((x0, eps), &g) in x0.iter_mut().zip(eps).zip(&*g) {

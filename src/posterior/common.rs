@@ -4,7 +4,7 @@ use super::operator::LinearOperator;
 use super::{At, Measurement};
 use crate::error::{Result, ensure, err};
 use crate::memory::zeros;
-use crate::sampler::{Sampler, StateSpace, conditional_std};
+use crate::sampler::{Estimate, Sampler, Spread, StateSpace, conditional_std};
 use crate::schedule::Level;
 
 /// That a measurement has no noise; `instead` does with it.
@@ -27,19 +27,25 @@ pub(super) fn check_pseudo_inverse<O: LinearOperator>(method: &str, m: &Measurem
     op.pseudo_inverse(&y, &mut x, &mut zeros("evidence", op.solve_scratch_len())?).map_err(|e| e.context(method))
 }
 
-/// That every level has signal and noise, since a method divides by both.
+/// That every level has noise, since a method divides by it.
 pub(super) fn check_levels(method: &str, sampler: &dyn Sampler) -> Result<()> {
-    match sampler.levels().iter().find(|l| l.alpha <= 0.0 || l.sigma <= 0.0) {
+    match sampler.levels().iter().find(|l| l.alpha < 0.0 || l.sigma <= 0.0) {
         None => Ok(()),
         Some(level) => Err(err!(
             Unsupported,
-            "{method} needs signal and noise at every level; timestep {} of {} has the factors {} and {}",
+            "{method} needs noise at every level; timestep {} of {} has the factors {} and {}",
             level.timestep,
             sampler.name(),
             level.alpha,
             level.sigma
         )),
     }
+}
+
+/// Whether x_t is all noise, as where a flow begins: x_0 given x_t is the prior, of whose covariance x_t tells nothing, and next to nothing
+/// of it enters x_s. Methods leave such a step alone.
+pub(super) fn is_blank(at: &At) -> bool {
+    at.level.alpha <= 0.0
 }
 
 /// The first `len` values of scratch and the rest.
@@ -50,20 +56,109 @@ pub(super) fn cut(scratch: &mut [f32], len: usize) -> Result<(&mut [f32], &mut [
         .ok_or_else(|| err!(Shape, "the scratch of the evidence has {got} values left, expected at least {len}"))
 }
 
-/// That samples are real numbers and not bits.
+/// That samples are real numbers and not bits, and that the sampler goes from noise to them.
 pub(super) fn check_real(method: &str, sampler: &dyn Sampler) -> Result<()> {
     ensure!(
         sampler.space() == StateSpace::Real,
         Unsupported,
-        "{method} is for chains of real numbers; {} makes bits",
+        "{method} is for chains of real numbers, {} makes bits: take evidence about bits, or clamp",
         sampler.name()
     );
-    // Equations of this house say x = sqrt(abar) x_0 + sqrt(1 - abar) eps, and that the network sees x.
-    let preserves = |l: &Level| (l.alpha * l.alpha + l.sigma * l.sigma - 1.0).abs() < 1e-5;
+    check_forwards(method, sampler)
+}
+
+/// That a sampler goes from noise to data.
+pub(crate) fn check_forwards(method: &str, sampler: &dyn Sampler) -> Result<()> {
+    let last = sampler.levels().len().saturating_sub(1);
+    let (from, to) = (sampler.levels().first().map(Level::alpha_bar), sampler.target(last)?.alpha_bar());
     ensure!(
-        sampler.levels().iter().enumerate().all(|(i, l)| preserves(l) && sampler.input_scale(i) == 1.0),
+        from.is_none_or(|from| from <= to),
         Unsupported,
-        "{method} is for samplers that preserve variance, as ddim, ddpm, dpmsolver++, unipc or deis; {} does not",
+        "{method} is for samplers that go from noise to data, {} goes the other way: take ddim",
+        sampler.name()
+    );
+    Ok(())
+}
+
+/// That the predicted x_0 is the mean of x_0 given x_t, and eps with it.
+pub(super) fn check_mean(method: &str, sampler: &dyn Sampler) -> Result<()> {
+    ensure!(
+        sampler.predicts_mean(),
+        Unsupported,
+        "{method} takes the predicted x_0 for the mean of x_0 given x_t; that of {} is another (take ddim, ddpm, dpmsolver++ or euler without \
+         churn, or DDNM, RePaint or clamp)",
+        sampler.name()
+    );
+    Ok(())
+}
+
+/// That a step's Gaussian has the noise of the process: a method that multiplies it by the evidence otherwise gives the evidence as much
+/// less weight, none where a step adds no noise. And that it stands in one call: noise that an inner stage drew is past.
+pub(super) fn check_noise(method: &str, n: usize, sampler: &dyn Sampler) -> Result<()> {
+    let mut output = zeros("evidence", n)?;
+    let mut learned = zeros("evidence", n.saturating_mul(2))?;
+    for step in 0..sampler.levels().len() {
+        let (settles, target) = (sampler.settles(step), sampler.target(step)?);
+        let level = sampler.levels().get(step).copied().unwrap_or(target);
+        ensure!(
+            settles || !sampler.needs_noise(step),
+            Unsupported,
+            "{method} multiplies the Gaussian of each step; {} draws a part of its noise in an inner stage: take ddpm, ddim with eta 1, \
+             euler-ancestral or kdpm2-ancestral",
+            sampler.name()
+        );
+        // The step that gives the result has a variance of none, as the inner stages have.
+        if !settles || target.sigma <= 0.0 || step + 1 == sampler.levels().len() {
+            continue;
+        }
+        let output = if sampler.check_output_len(n, n).is_ok() { &mut output } else { &mut learned };
+        let std = match sampler.spread(step, n, output)? {
+            Spread::None | Spread::Langevin { .. } => 0.0,
+            Spread::Scalar(std) => f64::from(std) / target.scale(),
+            // Between the process's own and more.
+            Spread::PerElement | Spread::Bits => continue,
+        };
+        let (t, s) = (level.alpha_bar(), target.alpha_bar());
+        let whole = libm::sqrt(((1.0 - s) / (1.0 - t) * (1.0 - t / s)).max(0.0));
+        let enough = std > 0.95 * whole;
+        ensure!(
+            enough,
+            Unsupported,
+            "{method} multiplies the Gaussian of each step; step {step} of {} adds noise of {std}, the process {whole}: take ddpm, ddim with eta 1, \
+             euler-ancestral or kdpm2-ancestral",
+            sampler.name()
+        );
+    }
+    Ok(())
+}
+
+/// That every step is made of x_0, for a method that changes it and leaves eps as it is.
+pub(super) fn check_reads_x0(method: &str, sampler: &dyn Sampler) -> Result<()> {
+    let len = sampler.state_len(1);
+    let (state, mut next_state) = (zeros("evidence", len)?, zeros("evidence", len)?);
+    for step in 0..sampler.levels().len() {
+        if !sampler.calls_network(step) {
+            continue;
+        }
+        let mut mean = [0.0];
+        let estimate = Estimate { x: &[0.0], x0: &[1.0], eps: &[0.0] };
+        sampler.mean(step, step, estimate, &state, &mut next_state, &mut mean)?;
+        ensure!(
+            mean != [0.0],
+            Unsupported,
+            "{method} changes x_0 and not eps, of which alone {} makes its steps: take ddim, ddpm, dpmsolver++, unipc on x_0 or euler, or DiffPIR",
+            sampler.name()
+        );
+    }
+    Ok(())
+}
+
+/// That what a method does to x_s itself is there when the sampler goes on from it.
+pub(super) fn check_keeps_x(method: &str, sampler: &dyn Sampler) -> Result<()> {
+    ensure!(
+        !sampler.remakes_x(),
+        Unsupported,
+        "{method} changes x_s, which {} makes anew from the x before it: take one without a corrector, as dpmsolver++ or ddim",
         sampler.name()
     );
     Ok(())

@@ -1,6 +1,6 @@
 //! DDNM: the null-space method (Wang, Yu and Zhang 2022).
 
-use super::common::{check_exact, check_pseudo_inverse, check_real, cut};
+use super::common::{check_exact, check_pseudo_inverse, check_reads_x0, check_real, cut};
 use super::operator::LinearOperator;
 use super::{At, Evidence, Jacobian, Measurement, Recommended};
 use crate::error::Result;
@@ -16,7 +16,8 @@ use crate::tensor::Dims;
 ///
 /// One network call per step, no vector-Jacobian product. As published: 100 steps of [`ddim`](crate::sampler::ddim) with
 /// [`DdimNoise::Level`](crate::sampler::DdimNoise::Level) and eta 0.85 (the authors' code) or of DDPM (Algorithm 1); with
-/// [`RePaint`](crate::sampler::repaint) it is Algorithm 2, "time-travel". Any sampler of real numbers carries it.
+/// [`RePaint`](crate::sampler::repaint) it is Algorithm 2, "time-travel". Any sampler
+/// of real numbers carries it whose steps are made of x_0.
 ///
 /// ```
 /// use undiffuse::posterior::{Ddnm, Measurement, operator::BlockAverage};
@@ -46,6 +47,7 @@ impl<O: LinearOperator> Evidence for Ddnm<O> {
     }
     fn check(&self, dims: Dims, sampler: &dyn Sampler) -> Result<()> {
         check_real("DDNM", sampler)?;
+        check_reads_x0("DDNM", sampler)?;
         self.measurement.check(dims)
     }
     fn recommended(&self) -> Recommended {

@@ -1,6 +1,6 @@
 //! DDRM (Kawar, Elad, Ermon and Song 2022) and DDNM+ (Wang, Yu and Zhang 2022), which are one update.
 
-use super::common::{check_real, cut};
+use super::common::{check_mean, check_real, cut};
 use super::operator::{LinearOperator, Svd};
 use super::{At, Evidence, Jacobian, Kernel, Measurement, Recommended};
 use crate::error::{Result, ensure, err};
@@ -110,7 +110,7 @@ fn check_spread(method: &str, n: usize, sampler: &dyn Sampler) -> Result<()> {
             Ok(Spread::PerElement | Spread::Langevin { .. } | Spread::Bits) | Err(_) => {
                 return Err(err!(
                     Unsupported,
-                    "{method} needs steps with one standard deviation for all elements; {} has not",
+                    "{method} needs steps with one standard deviation for all elements, {} has not: take ddim with eta above 0",
                     sampler.name()
                 ));
             }
@@ -119,7 +119,7 @@ fn check_spread(method: &str, n: usize, sampler: &dyn Sampler) -> Result<()> {
             (std > 0.0 || target.sigma == 0.0) && std <= target.sigma * (1.0 + 1e-5),
             Unsupported,
             "{method} needs noise above 0 and at most the level's; step {step} of {} has {std} at a level of {} (take \
-             DDIM with eta above 0, or DDPM with fixed_small)",
+             ddim with eta above 0, ddpm with fixed_small, or euler-ancestral)",
             sampler.name(),
             target.sigma
         );
@@ -133,6 +133,7 @@ impl<O: LinearOperator> Evidence for Ddrm<O> {
     }
     fn check(&self, dims: Dims, sampler: &dyn Sampler) -> Result<()> {
         check_real(self.name, sampler)?;
+        check_mean(self.name, sampler)?;
         self.measurement.check(dims)?;
         check_spread(self.name, dims.elements(), sampler)
     }

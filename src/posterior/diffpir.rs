@@ -1,6 +1,6 @@
 //! DiffPIR (Zhu et al. 2023): plug-and-play restoration.
 
-use super::common::{check_levels, check_pseudo_inverse, check_real, cut};
+use super::common::{check_levels, check_mean, check_pseudo_inverse, check_real, cut, is_blank};
 use super::operator::LinearOperator;
 use super::{At, Evidence, Jacobian, Measurement, Recommended};
 use crate::error::{Result, ensure};
@@ -58,6 +58,7 @@ impl<O: LinearOperator> Evidence for DiffPir<O> {
     fn check(&self, dims: Dims, sampler: &dyn Sampler) -> Result<()> {
         check_real("DiffPIR", sampler)?;
         check_levels("DiffPIR", sampler)?;
+        check_mean("DiffPIR", sampler)?;
         self.measurement.check(dims)
     }
     fn recommended(&self) -> Recommended {
@@ -76,6 +77,9 @@ impl<O: LinearOperator> Evidence for DiffPir<O> {
         _: &mut dyn Jacobian,
         scratch: &mut [f32],
     ) -> Result<()> {
+        if is_blank(at) {
+            return Ok(());
+        }
         let n = at.sample_len.max(1);
         let (r, scratch) = cut(scratch, self.measurement.len())?;
         let (solved, scratch) = cut(scratch, self.measurement.len())?;

@@ -1,6 +1,6 @@
 //! DPS (Chung et al. 2022) and MCG (Chung, Sim, Ryu and Ye 2022): steps along the gradient of the misfit.
 
-use super::common::{check_exact, check_pseudo_inverse, check_real, cut, pull_back};
+use super::common::{check_exact, check_keeps_x, check_mean, check_pseudo_inverse, check_real, cut, pull_back};
 use super::operator::LinearOperator;
 use super::{At, Evidence, Jacobian, Kernel, Measurement};
 use crate::error::{Result, ensure};
@@ -26,7 +26,11 @@ pub enum Misfit {
 /// Gaussian prior the result is biased towards y and narrower than the posterior. `Measurement::sigma` is not used.
 ///
 /// One network call and one vector-Jacobian product per step. As published: DDPM with 1000 steps; zeta 0.3 for
-/// super-resolution and deblurring, 0.5 for random inpainting. DDIM and the chain of 2015 carry it too.
+/// super-resolution and deblurring, 0.5 for random inpainting. Other samplers carry it too, but those with
+/// a corrector.
+///
+/// In other processes than the variance-preserving one x_t is scale times as large ([`Level::scale`](crate::schedule::Level::scale)), and
+/// with it the step: zeta scale_t scale_s J^T A^T r / |r|.
 ///
 /// r is made of the clipped x_0, J is that before clipping.
 #[derive(Clone, Debug)]
@@ -87,6 +91,8 @@ impl<O: LinearOperator> Evidence for Dps<O> {
     }
     fn check(&self, dims: Dims, sampler: &dyn Sampler) -> Result<()> {
         check_real("DPS", sampler)?;
+        check_mean("DPS", sampler)?;
+        check_keeps_x("DPS", sampler)?;
         self.measurement.check(dims)
     }
     fn scratch_len(&self, dims: Dims, batch: usize) -> usize {
@@ -109,9 +115,10 @@ impl<O: LinearOperator> Evidence for Dps<O> {
         let (v, scratch) = cut(scratch, x.len())?;
         self.gradient(at, x0, jacobian, g, v, scratch)
     }
-    fn kernel(&mut self, _: &At, x: &[f32], kernel: Kernel<'_>, scratch: &mut [f32]) -> Result<()> {
+    fn kernel(&mut self, at: &At, x: &[f32], kernel: Kernel<'_>, scratch: &mut [f32]) -> Result<()> {
         let (g, _) = cut(scratch, x.len())?;
-        kernel.mean.iter_mut().zip(g).for_each(|(m, g)| *m = (f64::from(*m) + self.zeta * f64::from(*g)) as f32);
+        let zeta = self.zeta * at.level.scale() * at.target.scale();
+        kernel.mean.iter_mut().zip(g).for_each(|(m, g)| *m = (f64::from(*m) + zeta * f64::from(*g)) as f32);
         Ok(())
     }
     fn fingerprint(&self) -> u64 {

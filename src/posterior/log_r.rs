@@ -28,13 +28,20 @@ pub trait LogR {
     /// Errors stop the step; a value that is not finite is an error too.
     fn gradient(&mut self, sample: u64, level: &Level, x: &[f32], out: &mut [f32], scratch: &mut [f32]) -> Result<()>;
 
+    /// The largest eigenvalue of the Hessian of -log r at `level`, where it is known.
+    fn curvature(&self, level: &Level) -> Option<f64> {
+        let _ = level;
+        None
+    }
+
     /// A number for saved chains, or 0 where it is not known.
     fn fingerprint(&self) -> u64 {
         0
     }
 }
 
-/// A measurement as a function: the gradient is A^T (y - A x) / s^2, at any level.
+/// A measurement as a function: the gradient is A^T (y - A x) / s^2, at any level of a process that preserves variance. Of another, with
+/// x = scale times that process's x ([`Level::scale`]), it is A^T (y - A x / scale) / (scale s^2).
 impl<O: LinearOperator> LogR for Measurement<O> {
     fn name(&self) -> &str {
         self.operator().name()
@@ -46,14 +53,21 @@ impl<O: LinearOperator> LogR for Measurement<O> {
     fn scratch_len(&self) -> usize {
         self.len().saturating_add(self.operator().scratch_len())
     }
-    fn gradient(&mut self, sample: u64, _: &Level, x: &[f32], out: &mut [f32], scratch: &mut [f32]) -> Result<()> {
+    fn gradient(&mut self, sample: u64, level: &Level, x: &[f32], out: &mut [f32], scratch: &mut [f32]) -> Result<()> {
         let (residual, scratch) = scratch
             .split_at_mut_checked(self.len())
             .ok_or_else(|| err!(Shape, "the scratch of a measurement is too short"))?;
-        self.residual(sample, x, residual, scratch)?;
-        let scale = 1.0 / (self.sigma() * self.sigma());
+        let by = 1.0 / level.scale();
+        out.iter_mut().zip(x).for_each(|(out, x)| *out = (f64::from(*x) * by) as f32);
+        self.residual(sample, out, residual, scratch)?;
+        let scale = by / (self.sigma() * self.sigma());
         residual.iter_mut().for_each(|r| *r = (f64::from(*r) * scale) as f32);
         self.operator().adjoint(residual, out, scratch)
+    }
+    fn curvature(&self, level: &Level) -> Option<f64> {
+        let largest = self.operator().svd()?.singular_values().iter().fold(0.0, |m, &s| f64::max(m, f64::from(s)));
+        let ratio = largest / (self.sigma() * level.scale());
+        Some(ratio * ratio)
     }
     fn fingerprint(&self) -> u64 {
         Measurement::fingerprint(self)

@@ -86,8 +86,8 @@
 //! | [`DiffPir`], zeta 1, DDIM 100 | 2.2 / 56.6 / 18.6 | 6.6 / 50.3 / 17.3 | 2.4 / 51.0 / 16.9 | 3.7 / 59.5 / 19.9 | 3.1 / 33.5 / 17.7 | 0.8 / 14.4 / 12.0 |
 //!
 //! [`Ddnm`], [`KnownPixels`] and [`Mcg`] are for measurements without noise, [`Dps`] has a step size to tune instead of a noise.
-//! All but [`Ddrm`] run with DDPM, DDIM, the chain of 2015 and [`RePaint`](crate::sampler::repaint); a pair that does not go
-//! is refused when the chain is made, kind `Unsupported`.
+//!
+#![doc = include_str!("samplers.md")]
 
 mod bits;
 pub mod calibrated;
@@ -111,6 +111,8 @@ mod spectral;
 mod split_gibbs;
 mod tmpd;
 mod twist;
+
+pub(crate) use common::check_forwards;
 
 pub use bits::{BitProduct, BitR, BitSchedule, CalibratedBits, FnBitR, IndependentBits};
 pub use calibrated::{Calibrated, CalibratedWhite};

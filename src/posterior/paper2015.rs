@@ -5,7 +5,7 @@
 //! gives mean 0.667 and variance 0.334 where the posterior has 1/2 and 1/2. These methods do what the paper does;
 //! [`Calibrated`](super::Calibrated) is what to use for a posterior.
 
-use super::common::{check_real, cut};
+use super::common::{check_forwards, check_keeps_x, check_mean, check_noise, check_real, cut};
 use super::operator::LinearOperator;
 use super::spectral::{Likelihood, Spectral};
 use super::{At, Evidence, Kernel, LogR, Measurement, RSchedule};
@@ -15,7 +15,7 @@ use crate::sampler::{Sampler, Spread};
 use crate::tensor::Dims;
 
 /// Eq. 61: p(x_s | x_t) r(x_s) as N(x_s; mu + Sigma grad log r(mu), Sigma), for any smooth r. Good where log r curves little
-/// over a step: Hessian(-log r) much below 1 / Sigma.
+/// over a step: Hessian(-log r) much below 1 / Sigma. Where it is known not to be ([`LogR::curvature`]) the chain is refused.
 #[derive(Clone, Copy, Debug)]
 pub struct MeanShift<R> {
     r: R,
@@ -27,6 +27,27 @@ impl<R: LogR> MeanShift<R> {
     pub fn new(r: R, schedule: RSchedule) -> Self {
         Self { r, schedule }
     }
+
+    /// That no step is so wide that log r curves more within it than the step itself does: the shift would overshoot, step after step.
+    fn check_curvature(&self, sampler: &dyn Sampler) -> Result<()> {
+        let steps = sampler.levels().len();
+        for step in 0..steps {
+            let target = sampler.target(step)?;
+            let Some(curvature) = self.r.curvature(&target) else { return Ok(()) };
+            // A learned variance is known when the network has spoken.
+            let Ok(Spread::Scalar(std)) = sampler.spread(step, 1, &mut [0.0]) else { continue };
+            let (std, power) = (f64::from(std), self.schedule.power(step, steps));
+            let gentle = power * curvature * std * std <= 1.0;
+            ensure!(
+                gentle,
+                Unsupported,
+                "the mean shift is for evidence that curves little over a step; step {step} of {} adds noise of {std} where log r curves by \
+                 {curvature}: take more steps, or the exact product",
+                sampler.name()
+            );
+        }
+        Ok(())
+    }
 }
 
 impl<R: LogR> Evidence for MeanShift<R> {
@@ -35,13 +56,11 @@ impl<R: LogR> Evidence for MeanShift<R> {
     }
     fn check(&self, dims: Dims, sampler: &dyn Sampler) -> Result<()> {
         check_real("the mean shift", sampler)?;
-        ensure!(
-            (0..sampler.levels().len()).any(|step| sampler.needs_noise(step)),
-            Unsupported,
-            "the mean shift is in proportion to the variance of each step, but {} has none",
-            sampler.name()
-        );
-        self.r.check(dims)
+        check_mean("the mean shift", sampler)?;
+        check_keeps_x("the mean shift", sampler)?;
+        check_noise("the mean shift", dims.elements(), sampler)?;
+        self.r.check(dims)?;
+        self.check_curvature(sampler)
     }
     fn scratch_len(&self, dims: Dims, _: usize) -> usize {
         dims.elements().saturating_add(self.r.scratch_len())
@@ -73,7 +92,8 @@ impl<R: LogR> Evidence for MeanShift<R> {
     }
 }
 
-/// The exact product of each reverse kernel with r(x_s) = N(y; A x_s, s^2 I).
+/// The exact product of each reverse kernel with r(x_s) = N(y; A x_s, s^2 I), where x_s is that of the variance-preserving process
+/// ([`Level::scale`](crate::schedule::Level::scale)).
 ///
 /// For a model with a variance of its own for each element A must be a mask or the identity; otherwise any operator with a
 /// decomposition does.
@@ -103,7 +123,8 @@ impl<O: LinearOperator> Evidence for ExactProduct<O> {
     fn kernel(&mut self, at: &At, _: &[f32], kernel: Kernel<'_>, scratch: &mut [f32]) -> Result<()> {
         let s = self.spectral.measurement.sigma();
         let power = self.schedule.power(at.step, at.steps);
-        self.spectral.multiply(at, Likelihood { gain: 1.0, scatter: 0.0, noise: s * s / power }, kernel, scratch)
+        let gain = 1.0 / at.target.scale();
+        self.spectral.multiply(at, Likelihood { gain, scatter: 0.0, noise: s * s / power }, kernel, scratch)
     }
     fn fingerprint(&self) -> u64 {
         let of = self.spectral.measurement.fingerprint();
@@ -114,7 +135,8 @@ impl<O: LinearOperator> Evidence for ExactProduct<O> {
 /// What known elements are set to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Known {
-    /// Their clean value at every level: the paper's delta r.
+    /// Their clean value at every level: the paper's delta r. (Of a process that does not preserve variance, times the level's
+    /// [`scale`](crate::schedule::Level::scale).)
     #[default]
     Clean,
     /// Their value noised to the level of x_s, alpha_s y + sigma_s z.
@@ -147,6 +169,7 @@ impl<O: LinearOperator> Evidence for Clamp<O> {
         "clamp (2015)"
     }
     fn check(&self, dims: Dims, sampler: &dyn Sampler) -> Result<()> {
+        check_forwards("clamping", sampler)?;
         if self.known == Known::Renoised {
             check_real("clamping to noised values", sampler)?;
         }
@@ -168,7 +191,7 @@ impl<O: LinearOperator> Evidence for Clamp<O> {
     ) -> Result<()> {
         let n = at.sample_len.max(1);
         let (alpha, sigma) = match self.known {
-            Known::Clean => (1.0, 0.0),
+            Known::Clean => (at.target.scale() as f32, 0.0),
             Known::Renoised => (at.target.alpha as f32, at.target.sigma as f32),
         };
         let fresh = if sigma > 0.0 {

@@ -1,6 +1,8 @@
 //! PiGDM: pseudo-inverse guidance (Song, Vahdat, Mardani and Kautz 2023).
 
-use super::common::{check_levels, check_pseudo_inverse, check_real, cut, pull_back};
+use super::common::{
+    check_keeps_x, check_levels, check_mean, check_pseudo_inverse, check_real, cut, is_blank, pull_back,
+};
 use super::operator::LinearOperator;
 use super::{At, Evidence, Jacobian, Kernel, Measurement, Recommended};
 use crate::error::{Result, ensure};
@@ -8,10 +10,14 @@ use crate::noise::Fingerprint;
 use crate::sampler::Sampler;
 use crate::tensor::Dims;
 
+/// The largest noise, sigma / alpha, at which the Jacobian is known in f32 to a tenth.
+const MOST_NOISE: f64 = 1000.0;
+
 /// What is done with the guidance g.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum PigdmRule {
-    /// x_s = x_s' + sqrt(abar_t) g, with x_s' the sampler's step: Algorithm 1.
+    /// x_s = x_s' + sqrt(abar_t) g, with x_s' the sampler's step: Algorithm 1. In general alpha_t scale_s g, with scale_s that of x_s beside
+    /// the variance-preserving process ([`Level::scale`](crate::schedule::Level::scale)).
     #[default]
     Published,
     /// g / r_t^2 is the gradient of log p(y | x_t) under the method's assumption; x_0 and eps are those of the score with it
@@ -72,6 +78,20 @@ impl<O: LinearOperator> Evidence for Pigdm<O> {
     fn check(&self, dims: Dims, sampler: &dyn Sampler) -> Result<()> {
         check_real("PiGDM", sampler)?;
         check_levels("PiGDM", sampler)?;
+        check_mean("PiGDM", sampler)?;
+        match self.rule {
+            PigdmRule::Published => check_keeps_x("PiGDM as published", sampler)?,
+            // J is of the order of sig^-2 and is multiplied by sig^2: what rounding leaves of it in f32.
+            PigdmRule::Score => {
+                let far = sampler.levels().iter().find(|l| l.alpha > 0.0 && l.noise_to_signal() > MOST_NOISE);
+                ensure!(
+                    far.is_none(),
+                    Unsupported,
+                    "PiGDM by the score loses x_0 in rounding at sigma above {MOST_NOISE}, where {} begins: take PiGDM as published, or less noise",
+                    sampler.name()
+                );
+            }
+        }
         self.measurement.check(dims)
     }
     fn recommended(&self) -> Recommended {
@@ -100,6 +120,10 @@ impl<O: LinearOperator> Evidence for Pigdm<O> {
         let (v, scratch) = cut(scratch, x.len())?;
         let (r, scratch) = cut(scratch, self.measurement.len())?;
         let (solved, scratch) = cut(scratch, self.measurement.len())?;
+        if is_blank(at) {
+            g.fill(0.0);
+            return Ok(());
+        }
         let (alpha, sigma) = (at.level.alpha, at.level.sigma);
         let r2 = sigma * sigma / (alpha * alpha + sigma * sigma);
         let s2 = self.measurement.sigma() * self.measurement.sigma();
@@ -128,7 +152,7 @@ impl<O: LinearOperator> Evidence for Pigdm<O> {
     fn kernel(&mut self, at: &At, x: &[f32], kernel: Kernel<'_>, scratch: &mut [f32]) -> Result<()> {
         if self.rule == PigdmRule::Published {
             let (g, _) = cut(scratch, x.len())?;
-            let alpha = at.level.alpha;
+            let alpha = at.level.alpha * at.target.scale();
             kernel.mean.iter_mut().zip(g).for_each(|(m, g)| *m = (f64::from(*m) + alpha * f64::from(*g)) as f32);
         }
         Ok(())

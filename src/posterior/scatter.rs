@@ -17,7 +17,7 @@
 //! k x k. One product scales z by the root of z^T C z / z^T z, an estimate of Bao's scalar for each sample; two tell wide directions from narrow
 //! ones, which is enough for variances within a few per cent.
 
-use super::common::{check_draws, check_real, cut};
+use super::common::{check_draws, check_mean, check_real, cut};
 use super::{At, Evidence, Jacobian, Recommended};
 use crate::error::{Result, ensure};
 use crate::noise::{Fingerprint, NoiseSource};
@@ -251,6 +251,7 @@ impl Evidence for OptimalVariance {
     }
     fn check(&self, _: Dims, sampler: &dyn Sampler) -> Result<()> {
         check_real("the optimal variance", sampler)?;
+        check_mean("the optimal variance", sampler)?;
         check_draws("the optimal variance", sampler)
     }
     fn recommended(&self) -> Recommended {

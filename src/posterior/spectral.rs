@@ -2,10 +2,10 @@
 
 use alloc::vec::Vec;
 
-use super::common::{check_real, cut};
+use super::common::{check_keeps_x, check_mean, check_noise, check_real, cut};
 use super::operator::{LinearOperator, Svd};
 use super::{At, Kernel, Measurement};
-use crate::error::{Result, ensure, err};
+use crate::error::{Result, err};
 use crate::memory::zeros;
 use crate::sampler::{Sampler, Spread};
 use crate::tensor::Dims;
@@ -77,14 +77,9 @@ impl<O: LinearOperator> Spectral<O> {
     pub fn check(&self, method: &str, dims: Dims, sampler: &dyn Sampler) -> Result<()> {
         self.measurement.check(dims)?;
         check_real(method, sampler)?;
-        ensure!(
-            (0..sampler.levels().len()).any(|step| sampler.needs_noise(step)),
-            Unsupported,
-            "{method} multiplies the Gaussian of each step, but {} adds no noise; take a sampler that does (DDPM, DDIM \
-             with eta above 0)",
-            sampler.name()
-        );
-        Ok(())
+        check_mean(method, sampler)?;
+        check_keeps_x(method, sampler)?;
+        check_noise(method, dims.elements(), sampler)
     }
 
     /// Multiplies the kernel of every sample.

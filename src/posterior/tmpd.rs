@@ -1,6 +1,6 @@
 //! TMPD: Tweedie moment projected diffusion (Boys et al. 2023).
 
-use super::common::{check_levels, check_real, cut, pull_back};
+use super::common::{check_levels, check_mean, check_real, cut, is_blank, pull_back};
 use super::operator::LinearOperator;
 use super::{At, Evidence, Jacobian, Measurement, Recommended};
 use crate::error::Result;
@@ -42,6 +42,7 @@ impl<O: LinearOperator> Evidence for Tmpd<O> {
     fn check(&self, dims: Dims, sampler: &dyn Sampler) -> Result<()> {
         check_real("TMPD", sampler)?;
         check_levels("TMPD", sampler)?;
+        check_mean("TMPD", sampler)?;
         self.measurement.check(dims)
     }
     fn recommended(&self) -> Recommended {
@@ -64,6 +65,9 @@ impl<O: LinearOperator> Evidence for Tmpd<O> {
         jacobian: &mut dyn Jacobian,
         scratch: &mut [f32],
     ) -> Result<()> {
+        if is_blank(at) {
+            return Ok(());
+        }
         let n = at.sample_len.max(1);
         let op = self.measurement.operator();
         let (g, scratch) = cut(scratch, x.len())?;

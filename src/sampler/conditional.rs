@@ -17,7 +17,8 @@ pub fn conditional_std(sampler: &(impl Sampler + ?Sized), step: usize) -> Result
     ensure!(
         sampler.state_len(1) == 0 && sampler.settles(step),
         Unsupported,
-        "{name} makes x_s of several predictions, so x_0 cannot be drawn: take ddpm, ddim or repaint, or variance_products 0"
+        "{name} makes x_s of several predictions, so x_0 cannot be drawn: take ddpm, ddim, euler, euler-ancestral or flow-euler, or for \
+         calibrated evidence variance_products 0"
     );
     let target = sampler.target(step)?;
     let level = sampler.levels().get(step).copied().unwrap_or(target);
@@ -34,7 +35,7 @@ pub fn conditional_std(sampler: &(impl Sampler + ?Sized), step: usize) -> Result
         (of_x0 - target.alpha).abs() < 1e-4 && variance > -rounding && (!adds_none || variance < 1e2 * rounding),
         Unsupported,
         "step {step} of {name} leads to {of_x0:.5} x_0 and {of_eps:.5} eps, its level has {:.5} and {:.5}, so x_0 cannot be drawn: take \
-         ddpm, ddim or repaint, or variance_products 0",
+         ddpm, ddim, euler, euler-ancestral or flow-euler, or for calibrated evidence variance_products 0",
         target.alpha,
         target.sigma
     );

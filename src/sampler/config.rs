@@ -202,11 +202,13 @@ impl SchedulerConfig {
             (_, Some(wanted)) => wanted,
             (Some(own), None) => own,
             (None, None) => {
-                return Err(err!(
-                    Unsupported,
-                    "the scheduler {} is not implemented; where its file has betas, another sampler runs the model when asked for, as ddim",
-                    name_in(&map)?
-                ));
+                let name = shown(name_in(&map)?);
+                // Advice that holds for this file.
+                let other = match Self::from_object(map.clone(), Some(SamplerKind::Ddim)) {
+                    Ok(_) => "its betas are, so another sampler runs the model when asked for, as ddim",
+                    Err(_) => "nor does its file say what another sampler could run the model by",
+                };
+                return Err(err!(Unsupported, "the scheduler {name} is not implemented; {other}"));
             }
         };
         let mut config = Self::new(kind);
@@ -451,13 +453,26 @@ fn same_process(map: &Object, written: Option<SamplerKind>, kind: SamplerKind) -
         Some(own) => own == kind || (process(own) == process(kind) && (process(own) != (false, false, false))),
         None => has(kind, "beta_start") && (map.contains_key("beta_start") || map.contains_key("trained_betas")),
     };
-    ensure!(
-        same || kind.is_2015(),
-        Unsupported,
-        "the scheduler {} is for another process than the sampler {}, expected one of the same",
-        written.map_or_else(|| name_in(map).map(shown), |k| Ok(k.class_name().into()))?,
-        kind.class_name()
-    );
+    if !same && !kind.is_2015() {
+        let Some(own) = written else {
+            return Err(err!(
+                Unsupported,
+                "the scheduler {} is not implemented, and its file has no betas by which {} could run the model",
+                shown(name_in(map)?),
+                kind.class_name()
+            ));
+        };
+        let alike =
+            |k: &SamplerKind| *k == own || (process(*k) == process(own) && process(own) != (false, false, false));
+        let names: Vec<&str> = SamplerKind::NAMES.iter().filter(|(_, k)| alike(k)).map(|(name, _)| *name).collect();
+        return Err(err!(
+            Unsupported,
+            "the scheduler {} is for another process than {}, expected {}",
+            own.class_name(),
+            kind.class_name(),
+            names.join(" or ")
+        ));
+    }
     let flow = map.get("use_flow_sigmas").is_some_and(|v| *v == Value::Bool(true));
     ensure!(
         !flow || has(kind, "use_flow_sigmas"),

@@ -32,7 +32,7 @@ pub fn lcm(schedule: &NoiseSchedule, timesteps: &[u32], prediction: Prediction, 
             None => Call::new(level, Level::CLEAN, denoised),
         });
     }
-    Plan::new("LCM", prediction, 0, 1.0, calls)
+    Ok(Plan::new("LCM", prediction, 0, 1.0, calls)?.of_other_x0())
 }
 
 /// Trajectory consistency: each step goes along the flow to (1 - `gamma`) of the next timestep, and back up with noise. The last stays
@@ -60,7 +60,7 @@ pub fn tcd(schedule: &NoiseSchedule, timesteps: &[u32], prediction: Prediction, 
         });
     }
     let prediction = Prediction { clip: super::SampleClip::None, ..prediction };
-    Plan::new("TCD", prediction, 0, 1.0, calls)
+    Ok(Plan::new("TCD", prediction, 0, 1.0, calls)?.of_other_x0())
 }
 
 /// Multistep consistency (Song et al. 2023, algorithm 1) over falling `sigmas`: x_0 = c_skip x + c_out F, clipped as `prediction` says, then
@@ -91,7 +91,7 @@ pub fn consistency(
         let call = Call::new(level(sigma), level(next), Mix::just(Of::X0));
         calls.push(Call { input_scale: 1.0 / libm::sqrt(square), linear: Some(linear), noise, ..call });
     }
-    Plan::new("consistency", prediction, 0, sigmas.first().copied().unwrap_or(1.0), calls)
+    Ok(Plan::new("consistency", prediction, 0, sigmas.first().copied().unwrap_or(1.0), calls)?.of_other_x0())
 }
 
 /// The timesteps that a model was distilled on, thinned.

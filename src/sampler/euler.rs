@@ -51,7 +51,9 @@ pub fn euler(name: &'static str, path: &Path<'_>, churn: Churn) -> Result<Plan> 
         }
         call
     };
-    Plan::new(name, path.prediction, 0, path.initial_scale, path.steps()?.map(call).collect())
+    let plan = Plan::new(name, path.prediction, 0, path.initial_scale, path.steps()?.map(call).collect())?;
+    let raises = path.levels.iter().any(|l| churn.gamma(l.sigma, steps) > 0.0);
+    Ok(if raises { plan.of_other_x0() } else { plan })
 }
 
 /// Euler's method to a lower level and back up with fresh noise: sigma_up^2 = sigma_s^2 (sigma^2 - sigma_s^2) / sigma^2,

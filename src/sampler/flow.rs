@@ -54,7 +54,7 @@ pub fn flow_lcm(path: &Path<'_>) -> Result<Plan> {
         let mean = Mix::of(&[(Of::X0, s.alpha)]);
         path.call(Call { noise: CallNoise::Std(s.sigma), ..Call::new(t, s, mean) })
     };
-    Plan::new("flow LCM", path.prediction, 0, path.initial_scale, path.steps()?.map(call).collect())
+    Ok(Plan::new("flow LCM", path.prediction, 0, path.initial_scale, path.steps()?.map(call).collect())?.of_other_x0())
 }
 
 /// The sigmas of a configuration, shifted.

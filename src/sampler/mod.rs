@@ -211,7 +211,7 @@ pub trait Sampler {
         true
     }
 
-    /// Whether evidence can act in its steps: not where the noise of a step follows from its draw or is added without a prediction.
+    /// Whether evidence can act in its steps: not where the size of a step follows from its draw. (Steps without a prediction are passed over.)
     fn takes_evidence(&self) -> bool {
         true
     }
@@ -221,6 +221,18 @@ pub trait Sampler {
     fn calls_network(&self, step: usize) -> bool {
         let _ = step;
         true
+    }
+
+    /// Whether the predicted x_0 is the mean of x_0 given x_t, as most evidence takes it. False for samplers of distilled networks, whose x_0 is
+    /// another, and for steps with churn, which predict it beyond x_t.
+    fn predicts_mean(&self) -> bool {
+        true
+    }
+
+    /// Whether a call makes the x at which it was made anew from the x before it, as the corrector of UniPC does: what evidence
+    /// did to that x itself, and not to x_0, is then lost.
+    fn remakes_x(&self) -> bool {
+        false
     }
 
     /// Whether step `step` adds noise.
@@ -401,6 +413,12 @@ macro_rules! forward {
             }
             fn calls_network(&self, step: usize) -> bool {
                 (**self).calls_network(step)
+            }
+            fn predicts_mean(&self) -> bool {
+                (**self).predicts_mean()
+            }
+            fn remakes_x(&self) -> bool {
+                (**self).remakes_x()
             }
             fn needs_noise(&self, step: usize) -> bool {
                 (**self).needs_noise(step)

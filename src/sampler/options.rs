@@ -498,7 +498,8 @@ impl Setup<'_> {
             (true, None) => {
                 return Err(err!(
                     InvalidArgument,
-                    "the scheduler says use_dynamic_shifting, so its shift follows from the image: mu is missing"
+                    "the scheduler says use_dynamic_shifting, so its shift follows from the image, and mu is missing: give it, or a scheduler with \
+                     use_dynamic_shifting false and the shift"
                 ));
             }
             (true, Some(mu)) if g.time_shift_type == super::TimeShift::Exponential => libm::exp(mu),

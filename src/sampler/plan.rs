@@ -240,6 +240,7 @@ pub struct Plan {
     initial_scale: f64,
     calls: Vec<Call>,
     levels: Vec<Level>,
+    predicts_mean: bool,
     fingerprint: u64,
 }
 
@@ -271,7 +272,8 @@ impl Plan {
             call.check(name, step, history, &prediction)?;
         }
         let levels = calls.iter().map(|c| c.level).collect();
-        let mut plan = Self { name, prediction, history, initial_scale, calls, levels, fingerprint: 0 };
+        let predicts_mean = true;
+        let mut plan = Self { name, prediction, history, initial_scale, calls, levels, predicts_mean, fingerprint: 0 };
         plan.fingerprint = plan.number();
         Ok(plan)
     }
@@ -279,6 +281,12 @@ impl Plan {
     /// The same with another fingerprint: that of chains saved before a plan had one of its own.
     pub(super) fn with_fingerprint(mut self, fingerprint: Fingerprint) -> Self {
         self.fingerprint = fingerprint.finish();
+        self
+    }
+
+    /// The same, of which [`Sampler::predicts_mean`] is false.
+    pub(super) fn of_other_x0(mut self) -> Self {
+        self.predicts_mean = false;
         self
     }
 
@@ -416,11 +424,43 @@ impl Sampler for Plan {
     }
 
     fn takes_evidence(&self) -> bool {
-        self.calls.iter().all(|c| c.evaluates && !matches!(c.noise, CallNoise::Langevin { .. }))
+        self.calls.iter().all(|c| !matches!(c.noise, CallNoise::Langevin { .. }))
     }
 
     fn calls_network(&self, step: usize) -> bool {
         self.calls.get(step).is_none_or(|c| c.evaluates)
+    }
+
+    fn predicts_mean(&self) -> bool {
+        self.predicts_mean
+    }
+
+    fn remakes_x(&self) -> bool {
+        // How much of the latest settled x, and of those before it, is in x and in each array, with the outputs held fixed.
+        let mut x = [1.0, 0.0];
+        let mut history = [[0.0f64; 2]; MAX_HISTORY];
+        for (step, call) in self.calls.iter().enumerate() {
+            let Some(update) = call.updates.get(step.min(call.updates.len() - 1)) else { continue };
+            let of = |mix: &Mix| {
+                let part = |t: &Term| match t.of {
+                    Of::X => x.map(|v| t.by * v),
+                    Of::History(i) => history.get(i).map_or([0.0; 2], |h| h.map(|v| t.by * v)),
+                    Of::X0 | Of::Eps => [0.0; 2],
+                };
+                mix.0.iter().map(part).fold([0.0; 2], |[a, b], [c, d]| [a + c, b + d])
+            };
+            let (mean, mut kept) = (of(&update.mean), [[0.0; 2]; MAX_HISTORY]);
+            kept.iter_mut().zip(&update.keep).for_each(|(kept, mix)| *kept = of(mix));
+            (x, history) = (mean, kept);
+            if call.settles {
+                if mean[0] == 0.0 && mean[1] != 0.0 {
+                    return true;
+                }
+                x = [1.0, 0.0];
+                history.iter_mut().for_each(|[latest, before]| (*latest, *before) = (0.0, *latest + *before));
+            }
+        }
+        false
     }
 
     fn needs_noise(&self, step: usize) -> bool {

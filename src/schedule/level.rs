@@ -44,6 +44,13 @@ impl Level {
         a / (a + s)
     }
 
+    /// sqrt(alpha^2 + sigma^2), what x is multiplied by beside that of a variance-preserving process with as much noise: x is scale times
+    /// sqrt(abar) x_0 + sqrt(1 - abar) eps with abar = [`alpha_bar`](Self::alpha_bar). 1 where variance is preserved. What is published
+    /// for the one is mapped to the others by it: gradients by x are divided by it, shifts of x multiplied.
+    pub fn scale(&self) -> f64 {
+        libm::sqrt(self.alpha * self.alpha + self.sigma * self.sigma)
+    }
+
     /// sigma / alpha: the noise level where x_0 has factor 1 (EDM's and k-diffusion's sigma). Infinite for alpha = 0.
     pub fn noise_to_signal(&self) -> f64 {
         self.sigma / self.alpha
@@ -58,8 +65,12 @@ mod tests {
     fn variance_is_preserved() {
         for abar in [0.0, 1e-4, 0.3, 0.9999, 1.0] {
             let l = Level::variance_preserving(3.0, abar);
-            assert!((l.alpha_bar() - abar).abs() < 1e-15);
+            assert!((l.alpha_bar() - abar).abs() < 1e-15 && (l.scale() - 1.0).abs() < 1e-15);
             assert!((l.noise_to_signal() - libm::sqrt((1.0 - abar) / abar)).abs() < 1e-12 || abar == 0.0);
+            for other in [Level::exploding(0.0, l.noise_to_signal()), Level::flow(0.0, l.sigma / (l.alpha + l.sigma))] {
+                let (a, s) = (other.scale() * l.alpha, other.scale() * l.sigma);
+                assert!(abar == 0.0 || ((a - other.alpha).abs() < 1e-12 && (s - other.sigma).abs() < 1e-9));
+            }
         }
     }
 }

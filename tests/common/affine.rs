@@ -65,6 +65,69 @@ pub fn result(denoiser: impl Denoiser, sampler: &dyn Sampler, evidence: impl Evi
     (mean, cov)
 }
 
+/// Which draws a run asks for, and how long they are.
+#[derive(Default)]
+struct Asked(std::collections::BTreeMap<u64, usize>);
+
+/// Sample 0 has no noise, and each other one a single 1: of its own element of its own draw.
+struct Units(std::collections::BTreeMap<u64, usize>);
+
+impl NoiseSource for Asked {
+    fn normal(&mut self, _: u64, draw: u64, n: usize, out: &mut [f32]) -> Result<()> {
+        out.fill(0.0);
+        self.0.insert(draw, n);
+        Ok(())
+    }
+    fn fingerprint(&self) -> u64 {
+        0
+    }
+}
+
+impl NoiseSource for Units {
+    fn normal(&mut self, first: u64, draw: u64, n: usize, out: &mut [f32]) -> Result<()> {
+        out.fill(0.0);
+        let own = self.0[&draw];
+        for (i, row) in out.chunks_exact_mut(n).enumerate() {
+            if let Some(v) = (first as usize + i).checked_sub(own).and_then(|j| row.get_mut(j)) {
+                *v = 1.0;
+            }
+        }
+        Ok(())
+    }
+    fn fingerprint(&self) -> u64 {
+        0
+    }
+}
+
+/// Mean and covariance of the result of a chain that is affine as a whole, whatever history it keeps: x with no noise at all, and what each
+/// single value of noise adds to it. `denoiser` makes one for a batch.
+pub fn whole<D: Denoiser>(
+    denoiser: impl Fn(usize) -> D,
+    sampler: &dyn Sampler,
+    evidence: &mut dyn Evidence,
+) -> Result<(Vec<f64>, Matrix)> {
+    let mut asked = Asked::default();
+    let options = ChainOptions { batch: 1, first_sample: 0 };
+    Chain::with_evidence(denoiser(1), sampler, &mut asked, &mut *evidence, &options)?.run()?;
+    let mut batch = 1;
+    for len in asked.0.values_mut() {
+        (*len, batch) = (batch, batch + *len);
+    }
+    let options = ChainOptions { batch, first_sample: 0 };
+    let denoiser = denoiser(batch);
+    let n = denoiser.sample_dims().elements();
+    let mut chain = Chain::with_evidence(denoiser, sampler, Units(asked.0), evidence, &options)?;
+    chain.run()?;
+    let rows: Vec<Vec<f64>> = chain.x().chunks_exact(n).map(|r| r.iter().map(|&v| f64::from(v)).collect()).collect();
+    let mean = rows[0].clone();
+    let mut cov = vec![vec![0.0; n]; n];
+    for row in &rows[1..] {
+        let d: Vec<f64> = row.iter().zip(&mean).map(|(a, b)| a - b).collect();
+        (0..n).for_each(|i| (0..n).for_each(|j| cov[i][j] += d[i] * d[j]));
+    }
+    Ok((mean, cov))
+}
+
 /// The posterior mean and covariance for y = A x + s n.
 pub fn posterior(m: &[f64], prior: &Matrix, op: &dyn LinearOperator, y: &[f32], s: f64) -> (Vec<f64>, Matrix) {
     let (n, k) = (m.len(), y.len());

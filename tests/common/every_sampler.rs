@@ -65,6 +65,8 @@ fn variants(kind: SamplerKind) -> Vec<Variant> {
         Euler => vec![usual, ("churn", |_, o| o.churn = Churn { s_churn: 4.0, ..Churn::default() })],
         Pndm => vec![usual, ("skip_prk_steps", |c, _| c.solver.skip_prk_steps = true)],
         Tcd => vec![usual, ("gamma 0", |_, o| o.tcd_gamma = 0.0)],
+        EdmHeun => vec![usual, ("churn", |_, o| o.churn = Churn { s_churn: 4.0, ..Churn::default() })],
+        ScoreSdeVe => vec![usual, ("no corrections", |c, _| c.solver.correct_steps = 0)],
         _ => vec![usual],
     }
 }
@@ -78,6 +80,9 @@ pub fn every(steps: usize) -> Vec<Case> {
             let mut config = SchedulerConfig { clip_sample: false, ..SchedulerConfig::new(kind) };
             let mut options =
                 SamplerOptions { steps: Steps::Count(steps), arithmetic: Arithmetic::Float64, ..Default::default() };
+            // No fewer than the steps of the run.
+            config.num_train_timesteps = config.num_train_timesteps.max(steps);
+            config.solver.original_inference_steps = config.solver.original_inference_steps.max(steps);
             if kind.is_2015() {
                 config.num_train_timesteps = steps;
                 options.steps = Steps::All;
@@ -130,6 +135,8 @@ pub struct Exact {
     outputs: usize,
     x: Vec<f32>,
     of: Vec<f32>,
+    /// Mean and variances of a prior of independent elements, of which x_0 is where the flow leads: what a network is distilled to give.
+    distilled: Option<(Vec<f64>, Vec<f64>)>,
 }
 
 impl Exact {
@@ -146,7 +153,15 @@ impl Exact {
             outputs: if sampler.check_output_len(n, n).is_ok() { n } else { 2 * n },
             x: vec![0.0; batch * n],
             of: vec![0.0; batch * n],
+            distilled: None,
         }
+    }
+
+    /// For samplers of consistency models, of the prior N(`mean`, diag(`variances`)): x_0 is the end of the probability flow through x_t.
+    pub fn distilled(sampler: &dyn Sampler, dims: Dims, mean: &[f64], variances: &[f64], batch: usize) -> Self {
+        let covariance = Covariance::Diagonal(variances.to_vec());
+        let part = Component { weight: 1.0, mean: mean.to_vec(), covariance };
+        Self { distilled: Some((mean.to_vec(), variances.to_vec())), ..Self::new(sampler, dims, &[part], batch) }
     }
 
     fn find(&self, call: &Call<'_>) -> (Level, f64, Linear) {
@@ -171,7 +186,16 @@ impl Denoiser for Exact {
         let (level, by, l) = self.find(call);
         let (x, x0) = (&mut self.x[..input.len()], &mut self.of[..input.len()]);
         x.iter_mut().zip(input).for_each(|(x, i)| *x = (f64::from(*i) / by) as f32);
-        self.prior.predict(&Call { level, ..*call }, x, x0)?;
+        match &self.distilled {
+            None => self.prior.predict(&Call { level, ..*call }, x, x0)?,
+            Some((mean, variances)) => {
+                for (i, (x0, x)) in x0.iter_mut().zip(&*x).enumerate() {
+                    let (m, v) = (mean[i % n], variances[i % n]);
+                    let at = (v / (level.alpha * level.alpha * v + level.sigma * level.sigma)).sqrt();
+                    *x0 = (m + at * (f64::from(*x) - level.alpha * m)) as f32;
+                }
+            }
+        }
         for ((x, x0), out) in x.chunks(n).zip(x0.chunks(n)).zip(out.chunks_mut(self.outputs)) {
             // A learned variance is somewhere between its bounds.
             out.fill(0.2);
@@ -184,7 +208,7 @@ impl Denoiser for Exact {
         Ok(())
     }
     fn has_vjp(&self) -> bool {
-        true
+        self.distilled.is_none()
     }
     fn vjp(&mut self, call: &Call<'_>, input: &[f32], v: &[f32], out: &mut [f32]) -> Result<()> {
         let n = self.prior.sample_dims().elements();

@@ -60,9 +60,11 @@ fn all() -> Vec<Box<dyn Evidence>> {
     let (ym, yb) = (y(&m), y(&b));
     let masked = || Measurement::new(mask(), &ym, 0.1).unwrap();
     let blurred = || Measurement::new(blur(), &yb, 0.1).unwrap();
+    // Wider than the steps, as the mean shift needs it.
+    let wide = || (Measurement::new(mask(), &ym, 2.0).unwrap(), Measurement::new(blur(), &yb, 2.0).unwrap());
     vec![
-        Box::new(MeanShift::new(masked(), RSchedule::Constant)),
-        Box::new(MeanShift::new(blurred(), RSchedule::Ramp)),
+        Box::new(MeanShift::new(wide().0, RSchedule::Constant)),
+        Box::new(MeanShift::new(wide().1, RSchedule::Ramp)),
         Box::new(MeanShift::new(
             FnLogR::new(|_, _: &_, x: &[f32], out: &mut [f32]| {
                 out.iter_mut().zip(x).for_each(|(o, x)| *o = 1.0 - x);
