@@ -11,6 +11,12 @@ pub(crate) const MAX_MR: usize = 14;
 /// Floats of a cache line.
 const LINE: usize = 16;
 
+/// Tiles of at most so many rows wait for B more than they compute, and B comes from memory where the tiles are all of
+/// a layer's rows. They ask for it this many bytes before: processors look ahead by themselves, but not into the next
+/// page, whose address may take as long to find as its first line.
+const FEW: usize = 8;
+const AHEAD: usize = 4096;
+
 /// How an entry of B is read.
 pub(crate) trait Entry {
     const BYTES: usize;
@@ -207,6 +213,11 @@ unsafe fn tile_body<S: Simd, E: Entry, const MR: usize, const NV: usize>(t: &Til
                     let mut bv = [S::zero(); NV];
                     for (j, bv) in bv.iter_mut().enumerate() {
                         *bv = E::load::<S>(b.add(j * S::LANES * E::BYTES));
+                    }
+                    if MR <= FEW {
+                        for line in (0..NV * S::LANES * E::BYTES).step_by(4 * LINE) {
+                            S::prefetch(b.wrapping_add(AHEAD + line).cast());
+                        }
                     }
                     b = b.add(NV * S::LANES * E::BYTES);
                     for i in 0..MR {
