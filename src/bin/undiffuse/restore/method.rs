@@ -165,7 +165,9 @@ impl Method {
 
     /// The methods for an operator and a noise, for messages.
     fn fitting(operator: &OperatorArgs, sigma: f64) -> String {
-        let fits = Self::ALL.iter().filter(|m| m.takes_operator(operator) && m.takes_noise(sigma));
+        // Whether the mean shift goes depends on the noise of each step, so it is not advised unseen.
+        let fits = Self::ALL.iter().filter(|m| **m != Self::MeanShift);
+        let fits = fits.filter(|m| m.takes_operator(operator) && m.takes_noise(sigma));
         fits.map(|m| m.name()).collect::<Vec<_>>().join(", ")
     }
 
