@@ -238,20 +238,30 @@ fn methods_with_derivatives_are_the_published_ones() {
 fn the_methods_of_2015_and_the_calibrated_ones_are_their_equations() {
     let golden = Golden::open();
     for s in ["ddim", "ddpm"] {
-        let with = || if s == "ddpm" { sampler(s, 0.0) } else { posterior_ddim(0.5) };
+        let at = |eta: f64| if s == "ddpm" { sampler(s, 0.0) } else { posterior_ddim(eta) };
         for op in ["mask", "pool", "dense"] {
             let noisy = |sigma: f64| measure(operator(op), sigma);
-            let check =
-                |name: &str, e: Box<dyn Evidence>| golden.check(&format!("{name}.{op}.{s}"), &*with(), e, Drawn);
-            check("exact_product", Box::new(ExactProduct::new(noisy(0.2), RSchedule::Constant).unwrap()));
-            check("mean_shift", Box::new(MeanShift::new(noisy(0.6), RSchedule::Constant)));
-            check("white", Box::new(CalibratedWhite::new(noisy(0.2), 0.7).unwrap()));
-            check("calibrated", Box::new(Calibrated::new(noisy(0.2), 12).unwrap().with_variance_products(0).unwrap()));
-            check("calibrated_2", Box::new(Calibrated::new(noisy(0.2), 2).unwrap().with_variance_products(0).unwrap()));
+            // What multiplies a step's Gaussian asks for all of its noise.
+            let check = |name: &str, eta: f64, e: Box<dyn Evidence>| {
+                golden.check(&format!("{name}.{op}.{s}"), &*at(eta), e, Drawn);
+            };
+            check("exact_product", 1.0, Box::new(ExactProduct::new(noisy(0.2), RSchedule::Constant).unwrap()));
+            check("mean_shift", 1.0, Box::new(MeanShift::new(noisy(1.2), RSchedule::Constant)));
+            check("white", 1.0, Box::new(CalibratedWhite::new(noisy(0.2), 0.7).unwrap()));
+            check(
+                "calibrated",
+                0.5,
+                Box::new(Calibrated::new(noisy(0.2), 12).unwrap().with_variance_products(0).unwrap()),
+            );
+            check(
+                "calibrated_2",
+                0.5,
+                Box::new(Calibrated::new(noisy(0.2), 2).unwrap().with_variance_products(0).unwrap()),
+            );
         }
         for (name, known) in [("clamp", Known::Clean), ("clamp_noised", Known::Renoised)] {
             let clamp = Clamp::new(measure(mask(), 0.0), known).unwrap();
-            golden.check(&format!("{name}.mask.{s}"), &*with(), clamp, Drawn);
+            golden.check(&format!("{name}.mask.{s}"), &*at(0.5), clamp, Drawn);
         }
     }
     let ramp = ExactProduct::new(measure(operator("dense"), 0.2), RSchedule::Ramp).unwrap();

@@ -77,8 +77,13 @@ fn another_class_serves_when_a_sampler_is_named() {
     let sampler = config.sampler(&SamplerOptions { steps: Steps::Count(50), ..Default::default() }).unwrap();
     assert_eq!((sampler.levels()[0].timestep, sampler.levels()[49].timestep), (981.0, 1.0));
     // A class that is not implemented says what would run its model, and that does.
+    let text = r#"{"_class_name": "DDPMWuerstchenScheduler", "beta_start": 0.0001, "beta_end": 0.02}"#;
+    let e = error(text);
+    assert!(e.kind() == ErrorKind::Unsupported && e.message().contains("as ddim"), "{e}");
+    assert!(SchedulerConfig::from_json_for(text, Some(SamplerKind::Ddim)).is_ok());
+    // Unless its file does not say by what.
     let e = error(r#"{"_class_name": "VQDiffusionScheduler"}"#);
-    assert!(e.kind() == ErrorKind::Unsupported && e.message().contains("ddim"), "{e}");
+    assert!(e.kind() == ErrorKind::Unsupported && e.message().contains("nor does its file say"), "{e}");
     let text = r#"{"_class_name": "RePaintScheduler", "beta_start": 0.0001, "beta_end": 0.02, "eta": 0.0}"#;
     assert!(SchedulerConfig::from_json_for(text, Some(SamplerKind::Ddim)).is_ok());
     // But not a model of another process.

@@ -12,9 +12,10 @@ const BOUND: f64 = 1e-6;
 const STEP: f64 = 1e-5;
 
 /// Operations without a gradient, each with the reason.
-const NONE: [(&str, &str); 26] = [
+const NONE: [(&str, &str); 27] = [
     ("input", "makes its value of nothing"),
     ("sinusoidal_embedding", "has no parameter, and its argument is the time, which no parameter moves"),
+    ("nearest_row", "is constant almost everywhere; its derivative is the straight-through one of VQ-VAE"),
     ("conv_adjoint", "stands in backward sweeps, which are not differentiated again"),
     ("activation_grad", "the same"),
     ("group_norm_grad", "the same"),
