@@ -117,18 +117,21 @@ opaque!(undiffuse_codec, "codec", State);
 /// # Safety
 /// The pointers of `o` are what the header asks for.
 pub(crate) unsafe fn make(model: &Model, o: &undiffuse_codec_options) -> Outcome<State> {
-    // SAFETY: the caller's promise, here and below.
+    // SAFETY: the caller's promise.
     let heap = unsafe { heap(o.allocator) }?;
     let scale = model.scheduler(UNDIFFUSE_SAMPLER_OF_SCHEDULE).map_or(Scale::default(), |config| scale_of(&config));
     let decoder = match &model.network {
         Network::Pipeline(p) if p.decoder().is_some() => {
-            model.on_threads(unsafe { threads(o.threads, o.thread_count) }?)?.decoder().cloned()
+            // SAFETY: the caller's promise.
+            let threads = unsafe { threads(o.threads, o.thread_count) }?;
+            model.on_threads(threads)?.decoder().cloned()
         }
         Network::Pipeline(_) | Network::Host(_) => None,
     };
     let len = Codec::<Memory>::memory_len(decoder.as_ref())?;
     let memory = Memory(heap.zeroed(len)?);
     let codec = Codec::in_memory(model.dims(), scale, decoder, memory)?;
+    // SAFETY: the caller's promise.
     let cancel = unsafe { undiffuse_cancel::shared(o.cancel) };
     Ok(State { codec, cancel, bytes: len * size_of::<f32>() })
 }

@@ -73,7 +73,7 @@ pub enum Gradient {
     /// As fast as can be: all that the way back needs is kept.
     Full,
     /// In about half of the memory: most of the forward pass is computed twice. See
-    /// [`Keep::Fewest`].
+    /// [`Keep::Fewest`](crate::graph::vjp::Keep::Fewest).
     Recompute,
 }
 
@@ -191,7 +191,7 @@ impl Pipeline {
         self.parameters
     }
 
-    /// Floating-point operations of one network call for one image, see [`Graph::flops`].
+    /// Floating-point operations of one network call for one image, see [`Graph::flops`](crate::graph::Graph::flops).
     pub fn flops(&self) -> u64 {
         self.flops
     }
