@@ -347,6 +347,13 @@ static void sessions(const char *path) {
   REFUSES("undiffuse_predict_fn.out", given,
           (undiffuse_bound_free(bound), bound = NULL, undiffuse_bound_new(host, NULL, &bo, x, N, &bound, E)));
   undiffuse_bound_free(bound);
+  {
+    undiffuse_codec *codec = NULL;
+    float data[N];
+    OK(undiffuse_codec_new(network, NULL, &codec, E));
+    REFUSES("undiffuse_codec_decode.x", x[3], undiffuse_codec_decode(codec, x, N, data, N, E));
+    undiffuse_codec_free(codec);
+  }
   /* Of a model without classes they are refused whatever they are; same_bits.rs has a class model. */
   o.classes = class_list; /* "undiffuse_session_options.classes" */
   o.classes_len = 1;

@@ -394,7 +394,8 @@ unsafe fn filter_body<S: Simd, E: Entry>(t: &Filter) {
             for v in (0..t.width).step_by(S::LANES) {
                 let w = t.weights.add((9 * c * t.width + v) * E::BYTES);
                 let raw = |tap: usize| E::load::<S>(w.add(tap * t.width * E::BYTES));
-                let at = |tap: usize| if E::FACTOR { S::mul(raw(tap), S::load(t.factor.add(v))) } else { raw(tap) };
+                let factor = if t.factor.is_null() { S::splat(1.0) } else { S::load(t.factor.add(v)) };
+                let at = |tap: usize| if E::BYTES == 1 { S::mul(raw(tap), factor) } else { raw(tap) };
                 let column = |x: usize| S::mul_add(g[2], at(6 + x), S::mul_add(g[1], at(3 + x), S::mul(g[0], at(x))));
                 let f = [column(0), column(1), column(2)];
                 let even_a = S::mul_add(k(1, 2), f[2], S::mul(k(1, 0), f[0]));

@@ -20,8 +20,6 @@ const AHEAD: usize = 4096;
 /// How an entry of B is read.
 pub(crate) trait Entry {
     const BYTES: usize;
-    /// Whether a column's entries have a factor.
-    const FACTOR: bool = false;
 
     /// `LANES` entries from `p` on.
     ///
@@ -65,7 +63,6 @@ impl Entry for Bf16 {
 
 impl Entry for Int8 {
     const BYTES: usize = 1;
-    const FACTOR: bool = true;
     #[inline(always)]
     unsafe fn load<S: Simd>(p: *const u8) -> S::V {
         // SAFETY: the caller's contract.
@@ -84,14 +81,14 @@ pub(crate) struct Segment {
 /// One output tile. Rows at and beyond the kernel's height are not looked at.
 ///
 /// Contract: every row pointer is valid for every segment of its table, `b` for `sum(len) * nr` entries of the kernel's
-/// type, `factor` (if the type has factors) and `bias` (if not null) for `nr` floats, and `out` and (if `has_..`)
+/// type, `factor` and `bias` (if not null) for `nr` floats, and `out` and (if `has_..`)
 /// `sample` and `residual` rows for `n` floats, `1 <= n <= nr`.
 #[derive(Clone, Copy)]
 pub(crate) struct Tile<'a> {
     pub a: [[*const f32; MAX_MR]; 2],
     pub segments: &'a [Segment],
     pub b: *const u8,
-    /// The factors of B's columns.
+    /// The factors of B's columns, or null.
     pub factor: *const f32,
     /// Floats from these rows to those of the tile that is likely to come next, which are brought into cache.
     pub ahead: usize,
@@ -187,8 +184,8 @@ pub(crate) fn kernels(isa: Isa) -> &'static Kernels {
 /// The body of all kernels. The loops over `MR` and `NV` unroll, so that `acc` lives in registers.
 #[allow(clippy::needless_range_loop)] // Two arrays by one constant index read better than zips.
 #[inline(always)]
-unsafe fn tile_body<S: Simd, E: Entry, const MR: usize, const NV: usize>(t: &Tile<'_>) {
-    // SAFETY: the contract of `Tile` for every pointer, of `S` for the instructions.
+unsafe fn tile_body<S: Simd, E: Entry, const MR: usize, const NV: usize>(t: &Tile<'_>, sums: *mut f32) {
+    // SAFETY: the contract of `Tile` for every pointer, of `S` for the instructions; `sums` has room for all.
     unsafe {
         let mut acc = [[S::zero(); NV]; MR];
         let mut b = t.b;
@@ -230,14 +227,20 @@ unsafe fn tile_body<S: Simd, E: Entry, const MR: usize, const NV: usize>(t: &Til
                 }
             }
         }
-        // Through memory, so that the loops below need not unroll and `acc` has only constant indices.
-        let mut sums = [[core::mem::MaybeUninit::<S::V>::uninit(); NV]; MR];
-        let start: *mut f32 = sums.as_mut_ptr().cast();
         for i in 0..MR {
             for j in 0..NV {
-                S::store(start.add((i * NV + j) * S::LANES), acc[i][j]);
+                S::store(sums.add((i * NV + j) * S::LANES), acc[i][j]);
             }
         }
+    }
+}
+
+/// Stores the sums of `rows` rows, `NV` vectors each, with all that is added to them. Not a part of the body, of which
+/// there is one for each height and type.
+#[inline(always)]
+unsafe fn store_body<S: Simd, const NV: usize>(t: &Tile<'_>, sums: *const f32, rows: usize) {
+    // SAFETY: the contract of `Tile` for every pointer, of `S` for the instructions; `sums` is what a body wrote.
+    unsafe {
         let whole = t.n == NV * S::LANES;
         let scale = S::splat(t.scale);
         for j in 0..NV {
@@ -248,9 +251,9 @@ unsafe fn tile_body<S: Simd, E: Entry, const MR: usize, const NV: usize>(t: &Til
             }
             let get = |p: *const f32| if whole { S::load(p.add(at)) } else { S::load_n(p.add(at), left) };
             let bias = if t.bias.is_null() { S::zero() } else { S::load(t.bias.add(at)) };
-            for i in 0..MR {
-                let mut v = S::load(start.add((i * NV + j) * S::LANES));
-                if E::FACTOR {
+            for i in 0..rows.min(MAX_MR) {
+                let mut v = S::load(sums.add((i * NV + j) * S::LANES));
+                if !t.factor.is_null() {
                     v = S::mul(v, S::load(t.factor.add(at)));
                 }
                 v = S::add(v, bias);
@@ -276,9 +279,22 @@ macro_rules! kernel_set {
 
             $(#[$feature])?
             unsafe fn tile<E: Entry, const MR: usize, const NV: usize>(t: &Tile<'_>) -> Path {
+                // Through memory: `acc` is then in registers and has only constant indices.
+                let mut sums = [[core::mem::MaybeUninit::<<$simd as Simd>::V>::uninit(); NV]; MR];
+                let sums: *mut f32 = sums.as_mut_ptr().cast();
                 // SAFETY: the features are enabled here; the rest is the caller's contract.
-                unsafe { tile_body::<$simd, E, MR, NV>(t) };
+                unsafe {
+                    tile_body::<$simd, E, MR, NV>(t, sums);
+                    store::<NV>(t, sums, MR);
+                }
                 <$simd>::PATH
+            }
+
+            $(#[$feature])?
+            #[inline(never)]
+            unsafe fn store<const NV: usize>(t: &Tile<'_>, sums: *const f32, rows: usize) {
+                // SAFETY: as above.
+                unsafe { store_body::<$simd, NV>(t, sums, rows) }
             }
 
             const fn heights<E: Entry, const NV: usize>() -> [TileFn; $mr] {
