@@ -18,11 +18,14 @@ pub enum Path {
     Avx512,
     /// AArch64 Advanced SIMD: 4 lanes.
     Neon,
+    /// WebAssembly's simd128, in a build that has the target feature: 4 lanes. The bits of [`Portable`](Self::Portable), since
+    /// WebAssembly has no fused multiply-add.
+    Simd128,
 }
 
 impl Path {
     /// Every path, from the slowest to the fastest.
-    pub const ALL: [Self; 4] = [Self::Portable, Self::Neon, Self::Avx2, Self::Avx512];
+    pub const ALL: [Self; 5] = [Self::Portable, Self::Simd128, Self::Neon, Self::Avx2, Self::Avx512];
 }
 
 impl fmt::Display for Path {
@@ -32,6 +35,7 @@ impl fmt::Display for Path {
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
             Self::Neon => "neon",
+            Self::Simd128 => "simd128",
         })
     }
 }
@@ -49,6 +53,7 @@ impl Isa {
             Path::Avx2 => has_avx2(),
             Path::Avx512 => has_avx512(),
             Path::Neon => cfg!(all(target_arch = "aarch64", target_feature = "neon")),
+            Path::Simd128 => cfg!(all(target_arch = "wasm32", target_feature = "simd128")),
         };
         present.then_some(Self(path))
     }
@@ -114,5 +119,6 @@ mod tests {
     #[test]
     fn no_path_of_another_architecture() {
         assert_eq!(Isa::try_new(Path::Neon), None);
+        assert_eq!(Isa::try_new(Path::Simd128), None);
     }
 }

@@ -29,7 +29,7 @@ pub(crate) trait Simd: Copy {
     unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn div(a: Self::V, b: Self::V) -> Self::V;
-    /// `a * b + c`; one rounding except on the portable path.
+    /// `a * b + c`; one rounding except on the portable path and on simd128.
     unsafe fn mul_add(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// The smaller; `b` if one is NaN (or NaN, on NEON).
     unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
@@ -327,6 +327,11 @@ mod x86 {
     }
 }
 
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod wasm;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+pub(crate) use wasm::Simd128;
+
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 pub(crate) use arm::Neon;
 
@@ -440,6 +445,12 @@ macro_rules! dispatch {
                     // SAFETY: the build has NEON; the rest is the caller's contract.
                     unsafe { $body::<$crate::backend::cpu::simd::Neon>($($a),*) };
                     $crate::backend::cpu::isa::Path::Neon
+                }
+                #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+                $crate::backend::cpu::isa::Path::Simd128 => {
+                    // SAFETY: the build has simd128; the rest is the caller's contract.
+                    unsafe { $body::<$crate::backend::cpu::simd::Simd128>($($a),*) };
+                    $crate::backend::cpu::isa::Path::Simd128
                 }
                 _ => {
                     // SAFETY: plain Rust; the rest is the caller's contract.

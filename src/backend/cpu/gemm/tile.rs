@@ -177,6 +177,8 @@ pub(crate) fn kernels(isa: Isa) -> &'static Kernels {
         Path::Avx2 => &avx2::KERNELS,
         #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
         Path::Neon => &neon::KERNELS,
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        Path::Simd128 => &simd128::KERNELS,
         _ => &portable::KERNELS,
     }
 }
@@ -329,3 +331,5 @@ kernel_set!(
 );
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 kernel_set!(neon, super::super::super::simd::Neon, [], mr: 6 [1 2 3 4 5 6], nv: 4 [1 2 3 4]);
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+kernel_set!(simd128, super::super::super::simd::Simd128, [], mr: 4 [1 2 3 4], nv: 2 [1 2]);
