@@ -1,6 +1,6 @@
 /**
- * Opens the page in a headless Chromium and uses it: what it shows must be right, what fails must be said, nothing may come from
- * elsewhere. Without a Chromium it says so and checks nothing.
+ * Opens the page in a headless Chromium and uses it: what it shows must be right, what fails must be said, nothing
+ * may come from elsewhere. Without a Chromium it says so and checks nothing.
  *
  *     examples/web/build.sh && node examples/web/check.mjs [SCREENSHOT.png]
  */

@@ -47,8 +47,8 @@ export class Client {
    * @param {object} [options]
    * @param {AbortSignal} [options.signal] ends the task after the step that it is in, with an error of kind "Cancelled"
    * @param {(progress: {step: number, steps: number, x0: Float32Array}) => void} [options.onProgress] after each step
-   * @returns {Promise<{x: Float32Array, dims: number[], milliseconds: number}>} the samples, their shape [count, C, H, W], and
-   *   how long the worker took
+   * @returns {Promise<{x: Float32Array, dims: number[], milliseconds: number}>} the samples, their shape [count, C,
+   *   H, W], and how long the worker took
    * @throws {UndiffuseError}
    */
   run(task, { signal, onProgress } = {}) {

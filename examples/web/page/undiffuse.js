@@ -1,6 +1,6 @@
 /**
- * Diffusion models in WebAssembly: the JavaScript side of `undiffuse.wasm`, for any thread. A network call takes milliseconds, a
- * task dozens of them; a page keeps moving when `client.js` runs this in a worker.
+ * Diffusion models in WebAssembly: the JavaScript side of `undiffuse.wasm`, for any thread. A network call takes
+ * milliseconds, a task dozens of them; a page keeps moving when `client.js` runs this in a worker.
  *
  *     const model = await Model.load("undiffuse.wasm", await (await fetch("digits.safetensors")).arrayBuffer());
  *     for (const { step, steps, x0, x } of model.run({ task: "sample", count: 4, seed: 1 })) {
@@ -10,18 +10,20 @@
  *
  * @typedef {object} Task what is asked for. Unknown fields are refused.
  * @property {"sample" | "denoise" | "inpaint"} task
- *   `sample` draws from the model. `denoise` draws from the pictures that, plus normal noise of standard deviation `sigma`, are
- *   `image`. `inpaint` draws from those whose known pixels, plus such noise, are `image`'s.
+ *   `sample` draws from the model. `denoise` draws from the pictures that, plus normal noise of standard deviation
+ * `sigma`, are `image`. `inpaint` draws from those whose known pixels, plus such noise, are `image`'s.
  * @property {Float32Array | number[]} [image] of denoise and inpaint: one picture, [C, H, W], in units of [-1, 1]
  * @property {ArrayLike<number | boolean>} [mask] of inpaint: not 0 where a pixel is known, [H, W] or [C, H, W]
  * @property {number} [sigma] of denoise and inpaint: above 0, in units of [-1, 1]
- * @property {"ddrm" | "calibrated"} [method] of denoise and inpaint: `ddrm` (the default) makes 20 network calls, `calibrated` 36
- *   with gradients, for draws nearer to the posterior; the model must have been loaded with gradients
- * @property {string} [sampler] of sample: a name as of the command line ("ddim", "unipc", ...); default the model's own, UniPC for DDPM
+ * @property {"ddrm" | "calibrated"} [method] of denoise and inpaint: `ddrm` (the default) makes 20 network calls,
+ *   `calibrated` 36 with gradients, for draws nearer to the posterior; the model must have been loaded with gradients
+ * @property {string} [sampler] of sample: a name as of the command line ("ddim", "unipc", ...); default the model's
+ *   own, UniPC for DDPM
  * @property {number} [steps] of sample: how many; default what the sampler usually takes
  * @property {number} [eta] of sample: DDIM's, 0 (default) to 1
  * @property {number[]} [classes] one row of `info.classLen` values for each sample of a class model
- * @property {number} [seed] which noise, a whole number from 0 on (default 0); a seed gives the same bits in every browser
+ * @property {number} [seed] which noise, a whole number from 0 on (default 0); a seed gives the same bits in every
+ *   browser
  * @property {number} [count] how many draws at once (default 1)
  *
  * @typedef {object} Info
@@ -59,7 +61,8 @@ export class Model {
    *
    * @param {string | URL | Response | BufferSource | WebAssembly.Module} wasm `undiffuse.wasm`
    * @param {ArrayBuffer | Uint8Array} weights a packed file, as `undiffuse pack` writes it
-   * @param {{gradient?: boolean}} [options] `gradient` for the method "calibrated"; it takes the backward pass's weights besides
+   * @param {{gradient?: boolean}} [options] `gradient` for the method "calibrated"; it takes the backward pass's
+   *   weights besides
    * @returns {Promise<Model>}
    * @throws {UndiffuseError} if the file is malformed, no model of this build, or memory is refused
    */

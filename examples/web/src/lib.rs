@@ -1,8 +1,8 @@
-//! undiffuse for a web page: one model and one run at a time, as plain WebAssembly exports. `undiffuse.js` is the other side;
-//! nothing else needs to know this interface.
+//! undiffuse for a web page: one model and one run at a time, as plain WebAssembly exports. `undiffuse.js` is the
+//! other side; nothing else needs to know this interface.
 //!
-//! All memory is the module's. The caller asks for room, writes there, and calls; what it reads it finds at an address until
-//! the next call. No function takes a pointer, so nothing here can be given a wrong one.
+//! All memory is the module's. The caller asks for room, writes there, and calls; what it reads it finds at an
+//! address until the next call. No function takes a pointer, so nothing here can be given a wrong one.
 //!
 //! | export | what it does |
 //! |---|---|

@@ -42,8 +42,8 @@ pub enum Task {
         #[serde(default = "one")]
         count: usize,
     },
-    /// Of the picture in the values, the pixels are known whose flag is not 0, each with normal noise of standard deviation
-    /// `sigma`. The flags follow the picture, one for each position or each value.
+    /// Of the picture in the values, the pixels are known whose flag is not 0, each with normal noise of standard
+    /// deviation `sigma`. The flags follow the picture, one for each position or each value.
     Inpaint {
         /// Above 0.
         sigma: f64,

@@ -18,8 +18,8 @@ pub enum Path {
     Avx512,
     /// AArch64 Advanced SIMD: 4 lanes.
     Neon,
-    /// WebAssembly's simd128, in a build that has the target feature: 4 lanes. The bits of [`Portable`](Self::Portable), since
-    /// WebAssembly has no fused multiply-add.
+    /// WebAssembly's simd128, in a build that has the target feature: 4 lanes. The bits of
+    /// [`Portable`](Self::Portable), since WebAssembly has no fused multiply-add.
     Simd128,
 }
 

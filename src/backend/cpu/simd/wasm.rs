@@ -1,6 +1,6 @@
-//! WebAssembly's vectors of 128 bits. There is no fused multiply-add that rounds alike on every processor (relaxed SIMD may
-//! or may not fuse), so a product and its sum round apart: lane for lane this is what [`Portable`](super::Portable) does, and
-//! its results are the same bits.
+//! WebAssembly's vectors of 128 bits. There is no fused multiply-add that rounds alike on every processor (relaxed
+//! SIMD may or may not fuse), so a product and its sum round apart: lane for lane this is what
+//! [`Portable`](super::Portable) does, and its results are the same bits.
 
 use super::{MAGIC, Path, Simd};
 use core::arch::wasm32::*;
@@ -35,7 +35,8 @@ impl Simd for Simd128 {
         mul(a: v128, b: v128) -> v128 { f32x4_mul(a, b) }
         div(a: v128, b: v128) -> v128 { f32x4_div(a, b) }
         mul_add(a: v128, b: v128, c: v128) -> v128 { f32x4_add(f32x4_mul(a, b), c) }
-        // pmin(a, b) is b < a ? b : a, so the operands change places; one instruction on x86, where min and max take several.
+        // pmin(a, b) is b < a ? b : a, so the operands change places; one instruction on x86, where min and max take
+        // several.
         min(a: v128, b: v128) -> v128 { f32x4_pmin(b, a) }
         max(a: v128, b: v128) -> v128 { f32x4_pmax(b, a) }
         abs(a: v128) -> v128 { f32x4_abs(a) }
@@ -58,7 +59,8 @@ impl Simd for Simd128 {
                 let h = u32x4_load_extend_u16x4(p);
                 let sign = i32x4_shl(v128_and(h, i32x4_splat(0x8000)), 16);
                 let rest = v128_and(h, i32x4_splat(0x7fff));
-                // Exponent and fraction in f32's places are the number times 2^-112, subnormal or not; the product is exact.
+                // Exponent and fraction in f32's places are the number times 2^-112, subnormal or not; the product is
+                // exact.
                 let finite = f32x4_mul(i32x4_shl(rest, 13), f32x4_splat(f32::from_bits(239 << 23)));
                 // Infinities keep an exponent of ones, NaN also its fraction, made quiet.
                 let special = v128_or(i32x4_shl(rest, 13), i32x4_splat(0x7f80_0000));
