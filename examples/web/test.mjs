@@ -46,6 +46,14 @@ test("samples depend on their seed and number alone", () => {
   assert.notDeepEqual(last(model.run({ ...task, seed: 8, count: 1 })).x, one.x);
 });
 
+test("a seed has the bits of the library's portable kernels", () => {
+  const { x } = last(model.run({ task: "sample", sampler: "ddim", steps: 3, eta: 1, seed: 42 }));
+  // FNV-1a, as `Path::Portable` gives on x86-64.
+  let sum = 0xcbf29ce484222325n;
+  for (const byte of new Uint8Array(x.buffer)) sum = BigInt.asUintN(64, (sum ^ BigInt(byte)) * 0x100000001b3n);
+  assert.equal(sum.toString(16), "c184e8f69d1203ab");
+});
+
 test("each step is seen, and x of the last is the result", () => {
   const steps = [...model.run({ task: "denoise", image, sigma: 0.5 })];
   assert.deepEqual(steps.map((p) => p.step), Array.from({ length: 20 }, (_, i) => i + 1));
