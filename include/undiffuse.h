@@ -432,6 +432,8 @@ UNDIFFUSE_ENUM(undiffuse_sampler_kind, uint32_t) {
    * of that name.
    */
   UNDIFFUSE_SAMPLER_SPLIT_GIBBS = 35,
+  /** The probability flow by adaptive Runge-Kutta (Dormand and Prince 1980; Song et al. 2021). */
+  UNDIFFUSE_SAMPLER_RK45 = 36,
 };
 
 /** The precision of schedules and of the scalars of a step. */
@@ -493,7 +495,7 @@ UNDIFFUSE_ENUM(undiffuse_compat, uint32_t) {
   UNDIFFUSE_COMPAT_USUAL = 0,
   /** diffusers' in everything. */
   UNDIFFUSE_COMPAT_DIFFUSERS = 1,
-  /** As usual, with a third order of DPM-Solver multistep that is one. */
+  /** As usual, with what diffusers has wrong put right: third orders, churn, some grids. */
   UNDIFFUSE_COMPAT_FIXED = 2,
 };
 
@@ -1118,6 +1120,10 @@ typedef struct undiffuse_sampler_options {
   double ladder_ratio;
   /** Split Gibbs: how often the last return is made. */
   size_t ladder_last;
+  /** RK45: the relative tolerance of a step, 1e-7 to 1. */
+  double rtol;
+  /** RK45: the absolute tolerance of a step, 1e-7 to 1. */
+  double atol;
 } undiffuse_sampler_options;
 
 /** Information about a sampler. */

@@ -151,6 +151,10 @@ pub struct undiffuse_sampler_options {
     pub ladder_ratio: f64,
     /// Split Gibbs: how often the last return is made.
     pub ladder_last: usize,
+    /// RK45: the relative tolerance of a step, 1e-7 to 1.
+    pub rtol: f64,
+    /// RK45: the absolute tolerance of a step, 1e-7 to 1.
+    pub atol: f64,
 }
 
 sized!(undiffuse_sampler_options {
@@ -178,6 +182,8 @@ sized!(undiffuse_sampler_options {
     ladder_smallest: 0.0,
     ladder_ratio: 0.5,
     ladder_last: 2,
+    rtol: 1e-5,
+    atol: 1e-5,
 });
 
 /// Fills a schedule with diffusers' defaults. `struct_size` is sizeof(undiffuse_schedule_options) as your program was compiled. Any
@@ -303,6 +309,8 @@ pub(crate) unsafe fn sampler(config: &SchedulerConfig, o: &undiffuse_sampler_opt
         },
         order: if o.order == 0 { usual.order } else { Some(o.order) },
         eta: o.eta,
+        rtol: o.rtol,
+        atol: o.atol,
         ddim_noise: match value(o.ddim_noise)? {
             UNDIFFUSE_DDIM_NOISE_POSTERIOR => DdimNoise::Posterior,
             UNDIFFUSE_DDIM_NOISE_LEVEL => DdimNoise::Level,

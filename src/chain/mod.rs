@@ -27,6 +27,7 @@
 //! # Ok::<(), undiffuse::Error>(())
 //! ```
 
+mod adaptive;
 mod alone;
 mod buffers;
 mod jacobian;
@@ -358,6 +359,9 @@ impl<'w, D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'w, D, S, N
         let b = self.layout.split(self.arena.values(), self.count)?;
         if !self.sampler.calls_network(step) {
             return self.advance_without_network(step);
+        }
+        if self.sampler.adaptive().is_some() {
+            return self.advance_adaptively(step, cancel);
         }
 
         // The network, on x or on x scaled into the spare buffer, which is free until the mean is written.

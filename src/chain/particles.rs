@@ -127,6 +127,12 @@ impl<D: Denoiser, S: Sampler, N: NoiseSource, T: Twist, E: Evidence> Particles<D
             "the threshold of resampling is {threshold}, expected 0 to 1"
         );
         crate::posterior::check_forwards("weighing particles", &sampler)?;
+        ensure!(
+            sampler.adaptive().is_none(),
+            Unsupported,
+            "weighing particles with {}, whose steps are no Gaussians around a prediction; take ddim, ddpm or dpmsolver++",
+            sampler.name()
+        );
         twist.check(denoiser.sample_dims()).map_err(|e| e.context(alloc::format!("the twist \"{}\"", twist.name())))?;
         let scratch = filled("the particles", twist.scratch_len(), 0.0)?;
         let options = ChainOptions { batch: count, first_sample: 0 };

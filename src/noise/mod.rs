@@ -27,7 +27,7 @@ mod stream;
 pub use fingerprint::Fingerprint;
 pub use given::Given;
 pub use normal::inverse_normal_cdf;
-pub use python::{DrawnFor, DrawnIn, PythonGenerator, PythonNoise};
+pub use python::{Between, BrownianTree, DrawnFor, DrawnIn, PythonGenerator, PythonNoise, TreeSeed};
 pub use stream::{Seeded, Stream};
 
 use alloc::boxed::Box;

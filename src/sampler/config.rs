@@ -259,7 +259,7 @@ impl SchedulerConfig {
         if self.class == kind {
             return Ok(self.clone());
         }
-        same_process(&self.given.0, Some(self.class), kind)?;
+        same_process(&self.given.0, Some(self.saved_with()), kind)?;
         let (read, mut config) = match self.given.0.is_empty() {
             true => (Self::new(self.class), Self::new(kind)),
             false => (
@@ -400,6 +400,16 @@ impl SchedulerConfig {
         }
     }
 
+    /// The seed of a Brownian motion's tree, `noise_sampler_seed`, where the file has one: see [`BrownianTree`](crate::noise::BrownianTree).
+    ///
+    /// Errors: kind `Config` for what is no whole number below 2^63.
+    pub fn noise_sampler_seed(&self) -> Result<Option<u64>> {
+        match self.other.get("noise_sampler_seed") {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => integer("noise_sampler_seed", value, 0, (1 << 63) - 1).map(Some),
+        }
+    }
+
     /// Whether the class has a key, so that its value counts.
     pub(super) fn has(&self, key: &str) -> bool {
         class_of(self.class).is_some_and(|c| c.has(key))
@@ -450,6 +460,9 @@ fn same_process(map: &Object, written: Option<SamplerKind>, kind: SamplerKind) -
     // Discrete betas, EDM's sigmas (with the network's preconditioning), or neither.
     let process = |kind| (has(kind, "beta_start"), has(kind, "sigma_schedule"), has(kind, "shift"));
     let same = match written {
+        Some(own) if kind == SamplerKind::Rk45 => {
+            own == kind || super::probability_flow::runs(own, has(own, "beta_start"))
+        }
         Some(own) => own == kind || (process(own) == process(kind) && (process(own) != (false, false, false))),
         None => has(kind, "beta_start") && (map.contains_key("beta_start") || map.contains_key("trained_betas")),
     };

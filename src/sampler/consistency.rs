@@ -3,8 +3,9 @@
 
 use alloc::vec::Vec;
 
-use super::options::{Setup, Steps};
+use super::options::Steps;
 use super::plan::{Call, CallNoise, Mix, Of, Plan};
+use super::setup::Setup;
 use super::{Linear, Prediction};
 use crate::error::{Result, ensure};
 use crate::schedule::{Level, NoiseSchedule, SigmaSpacing, custom_timesteps, spread};

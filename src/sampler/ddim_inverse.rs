@@ -3,8 +3,9 @@
 use alloc::vec::Vec;
 
 use super::Prediction;
-use super::options::{Setup, Steps};
+use super::options::Steps;
 use super::plan::{Call, Mix, Of, Plan};
+use super::setup::Setup;
 use crate::error::{Result, ensure, err};
 use crate::schedule::{Level, NoiseSchedule, TimestepSpacing, spaced_timesteps};
 

@@ -3,9 +3,9 @@
 use alloc::vec::Vec;
 
 use super::dpm_solver::{MultistepOptions, intervals, multistep_order, preserving};
-use super::options::Setup;
 use super::path::Path;
 use super::plan::{Call, Mix, Of, Plan, Update};
+use super::setup::Setup;
 use crate::error::{Result, ensure};
 use crate::schedule::{GridEnd, Whole};
 

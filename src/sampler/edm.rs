@@ -3,14 +3,14 @@
 use alloc::vec::Vec;
 
 use super::dpm_solver::{dpm_solver_multistep, preserving};
-use super::euler::euler;
+use super::euler::{churned_euler, euler};
 use super::karras_ve::churned_heun;
-use super::options::{Setup, levels};
 use super::path::{Path, Preconditioning};
 use super::plan::Plan;
-use super::{AlgorithmType, FinalSigmas, MultistepOptions, PredictionType, SigmaSchedule};
+use super::setup::{Setup, levels};
+use super::{AlgorithmType, Compat, FinalSigmas, MultistepOptions, PredictionType, SigmaSchedule, Sigmas};
 use crate::error::{Result, ensure};
-use crate::schedule::{Arithmetic, Grid, Level, SigmaSpacing, spread};
+use crate::schedule::{Arithmetic, Grid, Level, SigmaSpacing, polyexponential, spread};
 
 /// What the network is told of a sigma.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +52,16 @@ fn with_path(
     let mut sigmas = match setup.given_sigmas()? {
         Some(list) => list.to_vec(),
         None => {
-            let mut sigmas = spread(spacing, bottom, top, setup.count()?, g.rho)?;
+            let n = setup.count()?;
+            let mut sigmas = match setup.options.sigmas {
+                Sigmas::AlignYourSteps(model) => {
+                    let mut sigmas = model.sigmas(n)?;
+                    sigmas.pop();
+                    sigmas
+                }
+                Sigmas::Polyexponential { rho } => polyexponential(bottom, top, n, rho)?,
+                _ => spread(spacing, bottom, top, n, g.rho)?,
+            };
             if let (SigmaSchedule::Exponential, [only]) = (g.sigma_schedule, sigmas.as_mut_slice()) {
                 // diffusers counts from the smallest, so that one step begins there.
                 *only = bottom;
@@ -67,6 +76,11 @@ fn with_path(
         }
     };
     let n = sigmas.len() - 1;
+    // Of a table of its own, the first of it.
+    let first = match (setup.options.sigmas, sigmas.first()) {
+        (Sigmas::AlignYourSteps(_), Some(first)) => *first,
+        _ => top,
+    };
     if setup.options.arithmetic == Arithmetic::Float32 {
         sigmas.iter_mut().for_each(|s| *s = f64::from(*s as f32));
     }
@@ -76,13 +90,19 @@ fn with_path(
         levels: &levels,
         prediction: setup.prediction(),
         preconditioning: Preconditioning::Edm { sigma_data: g.sigma_data },
-        initial_scale: libm::sqrt(top * top + 1.0),
+        initial_scale: libm::sqrt(first * first + 1.0),
     })
 }
 
 /// `EDMEulerScheduler`.
 pub(super) fn build_euler(setup: &Setup<'_>) -> Result<Plan> {
-    with_path(setup, NoiseLabel::QuarterLog, true, |path| euler("EDM Euler", path, setup.options.churn))
+    let churn = setup.options.churn;
+    with_path(setup, NoiseLabel::QuarterLog, true, |path| match setup.options.compat {
+        Compat::Fixed if churn.s_churn > 0.0 => {
+            churned_euler("EDM Euler", path, churn, |sigma| NoiseLabel::QuarterLog.of(sigma))
+        }
+        _ => euler("EDM Euler", path, churn),
+    })
 }
 
 /// EDM's own sampler (Karras et al. 2022, algorithm 2), which diffusers has not: its configuration has the keys of `EDMEulerScheduler`.

@@ -2,16 +2,17 @@
 
 use alloc::vec::Vec;
 
-use super::options::{Churn, Setup, Sigmas, Steps, levels};
+use super::options::{Churn, Compat, Sigmas, Steps};
 use super::path::{Path, Preconditioning};
 use super::plan::{Call, CallNoise, Mix, Of, Plan};
+use super::setup::{Setup, levels};
 use super::{Interpolation, PredictionType, TimestepType};
 use crate::error::{Result, ensure};
 use crate::schedule::{Grid, GridEnd, GridRules, Level, TimestepSpacing, Whole, linspace};
 
 /// Euler's method: x_s = x + (sigma_s - sigma) d with d = (x - x_0) / sigma.
 ///
-/// With churn, noise is added to x *after* the network has seen it, which is what diffusers does and EDM does not: the step then
+/// With churn, noise is added to x *after* the network has seen it, which is what diffusers does and EDM does not ([`churned_euler`]): the step then
 /// goes on from x + sqrt(sigma_h^2 - sigma^2) S_noise z with sigma_h = (1 + gamma) sigma.
 ///
 /// Levels are variance-exploding or those of a flow (d is the same). Errors: as [`Plan::new`].
@@ -54,6 +55,25 @@ pub fn euler(name: &'static str, path: &Path<'_>, churn: Churn) -> Result<Plan> 
     let plan = Plan::new(name, path.prediction, 0, path.initial_scale, path.steps()?.map(call).collect())?;
     let raises = path.levels.iter().any(|l| churn.gamma(l.sigma, steps) > 0.0);
     Ok(if raises { plan.of_other_x0() } else { plan })
+}
+
+/// Euler's method with noise *before* the network is asked, as EDM has it (Karras et al. 2022, algorithm 2 without the second call) and
+/// k-diffusion: x at sigma_h = (1 + gamma) sigma is what the network sees. The noise is a step of the plan without a network call, and is drawn at every
+/// step, also where its factor is 0.
+///
+/// `label` is what the network is told of a sigma. Levels are variance-exploding. Errors: as [`Plan::new`].
+pub fn churned_euler(name: &'static str, path: &Path<'_>, churn: Churn, label: impl Fn(f64) -> f64) -> Result<Plan> {
+    let steps = path.len();
+    let mut calls = Vec::with_capacity(steps.saturating_mul(2));
+    for (_, t, s) in path.steps()? {
+        let raised = t.sigma * (1.0 + churn.gamma(t.sigma, steps));
+        let std = libm::sqrt(raised * raised - t.sigma * t.sigma) * churn.s_noise;
+        let hat = if raised > t.sigma { Level { timestep: label(raised), sigma: raised, ..t } } else { t };
+        calls.push(Call::noising(t, hat, std, 0));
+        let ratio = s.sigma / raised;
+        calls.push(path.call(Call::new(hat, s, Mix::of(&[(Of::X, ratio), (Of::X0, 1.0 - ratio)]))));
+    }
+    Plan::new(name, path.prediction, 0, path.initial_scale, calls)
 }
 
 /// Euler's method to a lower level and back up with fresh noise: sigma_up^2 = sigma_s^2 (sigma^2 - sigma_s^2) / sigma^2,
@@ -120,13 +140,27 @@ pub(super) fn build(setup: &Setup<'_>) -> Result<Plan> {
             "interpolation_type log_linear spreads its own sigmas, expected a number of steps"
         );
         // One more than the steps, and the end behind them: the run visits N of N + 1, so the last jump is long.
-        let table = crate::schedule::SigmaTable::new(&setup.schedule()?);
-        let logs = linspace(libm::log(table.largest()), libm::log(table.smallest()), grid.len() + 1);
+        let (table, fixed) = (setup.table()?, setup.options.compat == Compat::Fixed);
+        let points = if fixed { grid.len() } else { grid.len() + 1 };
+        let logs = linspace(libm::log(table.largest()), libm::log(table.smallest()), points);
         let sigmas: Vec<f64> = logs.into_iter().map(libm::exp).collect();
-        grid.sigmas = sigmas;
+        if fixed {
+            // What the network is told belongs to the sigma, and the end is the grid's.
+            let end = grid.sigmas.last().copied();
+            grid.timesteps = sigmas.iter().map(|s| table.timestep(*s)).collect();
+            grid.sigmas = sigmas.into_iter().chain(end).collect();
+        } else {
+            grid.sigmas = sigmas;
+        }
     }
-    if g.timestep_type == TimestepType::Continuous && setup.config.prediction_type == VPrediction {
+    let quarter_log = g.timestep_type == TimestepType::Continuous && setup.config.prediction_type == VPrediction;
+    if quarter_log {
         grid.timesteps = grid.sigmas.iter().take(grid.len()).map(|s| 0.25 * libm::log(*s)).collect();
+    }
+    if setup.options.compat == Compat::Fixed && setup.options.churn.s_churn > 0.0 {
+        let table = setup.table()?;
+        let label = |sigma: f64| if quarter_log { 0.25 * libm::log(sigma) } else { table.timestep(sigma) };
+        return with_path(setup, &grid, |path| churned_euler("Euler", path, setup.options.churn, label));
     }
     with_path(setup, &grid, |path| euler("Euler", path, setup.options.churn))
 }

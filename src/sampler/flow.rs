@@ -3,9 +3,10 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::options::{Churn, Setup, Steps, levels};
+use super::options::{Churn, Steps};
 use super::path::{Path, Preconditioning};
 use super::plan::{Call, CallNoise, Mix, Of, Plan, Update};
+use super::setup::{Setup, levels};
 use super::{Prediction, PredictionType, SamplerKind};
 use crate::error::{Result, ensure, err};
 use crate::schedule::{Arithmetic, Grid, Level, SigmaSpacing, linspace, spread, time_shift};

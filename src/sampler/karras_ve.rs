@@ -2,9 +2,10 @@
 
 use alloc::vec::Vec;
 
-use super::options::{Churn, Setup, levels};
+use super::options::Churn;
 use super::path::{Path, Preconditioning, ScoreUnit};
 use super::plan::{Call, Plan};
+use super::setup::{Setup, levels};
 use super::{Compat, heun};
 use crate::error::{Result, ensure};
 use crate::schedule::{Arithmetic, Grid, Level};

@@ -5,9 +5,9 @@ use alloc::vec::Vec;
 
 use super::PredictionType;
 use super::euler::{points, with_path};
-use super::options::Setup;
 use super::path::Path;
 use super::plan::{Call, Mix, Of, Plan, Update};
+use super::setup::Setup;
 use crate::error::{Result, ensure};
 use crate::schedule::Whole;
 

@@ -5,7 +5,7 @@
 //! buffers and passes them in. So a step can be repeated, saved, split over batches and restored.
 //!
 //! One step is one network call, also for methods that make several calls per update: those keep what they need between
-//! calls in the state. A step has three parts, so that evidence can act in between:
+//! calls in the state. ([`Rk45`] alone chooses its calls itself: see [`Adaptive`].) A step has three parts, so that evidence can act in between:
 //!
 //! 1. [`Sampler::predict`]: the network's output becomes x_0 (clipped or thresholded) and eps;
 //! 2. [`Sampler::mean`]: x_t, x_0 and eps become the mean of x_s;
@@ -52,9 +52,12 @@ mod options;
 mod path;
 mod plan;
 mod pndm;
+mod probability_flow;
 mod repaint;
+mod rk45;
 mod sa_solver;
 mod score_sde;
+mod setup;
 mod solvers;
 mod split_gibbs;
 mod unipc;
@@ -72,9 +75,10 @@ pub use ddim_inverse::ddim_inverse;
 pub use ddpm::{VarianceType, ddpm};
 pub use deis::deis;
 pub use dpm_solver::{
-    MultistepOptions, dpm_solver_multistep, dpm_solver_multistep_inverse, dpm_solver_sde, dpm_solver_singlestep,
+    MultistepOptions, brownian_intervals, dpm_solver_multistep, dpm_solver_multistep_inverse, dpm_solver_sde,
+    dpm_solver_singlestep,
 };
-pub use euler::{euler, euler_ancestral};
+pub use euler::{churned_euler, euler, euler_ancestral};
 pub use euler_maruyama::{ContinuousOptions, TimeSpacing, euler_maruyama};
 pub use flow::{flow_euler, flow_heun, flow_lcm};
 pub use heun::heun;
@@ -86,7 +90,9 @@ pub use options::{Churn, Compat, DEFAULT_STEPS, SamplerKind, SamplerOptions, Sig
 pub use path::{Path, Preconditioning, ScoreUnit};
 pub use plan::{Call, CallNoise, MAX_HISTORY, Mix, Of, Plan, Term, Update};
 pub use pndm::{PndmOptions, ipndm, pndm};
+pub use probability_flow::ProbabilityFlow;
 pub use repaint::{Jumps, repaint};
+pub use rk45::{Adaptive, Integration, Network, Rk45, Rk45Options, rk45};
 pub use sa_solver::{SaSolverOptions, sa_solver};
 pub use score_sde::{ScoreSdeOptions, score_sde_ve, score_sde_vp};
 pub use split_gibbs::{Ladder, split_gibbs};
@@ -221,6 +227,12 @@ pub trait Sampler {
     fn calls_network(&self, step: usize) -> bool {
         let _ = step;
         true
+    }
+
+    /// What makes the steps where the sampler chooses its network calls by what they give; then [`Sampler::levels`] are those at which x is
+    /// seen, and not those of the calls.
+    fn adaptive(&self) -> Option<&dyn Adaptive> {
+        None
     }
 
     /// Whether the predicted x_0 is the mean of x_0 given x_t, as most evidence takes it. False for samplers of distilled networks, whose x_0 is
@@ -413,6 +425,9 @@ macro_rules! forward {
             }
             fn calls_network(&self, step: usize) -> bool {
                 (**self).calls_network(step)
+            }
+            fn adaptive(&self) -> Option<&dyn Adaptive> {
+                (**self).adaptive()
             }
             fn predicts_mean(&self) -> bool {
                 (**self).predicts_mean()

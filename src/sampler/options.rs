@@ -3,16 +3,14 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use super::setup::Setup;
 use super::solvers::SOLVERS;
 use super::{
-    DdimNoise, DdimPrevious, Jumps, Ladder, Plan, Prediction, PredictionType, SampleClip, Sampler, SchedulerConfig,
-    repaint, split_gibbs,
+    DdimNoise, DdimPrevious, Jumps, Ladder, Plan, SampleClip, Sampler, SchedulerConfig, probability_flow, repaint,
+    split_gibbs,
 };
 use crate::error::{Result, ensure, err};
-use crate::schedule::{
-    Arithmetic, Grid, GridEnd, GridRules, Level, NoiseSchedule, Points, SigmaSpacing, SigmaTable, Whole,
-    custom_timesteps, discrete_grid, given_grid, spaced_timesteps, time_shift,
-};
+use crate::schedule::{AlignYourSteps, Arithmetic, SigmaSpacing};
 
 /// The samplers there are. More may be added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -84,6 +82,8 @@ pub enum SamplerKind {
     ScoreSdeVe,
     /// [`score_sde_vp`](super::score_sde_vp).
     ScoreSdeVp,
+    /// [`rk45`](super::rk45), of whatever process the model was trained for.
+    Rk45,
 }
 
 impl SamplerKind {
@@ -133,6 +133,15 @@ pub enum Sigmas {
     /// predicted at the smallest, so this falls as the error of a method of second order does; solvers that end at the smallest sigma
     /// itself take the schedule's. The ends are the best of a few that were tried on the digits in 10 calls.
     Usual,
+    /// By a table that was fitted to a model. In a run of other steps than ten it is interpolated.
+    AlignYourSteps(AlignYourSteps),
+    /// Those of every T / N-th timestep, from the last on (ComfyUI's `simple`).
+    Simple,
+    /// Evenly in a power of ln sigma between the schedule's ends: [`polyexponential`](crate::schedule::polyexponential).
+    Polyexponential {
+        /// The power; 1 is [`SigmaSpacing::Exponential`].
+        rho: f64,
+    },
     /// By a rule of the caller's own. Its ends are the schedule's where these are closer.
     Range {
         /// The rule.
@@ -155,10 +164,20 @@ pub enum Compat {
     Usual,
     /// diffusers 0.42.1's in everything, so that Python and this library agree also there.
     Diffusers,
-    /// As [`Compat::Usual`], and what was meant where diffusers is wrong: the third order of
-    /// [`dpm_solver_multistep`](super::dpm_solver_multistep), which is of second order as published, and of `sde-dpmsolver++`,
-    /// where a sign is wrong (after 200 steps multistep is 7 % too wide, singlestep seven times). DDIM's timesteps have
-    /// [`DdimPrevious`].
+    /// As [`Compat::Usual`], and what was meant where diffusers 0.42.1 is wrong:
+    ///
+    /// - the third order of [`dpm_solver_multistep`](super::dpm_solver_multistep), which is of second order as published, and of
+    ///   `sde-dpmsolver++`, where a sign is wrong (after 200 steps multistep is 7 % too wide, singlestep seven times);
+    /// - churn of Euler's method, whose noise diffusers adds after the network was asked, so that samples are too wide:
+    ///   [`churned_euler`](super::churned_euler);
+    /// - `use_beta_sigmas`, whose quantiles the paper takes as timesteps and diffusers as sigmas: [`SigmaSpacing::BetaTimesteps`];
+    /// - `interpolation_type` log_linear, where the network is told the timestep of another sigma;
+    /// - DDIM's steps between timesteps that are not evenly spread lead to the next of them ([`DdimPrevious::NextTimestep`]);
+    /// - `rescale_betas_zero_snr`, whose last sigma may lie below those before it: [`SigmaTable::rising`](crate::schedule::SigmaTable::rising);
+    /// - Karras VE, whose sigmas are squared.
+    ///
+    /// PNDM's formulas are for evenly spread timesteps, as the default `leading` has them. UniPC on eps, and with bh1, is NaN in diffusers where the
+    /// last sigma is 0; here it ends at the predicted x_0 in any case.
     Fixed,
 }
 
@@ -230,6 +249,10 @@ pub struct SamplerOptions {
     pub order: Option<usize>,
     /// Whose formulas are taken where diffusers' are known to be wrong.
     pub compat: Compat,
+    /// The relative tolerance of [`rk45`](super::rk45), 1e-7 to 1.
+    pub rtol: f64,
+    /// Its absolute tolerance, 1e-7 to 1.
+    pub atol: f64,
 }
 
 impl Default for SamplerOptions {
@@ -248,6 +271,8 @@ impl Default for SamplerOptions {
             sigmas: Sigmas::Configured,
             order: None,
             compat: Compat::Usual,
+            rtol: 1e-5,
+            atol: 1e-5,
         }
     }
 }
@@ -314,6 +339,9 @@ impl SchedulerConfig {
         if kind.is_2015() || self.class.is_2015() {
             return self.chain_sampler(kind, options);
         }
+        if kind == SamplerKind::Rk45 {
+            return probability_flow::build(self, options);
+        }
         let solver = SOLVERS.iter().find(|s| s.kind == kind);
         let solver = solver.ok_or_else(|| err!(Unsupported, "the sampler {kind:?} is not in this build"))?;
         let mut config = self.for_sampler(kind)?;
@@ -322,6 +350,21 @@ impl SchedulerConfig {
             options.churn.s_churn == 0.0 || matches!(kind, Euler | EdmEuler | EdmHeun | FlowHeun),
             Unsupported,
             "churn with the sampler {}, expected euler, edm-euler, edm-heun or flow-heun",
+            solver.name
+        );
+        let (discrete, edm) =
+            (config.has("use_karras_sigmas") && config.has("beta_start"), config.has("sigma_schedule"));
+        let over_sigmas = (discrete && !config.grid.use_flow_sigmas) || kind == SamplerKind::EulerAncestral;
+        let goes = match options.sigmas {
+            Sigmas::Configured | Sigmas::Usual | Sigmas::Range { .. } => true,
+            Sigmas::AlignYourSteps(_) | Sigmas::Polyexponential { .. } => over_sigmas || edm,
+            Sigmas::Simple => over_sigmas,
+        };
+        ensure!(
+            goes,
+            Unsupported,
+            "sigmas by {:?} with the sampler {} of this model, expected a solver over the sigmas of discrete betas, as euler",
+            options.sigmas,
             solver.name
         );
         if let Some(order) = options.order {
@@ -383,160 +426,4 @@ impl SchedulerConfig {
             SampleClip::None
         }
     }
-}
-
-/// What a solver is made from: a configuration of its own class, and the options of the run.
-pub(super) struct Setup<'a> {
-    pub config: &'a SchedulerConfig,
-    pub options: &'a SamplerOptions,
-    /// What the sampler that the model was saved with does to x_0.
-    pub model_clip: SampleClip,
-}
-
-impl Setup<'_> {
-    /// The discrete schedule.
-    pub fn schedule(&self) -> Result<NoiseSchedule> {
-        ensure!(
-            self.config.has("beta_start"),
-            Unsupported,
-            "the scheduler {} has no betas",
-            self.config.class.class_name()
-        );
-        NoiseSchedule::new(&self.config.betas(), self.options.arithmetic)
-    }
-
-    /// The whole timesteps that a run visits.
-    pub fn timesteps(&self) -> Result<Vec<u32>> {
-        let c = self.config;
-        let train = c.num_train_timesteps;
-        match &self.options.steps {
-            Steps::All => spaced_timesteps(c.timestep_spacing, train, train, c.steps_offset),
-            Steps::Count(n) => spaced_timesteps(c.timestep_spacing, train, *n, c.steps_offset),
-            Steps::Timesteps(list) => custom_timesteps(train, list),
-            Steps::Sigmas(_) => Err(self.no_list("sigmas", "timesteps or a number of steps")),
-        }
-    }
-
-    fn no_list(&self, what: &str, expected: &str) -> crate::Error {
-        err!(Unsupported, "{} takes no list of {what}, expected {expected}", self.config.class.class_name())
-    }
-
-    /// The caller's own sigmas, that of the result with them.
-    ///
-    /// Errors: kind `InvalidArgument` for fewer than two, or such that do not fall from a positive number to 0 or more.
-    pub fn given_sigmas(&self) -> Result<Option<&[f64]>> {
-        let Steps::Sigmas(list) = &self.options.steps else { return Ok(None) };
-        let falls = list.windows(2).all(|w| matches!(w, [a, b] if a > b));
-        ensure!(
-            list.len() > 1 && falls && list.iter().all(|s| s.is_finite() && *s >= 0.0),
-            InvalidArgument,
-            "the list of {} sigmas does not fall from above 0 to 0 or more, with that of the result at its end, expected that it does",
-            list.len()
-        );
-        Ok(Some(list))
-    }
-
-    /// The number of steps, where a sampler takes no timesteps of the caller's own.
-    ///
-    /// Errors: kind `Unsupported` where these are given, kind `InvalidArgument` for a number that is not 1 to T.
-    pub fn count(&self) -> Result<usize> {
-        let train = self.config.num_train_timesteps;
-        match self.options.steps {
-            Steps::All => Ok(train),
-            Steps::Count(n) => {
-                ensure!(
-                    (1..=train).contains(&n),
-                    InvalidArgument,
-                    "the number of steps is {n}, expected 1 to the {train} that the model was trained with"
-                );
-                Ok(n)
-            }
-            Steps::Timesteps(_) => Err(self.no_list("timesteps", "a number of steps")),
-            Steps::Sigmas(_) => Err(self.no_list("sigmas", "a number of steps")),
-        }
-    }
-
-    /// How x_0 follows from the network's output.
-    pub fn prediction(&self) -> Prediction {
-        let own = self.config.clip();
-        let carried = own == SampleClip::None && self.options.compat != Compat::Diffusers;
-        let clip = if carried { self.model_clip } else { own };
-        // A solver that steps by eps alone would not see the clip.
-        let rederive_eps = self.options.use_clipped_model_output || (carried && clip != SampleClip::None);
-        Prediction { kind: self.config.prediction_type, clip, rederive_eps }
-    }
-
-    /// The grid of a discrete schedule or, with `use_flow_sigmas`, of a flow.
-    pub fn grid(&self, rules: &GridRules) -> Result<Grid> {
-        let c = self.config;
-        let table = SigmaTable::new(&self.schedule()?);
-        if let Some(list) = self.given_sigmas()? {
-            return given_grid(&table, list);
-        }
-        let points = match &self.options.steps {
-            Steps::All => Points::All,
-            Steps::Count(n) => Points::Count(*n, c.timestep_spacing, c.steps_offset),
-            Steps::Timesteps(list) => return discrete_grid(&table, Points::Timesteps(list), c.grid.spacing()?, rules),
-            Steps::Sigmas(_) => Points::All,
-        };
-        let steps = if let Points::Count(n, ..) = points { n } else { table.len() } as f64;
-        let (spacing, min, max) = match self.options.sigmas {
-            Sigmas::Configured => return discrete_grid(&table, points, c.grid.spacing()?, rules),
-            Sigmas::Usual if rules.end == GridEnd::Smallest => (SigmaSpacing::Karras, 0.0, 60.0),
-            Sigmas::Usual => (SigmaSpacing::Karras, (10.0 / (steps * steps)).min(0.1), 60.0),
-            Sigmas::Range { spacing, min, max } => (spacing, min, max),
-        };
-        let range = [Some(table.largest().min(max)), Some(table.smallest().max(min))];
-        discrete_grid(&table, points, spacing, &GridRules { range, whole: Whole::No, ..*rules })
-    }
-
-    /// Moves the sigmas of a flow as the configuration and [`SamplerOptions::mu`] say.
-    pub fn shift(&self, sigmas: &mut [f64]) -> Result<()> {
-        let g = &self.config.grid;
-        let shift = match (g.use_dynamic_shifting, self.options.mu) {
-            (false, _) => g.shift,
-            (true, None) => {
-                return Err(err!(
-                    InvalidArgument,
-                    "the scheduler says use_dynamic_shifting, so its shift follows from the image, and mu is missing: give it, or a scheduler with \
-                     use_dynamic_shifting false and the shift"
-                ));
-            }
-            (true, Some(mu)) if g.time_shift_type == super::TimeShift::Exponential => libm::exp(mu),
-            (true, Some(mu)) => mu,
-        };
-        time_shift(shift, sigmas)?;
-        if let (Some(end), Some(&last)) = (g.shift_terminal.filter(|e| *e != 0.0), sigmas.last()) {
-            ensure!((0.0..1.0).contains(&end), InvalidArgument, "shift_terminal is {end}, expected 0 to 1");
-            ensure!(
-                (0.0..1.0).contains(&last),
-                InvalidArgument,
-                "one step of a flow cannot end at shift_terminal {end}, expected more"
-            );
-            let scale = (1.0 - last) / (1.0 - end);
-            sigmas.iter_mut().for_each(|s| *s = 1.0 - (1.0 - *s) / scale);
-        }
-        Ok(())
-    }
-
-    /// That the prediction is one of these.
-    pub fn expect_prediction(&self, kinds: &[PredictionType]) -> Result<()> {
-        let kind = self.config.prediction_type;
-        let names = |k: &PredictionType| PredictionType::NAMES.iter().find(|(_, v)| v == k).map_or("", |(n, _)| n);
-        ensure!(
-            kinds.contains(&kind),
-            Unsupported,
-            "{} with prediction_type {}, expected {}",
-            self.config.class.class_name(),
-            names(&kind),
-            kinds.iter().map(names).collect::<Vec<_>>().join(" or ")
-        );
-        Ok(())
-    }
-}
-
-/// Every level of a grid.
-pub(super) fn levels(grid: &Grid, of: impl Fn(f64, f64) -> Level) -> Vec<Level> {
-    let end = grid.sigmas.get(grid.len()).map(|&s| if s == 0.0 { Level::CLEAN } else { of(0.0, s) });
-    grid.timesteps.iter().zip(&grid.sigmas).map(|(&t, &s)| of(t, s)).chain(end).collect()
 }

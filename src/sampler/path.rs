@@ -32,17 +32,22 @@ pub enum Preconditioning {
 impl Preconditioning {
     /// The call with its input's scale and the x_0 that follows from the output.
     pub(super) fn apply(self, call: Call, kind: PredictionType) -> Call {
-        let (a, s) = (call.level.alpha, call.level.sigma);
+        let (input_scale, linear) = self.reading(&call.level, kind);
         match self {
             Self::None => call,
-            Self::Reversed => {
-                let linear = Linear { x0_x: 1.0, x0_output: s, eps_x: 1.0, eps_output: -a };
-                Call { linear: Some(linear), ..call }
-            }
+            _ => Call { input_scale, linear, ..call },
+        }
+    }
+
+    /// What x is multiplied by for the network, and how x_0 and eps follow where the type of the prediction and the level do not say it.
+    pub(super) fn reading(self, level: &Level, kind: PredictionType) -> (f64, Option<Linear>) {
+        let (a, s) = (level.alpha, level.sigma);
+        match self {
+            Self::None => (1.0, None),
+            Self::Reversed => (1.0, Some(Linear { x0_x: 1.0, x0_output: s, eps_x: 1.0, eps_output: -a })),
             Self::Score { unit } => {
                 let by = if unit == ScoreUnit::Score { s } else { 1.0 };
-                let linear = Linear { x0_x: 1.0 / a, x0_output: s * by / a, eps_x: 0.0, eps_output: -by };
-                Call { linear: Some(linear), ..call }
+                (1.0, Some(Linear { x0_x: 1.0 / a, x0_output: s * by / a, eps_x: 0.0, eps_output: -by }))
             }
             Self::UnitVariance => {
                 let input_scale = 1.0 / libm::sqrt(a * a + s * s);
@@ -53,7 +58,7 @@ impl Preconditioning {
                     eps_x: s * input_scale * input_scale,
                     eps_output: a * input_scale,
                 });
-                Call { input_scale, linear, ..call }
+                (input_scale, linear)
             }
             Self::Edm { sigma_data: d } => {
                 let root = libm::sqrt(s * s + d * d);
@@ -61,7 +66,7 @@ impl Preconditioning {
                 let c_out = s * d / root * if kind == PredictionType::VPrediction { -1.0 } else { 1.0 };
                 let linear =
                     Linear { x0_x: c_skip, x0_output: c_out, eps_x: (1.0 - c_skip) / s, eps_output: -c_out / s };
-                Call { input_scale: 1.0 / root, linear: Some(linear), ..call }
+                (1.0 / root, Some(linear))
             }
         }
     }

@@ -3,8 +3,8 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::options::Setup;
 use super::plan::{Call, Mix, Of, Plan, Update};
+use super::setup::Setup;
 use super::{Prediction, PredictionType};
 use crate::error::{Result, ensure, err};
 use crate::schedule::{Level, NoiseSchedule, TimestepSpacing, linspace, spaced_timesteps};

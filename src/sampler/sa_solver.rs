@@ -5,9 +5,9 @@ use alloc::vec::Vec;
 
 use super::AlgorithmType;
 use super::dpm_solver::intervals;
-use super::options::Setup;
 use super::path::Path;
 use super::plan::{Call, CallNoise, Mix, Of, Plan, Update};
+use super::setup::Setup;
 use crate::error::{Result, ensure};
 use crate::schedule::{GridEnd, Whole};
 

@@ -4,9 +4,9 @@
 use alloc::vec::Vec;
 
 use super::Prediction;
-use super::options::Setup;
 use super::path::{Path, Preconditioning, ScoreUnit};
 use super::plan::{Call, CallNoise, Mix, Of, Plan};
+use super::setup::Setup;
 use crate::error::{Result, ensure};
 use crate::schedule::{Arithmetic, Level, linspace};
 

@@ -1,9 +1,9 @@
 //! The one table of samplers: names, and what makes each from a configuration.
 
-use super::options::Setup;
+use super::setup::Setup;
 use super::{
-    DdimOptions, DdimPrevious, Plan, SamplerKind, Steps, consistency, ddim, ddim_inverse, ddpm, deis, dpm_solver, edm,
-    euler, flow, heun, karras_ve, kdpm2, lms, pndm, sa_solver, score_sde, unipc,
+    Compat, DdimOptions, DdimPrevious, Plan, SamplerKind, Steps, consistency, ddim, ddim_inverse, ddpm, deis,
+    dpm_solver, edm, euler, flow, heun, karras_ve, kdpm2, lms, pndm, sa_solver, score_sde, unipc,
 };
 use crate::error::{Result, err};
 
@@ -21,19 +21,20 @@ const fn row(kind: SamplerKind, name: &'static str, build: fn(&Setup<'_>) -> Res
 }
 
 /// All samplers. The order is that of the lists people see.
-pub(super) const SOLVERS: [Solver; 33] = [
+pub(super) const SOLVERS: [Solver; 34] = [
     row(SamplerKind::Ddpm, "ddpm", |s| ddpm(&s.schedule()?, &s.timesteps()?, s.prediction(), s.config.variance_type)),
     row(SamplerKind::Ddim, "ddim", |s| {
         let previous = match s.options.steps {
             Steps::Timesteps(_) => DdimPrevious::NextTimestep,
+            _ if s.options.compat == Compat::Fixed => DdimPrevious::NextTimestep,
             _ => s.options.ddim_previous,
         };
         let set_alpha_to_one = s.config.set_alpha_to_one;
         let options = DdimOptions { eta: s.options.eta, noise: s.options.ddim_noise, set_alpha_to_one, previous };
         ddim(&s.schedule()?, &s.timesteps()?, s.prediction(), options)
     }),
-    row(SamplerKind::Ancestral2015, "ancestral2015", of_2015),
-    row(SamplerKind::Bits2015, "bits2015", of_2015),
+    row(SamplerKind::Ancestral2015, "ancestral2015", no_list),
+    row(SamplerKind::Bits2015, "bits2015", no_list),
     row(SamplerKind::DdimInverse, "ddim-inverse", ddim_inverse::build),
     row(SamplerKind::DpmSolverMultistep, "dpmsolver++", dpm_solver::multistep),
     row(SamplerKind::DpmSolverInverse, "dpmsolver++-inverse", dpm_solver::inverse),
@@ -57,6 +58,7 @@ pub(super) const SOLVERS: [Solver; 33] = [
     row(SamplerKind::KarrasVe, "karras-ve", karras_ve::build),
     row(SamplerKind::ScoreSdeVe, "score-sde-ve", score_sde::build_ve),
     row(SamplerKind::ScoreSdeVp, "score-sde-vp", score_sde::build_vp),
+    row(SamplerKind::Rk45, "rk45", no_list),
     row(SamplerKind::Lcm, "lcm", consistency::build_lcm),
     row(SamplerKind::Tcd, "tcd", consistency::build_tcd),
     row(SamplerKind::Cm, "cm", consistency::build_cm),
@@ -65,7 +67,7 @@ pub(super) const SOLVERS: [Solver; 33] = [
     row(SamplerKind::FlowLcm, "flow-lcm", flow::build_lcm),
 ];
 
-/// The chains of 2015 are no plans: `SchedulerConfig::sampler` makes them before it looks here.
-fn of_2015(setup: &Setup<'_>) -> Result<Plan> {
+/// The chains of 2015 and adaptive samplers are no plans: `SchedulerConfig::sampler` makes them before it looks here.
+fn no_list(setup: &Setup<'_>) -> Result<Plan> {
     Err(err!(Unsupported, "{} is no list of calls", setup.config.class.class_name()))
 }

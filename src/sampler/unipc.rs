@@ -4,9 +4,9 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::dpm_solver::intervals;
-use super::options::Setup;
 use super::path::Path;
 use super::plan::{Call, MAX_HISTORY, Mix, Of, Plan, Update};
+use super::setup::Setup;
 use super::{FinalSigmas, SolverType};
 use crate::error::{Result, ensure};
 use crate::schedule::{GridEnd, Whole};
@@ -108,7 +108,12 @@ fn step(
         true => (to.sigma / from.sigma, to.alpha),
         false => (to.alpha / from.alpha, to.sigma),
     };
-    let first = x.clone().scaled(of_x).plus(&m0.clone().scaled(-scale * phi_1));
+    // Where sigma_s is 0, h is infinite and sigma_s (e^h - 1) its limit, a step to the predicted x_0. diffusers computes NaN there.
+    let of_m0 = match to.sigma == 0.0 && !options.predict_x0 {
+        true => to.alpha * from.sigma / from.alpha,
+        false => scale * phi_1,
+    };
+    let first = x.clone().scaled(of_x).plus(&m0.clone().scaled(-of_m0));
     let mut nodes: Vec<f64> = (1..=older.len()).map(|k| (path.lambda(i - k) - path.lambda(i)) / h).collect();
     nodes.extend(new.map(|_| 1.0));
     let outputs = older.iter().chain(new);

@@ -18,8 +18,12 @@ pub enum SigmaSpacing {
     Karras,
     /// Evenly in their logarithm (`use_exponential_sigmas`).
     Exponential,
-    /// By quantiles of the beta distribution of parameters 0.6 and 0.6 (`use_beta_sigmas`; Lee et al. 2024).
+    /// By quantiles of the beta distribution of parameters 0.6 and 0.6, taken as sigmas (`use_beta_sigmas`). Lee et al. 2024, whom diffusers names for it,
+    /// take them as timesteps: [`SigmaSpacing::BetaTimesteps`].
     Beta,
+    /// Those of timesteps at quantiles of the beta distribution of parameters 0.6 and 0.6 between the first and the last (Lee et al. 2024, "Beta
+    /// Sampling is All You Need"). In [`spread`], which knows no timesteps, as [`SigmaSpacing::Beta`].
+    BetaTimesteps,
     /// Evenly in their logarithm, over all T timesteps of the training (`use_lu_lambdas`; Lu et al. 2022).
     Lu,
 }
@@ -53,6 +57,9 @@ impl Grid {
     }
 }
 
+/// What stands for an abar of 0: 2^-24.
+const LEAST: f64 = f32::EPSILON as f64 / 2.0;
+
 /// The sigma of every training timestep.
 #[derive(Clone, Debug)]
 pub struct SigmaTable {
@@ -62,14 +69,27 @@ pub struct SigmaTable {
 }
 
 impl SigmaTable {
-    /// Of a discrete schedule. Where nothing of x_0 is left, abar is taken for 2^-24, as diffusers does.
+    /// Of a discrete schedule. Where nothing of x_0 is left, abar is taken for 2^-24, as diffusers does. Of some schedules (linear betas, rescaled)
+    /// that is less noise than the timesteps before have.
     pub fn new(schedule: &NoiseSchedule) -> Self {
+        Self::with_least(schedule, |_| LEAST)
+    }
+
+    /// As [`SigmaTable::new`], but where nothing of x_0 is left abar is taken for a quarter of that of the timestep before, where that is less than 2^-24: so
+    /// sigmas rise to the last.
+    pub fn rising(schedule: &NoiseSchedule) -> Self {
+        Self::with_least(schedule, |before| LEAST.min(0.25 * before))
+    }
+
+    fn with_least(schedule: &NoiseSchedule, least: impl Fn(f64) -> f64) -> Self {
+        let mut before = 1.0;
         let arithmetic = schedule.arithmetic();
         let (sigmas, logs) = schedule
             .alphas_cumprod()
             .iter()
             .map(|&abar| {
-                let abar = if abar > 0.0 { abar } else { f64::from(f32::EPSILON) / 2.0 };
+                let abar = if abar > 0.0 { abar } else { least(before) };
+                before = abar;
                 match arithmetic {
                     Arithmetic::Float32 => sigma_and_log::<f32>(abar),
                     Arithmetic::Float64 => sigma_and_log::<f64>(abar),
@@ -235,6 +255,9 @@ pub fn discrete_grid(table: &SigmaTable, points: Points<'_>, spacing: SigmaSpaci
     let [top, bottom] = [rules.range[0].unwrap_or(top), rules.range[1].unwrap_or(bottom)];
     let mut sigmas = match spacing {
         SigmaSpacing::Timesteps => own,
+        SigmaSpacing::BetaTimesteps => {
+            beta_timesteps(table, [top, bottom], n).into_iter().map(|t| table.at(t)).collect()
+        }
         SigmaSpacing::Lu => {
             let log = |i: Option<&f64>| i.copied().unwrap_or(0.0);
             linspace(log(table.logs.last()), log(table.logs.first()), n).into_iter().map(libm::exp).collect()
@@ -243,6 +266,8 @@ pub fn discrete_grid(table: &SigmaTable, points: Points<'_>, spacing: SigmaSpaci
     };
     let timesteps = match spacing {
         SigmaSpacing::Timesteps => timesteps,
+        // Not rounded: near both ends several would be the same.
+        SigmaSpacing::BetaTimesteps => beta_timesteps(table, [top, bottom], n),
         _ => sigmas.iter().map(|&s| whole(rules.whole, spacing, table.timestep(s))).collect(),
     };
     sigmas.push(match rules.end {
@@ -310,6 +335,12 @@ fn interval_timesteps(
     Ok(list)
 }
 
+/// n timesteps at quantiles between those of two sigmas.
+fn beta_timesteps(table: &SigmaTable, [top, bottom]: [f64; 2], n: usize) -> Vec<f64> {
+    let (first, last) = (table.timestep(top), table.timestep(bottom));
+    linspace(1.0, 0.0, n).into_iter().map(|p| last + beta_quantile(0.6, 0.6, p) * (first - last)).collect()
+}
+
 /// n values from `first` to `last`, both included.
 pub(crate) fn linspace(first: f64, last: f64, n: usize) -> Vec<f64> {
     let step = (last - first) / n.saturating_sub(1).max(1) as f64;
@@ -334,7 +365,7 @@ pub fn spread(spacing: SigmaSpacing, bottom: f64, top: f64, n: usize, rho: f64) 
         SigmaSpacing::Exponential | SigmaSpacing::Lu | SigmaSpacing::Timesteps => {
             linspace(libm::log(top), libm::log(bottom), n).into_iter().map(libm::exp).collect()
         }
-        SigmaSpacing::Beta => {
+        SigmaSpacing::Beta | SigmaSpacing::BetaTimesteps => {
             let quantile = |p: f64| beta_quantile(0.6, 0.6, p);
             linspace(1.0, 0.0, n).into_iter().map(|p| bottom + quantile(p) * (top - bottom)).collect()
         }

@@ -16,6 +16,7 @@ mod betas;
 mod grid;
 mod level;
 mod paper2015;
+mod published;
 mod real;
 mod timesteps;
 
@@ -26,6 +27,7 @@ pub use grid::{
 };
 pub use level::Level;
 pub use paper2015::TemporalBasis;
+pub use published::{AlignYourSteps, polyexponential};
 pub(crate) use real::Real;
 pub use timesteps::{TimestepSpacing, custom_timesteps, spaced_timesteps};
 

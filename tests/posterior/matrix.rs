@@ -253,7 +253,11 @@ fn holds(claim: Claim, sampled: bool, noisy: bool, [mean, cov]: [f64; 2], own: [
 
 /// The reasons, by a part of the message.
 const REASONS: [(char, &str, &str); 13] = [
-    ('g', "whose steps are no Gaussians", "the size of a step follows from its draw"),
+    (
+        'g',
+        "whose steps are no Gaussians",
+        "the size of a step follows from its draw, or (`rk45`) from what the network gives",
+    ),
     ('s', "loses x_0 in rounding", "the levels have so much noise that f32 loses x_0"),
     ('a', "take the sampler that it recommends", "the method has a sampler of its own, [`Evidence::recommended`]"),
     ('d', "goes the other way", "the sampler goes from data to noise"),

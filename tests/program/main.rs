@@ -26,5 +26,6 @@ mod models;
 mod output;
 mod pictures;
 mod restore;
+mod samplers;
 #[cfg(feature = "training")]
 mod train;

@@ -16,10 +16,10 @@ const CHANNELS: usize = 3;
 const KEPT: usize = 2;
 
 /// The arrays of the cases, which stand one after the other.
-struct Arrays(BTreeMap<&'static str, (Vec<f64>, usize)>);
+pub(crate) struct Arrays(BTreeMap<&'static str, (Vec<f64>, usize)>);
 
 impl Arrays {
-    fn read() -> Self {
+    pub(crate) fn read() -> Self {
         let all = safetensors::SafeTensors::deserialize(BYTES).unwrap();
         let one = |name| {
             let data = all.tensor(name).unwrap();
@@ -33,7 +33,7 @@ impl Arrays {
         Self(["timesteps", "sigmas", "init", "levels", "x", "x_f32", "intervals"].into_iter().map(one).collect())
     }
 
-    fn next(&mut self, name: &'static str, count: usize) -> Vec<f64> {
+    pub(crate) fn next(&mut self, name: &'static str, count: usize) -> Vec<f64> {
         let (values, at) = self.0.get_mut(name).unwrap();
         *at += count;
         values[*at - count..*at].to_vec()
@@ -41,7 +41,7 @@ impl Arrays {
 }
 
 /// What an exact denoiser of the prior gives for y = alpha x_0 + sigma eps, in channel c.
-fn denoise(c: usize, y: f64, [alpha, sigma]: [f64; 2], prediction: &str, sigma_data: f64) -> f64 {
+pub(crate) fn denoise(c: usize, y: f64, [alpha, sigma]: [f64; 2], prediction: &str, sigma_data: f64) -> f64 {
     let c = c as f64;
     let parts = [(0.3f64, -0.6 + 0.1 * c, 0.25f64), (0.7, 0.5 - 0.1 * c, 0.4)];
     let logs = parts.map(|(w, m, s)| {

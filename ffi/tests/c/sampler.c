@@ -121,6 +121,18 @@ int main(void) {
   like_a_session(model, sampler);
   undiffuse_sampler_free(sampler);
 
+  /* What chooses its calls makes no step by hand, and a chain runs it. */
+  OK(undiffuse_sampler_options_init(&o, sizeof o));
+  CHECK(o.rtol == 1e-5 && o.atol == 1e-5);
+  o.kind = UNDIFFUSE_SAMPLER_RK45;
+  o.steps = 4;
+  OK(undiffuse_sampler_from_model(model, &o, &sampler, E));
+  OK(undiffuse_sampler_get_info(sampler, &info, E));
+  CHECK(info.step_count == 4);
+  undiffuse_sampler_free(sampler);
+  o.rtol = 1e-9;
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_sampler_from_model(model, &o, &sampler, E));
+
   /* The same by values, and from JSON. */
   OK(undiffuse_schedule_options_init(&s, sizeof s));
   s.clip_sample = 0;

@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use undiffuse::chain::{Chain, ChainOptions, Flow};
-use undiffuse::noise::{DrawnFor, Given, NoiseSource, PythonGenerator, PythonNoise, Seeded};
+use undiffuse::noise::{BrownianTree, DrawnFor, Given, NoiseSource, PythonGenerator, PythonNoise, Seeded, TreeSeed};
 use undiffuse::pipeline::Pipeline;
 use undiffuse::posterior::{Evidence, NoEvidence, OptimalVariance};
-use undiffuse::sampler::{Compat, Sampler, SamplerKind, SamplerOptions, SchedulerConfig, Steps};
+use undiffuse::sampler::{
+    Compat, Sampler, SamplerKind, SamplerOptions, SchedulerConfig, Sigmas, Steps, brownian_intervals,
+};
 use undiffuse::tensor::Dims;
 use undiffuse::{Error, ErrorKind, Result};
 
@@ -43,6 +45,10 @@ pub struct Job {
     pub sampler: Option<SamplerKind>,
     /// The steps of a sample; `None` for the sampler's usual number.
     pub steps: Option<Steps>,
+    /// How sigmas are spread; `None` as usual.
+    pub sigmas: Option<Sigmas>,
+    /// The tolerance of a solver that chooses its steps.
+    pub tolerance: Option<f64>,
     /// The solver's order; `None` for its usual one.
     pub order: Option<usize>,
     /// DDIM's noise.
@@ -79,9 +85,21 @@ impl Job {
     }
 
     /// The noise of this run's samples, that of a file apart: `total` samples, `batch` at once.
-    fn source(&self, sampler: &dyn Sampler, total: usize, batch: usize, len: usize) -> Result<Box<dyn NoiseSource>> {
+    fn source(
+        &self,
+        config: &SchedulerConfig,
+        sampler: &dyn Sampler,
+        total: usize,
+        batch: usize,
+        len: usize,
+    ) -> Result<Box<dyn NoiseSource>> {
         let Noise::Python { generator, each } = self.noise else { return Ok(Box::new(Seeded::new(self.seed))) };
         let drawn_for = if each { DrawnFor::Each { at_once: batch } } else { DrawnFor::AllOf(total as u64) };
+        // diffusers gives this sampler a Brownian motion.
+        if let (PythonGenerator::TorchCpu, Ok((between, [low, high]))) = (generator, brownian_intervals(sampler)) {
+            let tree = config.noise_sampler_seed()?.map_or(TreeSeed::Drawn, TreeSeed::Given);
+            return Ok(Box::new(BrownianTree::new(self.seed, tree, drawn_for, len, &between)?.with_ends(low, high)?));
+        }
         let steps = (0..sampler.levels().len()).filter(|step| sampler.needs_noise(*step));
         let draws = core::iter::once(0).chain(steps.map(|step| step as u64 + 1)).collect();
         Ok(Box::new(PythonNoise::new(generator, self.seed, drawn_for, len)?.with_draws(draws)?))
@@ -92,7 +110,9 @@ impl Job {
         let usual = SamplerOptions::default_for(config, sampler);
         let usual = usual.with_compat(self.compat);
         let steps = self.steps.clone().unwrap_or(usual.steps);
-        SamplerOptions { steps, eta: self.eta.unwrap_or_default(), order: self.order.or(usual.order), ..usual }
+        let (sigmas, order) = (self.sigmas.unwrap_or(usual.sigmas), self.order.or(usual.order));
+        let [rtol, atol] = self.tolerance.map_or([usual.rtol, usual.atol], |t| [t, t]);
+        SamplerOptions { steps, sigmas, eta: self.eta.unwrap_or_default(), order, rtol, atol, ..usual }
     }
 }
 
@@ -194,7 +214,7 @@ pub fn generate(model: &ModelArgs, job: &Job) -> Result<Done> {
     let batch = job.batch.min(count);
     let noise: Box<dyn NoiseSource + '_> = match &given {
         Some(given) => Box::new(given.source().map_err(in_noise)?),
-        None => job.source(&sampler, job.count.unwrap_or(count), batch, dims.elements())?,
+        None => job.source(&config, &*sampler, job.count.unwrap_or(count), batch, dims.elements())?,
     };
 
     let mut denoiser = given_beside.denoiser(&pipeline, batch)?;
@@ -210,7 +230,8 @@ pub fn generate(model: &ModelArgs, job: &Job) -> Result<Done> {
         results,
         less: "Fewer --steps or --count",
     };
-    if let Some(&level) = sampler.levels().first() {
+    // How many calls there will be is not known of a sampler that chooses them.
+    if let Some(&level) = sampler.levels().first().filter(|_| sampler.adaptive().is_none()) {
         tell(&run, &mut denoiser, level, cancel)?;
     }
     let evidence: Box<dyn Evidence> = match job.variance_products {

@@ -7,7 +7,8 @@ use std::time::Instant;
 use serde_json::json;
 use undiffuse::noise::PythonGenerator;
 use undiffuse::pipeline::Decoding;
-use undiffuse::sampler::{Compat, SamplerKind, Steps};
+use undiffuse::sampler::{Compat, SamplerKind, Sigmas, Steps};
+use undiffuse::schedule::{AlignYourSteps, SigmaSpacing};
 
 use crate::args::{Args, Command, Outcome, Token, usage};
 use crate::format::FormatArgs;
@@ -43,6 +44,10 @@ usage: undiffuse sample [PATH] [OPTION...]
                   50 of others, or all where the model has fewer); some samplers make two calls a step
   --timesteps L   or these timesteps, as in 999,500,1
   --sigmas L      or these sigmas, sqrt((1 - abar) / abar), with that of the result at the end, as in 80,5,0.5,0
+                  or NAME: how the sigmas of --steps are spread: karras, exponential, beta, lu, simple (ComfyUI's), or a table of Align Your Steps,
+                  ays-sd15, ays-sdxl or ays-svd (for samplers over the sigmas of discrete betas; the tables for EDM's too)
+  --tolerance X   of rk45, relative and absolute, 1e-7 to 1 (default 1e-5): it makes as many calls as that takes, for each sample its own, and
+                  --steps says at how many levels x is seen
   --order N       the order of a solver that has one (default: 3 of unipc where the model was saved with another, else the file's)
   --eta X         DDIM's noise, 0 (default) to 1; with it the sampler is ddim
   --variance-products N
@@ -51,7 +56,7 @@ usage: undiffuse sample [PATH] [OPTION...]
                   takes some two calls
   --compat NAME   with a sampler other than the model was saved with: usual (default) keeps the model's clip of x_0 and takes sigmas by Karras's
                   rule, from 60 down, unless the file has its own; diffusers does what diffusers does, which forgets the clip; fixed is
-                  usual with a third order of dpmsolver++ that is one
+                  usual with what diffusers has wrong put right (its third orders, churn, beta and log_linear sigmas, DDIM's steps, zero SNR)
   --seed N        (default 0) sample i of a seed is the same in every run
   --class LIST    classes of a class model, as in 3 or 0,1,2; sample i gets entry i modulo their number.
                   Or a FILE, a .npy or the tensor class_labels of a .safetensors: [N], or [N, D] where
@@ -102,6 +107,8 @@ fn run(args: &mut Args) -> Outcome {
         seed: 0,
         sampler: None,
         steps: None,
+        sigmas: None,
+        tolerance: None,
         order: None,
         eta: None,
         compat: Compat::Usual,
@@ -120,7 +127,8 @@ fn run(args: &mut Args) -> Outcome {
                 "batch" => job.batch = args.number("a whole number", 1..=MAX_COUNT)?,
                 "steps" => set_steps(&mut job, Steps::Count(args.number("a whole number", 1..=usize::MAX)?))?,
                 "timesteps" => set_steps(&mut job, Steps::Timesteps(list(args, "timesteps", "999,500,1")?))?,
-                "sigmas" => set_steps(&mut job, Steps::Sigmas(list(args, "sigmas", "80,5,0.5,0")?))?,
+                "sigmas" => sigmas(&mut job, args)?,
+                "tolerance" => job.tolerance = Some(args.number("a number", 1e-7..=1.0)?),
                 "order" => job.order = Some(args.number("a whole number", 1..=9)?),
                 "sampler" => job.sampler = Some(args.choice(&SamplerKind::NAMES)?),
                 "compat" => {
@@ -204,9 +212,29 @@ fn set_steps(job: &mut Job, steps: Steps) -> Outcome {
     Ok(())
 }
 
+/// Sigmas, or how they are spread.
+fn sigmas(job: &mut Job, args: &mut Args) -> Outcome {
+    let text = args.text()?;
+    let whole = |spacing| Sigmas::Range { spacing, min: 0.0, max: f64::INFINITY };
+    let table = AlignYourSteps::NAMES.into_iter().find(|(name, _)| *name == text);
+    job.sigmas = Some(match (text.as_str(), table) {
+        (_, Some((_, model))) => Sigmas::AlignYourSteps(model),
+        ("karras", _) => whole(SigmaSpacing::Karras),
+        ("exponential", _) => whole(SigmaSpacing::Exponential),
+        ("beta", _) => whole(SigmaSpacing::Beta),
+        ("lu", _) => whole(SigmaSpacing::Lu),
+        ("simple", _) => Sigmas::Simple,
+        _ => return set_steps(job, Steps::Sigmas(numbers(&text, "sigmas", "80,5,0.5,0 or a name (see --help)")?)),
+    });
+    Ok(())
+}
+
 /// Numbers with commas between them.
 fn list<T: FromStr>(args: &mut Args, name: &str, example: &str) -> Outcome<Vec<T>> {
-    let text = args.text()?;
+    numbers(&args.text()?, name, example)
+}
+
+fn numbers<T: FromStr>(text: &str, name: &str, example: &str) -> Outcome<Vec<T>> {
     let numbers: Option<Vec<T>> = text.split(',').map(|part| part.trim().parse().ok()).collect();
     match numbers {
         Some(numbers) => Ok(numbers),

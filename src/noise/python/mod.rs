@@ -1,5 +1,6 @@
 //! Noise as Python's libraries draw it.
 
+mod brownian;
 mod jax;
 mod mt19937;
 mod numpy;
@@ -12,6 +13,7 @@ use core::fmt;
 
 use half::{bf16, f16};
 
+pub use self::brownian::{Between, BrownianTree, TreeSeed};
 use self::jax::Jax;
 use self::numpy::{Numpy, NumpyLegacy};
 use self::torch_cpu::TorchCpu;

@@ -34,6 +34,12 @@ impl TorchCpu {
         out.fill_with(|| self.uniform());
     }
 
+    /// `torch.randint(0, 2**63 - 1, [])`.
+    pub(super) fn below_2_63(&mut self) -> u64 {
+        let word = u64::from(self.engine.bits()) << 32 | u64::from(self.engine.bits());
+        word % ((1 << 63) - 1)
+    }
+
     /// `torch.randn` of a contiguous tensor of this many values: below 16 value by value, in f64; from 16 in blocks of 16, in f32.
     pub(super) fn normals(&mut self, out: &mut [f32]) {
         let tail = match out.len() {

@@ -399,6 +399,13 @@ pub(super) const CLASSES: &[Class] = &[
             ("sampling_eps", Number(1e-3)),
         ],
     },
+    // Not diffusers': of a model of discrete betas that was saved for it.
+    Class {
+        sampler: SamplerKind::Rk45,
+        names: &["Rk45Scheduler"],
+        groups: &[BETAS],
+        own: &[("rescale_betas_zero_snr", Bool(false))],
+    },
     Class {
         sampler: SamplerKind::Lcm,
         names: &["LCMScheduler"],

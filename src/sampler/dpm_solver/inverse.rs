@@ -5,9 +5,9 @@ use alloc::vec::Vec;
 use super::multistep::{MultistepOptions, preserving, solve};
 use super::target;
 use crate::error::{Result, ensure};
-use crate::sampler::options::{Setup, levels};
 use crate::sampler::path::{Path, Preconditioning};
 use crate::sampler::plan::{Of, Plan};
+use crate::sampler::setup::{Setup, levels};
 use crate::sampler::{AlgorithmType, Prediction};
 use crate::schedule::{
     Arithmetic, Grid, Level, SigmaSpacing, SigmaTable, TimestepSpacing, linspace, spaced_timesteps, spread,

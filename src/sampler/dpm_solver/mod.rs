@@ -11,7 +11,7 @@ pub use inverse::dpm_solver_multistep_inverse;
 pub use multistep::{MultistepOptions, dpm_solver_multistep};
 pub(super) use multistep::{build as multistep, intervals, multistep_order, preserving};
 pub(super) use sde::build as sde;
-pub use sde::dpm_solver_sde;
+pub use sde::{brownian_intervals, dpm_solver_sde};
 pub(super) use singlestep::build as singlestep;
 pub use singlestep::dpm_solver_singlestep;
 

@@ -4,9 +4,9 @@ use alloc::vec::Vec;
 
 use super::{Factors, difference, target};
 use crate::error::{Result, ensure, err};
-use crate::sampler::options::{Setup, levels};
 use crate::sampler::path::{Path, Preconditioning};
 use crate::sampler::plan::{Call, CallNoise, Mix, Of, Plan, Update};
+use crate::sampler::setup::{Setup, levels};
 use crate::sampler::{AlgorithmType, Compat, FinalSigmas, Prediction, SolverType};
 use crate::schedule::{Grid, GridEnd, GridRules, Level, Whole, linspace};
 

@@ -3,13 +3,16 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use crate::error::Result;
-use crate::sampler::PredictionType;
+use crate::error::{Result, ensure};
+use crate::noise::Between;
 use crate::sampler::euler::{ancestral, points, with_path};
-use crate::sampler::options::Setup;
 use crate::sampler::path::Path;
 use crate::sampler::plan::{Call, CallNoise, Mix, Of, Plan, Update};
-use crate::schedule::{Level, SigmaTable, Whole};
+use crate::sampler::setup::Setup;
+use crate::sampler::{PredictionType, Sampler};
+use crate::schedule::{Level, Whole};
+
+const NAME: &str = "DPM-Solver++ SDE";
 
 /// Two calls a step: an ancestral step to the geometric mean of sigma and sigma_s, and from the same x an ancestral step to sigma_s with
 /// the x_0 found there. `timestep` tells what the network is told of the level between.
@@ -49,13 +52,46 @@ pub fn dpm_solver_sde(path: &Path<'_>, timestep: impl Fn(f64) -> f64) -> Result<
         let noise = CallNoise::Std(up_2 * libm::sqrt(1.0 - shared));
         calls.push(path.call(Call { updates: vec![second], noise, ..Call::new(between, s, Mix::default()) }));
     }
-    Plan::new("DPM-Solver++ SDE", path.prediction, 2, path.initial_scale, calls)
+    Plan::new(NAME, path.prediction, 2, path.initial_scale, calls)
+}
+
+/// Between which sigmas the increments of [`dpm_solver_sde`]'s noise lie, by draw, as `DPMSolverSDEScheduler` tells them its Brownian motion: each by
+/// way of its logarithm, in f32. And the motion's ends, the smallest sigma above 0 and the largest.
+///
+/// For [`BrownianTree`](crate::noise::BrownianTree). Errors: kind `Unsupported` for a sampler that is no such plan; kind `InvalidArgument` for one without
+/// noise.
+pub fn brownian_intervals(sampler: &(impl Sampler + ?Sized)) -> Result<(Vec<Between>, [f64; 2])> {
+    ensure!(
+        sampler.name() == NAME,
+        Unsupported,
+        "the noise of {} is no Brownian motion between sigmas; take dpmsolver-sde, or noise without a tree",
+        sampler.name()
+    );
+    let time = |sigma: f64| -(libm::log(f64::from(sigma as f32)) as f32);
+    let sigma = |time: f32| f64::from(libm::exp(f64::from(-time)) as f32);
+    let levels = sampler.levels();
+    let mut all = Vec::with_capacity(levels.len());
+    let mut ends = [f64::INFINITY, 0.0f64];
+    for (step, level) in levels.iter().enumerate() {
+        if !sampler.settles(step) {
+            // The step's end is where its second call leads.
+            let (from, to) = (level.sigma, sampler.target(step + 1)?.sigma);
+            ends = [ends[0].min(f64::from(to as f32)), ends[1].max(f64::from(from as f32))];
+            let (t, s) = (time(from), time(to));
+            let between = sigma(t + (s - t) * 0.5);
+            let draw = step as u64 + 1;
+            all.push((draw, [sigma(t), between]));
+            all.push((draw + 1, [between, sigma(s)]));
+        }
+    }
+    ensure!(!all.is_empty(), InvalidArgument, "a run of one step of {NAME} draws no noise");
+    Ok((all, ends))
 }
 
 /// `DPMSolverSDEScheduler`.
 pub(in crate::sampler) fn build(setup: &Setup<'_>) -> Result<Plan> {
     setup.expect_prediction(&[PredictionType::Epsilon, PredictionType::VPrediction])?;
-    let table = SigmaTable::new(&setup.schedule()?);
+    let table = setup.table()?;
     let grid = points(setup, Whole::No)?;
     with_path(setup, &grid, |path| dpm_solver_sde(path, |sigma| table.timestep(sigma)))
 }

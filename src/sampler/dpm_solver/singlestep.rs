@@ -6,9 +6,9 @@ use alloc::vec::Vec;
 use super::multistep::{end, intervals, preserving};
 use super::{Factors, MultistepOptions, difference, target};
 use crate::error::{Result, ensure};
-use crate::sampler::options::Setup;
 use crate::sampler::path::Path;
 use crate::sampler::plan::{Call, CallNoise, Mix, Of, Plan, Update};
+use crate::sampler::setup::Setup;
 use crate::sampler::{AlgorithmType, FinalSigmas, SolverType};
 use crate::schedule::Whole;
 
