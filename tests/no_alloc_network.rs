@@ -42,7 +42,7 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 /// Every block family and operation that a UNet can have, the networks of 2015 and those of other code bases.
-const CONFIGS: [&str; 13] = [
+const CONFIGS: [&str; 16] = [
     r#"{"block_out_channels": [8, 16], "down_block_types": ["DownBlock2D", "AttnDownBlock2D"], "sample_size": 12,
         "up_block_types": ["AttnUpBlock2D", "UpBlock2D"], "norm_num_groups": 4, "num_class_embeds": 3, "act_fn": "mish",
         "layers_per_block": 1, "attention_head_dim": 4}"#,
@@ -69,6 +69,12 @@ const CONFIGS: [&str; 13] = [
     r#"{"_class_name": "UNet2DConditionModel", "block_out_channels": [8, 16], "norm_num_groups": 4, "sample_size": 8,
         "cross_attention_dim": 10, "attention_head_dim": 2, "layers_per_block": 1, "text_length": 7,
         "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"], "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"]}"#,
+    r#"{"_class_name": "denoising_diffusion_pytorch.KarrasUnet", "image_size": 8, "dim": 8, "channels": 2, "num_downsamples": 1,
+        "num_blocks_per_stage": 1, "attn_res": [4], "attn_dim_head": 8, "num_classes": 3}"#,
+    r#"{"_class_name": "UNet1DModel", "extra_in_channels": 8, "block_out_channels": [4, 32], "sample_size": 16,
+        "down_block_types": ["DownBlock1DNoSkip", "AttnDownBlock1D"], "up_block_types": ["AttnUpBlock1D", "UpBlock1DNoSkip"]}"#,
+    r#"{"_class_name": "DiffusionModelUNet", "channels": [8, 16], "norm_num_groups": 4, "num_res_blocks": 1, "sample_size": 8,
+        "attention_levels": [false, true], "num_head_channels": 4, "with_conditioning": true, "cross_attention_dim": 6}"#,
 ];
 
 /// The time that this process has spent on all its threads, in clock ticks.

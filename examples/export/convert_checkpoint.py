@@ -9,6 +9,8 @@
     python convert_checkpoint.py ffdnet ffdnet_color.pth model --config '{"in_nc": 3, "out_nc": 3, "nc": 96, "nb": 12}'
     python convert_checkpoint.py drunet drunet_gray.pth model --config '{"in_channels": 1, "out_channels": 1}'
     python convert_checkpoint.py dncnn dncnn_25.pth model --config '{"naming": "kair", "nb": 17}'
+    python convert_checkpoint.py karras karras.pt model --config '{"image_size": 64, "dim": 192, "channels": 3}'
+    python convert_checkpoint.py monai ddpm.pt model --config '{"spatial_dims": 2, "in_channels": 1, "out_channels": 1, "channels": [128, 256, 256], ...}'
     python convert_checkpoint.py edm network-snapshot.pkl model --unpickle
 
 Tested with torch 2.15.0 and safetensors 0.8.0. Which weights: the averaged (EMA) ones, where the file has both. The configuration is what the
@@ -39,17 +41,20 @@ CLASSES = {
     "ffdnet": "FFDNet",
     "drunet": "DRUNet",
     "dncnn": "DnCNN",
+    "karras": "denoising_diffusion_pytorch.KarrasUnet",
+    "monai": "DiffusionModelUNet",
 }
 # Where the network stands in a checkpoint, the averaged weights first: entries of the file, then what all its names begin with.
 PLACES = {
     "adm": [((), "")],
     "ffdnet": [((), "")],
     "annotated": [((), ""), (("model",), "")],
+    "monai": [(("ema",), ""), (("model",), ""), (("state_dict",), ""), (("unet_state_dict",), ""), (("diffusion",), ""), ((), "module."), ((), "")],
     "policy": [(("state_dicts", "ema_model"), "model."), (("state_dicts", "model"), "model."), ((), "")],
     "lerobot": [((), "diffusion.unet."), ((), "unet."), ((), "")],
     "lucidrains": [(("ema",), "ema_model.model."), (("model",), "model."), ((), "ema_model.model."), ((), "model."), ((), "")],
 }
-PLACES |= {"lucidrains-1d": PLACES["lucidrains"], "drunet": PLACES["ffdnet"], "dncnn": PLACES["ffdnet"]}
+PLACES |= {"lucidrains-1d": PLACES["lucidrains"], "karras": PLACES["lucidrains"], "drunet": PLACES["ffdnet"], "dncnn": PLACES["ffdnet"]}
 EDM_KEYS = ["img_resolution", "img_channels", "label_dim", "model_type", "augment_dim", "model_channels", "channel_mult", "channel_mult_emb",
             "num_blocks", "attn_resolutions", "embedding_type", "channel_mult_noise", "encoder_type", "decoder_type", "resample_filter"]
 
@@ -96,6 +101,29 @@ def standardise(weight, how):
     return ((weight.double() - mean.reshape(shape)) * factor.reshape(shape)).to(weight.dtype)
 
 
+def monai(tensors, config):
+    """Of MONAI Generative's network (num_channels in its arguments) under the names that MONAI has given since."""
+    if "num_channels" in config:
+        config = {**config, "channels": config["num_channels"]}
+        del config["num_channels"]
+    self_attention = {k[: -len(".proj_attn.weight")] for k in tensors if k.endswith(".proj_attn.weight")}
+    out = {}
+    for name, value in tensors.items():
+        block, _, part = name.rpartition(".proj_attn.")
+        if block in self_attention and part:
+            name = f"{block}.attn.out_proj.{part}"
+        for block in self_attention:
+            for part in ("to_q", "to_k", "to_v"):
+                if name.startswith(f"{block}.{part}."):
+                    name = f"{block}.attn.{name[len(block) + 1:]}"
+        if "transformer_blocks" in name:
+            name = name.replace(".to_out.0.", ".out_proj.")
+        if ".upsampler.conv." in name:
+            name = name.replace(".upsampler.conv.", ".upsampler.postconv.")
+        out[name] = value
+    return out, config
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("family", choices=CLASSES)
@@ -115,6 +143,8 @@ def main():
         config, place = {**own, **config}, "ema"
     else:
         tensors, place = find(a.family, checkpoint)
+    if a.family == "monai":
+        tensors, config = monai(tensors, config)
     config = {"_class_name": CLASSES[a.family], **config}
     if a.family == "lerobot":
         config["naming"] = "lerobot"

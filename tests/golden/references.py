@@ -26,6 +26,14 @@ def call(case, model, x, t, extra):
         return model(x)
     if kind == "FFDNet":
         return model(x, t[:, None, None, None])
+    if kind == "UNet1DModel":
+        return model(x[:, :, 0], t).sample[:, :, None]
+    if kind == "DiffusionModelUNet":
+        image = extra.get("image")
+        x = x if image is None else torch.cat([x, image], 1)
+        return model(x, t, context=extra.get("context"), class_labels=extra.get("class_labels"))
+    if kind == "denoising_diffusion_pytorch.KarrasUnet":
+        return model(x, t, class_labels=extra.get("class_labels"))
     if kind == "denoising_diffusion_pytorch.Unet1D":
         return model(x[:, :, 0], t)[:, :, None]
     if kind == "denoising_diffusion_pytorch.Unet":

@@ -326,7 +326,6 @@ fn models_of_diffusers_that_are_not_implemented_are_called_so() {
         ("AutoencoderKLWan", "not implemented"),
         ("AutoencoderKL", "no denoiser"),
         ("PixArtTransformer2DModel", "not implemented"),
-        ("UNet1DModel", "not implemented"),
         ("SongUNet", "expected \"UNet2DModel\""),
     ] {
         let e = ModelConfig::from_json(&format!(r#"{{"_class_name":"{class}"}}"#)).unwrap_err();

@@ -5,7 +5,7 @@ use crate::pcg;
 use crate::scratch::Scratch;
 use crate::seeded_file::seeded_file;
 use serde_json::Value;
-use undiffuse::ErrorKind;
+use undiffuse::{Cancel, ErrorKind};
 use undiffuse::backend::Backend;
 use undiffuse::backend::cpu::{Cpu, CpuOptions};
 use undiffuse::backend::reference::Reference;
@@ -16,6 +16,7 @@ use undiffuse::noise::Given;
 use undiffuse::pipeline::{PipelineOptions, Source};
 use undiffuse::sampler::{SamplerOptions, Steps};
 use undiffuse::tensor::DType;
+use undiffuse::weights::{TensorToWrite, write_safetensors};
 
 const INPUT_SEED: u64 = 41;
 /// The bound that the project promises for a whole chain with given noise, relative.
@@ -127,8 +128,87 @@ fn what_does_not_fit_is_refused_by_name() {
     refused(r#"{"_class_name":"DnCNN","in_channels":1}"#, config, "out_channels");
     refused(r#"{"_class_name":"DiTTransformer2DModel","norm_type":"ada_norm"}"#, config, "norm_type");
     refused(r#"{"_class_name":"DiTTransformer2DModel","sample_size":31}"#, config, "31 x 31");
+    let unsupported = ErrorKind::Unsupported;
+    refused(r#"{"_class_name":"denoising_diffusion_pytorch.KarrasUnet"}"#, config, "image_size");
+    refused(r#"{"_class_name":"denoising_diffusion_pytorch.KarrasUnet","image_size":20}"#, config, "multiple of 8");
+    refused(r#"{"_class_name":"DiffusionModelUNet","spatial_dims":3}"#, unsupported, "spatial_dims");
+    refused(r#"{"_class_name":"DiffusionModelUNet","channels":[32,40],"attention_levels":[false,true]}"#, config, "40");
+    refused(r#"{"_class_name":"DiffusionModelUNet","with_conditioning":true}"#, config, "cross_attention_dim");
+    refused(r#"{"_class_name":"DiffusionModelUNet","channels":[32,32]}"#, config, "attention_levels");
+    refused(r#"{"_class_name":"DiffusionModelUNet","sample_size":32,"num_head_channels":24}"#, config, "num_head_channels");
+    refused(r#"{"_class_name":"UNet1DModel"}"#, config, "extra_in_channels 64");
+    refused(r#"{"_class_name":"UNet1DModel","mid_block_type":"ValueFunctionMidBlock1D"}"#, unsupported, "ValueFunction");
+    refused(r#"{"_class_name":"UNet1DModel","mid_block_type":"MidResTemporalBlock1D"}"#, config, "use_timestep_embedding");
+    refused(r#"{"_class_name":"UNet1DModel","use_timestep_embedding":true}"#, config, "DownBlock1DNoSkip");
+    refused(r#"{"_class_name":"UNet1DModel","extra_in_channels":64,"sample_size":20}"#, config, "1 x 20");
+    refused(
+        r#"{"_class_name":"UNet1DModel","extra_in_channels":32,"sample_size":32,"block_out_channels":[16,16,16]}"#,
+        config,
+        "at least 32",
+    );
     // A class of another code base is not taken for diffusers'.
     refused(r#"{"_class_name":"UNet3DConditionModel"}"#, ErrorKind::Unsupported, "GuidedDiffusionUNet");
+}
+
+#[test]
+fn weights_are_adapted_once_whatever_file_they_come_from() {
+    let config = r#"{"_class_name": "denoising_diffusion_pytorch.KarrasUnet", "image_size": 8, "dim": 8, "channels": 2,
+        "num_downsamples": 1, "num_blocks_per_stage": 1, "attn_res": [4], "attn_dim_head": 8}"#;
+    let graph = ModelConfig::from_json(config).unwrap().build(None).unwrap();
+    let scratch = Scratch::new("adapted");
+    scratch.write("config.json", config);
+    scratch.write("diffusion_pytorch_model.safetensors", seeded_file(&graph, DType::F32, |_| true));
+    let source = Source::open(scratch.path()).unwrap();
+    let (mut packed, mut as_graph) = (Vec::new(), Vec::new());
+    let sink = |to: &mut Vec<u8>, piece: &[u8]| to.extend_from_slice(piece);
+    source.pack(DType::F32, &mut |p| Ok(sink(&mut packed, p))).unwrap();
+    source.pack_graph(None, DType::F32, &mut |p| Ok(sink(&mut as_graph, p))).unwrap();
+    let run = |source: &Source<'_>| {
+        let pipeline = source.compile(&Reference, &PipelineOptions::default()).unwrap();
+        let x = pcg::uniform(INPUT_SEED, 7, 2 * 8 * 8, 1.0);
+        let mut out = vec![0.0; x.len()];
+        let mut workspace = vec![0.0; pipeline.network().workspace_len(1).unwrap()];
+        let inputs: [&[f32]; 2] = [&x, &[0.3]];
+        pipeline.network().run(1, &inputs, &mut [&mut out], &mut workspace, &Cancel::new()).unwrap();
+        out
+    };
+    let want = run(&source);
+    assert_eq!(run(&Source::from_bytes(&packed).unwrap()), want);
+    assert_eq!(run(&Source::from_bytes(&as_graph).unwrap()), want);
+}
+
+#[test]
+fn attention_of_sequences_has_its_names_in_the_file() {
+    let config = r#"{"_class_name": "UNet1DModel", "extra_in_channels": 8, "block_out_channels": [4, 32], "sample_size": 16,
+        "down_block_types": ["DownBlock1DNoSkip", "AttnDownBlock1D"], "up_block_types": ["AttnUpBlock1D", "UpBlock1DNoSkip"]}"#;
+    let graph = ModelConfig::from_json(config).unwrap().build(None).unwrap();
+    let dims: Vec<_> = graph.params().iter().map(|p| (p.name.clone(), p.dims)).collect();
+    let old = |name: &str| {
+        [(".to_q.", ".query."), (".to_k.", ".key."), (".to_v.", ".value."), (".to_out.0.", ".proj_attn.")]
+            .iter()
+            .fold(name.to_string(), |n, (new, old)| n.replace(new, old))
+    };
+    assert!(dims.iter().any(|(n, _)| old(n) == "mid_block.attentions.5.query.weight"));
+    let names: Vec<String> = dims.iter().map(|(n, _)| old(n)).collect();
+    let tensors: Vec<TensorToWrite<'_>> = names
+        .iter()
+        .zip(&dims)
+        .map(|(name, (_, d))| TensorToWrite { name, dtype: DType::F32, shape: d.as_slice() })
+        .collect();
+    let mut bytes = Vec::new();
+    let mut read = |_: &str, out: &mut [f32]| {
+        out.fill(0.1);
+        Ok(())
+    };
+    write_safetensors(&tensors, &Default::default(), &mut read, &mut |b| {
+        bytes.extend_from_slice(b);
+        Ok(())
+    })
+    .unwrap();
+    let scratch = Scratch::new("sequences");
+    scratch.write("config.json", config);
+    scratch.write("diffusion_pytorch_model.safetensors", bytes);
+    Source::open(scratch.path()).unwrap().graph(None).unwrap();
 }
 
 #[test]

@@ -24,10 +24,14 @@ fn floats(v: &Value) -> Vec<f32> {
     v.as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32).collect()
 }
 
+/// A case's configuration.
+fn config(case: &Value) -> ModelConfig {
+    ModelConfig::from_json(&case["config"].to_string()).unwrap_or_else(|e| panic!("{}: {e}", case["name"]))
+}
+
 /// A case's network.
 fn graph(case: &Value) -> Graph {
-    let name = &case["name"];
-    let config = ModelConfig::from_json(&case["config"].to_string()).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let (name, config) = (&case["name"], config(case));
     let shape = floats(&case["shape"]);
     let graph = config.build(Some([shape[1] as usize, shape[2] as usize])).unwrap_or_else(|e| panic!("{name}: {e}"));
     assert_eq!(graph.dims(graph.inputs()[0].value).channels(), shape[0] as usize, "{name}");
@@ -66,11 +70,15 @@ fn inputs(number: usize, case: &Value, graph: &Graph) -> Vec<Vec<f32>> {
     graph.inputs().iter().map(draw).collect()
 }
 
-/// Runs the first `batch` samples.
-fn run(backend: &dyn Backend, graph: &Graph, inputs: &[Vec<f32>], batch: usize) -> Vec<Vec<f32>> {
-    let seeded = Seeded::new(graph);
-    let network: Box<dyn Network> =
-        backend.compile(graph, &|n: &str, d: &_, out: &mut [f32]| seeded.read(n, d, out)).unwrap();
+/// Runs the first `batch` samples of a case by this graph.
+fn run(backend: &dyn Backend, case: &Value, graph: &Graph, inputs: &[Vec<f32>], batch: usize) -> Vec<Vec<f32>> {
+    let (seeded, config) = (Seeded::new(graph), config(case));
+    let read = |n: &str, d: &Dims, out: &mut [f32]| {
+        seeded.read(n, d, out)?;
+        config.adapt(n, d.as_slice(), out);
+        Ok(())
+    };
+    let network: Box<dyn Network> = backend.compile(graph, &read).unwrap_or_else(|e| panic!("{}: {e}", case["name"]));
     let mut outputs: Vec<Vec<f32>> = network.outputs().iter().map(|d| vec![f32::NAN; batch * d.elements()]).collect();
     let ins: Vec<&[f32]> = inputs.iter().zip(network.inputs()).map(|(x, d)| &x[..batch * d.elements()]).collect();
     let mut outs: Vec<&mut [f32]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
@@ -87,13 +95,13 @@ fn check(backend: &dyn Backend) {
         let graph = graph(case);
         let all = inputs(number, case, &graph);
         let batch = case["t"].as_array().unwrap().len();
-        let got = run(backend, &graph, &all, batch);
+        let got = run(backend, case, &graph, &all, batch);
         let want = stored(&bytes, name);
         let n = want.len() / batch;
         let each = got[0].chunks(n).zip(want.chunks(n)).map(|(g, w)| relative_l2(g, w));
         let error = each.fold(0.0, f64::max);
         let gradient = vjp(&graph, 0, 0).unwrap();
-        let got = run(backend, &gradient, &inputs(number, case, &gradient), 1);
+        let got = run(backend, case, &gradient, &inputs(number, case, &gradient), 1);
         let slope = relative_l2(&got[1], &stored(&bytes, &format!("{name}, gradient")));
         println!("{}: {name}: {error:.1e}, gradient {slope:.1e}", backend.name());
         if !(error <= BOUND && slope <= GRADIENT_BOUND) {
@@ -127,10 +135,10 @@ fn a_samples_bits_depend_on_nothing_but_itself() {
         let cpu = |threads| {
             Cpu::with_options(CpuOptions { path: None, threads: Some(threads), ..CpuOptions::default() }).unwrap()
         };
-        let one = run(&cpu(1), &graph, &all, 1);
+        let one = run(&cpu(1), case, &graph, &all, 1);
         for threads in [1, 2, 3] {
             for batch in [1, 3, 4] {
-                let got = run(&cpu(threads), &graph, &all, batch);
+                let got = run(&cpu(threads), case, &graph, &all, batch);
                 assert_eq!(got[0][..one[0].len()], one[0], "{}: {threads} threads, batch {batch}", case["name"]);
             }
         }

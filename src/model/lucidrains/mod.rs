@@ -9,10 +9,13 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 mod first;
+mod karras;
 mod one_dim;
 
 pub use first::AnnotatedUNetConfig;
 pub(super) use first::CLASS as ANNOTATED;
+pub(super) use karras::CLASS as KARRAS;
+pub use karras::KarrasUnetConfig;
 pub(super) use one_dim::CLASS as ONE_DIM;
 pub use one_dim::Unet1dConfig;
 

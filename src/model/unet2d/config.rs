@@ -183,6 +183,14 @@ pub(in crate::model) fn act_fn(f: &mut Fields, default: Activation) -> Result<Ac
     f.with("act_fn", default, one_of(&ACTIVATIONS), |v| word(&v.as_str()?.to_ascii_lowercase(), &ACTIVATIONS))
 }
 
+/// Takes `act_fn` where there may be none.
+pub(in crate::model) fn act_fn_or_null(f: &mut Fields) -> Result<Option<Activation>> {
+    f.with("act_fn", None, format_args!("{} or null", one_of(&ACTIVATIONS)), |v| match v.as_str() {
+        Some(text) => word(&text.to_ascii_lowercase(), &ACTIVATIONS).map(Some),
+        None => v.is_null().then_some(None),
+    })
+}
+
 impl UNet2DConfig {
     /// Reads the text of a `config.json`. Errors (kind `Config`) name the key, what is accepted and what stands there: malformed or too
     /// deep JSON, an unknown key or value, a number out of its range, lists that do not go together.

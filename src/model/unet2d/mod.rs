@@ -34,6 +34,7 @@ mod embeddings;
 mod k_blocks;
 pub(in crate::model) mod layers;
 
+pub(in crate::model) use config::act_fn_or_null;
 pub use config::{BlockType, ClassEmbedding, Resampling, TimeEmbedding, TimeScaleShift, UNet2DConfig};
 pub use embeddings::{CLASS_LABELS, TIMESTEP};
 
