@@ -202,6 +202,10 @@ impl Reverse<'_> {
                 let dx = self.push(Op::PadChannels { before: start, after }, &[dy])?;
                 self.collect(arg(0)?, dx)
             }
+            &Op::PadChannels { before, .. } => {
+                let len = self.dims(arg(0)?).channels();
+                self.with(arg(0)?, Op::SliceChannels { start: before, len }, dy)
+            }
             &Op::UpsampleNearest { factor } => {
                 let mean = self.push(Op::AveragePool { factor }, &[dy])?;
                 let dx = self.push(Op::Affine { scale: (factor * factor) as f32, shift: 0.0 }, &[mean])?;

@@ -5,7 +5,6 @@ use crate::pcg;
 use crate::scratch::Scratch;
 use crate::seeded_file::seeded_file;
 use serde_json::Value;
-use undiffuse::{Cancel, ErrorKind};
 use undiffuse::backend::Backend;
 use undiffuse::backend::cpu::{Cpu, CpuOptions};
 use undiffuse::backend::reference::Reference;
@@ -17,6 +16,7 @@ use undiffuse::pipeline::{PipelineOptions, Source};
 use undiffuse::sampler::{SamplerOptions, Steps};
 use undiffuse::tensor::DType;
 use undiffuse::weights::{TensorToWrite, write_safetensors};
+use undiffuse::{Cancel, ErrorKind};
 
 const INPUT_SEED: u64 = 41;
 /// The bound that the project promises for a whole chain with given noise, relative.
@@ -135,10 +135,22 @@ fn what_does_not_fit_is_refused_by_name() {
     refused(r#"{"_class_name":"DiffusionModelUNet","channels":[32,40],"attention_levels":[false,true]}"#, config, "40");
     refused(r#"{"_class_name":"DiffusionModelUNet","with_conditioning":true}"#, config, "cross_attention_dim");
     refused(r#"{"_class_name":"DiffusionModelUNet","channels":[32,32]}"#, config, "attention_levels");
-    refused(r#"{"_class_name":"DiffusionModelUNet","sample_size":32,"num_head_channels":24}"#, config, "num_head_channels");
+    refused(
+        r#"{"_class_name":"DiffusionModelUNet","sample_size":32,"num_head_channels":24}"#,
+        config,
+        "num_head_channels",
+    );
     refused(r#"{"_class_name":"UNet1DModel"}"#, config, "extra_in_channels 64");
-    refused(r#"{"_class_name":"UNet1DModel","mid_block_type":"ValueFunctionMidBlock1D"}"#, unsupported, "ValueFunction");
-    refused(r#"{"_class_name":"UNet1DModel","mid_block_type":"MidResTemporalBlock1D"}"#, config, "use_timestep_embedding");
+    refused(
+        r#"{"_class_name":"UNet1DModel","mid_block_type":"ValueFunctionMidBlock1D"}"#,
+        unsupported,
+        "ValueFunction",
+    );
+    refused(
+        r#"{"_class_name":"UNet1DModel","mid_block_type":"MidResTemporalBlock1D"}"#,
+        config,
+        "use_timestep_embedding",
+    );
     refused(r#"{"_class_name":"UNet1DModel","use_timestep_embedding":true}"#, config, "DownBlock1DNoSkip");
     refused(r#"{"_class_name":"UNet1DModel","extra_in_channels":64,"sample_size":20}"#, config, "1 x 20");
     refused(

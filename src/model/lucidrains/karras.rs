@@ -345,7 +345,11 @@ impl Layers<'_> {
         let (c, head) = (self.g.dims(x)?.channels(), self.c.attn_dim_head);
         let heads = c.div_ceil(head).max(2);
         let inner = heads.saturating_mul(head);
-        ensure!(inner <= MAX_CHANNELS, Config, "{heads} heads of {head} channels, expected at most {MAX_CHANNELS} in all");
+        ensure!(
+            inner <= MAX_CHANNELS,
+            Config,
+            "{heads} heads of {head} channels, expected at most {MAX_CHANNELS} in all"
+        );
         let qkv = self.conv(&format!("{name}.to_qkv"), x, 3 * inner, 1, 1.0)?;
         // [head][token][channel] to [head][channel][token].
         let dims = [2 * heads, MEMORY, head];

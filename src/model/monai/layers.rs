@@ -91,7 +91,11 @@ impl Layers<'_> {
         let channels = self.g.dims(x)?.channels();
         // Rounded down as in MONAI: what does not fill a head is projected away.
         let heads = channels / head;
-        ensure!(heads > 0, Config, "num_head_channels is {head}, expected at most the {channels} channels of the level");
+        ensure!(
+            heads > 0,
+            Config,
+            "num_head_channels is {head}, expected at most the {channels} channels of the level"
+        );
         let h = self.norm(&format!("{name}.norm"), x)?;
         let mut h = self.conv(&format!("{name}.proj_in"), h, heads * head, 1, 1)?;
         for layer in 0..self.c.transformer_num_layers {

@@ -43,8 +43,7 @@ impl Layers {
     ) -> Result<(ValueId, ValueId)> {
         if block == Down1d::Resnet {
             let skip = self.resnets(name, x, out)?;
-            let x =
-                if halve { self.g.conv1d(&format!("{name}.downsample.conv"), skip, out, 3, 2, 1)? } else { skip };
+            let x = if halve { self.g.conv1d(&format!("{name}.downsample.conv"), skip, out, 3, 2, 1)? } else { skip };
             return Ok((x, skip));
         }
         let x = match block {
@@ -181,8 +180,7 @@ impl Layers {
         let h = self.normed(&format!("{name}.conv_in"), x, out)?;
         let h = self.g.add(h, e)?;
         let h = self.normed(&format!("{name}.conv_out"), h, out)?;
-        let shortcut =
-            if channels == out { x } else { self.g.linear_row(&format!("{name}.residual_conv"), x, out)? };
+        let shortcut = if channels == out { x } else { self.g.linear_row(&format!("{name}.residual_conv"), x, out)? };
         self.g.add(h, shortcut)
     }
 

@@ -144,13 +144,16 @@ impl UNet1DConfig {
             None => v.is_null().then_some(Some(false)),
         })?;
         let (Some(mid_block_type), Some(out_block)) = (mid_block_type, out_block) else {
-            return Err(err!(Unsupported, "mid_block_type or out_block_type is that of a ValueFunction, which gives one number and is no denoiser"));
+            return Err(err!(
+                Unsupported,
+                "mid_block_type or out_block_type is that of a ValueFunction, which gives one number and is no denoiser"
+            ));
         };
         f.with("downsample_each_block", (), "false", |v| (v.as_bool() == Some(false)).then_some(()))?;
         let block_out_channels = integers(&mut f, "block_out_channels", &[32, 32, 64], 1..=MAX_CHANNELS)?;
         let usual = [Down1d::NoSkip, Down1d::Plain, Down1d::Attn];
-        let down_block_types = f
-            .list("down_block_types", usual.into(), MAX_LEVELS, one_of(&DOWN), |v| word(v.as_str()?, &DOWN))?;
+        let down_block_types =
+            f.list("down_block_types", usual.into(), MAX_LEVELS, one_of(&DOWN), |v| word(v.as_str()?, &DOWN))?;
         let usual = [Up1d::Attn, Up1d::Plain, Up1d::NoSkip];
         let up_block_types =
             f.list("up_block_types", usual.into(), MAX_LEVELS, one_of(&UP), |v| word(v.as_str()?, &UP))?;
@@ -294,8 +297,7 @@ impl Architecture for UNet1DConfig {
         let mut kept = Vec::new();
         for (level, (block, &out)) in self.down_block_types.iter().zip(&self.block_out_channels).enumerate() {
             let name = format!("down_blocks.{level}");
-            let (next, skip) =
-                l.down(&name, x, *block, out, level + 1 < levels).map_err(|e| e.context(&name))?;
+            let (next, skip) = l.down(&name, x, *block, out, level + 1 < levels).map_err(|e| e.context(&name))?;
             x = next;
             kept.push(skip);
         }
