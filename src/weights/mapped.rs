@@ -5,12 +5,15 @@ use alloc::vec::Vec;
 use super::{TensorInfo, WeightSource, missing};
 use crate::error::Result;
 
+/// What changes a tensor of this name and shape.
+type Map<'a> = dyn Fn(&str, &[usize], &mut [f32]) + 'a;
+
 /// A source of which each tensor is changed by a function of its name, its shape and its values.
 pub(crate) struct Mapped<'a> {
     /// What is stored.
     pub inner: &'a dyn WeightSource,
     /// What is made of it.
-    pub map: &'a dyn Fn(&str, &[usize], &mut [f32]),
+    pub map: &'a Map<'a>,
 }
 
 impl WeightSource for Mapped<'_> {

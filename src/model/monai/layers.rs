@@ -83,7 +83,7 @@ impl Layers<'_> {
             "num_head_channels is {head}, expected a divisor of {channels} channels"
         );
         let h = self.norm(&format!("{name}.norm"), x)?;
-        let h = self.to_itself(&format!("{name}.attn"), h, channels / head, true)?;
+        let h = self.self_attention(&format!("{name}.attn"), h, channels / head, true)?;
         self.g.add(h, x)
     }
 
@@ -110,7 +110,7 @@ impl Layers<'_> {
         let of = |part: &str| -> String { format!("{name}.{part}") };
         let channels = self.g.dims(x)?.channels();
         let h = self.g.layer_norm(&of("norm1"), x, LAYER_EPS)?;
-        let h = self.to_itself(&of("attn1"), h, heads, false)?;
+        let h = self.self_attention(&of("attn1"), h, heads, false)?;
         let x = self.g.add(h, x)?;
         let h = self.g.layer_norm(&of("norm2"), x, LAYER_EPS)?;
         let mut qkv = Vec::new();
@@ -131,7 +131,7 @@ impl Layers<'_> {
     }
 
     /// MONAI's `SABlock`.
-    fn to_itself(&mut self, name: &str, x: ValueId, heads: usize, bias: bool) -> Result<ValueId> {
+    fn self_attention(&mut self, name: &str, x: ValueId, heads: usize, bias: bool) -> Result<ValueId> {
         let channels = self.g.dims(x)?.channels();
         let mut qkv = Vec::new();
         if self.c.use_combined_linear {

@@ -197,35 +197,22 @@ impl Layers {
         // An odd length, so that the filter's gradient is one too; what it adds is cut off.
         let x = self.g.push(Op::PadPositions { before: 0, after: 1 }, &[x])?;
         let x = self.as_row(x)?;
-        self.filtered(name, x, [1, 2], 1.0, [BEFORE, 7 - BEFORE], BEFORE as usize / 2, length / 2)
+        let filter = Op::Fir { taps: taps(1.0), up: 1, down: 2, pad: [BEFORE, 7 - BEFORE] };
+        self.filtered(name, x, filter, BEFORE as usize / 2, length / 2)
     }
 
     /// Twice the length: mirrored edges of 2, zeros between values, the filter times two.
     fn doubled(&mut self, name: &str, x: ValueId) -> Result<ValueId> {
         let length = self.g.dims(x)?.positions();
         let x = self.g.push(Op::ReflectPad(Padding { left: 2, right: 2, ..Padding::default() }), &[x])?;
-        self.filtered(name, x, [2, 1], 2.0, [BEFORE, 6 - BEFORE], BEFORE as usize, 2 * length)
+        let filter = Op::Fir { taps: taps(2.0), up: 2, down: 1, pad: [BEFORE, 6 - BEFORE] };
+        self.filtered(name, x, filter, BEFORE as usize, 2 * length)
     }
 
-    /// The filter times `factor`, of which `length` values from `start` on are kept.
-    ///
-    /// [`Op::Fir`] filters rows and columns alike. The paddings are such that the single row, with `BEFORE` rows of zeros above it, gives a
-    /// single one, for which it has met the tap of that number from the end; so the taps are scaled for that one to do nothing.
-    fn filtered(
-        &mut self,
-        name: &str,
-        x: ValueId,
-        [up, down]: [usize; 2],
-        factor: f64,
-        pad: [isize; 2],
-        start: usize,
-        length: usize,
-    ) -> Result<ValueId> {
+    /// A filter of which `length` values from `start` on are kept.
+    fn filtered(&mut self, name: &str, x: ValueId, filter: Op, start: usize, length: usize) -> Result<ValueId> {
         self.g.param(&format!("{name}.kernel"), &[TAPS.len()])?;
-        let met = TAPS[TAPS.len() - 1 - BEFORE as usize];
-        let scale = libm::sqrt(factor / met);
-        let taps = TAPS.iter().map(|t| (t * scale) as f32).collect();
-        let y = self.g.push(Op::Fir { taps, up, down, pad }, &[x])?;
+        let y = self.g.push(filter, &[x])?;
         let y = self.g.push(Op::SlicePositions { start, len: length }, &[y])?;
         self.as_row(y)
     }
@@ -235,4 +222,13 @@ impl Layers {
         let d = self.g.dims(x)?;
         self.g.reshape(x, &[d.channels(), 1, d.positions()])
     }
+}
+
+/// The filter times `factor` as [`Op::Fir`] takes it, which filters rows and columns alike. Its paddings are such that the single row, with
+/// `BEFORE` rows of zeros above it, gives a single one, for which it has met the tap of that number from the end; so the taps are scaled for
+/// that one to do nothing.
+fn taps(factor: f64) -> Vec<f32> {
+    let met = TAPS[TAPS.len() - 1 - BEFORE as usize];
+    let scale = libm::sqrt(factor / met);
+    TAPS.iter().map(|t| (t * scale) as f32).collect()
 }
