@@ -85,10 +85,18 @@ def find(family, checkpoint):
 
 
 def edm(checkpoint):
-    """The weights and the arguments of a snapshot's network."""
+    """The weights, the arguments of a snapshot's network and its preconditioning, by the class of the wrapper."""
     wrapper = checkpoint["ema"]
+    at = lambda key, default: float(getattr(wrapper, key, default))
+    preconditioning = {
+        "EDMPrecond": {"type": "edm", "sigma_data": at("sigma_data", 0.5)},
+        "VPPrecond": {"type": "vp", "beta_d": at("beta_d", 19.9), "beta_min": at("beta_min", 0.1), "M": at("M", 1000)},
+        "VEPrecond": {"type": "ve"},
+    }.get(type(wrapper).__name__)
+    if preconditioning is None:
+        sys.exit(f"the network stands behind {type(wrapper).__name__}, expected EDMPrecond, VPPrecond or VEPrecond")
     config = {k: v for k, v in {**wrapper.init_kwargs, "model_type": type(wrapper.model).__name__}.items() if k in EDM_KEYS}
-    return wrapper.model.state_dict(), config
+    return wrapper.model.state_dict(), config, preconditioning
 
 
 def standardise(weight, how):
@@ -139,7 +147,7 @@ def main():
     config = json.loads(text)
     checkpoint = load(a.checkpoint, a.unpickle)
     if a.family == "edm":
-        tensors, own = edm(checkpoint)
+        tensors, own, preconditioning = edm(checkpoint)
         config, place = {**own, **config}, "ema"
     else:
         tensors, place = find(a.family, checkpoint)
@@ -153,6 +161,7 @@ def main():
     if a.family == "edm":
         scheduler = {"_class_name": "EDMEulerScheduler", "sigma_data": 0.5, "sigma_min": 0.002, "sigma_max": 80.0}
         (a.output / "scheduler_config.json").write_text(json.dumps(scheduler, indent=2) + "\n")
+        (a.output / "preconditioning.json").write_text(json.dumps(preconditioning, indent=2) + "\n")
     out = {k: v.detach().contiguous().clone() for k, v in tensors.items() if v.is_floating_point()}
     if a.family == "annotated":
         out = {k: standardise(v, a.standardise) if k.endswith(".proj.weight") else v for k, v in out.items()}

@@ -11,14 +11,14 @@ use super::{Decoding, Gradient, Pipeline, PipelineOptions, Scheduler};
 use crate::backend::{Backend, Network};
 use crate::codec::Decoder;
 use crate::denoiser::{Networks, inputs_of};
-use crate::error::{Error, Result, err};
+use crate::error::{Error, Result, ensure, err};
 use crate::graph::vjp::{self, Keep};
 use crate::graph::{Graph, Role};
-use crate::json;
+use crate::json::{self, Value};
 use crate::model::ModelConfig;
 use crate::model::autoencoder::AutoencoderConfig;
 use crate::noise::Fingerprint;
-use crate::sampler::{SamplerKind, SchedulerConfig};
+use crate::sampler::{ModelPreconditioning, SamplerKind, SchedulerConfig};
 use crate::tensor::{DType, Dims};
 use crate::weights::packed::{self, PackedConfigs};
 use crate::weights::{DiffusersNames, Joined, Mapped, Part, WeightSource, check_names, check_params, read_param};
@@ -56,9 +56,16 @@ pub(super) struct SchedulerText {
     pub text: Option<String>,
     /// Where it stands, for messages; empty if that is not known.
     place: String,
+    /// How the network is to be called, which is the model's and not the scheduler's.
+    preconditioning: Option<String>,
 }
 
 impl SchedulerText {
+    /// The text read now, if there is one.
+    fn preconditioning(&self) -> Result<Option<ModelPreconditioning>> {
+        self.preconditioning.as_deref().map(ModelPreconditioning::from_json).transpose()
+    }
+
     /// The one place where a scheduler's configuration is read.
     pub fn read(&self, sampler: Option<SamplerKind>) -> Result<SchedulerConfig> {
         let text = self.text.as_deref().ok_or_else(|| {
@@ -67,8 +74,20 @@ impl SchedulerText {
                 "the model comes without a scheduler configuration (scheduler_config.json), so one must be given"
             )
         })?;
-        SchedulerConfig::from_json_for(text, sampler)
-            .map_err(|e| if self.place.is_empty() { e } else { e.context(&self.place) })
+        let read = || {
+            let mut map = json::parse_object(text).map_err(|e| e.context("the scheduler configuration"))?;
+            if let Some(p) = &self.preconditioning {
+                let own = json::parse_object(p).map_err(|e| e.context("the preconditioning"))?;
+                let twice = map.insert("preconditioning".into(), Value::Object(own));
+                ensure!(
+                    twice.is_none_or(|v| v.is_null()),
+                    Config,
+                    "a preconditioning stands in the scheduler's configuration and beside the model's, expected one"
+                );
+            }
+            SchedulerConfig::from_object(map, sampler)
+        };
+        read().map_err(|e| if self.place.is_empty() { e } else { e.context(&self.place) })
     }
 }
 
@@ -87,6 +106,7 @@ impl<'a> Source<'a> {
             let shown = |paths: &[std::path::PathBuf]| -> Vec<String> {
                 paths.iter().map(|p| alloc::format!("{}", p.display())).collect()
             };
+            source.scheduler.preconditioning = files.preconditioning;
             source.files = shown(&files.paths);
             source.remarks = files.remarks;
             source.decoder = files.decoder.map(|found| {
@@ -123,10 +143,13 @@ impl<'a> Source<'a> {
 
     fn of_packed<'b>(configs: PackedConfigs, file: impl WeightSource + 'b) -> Result<Source<'b>> {
         let Some(decoder) = configs.decoder else {
-            return Source::new(configs.model, configs.scheduler, Box::new(DiffusersNames::new(file)?));
+            let mut source = Source::new(configs.model, configs.scheduler, Box::new(DiffusersNames::new(file)?))?;
+            source.scheduler.preconditioning = configs.preconditioning;
+            return Ok(source);
         };
         let [own, its] = Part::both(file);
-        let source = Source::new(configs.model, configs.scheduler, Box::new(DiffusersNames::new(own)?))?;
+        let mut source = Source::new(configs.model, configs.scheduler, Box::new(DiffusersNames::new(own)?))?;
+        source.scheduler.preconditioning = configs.preconditioning;
         source.with_decoder(decoder, Box::new(its))
     }
 
@@ -145,7 +168,7 @@ impl<'a> Source<'a> {
     pub fn new(model: String, scheduler: Option<String>, weights: Box<dyn WeightSource + 'a>) -> Result<Self> {
         Ok(Self {
             model: ModelConfig::from_json(&model)?,
-            scheduler: SchedulerText { text: scheduler, place: String::new() },
+            scheduler: SchedulerText { text: scheduler, ..SchedulerText::default() },
             model_text: model,
             weights,
             decoder: None,
@@ -159,8 +182,25 @@ impl<'a> Source<'a> {
     /// Errors (kind `Config`): the text is no JSON object. What it says is judged where a sampler is made.
     pub fn set_scheduler_json(&mut self, text: String) -> Result<()> {
         json::parse_object(&text).map_err(|e| e.context("the scheduler configuration"))?;
-        self.scheduler = SchedulerText { text: Some(text), place: String::new() };
+        let preconditioning = self.scheduler.preconditioning.take();
+        self.scheduler = SchedulerText { text: Some(text), place: String::new(), preconditioning };
         Ok(())
+    }
+
+    /// Says how the network is to be called, whatever scheduler it comes with: the text of a `preconditioning.json`, see
+    /// [`ModelPreconditioning`]; `None` for as it is.
+    ///
+    /// Errors: as [`ModelPreconditioning::from_json`].
+    pub fn set_preconditioning_json(&mut self, text: Option<String>) -> Result<()> {
+        text.as_deref().map(ModelPreconditioning::from_json).transpose()?;
+        self.scheduler.preconditioning = text;
+        Ok(())
+    }
+
+    /// How the network is to be called, as the model's files say beside the scheduler's configuration. Errors: as
+    /// [`ModelPreconditioning::from_json`].
+    pub fn preconditioning(&self) -> Result<Option<ModelPreconditioning>> {
+        self.scheduler.preconditioning()
     }
 
     /// The model's configuration.
@@ -247,12 +287,14 @@ impl<'a> Source<'a> {
         dtype: DType,
         sink: &mut dyn FnMut(&[u8]) -> Result<()>,
     ) -> Result<()> {
-        let scheduler = self.scheduler.text.clone();
+        self.preconditioning()?;
+        let (scheduler, preconditioning) = (self.scheduler.text.clone(), self.scheduler.preconditioning.clone());
         let (Some(found), Some(config)) = (self.found()?, self.autoencoder()?) else {
-            return packed::write(&PackedConfigs { model, scheduler, decoder: None }, weights, dtype, sink);
+            let configs = PackedConfigs { model, scheduler, preconditioning, decoder: None };
+            return packed::write(&configs, weights, dtype, sink);
         };
         check_names(&config.parameters()?, found.weights.as_ref()).map_err(|e| found.named(e))?;
-        let configs = PackedConfigs { model, scheduler, decoder: Some(found.config.clone()) };
+        let configs = PackedConfigs { model, scheduler, preconditioning, decoder: Some(found.config.clone()) };
         packed::write(&configs, &Joined::new(weights, found.weights.as_ref()), dtype, sink)
     }
 
@@ -308,7 +350,10 @@ impl<'a> Source<'a> {
         Ok(Pipeline {
             model: self.model.clone(),
             scheduler: match &options.scheduler {
-                Some(given) => Scheduler::Given(Box::new(given.clone())),
+                Some(given) => {
+                    let preconditioning = given.preconditioning.or(self.preconditioning()?);
+                    Scheduler::Given(Box::new(SchedulerConfig { preconditioning, ..given.clone() }))
+                }
                 None => Scheduler::Found(self.scheduler.clone()),
             },
             networks: Networks { predict, gradient },

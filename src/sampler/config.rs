@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 use super::ddpm::VarianceType;
 use super::options::SamplerKind;
-use super::{PredictionType, SampleClip};
+use super::{ModelPreconditioning, PredictionType, SampleClip};
 use crate::error::{Error, ErrorKind, Result, ensure, err};
 use crate::json::{Object, Value, parse_object};
 use crate::schedule::{BetaSchedule, Betas, TimestepSpacing};
@@ -53,11 +53,16 @@ const NOT_IMPLEMENTED: [&str; 22] = [
     "FlaxPNDMScheduler",
 ];
 
+/// How a network is to be called: a key of this library's, see [`ModelPreconditioning`].
+pub(crate) const PRECONDITIONING: &str = "preconditioning";
+
 /// Keys that say what a model was trained with. Whatever sampler runs it, they are the model's.
 const OF_THE_MODEL: [&str; 6] =
     ["num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type"];
 
 /// What diffusers' schedulers are configured by, with its defaults and names; or the configuration of a chain of 2015, see [`Chain2015`].
+///
+/// The key `preconditioning`, which diffusers has not, is [`SchedulerConfig::preconditioning`].
 ///
 /// A key that a class does not have is kept in `other` and has no effect, as in diffusers; run with another sampler, which has it, it counts.
 ///
@@ -111,6 +116,8 @@ pub struct SchedulerConfig {
     pub grid: GridConfig,
     /// What solvers of high order and distilled samplers have.
     pub solver: SolverConfig,
+    /// How the network is to be called, where it is behind a preconditioning; `prediction_type` then has no effect and must be `epsilon`.
+    pub preconditioning: Option<ModelPreconditioning>,
     /// What the chains of 2015 have beside T and betas; not used by the others.
     pub chain_2015: Chain2015,
     /// Keys that start with `_` (but `_class_name`) and keys of other schedulers: kept, not used.
@@ -160,6 +167,7 @@ impl SchedulerConfig {
             set_alpha_to_one: true,
             grid: GridConfig::default(),
             solver: SolverConfig::default(),
+            preconditioning: None,
             other: Object::new(),
             given: Given::default(),
         };
@@ -213,6 +221,8 @@ impl SchedulerConfig {
         };
         let mut config = Self::new(kind);
         same_process(&map, written, kind)?;
+        let preconditioning = map.get(PRECONDITIONING).filter(|v| !v.is_null());
+        config.preconditioning = preconditioning.map(ModelPreconditioning::from_value).transpose()?;
         if kind.is_2015() {
             for (key, value) in &map {
                 config.set_2015(key, value)?;
@@ -222,7 +232,7 @@ impl SchedulerConfig {
                 config.take_model(&Self::new(own));
             }
             for (key, value) in &map {
-                if !is_left_out(written, kind, key, value) {
+                if key != PRECONDITIONING && !is_left_out(written, kind, key, value) {
                     config.set(kind, key, value)?;
                 }
             }
@@ -259,14 +269,16 @@ impl SchedulerConfig {
         if self.class == kind {
             return Ok(self.clone());
         }
-        same_process(&self.given.0, Some(self.saved_with()), kind)?;
+        let mut given = self.given.0.clone();
+        if let Some(p) = self.preconditioning {
+            given.insert(PRECONDITIONING.into(), p.to_value());
+        }
+        same_process(&given, Some(self.saved_with()), kind)?;
         let (read, mut config) = match self.given.0.is_empty() {
             true => (Self::new(self.class), Self::new(kind)),
-            false => (
-                Self::from_object(self.given.0.clone(), Some(self.class))?,
-                Self::from_object(self.given.0.clone(), Some(kind))?,
-            ),
+            false => (Self::from_object(given.clone(), Some(self.class))?, Self::from_object(given, Some(kind))?),
         };
+        config.preconditioning = self.preconditioning;
         if self.given.0.is_empty() {
             config.take_model(self);
         }
@@ -355,6 +367,9 @@ impl SchedulerConfig {
             if let Some(key) = keys::find(name) {
                 map.insert(name.into(), (key.get)(self));
             }
+        }
+        if let Some(p) = self.preconditioning {
+            map.insert(PRECONDITIONING.into(), p.to_value());
         }
         alloc::format!("{:#}", Value::Object(map))
     }
@@ -456,6 +471,15 @@ fn is_left_out(written: Option<SamplerKind>, kind: SamplerKind, name: &str, valu
 
 /// That a sampler is for the process that a model was trained with.
 fn same_process(map: &Object, written: Option<SamplerKind>, kind: SamplerKind) -> Result<()> {
+    if map.get(PRECONDITIONING).is_some_and(|v| !v.is_null()) {
+        // The network takes any level that it knows, whoever made it.
+        ensure!(
+            !kind.is_2015(),
+            Unsupported,
+            "a network behind a preconditioning, which a chain of 2015 does not call"
+        );
+        return Ok(());
+    }
     let has = |kind, key| class_of(kind).is_some_and(|c| c.has(key));
     // Discrete betas, EDM's sigmas (with the network's preconditioning), or neither.
     let process = |kind| (has(kind, "beta_start"), has(kind, "sigma_schedule"), has(kind, "shift"));

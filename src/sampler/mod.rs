@@ -52,6 +52,7 @@ mod options;
 mod path;
 mod plan;
 mod pndm;
+mod precondition;
 mod probability_flow;
 mod repaint;
 mod rk45;
@@ -90,6 +91,7 @@ pub use options::{Churn, Compat, DEFAULT_STEPS, SamplerKind, SamplerOptions, Sig
 pub use path::{Path, Preconditioning, ScoreUnit};
 pub use plan::{Call, CallNoise, MAX_HISTORY, Mix, Of, Plan, Term, Update};
 pub use pndm::{PndmOptions, ipndm, pndm};
+pub use precondition::{ModelPreconditioning, PreconditionedCall, PreconditioningRule};
 pub use probability_flow::ProbabilityFlow;
 pub use repaint::{Jumps, repaint};
 pub use rk45::{Adaptive, Integration, Network, Rk45, Rk45Options, rk45};

@@ -336,6 +336,13 @@ impl SchedulerConfig {
     /// the other way round, options that it has not, a combination that the sampler does not define.
     pub fn sampler(&self, options: &SamplerOptions) -> Result<Box<dyn Sampler + Send + Sync>> {
         let kind = options.sampler.unwrap_or(self.class);
+        let apart = kind.is_2015() || self.class.is_2015() || kind == SamplerKind::Rk45;
+        ensure!(
+            !apart || self.preconditioning.is_none(),
+            Unsupported,
+            "{} with a network behind a preconditioning, which only lists of calls make: expected another sampler",
+            kind.class_name()
+        );
         if kind.is_2015() || self.class.is_2015() {
             return self.chain_sampler(kind, options);
         }
@@ -376,7 +383,8 @@ impl SchedulerConfig {
             );
             config.solver.solver_order = order;
         }
-        Ok(Box::new((solver.build)(&Setup { config: &config, options, model_clip: self.model_clip() })?))
+        let plan = (solver.build)(&Setup { config: &config, options, model_clip: self.model_clip() })?;
+        Ok(Box::new(config.preconditioned(plan, options.churn.s_churn != 0.0)?))
     }
 
     /// Makes the sampler that goes back and forth, see [`repaint`]. The kind of `options` and what is DDIM's are not used.
@@ -391,7 +399,7 @@ impl SchedulerConfig {
         );
         let config = self.for_sampler(SamplerKind::Ddpm)?;
         let setup = Setup { config: &config, options, model_clip: self.model_clip() };
-        repaint(&setup.schedule()?, &setup.timesteps()?, setup.prediction(), jumps)
+        config.preconditioned(repaint(&setup.schedule()?, &setup.timesteps()?, setup.prediction(), jumps)?, false)
     }
 
     /// Makes the sampler that goes back into ever less noise, see [`split_gibbs`]. [`Steps::Count`] levels are spread as
@@ -413,7 +421,7 @@ impl SchedulerConfig {
             Steps::All => ladder.timesteps(&schedule, config.num_train_timesteps)?,
             Steps::Timesteps(_) | Steps::Sigmas(_) => setup.timesteps()?,
         };
-        split_gibbs(&schedule, &list, setup.prediction(), ladder)
+        config.preconditioned(split_gibbs(&schedule, &list, setup.prediction(), ladder)?, false)
     }
 
     /// What is done to a predicted x_0: `thresholding` wins over `clip_sample`, as in diffusers. A class without these keys does nothing.

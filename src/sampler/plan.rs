@@ -11,8 +11,8 @@
 use alloc::vec::Vec;
 
 use super::{
-    Estimate, Linear, Prediction, PredictionType, SampleClip, Sampler, Spread, at_step, check_len, check_prediction,
-    prediction_fingerprint,
+    Estimate, Linear, ModelPreconditioning, Prediction, PredictionType, SampleClip, Sampler, Spread, at_step,
+    check_len, check_prediction, prediction_fingerprint,
 };
 use crate::error::{Result, ensure};
 use crate::noise::Fingerprint;
@@ -282,6 +282,27 @@ impl Plan {
     pub(super) fn with_fingerprint(mut self, fingerprint: Fingerprint) -> Self {
         self.fingerprint = fingerprint.finish();
         self
+    }
+
+    /// The same calls of a network behind a preconditioning. Errors: as [`ModelPreconditioning::at`].
+    pub(super) fn preconditioned(mut self, p: &ModelPreconditioning) -> Result<Self> {
+        let (name, history, prediction) = (self.name, self.history, self.prediction);
+        for (step, call) in self.calls.iter_mut().enumerate() {
+            // A level at which the network is not called keeps its label where it has no other.
+            let label = |l: &Level| p.at(l).map_or(l.timestep, |c| c.label);
+            call.target.timestep = label(&call.target);
+            if !call.evaluates {
+                call.level.timestep = label(&call.level);
+                continue;
+            }
+            let made = p.at(&call.level).map_err(|e| e.context(format_args!("step {step} of {name}")))?;
+            call.level.timestep = made.label;
+            (call.input_scale, call.linear) = (made.input_scale, Some(made.linear));
+            call.check(name, step, history, &prediction)?;
+        }
+        self.levels = self.calls.iter().map(|c| c.level).collect();
+        self.fingerprint = self.number();
+        Ok(self)
     }
 
     /// The same, of which [`Sampler::predicts_mean`] is false.

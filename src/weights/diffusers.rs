@@ -19,6 +19,8 @@ use crate::json;
 
 /// The model's configuration.
 const CONFIG: &str = "config.json";
+/// How the network is to be called, beside the model's configuration.
+const PRECONDITIONING: &str = "preconditioning.json";
 /// The scheduler's configuration.
 const SCHEDULER: &str = "scheduler_config.json";
 
@@ -38,7 +40,9 @@ pub struct PipelineFiles {
     pub model: String,
     /// The text of `scheduler_config.json`, if there is one. It has not been looked at.
     pub scheduler: Option<String>,
-    /// Where it stands.
+    /// The text of `preconditioning.json` beside the model's configuration, if there is one. It has not been looked at.
+    pub preconditioning: Option<String>,
+    /// Where the scheduler's stands.
     pub scheduler_path: Option<PathBuf>,
     /// The weights, under today's names.
     pub weights: Box<dyn WeightSource>,
@@ -80,6 +84,7 @@ pub fn open(path: impl AsRef<Path>) -> Result<PipelineFiles> {
         (at(dir), path.to_path_buf())
     };
     let config = place.model.join(CONFIG);
+    let preconditioning = Some(place.model.join(PRECONDITIONING)).filter(|p| p.is_file());
     let mut schedulers = place.schedulers.iter().filter(|p| p.is_file());
     let scheduler = schedulers.next();
     if let (Some(first), Some(other)) = (scheduler, schedulers.next()) {
@@ -92,10 +97,11 @@ pub fn open(path: impl AsRef<Path>) -> Result<PipelineFiles> {
     Ok(PipelineFiles {
         model: read_text(&config)?,
         scheduler: scheduler.map(|p| read_text(p)).transpose()?,
+        preconditioning: preconditioning.as_deref().map(read_text).transpose()?,
         scheduler_path: scheduler.cloned(),
         decoder: place.decoder.as_deref().map(open_decoder),
         weights: source,
-        paths: [&config].into_iter().chain(scheduler).chain([&weights]).cloned().collect(),
+        paths: [&config].into_iter().chain(&preconditioning).chain(scheduler).chain([&weights]).cloned().collect(),
         remarks: place.remarks,
     })
 }

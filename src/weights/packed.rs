@@ -1,7 +1,7 @@
 //! The packed file: one safetensors file that holds a whole pipeline.
 //!
 //! Its metadata has `undiffuse.format` (a version), `undiffuse.model` (or `undiffuse.graph`, the network itself) and, where there was one,
-//! `undiffuse.scheduler` (configurations as JSON text), of a latent model also `undiffuse.decoder`, so any safetensors reader can open it and this library needs no other file.
+//! `undiffuse.scheduler` and `undiffuse.preconditioning` (configurations as JSON text), of a latent model also `undiffuse.decoder`, so any safetensors reader can open it and this library needs no other file.
 
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -22,6 +22,8 @@ const GRAPH: &str = "undiffuse.graph";
 /// `decoder/` and their own names.
 const DECODER: &str = "undiffuse.decoder";
 const SCHEDULER: &str = "undiffuse.scheduler";
+/// How the network is to be called, see `sampler::ModelPreconditioning`.
+const PRECONDITIONING: &str = "undiffuse.preconditioning";
 /// The version that this library writes and the only one it reads.
 const VERSION: &str = "1";
 
@@ -32,6 +34,8 @@ pub struct PackedConfigs {
     pub model: String,
     /// The scheduler's configuration, as in `scheduler/scheduler_config.json`; not every model comes with one.
     pub scheduler: Option<String>,
+    /// How the network is to be called, as in `preconditioning.json`, where it is behind a preconditioning.
+    pub preconditioning: Option<String>,
     /// The configuration of the autoencoder of a latent model, as in `vae/config.json`.
     pub decoder: Option<String>,
 }
@@ -61,7 +65,12 @@ impl PackedConfigs {
             }
         };
         let text = |key: &str| get(key).map(ToString::to_string);
-        Ok(Self { model: model.to_string(), scheduler: text(SCHEDULER), decoder: text(DECODER) })
+        Ok(Self {
+            model: model.to_string(),
+            scheduler: text(SCHEDULER),
+            preconditioning: text(PRECONDITIONING),
+            decoder: text(DECODER),
+        })
     }
 }
 
@@ -100,11 +109,13 @@ pub fn write(
         })
         .collect();
     let scheduler = configs.scheduler.as_deref().map(|text| (SCHEDULER, text));
+    let preconditioning = configs.preconditioning.as_deref().map(|text| (PRECONDITIONING, text));
     let decoder = configs.decoder.as_deref().map(|text| (DECODER, text));
     let model = if is_graph(&configs.model) { GRAPH } else { MODEL };
     let metadata: BTreeMap<String, String> = [(FORMAT, VERSION), (model, &configs.model)]
         .into_iter()
         .chain(scheduler)
+        .chain(preconditioning)
         .chain(decoder)
         .map(|(k, v)| (k.to_string(), v.to_string()))
         .collect();

@@ -127,7 +127,12 @@ fn numbers_that_are_not_finite_are_refused_by_name() {
 #[test]
 fn a_value_that_f16_cannot_hold_is_not_packed() {
     let bytes = written(&[("w", &[1, 1])], 1e6);
-    let configs = packed::PackedConfigs { model: "{}".into(), scheduler: Some("{}".into()), decoder: None };
+    let configs = packed::PackedConfigs {
+        model: "{}".into(),
+        scheduler: Some("{}".into()),
+        preconditioning: None,
+        decoder: None,
+    };
     let source = SafeTensorsView::parse(&bytes).unwrap();
     let e = packed::write(&configs, &source, DType::F16, &mut |_| Ok(())).unwrap_err();
     assert!(e.message().contains("tensor w") && e.message().contains("1000000"), "{e}");
@@ -405,7 +410,12 @@ fn keys_that_do_not_go_together_are_refused_where_they_meet() {
 /// The bytes of a small packed pipeline.
 fn small_packed() -> Vec<u8> {
     let bytes = written(&[("a.attentions.0.query.weight", &[3, 2]), ("b", &[5]), ("c", &[1, 2, 1, 2])], 0.5);
-    let configs = packed::PackedConfigs { model: "{}".into(), scheduler: Some("{}".into()), decoder: None };
+    let configs = packed::PackedConfigs {
+        model: "{}".into(),
+        scheduler: Some("{}".into()),
+        preconditioning: None,
+        decoder: None,
+    };
     let mut out = Vec::new();
     packed::write(&configs, &SafeTensorsView::parse(&bytes).unwrap(), DType::F16, &mut |b| {
         out.extend_from_slice(b);

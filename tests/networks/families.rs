@@ -13,7 +13,7 @@ use undiffuse::denoiser::Conditions;
 use undiffuse::model::ModelConfig;
 use undiffuse::noise::Given;
 use undiffuse::pipeline::{PipelineOptions, Source};
-use undiffuse::sampler::{SamplerOptions, Steps};
+use undiffuse::sampler::{SamplerKind, SamplerOptions, SchedulerConfig, Steps};
 use undiffuse::tensor::DType;
 use undiffuse::weights::{TensorToWrite, write_safetensors};
 use undiffuse::{Cancel, ErrorKind};
@@ -187,6 +187,39 @@ fn weights_are_adapted_once_whatever_file_they_come_from() {
     let want = run(&source);
     assert_eq!(run(&Source::from_bytes(&packed).unwrap()), want);
     assert_eq!(run(&Source::from_bytes(&as_graph).unwrap()), want);
+}
+
+#[test]
+fn a_preconditioning_goes_with_its_model() {
+    let config = r#"{"_class_name": "EDMPrecond", "img_resolution": 8, "model_channels": 16, "channel_mult": [1], "num_blocks": 1,
+        "attn_resolutions": []}"#;
+    let graph = ModelConfig::from_json(config).unwrap().build(None).unwrap();
+    let scratch = Scratch::new("preconditioning");
+    scratch.write("config.json", config);
+    scratch.write("diffusion_pytorch_model.safetensors", seeded_file(&graph, DType::F32, |_| true));
+    scratch.write("scheduler_config.json", r#"{"_class_name": "EDMEulerScheduler"}"#);
+    scratch.write("preconditioning.json", r#"{"type": "vp", "M": 500, "sigma_max": 90}"#);
+    let mut source = Source::open(scratch.path()).unwrap();
+    let vp = source.preconditioning().unwrap().unwrap();
+    assert_eq!((vp.sigma_max, source.scheduler().unwrap().preconditioning), (Some(90.0), Some(vp)));
+    // Another scheduler has it too, and so has one that the caller gives.
+    source.set_scheduler_json(r#"{"_class_name": "DDIMScheduler"}"#.into()).unwrap();
+    assert_eq!(source.scheduler().unwrap().preconditioning, Some(vp));
+    let given = PipelineOptions { scheduler: Some(SchedulerConfig::new(SamplerKind::UniPc)), ..Default::default() };
+    assert_eq!(source.compile(&Reference, &given).unwrap().scheduler().unwrap().preconditioning, Some(vp));
+    for dtype in [DType::F32, DType::F16] {
+        let mut packed = Vec::new();
+        source.pack(dtype, &mut |p| Ok(packed.extend_from_slice(p))).unwrap();
+        assert_eq!(Source::from_bytes(&packed).unwrap().scheduler().unwrap().preconditioning, Some(vp));
+    }
+    source.set_scheduler_json(r#"{"_class_name": "DDIMScheduler", "preconditioning": {"type": "ve"}}"#.into()).unwrap();
+    assert!(source.scheduler().unwrap_err().message().contains("expected one"));
+    source.set_preconditioning_json(None).unwrap();
+    assert_ne!(source.scheduler().unwrap().preconditioning, Some(vp));
+    assert!(source.set_preconditioning_json(Some(r#"{"type": "vp2"}"#.into())).is_err());
+    scratch.write("preconditioning.json", "{");
+    let e = Source::open(scratch.path()).unwrap().scheduler().unwrap_err();
+    assert!(e.kind() == ErrorKind::Config && e.message().contains("preconditioning"), "{e}");
 }
 
 #[test]

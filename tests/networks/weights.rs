@@ -156,8 +156,12 @@ fn a_packed_file_keeps_configs_and_vectors_exactly() {
         |_, i| 0.1 + i as f32,
     );
     let source = SafeTensorsView::parse(&source).unwrap();
-    let configs =
-        packed::PackedConfigs { model: r#"{"a":"\"ü"}"#.into(), scheduler: Some("{}".into()), decoder: None };
+    let configs = packed::PackedConfigs {
+        model: r#"{"a":"\"ü"}"#.into(),
+        scheduler: Some("{}".into()),
+        preconditioning: None,
+        decoder: None,
+    };
     let pack = |dtype| {
         let mut bytes = Vec::new();
         packed::write(&configs, &source, dtype, &mut |b| {

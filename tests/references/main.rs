@@ -23,6 +23,7 @@ mod operations;
 mod order;
 mod pcg_recipe;
 mod posterior;
+mod preconditioning;
 mod rk45;
 mod samplers;
 mod schedulers;

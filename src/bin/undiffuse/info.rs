@@ -98,6 +98,11 @@ fn run(args: &mut Args) -> Outcome {
     for remark in source.remarks() {
         text.push_str(&format!("{:<14}{remark}\n", "note"));
     }
+    let preconditioning = scheduler.as_ref().ok().and_then(|s| s.preconditioning).map(|p| p.to_json());
+    if let Some(p) = &preconditioning {
+        let row = p.split_whitespace().collect::<Vec<_>>().join(" ");
+        text.push_str(&format!("{:<14}{row}\n", "precondition"));
+    }
     match source.model() {
         ModelConfig::Graph(graph) => {
             text.push_str(&format!("\nmodel config\na graph of {} operations in the file\n", graph.nodes().len()));
@@ -128,6 +133,7 @@ fn run(args: &mut Args) -> Outcome {
         "notes": source.remarks().iter().map(ToString::to_string).collect::<Vec<_>>(),
         "model_config": parsed(source.model_json()),
         "scheduler_config": scheduler.as_ref().ok().map(|s| parsed(&s.to_json())),
+        "preconditioning": preconditioning.as_deref().map(parsed),
         "scheduler_found": source.scheduler_json().map(parsed),
         "scheduler_error": scheduler.as_ref().err().map(ToString::to_string),
     });

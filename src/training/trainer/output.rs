@@ -48,7 +48,8 @@ impl Trainer {
     pub fn pack(&self, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         let values = self.weights()?;
         let weights = Flat { slots: self.engine.params(), values: &values };
-        let configs = PackedConfigs { model: self.model_json(), scheduler: Some(self.scheduler_json()), decoder: None };
+        let scheduler = Some(self.scheduler_json());
+        let configs = PackedConfigs { model: self.model_json(), scheduler, preconditioning: None, decoder: None };
         packed::write(&configs, &weights, self.config.dtype, sink)
     }
 

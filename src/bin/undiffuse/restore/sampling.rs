@@ -107,6 +107,10 @@ impl SamplingArgs {
                 return Ok(Box::new(config.repaint(&options, method.jumps(jumps))?));
             }
             SamplerName::Ancestral2015 => {
+                if config.preconditioning.is_some() {
+                    let text = "ancestral2015 with a network behind a preconditioning, expected another sampler";
+                    return Err(Error::new(ErrorKind::Unsupported, text));
+                }
                 let schedule = NoiseSchedule::new(&config.betas(), Arithmetic::Float64)?;
                 let readout = Readout2015::Prediction(config.prediction_type);
                 return Ok(Box::new(Ancestral2015::new(&schedule, readout, Ending2015::Mean)?));

@@ -1,0 +1,201 @@
+//! A network behind a preconditioning, called by the samplers of every process, against the denoiser that it stands for: of normal data the
+//! x_0 that is expected is known, so the network F is what its preconditioning (Karras et al. 2022, table 1; Lipman et al. 2023) leaves of
+//! it, told c_noise and shown c_in x alone.
+
+use undiffuse::chain::{Chain, ChainOptions};
+use undiffuse::denoiser::FnDenoiser;
+use undiffuse::noise::Seeded;
+use undiffuse::sampler::{Churn, ModelPreconditioning, SamplerKind, SamplerOptions, SchedulerConfig, Steps};
+use undiffuse::schedule::Level;
+use undiffuse::tensor::Dims;
+use undiffuse::{ErrorKind, Result};
+
+/// The standard deviation of the data.
+const DATA: f64 = 0.7;
+
+/// What a network behind a preconditioning gives for data of `DATA`: from what it is told and what it sees.
+type Net = fn(told: f64, seen: f64) -> f64;
+
+/// x_0 expected of x = x_0 + sigma eps.
+fn expected(x: f64, sigma: f64) -> f64 {
+    x * DATA * DATA / (DATA * DATA + sigma * sigma)
+}
+
+fn edm(told: f64, seen: f64) -> f64 {
+    let (sigma, d) = ((4.0 * told).exp(), 0.5);
+    let root = (sigma * sigma + d * d).sqrt();
+    let x = seen * root;
+    (expected(x, sigma) - x * d * d / (root * root)) * root / (sigma * d)
+}
+
+fn ve(told: f64, seen: f64) -> f64 {
+    let sigma = 2.0 * told.exp();
+    (expected(seen, sigma) - seen) / sigma
+}
+
+fn vp(told: f64, seen: f64) -> f64 {
+    let t = told / 999.0;
+    let sigma = (0.5 * 19.9 * t * t + 0.1 * t).exp_m1().sqrt();
+    let x = seen * (sigma * sigma + 1.0).sqrt();
+    (x - expected(x, sigma)) / sigma
+}
+
+/// z - x_0 expected of (1 - t) x_0 + t z.
+fn flow(told: f64, seen: f64) -> f64 {
+    let t = told / 1000.0;
+    let variance = (1.0 - t) * (1.0 - t) * DATA * DATA + t * t;
+    seen * (t - (1.0 - t) * DATA * DATA) / variance
+}
+
+const RULES: [(&str, &str, Net); 4] = [
+    ("edm", r#"{"type": "edm"}"#, edm),
+    ("ve", r#"{"type": "ve"}"#, ve),
+    ("vp", r#"{"type": "vp"}"#, vp),
+    ("flow", r#"{"type": "flow"}"#, flow),
+];
+
+/// The end of a chain of a few steps.
+fn end(config: &SchedulerConfig, options: &SamplerOptions, net: impl Fn(Level, f64) -> f64) -> Result<Vec<f32>> {
+    let denoiser = FnDenoiser::new("normal", Dims::new(&[5])?, move |call, x, out| {
+        out.iter_mut().zip(x).for_each(|(o, x)| *o = net(call.level, f64::from(*x)) as f32);
+        Ok(())
+    });
+    let mut chain =
+        Chain::new(denoiser, config.sampler(options)?, Seeded::new(3), &ChainOptions { batch: 2, first_sample: 0 })?;
+    chain.run()?;
+    Ok(chain.x().to_vec())
+}
+
+#[test]
+fn every_sampler_calls_a_network_behind_any_preconditioning() {
+    use SamplerKind::*;
+    let kinds = [
+        Ddpm,
+        Ddim,
+        DpmSolverMultistep,
+        DpmSolverSinglestep,
+        DpmSolverSde,
+        UniPc,
+        Deis,
+        SaSolver,
+        Euler,
+        EulerAncestral,
+        Heun,
+        Kdpm2,
+        Kdpm2Ancestral,
+        Lms,
+        Pndm,
+        Ipndm,
+        EdmEuler,
+        EdmHeun,
+        EdmDpmSolver,
+        FlowEuler,
+        FlowHeun,
+        FlowLcm,
+        ScoreSdeVp,
+    ];
+    let (mut seen, mut worst) = (0, 0.0f32);
+    for kind in kinds {
+        let plain = SchedulerConfig::new(kind);
+        let options = SamplerOptions { steps: Steps::Count(8), ..Default::default() };
+        // What the sampler's own kind of network gives at a level, for x as the sampler scales it.
+        let own = move |level: Level, x: f64| {
+            let sigma = level.sigma / level.alpha;
+            match kind {
+                EdmEuler | EdmHeun | EdmDpmSolver => edm(level.timestep, x),
+                FlowEuler | FlowHeun | FlowLcm => flow(level.timestep, x),
+                _ => {
+                    // A scaled x preserves variance.
+                    let x = x * (sigma * sigma + 1.0).sqrt();
+                    (x - expected(x, sigma)) / sigma
+                }
+            }
+        };
+        let want = end(&plain, &options, own).unwrap_or_else(|e| panic!("{kind:?}: {e}"));
+        for (name, json, net) in RULES {
+            let preconditioning = Some(ModelPreconditioning::from_json(json).unwrap());
+            let config = SchedulerConfig { preconditioning, ..plain.clone() };
+            let got = match end(&config, &options, |level, x| net(level.timestep, x)) {
+                Ok(got) => got,
+                // A flow begins at pure noise, sigma of which has no logarithm.
+                Err(e) if e.message().contains("no label") && matches!(kind, FlowEuler | FlowHeun | FlowLcm) => {
+                    continue;
+                }
+                Err(e) => panic!("{kind:?}, {name}: {e}"),
+            };
+            seen += 1;
+            for (g, w) in got.iter().zip(&want) {
+                worst = worst.max((g - w).abs());
+                assert!((g - w).abs() < 2e-4, "{kind:?}, {name}: {g} and {w}");
+            }
+        }
+    }
+    println!("{seen} pairs, at most {worst:.1e} apart");
+    assert!(seen >= 4 * kinds.len() - 9, "{seen}");
+}
+
+#[test]
+fn a_configuration_with_a_preconditioning_runs_with_samplers_of_other_processes_and_is_written_again() {
+    let json = r#"{"_class_name": "EDMEulerScheduler", "preconditioning": {"type": "vp", "sigma_max": 200}}"#;
+    let config = SchedulerConfig::from_json(json).unwrap();
+    assert_eq!(SchedulerConfig::from_json(&config.to_json()).unwrap(), config);
+    for kind in [SamplerKind::Ddim, SamplerKind::FlowEuler, SamplerKind::UniPc] {
+        let read = SchedulerConfig::from_json_for(json, Some(kind)).unwrap();
+        assert_eq!(read.preconditioning, config.preconditioning);
+        assert_eq!(config.for_sampler(kind).unwrap().preconditioning, config.preconditioning);
+    }
+    // Without it they are for another process.
+    assert!(
+        SchedulerConfig::from_json_for(r#"{"_class_name": "EDMEulerScheduler"}"#, Some(SamplerKind::Ddim)).is_err()
+    );
+    let options = SamplerOptions { sampler: Some(SamplerKind::Ddim), steps: Steps::Count(4), ..Default::default() };
+    let sampler = config.sampler(&options).unwrap();
+    // Told (M - 1) t of each level.
+    let level = sampler.levels()[0];
+    let sigma = level.sigma / level.alpha;
+    let t = level.timestep / 999.0;
+    assert!(((0.5 * 19.9 * t * t + 0.1 * t).exp_m1().sqrt() / sigma - 1.0).abs() < 1e-9);
+}
+
+#[test]
+fn what_does_not_suit_is_refused_with_the_reason() {
+    let refused = |json: &str, options: SamplerOptions, kind: ErrorKind, word: &str| {
+        let made = SchedulerConfig::from_json(json).and_then(|c| c.sampler(&options).map(|_| ()));
+        let e = made.expect_err(json);
+        assert!(e.kind() == kind && e.message().contains(word), "{json}: {e}");
+    };
+    let with = |class: &str, rest: &str| format!(r#"{{"_class_name": "{class}", "preconditioning": {rest}}}"#);
+    let (unsupported, config) = (ErrorKind::Unsupported, ErrorKind::Config);
+    let eight = || SamplerOptions { steps: Steps::Count(8), ..Default::default() };
+    let edm = r#"{"type": "edm", "sigma_min": 0.002, "sigma_max": 80}"#;
+    refused(
+        &with("DDIMScheduler", r#"{"type": "edm", "sigma_max": 20}"#),
+        eight(),
+        unsupported,
+        "trained from 0 to 20",
+    );
+    refused(&with("FlowMatchEulerDiscreteScheduler", r#"{"type": "ve"}"#), eight(), unsupported, "no label");
+    refused(&with("LCMScheduler", edm), SamplerOptions { steps: Steps::Count(4), ..eight() }, unsupported, "distilled");
+    refused(&with("ScoreSdeVeScheduler", edm), eight(), unsupported, "score");
+    let churn = Churn { s_churn: 4.0, ..Churn::default() };
+    refused(&with("EDMEulerScheduler", edm), SamplerOptions { churn, ..eight() }, unsupported, "edm-heun");
+    refused(&with("Ancestral2015Scheduler", edm), eight(), unsupported, "2015");
+    let rk45 = SamplerOptions { sampler: Some(SamplerKind::Rk45), ..Default::default() };
+    refused(&with("DDIMScheduler", edm), rk45, unsupported, "preconditioning");
+    refused(&with("DDIMScheduler", "7"), eight(), config, "preconditioning is 7");
+    refused(&with("DDIMScheduler", r#"{"type": "edm2"}"#), eight(), config, "edm2");
+    refused(&with("DDIMScheduler", r#"{"type": "edm", "sigma_dat": 1}"#), eight(), config, "sigma_dat");
+    refused(&with("DDIMScheduler", r#"{"type": "edm", "sigma_data": 0}"#), eight(), config, "sigma_data is 0");
+    refused(&with("DDIMScheduler", r#"{"type": "ve", "sigma_min": 3, "sigma_max": 2}"#), eight(), config, "below");
+    let v =
+        r#"{"_class_name": "DDIMScheduler", "prediction_type": "v_prediction", "preconditioning": {"type": "edm"}}"#;
+    refused(v, eight(), config, "prediction_type");
+    let learned =
+        r#"{"_class_name": "DDPMScheduler", "variance_type": "learned_range", "preconditioning": {"type": "vp"}}"#;
+    refused(learned, eight(), unsupported, "learned variance");
+    // Of EDM's own range all goes.
+    let json = with("EDMDPMSolverMultistepScheduler", edm);
+    assert!(SchedulerConfig::from_json(&json).unwrap().sampler(&eight()).is_ok());
+    let options = SamplerOptions { churn, sampler: Some(SamplerKind::EdmHeun), ..eight() };
+    assert!(SchedulerConfig::from_json(&json).unwrap().sampler(&options).is_ok());
+}
