@@ -1,5 +1,6 @@
 //! The enums of the options. In structs they are uint32_t; a number that is none of the values is refused.
 
+use undiffuse::posterior::MethodKind;
 use undiffuse::sampler::SamplerKind;
 
 use crate::options::c_enum;
@@ -384,7 +385,7 @@ pub enum undiffuse_method {
     UNDIFFUSE_METHOD_REPAINT = 10,
     /// Known elements set after each step, by `known`: the 2015 paper's inpainting. A mask.
     UNDIFFUSE_METHOD_CLAMP = 11,
-    /// The exact product of each step's Gaussian with r(x_s), by `r_schedule`: the 2015 paper's denoising. Noise above 0.
+    /// The exact product of each step's Gaussian with r(x_s), by `r_schedule`: the 2015 paper's denoising.
     UNDIFFUSE_METHOD_EXACT_PRODUCT = 12,
     /// The mean of each step moved by its variance times the gradient of log r, by `r_schedule`. Noise above 0.
     UNDIFFUSE_METHOD_MEAN_SHIFT = 13,
@@ -399,6 +400,54 @@ c_enum!(undiffuse_method: UNDIFFUSE_METHOD_CALIBRATED, UNDIFFUSE_METHOD_CALIBRAT
     UNDIFFUSE_METHOD_PIGDM, UNDIFFUSE_METHOD_TMPD, UNDIFFUSE_METHOD_DDRM, UNDIFFUSE_METHOD_DDNM, UNDIFFUSE_METHOD_DDNM_PLUS,
     UNDIFFUSE_METHOD_DIFFPIR, UNDIFFUSE_METHOD_REPAINT, UNDIFFUSE_METHOD_CLAMP, UNDIFFUSE_METHOD_EXACT_PRODUCT,
     UNDIFFUSE_METHOD_MEAN_SHIFT, UNDIFFUSE_METHOD_SPLIT_GIBBS);
+
+/// What the library calls each method.
+pub(crate) const METHODS: [(undiffuse_method, MethodKind); 15] = {
+    use undiffuse_method::*;
+    [
+        (UNDIFFUSE_METHOD_CALIBRATED, MethodKind::Calibrated),
+        (UNDIFFUSE_METHOD_CALIBRATED_WHITE, MethodKind::CalibratedWhite),
+        (UNDIFFUSE_METHOD_DPS, MethodKind::Dps),
+        (UNDIFFUSE_METHOD_MCG, MethodKind::Mcg),
+        (UNDIFFUSE_METHOD_PIGDM, MethodKind::Pigdm),
+        (UNDIFFUSE_METHOD_TMPD, MethodKind::Tmpd),
+        (UNDIFFUSE_METHOD_DDRM, MethodKind::Ddrm),
+        (UNDIFFUSE_METHOD_DDNM, MethodKind::Ddnm),
+        (UNDIFFUSE_METHOD_DDNM_PLUS, MethodKind::DdnmPlus),
+        (UNDIFFUSE_METHOD_DIFFPIR, MethodKind::DiffPir),
+        (UNDIFFUSE_METHOD_REPAINT, MethodKind::KnownPixels),
+        (UNDIFFUSE_METHOD_CLAMP, MethodKind::Clamp),
+        (UNDIFFUSE_METHOD_EXACT_PRODUCT, MethodKind::ExactProduct),
+        (UNDIFFUSE_METHOD_MEAN_SHIFT, MethodKind::MeanShift),
+        (UNDIFFUSE_METHOD_SPLIT_GIBBS, MethodKind::SplitGibbs),
+    ]
+};
+
+/// Which noise of a measurement a method takes.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum undiffuse_method_noise {
+    /// Any: `sigma` of 0 and above.
+    UNDIFFUSE_METHOD_NOISE_ANY = 0,
+    /// Some: `sigma` above 0.
+    UNDIFFUSE_METHOD_NOISE_POSITIVE = 1,
+    /// None: `sigma` of 0.
+    UNDIFFUSE_METHOD_NOISE_ZERO = 2,
+}
+c_enum!(undiffuse_method_noise: UNDIFFUSE_METHOD_NOISE_ANY, UNDIFFUSE_METHOD_NOISE_POSITIVE, UNDIFFUSE_METHOD_NOISE_ZERO);
+
+/// Which operators a method takes.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum undiffuse_method_operator {
+    /// All.
+    UNDIFFUSE_METHOD_OPERATOR_ANY = 0,
+    /// Those whose every measured value is an element of x_0: masks and the identity.
+    UNDIFFUSE_METHOD_OPERATOR_ELEMENTS = 1,
+    /// undiffuse_operator_mask.
+    UNDIFFUSE_METHOD_OPERATOR_MASK = 2,
+}
+c_enum!(undiffuse_method_operator: UNDIFFUSE_METHOD_OPERATOR_ANY, UNDIFFUSE_METHOD_OPERATOR_ELEMENTS, UNDIFFUSE_METHOD_OPERATOR_MASK);
 
 /// How DPS measures the misfit.
 #[repr(u32)]
