@@ -38,8 +38,7 @@ fn run(args: &[String]) -> Result<(), Box<dyn Error>> {
         "recompute" => graph = vjp_keeping(&graph, 0, 0, Keep::Fewest)?,
         other => return Err(format!("{other}: no such call").into()),
     }
-    let mut options = CpuOptions::default();
-    options.threads = Some(threads);
+    let options = CpuOptions { threads: Some(threads), ..CpuOptions::default() };
     let net = Cpu::with_options(options)?.compile_network(&graph, &random::weights)?;
     let inputs: Vec<Vec<f32>> = net
         .inputs()

@@ -1,6 +1,5 @@
 //! The enums of the options. In structs they are uint32_t; a number that is none of the values is refused.
 
-use undiffuse::posterior::MethodKind;
 use undiffuse::sampler::SamplerKind;
 
 use crate::options::c_enum;
@@ -400,28 +399,6 @@ c_enum!(undiffuse_method: UNDIFFUSE_METHOD_CALIBRATED, UNDIFFUSE_METHOD_CALIBRAT
     UNDIFFUSE_METHOD_PIGDM, UNDIFFUSE_METHOD_TMPD, UNDIFFUSE_METHOD_DDRM, UNDIFFUSE_METHOD_DDNM, UNDIFFUSE_METHOD_DDNM_PLUS,
     UNDIFFUSE_METHOD_DIFFPIR, UNDIFFUSE_METHOD_REPAINT, UNDIFFUSE_METHOD_CLAMP, UNDIFFUSE_METHOD_EXACT_PRODUCT,
     UNDIFFUSE_METHOD_MEAN_SHIFT, UNDIFFUSE_METHOD_SPLIT_GIBBS);
-
-/// What the library calls each method.
-pub(crate) const METHODS: [(undiffuse_method, MethodKind); 15] = {
-    use undiffuse_method::*;
-    [
-        (UNDIFFUSE_METHOD_CALIBRATED, MethodKind::Calibrated),
-        (UNDIFFUSE_METHOD_CALIBRATED_WHITE, MethodKind::CalibratedWhite),
-        (UNDIFFUSE_METHOD_DPS, MethodKind::Dps),
-        (UNDIFFUSE_METHOD_MCG, MethodKind::Mcg),
-        (UNDIFFUSE_METHOD_PIGDM, MethodKind::Pigdm),
-        (UNDIFFUSE_METHOD_TMPD, MethodKind::Tmpd),
-        (UNDIFFUSE_METHOD_DDRM, MethodKind::Ddrm),
-        (UNDIFFUSE_METHOD_DDNM, MethodKind::Ddnm),
-        (UNDIFFUSE_METHOD_DDNM_PLUS, MethodKind::DdnmPlus),
-        (UNDIFFUSE_METHOD_DIFFPIR, MethodKind::DiffPir),
-        (UNDIFFUSE_METHOD_REPAINT, MethodKind::KnownPixels),
-        (UNDIFFUSE_METHOD_CLAMP, MethodKind::Clamp),
-        (UNDIFFUSE_METHOD_EXACT_PRODUCT, MethodKind::ExactProduct),
-        (UNDIFFUSE_METHOD_MEAN_SHIFT, MethodKind::MeanShift),
-        (UNDIFFUSE_METHOD_SPLIT_GIBBS, MethodKind::SplitGibbs),
-    ]
-};
 
 /// Which noise of a measurement a method takes.
 #[repr(u32)]

@@ -8,13 +8,12 @@ use undiffuse::error::check_finite;
 use undiffuse::posterior::operator::LinearOperator;
 use undiffuse::posterior::{
     Algorithm, BitProduct, BitSchedule, Calibrated, CalibratedWhite, Clamp, Ddnm, Ddrm, DiffPir, Dps, Evidence,
-    ExactProduct, IndependentBits, Known, KnownPixels, Mcg, MeanShift, Measurement, MethodNoise, MethodOperator,
-    Misfit, OptimalVariance, Pigdm, PigdmRule, RSchedule, SplitGibbs, SplitGibbsOptions, Tmpd,
+    ExactProduct, IndependentBits, Known, KnownPixels, Mcg, MeanShift, Measurement, MethodKind, MethodNoise,
+    MethodOperator, Misfit, OptimalVariance, Pigdm, PigdmRule, RSchedule, SplitGibbs, SplitGibbsOptions, Tmpd,
 };
 use undiffuse::process::Binomial;
 use undiffuse::sampler::DdimNoise;
 
-use crate::enums::METHODS;
 use crate::enums::undiffuse_ddim_noise::*;
 use crate::enums::undiffuse_known::{self, *};
 use crate::enums::undiffuse_method::{self, *};
@@ -164,6 +163,25 @@ pub unsafe extern "C" fn undiffuse_method_options_init(
     // SAFETY: pointers are what the header asks for, here and below.
     unsafe { ok(std::ptr::null_mut(), || init(options, struct_size)) }
 }
+
+/// What the library calls each method.
+const METHODS: [(undiffuse_method, MethodKind); 15] = [
+    (UNDIFFUSE_METHOD_CALIBRATED, MethodKind::Calibrated),
+    (UNDIFFUSE_METHOD_CALIBRATED_WHITE, MethodKind::CalibratedWhite),
+    (UNDIFFUSE_METHOD_DPS, MethodKind::Dps),
+    (UNDIFFUSE_METHOD_MCG, MethodKind::Mcg),
+    (UNDIFFUSE_METHOD_PIGDM, MethodKind::Pigdm),
+    (UNDIFFUSE_METHOD_TMPD, MethodKind::Tmpd),
+    (UNDIFFUSE_METHOD_DDRM, MethodKind::Ddrm),
+    (UNDIFFUSE_METHOD_DDNM, MethodKind::Ddnm),
+    (UNDIFFUSE_METHOD_DDNM_PLUS, MethodKind::DdnmPlus),
+    (UNDIFFUSE_METHOD_DIFFPIR, MethodKind::DiffPir),
+    (UNDIFFUSE_METHOD_REPAINT, MethodKind::KnownPixels),
+    (UNDIFFUSE_METHOD_CLAMP, MethodKind::Clamp),
+    (UNDIFFUSE_METHOD_EXACT_PRODUCT, MethodKind::ExactProduct),
+    (UNDIFFUSE_METHOD_MEAN_SHIFT, MethodKind::MeanShift),
+    (UNDIFFUSE_METHOD_SPLIT_GIBBS, MethodKind::SplitGibbs),
+];
 
 /// What a method needs and takes, with its options at their defaults.
 #[repr(C)]

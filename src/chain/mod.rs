@@ -1,7 +1,7 @@
 //! The loop: a resumable machine that carries a batch from x_T to x_0.
 //!
 //! A [`Chain`] owns its buffers and its position; the denoiser, the sampler and the noise source are the caller's, by
-//! value or by reference. All memory is had when the chain is made; [`Chain::step`] allocates nothing (a denoiser that
+//! value or by reference. All memory is allocated when the chain is made; [`Chain::step`] allocates nothing (a denoiser that
 //! allocates aside). After an error, a cancel or a stop the chain stands where its last whole step left it and may go on.
 //! With [`Evidence`] it samples from p(x) r(x); every step calls the evidence at its three places.
 //!

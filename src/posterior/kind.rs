@@ -175,7 +175,7 @@ impl FromStr for MethodKind {
             Some((_, kind)) => Ok(*kind),
             None => {
                 let names = Self::NAMES.map(|(name, _)| name).join(", ");
-                err!(InvalidArgument, "method \"{text}\", expected one of {names}")
+                Err(err!(InvalidArgument, "method \"{text}\", expected one of {names}"))
             }
         }
     }

@@ -6,7 +6,7 @@ use undiffuse::posterior::{
     KnownPixels, Mcg, MeanShift, Measurement, MethodKind, MethodNoise, MethodOperator, Misfit, Pigdm, PigdmRule,
     RSchedule, Recommended, SplitGibbs, SplitGibbsOptions, Tmpd,
 };
-use undiffuse::sampler::{Jumps, Ladder};
+use undiffuse::sampler::Jumps;
 use undiffuse::{Error, ErrorKind, Result};
 
 use super::operator::{Operator, OperatorArgs, Task};
