@@ -413,7 +413,7 @@ mod arm {
     }
 }
 
-/// Runs the body with `$i` = 0, 1, ... below the constant `$n`, at most 16, or with the numbers listed, without a loop:
+/// Runs the body with `$i` = 0, 1, ... below the constant `$n`, at most 14, or with the numbers listed, without a loop:
 /// arrays indexed by `$i` live in registers even where the compiler is told to keep code small and unrolls nothing, as
 /// in the profile `ffi`.
 macro_rules! unroll {
@@ -424,7 +424,7 @@ macro_rules! unroll {
         })*
     };
     ($i:ident in $n:expr => $body:block) => {
-        $crate::backend::cpu::simd::unroll!(@ $i, $n, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
+        $crate::backend::cpu::simd::unroll!(@ $i, $n, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13)
     };
     (@ $i:ident, $n:expr, $body:block, $($k:literal)*) => {
         $(if const { $k < $n } {

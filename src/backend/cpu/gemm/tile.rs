@@ -5,7 +5,7 @@ use super::super::isa::{Isa, Path};
 use super::super::simd::{Portable, Simd, unroll};
 use super::super::stored::WeightType;
 
-/// The largest tile height of any path.
+/// The largest tile height of any path; `unroll` counts so far.
 pub(crate) const MAX_MR: usize = 14;
 
 /// Floats of a cache line.
