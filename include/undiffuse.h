@@ -545,7 +545,7 @@ UNDIFFUSE_ENUM(undiffuse_method, uint32_t) {
   UNDIFFUSE_METHOD_CLAMP = 11,
   /**
    * The exact product of each step's Gaussian with r(x_s), by `r_schedule`: the 2015 paper's
-   * denoising. Noise above 0.
+   * denoising.
    */
   UNDIFFUSE_METHOD_EXACT_PRODUCT = 12,
   /**
@@ -597,6 +597,26 @@ UNDIFFUSE_ENUM(undiffuse_r_schedule, uint32_t) {
   UNDIFFUSE_R_RAMP = 1,
   /** Only for bits: calibrated, with the prior's bits taken for independent and at chance. */
   UNDIFFUSE_R_WHITE = 2,
+};
+
+/** Which noise of a measurement a method takes. */
+UNDIFFUSE_ENUM(undiffuse_method_noise, uint32_t) {
+  /** Any: `sigma` of 0 and above. */
+  UNDIFFUSE_METHOD_NOISE_ANY = 0,
+  /** Some: `sigma` above 0. */
+  UNDIFFUSE_METHOD_NOISE_POSITIVE = 1,
+  /** None: `sigma` of 0. */
+  UNDIFFUSE_METHOD_NOISE_ZERO = 2,
+};
+
+/** Which operators a method takes. */
+UNDIFFUSE_ENUM(undiffuse_method_operator, uint32_t) {
+  /** All. */
+  UNDIFFUSE_METHOD_OPERATOR_ANY = 0,
+  /** Those whose every measured value is an element of x_0: masks and the identity. */
+  UNDIFFUSE_METHOD_OPERATOR_ELEMENTS = 1,
+  /** undiffuse_operator_mask. */
+  UNDIFFUSE_METHOD_OPERATOR_MASK = 2,
 };
 
 /** How the gradient of log r is applied. */
@@ -1304,6 +1324,23 @@ typedef struct undiffuse_method_options {
   /** Split Gibbs: how often the last return is made, at least 1. */
   size_t ladder_last;
 } undiffuse_method_options;
+
+/** What a method needs and takes, with its options at their defaults. */
+typedef struct undiffuse_method_info {
+  /** sizeof(undiffuse_method_info); you set it before the call. */
+  size_t struct_size;
+  /** Its name, which the program's `--method` takes too: ASCII, NUL-terminated. */
+  char name[32];
+  /** The noise that it takes. */
+  undiffuse_method_noise noise;
+  /** The operators that it takes. */
+  undiffuse_method_operator operators;
+  /**
+   * Vector-Jacobian products of the network in a step; where it is above 0 the model must have been
+   * loaded with a gradient.
+   */
+  size_t product_count;
+} undiffuse_method_info;
 
 /**
  * A noisy linear measurement y = A x_0 + sigma n with n standard normal, in the units of the
@@ -2441,6 +2478,16 @@ void undiffuse_operator_free(undiffuse_operator *op);
 UNDIFFUSE_API
 undiffuse_status undiffuse_method_options_init(undiffuse_method_options *options,
                                                size_t struct_size);
+
+/**
+ * Writes what a method needs and takes to *info, whose struct_size you set; so a program can offer
+ * the methods that suit a measurement and a model. Status: UNDIFFUSE_INVALID_ARGUMENT for a number
+ * that is no method. Any thread.
+ */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
+undiffuse_status undiffuse_method_get_info(undiffuse_method method,
+                                           undiffuse_method_info *info,
+                                           undiffuse_error **error);
 
 /**
  * Makes evidence of a measurement.

@@ -63,7 +63,7 @@ impl Error {
     /// Puts `context` in front of the text, for example the file that was being read.
     #[must_use]
     pub fn context(self, context: impl fmt::Display) -> Self {
-        Self { kind: self.kind, message: alloc::format!("{context}: {}", self.message) }
+        formatted(self.kind, format_args!("{context}: {}", self.message))
     }
 }
 
@@ -83,10 +83,17 @@ impl From<std::io::Error> for Error {
     }
 }
 
+/// What [`err`] calls: there are over a thousand such places, of which none is on a hot path, so none has its own copy.
+#[cold]
+#[inline(never)]
+pub(crate) fn formatted(kind: ErrorKind, message: fmt::Arguments<'_>) -> Error {
+    Error { kind, message: alloc::fmt::format(message) }
+}
+
 /// Makes an [`Error`] of the named kind: `err!(Shape, "x has {n} values, expected {m}")`.
 macro_rules! err {
     ($kind:ident, $($arg:tt)*) => {
-        $crate::error::Error::new($crate::error::ErrorKind::$kind, alloc::format!($($arg)*))
+        $crate::error::formatted($crate::error::ErrorKind::$kind, format_args!($($arg)*))
     };
 }
 

@@ -99,10 +99,10 @@ fn a_chain_allocates_only_when_it_is_made() {
         });
         assert_eq!(count, 0, "{} to the end, again and once more", sampler.name());
 
-        let mut workspace = vec![0.0; Chain::<_, _, Seeded>::workspace_len(&prior(), &&sampler, 4).unwrap()];
-        let denoiser = prior();
+        let parts = Chain::builder(prior(), &sampler, Seeded::new(1)).batch(4).first_sample(options.first_sample);
+        let mut workspace = vec![0.0; parts.workspace_len().unwrap()];
         let count = allocations(|| {
-            let mut chain = Chain::in_workspace(denoiser, &sampler, Seeded::new(1), &options, &mut workspace).unwrap();
+            let mut chain = parts.workspace(&mut workspace).build().unwrap();
             chain.run().unwrap();
             std::mem::forget(chain);
         });

@@ -19,8 +19,8 @@ def newest(bench, build):
 class Child:
     """The program, ready to make calls. `ready` is what it said of itself."""
 
-    def __init__(self, program, *options):
-        command = [program, "serve", *map(str, options)]
+    def __init__(self, program, *options, serve=True):
+        command = [program, *["serve"] * serve, *map(str, options)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         line = self.process.stdout.readline()
         if not line:

@@ -9,7 +9,7 @@ use undiffuse::Result;
 use undiffuse::backend::Backend;
 use undiffuse::backend::cpu::Path;
 use undiffuse::backend::cpu::{Cpu, CpuOptions};
-use undiffuse::chain::{Chain, ChainOptions, never};
+use undiffuse::chain::{Chain, never};
 use undiffuse::denoiser::NetworkDenoiser;
 use undiffuse::noise::Seeded;
 use undiffuse::pipeline::{Pipeline, PipelineOptions};
@@ -38,9 +38,9 @@ pub fn samples(backend: &dyn Backend, model: &[u8]) -> Result<Vec<f32>> {
     let options =
         SamplerOptions { sampler: Some(SamplerKind::Ddim), steps: Steps::Count(STEPS), eta: 1.0, ..Default::default() };
     let sampler = pipeline.sampler(&options)?;
-    let mut workspace = vec![0.0; Chain::<_, _, Seeded>::workspace_len(&denoiser, &sampler, SAMPLES)?];
-    let options = ChainOptions { batch: SAMPLES, first_sample: 0 };
-    let mut chain = Chain::in_workspace(denoiser, sampler, Seeded::new(42), &options, &mut workspace)?;
+    let parts = Chain::builder(denoiser, sampler, Seeded::new(42)).batch(SAMPLES);
+    let mut workspace = vec![0.0; parts.workspace_len()?];
+    let mut chain = parts.workspace(&mut workspace).build()?;
     while chain.step_with(never())? == undiffuse::chain::Status::Running {}
     Ok(chain.x().to_vec())
 }

@@ -384,7 +384,7 @@ pub enum undiffuse_method {
     UNDIFFUSE_METHOD_REPAINT = 10,
     /// Known elements set after each step, by `known`: the 2015 paper's inpainting. A mask.
     UNDIFFUSE_METHOD_CLAMP = 11,
-    /// The exact product of each step's Gaussian with r(x_s), by `r_schedule`: the 2015 paper's denoising. Noise above 0.
+    /// The exact product of each step's Gaussian with r(x_s), by `r_schedule`: the 2015 paper's denoising.
     UNDIFFUSE_METHOD_EXACT_PRODUCT = 12,
     /// The mean of each step moved by its variance times the gradient of log r, by `r_schedule`. Noise above 0.
     UNDIFFUSE_METHOD_MEAN_SHIFT = 13,
@@ -399,6 +399,32 @@ c_enum!(undiffuse_method: UNDIFFUSE_METHOD_CALIBRATED, UNDIFFUSE_METHOD_CALIBRAT
     UNDIFFUSE_METHOD_PIGDM, UNDIFFUSE_METHOD_TMPD, UNDIFFUSE_METHOD_DDRM, UNDIFFUSE_METHOD_DDNM, UNDIFFUSE_METHOD_DDNM_PLUS,
     UNDIFFUSE_METHOD_DIFFPIR, UNDIFFUSE_METHOD_REPAINT, UNDIFFUSE_METHOD_CLAMP, UNDIFFUSE_METHOD_EXACT_PRODUCT,
     UNDIFFUSE_METHOD_MEAN_SHIFT, UNDIFFUSE_METHOD_SPLIT_GIBBS);
+
+/// Which noise of a measurement a method takes.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum undiffuse_method_noise {
+    /// Any: `sigma` of 0 and above.
+    UNDIFFUSE_METHOD_NOISE_ANY = 0,
+    /// Some: `sigma` above 0.
+    UNDIFFUSE_METHOD_NOISE_POSITIVE = 1,
+    /// None: `sigma` of 0.
+    UNDIFFUSE_METHOD_NOISE_ZERO = 2,
+}
+c_enum!(undiffuse_method_noise: UNDIFFUSE_METHOD_NOISE_ANY, UNDIFFUSE_METHOD_NOISE_POSITIVE, UNDIFFUSE_METHOD_NOISE_ZERO);
+
+/// Which operators a method takes.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum undiffuse_method_operator {
+    /// All.
+    UNDIFFUSE_METHOD_OPERATOR_ANY = 0,
+    /// Those whose every measured value is an element of x_0: masks and the identity.
+    UNDIFFUSE_METHOD_OPERATOR_ELEMENTS = 1,
+    /// undiffuse_operator_mask.
+    UNDIFFUSE_METHOD_OPERATOR_MASK = 2,
+}
+c_enum!(undiffuse_method_operator: UNDIFFUSE_METHOD_OPERATOR_ANY, UNDIFFUSE_METHOD_OPERATOR_ELEMENTS, UNDIFFUSE_METHOD_OPERATOR_MASK);
 
 /// How DPS measures the misfit.
 #[repr(u32)]

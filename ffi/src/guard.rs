@@ -23,10 +23,28 @@ pub(crate) unsafe fn call(
     error: *mut *mut undiffuse_error,
     body: impl FnOnce() -> Outcome<undiffuse_status>,
 ) -> undiffuse_status {
-    let failure = match catch_unwind(AssertUnwindSafe(|| {
+    let ended = catch_unwind(AssertUnwindSafe(|| {
         crate::inject::point();
         body()
-    })) {
+    }));
+    match ended {
+        Ok(Ok(status)) => status,
+        // SAFETY: the caller's promise.
+        ended => unsafe { failed(error, ended) },
+    }
+}
+
+/// What [`call`] does after a failure, once for all functions.
+///
+/// # Safety
+/// As [`call`].
+#[cold]
+#[inline(never)]
+unsafe fn failed(
+    error: *mut *mut undiffuse_error,
+    ended: std::thread::Result<Outcome<undiffuse_status>>,
+) -> undiffuse_status {
+    let failure = match ended {
         Ok(Ok(status)) => return status,
         Ok(Err(failure)) => failure,
         Err(payload) => {

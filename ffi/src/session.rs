@@ -7,7 +7,7 @@ use undiffuse::Cancel;
 use undiffuse::backend::cpu::AlignedBuf;
 use undiffuse::backend::cpu::heap::ALIGNMENT;
 use undiffuse::backend::threads::Threads;
-use undiffuse::chain::{Chain, ChainOptions};
+use undiffuse::chain::Chain;
 use undiffuse::denoiser::{Call, Conditions, Denoiser, Guidance};
 use undiffuse::pipeline::Pipeline;
 use undiffuse::posterior::NoEvidence;
@@ -228,7 +228,7 @@ impl Parts {
         batch: usize,
         guided: bool,
     ) -> Outcome<Self> {
-        let evidence = evidence.unwrap_or_else(|| Box::new(NoEvidence));
+        let mut evidence = evidence.unwrap_or_else(|| Box::new(NoEvidence));
         let (network, probe, network_len) = match &model.network {
             Network::Pipeline(_) => {
                 let p = model.on_threads(threads)?;
@@ -253,7 +253,7 @@ impl Parts {
                 (Prepared::Host(shared), probe, 0)
             }
         };
-        let needed = Chain::<_, _, BoxedNoise, _>::workspace_len_with_evidence(&probe, &sampler, &evidence, batch)?;
+        let needed = Chain::builder(probe, &sampler, ()).evidence(&mut evidence).batch(batch).workspace_len()?;
         let chain_len = needed.checked_next_multiple_of(LINE).ok_or_else(too_large)?;
         Ok(Self { network, sampler, evidence, batch, chain_len, network_len })
     }
@@ -285,8 +285,8 @@ impl Parts {
             }),
             Prepared::Host(h) => Box::new(h),
         };
-        let options = ChainOptions { batch: self.batch, first_sample };
-        Ok(Chain::with_evidence_in_workspace(denoiser, self.sampler, noise, self.evidence, &options, for_chain)?)
+        let parts = Chain::builder(denoiser, self.sampler, noise).evidence(self.evidence).batch(self.batch);
+        Ok(parts.first_sample(first_sample).workspace(for_chain).build()?)
     }
 }
 

@@ -9,13 +9,14 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 /// What each program is given.
-const PROGRAMS: [(&str, &[Argument]); 12] = [
+const PROGRAMS: [(&str, &[Argument]); 13] = [
     ("abi", &[]),
     ("model", &[Argument::Network]),
     ("sampler", &[]),
     ("operator", &[]),
     ("evidence", &[]),
     ("session", &[Argument::Network]),
+    ("session_given", &[Argument::Network]),
     ("bound", &[]),
     ("null", &[]),
     ("refuse", &[Argument::Network]),

@@ -25,6 +25,13 @@ struct method_options : undiffuse_method_options {
   }
 };
 
+// What a method needs and takes.
+inline undiffuse_method_info info_of(undiffuse_method m) {
+  auto i = detail::sized<undiffuse_method_info>();
+  detail::call([&](auto e) { return undiffuse_method_get_info(m, &i, e); });
+  return i;
+}
+
 // Your own evidence: `gradient(call, x, out)` fills out with the gradient of log r. The other fields are those of
 // undiffuse_gradient_evidence.
 struct gradient_evidence {

@@ -1,7 +1,7 @@
 //! The loop: a resumable machine that carries a batch from x_T to x_0.
 //!
 //! A [`Chain`] owns its buffers and its position; the denoiser, the sampler and the noise source are the caller's, by
-//! value or by reference. All memory is had when the chain is made; [`Chain::step`] allocates nothing (a denoiser that
+//! value or by reference. All memory is allocated when the chain is made; [`Chain::step`] allocates nothing (a denoiser that
 //! allocates aside). After an error, a cancel or a stop the chain stands where its last whole step left it and may go on.
 //! With [`Evidence`] it samples from p(x) r(x); every step calls the evidence at its three places.
 //!
@@ -30,11 +30,13 @@
 mod adaptive;
 mod alone;
 mod buffers;
+mod builder;
 mod jacobian;
 mod noising;
 mod particles;
 mod save;
 
+pub use builder::ChainBuilder;
 pub use particles::{ParticleOptions, Particles};
 
 use crate::cancel::Cancel;
@@ -125,10 +127,9 @@ pub struct Chain<'w, D, S, N, E = NoEvidence> {
 }
 
 impl<D: Denoiser, S: Sampler, N: NoiseSource> Chain<'static, D, S, N> {
-    /// A chain with buffers of its own, at x_T.
+    /// A chain in memory of its own, at x_T; [`Chain::builder`] takes more.
     ///
-    /// Errors: kind `InvalidArgument` for a batch of 0 or above the denoiser's, kind `Shape` where denoiser and sampler do
-    /// not suit each other, kind `OutOfMemory`, and the noise source's.
+    /// Errors: as [`ChainBuilder::build`].
     pub fn new(denoiser: D, sampler: S, noise: N, options: &ChainOptions) -> Result<Self> {
         Chain::with_evidence(denoiser, sampler, noise, NoEvidence, options)
     }
@@ -136,67 +137,23 @@ impl<D: Denoiser, S: Sampler, N: NoiseSource> Chain<'static, D, S, N> {
 
 impl<D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'static, D, S, N, E> {
     /// As [`Chain::new`], with evidence.
-    ///
-    /// Errors: as [`Chain::new`]; the evidence's, where it does not suit the samples or the sampler; kind `Unsupported`
-    /// where it needs a vector-Jacobian product that the denoiser has not.
     pub fn with_evidence(denoiser: D, sampler: S, noise: N, evidence: E, options: &ChainOptions) -> Result<Self> {
-        let layout = Layout::new(&denoiser, &sampler, &evidence, options.batch)?;
-        let arena = Arena::allocate(layout.len())?;
-        Chain::build(denoiser, sampler, noise, evidence, options, layout, arena)
-    }
-}
-
-impl<'w, D: Denoiser, S: Sampler, N: NoiseSource> Chain<'w, D, S, N> {
-    /// As [`Chain::new`], in the caller's memory of at least [`Chain::workspace_len`] values; nothing is allocated.
-    ///
-    /// Errors: as [`Chain::new`]; kind `OutOfMemory` for a workspace that is too short, naming both lengths.
-    pub fn in_workspace(
-        denoiser: D,
-        sampler: S,
-        noise: N,
-        options: &ChainOptions,
-        workspace: &'w mut [f32],
-    ) -> Result<Self> {
-        Chain::with_evidence_in_workspace(denoiser, sampler, noise, NoEvidence, options, workspace)
-    }
-
-    /// The f32 values of workspace that a chain of this denoiser, sampler and batch needs (the denoiser's own memory not
-    /// counted). Errors as [`Chain::new`].
-    pub fn workspace_len(denoiser: &D, sampler: &S, batch: usize) -> Result<usize> {
-        Ok(Layout::new(denoiser, sampler, &NoEvidence, batch)?.len())
+        let parts = Chain::builder(denoiser, sampler, noise).evidence(evidence);
+        parts.batch(options.batch).first_sample(options.first_sample).build()
     }
 }
 
 impl<'w, D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'w, D, S, N, E> {
-    /// As [`Chain::with_evidence`], in the caller's memory of at least [`Chain::workspace_len_with_evidence`] values.
-    pub fn with_evidence_in_workspace(
+    fn assemble(
         denoiser: D,
         sampler: S,
         noise: N,
         evidence: E,
-        options: &ChainOptions,
-        workspace: &'w mut [f32],
-    ) -> Result<Self> {
-        let layout = Layout::new(&denoiser, &sampler, &evidence, options.batch)?;
-        let arena = Arena::borrow(workspace, layout.len())?;
-        Chain::build(denoiser, sampler, noise, evidence, options, layout, arena)
-    }
-
-    /// As [`Chain::workspace_len`], for a chain with evidence.
-    pub fn workspace_len_with_evidence(denoiser: &D, sampler: &S, evidence: &E, batch: usize) -> Result<usize> {
-        Ok(Layout::new(denoiser, sampler, evidence, batch)?.len())
-    }
-
-    fn build(
-        denoiser: D,
-        sampler: S,
-        noise: N,
-        evidence: E,
-        options: &ChainOptions,
+        options: ChainOptions,
         layout: Layout,
         arena: Arena<'w>,
     ) -> Result<Self> {
-        let ChainOptions { batch, first_sample } = *options;
+        let ChainOptions { batch, first_sample } = options;
         let (count, step, start) = (batch, 0, 0);
         let mut chain =
             Self { denoiser, sampler, noise, evidence, layout, arena, first_sample, count, step, start, alone: None };

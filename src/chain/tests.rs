@@ -235,14 +235,13 @@ fn missing_noise_is_an_error_before_anything_moves() {
 
 #[test]
 fn a_callers_workspace_is_enough_and_exact() {
-    let (p, s) = (prior(), sampler(SamplerKind::Ddpm, 10, 0.0));
-    let len = Chain::<_, _, Seeded>::workspace_len(&p, &s, 3).unwrap();
-    let options = ChainOptions { batch: 3, first_sample: 0 };
-    let mut memory = vec![f32::NAN; len];
-    let mut c = Chain::in_workspace(prior(), &s, Seeded::new(7), &options, &mut memory).unwrap();
+    let s = sampler(SamplerKind::Ddpm, 10, 0.0);
+    let parts = || Chain::builder(prior(), &s, Seeded::new(7)).batch(3);
+    let mut memory = vec![f32::NAN; parts().workspace_len().unwrap()];
+    let mut c = parts().workspace(&mut memory).build().unwrap();
     c.run().unwrap();
     assert_eq!(c.x(), run(3, 0));
-    let e = Chain::in_workspace(prior(), &s, Seeded::new(7), &options, &mut memory[1..]).err().unwrap();
+    let e = parts().workspace(&mut memory[1..]).build().err().unwrap();
     assert_eq!(e.kind(), ErrorKind::OutOfMemory);
 }
 

@@ -10,7 +10,7 @@ use crate::tensor::Dims;
 /// The gradient of log p(c | x_t) of a network that was trained to tell the class of noisy samples: inputs a sample and the
 /// level's timestep `[1]`, output one logit for each class.
 ///
-/// Sample number i is guided to entry i modulo the length of the list of classes. All memory is had when it is made; a call
+/// Sample number i is guided to entry i modulo the length of the list of classes. All memory is allocated when it is made; a call
 /// allocates nothing. It belongs into the closure of a [`Classifier`](crate::posterior::Classifier):
 ///
 /// ```no_run

@@ -42,7 +42,7 @@ impl From<Arc<dyn Network>> for Networks {
 /// Predicts with a compiled network whose inputs are x, mostly the level's timestep `[1]`, and the conditions that it
 /// names.
 ///
-/// All memory is had when it is made, for a largest batch, so that a call allocates nothing. `M` is that memory: a
+/// All memory is allocated when it is made, for a largest batch, so that a call allocates nothing. `M` is that memory: a
 /// `Vec` of its own, or the caller's `&mut [f32]`.
 ///
 /// Which input is which, the roles of the network's [signature](Network::signature) say; of a network without,

@@ -21,7 +21,7 @@ use crate::tensor::Dims;
 /// chain diverge, which it reports as not finite.
 ///
 /// Both predict the same kind for samples of the same dimensions, with one value for each element (no learned variance).
-/// One step calls both networks once; memory for one more prediction is had when it is made. Products nest.
+/// One step calls both networks once; memory for one more prediction is allocated when it is made. Products nest.
 ///
 /// ```
 /// use undiffuse::denoiser::{Component, Covariance, GaussianMixture, Product};

@@ -44,9 +44,12 @@ pub mod vjp;
 
 pub use builder::GraphBuilder;
 pub use input::{Input, Role};
+pub use op::Op;
 #[cfg(feature = "training")]
 pub use op::ParamGrad;
-pub use op::{Epilogue, FusedConv, FusedConvAdjoint, FusedNormGrad, Op, Prologue};
+/// What fusion writes; models do not build it.
+#[doc(hidden)]
+pub use op::{Epilogue, FusedConv, FusedConvAdjoint, FusedNormGrad, Prologue};
 pub use parts::{Activation, Binary, ChannelNorm, GroupNorm, Kernel, NormKind, Padding, Window};
 pub(crate) use rebuild::alone;
 

@@ -39,6 +39,7 @@ pub struct PipelineOptions {
 
 /// Whether the decoder of a latent model is compiled with it. Other models have none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Decoding {
     /// It is not: samples are latents, and the decoder's files are not judged.
     None,
@@ -66,6 +67,7 @@ impl Default for Decoding {
 /// | [`Full`](Self::Full) | 25.4 MB | 324 MB | 2.1 to 2.2 |
 /// | [`Recompute`](Self::Recompute) | 16.6 MB | 182 MB | 2.7 |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Gradient {
     /// None.
     #[default]

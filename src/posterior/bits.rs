@@ -83,6 +83,7 @@ impl<R: BitR> Evidence for BitProduct<R> {
 
 /// How evidence about single bits of x_0 speaks of the bits of x_t.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum BitSchedule {
     /// As the paper's r: of x_t as of x_0, or growing.
     Paper(RSchedule),

@@ -11,6 +11,7 @@ use crate::tensor::Dims;
 
 /// What is done with the gradient.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ClassifierRule {
     /// The score gets it (Algorithm 2): eps -= sigma_t g and x_0 += sigma_t^2 / alpha_t g. Any sampler carries it.
     #[default]

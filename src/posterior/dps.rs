@@ -10,6 +10,7 @@ use crate::tensor::Dims;
 
 /// How the misfit of y is measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Misfit {
     /// |r|, for Gaussian noise.
     #[default]

@@ -103,6 +103,7 @@ impl<F: FnMut(u64, &Level, &[f32], &mut [f32]) -> Result<()>> LogR for FnLogR<F>
 
 /// How r depends on the level, where the evidence itself says nothing of it: the paper's two choices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum RSchedule {
     /// r(x_t) = r(x_0): all of the paper's experiments.
     #[default]

@@ -134,6 +134,7 @@ impl<O: LinearOperator> Evidence for ExactProduct<O> {
 
 /// What known elements are set to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Known {
     /// Their clean value at every level: the paper's delta r. (Of a process that does not preserve variance, times the level's
     /// [`scale`](crate::schedule::Level::scale).)

@@ -15,6 +15,7 @@ const MOST_NOISE: f64 = 1000.0;
 
 /// What is done with the guidance g.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum PigdmRule {
     /// x_s = x_s' + sqrt(abar_t) g, with x_s' the sampler's step: Algorithm 1. In general alpha_t scale_s g, with scale_s that of x_s beside
     /// the variance-preserving process ([`Level::scale`](crate::schedule::Level::scale)).

@@ -5,6 +5,7 @@ use crate::schedule::Level;
 
 /// What the network was trained to give. The names are diffusers'.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum PredictionType {
     /// The noise eps.
     #[default]

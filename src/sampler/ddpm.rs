@@ -16,6 +16,7 @@ use crate::schedule::{Arithmetic, Level, NoiseSchedule, Real, custom_timesteps};
 /// [`OptimalVariance`](crate::posterior::OptimalVariance). Of a Gaussian whose standard deviations are 0.13 to 0.42, 36 steps have 0.46 to 0.71 of the
 /// variances with beta~ and 1.13 to 1.65 with beta.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum VarianceType {
     /// beta~.
     #[default]

@@ -110,6 +110,7 @@ use crate::schedule::Level;
 
 /// How much noise a step adds to its mean.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Spread {
     /// None: x_s is the mean.
     None,

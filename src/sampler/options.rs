@@ -106,6 +106,7 @@ impl SamplerKind {
 
 /// Which levels a run visits.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub enum Steps {
     /// All T of the training, from the last to the first.
     #[default]
@@ -122,6 +123,7 @@ pub enum Steps {
 
 /// How solvers over sigmas spread them.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub enum Sigmas {
     /// As the configuration says.
     #[default]

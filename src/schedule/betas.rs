@@ -11,6 +11,7 @@ pub const MAX_TRAIN_TIMESTEPS: usize = 100_000;
 
 /// How beta grows with t. The names are diffusers'.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum BetaSchedule {
     /// Evenly from `start` to `end` (Ho 2020).
     #[default]

@@ -10,6 +10,7 @@ use crate::error::{Result, ensure, err};
 
 /// How sigmas are spread between the largest and the smallest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum SigmaSpacing {
     /// Those of the timesteps that a [`TimestepSpacing`] visits, interpolated linearly between whole ones.
     #[default]

@@ -7,6 +7,7 @@ use crate::error::{Result, ensure, err};
 
 /// How N timesteps are spread over 0 .. T - 1 (Lin 2023, table 2). The names are diffusers'. Rounding is half to even.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum TimestepSpacing {
     /// round(linspace(0, T - 1, N)).
     Linspace,

@@ -14,6 +14,7 @@ mod dps_density;
 mod exact;
 mod exact_gaussian;
 mod gradient;
+mod kinds;
 mod lahmc;
 mod matrix;
 mod methods;

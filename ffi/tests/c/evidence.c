@@ -1,7 +1,7 @@
 /* Evidence: every method on a prior that is known exactly, gradients and bits by functions; what does not suit is refused. */
 #include "check.h"
 
-enum { N = 16, BATCH = 64 };
+enum { N = 16, KNOWN = 8, BATCH = 64 };
 
 static undiffuse_model *model;
 static undiffuse_operator *identity, *mask;
@@ -333,6 +333,44 @@ static void bits(void) {
   undiffuse_model_free(m);
 }
 
+/* What each method says of itself. */
+static void information(void) {
+  undiffuse_method_info i;
+  undiffuse_measurement m;
+  undiffuse_method_options o;
+  undiffuse_evidence *e = NULL;
+  float y[N] = {0};
+  uint32_t method;
+  size_t without_products = 0;
+  memset(&m, 0, sizeof m);
+  m.struct_size = sizeof m;
+  m.y = y;
+  OK(undiffuse_method_options_init(&o, sizeof o));
+  i.struct_size = sizeof i;
+  for (method = UNDIFFUSE_METHOD_CALIBRATED; method <= UNDIFFUSE_METHOD_SPLIT_GIBBS; method++) {
+    OK(undiffuse_method_get_info((undiffuse_method)method, &i, E));
+    CHECK(i.name[0] != 0 && i.product_count <= 3);
+    without_products += i.product_count == 0;
+    /* What it takes is taken, what it does not take is refused. */
+    o.method = (undiffuse_method)method;
+    m.op = i.operators == UNDIFFUSE_METHOD_OPERATOR_ANY ? identity : mask;
+    m.y_len = m.op == mask ? KNOWN : N;
+    m.sigma = i.noise == UNDIFFUSE_METHOD_NOISE_ZERO ? 0 : 0.5;
+    OK(undiffuse_evidence_from_measurement(&m, &o, &e, E));
+    undiffuse_evidence_free(e);
+    e = NULL;
+    /* The mean shift looks at it together with the sampler. */
+    if (i.noise != UNDIFFUSE_METHOD_NOISE_POSITIVE || method == UNDIFFUSE_METHOD_MEAN_SHIFT) continue;
+    m.sigma = 0;
+    FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_evidence_from_measurement(&m, &o, &e, E));
+  }
+  CHECK(without_products == 9);
+  OK(undiffuse_method_get_info(UNDIFFUSE_METHOD_DDNM_PLUS, &i, E));
+  CHECK(!strcmp(i.name, "ddnm+") && i.noise == UNDIFFUSE_METHOD_NOISE_POSITIVE && i.product_count == 0);
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_method_get_info((undiffuse_method)15, &i, E));
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_method_get_info(UNDIFFUSE_METHOD_DPS, NULL, E));
+}
+
 static void rows(void) {
   float y[2 * N], x[2 * N], wanted[N];
   undiffuse_measurement m;
@@ -390,7 +428,7 @@ static void rows(void) {
 
 int main(void) {
   size_t dims[3] = {1, 4, 4};
-  unsigned char known[N] = {1, 1, 1, 1, 1, 1, 1, 1};
+  unsigned char known[N] = {1, 1, 1, 1, 1, 1, 1, 1}; /* KNOWN of them */
   model = gaussian_model(NULL, 1, 4, 4);
   OK(undiffuse_operator_identity(dims, 3, &identity, E));
   OK(undiffuse_operator_mask(dims, 3, known, N, &mask, E));
@@ -400,6 +438,7 @@ int main(void) {
   split_gibbs();
   gradients();
   bits();
+  information();
   rows();
   undiffuse_evidence_free(NULL);
   undiffuse_operator_free(identity);

@@ -283,6 +283,7 @@ void evidence() {
   for (float v : session.x()) mean += v / 32;
   CHECK(std::fabs(mean - 0.8 * 0.25 / 0.26) < 0.1);  // The posterior's mean.
 
+  CHECK(undiffuse::info_of(UNDIFFUSE_METHOD_TMPD).product_count == 2);
   undiffuse::method_options ddnm(UNDIFFUSE_METHOD_DDNM);
   auto op = undiffuse::linear_operator::without_box(d, 0, 0, 2, 2);
   const std::vector<float> rows(24, 0.3f);

@@ -413,6 +413,28 @@ mod arm {
     }
 }
 
+/// Runs the body with `$i` = 0, 1, ... below the constant `$n`, at most 14, or with the numbers listed, without a loop:
+/// arrays indexed by `$i` live in registers even where the compiler is told to keep code small and unrolls nothing, as
+/// in the profile `ffi`.
+macro_rules! unroll {
+    ($i:ident in [$($k:literal)*] => $body:block) => {
+        $({
+            let $i: usize = $k;
+            $body
+        })*
+    };
+    ($i:ident in $n:expr => $body:block) => {
+        $crate::backend::cpu::simd::unroll!(@ $i, $n, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13)
+    };
+    (@ $i:ident, $n:expr, $body:block, $($k:literal)*) => {
+        $(if const { $k < $n } {
+            let $i: usize = $k;
+            $body
+        })*
+    };
+}
+pub(crate) use unroll;
+
 /// Makes `fn $name(isa, args) -> Path` out of a body generic over `Simd`: it runs the body compiled for the path of
 /// `isa` and returns that path. The second form makes an `unsafe fn` whose contract is the body's.
 macro_rules! dispatch {

@@ -38,6 +38,7 @@ use crate::error::{Error, Result, ensure, err};
 /// # Ok::<(), undiffuse::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum WeightType {
     /// Single precision.
     #[default]

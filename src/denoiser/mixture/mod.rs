@@ -15,6 +15,7 @@ use crate::tensor::Dims;
 
 /// The covariance of a component over n elements.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Covariance {
     /// n variances, each 0 or more.
     Diagonal(Vec<f64>),

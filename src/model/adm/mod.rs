@@ -176,7 +176,7 @@ impl Architecture for AdmConfig {
         let embedding = g.activation(e, Activation::Silu)?;
         let mut l = Layers { g, c: self, embedding };
         let levels = self.channel_mult.len();
-        // Attention stands where the image has been halved so often, whatever size it is built for.
+        // Attention follows the number of halvings, whatever size the network is built for.
         let attends = |level: usize| {
             self.attention_resolutions.iter().any(|&r| self.image_size / r.max(1) == 1usize << level.min(63))
         };

@@ -29,6 +29,7 @@ use crate::memory::{room, zeros};
 /// logarithm in the last bit of f64, which shows in one of 400,000 after rounding to f32; those of `TorchCuda` are computed in f64 and rounded
 /// once, where a GPU's own functions err by up to 2 ulp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum PythonGenerator {
     /// `torch.Generator("cpu").manual_seed(seed)`, by `torch.randn` (and `torch.rand`) of contiguous f32 tensors: MT19937.
     ///

@@ -8,6 +8,7 @@ use crate::memory::filled;
 
 /// What a filter sees beyond the edge of an image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Padding {
     /// The image mirrored with its edge element repeated: d c b a | a b c d | d c b a (NumPy's "symmetric").
     #[default]

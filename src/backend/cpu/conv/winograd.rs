@@ -14,7 +14,7 @@
 
 use super::super::gemm::{Bf16, Entry, F16, F32, Int8, MAX_MR, Segment, Tile, kernels};
 use super::super::isa::{Isa, Path};
-use super::super::simd::{Simd, dispatch};
+use super::super::simd::{Simd, dispatch, unroll};
 use super::super::stored::WeightType;
 use super::super::vmath::{Activation, activate};
 use super::{ConvTasks, PackedConv, split};
@@ -356,16 +356,14 @@ unsafe fn input_vector<S: Simd>(
     // SAFETY: as in `input_body`.
     unsafe {
         let mut half = [[S::zero(); PATCH]; PATCH];
-        for (x, half) in half.iter_mut().enumerate() {
+        unroll!(x in [0 1 2 3 4 5] => {
             let at = |y: usize| load(t.input.add(y * t.pitch + x * t.channels + c));
-            *half = input_1d::<S>([at(0), at(1), at(2), at(3), at(4), at(5)]);
-        }
-        for y in 0..PATCH {
+            half[x] = input_1d::<S>([at(0), at(1), at(2), at(3), at(4), at(5)]);
+        });
+        unroll!(y in [0 1 2 3 4 5] => {
             let v = input_1d::<S>([half[0][y], half[1][y], half[2][y], half[3][y], half[4][y], half[5][y]]);
-            for (x, v) in v.into_iter().enumerate() {
-                store(t.out.add((y * PATCH + x) * t.plane + c), v);
-            }
-        }
+            unroll!(x in [0 1 2 3 4 5] => { store(t.out.add((y * PATCH + x) * t.plane + c), v[x]) });
+        });
     }
 }
 dispatch! { unsafe fn input_raw = input_body(t: &Input) }
@@ -506,10 +504,10 @@ unsafe fn output_body<S: Simd>(t: &Output) {
             let whole = n == S::LANES;
             let get = |p: *const f32| if whole { S::load(p) } else { S::load_n(p, n) };
             let mut half = [[S::zero(); OUT]; PATCH];
-            for (x, half) in half.iter_mut().enumerate() {
+            unroll!(x in [0 1 2 3 4 5] => {
                 let at = |y: usize| S::load(t.products.add((y * PATCH + x) * t.plane + c));
-                *half = output_1d::<S>([at(0), at(1), at(2), at(3), at(4), at(5)]);
-            }
+                half[x] = output_1d::<S>([at(0), at(1), at(2), at(3), at(4), at(5)]);
+            });
             let mut add = S::load(t.bias.add(c));
             if let Some(p) = t.sample {
                 add = S::add(add, get(p.add(c)));

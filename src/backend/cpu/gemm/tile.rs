@@ -2,10 +2,10 @@
 #![allow(unsafe_code)] // Raw row pointers; every dereference is inside what `Tile`'s contract promises.
 
 use super::super::isa::{Isa, Path};
-use super::super::simd::{Portable, Simd};
+use super::super::simd::{Portable, Simd, unroll};
 use super::super::stored::WeightType;
 
-/// The largest tile height of any path.
+/// The largest tile height of any path; `unroll` counts so far.
 pub(crate) const MAX_MR: usize = 14;
 
 /// Floats of a cache line.
@@ -183,8 +183,7 @@ pub(crate) fn kernels(isa: Isa) -> &'static Kernels {
     }
 }
 
-/// The body of all kernels. The loops over `MR` and `NV` unroll, so that `acc` lives in registers.
-#[allow(clippy::needless_range_loop)] // Two arrays by one constant index read better than zips.
+/// The body of all kernels. `acc` lives in registers.
 #[inline(always)]
 unsafe fn tile_body<S: Simd, E: Entry, const MR: usize, const NV: usize>(t: &Tile<'_>, sums: *mut f32) {
     // SAFETY: the contract of `Tile` for every pointer, of `S` for the instructions; `sums` has room for all.
@@ -194,46 +193,39 @@ unsafe fn tile_body<S: Simd, E: Entry, const MR: usize, const NV: usize>(t: &Til
         let mut stream = t.stream;
         for s in t.segments {
             let mut a = [core::ptr::null::<f32>(); MR];
-            for (i, a) in a.iter_mut().enumerate() {
-                *a = t.a[s.table & 1][i].add(s.offset);
-            }
+            unroll!(i in MR => { a[i] = t.a[s.table & 1][i].add(s.offset) });
             let mut k = 0;
             while k < s.len {
                 // A cache line of each row: ask for the line that the next tile will want.
                 let end = s.len.min(k + LINE);
-                for a in a {
-                    S::prefetch(a.wrapping_add(k + t.ahead));
-                }
+                unroll!(i in MR => { S::prefetch(a[i].wrapping_add(k + t.ahead)) });
                 for _ in 0..t.stream_lines {
                     S::prefetch_far(stream);
                     stream = stream.wrapping_add(LINE);
                 }
                 while k < end {
                     let mut bv = [S::zero(); NV];
-                    for (j, bv) in bv.iter_mut().enumerate() {
-                        *bv = E::load::<S>(b.add(j * S::LANES * E::BYTES));
-                    }
+                    unroll!(j in NV => { bv[j] = E::load::<S>(b.add(j * S::LANES * E::BYTES)) });
                     if MR <= FEW {
-                        for line in (0..NV * S::LANES * E::BYTES).step_by(4 * LINE) {
-                            S::prefetch(b.wrapping_add(AHEAD + line).cast());
+                        let lines = const { (NV * S::LANES * E::BYTES).div_ceil(4 * LINE) };
+                        let mut line = 0;
+                        while line < lines {
+                            S::prefetch(b.wrapping_add(AHEAD + 4 * LINE * line).cast());
+                            line += 1;
                         }
                     }
                     b = b.add(NV * S::LANES * E::BYTES);
-                    for i in 0..MR {
+                    unroll!(i in MR => {
                         let av = S::splat(*a[i].add(k));
-                        for j in 0..NV {
-                            acc[i][j] = S::mul_add(av, bv[j], acc[i][j]);
-                        }
-                    }
+                        unroll!(j in NV => { acc[i][j] = S::mul_add(av, bv[j], acc[i][j]) });
+                    });
                     k += 1;
                 }
             }
         }
-        for i in 0..MR {
-            for j in 0..NV {
-                S::store(sums.add((i * NV + j) * S::LANES), acc[i][j]);
-            }
-        }
+        unroll!(i in MR => {
+            unroll!(j in NV => { S::store(sums.add((i * NV + j) * S::LANES), acc[i][j]) });
+        });
     }
 }
 

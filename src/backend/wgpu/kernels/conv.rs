@@ -98,7 +98,7 @@ pub(in crate::backend::wgpu) struct Before {
     pub affine: Option<View>,
     /// Then this.
     pub activation: Option<Activation>,
-    /// Then every row and column so often.
+    /// Factor of nearest upsampling, after that.
     pub stretch: usize,
     /// With zeros instead of repetitions.
     pub spread: bool,

@@ -1,8 +1,9 @@
 //! `--method auto`: the method that suits model, operator, noise and budget.
 
+use undiffuse::posterior::MethodKind;
 use undiffuse::{Error, ErrorKind, Result};
 
-use super::method::{Method, MethodArgs};
+use super::method::MethodArgs;
 use super::suited::{self, Setting};
 
 /// Network calls of a sample that may be spent unless `--calls` says otherwise, a product counted as two.
@@ -14,20 +15,23 @@ const FEW_VALUES: usize = 64;
 /// What was chosen and why.
 pub struct Choice {
     /// The method.
-    pub method: Method,
+    pub method: MethodKind,
     /// A clause that says why.
     pub reason: String,
 }
 
 /// In the order in which they are wanted: what is right for a prior of any shape, for a Gaussian one, and what is cheap.
-fn wanted(values: usize, sigma: f64) -> Vec<Method> {
+fn wanted(values: usize, sigma: f64) -> Vec<MethodKind> {
     if sigma == 0.0 {
-        return vec![Method::Ddnm, Method::Ddrm, Method::DiffPir, Method::Pigdm];
+        return vec![MethodKind::Ddnm, MethodKind::Ddrm, MethodKind::DiffPir, MethodKind::Pigdm];
     }
     let few = values <= FEW_VALUES;
-    let first =
-        if few { vec![Method::SplitGibbs, Method::Calibrated] } else { vec![Method::Calibrated, Method::SplitGibbs] };
-    [first, vec![Method::DiffPir, Method::Ddrm, Method::Pigdm]].concat()
+    let first = if few {
+        vec![MethodKind::SplitGibbs, MethodKind::Calibrated]
+    } else {
+        vec![MethodKind::Calibrated, MethodKind::SplitGibbs]
+    };
+    [first, vec![MethodKind::DiffPir, MethodKind::Ddrm, MethodKind::Pigdm]].concat()
 }
 
 /// Chooses. `gradient`: whether the network's vector-Jacobian products are at hand.
@@ -46,9 +50,9 @@ pub fn choose(setting: &Setting<'_>, gradient: bool) -> Result<Choice> {
             continue;
         }
         let mut reason = match method {
-            Method::SplitGibbs => format!("right for a prior of any shape, of {values} values"),
-            Method::Calibrated => format!("the nearest for {values} values"),
-            Method::Ddnm => "for measurements without noise".to_string(),
+            MethodKind::SplitGibbs => format!("right for a prior of any shape, of {values} values"),
+            MethodKind::Calibrated => format!("the nearest for {values} values"),
+            MethodKind::Ddnm => "for measurements without noise".to_string(),
             _ => "without products".to_string(),
         };
         reason.push_str(&format!("; {cost} of {budget} calls"));
@@ -65,7 +69,7 @@ pub fn choose(setting: &Setting<'_>, gradient: bool) -> Result<Choice> {
 }
 
 /// Network calls of a sample, a product counted as two.
-fn cost(setting: &Setting<'_>, method: Method) -> Option<usize> {
+fn cost(setting: &Setting<'_>, method: MethodKind) -> Option<usize> {
     let Setting { job, scheduler, operator, rows, each, sigma, .. } = setting;
     let args = MethodArgs::of(method);
     let prepared = args.prepare(operator, args.zeta(&job.operator), rows, *each, *sigma).ok()?;

@@ -3,10 +3,10 @@
 use undiffuse::posterior::operator::LinearOperator;
 use undiffuse::posterior::{
     Algorithm, Calibrated, CalibratedWhite, Clamp, Ddnm, Ddrm, DiffPir, Dps, Evidence, ExactProduct, Known,
-    KnownPixels, Mcg, MeanShift, Measurement, Misfit, Pigdm, PigdmRule, RSchedule, Recommended, SplitGibbs,
-    SplitGibbsOptions, Tmpd,
+    KnownPixels, Mcg, MeanShift, Measurement, MethodKind, MethodNoise, MethodOperator, Misfit, Pigdm, PigdmRule,
+    RSchedule, Recommended, SplitGibbs, SplitGibbsOptions, Tmpd,
 };
-use undiffuse::sampler::{Jumps, Ladder};
+use undiffuse::sampler::Jumps;
 use undiffuse::{Error, ErrorKind, Result};
 
 use super::operator::{Operator, OperatorArgs, Task};
@@ -15,35 +15,8 @@ use crate::args::{Args, Outcome, usage};
 /// The standard deviation of the noise, where nothing is said and the method needs some.
 pub const DEFAULT_SIGMA: f64 = 0.01;
 
-/// The methods.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Method {
-    /// Chosen when model, operator and noise are known: see [`super::auto`].
-    Auto,
-    Calibrated,
-    SplitGibbs,
-    White,
-    Dps,
-    Mcg,
-    Pigdm,
-    Tmpd,
-    Ddrm,
-    Ddnm,
-    DdnmPlus,
-    DiffPir,
-    Repaint,
-    ExactProduct,
-    MeanShift,
-    Clamp,
-}
-
-/// What a method needs of the measurement's noise.
-#[derive(Clone, Copy, PartialEq)]
-enum Noise {
-    Some,
-    None,
-    Any,
-}
+/// As the user types it.
+const AUTO: &str = "auto";
 
 /// The algorithms that carry evidence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,120 +41,52 @@ impl SamplerName {
     }
 }
 
-impl Method {
-    /// All that sample.
-    pub const ALL: [Self; 15] = [
-        Self::Calibrated,
-        Self::SplitGibbs,
-        Self::White,
-        Self::Dps,
-        Self::Mcg,
-        Self::Pigdm,
-        Self::Tmpd,
-        Self::Ddrm,
-        Self::Ddnm,
-        Self::DdnmPlus,
-        Self::DiffPir,
-        Self::Repaint,
-        Self::ExactProduct,
-        Self::MeanShift,
-        Self::Clamp,
-    ];
+/// What `--method` takes: the methods, and `auto`.
+pub fn named() -> Vec<(&'static str, Option<MethodKind>)> {
+    let mut names: Vec<_> = MethodKind::NAMES.map(|(name, kind)| (name, Some(kind))).into();
+    names.push((AUTO, None));
+    names
+}
 
-    /// As the user types it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Calibrated => "calibrated",
-            Self::SplitGibbs => "split-gibbs",
-            Self::White => "white",
-            Self::Dps => "dps",
-            Self::Mcg => "mcg",
-            Self::Pigdm => "pigdm",
-            Self::Tmpd => "tmpd",
-            Self::Ddrm => "ddrm",
-            Self::Ddnm => "ddnm",
-            Self::DdnmPlus => "ddnm+",
-            Self::DiffPir => "diffpir",
-            Self::Repaint => "repaint",
-            Self::ExactProduct => "exact-product",
-            Self::MeanShift => "mean-shift",
-            Self::Clamp => "clamp",
-        }
+/// The options that a method reads; `None` is `auto`.
+fn options(method: Option<MethodKind>) -> &'static [&'static str] {
+    let Some(kind) = method else { return &["calls"] };
+    match kind {
+        MethodKind::Calibrated => &["iterations", "variance-products", "jump-length", "resamplings"],
+        MethodKind::SplitGibbs => &["variance-products", "ensemble", "ladder-top", "ladder-ratio"],
+        MethodKind::CalibratedWhite => &["prior-variance"],
+        MethodKind::Dps | MethodKind::Mcg => &["zeta"],
+        MethodKind::Pigdm => &["rule"],
+        MethodKind::Ddrm => &["eta-b"],
+        MethodKind::DiffPir => &["zeta", "lambda"],
+        MethodKind::KnownPixels => &["jump-length", "resamplings"],
+        MethodKind::ExactProduct | MethodKind::MeanShift => &["schedule"],
+        MethodKind::Clamp => &["known"],
+        _ => &[],
     }
+}
 
-    /// All that may be asked for, by their names.
-    pub fn named() -> Vec<(&'static str, Self)> {
-        let mut names: Vec<_> = Self::ALL.iter().map(|m| (m.name(), *m)).collect();
-        names.push((Self::Auto.name(), Self::Auto));
-        names
+fn takes_operator(kind: MethodKind, operator: &OperatorArgs) -> bool {
+    match kind.traits().operator {
+        MethodOperator::Mask => operator.is_mask(),
+        MethodOperator::Elements => operator.picks_pixels(),
+        _ => true,
     }
+}
 
-    /// The options that it reads.
-    fn options(self) -> &'static [&'static str] {
-        match self {
-            Self::Calibrated => &["iterations", "variance-products", "jump-length", "resamplings"],
-            Self::SplitGibbs => &["variance-products", "ensemble", "ladder-top", "ladder-ratio"],
-            Self::Auto => &["calls"],
-            Self::White => &["prior-variance"],
-            Self::Dps | Self::Mcg => &["zeta"],
-            Self::Pigdm => &["rule"],
-            Self::Ddrm => &["eta-b"],
-            Self::DiffPir => &["zeta", "lambda"],
-            Self::Repaint => &["jump-length", "resamplings"],
-            Self::ExactProduct | Self::MeanShift => &["schedule"],
-            Self::Clamp => &["known"],
-            Self::Tmpd | Self::Ddnm | Self::DdnmPlus => &[],
-        }
-    }
-
-    fn noise(self) -> Noise {
-        match self {
-            Self::Calibrated | Self::SplitGibbs | Self::White | Self::Tmpd | Self::DdnmPlus | Self::MeanShift => {
-                Noise::Some
-            }
-            Self::Mcg | Self::Ddnm | Self::Repaint => Noise::None,
-            Self::Auto | Self::Dps | Self::Pigdm | Self::Ddrm | Self::DiffPir | Self::ExactProduct | Self::Clamp => {
-                Noise::Any
-            }
-        }
-    }
-
-    fn takes_operator(self, operator: &OperatorArgs) -> bool {
-        match self {
-            Self::Repaint => operator.is_mask(),
-            Self::Clamp => operator.picks_pixels(),
-            _ => true,
-        }
-    }
-
-    fn takes_noise(self, sigma: f64) -> bool {
-        match self.noise() {
-            Noise::Some => sigma > 0.0,
-            Noise::None => sigma == 0.0,
-            Noise::Any => true,
-        }
-    }
-
-    /// The methods for an operator and a noise, for messages.
-    fn fitting(operator: &OperatorArgs, sigma: f64) -> String {
-        // Whether the mean shift goes depends on the noise of each step, so it is not advised unseen.
-        let fits = Self::ALL.iter().filter(|m| **m != Self::MeanShift);
-        let fits = fits.filter(|m| m.takes_operator(operator) && m.takes_noise(sigma));
-        fits.map(|m| m.name()).collect::<Vec<_>>().join(", ")
-    }
-
-    /// Whether it needs the network's vector-Jacobian product.
-    pub fn needs_vjp(self) -> bool {
-        matches!(self, Self::Calibrated | Self::SplitGibbs | Self::Dps | Self::Mcg | Self::Pigdm | Self::Tmpd)
-    }
+/// The methods for an operator and a noise, for messages.
+fn fitting(operator: &OperatorArgs, sigma: f64) -> String {
+    // Whether the mean shift goes depends on the noise of each step, so it is not advised unseen.
+    let fits = MethodKind::NAMES.iter().filter(|(_, m)| *m != MethodKind::MeanShift);
+    let fits = fits.filter(|(_, m)| takes_operator(*m, operator) && m.traits().noise.takes(sigma));
+    fits.map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
 }
 
 /// `--method` and its options.
 #[derive(Clone, Debug)]
 pub struct MethodArgs {
-    /// The method.
-    pub method: Method,
+    /// The method; `None` is `auto`, which chooses when model, operator and noise are known: see [`super::auto`].
+    pub method: Option<MethodKind>,
     given: Vec<String>,
     iterations: usize,
     variance_products: Option<usize>,
@@ -202,7 +107,7 @@ pub struct MethodArgs {
 impl Default for MethodArgs {
     fn default() -> Self {
         Self {
-            method: Method::Calibrated,
+            method: Some(MethodKind::Calibrated),
             given: Vec::new(),
             iterations: 2,
             variance_products: None,
@@ -231,8 +136,13 @@ pub struct Prepared<'a> {
 
 impl MethodArgs {
     /// A method with its usual options.
-    pub fn of(method: Method) -> Self {
-        Self { method, ..Self::default() }
+    pub fn of(method: MethodKind) -> Self {
+        Self { method: Some(method), ..Self::default() }
+    }
+
+    /// As the user types it.
+    pub fn name(&self) -> &'static str {
+        self.method.map_or(AUTO, MethodKind::name)
     }
 
     /// Takes an option if it is one of these; its value is read from `args`.
@@ -240,7 +150,7 @@ impl MethodArgs {
         let above_0 = f64::MIN_POSITIVE..=1e6;
         match name {
             "method" => {
-                self.method = args.choice(&Method::named())?;
+                self.method = args.choice(&named())?;
                 return Ok(true);
             }
             "iterations" => self.iterations = args.number("a whole number", 1..=1000)?,
@@ -270,26 +180,29 @@ impl MethodArgs {
 
     /// Checks that method, options, operator and noise go together. Gives the noise: `sigma`, or what suits the method.
     pub fn check(&self, operator: &OperatorArgs, sigma: Option<f64>) -> Outcome<f64> {
-        let (method, name) = (self.method, self.method.name());
-        if let Some(option) = self.given.iter().find(|o| !method.options().contains(&o.as_str())) {
-            let owners = Method::named().into_iter().filter(|(_, m)| m.options().contains(&option.as_str()));
+        let (method, name) = (self.method, self.name());
+        if let Some(option) = self.given.iter().find(|o| !options(method).contains(&o.as_str())) {
+            let owners = named().into_iter().filter(|(_, m)| options(*m).contains(&option.as_str()));
             let owners = owners.map(|(name, _)| name).collect::<Vec<_>>().join(", ");
             return usage!("--{option} is for {owners}; --method {name} does not read it");
         }
-        if method == Method::SplitGibbs && self.variance_products == Some(0) {
+        if method == Some(MethodKind::SplitGibbs) && self.variance_products == Some(0) {
             return usage!("--variance-products is 0, expected 1 to 16 for split-gibbs");
         }
-        if method == Method::DiffPir && self.zeta.is_some_and(|z| z > 1.0) {
+        if method == Some(MethodKind::DiffPir) && self.zeta.is_some_and(|z| z > 1.0) {
             return usage!("--zeta is {}, expected at most 1 for diffpir", self.zeta.unwrap_or_default());
         }
-        let sigma = sigma.unwrap_or(if method.noise() == Noise::None { 0.0 } else { DEFAULT_SIGMA });
-        let instead = Method::fitting(operator, sigma);
-        if !method.takes_operator(operator) {
+        let noise = method.map_or(MethodNoise::Any, |kind| kind.traits().noise);
+        let sigma = sigma.unwrap_or(if noise == MethodNoise::Zero { 0.0 } else { DEFAULT_SIGMA });
+        let instead = fitting(operator, sigma);
+        if method.is_some_and(|kind| !takes_operator(kind, operator)) {
             return usage!("--method {name} sets known pixels, not --operator {}: take {instead}", operator.text());
         }
-        if !method.takes_noise(sigma) {
-            return match method.noise() {
-                Noise::None => usage!("--method {name} is for measurements without noise, --sigma 0: take {instead}"),
+        if !noise.takes(sigma) {
+            return match noise {
+                MethodNoise::Zero => {
+                    usage!("--method {name} is for measurements without noise, --sigma 0: take {instead}")
+                }
                 _ => usage!("--method {name} needs noise, --sigma above 0: take {instead}"),
             };
         }
@@ -299,19 +212,9 @@ impl MethodArgs {
     /// How the method runs on an operator unless more is said.
     pub fn recommended(&self, operator: &OperatorArgs) -> Recommended {
         match self.method {
-            Method::Auto | Method::Calibrated => Recommended::CALIBRATED,
-            // Its ladder follows from the measurement.
-            Method::SplitGibbs => Recommended::split_gibbs(Ladder::to(1.0)),
-            Method::White => Recommended::CALIBRATED_WHITE,
-            Method::Pigdm => Recommended::PIGDM,
-            Method::Tmpd => Recommended::TMPD,
-            Method::Ddrm => Recommended::DDRM,
-            Method::Ddnm | Method::DdnmPlus => Recommended::DDNM,
-            Method::DiffPir => Recommended::diffpir(self.zeta(operator)),
-            Method::Repaint => Recommended::REPAINT,
-            Method::Dps | Method::Mcg | Method::ExactProduct | Method::MeanShift | Method::Clamp => {
-                Recommended::EVERY_STEP
-            }
+            None => Recommended::CALIBRATED,
+            Some(MethodKind::DiffPir) => Recommended::diffpir(self.zeta(operator)),
+            Some(kind) => kind.traits().recommended,
         }
     }
 
@@ -322,7 +225,7 @@ impl MethodArgs {
 
     /// How many samples are weighed against one another; 1 where each is by itself.
     pub fn ensemble(&self) -> usize {
-        if self.method == Method::SplitGibbs { self.split_gibbs.ensemble } else { 1 }
+        if self.method == Some(MethodKind::SplitGibbs) { self.split_gibbs.ensemble } else { 1 }
     }
 
     /// How far and how often RePaint goes back: what was said, or `usual`.
@@ -341,9 +244,9 @@ impl MethodArgs {
     /// zeta: what was said, or what was published for the kind of operator.
     pub fn zeta(&self, operator: &OperatorArgs) -> f64 {
         let published = match (self.method, operator.task()) {
-            (Method::DiffPir, Task::Scaling) => 0.25,
-            (Method::DiffPir, Task::Blur) => 0.1,
-            (Method::DiffPir, Task::Other) => 1.0,
+            (Some(MethodKind::DiffPir), Task::Scaling) => 0.25,
+            (Some(MethodKind::DiffPir), Task::Blur) => 0.1,
+            (Some(MethodKind::DiffPir), Task::Other) => 1.0,
             (_, Task::Scaling | Task::Blur) => 0.3,
             (_, Task::Other) => 0.5,
         };
@@ -353,10 +256,9 @@ impl MethodArgs {
     /// Vector-Jacobian products of a step.
     pub fn products(&self) -> usize {
         match self.method {
-            Method::Calibrated => self.iterations + self.variance_products.unwrap_or(1),
-            Method::SplitGibbs => self.split_gibbs().products,
-            Method::Tmpd => 2,
-            method => usize::from(method.needs_vjp()),
+            Some(MethodKind::Calibrated) => self.iterations + self.variance_products.unwrap_or(1),
+            Some(MethodKind::SplitGibbs) => self.split_gibbs().products,
+            method => method.map_or(0, |kind| kind.traits().products),
         }
     }
 
@@ -370,37 +272,43 @@ impl MethodArgs {
         sigma: f64,
     ) -> Result<Prepared<'a>> {
         let seen = || measure(operator.linear(), y, each, sigma);
-        let evidence: Box<dyn Evidence + 'a> = match self.method {
-            Method::Calibrated => {
+        let Some(kind) = self.method else {
+            return Err(Error::new(ErrorKind::InvalidArgument, "--method auto has chosen no method"));
+        };
+        let evidence: Box<dyn Evidence + 'a> = match kind {
+            MethodKind::Calibrated => {
                 let calibrated = Calibrated::new(seen()?, self.iterations)?;
                 Box::new(calibrated.with_variance_products(self.variance_products.unwrap_or(1))?)
             }
-            Method::SplitGibbs => Box::new(SplitGibbs::new(seen()?, &self.split_gibbs())?),
-            Method::Auto => {
-                return Err(Error::new(ErrorKind::InvalidArgument, "--method auto has chosen no method"));
-            }
-            Method::White => Box::new(CalibratedWhite::new(seen()?, self.prior_variance)?),
-            Method::Dps => Box::new(Dps::new(seen()?, zeta, Misfit::Gaussian)?),
-            Method::Mcg => Box::new(Mcg::new(seen()?, zeta)?),
-            Method::Pigdm => Box::new(Pigdm::new(seen()?, self.rule)?),
-            Method::Tmpd => Box::new(Tmpd::new(seen()?)?),
-            Method::Ddrm => {
+            MethodKind::SplitGibbs => Box::new(SplitGibbs::new(seen()?, &self.split_gibbs())?),
+            MethodKind::CalibratedWhite => Box::new(CalibratedWhite::new(seen()?, self.prior_variance)?),
+            MethodKind::Dps => Box::new(Dps::new(seen()?, zeta, Misfit::Gaussian)?),
+            MethodKind::Mcg => Box::new(Mcg::new(seen()?, zeta)?),
+            MethodKind::Pigdm => Box::new(Pigdm::new(seen()?, self.rule)?),
+            MethodKind::Tmpd => Box::new(Tmpd::new(seen()?)?),
+            MethodKind::Ddrm => {
                 let ddrm = Ddrm::new(seen()?, self.eta_b)?;
                 return Ok(Prepared { evidence: Box::new(ddrm.clone()), start: Some(ddrm) });
             }
-            Method::Ddnm => Box::new(Ddnm::new(seen()?)?),
-            Method::DdnmPlus => Box::new(Ddrm::ddnm_plus(seen()?)?),
-            Method::DiffPir => Box::new(DiffPir::new(seen()?, self.lambda)?),
-            Method::Repaint => match operator {
+            MethodKind::Ddnm => Box::new(Ddnm::new(seen()?)?),
+            MethodKind::DdnmPlus => Box::new(Ddrm::ddnm_plus(seen()?)?),
+            MethodKind::DiffPir => Box::new(DiffPir::new(seen()?, self.lambda)?),
+            MethodKind::KnownPixels => match operator {
                 Operator::Mask(mask) => Box::new(KnownPixels::new(measure(mask.clone(), y, each, sigma)?)?),
                 Operator::Other(o) => {
                     let text = format!("RePaint fills in the pixels that a mask hides; {} is no mask", o.name());
                     return Err(Error::new(ErrorKind::Unsupported, text));
                 }
             },
-            Method::ExactProduct => Box::new(ExactProduct::new(seen()?, self.schedule)?),
-            Method::MeanShift => Box::new(MeanShift::new(seen()?, self.schedule)),
-            Method::Clamp => Box::new(Clamp::new(seen()?, self.known)?),
+            MethodKind::ExactProduct => Box::new(ExactProduct::new(seen()?, self.schedule)?),
+            MethodKind::MeanShift => Box::new(MeanShift::new(seen()?, self.schedule)),
+            MethodKind::Clamp => Box::new(Clamp::new(seen()?, self.known)?),
+            other => {
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    format!("this program does not know the method {other}"),
+                ));
+            }
         };
         Ok(Prepared { evidence, start: None })
     }

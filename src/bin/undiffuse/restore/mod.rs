@@ -32,7 +32,7 @@ use sampling::SamplingArgs;
 
 /// The names of all methods.
 pub fn method_names() -> Vec<&'static str> {
-    method::Method::named().into_iter().map(|(name, _)| name).collect()
+    method::named().into_iter().map(|(name, _)| name).collect()
 }
 
 /// Samples at once, unless `--batch` says otherwise.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use undiffuse::chain::{Chain, ChainOptions, Flow};
 use undiffuse::codec::scale_of;
 use undiffuse::noise::{NoiseSource, Seeded};
+use undiffuse::posterior::MethodKind;
 use undiffuse::posterior::operator::LinearOperator;
 use undiffuse::sampler::{Sampler, SamplerKind, SchedulerConfig};
 use undiffuse::tensor::Dims;
@@ -15,7 +16,7 @@ use super::auto;
 use super::figures::{Agreement, Collected, Mean, psnr};
 use super::fit;
 use super::input::Input;
-use super::method::{Method, MethodArgs};
+use super::method::MethodArgs;
 use super::operator::OperatorArgs;
 use super::reading::Reading;
 use super::sampling::SamplingArgs;
@@ -167,9 +168,9 @@ pub fn restore(model: &mut ModelArgs, job: &mut Job) -> Result<Done> {
     let source = model.open()?;
     fit::check(model, &source, &input, job)?;
     let asked = job.method.method;
-    model.set_gradient(asked.needs_vjp() || asked == Method::Auto);
+    model.set_gradient(asked.is_none_or(MethodKind::needs_vjp));
     let pipeline = match model.compile(&source) {
-        Err(e) if asked == Method::Auto && e.kind() == ErrorKind::Unsupported => {
+        Err(e) if asked.is_none() && e.kind() == ErrorKind::Unsupported => {
             model.set_gradient(false);
             model.compile(&source)?
         }
@@ -190,7 +191,7 @@ pub fn restore(model: &mut ModelArgs, job: &mut Job) -> Result<Done> {
     let seen = units.measurement(operator.linear(), &y)?;
     let sigma = units.0.scl * job.sigma;
     let chosen = match asked {
-        Method::Auto => {
+        None => {
             let (operator, rows) = (&operator, &seen.data);
             let setting = Setting { job, scheduler: &scheduler, operator, dims, rows, each: images > 1, sigma };
             let choice = auto::choose(&setting, pipeline.networks().gradient.is_some())?;
@@ -198,7 +199,7 @@ pub fn restore(model: &mut ModelArgs, job: &mut Job) -> Result<Done> {
             eprintln!("--method auto takes {}: {}", choice.method.name(), choice.reason);
             Some(choice.reason)
         }
-        _ => None,
+        Some(_) => None,
     };
     let job = &*job;
     // Of a method that weighs samples against one another whole groups are made.

@@ -1,6 +1,6 @@
 //! Which reverse chain carries the evidence.
 
-use undiffuse::posterior::{Algorithm, Evidence};
+use undiffuse::posterior::{Algorithm, Evidence, MethodKind};
 use undiffuse::sampler::{
     Ancestral2015, DdimNoise, Ending2015, Jumps, Readout2015, Sampler, SamplerKind, SamplerOptions, SchedulerConfig,
     Steps,
@@ -8,7 +8,7 @@ use undiffuse::sampler::{
 use undiffuse::schedule::{Arithmetic, NoiseSchedule};
 use undiffuse::{Error, ErrorKind, Result};
 
-use super::method::{Method, MethodArgs, SamplerName};
+use super::method::{MethodArgs, SamplerName};
 use super::operator::OperatorArgs;
 use crate::args::{Args, Outcome, usage};
 
@@ -41,17 +41,17 @@ impl SamplingArgs {
 
     /// Checks what concerns several options.
     pub fn check(&self, method: &MethodArgs, operator: &OperatorArgs) -> Outcome {
-        if method.method == Method::Auto && (self.sampler.is_some() || self.steps.is_some() || self.eta.is_some()) {
+        if method.method.is_none() && (self.sampler.is_some() || self.steps.is_some() || self.eta.is_some()) {
             return usage!("--sampler, --steps and --eta are of a method; --method auto takes --calls");
         }
-        if method.method == Method::SplitGibbs && self.sampler.is_some() {
+        if method.method == Some(MethodKind::SplitGibbs) && self.sampler.is_some() {
             return usage!("--method split-gibbs has a chain of its own: leave out --sampler");
         }
         let sampler = self.sampler.unwrap_or(SamplerName::of(method.recommended(operator).algorithm));
         if self.eta.is_some() && sampler != SamplerName::Ddim {
             return usage!("--eta is for --sampler ddim");
         }
-        if self.eta.is_some() && method.method == Method::DiffPir {
+        if self.eta.is_some() && method.method == Some(MethodKind::DiffPir) {
             return usage!("--eta is sqrt(zeta) with --method diffpir: give --zeta");
         }
         if let Some(option) = method.of_jumps().filter(|_| sampler != SamplerName::RePaint) {

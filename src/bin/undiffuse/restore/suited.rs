@@ -1,11 +1,11 @@
 //! Whether a method goes with a model's chain; if not, which do.
 
-use undiffuse::posterior::Evidence;
+use undiffuse::posterior::{Evidence, MethodKind};
 use undiffuse::sampler::{Sampler, SchedulerConfig};
 use undiffuse::tensor::Dims;
 use undiffuse::{Error, Result};
 
-use super::method::{Method, MethodArgs};
+use super::method::MethodArgs;
 use super::operator::Operator;
 use super::run::Job;
 
@@ -30,8 +30,9 @@ pub struct Setting<'a> {
 /// Checks evidence against the sampler that it will act on. Errors name the methods that go with the model, the operator and the options.
 pub fn check(setting: &Setting<'_>, evidence: &dyn Evidence, sampler: &dyn Sampler) -> Result<()> {
     let Err(e) = evidence.check(setting.dims, sampler) else { return Ok(()) };
-    let e = e.context(format!("--method {}", setting.job.method.method.name()));
-    let others: Vec<&str> = Method::ALL.iter().filter(|&&m| goes(setting, m)).map(|m| m.name()).collect();
+    let e = e.context(format!("--method {}", setting.job.method.name()));
+    let others: Vec<&str> =
+        MethodKind::NAMES.iter().filter(|(_, m)| goes(setting, *m)).map(|(name, _)| *name).collect();
     if others.is_empty() {
         return Err(e);
     }
@@ -39,7 +40,7 @@ pub fn check(setting: &Setting<'_>, evidence: &dyn Evidence, sampler: &dyn Sampl
 }
 
 /// Whether a method with its usual options would run.
-pub fn goes(setting: &Setting<'_>, method: Method) -> bool {
+pub fn goes(setting: &Setting<'_>, method: MethodKind) -> bool {
     let Setting { job, scheduler, operator, dims, rows, each, sigma } = setting;
     let args = MethodArgs::of(method);
     if args.check(&job.operator, Some(job.sigma)).is_err() || job.sampling.check(&args, &job.operator).is_err() {
