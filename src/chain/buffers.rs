@@ -61,9 +61,9 @@ impl Layout {
         let output = denoiser.output_len();
         sampler
             .check_output_len(sample, output)
-            .map_err(|e| e.context(alloc::format!("{} with the denoiser \"{}\"", sampler.name(), denoiser.name())))?;
+            .map_err(|e| e.context(format_args!("{} with the denoiser \"{}\"", sampler.name(), denoiser.name())))?;
         let state = sampler.state_len(sample);
-        let of_evidence = |e: crate::Error| e.context(alloc::format!("the evidence \"{}\"", evidence.name()));
+        let of_evidence = |e: crate::Error| e.context(format_args!("the evidence \"{}\"", evidence.name()));
         let dims = denoiser.sample_dims();
         ensure!(
             sampler.takes_evidence() || !evidence.acts(),
@@ -164,9 +164,9 @@ impl<'w> Arena<'w> {
 
     pub fn borrow(workspace: &'w mut [f32], len: usize) -> Result<Self> {
         let got = workspace.len();
-        let values = workspace
-            .get_mut(..len)
-            .ok_or_else(|| err!(OutOfMemory, "the workspace has {got} values, the chain needs {len}"))?;
+        let values = workspace.get_mut(..len).ok_or_else(|| {
+            err!(OutOfMemory, "the workspace has {got} values, the chain needs {len}").with_lengths(got, len)
+        })?;
         values.fill(0.0);
         Ok(Self::Borrowed(values))
     }
