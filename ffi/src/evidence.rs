@@ -1,7 +1,8 @@
 //! Evidence r in p(x) r(x): measurements, gradients of log r, and bits.
 
-use std::mem::MaybeUninit;
-use std::sync::Arc;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::mem::MaybeUninit;
 
 use undiffuse::error::check_finite;
 use undiffuse::posterior::operator::LinearOperator;
@@ -77,8 +78,8 @@ pub struct undiffuse_measurement {
 }
 
 sized!(undiffuse_measurement {
-    op: std::ptr::null(),
-    y: std::ptr::null(),
+    op: core::ptr::null(),
+    y: core::ptr::null(),
     y_len: 0,
     sigma: 0.0,
     first_sample: 0,
@@ -158,7 +159,7 @@ pub unsafe extern "C" fn undiffuse_method_options_init(
     struct_size: usize,
 ) -> undiffuse_status {
     // SAFETY: pointers are what the header asks for, here and below.
-    unsafe { ok(std::ptr::null_mut(), || init(options, struct_size)) }
+    unsafe { ok(core::ptr::null_mut(), || init(options, struct_size)) }
 }
 
 type Shared = Arc<dyn LinearOperator + Send + Sync>;
