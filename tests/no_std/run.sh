@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Builds the program of tests/no_std/board for boards and runs each in QEMU; what it prints must be what the host prints, to the bit:
 #     tests/no_std/run.sh [cortex-m4 | riscv32 | riscv64 | aarch64 | c]...
-# all of them without arguments. Logs stand in target/bare_metal/logs. No compiler for bare targets can be fetched everywhere, so
+# all of them without arguments. What a model of your own takes on a board:
+#     tests/no_std/run.sh needs FILE [f32 | f16 | bf16 | int8]
+# Logs stand in target/bare_metal/logs. No compiler for bare targets can be fetched everywhere, so
 # Debian's rustc builds core and alloc from Debian's source; `.ci/run bare_metal` installs it, and QEMU.
 set -euo pipefail
 cd "$(dirname "$0")/board"
@@ -89,6 +91,11 @@ c() {
   echo "c: 2 checksums as on the host"
 }
 
+if [ "${1:-}" = needs ]; then
+  file=$(cd "$OLDPWD" && realpath "$2")
+  cargo run -q --release --features digits -- "$file" "${3:-f32}"
+  exit
+fi
 if [ $# -eq 0 ]; then set -- cortex-m4 riscv32 riscv64 aarch64 c; fi
 host
 for name in "$@"; do
