@@ -420,10 +420,10 @@ mod tests {
             assert_eq!(status(handle.read("thing").map(|_| ())), UNDIFFUSE_BUSY);
             assert_eq!(status(handle.write("thing").map(|_| ())), UNDIFFUSE_BUSY);
         }
-        let panicked = catch_unwind(AssertUnwindSafe(|| {
+        let panicked = unwind::stop(|| {
             let _reader = handle.read("thing").unwrap();
             panic!("on purpose");
-        }));
+        });
         assert!(panicked.is_err());
         for _ in 0..2 {
             assert_eq!(status(handle.read("thing").map(|_| ())), UNDIFFUSE_POISONED);
@@ -439,11 +439,11 @@ mod tests {
             let handle = Handle::new([0u32; 2]);
             std::thread::scope(|s| {
                 s.spawn(|| {
-                    let _ = catch_unwind(AssertUnwindSafe(|| {
+                    let _ = unwind::stop(|| {
                         let mut writer = handle.write("thing").unwrap();
                         writer[0] = 1;
                         std::panic::resume_unwind(Box::new("on purpose"));
-                    }));
+                    });
                 });
                 s.spawn(|| {
                     for _ in 0..20 {
