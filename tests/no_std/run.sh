@@ -15,15 +15,21 @@ lld=$(rustc --print sysroot)/lib/rustlib/x86_64-unknown-linux-gnu/bin/rust-lld
 count=(-icount shift=0,sleep=off -nographic -monitor none)
 semihosting=(-semihosting-config enable=on,target=native)
 
+# quiet COMMAND...: its output only if it fails.
+quiet() {
+  "$@" > "$logs/build" 2>&1 || { cat "$logs/build"; return 1; }
+}
+
 # build TARGET FLAGS FEATURES: sets $program.
 build() {
   RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Clinker=$lld $2" \
-    cargo build -q --release -Zbuild-std=core,alloc --target "$1" --features "$3"
+    quiet cargo build --release -Zbuild-std=core,alloc --target "$1" --features "$3"
   program=$CARGO_TARGET_DIR/$1/release/undiffuse-board
 }
 
 host() {
-  cargo run -q --release --features digits > "$logs/host"
+  quiet cargo build --release --features digits
+  "$CARGO_TARGET_DIR/release/undiffuse-board" > "$logs/host"
 }
 
 # emulate NAME COMMAND...: its output must be the host's, but for lines of its own memory and for paths that the host has not.
@@ -77,7 +83,7 @@ array() {
 c() {
   local root=../../.. work=$CARGO_TARGET_DIR/c example=../../../examples/c/freestanding
   mkdir -p "$work"
-  RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 RUSTFLAGS= cargo build -q --release -Zbuild-std=core,alloc --target thumbv7em-none-eabihf \
+  RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 RUSTFLAGS= quiet cargo build --release -Zbuild-std=core,alloc --target thumbv7em-none-eabihf \
     --manifest-path $root/ffi/freestanding/Cargo.toml
   { array swiss_roll $root/pretrained/swiss_roll.safetensors; array tiny ../tiny.safetensors; } > "$work/models.c"
   arm-none-eabi-gcc -mcpu=cortex-m4 -mthumb -mfloat-abi=hard -mfpu=fpv4-sp-d16 -std=c11 -Wall -Wextra -Werror -Os \
