@@ -29,7 +29,7 @@ rows() {
 
 # What the program of tests/no_std occupies in flash, less its model: code, constants and initial data. `.ci/run bare_metal` builds it.
 bare() {
-  local program=target/bare_metal/thumbv7em-none-eabihf/release/undiffuse-thumbv7em name='core without std, the Cortex-M4 program'
+  local program=target/bare_metal/thumbv7em-none-eabihf/release/general name='core without std, the Cortex-M4 program'
   if ! [ -f "$program" ]; then
     row "$name" 'not built: first `.ci/run bare_metal`'
     return

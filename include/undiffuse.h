@@ -2008,7 +2008,8 @@ undiffuse_status undiffuse_model_options_init(undiffuse_model_options *options,
  * gives another.
  *
  * Status: UNDIFFUSE_IO, UNDIFFUSE_CONFIG, UNDIFFUSE_WEIGHTS, UNDIFFUSE_SHAPE for a size that the
- * network cannot have, UNDIFFUSE_UNSUPPORTED, UNDIFFUSE_DEVICE where a GPU fails. Any thread.
+ * network cannot have, UNDIFFUSE_UNSUPPORTED (in a build without files always), UNDIFFUSE_DEVICE
+ * where a GPU fails. Any thread.
  */
 UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_model_load(const char *path,

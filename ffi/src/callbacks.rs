@@ -1,7 +1,9 @@
 //! The caller's own denoiser.
 
-use std::ffi::{c_char, c_void};
-use std::sync::Arc;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use core::ffi::{c_char, c_void};
 
 use undiffuse::denoiser::{Call, Denoiser};
 use undiffuse::error::check_finite;
@@ -107,7 +109,7 @@ pub struct undiffuse_denoiser {
 }
 
 sized!(undiffuse_denoiser {
-    user_data: std::ptr::null_mut(),
+    user_data: core::ptr::null_mut(),
     predict: None,
     vjp: None,
     rank: 0,
@@ -115,8 +117,8 @@ sized!(undiffuse_denoiser {
     output_len: 0,
     max_batch: 0,
     fingerprint: 0,
-    name: std::ptr::null(),
-    scheduler_json: std::ptr::null(),
+    name: core::ptr::null(),
+    scheduler_json: core::ptr::null(),
     scheduler_json_len: 0,
 });
 

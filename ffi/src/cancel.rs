@@ -1,6 +1,6 @@
 //! The flag that stops a session from any thread.
 
-use std::sync::Arc;
+use alloc::sync::Arc;
 
 use undiffuse::Cancel;
 

@@ -1,6 +1,6 @@
 //! From samples to data: the decoder of a latent model, the scale of a 2015 one.
 
-use std::sync::Arc;
+use alloc::sync::Arc;
 
 use undiffuse::Cancel;
 use undiffuse::backend::cpu::AlignedBuf;
@@ -35,9 +35,9 @@ pub struct undiffuse_codec_options {
 
 sized!(undiffuse_codec_options {
     thread_count: 0,
-    threads: std::ptr::null(),
-    allocator: std::ptr::null(),
-    cancel: std::ptr::null_mut(),
+    threads: core::ptr::null(),
+    allocator: core::ptr::null(),
+    cancel: core::ptr::null_mut(),
 });
 
 /// What a codec does and takes.
@@ -89,7 +89,7 @@ pub unsafe extern "C" fn undiffuse_codec_options_init(
     struct_size: usize,
 ) -> undiffuse_status {
     // SAFETY: pointers are what the header asks for, here and below.
-    unsafe { ok(std::ptr::null_mut(), || init(options, struct_size)) }
+    unsafe { ok(core::ptr::null_mut(), || init(options, struct_size)) }
 }
 
 /// Floats of a library's block as the codec takes them.

@@ -1,7 +1,10 @@
 //! What a network takes beside x and the level: listed, and given.
 
-use std::ffi::{CString, c_char};
-use std::mem::MaybeUninit;
+use alloc::ffi::CString;
+use alloc::format;
+use alloc::vec::Vec;
+use core::ffi::c_char;
+use core::mem::MaybeUninit;
 
 use undiffuse::denoiser::{Conditions, Denoiser, Guidance};
 use undiffuse::graph::{Input, Role};
@@ -53,7 +56,7 @@ sized!(undiffuse_guidance {
     rescale: 0.0,
     interval_low: 0.0,
     interval_high: f64::INFINITY,
-    negative: std::ptr::null(),
+    negative: core::ptr::null(),
     negative_count: 0,
 });
 
@@ -65,7 +68,7 @@ pub unsafe extern "C" fn undiffuse_guidance_init(
     struct_size: usize,
 ) -> undiffuse_status {
     // SAFETY: pointers are what the header asks for, here and below.
-    unsafe { ok(std::ptr::null_mut(), || crate::options::init(guidance, struct_size)) }
+    unsafe { ok(core::ptr::null_mut(), || crate::options::init(guidance, struct_size)) }
 }
 
 /// An input of a network.
@@ -91,7 +94,7 @@ pub struct undiffuse_input_info {
 }
 
 sized!(undiffuse_input_info {
-    name: std::ptr::null(),
+    name: core::ptr::null(),
     role: MaybeUninit::new(UNDIFFUSE_INPUT_VALUE),
     is_whole: 0,
     rank: 0,

@@ -1,7 +1,9 @@
 //! What there is to run networks on.
 
-use std::ffi::c_char;
-use std::mem::MaybeUninit;
+use alloc::format;
+use alloc::string::ToString;
+use core::ffi::c_char;
+use core::mem::MaybeUninit;
 
 use undiffuse::backend::cpu::{Cpu, CpuOptions};
 
@@ -73,7 +75,7 @@ pub unsafe extern "C" fn undiffuse_device_get_info(
             let mut i = <undiffuse_device_info as crate::options::VersionedStruct>::defaults();
             let name = match value(backend)? {
                 UNDIFFUSE_BACKEND_CPU => {
-                    i.thread_count = std::thread::available_parallelism().map_or(1, |n| n.get());
+                    i.thread_count = crate::threads::cores();
                     let options = CpuOptions { threads: Some(1), ..CpuOptions::default() };
                     format!("cpu {}", Cpu::with_options(options)?.path())
                 }

@@ -1,7 +1,10 @@
 //! Evaluation: a lower bound on the log-likelihood of data.
 
-use std::ffi::c_void;
-use std::mem::MaybeUninit;
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::vec::Vec;
+use core::ffi::c_void;
+use core::mem::MaybeUninit;
 
 use undiffuse::denoiser::Denoiser;
 use undiffuse::evaluate::{Bound, BoundOptions, Edges, StepBound, Times, bound_with};
@@ -67,11 +70,11 @@ sized!(undiffuse_bound_options {
     first_sample: 0,
     seed: 0,
     thread_count: 0,
-    threads: std::ptr::null(),
-    cancel: std::ptr::null_mut(),
+    threads: core::ptr::null(),
+    cancel: core::ptr::null_mut(),
     progress: None,
-    progress_user_data: std::ptr::null_mut(),
-    classes: std::ptr::null(),
+    progress_user_data: core::ptr::null_mut(),
+    classes: core::ptr::null(),
     classes_len: 0,
 });
 
@@ -178,7 +181,7 @@ pub unsafe extern "C" fn undiffuse_bound_options_init(
     struct_size: usize,
 ) -> undiffuse_status {
     // SAFETY: pointers are what the header asks for, here and below.
-    unsafe { ok(std::ptr::null_mut(), || init(options, struct_size)) }
+    unsafe { ok(core::ptr::null_mut(), || init(options, struct_size)) }
 }
 
 /// Evaluates a lower bound K <= log p(data) of the chain that `sampler` makes of `model` (Sohl-Dickstein et al. 2015, Eqs. 10 to 15).
@@ -223,7 +226,7 @@ pub unsafe extern "C" fn undiffuse_bound_new(
                     let pipeline = model.on_threads(threads(o.threads, o.thread_count)?)?;
                     Box::new(pipeline.denoiser(o.batch, classes)?)
                 }
-                Network::Host(h) => Box::new(Shared(std::sync::Arc::clone(h))),
+                Network::Host(h) => Box::new(Shared(alloc::sync::Arc::clone(h))),
             };
             let bound_options =
                 BoundOptions { times, draws: o.draws, edges, batch: o.batch, first_sample: o.first_sample };

@@ -1,8 +1,9 @@
 //! Evidence r in p(x) r(x): measurements, gradients of log r, and bits.
 
-use std::ffi::c_char;
-use std::mem::MaybeUninit;
-use std::sync::Arc;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::ffi::c_char;
+use core::mem::MaybeUninit;
 
 use undiffuse::error::check_finite;
 use undiffuse::posterior::operator::LinearOperator;
@@ -80,8 +81,8 @@ pub struct undiffuse_measurement {
 }
 
 sized!(undiffuse_measurement {
-    op: std::ptr::null(),
-    y: std::ptr::null(),
+    op: core::ptr::null(),
+    y: core::ptr::null(),
     y_len: 0,
     sigma: 0.0,
     first_sample: 0,
@@ -161,7 +162,7 @@ pub unsafe extern "C" fn undiffuse_method_options_init(
     struct_size: usize,
 ) -> undiffuse_status {
     // SAFETY: pointers are what the header asks for, here and below.
-    unsafe { ok(std::ptr::null_mut(), || init(options, struct_size)) }
+    unsafe { ok(core::ptr::null_mut(), || init(options, struct_size)) }
 }
 
 /// What the library calls each method.

@@ -1,8 +1,11 @@
 //! Evidence by functions of the caller: the gradient of log r, or the odds of bits.
 
-use std::ffi::{c_char, c_void};
-use std::mem::MaybeUninit;
-use std::sync::Arc;
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use core::ffi::{c_char, c_void};
+use core::mem::MaybeUninit;
 
 use undiffuse::noise::Fingerprint;
 use undiffuse::posterior::{At, BitProduct, BitR, Classifier, ClassifierRule, LogR, MeanShift, RSchedule};
@@ -48,13 +51,13 @@ pub struct undiffuse_gradient_evidence {
 }
 
 sized!(undiffuse_gradient_evidence {
-    user_data: std::ptr::null_mut(),
+    user_data: core::ptr::null_mut(),
     gradient: None,
     rule: MaybeUninit::new(UNDIFFUSE_GRADIENT_SCORE),
     r_schedule: MaybeUninit::new(UNDIFFUSE_R_CONSTANT),
     scale: 1.0,
     fingerprint: 0,
-    name: std::ptr::null(),
+    name: core::ptr::null(),
 });
 
 /// Evidence for a binary chain.
@@ -85,13 +88,13 @@ pub struct undiffuse_bit_evidence {
 }
 
 sized!(undiffuse_bit_evidence {
-    odds: std::ptr::null(),
+    odds: core::ptr::null(),
     odds_len: 0,
     r_schedule: MaybeUninit::new(UNDIFFUSE_R_CONSTANT),
     reserved: 0,
     pi: 0.5,
     function: None,
-    user_data: std::ptr::null_mut(),
+    user_data: core::ptr::null_mut(),
     fingerprint: 0,
 });
 

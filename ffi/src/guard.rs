@@ -3,17 +3,16 @@
 //! A panic is caught here and becomes a status. A handle knows whether a call is using it, so that a call from within a callback or
 //! from a second thread is refused instead of undefined, and whether a panic went through it.
 
-use std::any::Any;
-use std::cell::UnsafeCell;
-use std::ffi::{CStr, c_char};
-use std::ops::{Deref, DerefMut};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering};
-
-use undiffuse::backend::threads::drop_payload;
+use alloc::boxed::Box;
+use alloc::format;
+use core::cell::UnsafeCell;
+use core::ffi::{CStr, c_char};
+use core::ops::{Deref, DerefMut};
+use core::sync::atomic::{AtomicBool, AtomicIsize, Ordering};
 
 use crate::status::undiffuse_status::{self, *};
 use crate::status::{Failure, Outcome, undiffuse_error};
+use crate::unwind;
 
 /// Runs the inner side of a function that returns a status. `error` is where the caller wants the error object, or NULL.
 ///
@@ -23,10 +22,10 @@ pub(crate) unsafe fn call(
     error: *mut *mut undiffuse_error,
     body: impl FnOnce() -> Outcome<undiffuse_status>,
 ) -> undiffuse_status {
-    let ended = catch_unwind(AssertUnwindSafe(|| {
+    let ended = unwind::stop(|| {
         crate::inject::point();
         body()
-    }));
+    });
     match ended {
         Ok(Ok(status)) => status,
         // SAFETY: the caller's promise.
@@ -42,30 +41,30 @@ pub(crate) unsafe fn call(
 #[inline(never)]
 unsafe fn failed(
     error: *mut *mut undiffuse_error,
-    ended: std::thread::Result<Outcome<undiffuse_status>>,
+    ended: Result<Outcome<undiffuse_status>, unwind::Payload>,
 ) -> undiffuse_status {
     let failure = match ended {
         Ok(Ok(status)) => return status,
         Ok(Err(failure)) => failure,
         Err(payload) => {
-            let text = panic_text(payload.as_ref()).to_string();
-            drop_payload(payload);
+            let text = payload.text();
+            payload.drop();
             Failure::new(UNDIFFUSE_PANIC, format!("a bug in the library, please report it: {text}"))
         }
     };
     let status = failure.status;
     if !error.is_null() {
         // Even here something may go wrong; the caller then gets the status alone.
-        let object = catch_unwind(AssertUnwindSafe(|| {
+        let object = unwind::stop(|| {
             let before = crate::reserve::drawn();
             let object = Box::new(undiffuse_error::new(failure));
             crate::reserve::check(before).map(|()| Box::into_raw(object))
-        }));
-        let object = object.unwrap_or_else(|payload| {
-            drop_payload(payload);
-            Ok(std::ptr::null_mut())
         });
-        let object = object.unwrap_or(std::ptr::null_mut());
+        let object = object.unwrap_or_else(|payload| {
+            payload.drop();
+            Ok(core::ptr::null_mut())
+        });
+        let object = object.unwrap_or(core::ptr::null_mut());
         // SAFETY: the caller's promise.
         unsafe { error.write(object) };
     }
@@ -83,16 +82,12 @@ pub(crate) unsafe fn ok(error: *mut *mut undiffuse_error, body: impl FnOnce() ->
 
 /// Runs the inner side of a function that returns nothing.
 pub(crate) fn void(body: impl FnOnce()) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| {
+    if let Err(payload) = unwind::stop(|| {
         crate::inject::point();
         body()
-    })) {
-        drop_payload(payload);
+    }) {
+        payload.drop();
     }
-}
-
-fn panic_text(payload: &(dyn Any + Send)) -> &str {
-    payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("panic")
 }
 
 /// What a `T *` of the header points at.
@@ -144,7 +139,7 @@ impl<T> Handle<T> {
     }
 
     fn leave(&self, readers: isize) {
-        if std::thread::panicking() {
+        if unwind::panicking() {
             self.poisoned.store(true, Ordering::Release);
         }
         self.users.fetch_sub(readers, Ordering::Release);
@@ -285,7 +280,7 @@ pub(crate) unsafe fn output<'a, T>(pointer: *mut T, name: &str) -> Outcome<Out<'
     if pointer.is_null() || !pointer.is_aligned() {
         return Err(Failure::argument(format!("{name} is NULL or not aligned")));
     }
-    Ok(Out { at: pointer, drawn: crate::reserve::drawn(), of: std::marker::PhantomData })
+    Ok(Out { at: pointer, drawn: crate::reserve::drawn(), of: core::marker::PhantomData })
 }
 
 /// A place to write a result to.
@@ -293,7 +288,7 @@ pub(crate) struct Out<'a, T> {
     at: *mut T,
     /// How often the reserve had helped before the call.
     drawn: usize,
-    of: std::marker::PhantomData<&'a mut T>,
+    of: core::marker::PhantomData<&'a mut T>,
 }
 
 impl<T> Out<'_, T> {
@@ -327,7 +322,7 @@ impl<T: Opaque> Out<'_, *mut T> {
 pub(crate) unsafe fn slice<'a, T: Copy>(pointer: *const T, len: usize, name: &str) -> Outcome<&'a [T]> {
     check_array(pointer, len, name)?;
     // SAFETY: the caller's promise; the length was checked.
-    Ok(if len == 0 { &[] } else { unsafe { std::slice::from_raw_parts(pointer, len) } })
+    Ok(if len == 0 { &[] } else { unsafe { core::slice::from_raw_parts(pointer, len) } })
 }
 
 /// An array argument to write to.
@@ -337,7 +332,7 @@ pub(crate) unsafe fn slice<'a, T: Copy>(pointer: *const T, len: usize, name: &st
 pub(crate) unsafe fn slice_mut<'a, T: Copy>(pointer: *mut T, len: usize, name: &str) -> Outcome<&'a mut [T]> {
     check_array(pointer, len, name)?;
     // SAFETY: the caller's promise; the length was checked.
-    Ok(if len == 0 { &mut [] } else { unsafe { std::slice::from_raw_parts_mut(pointer, len) } })
+    Ok(if len == 0 { &mut [] } else { unsafe { core::slice::from_raw_parts_mut(pointer, len) } })
 }
 
 fn check_array<T>(pointer: *const T, len: usize, name: &str) -> Outcome<()> {
@@ -395,7 +390,7 @@ pub(crate) unsafe fn text<'a>(pointer: *const c_char, len: usize, name: &str) ->
     }
     // SAFETY: the caller's promise.
     let bytes = unsafe { slice(pointer.cast::<u8>(), len, name) }?;
-    std::str::from_utf8(bytes).map_err(|_| Failure::argument(format!("{name} is not UTF-8")))
+    core::str::from_utf8(bytes).map_err(|_| Failure::argument(format!("{name} is not UTF-8")))
 }
 
 /// Fills the caller's buffer by the convention of the header: NULL asks for the length, a buffer must be long enough.
@@ -417,7 +412,7 @@ pub(crate) unsafe fn fill<T: Copy>((name, buffer): (&str, *mut T), len: *mut usi
         }
         check_array(buffer, values.len(), name)?;
         // SAFETY: the buffer has room for as many, and is not the library's.
-        unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), buffer, values.len()) };
+        unsafe { core::ptr::copy_nonoverlapping(values.as_ptr(), buffer, values.len()) };
     }
     out.set(values.len());
     Ok(())
@@ -443,10 +438,10 @@ mod tests {
             assert_eq!(status(handle.read("thing").map(|_| ())), UNDIFFUSE_BUSY);
             assert_eq!(status(handle.write("thing").map(|_| ())), UNDIFFUSE_BUSY);
         }
-        let panicked = catch_unwind(AssertUnwindSafe(|| {
+        let panicked = unwind::stop(|| {
             let _reader = handle.read("thing").unwrap();
             panic!("on purpose");
-        }));
+        });
         assert!(panicked.is_err());
         for _ in 0..2 {
             assert_eq!(status(handle.read("thing").map(|_| ())), UNDIFFUSE_POISONED);
@@ -462,11 +457,11 @@ mod tests {
             let handle = Handle::new([0u32; 2]);
             std::thread::scope(|s| {
                 s.spawn(|| {
-                    let _ = catch_unwind(AssertUnwindSafe(|| {
+                    let _ = unwind::stop(|| {
                         let mut writer = handle.write("thing").unwrap();
                         writer[0] = 1;
                         std::panic::resume_unwind(Box::new("on purpose"));
-                    }));
+                    });
                 });
                 s.spawn(|| {
                     for _ in 0..20 {

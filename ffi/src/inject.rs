@@ -15,7 +15,7 @@ mod on {
     pub(crate) fn point() {
         if LEFT.load(Ordering::SeqCst) > 0 && LEFT.fetch_sub(1, Ordering::SeqCst) == 1 {
             // A panic without a message on standard error.
-            std::panic::resume_unwind(Box::new("a panic that a test asked for"));
+            std::panic::resume_unwind(std::boxed::Box::new("a panic that a test asked for"));
         }
     }
 }

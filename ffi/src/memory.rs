@@ -1,8 +1,10 @@
 //! The host's memory.
 
-use std::ffi::c_void;
-use std::ptr::NonNull;
-use std::sync::Arc;
+use alloc::format;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ffi::c_void;
+use core::ptr::NonNull;
 
 use undiffuse::backend::cpu::heap::{ALIGNMENT, Allocator, Heap};
 
@@ -41,7 +43,7 @@ pub struct undiffuse_allocator {
     pub deallocate: undiffuse_deallocate_fn,
 }
 
-sized!(undiffuse_allocator { user_data: std::ptr::null_mut(), allocate: None, deallocate: None });
+sized!(undiffuse_allocator { user_data: core::ptr::null_mut(), allocate: None, deallocate: None });
 
 struct Host {
     user_data: *mut c_void,

@@ -1,8 +1,13 @@
 //! Models: a network compiled from a file or from memory, or the caller's own denoiser.
 
-use std::ffi::{CString, c_char};
-use std::mem::MaybeUninit;
-use std::sync::Arc;
+use alloc::boxed::Box;
+use alloc::ffi::CString;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ffi::c_char;
+use core::mem::MaybeUninit;
 
 use undiffuse::ErrorKind;
 use undiffuse::backend::Backend;
@@ -90,9 +95,9 @@ sized!(undiffuse_model_options {
     width: 0,
     gradient: MaybeUninit::new(UNDIFFUSE_GRADIENT_NONE),
     precision: MaybeUninit::new(UNDIFFUSE_PRECISION_F32),
-    scheduler_json: std::ptr::null(),
+    scheduler_json: core::ptr::null(),
     scheduler_json_len: 0,
-    allocator: std::ptr::null(),
+    allocator: core::ptr::null(),
     decode_bytes: undiffuse::codec::DECODE_BYTES,
     weights: MaybeUninit::new(UNDIFFUSE_WEIGHT_F32),
 });
@@ -176,7 +181,7 @@ pub unsafe extern "C" fn undiffuse_model_options_init(
     struct_size: usize,
 ) -> undiffuse_status {
     // SAFETY: pointers are what the header asks for, here and below.
-    unsafe { ok(std::ptr::null_mut(), || init(options, struct_size)) }
+    unsafe { ok(core::ptr::null_mut(), || init(options, struct_size)) }
 }
 
 fn compile(mut source: Source<'_>, o: &undiffuse_model_options) -> Outcome<Model> {
@@ -252,6 +257,16 @@ pub(crate) fn not_built_in(backend: undiffuse_backend) -> Failure {
     Failure::new(UNDIFFUSE_UNSUPPORTED, format!("{backend:?} is not built in"))
 }
 
+#[cfg(feature = "std")]
+fn open(path: &str) -> Outcome<Source<'static>> {
+    Ok(Source::open(path)?)
+}
+
+#[cfg(not(feature = "std"))]
+fn open(_path: &str) -> Outcome<Source<'static>> {
+    Err(Failure::new(UNDIFFUSE_UNSUPPORTED, "this build reads no files: load the model from memory"))
+}
+
 /// Loads a diffusers pipeline directory, a model's own directory, one of its weight files, or a packed file.
 ///
 /// `path` is UTF-8. `options` may be NULL for the defaults. On success *model is yours; free it with undiffuse_model_free. The file is
@@ -259,7 +274,7 @@ pub(crate) fn not_built_in(backend: undiffuse_backend) -> Failure {
 /// any class, or missing: a sampler of the kind DDIM or DDPM can be made of those with betas, and `scheduler_json` gives another.
 ///
 /// Status: UNDIFFUSE_IO, UNDIFFUSE_CONFIG, UNDIFFUSE_WEIGHTS, UNDIFFUSE_SHAPE for a size that the network cannot have,
-/// UNDIFFUSE_UNSUPPORTED, UNDIFFUSE_DEVICE where a GPU fails. Any thread.
+/// UNDIFFUSE_UNSUPPORTED (in a build without files always), UNDIFFUSE_DEVICE where a GPU fails. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_model_load(
     path: *const c_char,
@@ -273,7 +288,7 @@ pub unsafe extern "C" fn undiffuse_model_load(
             let out = output(model, "model")?;
             let o = options_or_defaults(options)?;
             let path = string(path, "path")?;
-            let source = Source::open(path)?;
+            let source = open(path)?;
             out.give_handle(Arc::new(compile(source, &o).map_err(|e| e.context(path))?))
         })
     }

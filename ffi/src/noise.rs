@@ -1,7 +1,9 @@
 //! Noise: the library's streams, given arrays, the caller's function, or a Python library's generator.
 
-use std::ffi::c_void;
-use std::mem::MaybeUninit;
+use alloc::boxed::Box;
+use alloc::format;
+use core::ffi::c_void;
+use core::mem::MaybeUninit;
 
 use undiffuse::noise::{DrawnFor, DrawnIn, Fingerprint, Given, NoiseSource, PythonGenerator, PythonNoise, Seeded};
 use undiffuse::sampler::Sampler;
@@ -67,13 +69,13 @@ pub struct undiffuse_noise {
 }
 
 sized!(undiffuse_noise {
-    x_t: std::ptr::null(),
-    noise: std::ptr::null(),
+    x_t: core::ptr::null(),
+    noise: core::ptr::null(),
     steps: 0,
     samples: 0,
     first_sample: 0,
     fill: None,
-    user_data: std::ptr::null_mut(),
+    user_data: core::ptr::null_mut(),
     fingerprint: 0,
     generator: MaybeUninit::new(UNDIFFUSE_GENERATOR_OWN),
     drawn_in: MaybeUninit::new(UNDIFFUSE_DRAWN_IN_F32),
@@ -198,7 +200,7 @@ fn python(
     }
     let drawn_for = if each { DrawnFor::Each { at_once: batch } } else { DrawnFor::AllOf(o.samples as u64) };
     let steps = (0..sampler.levels().len()).filter(|step| sampler.needs_noise(*step));
-    let draws = std::iter::once(0).chain(steps.map(|step| step as u64 + 1)).collect();
+    let draws = core::iter::once(0).chain(steps.map(|step| step as u64 + 1)).collect();
     let drawn_in = match drawn_in {
         UNDIFFUSE_DRAWN_IN_F32 => DrawnIn::F32,
         UNDIFFUSE_DRAWN_IN_F16 => DrawnIn::F16,

@@ -1,8 +1,10 @@
 //! Linear operators: what a measurement did to a sample.
 
-use std::ffi::c_void;
-use std::mem::MaybeUninit;
-use std::sync::Arc;
+use alloc::format;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ffi::c_void;
+use core::mem::MaybeUninit;
 
 use undiffuse::error::check_finite;
 use undiffuse::posterior::operator::{
@@ -95,7 +97,7 @@ pub struct undiffuse_operator_callbacks {
 }
 
 sized!(undiffuse_operator_callbacks {
-    user_data: std::ptr::null_mut(),
+    user_data: core::ptr::null_mut(),
     apply: None,
     adjoint: None,
     pseudo_inverse: None,

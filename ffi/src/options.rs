@@ -1,6 +1,7 @@
 //! Structs that grow: the first field is their size as the caller knows it.
 
-use std::mem::MaybeUninit;
+use alloc::format;
+use core::mem::MaybeUninit;
 
 use crate::guard::{null, output};
 use crate::status::{Failure, Outcome};
@@ -92,7 +93,7 @@ unsafe fn options_or<T: VersionedStruct>(pointer: *const T, if_null: Option<T>) 
     let mut value = MaybeUninit::new(T::defaults());
     // SAFETY: as many bytes as both have; any bytes are a valid value.
     unsafe {
-        std::ptr::copy_nonoverlapping(bytes, value.as_mut_ptr().cast::<u8>(), size.min(size_of::<T>()));
+        core::ptr::copy_nonoverlapping(bytes, value.as_mut_ptr().cast::<u8>(), size.min(size_of::<T>()));
         Ok(value.assume_init())
     }
 }
@@ -132,7 +133,7 @@ unsafe fn write_prefix<T: VersionedStruct>(to: *mut u8, size: usize, value: &T) 
     let known = size.min(size_of::<T>());
     // SAFETY: the caller's promise.
     unsafe {
-        std::ptr::copy_nonoverlapping((&raw const *value).cast::<u8>(), to, known);
+        core::ptr::copy_nonoverlapping((&raw const *value).cast::<u8>(), to, known);
         to.add(known).write_bytes(0, size - known);
         to.cast::<usize>().write_unaligned(size);
     }

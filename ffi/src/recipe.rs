@@ -1,6 +1,7 @@
 //! What sessions make their evidence from.
 
-use std::mem::MaybeUninit;
+use alloc::boxed::Box;
+use core::mem::MaybeUninit;
 
 use undiffuse::posterior::{Evidence, RSchedule};
 

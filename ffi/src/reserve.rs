@@ -144,6 +144,8 @@ unsafe impl GlobalAlloc for Reserve {
 
 #[cfg(test)]
 mod tests {
+    use std::vec::Vec;
+
     use super::*;
 
     #[test]

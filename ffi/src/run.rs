@@ -1,6 +1,7 @@
 //! What a session does.
 
-use std::ffi::c_void;
+use alloc::format;
+use core::ffi::c_void;
 
 use undiffuse::chain::{Flow, Status};
 use undiffuse::denoiser::{Call, Denoiser};

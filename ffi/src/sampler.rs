@@ -1,7 +1,9 @@
 //! The bare sampler: steps without a model.
 
-use std::ffi::c_char;
-use std::sync::Arc;
+use alloc::format;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ffi::c_char;
 
 use undiffuse::error::check_finite;
 use undiffuse::posterior::Evidence;
@@ -116,13 +118,13 @@ sized!(undiffuse_step_io {
     count: 0,
     sample_len: 0,
     output_len: 0,
-    model_output: std::ptr::null(),
-    x: std::ptr::null(),
-    noise: std::ptr::null(),
-    next: std::ptr::null_mut(),
-    x0: std::ptr::null_mut(),
-    state: std::ptr::null(),
-    next_state: std::ptr::null_mut(),
+    model_output: core::ptr::null(),
+    x: core::ptr::null(),
+    noise: core::ptr::null(),
+    next: core::ptr::null_mut(),
+    x0: core::ptr::null_mut(),
+    state: core::ptr::null(),
+    next_state: core::ptr::null_mut(),
     done: 0,
 });
 
@@ -317,7 +319,7 @@ pub unsafe extern "C" fn undiffuse_sampler_scale_model_input(
             level(&s, step)?;
             let scale = s.input_scale(step);
             check_finite("x", slice(x, len, "x")?)?;
-            if std::ptr::eq(x, out) {
+            if core::ptr::eq(x, out) {
                 let out = slice_mut(out, len, "out")?;
                 out.iter_mut().for_each(|v| *v *= scale);
                 return Ok(check_finite("out", out)?);

@@ -1,8 +1,9 @@
 //! A sampler's options: the schedule it was trained with, and the choices of a run.
 
-use std::ffi::c_char;
-use std::mem::MaybeUninit;
-use std::sync::Arc;
+use alloc::format;
+use alloc::sync::Arc;
+use core::ffi::c_char;
+use core::mem::MaybeUninit;
 
 use undiffuse::sampler::{
     BitPrediction, Chain2015, Compat, DdimNoise, DdimPrevious, Ending2015, Jumps, Ladder, PredictionType, Readout2015,
@@ -75,7 +76,7 @@ sized!(undiffuse_schedule_options {
     num_train_timesteps: 1000,
     beta_start: 1e-4,
     beta_end: 0.02,
-    trained_betas: std::ptr::null(),
+    trained_betas: core::ptr::null(),
     trained_betas_len: 0,
     clip_sample_range: 1.0,
     dynamic_thresholding_ratio: 0.995,
@@ -161,7 +162,7 @@ sized!(undiffuse_sampler_options {
     kind: MaybeUninit::new(UNDIFFUSE_SAMPLER_OF_SCHEDULE),
     arithmetic: MaybeUninit::new(UNDIFFUSE_ARITHMETIC_FLOAT32),
     steps: 0,
-    timesteps: std::ptr::null(),
+    timesteps: core::ptr::null(),
     timesteps_len: 0,
     eta: 0.0,
     ddim_noise: MaybeUninit::new(UNDIFFUSE_DDIM_NOISE_POSTERIOR),
@@ -175,7 +176,7 @@ sized!(undiffuse_sampler_options {
     pi: 0.5,
     bit_prediction: MaybeUninit::new(UNDIFFUSE_BITS_PREVIOUS),
     compat: MaybeUninit::new(UNDIFFUSE_COMPAT_USUAL),
-    sigmas: std::ptr::null(),
+    sigmas: core::ptr::null(),
     sigmas_len: 0,
     order: 0,
     ladder_largest: 1.0,
@@ -194,7 +195,7 @@ pub unsafe extern "C" fn undiffuse_schedule_options_init(
     struct_size: usize,
 ) -> undiffuse_status {
     // SAFETY: pointers are what the header asks for.
-    unsafe { ok(std::ptr::null_mut(), || init(options, struct_size)) }
+    unsafe { ok(core::ptr::null_mut(), || init(options, struct_size)) }
 }
 
 /// Fills options with the defaults: UniPC with 20 steps for a model saved with DDPM, its own sampler for every other. `struct_size` is
@@ -205,7 +206,7 @@ pub unsafe extern "C" fn undiffuse_sampler_options_init(
     struct_size: usize,
 ) -> undiffuse_status {
     // SAFETY: pointers are what the header asks for.
-    unsafe { ok(std::ptr::null_mut(), || init(options, struct_size)) }
+    unsafe { ok(core::ptr::null_mut(), || init(options, struct_size)) }
 }
 
 fn reserved(value: u32, name: &str) -> Outcome<()> {

@@ -1,7 +1,10 @@
 //! Sessions: a chain with its memory, threads, noise and evidence.
 
-use std::ffi::{c_char, c_void};
-use std::sync::Arc;
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use core::ffi::{c_char, c_void};
 
 use undiffuse::Cancel;
 use undiffuse::backend::cpu::AlignedBuf;
@@ -108,20 +111,20 @@ sized!(undiffuse_session_options {
     batch: 1,
     first_sample: 0,
     seed: 0,
-    noise: std::ptr::null(),
+    noise: core::ptr::null(),
     thread_count: 0,
-    threads: std::ptr::null(),
-    workspace: std::ptr::null_mut(),
+    threads: core::ptr::null(),
+    workspace: core::ptr::null_mut(),
     workspace_bytes: 0,
-    allocator: std::ptr::null(),
-    cancel: std::ptr::null_mut(),
+    allocator: core::ptr::null(),
+    cancel: core::ptr::null_mut(),
     progress: None,
-    progress_user_data: std::ptr::null_mut(),
-    classes: std::ptr::null(),
+    progress_user_data: core::ptr::null_mut(),
+    classes: core::ptr::null(),
     classes_len: 0,
-    conditions: std::ptr::null(),
+    conditions: core::ptr::null(),
     condition_count: 0,
-    guidance: std::ptr::null(),
+    guidance: core::ptr::null(),
 });
 
 /// Fills options with the defaults: one sample, number 0 of seed 0, all cores, malloc. `struct_size` is
@@ -132,7 +135,7 @@ pub unsafe extern "C" fn undiffuse_session_options_init(
     struct_size: usize,
 ) -> undiffuse_status {
     // SAFETY: pointers are what the header asks for, here and below.
-    unsafe { ok(std::ptr::null_mut(), || init(options, struct_size)) }
+    unsafe { ok(core::ptr::null_mut(), || init(options, struct_size)) }
 }
 
 pub(crate) type BoxedDenoiser = Box<dyn Denoiser + Send + Sync>;
@@ -352,7 +355,7 @@ pub(crate) unsafe fn make(
             (None, at)
         };
         // Lives as long as the session, which drops the chain first.
-        let floats: &'static mut [f32] = std::slice::from_raw_parts_mut(floats, len);
+        let floats: &'static mut [f32] = core::slice::from_raw_parts_mut(floats, len);
         let (batch, cancel) = (parts.batch, undiffuse_cancel::shared(o.cancel));
         Ok(Session {
             chain: parts.chain(floats, (&conditions, guidance.as_ref()), noise, o.first_sample)?,

@@ -1,6 +1,9 @@
 //! Status codes and the error object.
 
-use std::ffi::{CString, c_char};
+use alloc::ffi::CString;
+use alloc::format;
+use alloc::string::String;
+use core::ffi::c_char;
 
 use undiffuse::{Error, ErrorKind};
 
@@ -90,7 +93,7 @@ impl Failure {
     }
 
     /// Puts what it is about in front of the text.
-    pub fn context(self, context: impl std::fmt::Display) -> Self {
+    pub fn context(self, context: impl core::fmt::Display) -> Self {
         Self { message: format!("{context}: {}", self.message), ..self }
     }
 

@@ -1,10 +1,10 @@
 //! The host's threads.
 
-use std::ffi::c_void;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use alloc::format;
+use alloc::sync::Arc;
+use core::ffi::c_void;
 
-use undiffuse::backend::threads::{Serial, Threads, drop_payload};
+use undiffuse::backend::threads::{Serial, Threads};
 
 use crate::options::{options, sized};
 use crate::status::{Failure, Outcome};
@@ -33,7 +33,7 @@ pub struct undiffuse_threads {
     pub parallel_for: undiffuse_parallel_for_fn,
 }
 
-sized!(undiffuse_threads { user_data: std::ptr::null_mut(), thread_count: 1, parallel_for: None });
+sized!(undiffuse_threads { user_data: core::ptr::null_mut(), thread_count: 1, parallel_for: None });
 
 /// The largest number of threads.
 pub(crate) const MOST: usize = 256;
@@ -58,9 +58,9 @@ impl Threads for Host {
         unsafe extern "C" fn task(data: *mut c_void, _: usize) {
             // SAFETY: the address of `work` below, which waits for all tasks.
             let work = unsafe { &*data.cast::<&(dyn Fn() + Sync)>() };
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(work)) {
+            if let Err(payload) = crate::unwind::stop(work) {
                 // The layer's count of finished tasks tells.
-                drop_payload(payload);
+                payload.drop();
             }
         }
         // SAFETY: as the header says. The function waits for its tasks, so `work` outlives them.
@@ -123,6 +123,14 @@ impl Threads for Counted {
     }
 }
 
+/// How many threads run at once here.
+pub(crate) fn cores() -> usize {
+    #[cfg(feature = "std")]
+    return std::thread::available_parallelism().map_or(1, |n| n.get());
+    #[cfg(not(feature = "std"))]
+    return 1;
+}
+
 /// [`threads`] that start none.
 ///
 /// # Safety
@@ -132,10 +140,9 @@ pub(crate) unsafe fn counted(host: *const undiffuse_threads, count: usize) -> Ou
         // SAFETY: the caller's promise.
         return unsafe { threads(host, count) };
     }
-    let cores = || std::thread::available_parallelism().map_or(1, |n| n.get()).min(MOST);
     let count = match count {
         _ if cfg!(not(feature = "threads")) => 1,
-        0 => cores(),
+        0 => cores().min(MOST),
         n if n <= MOST => n,
         n => return Err(Failure::argument(format!("{n} threads, expected 0 to {MOST}"))),
     };

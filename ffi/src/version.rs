@@ -1,6 +1,6 @@
 //! Versions.
 
-use std::ffi::{CStr, c_char};
+use core::ffi::{CStr, c_char};
 
 /// The ABI that this header describes. It grows when functions, options or values are added; nothing is ever taken away from an ABI
 /// that UNDIFFUSE_ABI_OLDEST includes.

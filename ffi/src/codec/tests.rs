@@ -1,6 +1,9 @@
 //! A latent model, which the C programs of ffi/tests have no file of.
 
+use std::boxed::Box;
 use std::ptr::{null, null_mut};
+use std::vec;
+use std::vec::Vec;
 
 use undiffuse::graph::Param;
 use undiffuse::model::ModelConfig;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
 use std::ptr::{null, null_mut};
+use std::vec;
 
 use undiffuse::model::ModelConfig;
 use undiffuse::pipeline::Source;
