@@ -1,13 +1,13 @@
 """What a user's Python program gets for a seed: the digits' model by diffusers' pipelines, on the CPU.
 
-Made with diffusers 0.42.1, torch 2.15.0 (CPU with AVX2 and FMA), numpy 2.4.6 and safetensors 0.8.0. No download. Run by hand from the
+Made with diffusers 0.42.1, torch 2.15.0 (CPU with AVX2 and FMA), torchsde 0.2.6, numpy 2.4.6 and safetensors 0.8.0. No download. Run by hand from the
 repository root:
 
     python tests/golden/make_seeds.py
 
 It writes tests/golden/seeds.safetensors: for each case the images [N, 1, 28, 28] as u16, round(32767.5 (x + 1)) of x clipped to [-1, 1];
 metadata "cases" has the cases as JSON: class, config (beside the model's own scheduler), steps, eta, seed, batch, and whether each
-sample has a generator of its own (seed + i). DDPM and DDIM run in DDPMPipeline and DDIMPipeline, the others in the same loop.
+sample has a generator of its own (seed + i; none of DPMSolverSDEScheduler, whose Brownian motion has one seed). DDPM and DDIM run in DDPMPipeline and DDIMPipeline, the others in the same loop.
 """
 
 import json
@@ -30,6 +30,8 @@ CASES = [
     {"class": "DDIMScheduler", "config": {}, "steps": 10, "eta": 1.0},
     {"class": "EulerAncestralDiscreteScheduler", "config": {"timestep_spacing": "leading"}, "steps": 10},
     {"class": "DPMSolverMultistepScheduler", "config": {"algorithm_type": "sde-dpmsolver++", "use_karras_sigmas": True}, "steps": 10},
+    {"class": "DPMSolverSDEScheduler", "config": {"timestep_spacing": "leading"}, "steps": 10},
+    {"class": "DPMSolverSDEScheduler", "config": {"timestep_spacing": "leading", "noise_sampler_seed": 7}, "steps": 10},
 ]
 
 
@@ -52,7 +54,9 @@ def images(unet, case, batch, generator):
     with torch.no_grad():
         for t in s.timesteps:
             out = unet(s.scale_model_input(x, t), t).sample
-            x = s.step(out, t, x, generator=generator).prev_sample
+            # Its noise is that of a Brownian motion.
+            options = {} if case["class"] == "DPMSolverSDEScheduler" else {"generator": generator}
+            x = s.step(out, t, x, **options).prev_sample
     return x.clamp(-1, 1).numpy()
 
 
@@ -64,6 +68,8 @@ def main():
     arrays, cases = {}, []
     for case in CASES:
         for seed, batch, each in [(0, 1, False), (0, 4, False), (3, 2, True)]:
+            if each and case["class"] == "DPMSolverSDEScheduler":
+                continue
             if each:
                 generator = [torch.Generator().manual_seed(seed + i) for i in range(batch)]
             else:

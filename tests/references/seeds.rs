@@ -6,9 +6,9 @@ use safetensors::SafeTensors;
 use serde_json::Value;
 use undiffuse::backend::cpu::Cpu;
 use undiffuse::chain::{Chain, ChainOptions};
-use undiffuse::noise::{DrawnFor, PythonGenerator, PythonNoise};
+use undiffuse::noise::{BrownianTree, DrawnFor, NoiseSource, PythonGenerator, PythonNoise, TreeSeed};
 use undiffuse::pipeline::{Pipeline, PipelineOptions};
-use undiffuse::sampler::{Sampler, SamplerOptions, SchedulerConfig, Steps};
+use undiffuse::sampler::{Sampler, SamplerOptions, SchedulerConfig, Steps, brownian_intervals};
 
 const BYTES: &[u8] = include_bytes!("../golden/seeds.safetensors");
 const N: usize = 28 * 28;
@@ -31,13 +31,22 @@ fn seeds_give_the_pictures_of_python() {
             eta: case["eta"].as_f64().unwrap_or(0.0),
             ..Default::default()
         };
-        let sampler = SchedulerConfig::from_json(&config.to_string()).unwrap().sampler(&options).unwrap();
+        let config_of = SchedulerConfig::from_json(&config.to_string()).unwrap();
+        let sampler = config_of.sampler(&options).unwrap();
         let batch = count("batch") as usize;
         let each = case["each"].as_bool().unwrap();
         let drawn_for = if each { DrawnFor::Each { at_once: batch } } else { DrawnFor::AllOf(batch as u64) };
         let steps = (0..sampler.levels().len()).filter(|k| sampler.needs_noise(*k)).map(|k| k as u64 + 1);
-        let noise = PythonNoise::new(PythonGenerator::TorchCpu, count("seed"), drawn_for, N).unwrap();
-        let noise = noise.with_draws(std::iter::once(0).chain(steps).collect()).unwrap();
+        let draws = std::iter::once(0).chain(steps).collect();
+        let noise: Box<dyn NoiseSource> = if class == "DPMSolverSDEScheduler" {
+            let tree = config_of.noise_sampler_seed().unwrap().map_or(TreeSeed::Drawn, TreeSeed::Given);
+            let (between, [low, high]) = brownian_intervals(&*sampler).unwrap();
+            let noise = BrownianTree::new(count("seed"), tree, drawn_for, N, &between).unwrap();
+            Box::new(noise.with_ends(low, high).unwrap())
+        } else {
+            let noise = PythonNoise::new(PythonGenerator::TorchCpu, count("seed"), drawn_for, N).unwrap();
+            Box::new(noise.with_draws(draws).unwrap())
+        };
         let denoiser = pipeline.denoiser(batch, &[]).unwrap();
         let mut chain = Chain::new(denoiser, sampler, noise, &ChainOptions { batch, first_sample: 0 }).unwrap();
         chain.run().unwrap();
@@ -52,5 +61,5 @@ fn seeds_give_the_pictures_of_python() {
         compared += 1;
     }
     assert_eq!(compared, cases.len());
-    assert!(compared >= 15);
+    assert!(compared >= 19);
 }

@@ -120,6 +120,9 @@ static void samplers(void) {
   REFUSES("undiffuse_sampler_options.ladder_largest", o.ladder_largest, sampler_of(&s, &o));
   REFUSES("undiffuse_sampler_options.ladder_smallest", o.ladder_smallest, sampler_of(&s, &o));
   REFUSES("undiffuse_sampler_options.ladder_ratio", o.ladder_ratio, sampler_of(&s, &o));
+  o.kind = UNDIFFUSE_SAMPLER_RK45;
+  REFUSES("undiffuse_sampler_options.rtol", o.rtol, sampler_of(&s, &o));
+  REFUSES("undiffuse_sampler_options.atol", o.atol, sampler_of(&s, &o));
   o.kind = UNDIFFUSE_SAMPLER_DDIM;
   REFUSES("undiffuse_sampler_options.eta", o.eta, sampler_of(&s, &o));
   s.trained_betas = betas;
