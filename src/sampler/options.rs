@@ -240,7 +240,7 @@ pub struct SamplerOptions {
     /// Noise before each step of [`euler`](super::euler), EDM's Euler, [`churned_heun`](super::churned_heun) and [`flow_heun`](super::flow_heun).
     pub churn: Churn,
     /// The shift of a flow whose configuration says `use_dynamic_shifting`: mu, the logarithm of the shift (`time_shift_type` exponential),
-    /// or the shift itself (linear).
+    /// or the shift itself (linear). `None` for every other configuration.
     pub mu: Option<f64>,
     /// How solvers over sigmas spread them. Of no use with a list in `steps`. Timesteps are rounded only with [`Sigmas::Configured`].
     pub sigmas: Sigmas,
@@ -365,6 +365,12 @@ impl SchedulerConfig {
             Unsupported,
             "sigmas by {:?} with the sampler {} of this model, expected a solver over the sigmas of discrete betas, as euler",
             options.sigmas,
+            solver.name
+        );
+        ensure!(
+            options.mu.is_none() || config.grid.use_dynamic_shifting,
+            InvalidArgument,
+            "mu is given to the sampler {}, whose configuration does not say use_dynamic_shifting, expected none",
             solver.name
         );
         if let Some(order) = options.order {

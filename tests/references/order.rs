@@ -249,8 +249,7 @@ fn whole_runs_converge_at_the_order_that_their_first_and_last_steps_leave() {
         move |path: &Path<'_>| deis(path, &MultistepOptions { solver_order, ..Default::default() }).unwrap()
     };
     let adams = |order| {
-        let options =
-            SaSolverOptions { predictor_order: order, corrector_order: order, ..SaSolverOptions::default() };
+        let options = SaSolverOptions { predictor_order: order, corrector_order: order, ..SaSolverOptions::default() };
         move |path: &Path<'_>| sa_solver(path, &options, |_| 0.0).unwrap()
     };
     let cases: Vec<(&str, f64, LevelOf, Make)> = vec![
@@ -299,7 +298,8 @@ fn solvers_over_timesteps_converge_at_their_order() {
     let mut wrong = Vec::new();
     let truth = truth();
     let euler = |n: usize| {
-        let options = DdimOptions { set_alpha_to_one: false, previous: DdimPrevious::NextTimestep, ..Default::default() };
+        let options =
+            DdimOptions { set_alpha_to_one: false, previous: DdimPrevious::NextTimestep, ..Default::default() };
         ddim(&schedule(n), &all(n), eps, options).unwrap()
     };
     let pndm = |skip_prk_steps| {
@@ -397,7 +397,10 @@ fn moments(plan: &Plan) -> (f64, f64) {
         }
         step[ONE][ONE] = 1.0;
         let product = |i: usize, j: usize| -> f64 {
-            (0..SIZE).flat_map(|k| (0..SIZE).map(move |l| (k, l))).map(|(k, l)| step[i][k] * second[k][l] * step[j][l]).sum()
+            (0..SIZE)
+                .flat_map(|k| (0..SIZE).map(move |l| (k, l)))
+                .map(|(k, l)| step[i][k] * second[k][l] * step[j][l])
+                .sum()
         };
         let mut next = [[0.0; SIZE]; SIZE];
         for (i, row) in next.iter_mut().enumerate() {
@@ -434,28 +437,22 @@ fn samplers_with_noise_converge_weakly_at_their_order() {
     };
     let single = |solver_order: usize| {
         move |n: usize, of: LevelOf| {
-            let options =
-                MultistepOptions { solver_order, algorithm_type: SdeDpmSolverPlusPlus, ..Default::default() };
+            let options = MultistepOptions { solver_order, algorithm_type: SdeDpmSolverPlusPlus, ..Default::default() };
             let orders: Vec<usize> = (0..n).map(|i| i % solver_order + 1).collect();
             dpm_solver_singlestep(&path(&even(n, of)), &options, &orders).unwrap()
         }
     };
     let adams = |order, predict_x0| {
-        let options = SaSolverOptions {
-            predictor_order: order,
-            corrector_order: order,
-            predict_x0,
-            lower_order_final: false,
-        };
+        let options =
+            SaSolverOptions { predictor_order: order, corrector_order: order, predict_x0, lower_order_final: false };
         move |n: usize, of: LevelOf| sa_solver(&path(&levels(n, of)), &options, |_| 1.0).unwrap()
     };
     let euler_a = |n: usize, of: LevelOf| euler_ancestral(&path(&even(n, of))).unwrap();
     let kdpm2_a = |n: usize, of: LevelOf| kdpm2_ancestral(&path(&even(n, of)), |sigma| sigma).unwrap();
     let two_stages = |n: usize, of: LevelOf| dpm_solver_sde(&path(&even(n, of)), |sigma| sigma).unwrap();
     let all = |steps: usize| (0..=steps as u32).rev().collect::<Vec<_>>();
-    let posterior = |n: usize, _: LevelOf| {
-        ddpm(&schedule(n), &all(n), Prediction::default(), VarianceType::FixedSmall).unwrap()
-    };
+    let posterior =
+        |n: usize, _: LevelOf| ddpm(&schedule(n), &all(n), Prediction::default(), VarianceType::FixedSmall).unwrap();
     let ddim_1 = |n: usize, _: LevelOf| {
         let options = DdimOptions {
             eta: 1.0,

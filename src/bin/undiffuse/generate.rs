@@ -51,6 +51,8 @@ pub struct Job {
     pub tolerance: Option<f64>,
     /// The solver's order; `None` for its usual one.
     pub order: Option<usize>,
+    /// The shift of a flow that has none of its own.
+    pub mu: Option<f64>,
     /// DDIM's noise.
     pub eta: Option<f64>,
     /// Whose formulas are taken where diffusers' are known to be wrong.
@@ -112,7 +114,8 @@ impl Job {
         let steps = self.steps.clone().unwrap_or(usual.steps);
         let (sigmas, order) = (self.sigmas.unwrap_or(usual.sigmas), self.order.or(usual.order));
         let [rtol, atol] = self.tolerance.map_or([usual.rtol, usual.atol], |t| [t, t]);
-        SamplerOptions { steps, sigmas, eta: self.eta.unwrap_or_default(), order, rtol, atol, ..usual }
+        let (eta, mu) = (self.eta.unwrap_or_default(), self.mu);
+        SamplerOptions { steps, sigmas, eta, mu, order, rtol, atol, ..usual }
     }
 }
 
