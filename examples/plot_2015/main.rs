@@ -63,6 +63,9 @@ fn main() -> Result<()> {
         (StateSpace::Real, [2], data) => plane(&pipeline, &sampler, data)?,
         (StateSpace::Real, _, None) => images(&pipeline, &sampler)?,
         (StateSpace::Real, _, Some(data)) => fills(&pipeline, &sampler, &data)?,
+        (StateSpace::Classes { .. }, ..) => {
+            return Err(Error::new(ErrorKind::Unsupported, "a chain of classes has no picture here"));
+        }
     };
     picture.write(Path::new(output))
 }

@@ -23,6 +23,7 @@
 
 mod bits;
 mod callback;
+mod classes;
 mod classifier;
 mod conditions;
 mod guidance;
@@ -33,6 +34,7 @@ mod product;
 
 pub use bits::BitSequences;
 pub use callback::{FnDenoiser, NoVjp};
+pub use classes::ClassSequences;
 pub use classifier::NetworkClassifier;
 pub use conditions::Conditions;
 pub use guidance::Guidance;

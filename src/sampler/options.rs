@@ -84,6 +84,8 @@ pub enum SamplerKind {
     ScoreSdeVp,
     /// [`rk45`](super::rk45), of whatever process the model was trained for.
     Rk45,
+    /// [`D3pm`](super::D3pm), for models whose scheduler configuration is of it.
+    D3pm,
 }
 
 impl SamplerKind {
@@ -101,6 +103,12 @@ impl SamplerKind {
     /// Whether it is a chain of 2015, which has a configuration of its own and makes all of its steps.
     pub const fn is_2015(self) -> bool {
         matches!(self, Self::Ancestral2015 | Self::Bits2015)
+    }
+
+    /// Whether its scheduler configuration is of a class of this library's own, which no other sampler reads: the chains of 2015, and of
+    /// classes.
+    pub const fn has_own_class(self) -> bool {
+        self.is_2015() || matches!(self, Self::D3pm)
     }
 }
 
@@ -293,10 +301,10 @@ impl SamplerOptions {
     /// diffusers has it. Another one over sigmas takes [`Sigmas::Usual`] unless the file says how its levels are spread, and UniPC
     /// order 3. `examples/samplers/README.md` has the measurements.
     ///
-    /// DDPM and the chains of 2015 make all T steps, distilled models 4, UniPC, DPM-Solver multistep and DEIS 20, the others
+    /// DDPM and the chains of 2015 and of classes make all T steps, distilled models 4, UniPC, DPM-Solver multistep and DEIS 20, the others
     /// [`DEFAULT_STEPS`], or T where that is fewer.
     pub fn default_for(config: &SchedulerConfig, kind: Option<SamplerKind>) -> Self {
-        use SamplerKind::{Ancestral2015, Bits2015, Cm, Ddim, Ddpm, Deis, DpmSolverMultistep, Lcm, Tcd, UniPc};
+        use SamplerKind::{Ancestral2015, Bits2015, Cm, D3pm, Ddim, Ddpm, Deis, DpmSolverMultistep, Lcm, Tcd, UniPc};
         let (train, own) = (config.num_train_timesteps, config.saved_with());
         let kind = kind.unwrap_or(match own {
             Ddpm if train > DEFAULT_STEPS => UniPc,
@@ -305,7 +313,7 @@ impl SamplerOptions {
         });
         let count = |n: usize| Steps::Count(n.min(train));
         let steps = match kind {
-            Ddpm | Ancestral2015 | Bits2015 => Steps::All,
+            Ddpm | Ancestral2015 | Bits2015 | D3pm => Steps::All,
             Lcm | Tcd | Cm => count(DISTILLED_STEPS),
             UniPc | DpmSolverMultistep | Deis => count(HIGH_ORDER_STEPS),
             _ => count(DEFAULT_STEPS),
@@ -336,7 +344,7 @@ impl SchedulerConfig {
     /// the other way round, options that it has not, a combination that the sampler does not define.
     pub fn sampler(&self, options: &SamplerOptions) -> Result<Box<dyn Sampler + Send + Sync>> {
         let kind = options.sampler.unwrap_or(self.class);
-        if kind.is_2015() || self.class.is_2015() {
+        if kind.has_own_class() || self.class.has_own_class() {
             return self.chain_sampler(kind, options);
         }
         if kind == SamplerKind::Rk45 {
@@ -390,7 +398,7 @@ impl SchedulerConfig {
     /// Errors: as [`SchedulerConfig::sampler`] and [`repaint`].
     pub fn repaint(&self, options: &SamplerOptions, jumps: Jumps) -> Result<Plan> {
         ensure!(
-            !self.class.is_2015(),
+            !self.class.has_own_class(),
             Unsupported,
             "the scheduler configuration is of {}, which only that chain runs",
             self.class.class_name()
@@ -406,7 +414,7 @@ impl SchedulerConfig {
     /// Errors: as [`SchedulerConfig::sampler`] and [`split_gibbs`].
     pub fn split_gibbs(&self, options: &SamplerOptions, ladder: &Ladder) -> Result<Plan> {
         ensure!(
-            !self.class.is_2015(),
+            !self.class.has_own_class(),
             Unsupported,
             "the scheduler configuration is of {}, which only that chain runs",
             self.class.class_name()

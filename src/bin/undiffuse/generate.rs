@@ -193,7 +193,7 @@ pub fn generate(model: &ModelArgs, job: &Job) -> Result<Done> {
     let dims = pipeline.sample_dims();
     let given_beside = model.given(&pipeline)?;
     // Who says eta wants DDIM; a chain of 2015 says itself that it has none.
-    let of_2015 = || pipeline.scheduler_for(None).is_ok_and(|c| c.class.is_2015());
+    let of_2015 = || pipeline.scheduler_for(None).is_ok_and(|c| c.class.has_own_class());
     let wanted = job.sampler.or_else(|| (job.eta.is_some() && !of_2015()).then_some(SamplerKind::Ddim));
     let config = model.scheduler(&pipeline, wanted)?;
     let sampler = config.sampler(&job.options(&config, wanted))?;
