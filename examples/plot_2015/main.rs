@@ -28,7 +28,7 @@ use undiffuse::process::{Binomial, add_noise};
 use undiffuse::sampler::{Estimate, Sampler, SamplerOptions, StateSpace};
 use undiffuse::tensor::Dims;
 use undiffuse::training::data::{Dataset, Scale, SwissRoll, heartbeats, read_npy};
-use undiffuse::{Cancel, Result};
+use undiffuse::{Cancel, Error, ErrorKind, Result};
 
 /// The points of a panel.
 const POINTS: usize = 1000;
