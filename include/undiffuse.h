@@ -434,6 +434,11 @@ UNDIFFUSE_ENUM(undiffuse_sampler_kind, uint32_t) {
   UNDIFFUSE_SAMPLER_SPLIT_GIBBS = 35,
   /** The probability flow by adaptive Runge-Kutta (Dormand and Prince 1980; Song et al. 2021). */
   UNDIFFUSE_SAMPLER_RK45 = 36,
+  /**
+   * The chain of classes (Austin et al. 2021): samples are one-hot rows, as floats that are 0 or 1;
+   * only for a scheduler configuration of its class, D3PMScheduler.
+   */
+  UNDIFFUSE_SAMPLER_D3PM = 37,
 };
 
 /** The precision of schedules and of the scalars of a step. */
@@ -1160,8 +1165,11 @@ typedef struct undiffuse_sampler_info {
   uint64_t fingerprint;
   /** 1 for a binary chain: samples are 0 or 1, noise is uniform in [0, 1). */
   uint32_t is_binary;
-  /** 0. */
-  uint32_t reserved;
+  /**
+   * Of a chain of classes how many there are: samples are one-hot rows of so many, noise is uniform
+   * in [0, 1), a value for each of them. 0 for other samplers.
+   */
+  uint32_t class_count;
 } undiffuse_sampler_info;
 
 /** Information about one step. */
@@ -1435,6 +1443,34 @@ typedef struct undiffuse_bit_evidence {
   /** A number that differs between functions that differ, for saved sessions. */
   uint64_t fingerprint;
 } undiffuse_bit_evidence;
+
+/** Evidence for a chain of classes. */
+typedef struct undiffuse_class_evidence {
+  /** sizeof(undiffuse_class_evidence). */
+  size_t struct_size;
+  /**
+   * r of each class at each position of x_0, [positions, class_count], at least 0 and one of a
+   * position above 0; all alike where nothing is known. Copied.
+   */
+  const float *weights;
+  /** How many. */
+  size_t weights_len;
+  /** Classes, the mask among them: undiffuse_sampler_info.class_count. */
+  uint32_t class_count;
+  /** How the weights depend on the level. With a mask UNDIFFUSE_R_WHITE. */
+  undiffuse_r_schedule r_schedule;
+  /** With UNDIFFUSE_R_WHITE: 1 if the chain has a mask, which is `mask_class`. */
+  uint32_t has_mask;
+  /** The mask. */
+  uint32_t mask_class;
+  /**
+   * 1: it is the predicted x_0 that is multiplied, the better for a network that predicts x_0 well;
+   * 0: the step.
+   */
+  uint32_t calibrated;
+  /** Must be 0. */
+  uint32_t reserved;
+} undiffuse_class_evidence;
 
 /**
  * Fills `out`, [count, sample_len], with draw `draw` of the samples `first_sample`, `first_sample`
@@ -2540,6 +2576,15 @@ UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_evidence_from_bits(const undiffuse_bit_evidence *bits,
                                               undiffuse_evidence **evidence,
                                               undiffuse_error **error);
+
+/**
+ * Makes evidence for a chain of classes: about each position by itself. `classes` is read during
+ * the call, `weights` are copied. Otherwise as undiffuse_evidence_from_measurement.
+ */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
+undiffuse_status undiffuse_evidence_from_classes(const undiffuse_class_evidence *classes,
+                                                 undiffuse_evidence **evidence,
+                                                 undiffuse_error **error);
 
 /**
  * Chooses the sampler that the evidence is best run with on a model: the one its method was

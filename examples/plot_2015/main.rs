@@ -28,7 +28,7 @@ use undiffuse::process::{Binomial, add_noise};
 use undiffuse::sampler::{Estimate, Sampler, SamplerOptions, StateSpace};
 use undiffuse::tensor::Dims;
 use undiffuse::training::data::{Dataset, Scale, SwissRoll, heartbeats, read_npy};
-use undiffuse::{Cancel, Result};
+use undiffuse::{Cancel, Error, ErrorKind, Result};
 
 /// The points of a panel.
 const POINTS: usize = 1000;
@@ -63,6 +63,9 @@ fn main() -> Result<()> {
         (StateSpace::Real, [2], data) => plane(&pipeline, &sampler, data)?,
         (StateSpace::Real, _, None) => images(&pipeline, &sampler)?,
         (StateSpace::Real, _, Some(data)) => fills(&pipeline, &sampler, &data)?,
+        (StateSpace::Classes { .. }, ..) => {
+            return Err(Error::new(ErrorKind::Unsupported, "a chain of classes has no picture here"));
+        }
     };
     picture.write(Path::new(output))
 }

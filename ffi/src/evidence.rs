@@ -1,4 +1,4 @@
-//! Evidence r in p(x) r(x): measurements, gradients of log r, and bits.
+//! Evidence r in p(x) r(x): measurements, gradients of log r, bits and classes.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -8,11 +8,12 @@ use core::mem::MaybeUninit;
 use undiffuse::error::check_finite;
 use undiffuse::posterior::operator::LinearOperator;
 use undiffuse::posterior::{
-    Algorithm, BitProduct, BitSchedule, Calibrated, CalibratedWhite, Clamp, Ddnm, Ddrm, DiffPir, Dps, Evidence,
-    ExactProduct, IndependentBits, Known, KnownPixels, Mcg, MeanShift, Measurement, MethodKind, MethodNoise,
-    MethodOperator, Misfit, OptimalVariance, Pigdm, PigdmRule, RSchedule, SplitGibbs, SplitGibbsOptions, Tmpd,
+    Algorithm, BitProduct, BitSchedule, Calibrated, CalibratedClasses, CalibratedWhite, Clamp, ClassProduct,
+    ClassSchedule, Ddnm, Ddrm, DiffPir, Dps, Evidence, ExactProduct, IndependentBits, IndependentClasses, Known,
+    KnownPixels, Mcg, MeanShift, Measurement, MethodKind, MethodNoise, MethodOperator, Misfit, OptimalVariance, Pigdm,
+    PigdmRule, RSchedule, SplitGibbs, SplitGibbsOptions, Tmpd,
 };
-use undiffuse::process::Binomial;
+use undiffuse::process::{Binomial, Categorical};
 use undiffuse::sampler::DdimNoise;
 
 use crate::enums::undiffuse_ddim_noise::*;
@@ -400,6 +401,87 @@ pub unsafe extern "C" fn undiffuse_evidence_from_bits(
     }
 }
 
+/// Evidence for a chain of classes.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct undiffuse_class_evidence {
+    /// sizeof(undiffuse_class_evidence).
+    pub struct_size: usize,
+    /// r of each class at each position of x_0, [positions, class_count], at least 0 and one of a position above 0; all alike where nothing is
+    /// known. Copied.
+    pub weights: *const f32,
+    /// How many.
+    pub weights_len: usize,
+    /// Classes, the mask among them: undiffuse_sampler_info.class_count.
+    pub class_count: u32,
+    /// How the weights depend on the level. With a mask UNDIFFUSE_R_WHITE.
+    pub r_schedule: MaybeUninit<undiffuse_r_schedule>,
+    /// With UNDIFFUSE_R_WHITE: 1 if the chain has a mask, which is `mask_class`.
+    pub has_mask: u32,
+    /// The mask.
+    pub mask_class: u32,
+    /// 1: it is the predicted x_0 that is multiplied, the better for a network that predicts x_0 well; 0: the step.
+    pub calibrated: u32,
+    /// Must be 0.
+    pub reserved: u32,
+}
+
+sized!(undiffuse_class_evidence {
+    weights: core::ptr::null(),
+    weights_len: 0,
+    class_count: 0,
+    r_schedule: MaybeUninit::new(UNDIFFUSE_R_CONSTANT),
+    has_mask: 0,
+    mask_class: 0,
+    calibrated: 0,
+    reserved: 0,
+});
+
+/// Makes evidence for a chain of classes: about each position by itself. `classes` is read during the call, `weights` are copied. Otherwise as
+/// undiffuse_evidence_from_measurement.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn undiffuse_evidence_from_classes(
+    classes: *const undiffuse_class_evidence,
+    evidence: *mut *mut undiffuse_evidence,
+    error: *mut *mut undiffuse_error,
+) -> undiffuse_status {
+    // SAFETY: as above.
+    unsafe {
+        ok(error, || {
+            let out = output(evidence, "evidence")?;
+            let o = options(classes)?;
+            if o.reserved != 0 {
+                return Err(Failure::argument("undiffuse_class_evidence.reserved is not 0"));
+            }
+            let (count, mask) = (o.class_count as usize, o.mask_class as usize);
+            let has_mask = flag(o.has_mask, "has_mask")?;
+            let schedule = match value(o.r_schedule)? {
+                UNDIFFUSE_R_CONSTANT => ClassSchedule::Paper(RSchedule::Constant),
+                UNDIFFUSE_R_RAMP => ClassSchedule::Paper(RSchedule::Ramp),
+                UNDIFFUSE_R_WHITE if has_mask => ClassSchedule::White(Categorical::absorbing(count, mask)?),
+                UNDIFFUSE_R_WHITE => ClassSchedule::White(Categorical::uniform(count)?),
+            };
+            let weights = slice(o.weights, o.weights_len, "weights")?;
+            let known = IndependentClasses::new(count, weights, schedule)?;
+            out.give_handle(Recipes::of(Classes { known, calibrated: flag(o.calibrated, "calibrated")? }))
+        })
+    }
+}
+
+struct Classes {
+    known: IndependentClasses,
+    calibrated: bool,
+}
+
+impl Recipe for Classes {
+    fn make(&self) -> Outcome<BoxedEvidence> {
+        Ok(match self.calibrated {
+            true => Box::new(CalibratedClasses::new(self.known.clone())),
+            false => Box::new(ClassProduct::new(self.known.clone())),
+        })
+    }
+}
+
 struct Bits(IndependentBits);
 
 impl Recipe for Bits {
@@ -427,7 +509,7 @@ pub unsafe extern "C" fn undiffuse_evidence_recommend_sampler(
             let usual = read(evidence)?.make()?.recommended();
             let scheduler = read(model)?.scheduler(UNDIFFUSE_SAMPLER_DDPM)?;
             let mut o = self::options(options.cast_const())?;
-            if scheduler.class.is_2015() {
+            if scheduler.class.has_own_class() {
                 (o.kind, o.steps) = (MaybeUninit::new(UNDIFFUSE_SAMPLER_OF_SCHEDULE), 0);
                 return give(options, &o);
             }

@@ -45,8 +45,9 @@ pub struct undiffuse_sampler_info {
     pub fingerprint: u64,
     /// 1 for a binary chain: samples are 0 or 1, noise is uniform in [0, 1).
     pub is_binary: u32,
-    /// 0.
-    pub reserved: u32,
+    /// Of a chain of classes how many there are: samples are one-hot rows of so many, noise is uniform in [0, 1), a value for each of them. 0
+    /// for other samplers.
+    pub class_count: u32,
 }
 
 sized!(undiffuse_sampler_info {
@@ -55,7 +56,7 @@ sized!(undiffuse_sampler_info {
     ones: 0.0,
     fingerprint: 0,
     is_binary: 0,
-    reserved: 0
+    class_count: 0
 });
 
 /// Information about one step.
@@ -209,9 +210,10 @@ pub unsafe extern "C" fn undiffuse_sampler_get_info(
     unsafe {
         ok(error, || {
             let s = read(sampler)?;
-            let (is_binary, ones) = match s.space() {
-                StateSpace::Real => (0, 0.0),
-                StateSpace::Bits { ones } => (1, f64::from(ones)),
+            let (is_binary, ones, classes) = match s.space() {
+                StateSpace::Real => (0, 0.0, 0),
+                StateSpace::Bits { ones } => (1, f64::from(ones), 0),
+                StateSpace::Classes { count, .. } => (0, 0.0, count),
             };
             let i = undiffuse_sampler_info {
                 struct_size: 0,
@@ -220,7 +222,7 @@ pub unsafe extern "C" fn undiffuse_sampler_get_info(
                 ones,
                 fingerprint: s.fingerprint(),
                 is_binary,
-                reserved: 0,
+                class_count: u32::try_from(classes).unwrap_or(u32::MAX),
             };
             give(info, &i)
         })
@@ -352,7 +354,7 @@ pub unsafe extern "C" fn undiffuse_sampler_add_noise(
             let s = read(sampler)?;
             let level = level(&s, step)?;
             if s.space() != StateSpace::Real {
-                return Err(Failure::new(UNDIFFUSE_UNSUPPORTED, "bits are not noised by adding"));
+                return Err(Failure::new(UNDIFFUSE_UNSUPPORTED, "bits and classes are not noised by adding"));
             }
             let (x0, noise) = (slice(x0, len, "x0")?, slice(noise, len, "noise")?);
             check_apart(&[("x0", x0), ("noise", noise)], &[("out", out, len)])?;

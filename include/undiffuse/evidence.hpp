@@ -53,6 +53,16 @@ struct bit_evidence {
   std::uint64_t fingerprint = 0;
 };
 
+// Evidence for a chain of classes: r of each class at each position. The other fields are those of undiffuse_class_evidence.
+struct class_evidence {
+  std::vector<float> weights;
+  std::uint32_t class_count = 0;
+  undiffuse_r_schedule r_schedule = UNDIFFUSE_R_CONSTANT;
+  bool has_mask = false;
+  std::uint32_t mask_class = 0;
+  bool calibrated = false;
+};
+
 namespace detail {
 
 struct gradient_state final : callbacks {
@@ -101,6 +111,19 @@ class evidence {
     c.fingerprint = g.fingerprint;
     c.name = detail::c_string(g.name);
     r.evidence_.make([&](auto out, auto e) { return undiffuse_evidence_from_gradient(&c, out, e); });
+    return r;
+  }
+  static evidence from_classes(const class_evidence &k) {
+    auto c = detail::sized<undiffuse_class_evidence>();
+    evidence r;
+    c.weights = k.weights.data();
+    c.weights_len = k.weights.size();
+    c.class_count = k.class_count;
+    c.r_schedule = k.r_schedule;
+    c.has_mask = k.has_mask;
+    c.mask_class = k.mask_class;
+    c.calibrated = k.calibrated;
+    r.evidence_.make([&](auto out, auto e) { return undiffuse_evidence_from_classes(&c, out, e); });
     return r;
   }
   static evidence from_bits(const bit_evidence &b) {

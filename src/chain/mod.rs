@@ -179,16 +179,12 @@ impl<'w, D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'w, D, S, N
         // Drawn into the spare buffer first, so that a failure leaves x as it is.
         let whole = count * n;
         let fresh = b.spare.get_mut(..whole).ok_or_else(|| short("spare"))?;
-        match self.sampler.space() {
-            StateSpace::Real => {
-                self.noise.normal(first_sample, 0, n, fresh)?;
-                fresh.iter_mut().for_each(|v| *v *= scale);
-            }
-            StateSpace::Bits { ones } => {
-                self.noise.uniform(first_sample, 0, n, fresh)?;
-                fresh.iter_mut().for_each(|v| *v = if *v < ones { 1.0 } else { 0.0 });
-            }
+        let space = self.sampler.space();
+        match space {
+            StateSpace::Real => self.noise.normal(first_sample, 0, n, fresh)?,
+            StateSpace::Bits { .. } | StateSpace::Classes { .. } => self.noise.uniform(first_sample, 0, n, fresh)?,
         }
+        space.first(scale, fresh);
         ensure!(all_finite(fresh), NonFinite, "the noise for x_T holds NaN or infinity");
         self.begin(first_sample, count, 0)
     }
@@ -395,7 +391,9 @@ impl<'w, D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'w, D, S, N
             let draw = (step as u64).saturating_add(1);
             match self.sampler.space() {
                 StateSpace::Real => self.noise.normal(self.first_sample, draw, n, b.noise)?,
-                StateSpace::Bits { .. } => self.noise.uniform(self.first_sample, draw, n, b.noise)?,
+                StateSpace::Bits { .. } | StateSpace::Classes { .. } => {
+                    self.noise.uniform(self.first_sample, draw, n, b.noise)?;
+                }
             }
         }
 
@@ -408,7 +406,9 @@ impl<'w, D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'w, D, S, N
         let noise = if needs_noise { b.noise } else { &mut [] };
         let stds = match spread {
             Spread::PerElement => b.output.get_mut(n..).unwrap_or(&mut []),
-            Spread::None | Spread::Scalar(_) | Spread::Langevin { .. } | Spread::Bits => &mut [],
+            Spread::None | Spread::Scalar(_) | Spread::Langevin { .. } | Spread::Bits | Spread::Classes { .. } => {
+                &mut []
+            }
         };
         ensure!(all_finite(b.spare), NonFinite, "the step of {} gave NaN or infinity", self.sampler.name());
         // The state that an inner stage leads to is replaced by a later call.

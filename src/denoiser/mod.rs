@@ -23,6 +23,7 @@
 
 mod bits;
 mod callback;
+mod classes;
 mod classifier;
 mod conditions;
 mod fixed;
@@ -34,6 +35,7 @@ mod product;
 
 pub use bits::BitSequences;
 pub use callback::{FnDenoiser, NoVjp};
+pub use classes::ClassSequences;
 pub use classifier::NetworkClassifier;
 pub use conditions::Conditions;
 pub use fixed::{FixedDenoiser, Given, Port};

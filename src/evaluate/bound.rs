@@ -3,17 +3,17 @@
 use alloc::vec::Vec;
 
 use super::edges::{self, Ends};
-use super::plan::Plan;
+use super::plan::{Plan, Space};
 use super::report::mean_and_error;
 use super::terms::{self, At};
-use super::{Bound, BoundOptions, Edges, StepBound, null_binomial, null_gaussian};
+use super::{Bound, BoundOptions, Edges, StepBound};
 use crate::cancel::Cancel;
 use crate::denoiser::{Call, Denoiser, check_gave};
 use crate::error::{Result, ensure, err};
 use crate::memory;
 use crate::noise::NoiseSource;
 use crate::process::{Posterior, reverse_entropy_bounds};
-use crate::sampler::{Estimate, Sampler};
+use crate::sampler::{Estimate, Sampler, classes_of, draw_classes};
 use crate::schedule::Arithmetic;
 
 /// How far an evaluation is: rows of the steps, out of all.
@@ -27,7 +27,7 @@ pub struct Progress {
 
 /// Evaluates the bound K for `data`, `[samples, ...dims]` row by row, of the chain that `sampler` makes of `denoiser`.
 ///
-/// Real chains want data in the scale that the model was trained on; bits are 0 or 1 (at least 0.5 counts as 1). The sampler's
+/// Real chains want data in the scale that the model was trained on; bits are 0 or 1, classes one-hot rows. The sampler's
 /// steps must each draw from a density: a 2015 chain or DDPM with any list of timesteps, not DDIM. For one of fewer steps it is the
 /// bound of that shorter chain. Noise: draw d and step s of data point i take draw d (S + 1) + s + 1 of sample i of `noise`, S the number
 /// of steps, and sampled steps the uniform values of draw d (S + 1); a [`Seeded`](crate::noise::Seeded) source serves both spaces.
@@ -282,12 +282,23 @@ impl<'a> Run<'a> {
         let x0 = self.data.get(sample * n..).and_then(|d| d.get(..n)).unwrap_or(&[]);
         let x = self.x.get_mut(i * n..).and_then(|x| x.get_mut(..n)).unwrap_or(&mut []);
         let z = self.scratch.get_mut(..n).unwrap_or(&mut []);
-        match &self.plan.bits {
-            None => {
+        match &self.plan.space {
+            Space::Real => {
                 self.noise.normal(number, draw, n, z)?;
                 crate::process::add_noise(&at.level, x0, z, x)
             }
-            Some(process) => {
+            Space::Classes(process) => {
+                self.noise.uniform(number, draw, n, z)?;
+                let count = process.classes();
+                for (x, x0) in x.chunks_exact_mut(count).zip(x0.chunks_exact(count)) {
+                    let from = classes_of(x0, count).next().unwrap_or(0);
+                    let chance = |k: usize| process.marginal(at.level.alpha_bar(), from, k) as f32;
+                    x.iter_mut().enumerate().for_each(|(k, x)| *x = chance(k));
+                }
+                draw_classes(count, z, x);
+                Ok(())
+            }
+            Space::Bits(process) => {
                 self.noise.uniform(number, draw, n, z)?;
                 let ones = [0.0, 1.0].map(|x0| process.marginal(at.level.alpha_bar(), x0) as f32);
                 for ((x, &x0), &u) in x.iter_mut().zip(x0).zip(&*z) {
@@ -313,10 +324,11 @@ impl<'a> Run<'a> {
         let estimate = Estimate { x, x0: predicted, eps };
         self.sampler.mean(at.step, 0, estimate, &[], &mut [], mean)?;
         let stds = output.get(n..).unwrap_or(&[]);
-        let (cost, entropy) = match &self.plan.bits {
-            Some(process) => terms::bits(at, process, x0, x, mean),
-            None if at.is_end => (terms::last_gaussian(at, self.options.edges, x0, mean, spread, stds), 0.0),
-            None => terms::gaussian(at, x0, x, mean, spread, stds)?,
+        let (cost, entropy) = match &self.plan.space {
+            Space::Bits(process) => terms::bits(at, process, x0, x, mean),
+            Space::Classes(process) => terms::classes(at, process, x0, x, mean),
+            Space::Real if at.is_end => (terms::last_gaussian(at, self.options.edges, x0, mean, spread, stds), 0.0),
+            Space::Real => terms::gaussian(at, x0, x, mean, spread, stds)?,
         };
         ensure!(
             cost.is_finite(),
@@ -336,10 +348,17 @@ impl<'a> Run<'a> {
 
     /// Eq. 24 for a whole sample.
     fn entropy_bounds(&self, at: &At) -> (f64, f64) {
-        let (abar, n) = (at.level.alpha_bar(), self.plan.n as f64);
-        let (lower, upper) = match &self.plan.bits {
-            None => reverse_entropy_bounds(abar, at.previous),
-            Some(process) => {
+        let (abar, n) = (at.level.alpha_bar(), self.plan.space.dims(self.plan.n) as f64);
+        let (lower, upper) = match &self.plan.space {
+            Space::Real => reverse_entropy_bounds(abar, at.previous),
+            Space::Classes(process) => {
+                let count = process.classes();
+                let rows = (self.data.len() / count) as f64;
+                let share =
+                    |k: usize| self.data.iter().skip(k).step_by(count).map(|&v| f64::from(v)).sum::<f64>() / rows;
+                process.reverse_entropy_bounds(abar, at.previous, share)
+            }
+            Space::Bits(process) => {
                 // The bounds are linear in the chance of a 1, so the mean over all elements will do.
                 let ones = self.data.iter().map(|&b| f64::from(b)).sum::<f64>() / self.data.len() as f64;
                 process.reverse_entropy_bounds(abar, at.previous, ones)
@@ -359,9 +378,10 @@ impl<'a> Run<'a> {
         {
             let (mean, error) = mean_and_error(sums);
             within += error * error;
-            let mut e = match &plan.bits {
-                None => edges::gaussian(x0, plan.first_beta, plan.last_abar, white),
-                Some(process) => edges::binomial(x0, process, plan.first_beta, plan.last_abar, white),
+            let mut e = match &plan.space {
+                Space::Real => edges::gaussian(x0, plan.first_beta, plan.last_abar, white),
+                Space::Bits(process) => edges::binomial(x0, process, plan.first_beta, plan.last_abar, white),
+                Space::Classes(process) => edges::categorical(x0, process, plan.last_abar),
             };
             if plan.network_end {
                 // It is in the sums already.
@@ -378,11 +398,11 @@ impl<'a> Run<'a> {
         let (k, standard_error) = mean_and_error(&per_sample);
         Ok(Bound {
             samples: plan.count,
-            dims: plan.n,
+            dims: plan.space.dims(plan.n),
             k,
             standard_error,
             monte_carlo_error: libm::sqrt(within) / count,
-            l_null: plan.bits.map_or(null_gaussian(plan.n, 1.0), |p| null_binomial(plan.n, p.pi())),
+            l_null: plan.space.null(plan.n),
             kl: -k - ends.start + ends.end - ends.prior,
             start: ends.start,
             end: ends.end,

@@ -2,8 +2,8 @@
 
 use core::f64::consts::{LN_2, PI, SQRT_2};
 
-use crate::process::{Binomial, bernoulli_entropy, normal_entropy};
-use crate::sampler::Spread;
+use crate::process::{Binomial, Categorical, bernoulli_entropy, normal_entropy};
+use crate::sampler::{Spread, classes_of};
 
 /// H_start, H_end and H_prior of one data point.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -60,12 +60,22 @@ pub(super) fn binomial(x0: &[f32], process: &Binomial, beta: f64, alpha_bar: f64
     sum
 }
 
+/// Classes, of one-hot rows: H_start is the network's. With a mask abar_T is 0, and x_T is known.
+pub(super) fn categorical(x0: &[f32], process: &Categorical, alpha_bar: f64) -> Ends {
+    let prior = if process.mask().is_some() { 0.0 } else { libm::log(process.classes() as f64) };
+    classes_of(x0, process.classes()).fold(Ends::default(), |sum, class| Ends {
+        start: 0.0,
+        end: sum.end + process.entropy(alpha_bar, class),
+        prior: sum.prior + prior,
+    })
+}
+
 /// The standard deviation of an element where the chain adds none: it is that of beta_1.
 pub(super) fn last_std(spread: Spread, stds: &[f32], element: usize, beta: f64) -> f64 {
     match spread {
         Spread::Scalar(std) => f64::from(std),
         Spread::PerElement => stds.get(element).map_or(f64::NAN, |s| f64::from(*s)),
-        Spread::None | Spread::Langevin { .. } | Spread::Bits => libm::sqrt(beta),
+        Spread::None | Spread::Langevin { .. } | Spread::Bits | Spread::Classes { .. } => libm::sqrt(beta),
     }
 }
 

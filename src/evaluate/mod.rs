@@ -1,7 +1,7 @@
 //! What a chain is worth: lower bounds on the log-likelihood of data, entropy bounds of its steps, and the Parzen window estimate.
 //!
 //! [`bound`] takes any [`Denoiser`](crate::denoiser::Denoiser) with any sampler that draws each x_s from a density of its own: the 2015
-//! chains, Gaussian and binary, with each of their readouts, and DDPM. What it evaluates is that chain, step by step as it is
+//! chains, Gaussian and binary, with each of their readouts, D3PM's chain of classes, and DDPM. What it evaluates is that chain, step by step as it is
 //! sampled (Sohl-Dickstein et al. 2015, Eqs. 10 to 15):
 //!
 //! ```text

@@ -24,7 +24,7 @@ pub enum Edges {
     Entropies,
     /// The same p(x^0 | x^1) and p(x^T), evaluated for each data point: a bound whatever the data.
     White,
-    /// p(x^0 | x^1) is the chain's own last step: for real numbers N(its mean, beta_1), for bits the probability that it draws with. The
+    /// p(x^0 | x^1) is the chain's own last step: for real numbers N(its mean, beta_1), for bits and classes the probability that it draws with. The
     /// sampler's last step must lead to x_0 itself.
     Network,
     /// As `Network`, but the data are `levels` grey levels evenly spread over [-1, 1], and p(x^0 | x^1) is the Gaussian's mass between

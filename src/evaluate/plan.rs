@@ -1,9 +1,9 @@
 //! What an evaluation needs to know of a chain before the first call, with everything checked.
 
-use super::{BoundOptions, Edges, Times};
+use super::{BoundOptions, Edges, Times, null_binomial, null_gaussian};
 use crate::denoiser::Denoiser;
 use crate::error::{Result, ensure, err};
-use crate::process::Binomial;
+use crate::process::{Binomial, Categorical, Forgetting};
 use crate::sampler::{Sampler, StateSpace};
 use crate::schedule::Level;
 
@@ -18,8 +18,8 @@ pub(super) struct Plan {
     pub kl_steps: usize,
     /// Strata of the steps, all of them or those of [`Times::Sampled`].
     pub strata: usize,
-    /// None for real numbers.
-    pub bits: Option<Binomial>,
+    /// What is noised, and how.
+    pub space: Space,
     pub network_end: bool,
     /// beta of the step from x^1 to x^0.
     pub first_beta: f64,
@@ -46,16 +46,8 @@ impl Plan {
             options.batch
         );
         ensure!(options.draws > 0, InvalidArgument, "the number of draws is 0, expected at least 1");
-        let bits = match sampler.space() {
-            StateSpace::Real => None,
-            StateSpace::Bits { ones } => Some(Binomial::new(f64::from(ones))?),
-        };
-        let fits = |v: &f32| if bits.is_some() { *v == 0.0 || *v == 1.0 } else { v.is_finite() };
-        if let Some(at) = data.iter().position(|v| !fits(v)) {
-            let (what, got) = (if bits.is_some() { "0 or 1" } else { "a finite number" }, data.get(at));
-            let got = got.copied().unwrap_or(f32::NAN);
-            return Err(err!(InvalidArgument, "sample {} of the data has the value {got}, expected {what}", at / n));
-        }
+        let space = Space::new(sampler)?;
+        space.check(n, data)?;
         let name = sampler.name();
         let levels = sampler.levels();
         ensure!(
@@ -78,8 +70,23 @@ impl Plan {
             end.alpha_bar()
         );
         if let Edges::Discretized { levels } = options.edges {
-            ensure!(bits.is_none(), Unsupported, "grey levels are for real numbers, the chain's samples are bits");
+            let real = matches!(space, Space::Real);
+            ensure!(real, Unsupported, "grey levels are for real numbers, the chain's samples are bits or classes");
             ensure!(levels >= 2, InvalidArgument, "the number of grey levels is {levels}, expected at least 2");
+        }
+        if let Space::Classes(process) = &space {
+            ensure!(
+                options.edges == Edges::Network,
+                Unsupported,
+                "a bound of the chain of classes {name} has the network's own ends, expected Edges::Network"
+            );
+            ensure!(
+                process.mask().is_none() || first.alpha_bar() == 0.0,
+                Unsupported,
+                "x_T of {name} is all mask, but x_0 is left in it with chance {}, so that K is minus infinity; expected abar_T = 0, as of betas that \
+                 erase evenly",
+                first.alpha_bar()
+            );
         }
         let kl_steps = if clean { levels.len() - 1 } else { levels.len() };
         let strata = match options.times {
@@ -95,7 +102,7 @@ impl Plan {
             count: data.len() / n,
             kl_steps,
             strata,
-            bits,
+            space,
             network_end,
             first_beta: 1.0 - if clean { last } else { &end }.alpha_bar(),
             last_abar: first.alpha_bar(),
@@ -105,5 +112,68 @@ impl Plan {
     /// The first step of stratum `j`.
     pub fn stratum(&self, j: usize) -> usize {
         (j as u128 * self.kl_steps as u128 / self.strata.max(1) as u128) as usize
+    }
+}
+
+/// What a chain's samples are, with the process that noises them.
+#[derive(Clone, Copy)]
+pub(super) enum Space {
+    Real,
+    Bits(Binomial),
+    /// In one-hot rows.
+    Classes(Categorical),
+}
+
+impl Space {
+    fn new(sampler: &dyn Sampler) -> Result<Self> {
+        Ok(match sampler.space() {
+            StateSpace::Real => Self::Real,
+            StateSpace::Bits { ones } => Self::Bits(Binomial::new(f64::from(ones))?),
+            StateSpace::Classes { count, mask } => Self::Classes(Categorical::new(
+                count,
+                mask.map_or(Forgetting::Uniform, |mask| Forgetting::Absorbing { mask }),
+            )?),
+        })
+    }
+
+    /// That data, samples of n values, are of this space.
+    fn check(&self, n: usize, data: &[f32]) -> Result<()> {
+        let (what, wrong) = match self {
+            Self::Real => ("a finite number", data.iter().position(|v| !v.is_finite())),
+            Self::Bits(_) => ("0 or 1", data.iter().position(|v| *v != 0.0 && *v != 1.0)),
+            Self::Classes(process) => {
+                let count = process.classes();
+                let row = |row: &[f32]| {
+                    let zeros = row.iter().filter(|v| **v == 0.0).count();
+                    let class = row.iter().position(|v| *v == 1.0);
+                    zeros + 1 == count && class.is_some_and(|class| Some(class) != process.mask())
+                };
+                let wrong = data.chunks_exact(count).position(|r| !row(r));
+                ("one 1 among zeros for each position, at no mask", wrong.map(|row| row * count))
+            }
+        };
+        let Some(at) = wrong else { return Ok(()) };
+        let got = data.get(at).copied().unwrap_or(f32::NAN);
+        Err(err!(InvalidArgument, "sample {} of the data has the value {got}, expected {what}", at / n))
+    }
+
+    /// The dimensions of a sample of n values.
+    pub fn dims(&self, n: usize) -> usize {
+        match self {
+            Self::Real | Self::Bits(_) => n,
+            Self::Classes(process) => n / process.classes(),
+        }
+    }
+
+    /// What n values have under their own white model.
+    pub fn null(&self, n: usize) -> f64 {
+        match self {
+            Self::Real => null_gaussian(n, 1.0),
+            Self::Bits(process) => null_binomial(n, process.pi()),
+            Self::Classes(process) => {
+                let kinds = process.classes() - usize::from(process.mask().is_some());
+                -(self.dims(n) as f64) * libm::log(kinds as f64)
+            }
+        }
     }
 }

@@ -51,7 +51,7 @@ pub struct StepBound {
 pub struct Bound {
     /// Data points.
     pub samples: usize,
-    /// Elements of one.
+    /// Elements of one; positions of a chain of classes.
     pub dims: usize,
     /// K, averaged over the data points.
     pub k: f64,
@@ -60,7 +60,7 @@ pub struct Bound {
     pub standard_error: f64,
     /// The part of it that more draws would take away; NaN for a single draw.
     pub monte_carlo_error: f64,
-    /// What white data would have: -H of N(0, I), or -n H(pi) for bits. `k - l_null` is what the chain learned.
+    /// What white data would have: -H of N(0, I), -n H(pi) for bits, or -n ln of the number of classes. `k - l_null` is what the chain learned.
     pub l_null: f64,
     /// The sum of the divergences.
     pub kl: f64,

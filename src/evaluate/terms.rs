@@ -3,10 +3,10 @@
 use super::{Edges, edges};
 use crate::error::{Result, err};
 use crate::process::{
-    Binomial, Posterior, bernoulli_entropy, bernoulli_kl, bernoulli_log_prob, normal_entropy, normal_kl,
+    Binomial, Categorical, Posterior, bernoulli_entropy, bernoulli_kl, bernoulli_log_prob, normal_entropy, normal_kl,
     normal_log_prob,
 };
-use crate::sampler::Spread;
+use crate::sampler::{Spread, classes_of};
 use crate::schedule::Level;
 
 /// How near to 0 or 1 a chain's probability is believed: half of the distance of f32 values below 1, which is also what its uniform
@@ -51,7 +51,7 @@ pub(super) fn gaussian(
             let variance = f64::from(std) * f64::from(std);
             (kl + normal_kl(q_mean, q.variance, f64::from(p), variance), h + normal_entropy(variance))
         })),
-        Spread::None | Spread::Langevin { .. } | Spread::Bits => Err(err!(
+        Spread::None | Spread::Langevin { .. } | Spread::Bits | Spread::Classes { .. } => Err(err!(
             Unsupported,
             "the step adds no noise of its own size, so its density has no divergence from the forward process"
         )),
@@ -82,6 +82,25 @@ pub(super) fn bits(at: &At, process: &Binomial, x0: &[f32], x: &[f32], mean: &[f
         let q = if x >= 0.5 { of_x0[1] } else { of_x0[0] };
         sum.0 += if at.is_end { -bernoulli_log_prob(x0 >= 0.5, p) } else { bernoulli_kl(q, p) };
         sum.1 += bernoulli_entropy(p);
+    }
+    sum
+}
+
+/// The same of a sample of one-hot rows, whose `mean` are the probabilities of the classes.
+pub(super) fn classes(at: &At, process: &Categorical, x0: &[f32], x: &[f32], mean: &[f32]) -> (f64, f64) {
+    let count = process.classes();
+    let (abar, previous) = (at.level.alpha_bar(), at.previous);
+    let mut sum = (0.0, 0.0);
+    for ((from, to), p) in classes_of(x0, count).zip(classes_of(x, count)).zip(mean.chunks_exact(count)) {
+        for (k, p) in p.iter().enumerate() {
+            let p = f64::from(*p).clamp(SURE, 1.0);
+            let q =
+                if at.is_end { f64::from(u8::from(k == from)) } else { process.posterior(abar, previous, from, to, k) };
+            if q > 0.0 {
+                sum.0 += q * libm::log(q / p);
+            }
+            sum.1 -= p * libm::log(p);
+        }
     }
     sum
 }

@@ -230,7 +230,7 @@ fn check_bits(sampler: &dyn Sampler) -> Result<()> {
     ensure!(
         matches!(sampler.space(), StateSpace::Bits { .. }),
         Unsupported,
-        "evidence about bits needs a binary chain, {} makes real numbers: take bits2015, or evidence about numbers",
+        "evidence about bits needs a binary chain, {} makes other samples: take bits2015, or evidence about numbers or classes",
         sampler.name()
     );
     Ok(())

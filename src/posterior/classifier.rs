@@ -113,7 +113,7 @@ impl<F: FnMut(&At, &[f32], &mut [f32]) -> Result<()>> Evidence for Classifier<F>
             *mean = (f64::from(*mean) + scale * variance * f64::from(g)) as f32;
         };
         match kernel.spread {
-            Spread::None | Spread::Langevin { .. } | Spread::Bits => {}
+            Spread::None | Spread::Langevin { .. } | Spread::Bits | Spread::Classes { .. } => {}
             Spread::Scalar(std) => kernel.mean.iter_mut().zip(&*g).for_each(|(m, &g)| shift(m, std, g)),
             Spread::PerElement => {
                 let rows = kernel.stds.chunks(kernel.std_stride.max(1));

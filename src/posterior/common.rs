@@ -61,8 +61,12 @@ pub(super) fn check_real(method: &str, sampler: &dyn Sampler) -> Result<()> {
     ensure!(
         sampler.space() == StateSpace::Real,
         Unsupported,
-        "{method} is for chains of real numbers, {} makes bits: take evidence about bits, or clamp",
-        sampler.name()
+        "{method} is for chains of real numbers, {} makes {}",
+        sampler.name(),
+        match sampler.space() {
+            StateSpace::Classes { .. } => "classes: take evidence about classes",
+            _ => "bits: take evidence about bits, or clamp",
+        }
     );
     check_forwards(method, sampler)
 }
@@ -116,7 +120,7 @@ pub(super) fn check_noise(method: &str, n: usize, sampler: &dyn Sampler) -> Resu
             Spread::None | Spread::Langevin { .. } => 0.0,
             Spread::Scalar(std) => f64::from(std) / target.scale(),
             // Between the process's own and more.
-            Spread::PerElement | Spread::Bits => continue,
+            Spread::PerElement | Spread::Bits | Spread::Classes { .. } => continue,
         };
         let (t, s) = (level.alpha_bar(), target.alpha_bar());
         let whole = libm::sqrt(((1.0 - s) / (1.0 - t) * (1.0 - t / s)).max(0.0));

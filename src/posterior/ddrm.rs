@@ -107,7 +107,7 @@ fn check_spread(method: &str, n: usize, sampler: &dyn Sampler) -> Result<()> {
         let std = match sampler.spread(step, n, &mut output) {
             Ok(Spread::Scalar(std)) => f64::from(std),
             Ok(Spread::None) => 0.0,
-            Ok(Spread::PerElement | Spread::Langevin { .. } | Spread::Bits) | Err(_) => {
+            Ok(Spread::PerElement | Spread::Langevin { .. } | Spread::Bits | Spread::Classes { .. }) | Err(_) => {
                 return Err(err!(
                     Unsupported,
                     "{method} needs steps with one standard deviation for all elements, {} has not: take ddim with eta above 0",
@@ -202,7 +202,7 @@ impl<O: LinearOperator> Evidence for Ddrm<O> {
         let (shift, scratch) = cut(scratch, n)?;
         let std = match kernel.spread {
             Spread::Scalar(std) => f64::from(std),
-            Spread::None | Spread::PerElement | Spread::Langevin { .. } | Spread::Bits => 0.0,
+            Spread::None | Spread::PerElement | Spread::Langevin { .. } | Spread::Bits | Spread::Classes { .. } => 0.0,
         };
         // The mean is written anew, since not all samplers make it of eps.
         let (alpha, sigma) = (at.target.alpha, at.target.sigma);

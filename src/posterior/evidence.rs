@@ -56,7 +56,7 @@ pub trait Jacobian {
 /// 1 and the noise is uniform.
 #[derive(Debug)]
 pub struct Kernel<'a> {
-    /// The mean, `[batch, sample_len]`.
+    /// The mean, `[batch, sample_len]`; in a chain of classes the probability of each.
     pub mean: &'a mut [f32],
     /// Standard normal values, as many, or none where the step adds no noise. Evidence that changes the covariance to
     /// std^2 F F^T replaces the noise z by F z.

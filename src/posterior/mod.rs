@@ -91,6 +91,7 @@
 
 mod bits;
 pub mod calibrated;
+mod classes;
 mod classifier;
 mod common;
 mod ddnm;
@@ -117,6 +118,7 @@ pub(crate) use common::check_forwards;
 
 pub use bits::{BitProduct, BitR, BitSchedule, CalibratedBits, FnBitR, IndependentBits};
 pub use calibrated::{Calibrated, CalibratedWhite};
+pub use classes::{CalibratedClasses, ClassProduct, ClassR, ClassSchedule, FnClassR, IndependentClasses};
 pub use classifier::{Classifier, ClassifierRule};
 pub use ddnm::Ddnm;
 pub use ddrm::Ddrm;

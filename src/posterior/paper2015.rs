@@ -11,7 +11,7 @@ use super::spectral::{Likelihood, Spectral};
 use super::{At, Evidence, Kernel, LogR, Measurement, RSchedule};
 use crate::error::{Result, ensure};
 use crate::noise::{Fingerprint, NoiseSource};
-use crate::sampler::{Sampler, Spread};
+use crate::sampler::{Sampler, Spread, StateSpace};
 use crate::tensor::Dims;
 
 /// Eq. 61: p(x_s | x_t) r(x_s) as N(x_s; mu + Sigma grad log r(mu), Sigma), for any smooth r. Good where log r curves little
@@ -67,7 +67,7 @@ impl<R: LogR> Evidence for MeanShift<R> {
     }
     fn kernel(&mut self, at: &At, _: &[f32], kernel: Kernel<'_>, scratch: &mut [f32]) -> Result<()> {
         let n = at.sample_len.max(1);
-        if matches!(kernel.spread, Spread::None | Spread::Bits) {
+        if matches!(kernel.spread, Spread::None | Spread::Bits | Spread::Classes { .. }) {
             return Ok(());
         }
         let power = self.schedule.power(at.step, at.steps) as f32;
@@ -171,6 +171,12 @@ impl<O: LinearOperator> Evidence for Clamp<O> {
     }
     fn check(&self, dims: Dims, sampler: &dyn Sampler) -> Result<()> {
         check_forwards("clamping", sampler)?;
+        ensure!(
+            !matches!(sampler.space(), StateSpace::Classes { .. }),
+            Unsupported,
+            "clamping is for chains of real numbers and of bits, {} makes classes: take evidence about classes",
+            sampler.name()
+        );
         if self.known == Known::Renoised {
             check_real("clamping to noised values", sampler)?;
         }

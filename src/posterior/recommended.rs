@@ -86,11 +86,11 @@ impl Recommended {
         Self { algorithm: Algorithm::Ddim { eta, noise }, steps: Some(steps) }
     }
 
-    /// The sampler for a model's scheduler. A model of 2015 has its own chain, whose every step it makes.
+    /// The sampler for a model's scheduler. A model of 2015 or of classes has its own chain, whose every step it makes.
     ///
     /// Errors: kind `InvalidArgument` if values of the configuration make no schedule.
     pub fn sampler(&self, config: &SchedulerConfig) -> Result<Box<dyn Sampler + Send + Sync>> {
-        if config.class.is_2015() {
+        if config.class.has_own_class() {
             return config.sampler(&SamplerOptions::default());
         }
         let steps = self.steps.map_or(Steps::All, |n| Steps::Count(n.min(config.num_train_timesteps)));

@@ -99,7 +99,7 @@ impl<O: LinearOperator> Spectral<O> {
         for (i, (mean, noise)) in mean.chunks_exact_mut(n).zip(noise.chunks_exact_mut(n)).enumerate() {
             let w = self.seen(at.first_sample.saturating_add(i as u64))?;
             match spread {
-                Spread::None | Spread::Langevin { .. } | Spread::Bits => {}
+                Spread::None | Spread::Langevin { .. } | Spread::Bits | Spread::Classes { .. } => {}
                 Spread::Scalar(std) => {
                     let std = f64::from(std);
                     svd.vt(mean, z, scratch)?;

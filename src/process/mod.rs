@@ -1,15 +1,17 @@
-//! The diffusion processes, Gaussian and binomial: how noise is added, what a prediction means, the moments of a step
+//! The diffusion processes, Gaussian, binomial and categorical: how noise is added, what a prediction means, the moments of a step
 //! back, and the divergences and entropies by which they are judged (natural logarithms throughout).
 //!
 //! Formulas only; the samplers put them in order.
 
 mod binomial;
+mod categorical;
 mod continuous;
 mod gaussian;
 mod normal;
 mod prediction;
 
 pub use binomial::{Binomial, bernoulli_entropy, bernoulli_kl, bernoulli_log_prob};
+pub use categorical::{Categorical, Forgetting};
 pub use continuous::{Rate, ReverseStep};
 pub use gaussian::{Posterior, add_noise, velocity};
 pub use normal::{normal_entropy, normal_kl, normal_log_prob, reverse_entropy_bounds};

@@ -16,11 +16,13 @@ use crate::schedule::{BetaSchedule, Betas, TimestepSpacing};
 
 mod chain2015;
 mod classes;
+mod d3pm;
 mod keys;
 mod parts;
 
 pub use chain2015::Chain2015;
 use classes::{CLASSES, Class};
+pub use d3pm::D3pmConfig;
 use keys::{UNUSED, choice, integer, name_of, number, numbers, shown};
 pub use parts::{
     AlgorithmType, FinalSigmas, GridConfig, Interpolation, SigmaSchedule, SolverConfig, SolverType, TimeShift,
@@ -60,7 +62,8 @@ pub(crate) const PRECONDITIONING: &str = "preconditioning";
 const OF_THE_MODEL: [&str; 6] =
     ["num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type"];
 
-/// What diffusers' schedulers are configured by, with its defaults and names; or the configuration of a chain of 2015, see [`Chain2015`].
+/// What diffusers' schedulers are configured by, with its defaults and names; or the configuration of a chain of 2015, see [`Chain2015`], or
+/// of classes, see [`D3pmConfig`].
 ///
 /// The key `preconditioning`, which diffusers has not, is [`SchedulerConfig::preconditioning`].
 ///
@@ -120,6 +123,8 @@ pub struct SchedulerConfig {
     pub preconditioning: Option<ModelPreconditioning>,
     /// What the chains of 2015 have beside T and betas; not used by the others.
     pub chain_2015: Chain2015,
+    /// What a chain of classes has beside T and betas; not used by the others.
+    pub d3pm: D3pmConfig,
     /// Keys that start with `_` (but `_class_name`) and keys of other schedulers: kept, not used.
     pub other: Object,
     /// What the file said.
@@ -145,12 +150,13 @@ impl SchedulerConfig {
         let mut config = Self {
             class,
             chain_2015: Chain2015::default(),
+            d3pm: D3pmConfig::default(),
             num_train_timesteps: 1000,
             beta_start: 1e-4,
             beta_end: 0.02,
             beta_schedule: match class {
                 SamplerKind::Ancestral2015 => BetaSchedule::Authors2015,
-                SamplerKind::Bits2015 => BetaSchedule::ErasingEvenly,
+                SamplerKind::Bits2015 | SamplerKind::D3pm => BetaSchedule::ErasingEvenly,
                 _ => BetaSchedule::Linear,
             },
             trained_betas: None,
@@ -205,8 +211,8 @@ impl SchedulerConfig {
     pub fn from_object(map: Object, sampler: Option<SamplerKind>) -> Result<Self> {
         let written = class(&map)?;
         let kind = match (written, sampler) {
-            // A chain of 2015 and the samplers of diffusers do not read one another's configurations.
-            (Some(own), Some(wanted)) if own.is_2015() || wanted.is_2015() => own,
+            // The library's own classes and the samplers of diffusers do not read one another's configurations.
+            (Some(own), Some(wanted)) if own.has_own_class() || wanted.has_own_class() => own,
             (_, Some(wanted)) => wanted,
             (Some(own), None) => own,
             (None, None) => {
@@ -227,6 +233,11 @@ impl SchedulerConfig {
             for (key, value) in &map {
                 config.set_2015(key, value)?;
             }
+        } else if kind == SamplerKind::D3pm {
+            for (key, value) in &map {
+                config.set_d3pm(key, value)?;
+            }
+            config.check_d3pm()?;
         } else {
             if let Some(own) = written.filter(|own| *own != kind) {
                 config.take_model(&Self::new(own));
@@ -260,7 +271,9 @@ impl SchedulerConfig {
     /// of diffusers.
     pub fn for_sampler(&self, kind: SamplerKind) -> Result<Self> {
         ensure!(
-            self.class.is_2015() == kind.is_2015() || self.class == kind,
+            self.class.is_2015() && kind.is_2015()
+                || !self.class.has_own_class() && !kind.has_own_class()
+                || self.class == kind,
             Unsupported,
             "the scheduler configuration is of {}, which {} does not run",
             self.class.class_name(),
@@ -290,7 +303,7 @@ impl SchedulerConfig {
                 (key.set)(&mut config, &value).map_err(of_caller)?;
             }
         }
-        config.chain_2015 = self.chain_2015;
+        (config.chain_2015, config.d3pm) = (self.chain_2015, self.d3pm);
         config.given.1 = Some(self.model_clip());
         Ok(config)
     }
@@ -360,6 +373,9 @@ impl SchedulerConfig {
     pub fn to_json(&self) -> String {
         if self.class.is_2015() {
             return self.to_json_2015();
+        }
+        if self.class == SamplerKind::D3pm {
+            return self.to_json_d3pm();
         }
         let mut map = self.unknown();
         map.insert("_class_name".into(), self.class.class_name().into());
@@ -453,6 +469,7 @@ impl SamplerKind {
     pub fn class_name(self) -> &'static str {
         match (self, class_of(self)) {
             (Self::Bits2015, _) => "Bits2015Scheduler",
+            (Self::D3pm, _) => "D3PMScheduler",
             (_, Some(class)) => class.names.first().copied().unwrap_or_default(),
             (_, None) => "Ancestral2015Scheduler",
         }
@@ -483,6 +500,15 @@ fn same_process(map: &Object, written: Option<SamplerKind>, kind: SamplerKind) -
     let has = |kind, key| class_of(kind).is_some_and(|c| c.has(key));
     // Discrete betas, EDM's sigmas (with the network's preconditioning), or neither.
     let process = |kind| (has(kind, "beta_start"), has(kind, "sigma_schedule"), has(kind, "shift"));
+    let flow = map.get("use_flow_sigmas").is_some_and(|v| *v == Value::Bool(true));
+    // Those that run a model of this class, and of its kind of sigmas.
+    let able = |own: SamplerKind| {
+        let alike =
+            |k: &SamplerKind| *k == own || (process(*k) == process(own) && process(own) != (false, false, false));
+        let runs = |k: &SamplerKind| alike(k) && (!flow || has(*k, "use_flow_sigmas"));
+        let names: Vec<&str> = SamplerKind::NAMES.iter().filter(|(_, k)| runs(k)).map(|(name, _)| *name).collect();
+        names.join(" or ")
+    };
     let same = match written {
         Some(own) if kind == SamplerKind::Rk45 => {
             own == kind || super::probability_flow::runs(own, has(own, "beta_start"))
@@ -490,7 +516,7 @@ fn same_process(map: &Object, written: Option<SamplerKind>, kind: SamplerKind) -
         Some(own) => own == kind || (process(own) == process(kind) && (process(own) != (false, false, false))),
         None => has(kind, "beta_start") && (map.contains_key("beta_start") || map.contains_key("trained_betas")),
     };
-    if !same && !kind.is_2015() {
+    if !same && !kind.has_own_class() {
         let Some(own) = written else {
             return Err(err!(
                 Unsupported,
@@ -499,23 +525,20 @@ fn same_process(map: &Object, written: Option<SamplerKind>, kind: SamplerKind) -
                 kind.class_name()
             ));
         };
-        let alike =
-            |k: &SamplerKind| *k == own || (process(*k) == process(own) && process(own) != (false, false, false));
-        let names: Vec<&str> = SamplerKind::NAMES.iter().filter(|(_, k)| alike(k)).map(|(name, _)| *name).collect();
         return Err(err!(
             Unsupported,
             "the scheduler {} is for another process than {}, expected {}",
             own.class_name(),
             kind.class_name(),
-            names.join(" or ")
+            able(own)
         ));
     }
-    let flow = map.get("use_flow_sigmas").is_some_and(|v| *v == Value::Bool(true));
     ensure!(
         !flow || has(kind, "use_flow_sigmas"),
         Unsupported,
-        "the scheduler configuration is of a flow-matching model (use_flow_sigmas), which {} does not run",
-        kind.class_name()
+        "the scheduler configuration is of a flow-matching model (use_flow_sigmas), which {} does not run, expected {}",
+        kind.class_name(),
+        able(written.unwrap_or(kind))
     );
     Ok(())
 }

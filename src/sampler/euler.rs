@@ -79,7 +79,7 @@ pub fn churned_euler(name: &'static str, path: &Path<'_>, churn: Churn, label: i
 /// Euler's method to a lower level and back up with fresh noise: sigma_up^2 = sigma_s^2 (sigma^2 - sigma_s^2) / sigma^2,
 /// sigma_down^2 = sigma_s^2 - sigma_up^2.
 ///
-/// Noise is drawn at every step, the last too, where its factor is 0: so diffusers draws.
+/// Noise is drawn at every step, the last too, where its factor is 0: so diffusers draws. Of weak order 1.
 pub fn euler_ancestral(path: &Path<'_>) -> Result<Plan> {
     let call = |(_, t, s): (usize, Level, Level)| {
         let (down, up) = ancestral(t.sigma, s.sigma);

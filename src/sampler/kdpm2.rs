@@ -17,7 +17,7 @@ pub fn kdpm2(path: &Path<'_>, timestep: impl Fn(f64) -> f64) -> Result<Plan> {
     plan("DPM2", path, |t, s| (s, libm::sqrt(t * s), 0.0), timestep)
 }
 
-/// The same to a lower level, and back up with fresh noise: see [`euler_ancestral`](super::euler_ancestral).
+/// The same to a lower level, and back up with fresh noise: see [`euler_ancestral`](super::euler_ancestral). Of weak order 2 on a Gaussian prior.
 pub fn kdpm2_ancestral(path: &Path<'_>, timestep: impl Fn(f64) -> f64) -> Result<Plan> {
     let stages = |t: f64, s: f64| {
         let (down, up) = ancestral(t, s);

@@ -12,7 +12,8 @@ use crate::error::{Result, ensure};
 use crate::schedule::Whole;
 
 /// Adams-Bashforth of up to `order` slopes (1 to 4): x_s = x + the integral from sigma to sigma_s of the polynomial through the last
-/// slopes d = (x - x_0) / sigma. A run begins with as many as there are.
+/// slopes d = (x - x_0) / sigma. A run begins with as many as there are, so that it converges as a whole at order 2 at most, after that at
+/// `order` (`tests/references/order.rs`).
 ///
 /// Errors: kind `InvalidArgument` for another order; as [`Plan::new`].
 pub fn lms(path: &Path<'_>, order: usize) -> Result<Plan> {

@@ -10,7 +10,7 @@
 //! 1. [`Sampler::predict`]: the network's output becomes x_0 (clipped or thresholded) and eps;
 //! 2. [`Sampler::mean`]: x_t, x_0 and eps become the mean of x_s;
 //! 3. [`Sampler::spread`]: x_s = mean + spread * z with z standard normal; in a binary chain, x_s is 1 with the mean as
-//!    its probability.
+//!    its probability, and in a chain of classes each class has its own.
 //!
 //! ```
 //! use undiffuse::sampler::{SamplerOptions, SchedulerConfig, StepIo, Steps};
@@ -34,6 +34,7 @@ mod bits2015;
 mod conditional;
 mod config;
 mod consistency;
+mod d3pm;
 mod ddim;
 mod ddim_inverse;
 mod ddpm;
@@ -69,10 +70,12 @@ pub use ancestral2015::{Ancestral2015, Ending2015, Readout2015};
 pub use bits2015::{BitPrediction, Bits2015};
 pub use conditional::conditional_std;
 pub use config::{
-    AlgorithmType, Chain2015, FinalSigmas, Given, GridConfig, Interpolation, SchedulerConfig, SigmaSchedule,
-    SolverConfig, SolverType, TimeShift, TimestepType,
+    AlgorithmType, Chain2015, D3pmConfig, FinalSigmas, Given, GridConfig, Interpolation, SchedulerConfig,
+    SigmaSchedule, SolverConfig, SolverType, TimeShift, TimestepType,
 };
 pub use consistency::{consistency, lcm, tcd};
+pub(crate) use d3pm::draw_classes;
+pub use d3pm::{ClassPrediction, D3pm, classes_of};
 pub use ddim::{DdimNoise, DdimOptions, DdimPrevious, ddim};
 pub use ddim_inverse::ddim_inverse;
 pub use ddpm::{VarianceType, ddpm};
@@ -135,6 +138,11 @@ pub enum Spread {
     },
     /// x_s is 1 where a uniform value is below the mean, which is a probability, and 0 elsewhere.
     Bits,
+    /// x_s is one-hot in rows of `count` values, of which the mean has the probabilities; see [`D3pm`].
+    Classes {
+        /// Classes at each position.
+        count: usize,
+    },
 }
 
 /// What a sample's elements are, and with it the noise.
@@ -148,6 +156,29 @@ pub enum StateSpace {
         /// The chance of a 1 in x_T.
         ones: f32,
     },
+    /// Rows of `count` values, 1 for the class of a position and 0 for the others; noise is uniform in [0, 1), a value for each of these, and
+    /// x_T is any class, all alike, or the mask.
+    Classes {
+        /// Classes at each position.
+        count: usize,
+        /// The class that every position of x_T has, of a process that has one.
+        mask: Option<usize>,
+    },
+}
+
+impl StateSpace {
+    /// Makes x_T, whole samples, of its noise: standard normal for real numbers, which `scale` multiplies, otherwise uniform in [0, 1).
+    pub fn first(&self, scale: f32, noise: &mut [f32]) {
+        match *self {
+            Self::Real => noise.iter_mut().for_each(|v| *v *= scale),
+            Self::Bits { ones } => noise.iter_mut().for_each(|v| *v = if *v < ones { 1.0 } else { 0.0 }),
+            Self::Classes { count, mask } => noise.chunks_exact_mut(count.max(1)).for_each(|row| {
+                // All alike: the class of the largest value.
+                let class = mask.or_else(|| classes_of(row, count).next());
+                row.iter_mut().enumerate().for_each(|(k, v)| *v = if Some(k) == class { 1.0 } else { 0.0 });
+            }),
+        }
+    }
 }
 
 /// What [`Sampler::mean`] reads. All slices have the length of one sample.
@@ -168,7 +199,7 @@ pub struct StepIo<'a> {
     pub x: &'a [f32],
     /// The network's output, n or 2 n values. The second half, a learned variance, becomes standard deviations.
     pub output: &'a mut [f32],
-    /// Standard normal values (uniform ones for bits), n of them, or empty where [`Sampler::needs_noise`] is false.
+    /// Standard normal values (uniform ones for bits and classes), n of them, or empty where [`Sampler::needs_noise`] is false.
     pub noise: &'a [f32],
     /// The state before the step, [`Sampler::state_len`] values.
     pub state: &'a [f32],
@@ -376,6 +407,10 @@ pub fn add_noise(spread: Spread, output: &[f32], noise: &[f32], next: &mut [f32]
         Spread::Bits => {
             check_len("noise", noise.len(), n)?;
             next.iter_mut().zip(noise).for_each(|(x, u)| *x = if *u < *x { 1.0 } else { 0.0 });
+        }
+        Spread::Classes { count } => {
+            check_len("noise", noise.len(), n)?;
+            draw_classes(count, noise, next);
         }
     }
     Ok(())

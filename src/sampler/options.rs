@@ -84,6 +84,8 @@ pub enum SamplerKind {
     ScoreSdeVp,
     /// [`rk45`](super::rk45), of whatever process the model was trained for.
     Rk45,
+    /// [`D3pm`](super::D3pm), for models whose scheduler configuration is of it.
+    D3pm,
 }
 
 impl SamplerKind {
@@ -101,6 +103,12 @@ impl SamplerKind {
     /// Whether it is a chain of 2015, which has a configuration of its own and makes all of its steps.
     pub const fn is_2015(self) -> bool {
         matches!(self, Self::Ancestral2015 | Self::Bits2015)
+    }
+
+    /// Whether its scheduler configuration is of a class of this library's own, which no other sampler reads: the chains of 2015, and of
+    /// classes.
+    pub const fn has_own_class(self) -> bool {
+        self.is_2015() || matches!(self, Self::D3pm)
     }
 }
 
@@ -242,7 +250,7 @@ pub struct SamplerOptions {
     /// Noise before each step of [`euler`](super::euler), EDM's Euler, [`churned_heun`](super::churned_heun) and [`flow_heun`](super::flow_heun).
     pub churn: Churn,
     /// The shift of a flow whose configuration says `use_dynamic_shifting`: mu, the logarithm of the shift (`time_shift_type` exponential),
-    /// or the shift itself (linear).
+    /// or the shift itself (linear). `None` for every other configuration.
     pub mu: Option<f64>,
     /// How solvers over sigmas spread them. Of no use with a list in `steps`. Timesteps are rounded only with [`Sigmas::Configured`].
     pub sigmas: Sigmas,
@@ -295,10 +303,10 @@ impl SamplerOptions {
     /// diffusers has it. Another one over sigmas takes [`Sigmas::Usual`] unless the file says how its levels are spread, and UniPC
     /// order 3. `examples/samplers/README.md` has the measurements.
     ///
-    /// DDPM and the chains of 2015 make all T steps, distilled models 4, UniPC, DPM-Solver multistep and DEIS 20, the others
+    /// DDPM and the chains of 2015 and of classes make all T steps, distilled models 4, UniPC, DPM-Solver multistep and DEIS 20, the others
     /// [`DEFAULT_STEPS`], or T where that is fewer.
     pub fn default_for(config: &SchedulerConfig, kind: Option<SamplerKind>) -> Self {
-        use SamplerKind::{Ancestral2015, Bits2015, Cm, Ddim, Ddpm, Deis, DpmSolverMultistep, Lcm, Tcd, UniPc};
+        use SamplerKind::{Ancestral2015, Bits2015, Cm, D3pm, Ddim, Ddpm, Deis, DpmSolverMultistep, Lcm, Tcd, UniPc};
         let (train, own) = (config.num_train_timesteps, config.saved_with());
         let kind = kind.unwrap_or(match own {
             Ddpm if train > DEFAULT_STEPS => UniPc,
@@ -307,7 +315,7 @@ impl SamplerOptions {
         });
         let count = |n: usize| Steps::Count(n.min(train));
         let steps = match kind {
-            Ddpm | Ancestral2015 | Bits2015 => Steps::All,
+            Ddpm | Ancestral2015 | Bits2015 | D3pm => Steps::All,
             Lcm | Tcd | Cm => count(DISTILLED_STEPS),
             UniPc | DpmSolverMultistep | Deis => count(HIGH_ORDER_STEPS),
             _ => count(DEFAULT_STEPS),
@@ -338,14 +346,14 @@ impl SchedulerConfig {
     /// the other way round, options that it has not, a combination that the sampler does not define.
     pub fn sampler(&self, options: &SamplerOptions) -> Result<Box<dyn Sampler + Send + Sync>> {
         let kind = options.sampler.unwrap_or(self.class);
-        let apart = kind.is_2015() || self.class.is_2015() || kind == SamplerKind::Rk45;
+        let apart = kind.has_own_class() || self.class.has_own_class() || kind == SamplerKind::Rk45;
         ensure!(
             !apart || self.preconditioning.is_none(),
             Unsupported,
             "{} with a network behind a preconditioning, which only lists of calls make: expected another sampler",
             kind.class_name()
         );
-        if kind.is_2015() || self.class.is_2015() {
+        if kind.has_own_class() || self.class.has_own_class() {
             return self.chain_sampler(kind, options);
         }
         if kind == SamplerKind::Rk45 {
@@ -376,6 +384,12 @@ impl SchedulerConfig {
             options.sigmas,
             solver.name
         );
+        ensure!(
+            options.mu.is_none() || config.grid.use_dynamic_shifting,
+            InvalidArgument,
+            "mu is given to the sampler {}, whose configuration does not say use_dynamic_shifting, expected none",
+            solver.name
+        );
         if let Some(order) = options.order {
             ensure!(
                 config.has("solver_order") || kind == SamplerKind::Lms,
@@ -394,7 +408,7 @@ impl SchedulerConfig {
     /// Errors: as [`SchedulerConfig::sampler`] and [`repaint`].
     pub fn repaint(&self, options: &SamplerOptions, jumps: Jumps) -> Result<Plan> {
         ensure!(
-            !self.class.is_2015(),
+            !self.class.has_own_class(),
             Unsupported,
             "the scheduler configuration is of {}, which only that chain runs",
             self.class.class_name()
@@ -410,7 +424,7 @@ impl SchedulerConfig {
     /// Errors: as [`SchedulerConfig::sampler`] and [`split_gibbs`].
     pub fn split_gibbs(&self, options: &SamplerOptions, ladder: &Ladder) -> Result<Plan> {
         ensure!(
-            !self.class.is_2015(),
+            !self.class.has_own_class(),
             Unsupported,
             "the scheduler configuration is of {}, which only that chain runs",
             self.class.class_name()

@@ -21,7 +21,7 @@ const fn row(kind: SamplerKind, name: &'static str, build: fn(&Setup<'_>) -> Res
 }
 
 /// All samplers. The order is that of the lists people see.
-pub(super) const SOLVERS: [Solver; 34] = [
+pub(super) const SOLVERS: [Solver; 35] = [
     row(SamplerKind::Ddpm, "ddpm", |s| ddpm(&s.schedule()?, &s.timesteps()?, s.prediction(), s.config.variance_type)),
     row(SamplerKind::Ddim, "ddim", |s| {
         let previous = match s.options.steps {
@@ -59,6 +59,7 @@ pub(super) const SOLVERS: [Solver; 34] = [
     row(SamplerKind::ScoreSdeVe, "score-sde-ve", score_sde::build_ve),
     row(SamplerKind::ScoreSdeVp, "score-sde-vp", score_sde::build_vp),
     row(SamplerKind::Rk45, "rk45", no_list),
+    row(SamplerKind::D3pm, "d3pm", no_list),
     row(SamplerKind::Lcm, "lcm", consistency::build_lcm),
     row(SamplerKind::Tcd, "tcd", consistency::build_tcd),
     row(SamplerKind::Cm, "cm", consistency::build_cm),
@@ -67,7 +68,7 @@ pub(super) const SOLVERS: [Solver; 34] = [
     row(SamplerKind::FlowLcm, "flow-lcm", flow::build_lcm),
 ];
 
-/// The chains of 2015 and adaptive samplers are no plans: `SchedulerConfig::sampler` makes them before it looks here.
+/// The chains of 2015 and of classes, and adaptive samplers, are no plans: `SchedulerConfig::sampler` makes them before it looks here.
 fn no_list(setup: &Setup<'_>) -> Result<Plan> {
     Err(err!(Unsupported, "{} is no list of calls", setup.config.class.class_name()))
 }

@@ -43,6 +43,9 @@ impl Default for UniPcOptions {
 /// With hh = -h (on x_0) or h (on eps), x_s = x' - alpha_s B(hh) sum_k rho_k D_k, where x' is the step of first order, D_k the divided
 /// differences of the outputs to the last one and rho solves R rho = b (Zhao et al. 2023, eq. 5 to 9).
 ///
+/// Order of convergence (`tests/references/order.rs`): one more than `solver_order`, which is the predictor's, once earlier outputs are there.
+/// A whole run is of order 2 at most: its first step is of first order, and its last with `lower_order_final`.
+///
 /// Errors: kind `InvalidArgument` for another order, or for a coefficient that is not finite; kind `Unsupported` for another
 /// `solver_type`.
 pub fn unipc(path: &Path<'_>, options: &UniPcOptions) -> Result<Plan> {

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::paper2015::{authors_beta, even_beta};
+use super::paper2015::{authors_beta, cosine_beta, even_beta};
 use super::{Arithmetic, Real};
 use crate::error::{Result, ensure, err};
 
@@ -30,12 +30,18 @@ pub enum BetaSchedule {
     ErasingEvenly,
     /// [`Betas::authors_2015`] without coefficients. Ignores start and end.
     Authors2015,
+    /// [`Betas::cosine`]: D3PM's, of uniform transitions. Ignores start and end.
+    Cosine,
 }
 
 impl BetaSchedule {
     /// Those of 2015, with the names that this library's configurations use.
     pub const NAMES_2015: [(&'static str, Self); 2] =
         [("erasing_evenly", Self::ErasingEvenly), ("authors_2015", Self::Authors2015)];
+
+    /// Those of D3PM, with the names that this library's configurations use.
+    pub const NAMES_D3PM: [(&'static str, Self); 2] =
+        [("mutual_information", Self::ErasingEvenly), ("cosine", Self::Cosine)];
 
     /// Those of diffusers, with the names that its configurations use.
     pub const NAMES: [(&'static str, Self); 6] = [
@@ -231,6 +237,7 @@ fn compute<R: Real>(spec: &Betas) -> Result<(Vec<f64>, Vec<f64>)> {
         (None, BetaSchedule::SquaredcosCapV2) => from_alpha_bar(n, cosine_alpha_bar),
         (None, BetaSchedule::Laplace) => from_alpha_bar(n, laplace_alpha_bar),
         (None, BetaSchedule::Exp) => from_alpha_bar(n, |t| libm::exp(-12.0 * t)),
+        (None, BetaSchedule::Cosine) => (0..n).map(|i| R::of(cosine_beta(i, n))).collect(),
         (None, BetaSchedule::ErasingEvenly) => (0..n).map(|i| R::of(even_beta(i, n))).collect(),
         (None, BetaSchedule::Authors2015) => (0..n).map(|i| R::of(authors_beta(i, n, 0.0))).collect(),
         (None, BetaSchedule::Sigmoid) => {

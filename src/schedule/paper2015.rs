@@ -33,6 +33,12 @@ pub(super) fn authors_beta(i: usize, steps: usize, shift: f64) -> f64 {
     least + (1.0 - least - BELOW_ONE) / (1.0 + libm::exp(libm::log(u - 1.0) - shift))
 }
 
+/// Beta i of the cosine of D3PM.
+pub(super) fn cosine_beta(i: usize, steps: usize) -> f64 {
+    let abar = |i: usize| libm::cos((i as f64 / steps as f64 + 0.008) / 1.008 * core::f64::consts::FRAC_PI_2);
+    (1.0 - abar(i + 1) / abar(i)).min(0.999)
+}
+
 impl Betas {
     /// These betas and no curve, for example learned ones. [`NoiseSchedule::betas`](super::NoiseSchedule::betas) gives them back, and
     /// `SchedulerConfig` reads and writes them as `trained_betas`, both without loss; their range is checked when the schedule is made.
@@ -47,6 +53,15 @@ impl Betas {
     pub fn erasing_evenly(steps: usize) -> Result<Self> {
         check_steps(steps, 2)?;
         Ok(Self::explicit((0..steps).map(|i| even_beta(i, steps)).collect()))
+    }
+
+    /// The cosine of uniform transitions between classes (Hoogeboom et al. 2021; Austin et al. 2021, appendix B.1): from abar(t) =
+    /// cos((t / T + 0.008) / 1.008 pi / 2), not squared, each beta at most 0.999.
+    ///
+    /// Errors: as [`Betas::erasing_evenly`].
+    pub fn cosine(steps: usize) -> Result<Self> {
+        check_steps(steps, 2)?;
+        Ok(Self::explicit((0..steps).map(|i| cosine_beta(i, steps)).collect()))
     }
 
     /// The authors' code: with the grid u = T .. 2 in T even steps,

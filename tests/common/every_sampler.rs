@@ -4,11 +4,12 @@
 #![allow(dead_code)]
 
 use undiffuse::Result;
-use undiffuse::denoiser::{BitSequences, Call, Component, Covariance, Denoiser, GaussianMixture};
-use undiffuse::process::{Binomial, Linear, Prediction, PredictionType};
+use undiffuse::denoiser::{BitSequences, Call, ClassSequences, Component, Covariance, Denoiser, GaussianMixture};
+use undiffuse::process::{Binomial, Categorical, Linear, Prediction, PredictionType};
 use undiffuse::sampler::{
-    AlgorithmType, BitPrediction, Chain2015, Churn, ContinuousOptions, DdimNoise, FinalSigmas, Jumps, Readout2015,
-    Sampler, SamplerKind, SamplerOptions, SchedulerConfig, StateSpace, Steps, VarianceType, euler_maruyama,
+    AlgorithmType, BitPrediction, Chain2015, Churn, ContinuousOptions, D3pmConfig, DdimNoise, FinalSigmas, Jumps,
+    Readout2015, Sampler, SamplerKind, SamplerOptions, SchedulerConfig, StateSpace, Steps, VarianceType,
+    euler_maruyama,
 };
 use undiffuse::schedule::{Arithmetic, Level};
 use undiffuse::tensor::Dims;
@@ -83,6 +84,10 @@ pub fn every(steps: usize) -> Vec<Case> {
             // No fewer than the steps of the run.
             config.num_train_timesteps = config.num_train_timesteps.max(steps);
             config.solver.original_inference_steps = config.solver.original_inference_steps.max(steps);
+            if kind == SamplerKind::D3pm {
+                config.num_train_timesteps = steps;
+                config.d3pm = D3pmConfig { num_classes: 2, logits: false, ..D3pmConfig::default() };
+            }
             if kind.is_2015() {
                 config.num_train_timesteps = steps;
                 options.steps = Steps::All;
@@ -109,6 +114,11 @@ pub fn every(steps: usize) -> Vec<Case> {
 /// A denoiser for a case, over samples of `dims` whose prior is these components.
 pub fn exact(sampler: &dyn Sampler, dims: Dims, parts: &[Component], batch: usize) -> Box<dyn Denoiser> {
     match sampler.space() {
+        StateSpace::Classes { count, .. } => {
+            let positions = dims.elements() / count;
+            let rows: Vec<u32> = (0..2).flat_map(|class| (0..positions).map(move |i| (i as u32 + class) % 2)).collect();
+            Box::new(ClassSequences::new(dims, &rows, &[1.0, 2.0], Categorical::uniform(count).unwrap()).unwrap())
+        }
         StateSpace::Bits { .. } => {
             let n = dims.elements();
             let rows: Vec<bool> = (0..3).flat_map(|phase| (0..n).map(move |i| i % 3 == phase)).collect();

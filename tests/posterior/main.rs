@@ -10,6 +10,7 @@ mod golden;
 mod pcg;
 
 mod binary_chain;
+mod class_chain;
 mod dps_density;
 mod exact;
 mod exact_gaussian;

@@ -16,9 +16,10 @@ use undiffuse::denoiser::{BitSequences, Component, Covariance, Denoiser};
 use undiffuse::noise::Seeded;
 use undiffuse::posterior::operator::Mask;
 use undiffuse::posterior::{
-    At, BitProduct, BitSchedule, Calibrated, CalibratedBits, CalibratedWhite, Clamp, Classifier, ClassifierRule, Ddnm,
-    Ddrm, DiffPir, Dps, Evidence, ExactProduct, FnLogR, IndependentBits, Known, KnownPixels, Mcg, MeanShift,
-    Measurement, Misfit, NoEvidence, OptimalVariance, Pigdm, PigdmRule, RSchedule, SplitGibbs, SplitGibbsOptions, Tmpd,
+    At, BitProduct, BitSchedule, Calibrated, CalibratedBits, CalibratedClasses, CalibratedWhite, Clamp, ClassProduct,
+    ClassSchedule, Classifier, ClassifierRule, Ddnm, Ddrm, DiffPir, Dps, Evidence, ExactProduct, FnLogR,
+    IndependentBits, IndependentClasses, Known, KnownPixels, Mcg, MeanShift, Measurement, Misfit, NoEvidence,
+    OptimalVariance, Pigdm, PigdmRule, RSchedule, SplitGibbs, SplitGibbsOptions, Tmpd,
 };
 use undiffuse::process::Binomial;
 use undiffuse::sampler::{Sampler, SamplerKind, SchedulerConfig, StateSpace};
@@ -117,7 +118,7 @@ enum Claim {
     InTheLimit,
     /// What its page says: the errors in %, of mean and covariance, of chains with noise and of such without.
     Biased([f64; 2], [f64; 2]),
-    /// Bits: `binary_chain` holds it to exact enumeration.
+    /// Bits and classes: `binary_chain` and `class_chain` hold them to exact enumeration.
     Bits,
     /// Goes with a sampler of its own alone, where `split_gibbs` holds it.
     OwnSampler,
@@ -187,7 +188,13 @@ fn methods() -> Vec<Method> {
             let odds = IndependentBits::new(&[0.9, 0.5], BitSchedule::Paper(RSchedule::Constant)).unwrap();
             Box::new(BitProduct::new(odds))
         }),
+        m("`ClassProduct`, `CalibratedClasses`", Independent, Bits, || Box::new(ClassProduct::new(first_class()))),
     ]
+}
+
+/// Nine to one for the first class.
+fn first_class() -> IndependentClasses {
+    IndependentClasses::new(2, &[0.9, 0.1], ClassSchedule::Paper(RSchedule::Constant)).unwrap()
 }
 
 fn truth(method: &Method) -> Moments {
@@ -252,7 +259,7 @@ fn holds(claim: Claim, sampled: bool, noisy: bool, [mean, cov]: [f64; 2], own: [
 }
 
 /// The reasons, by a part of the message.
-const REASONS: [(char, &str, &str); 13] = [
+const REASONS: [(char, &str, &str); 14] = [
     (
         'g',
         "whose steps are no Gaussians",
@@ -261,8 +268,9 @@ const REASONS: [(char, &str, &str); 13] = [
     ('s', "loses x_0 in rounding", "the levels have so much noise that f32 loses x_0"),
     ('a', "take the sampler that it recommends", "the method has a sampler of its own, [`Evidence::recommended`]"),
     ('d', "goes the other way", "the sampler goes from data to noise"),
-    ('b', "makes bits", "the method is for real numbers, the sampler makes bits"),
-    ('r', "makes real numbers", "the method is for bits, the sampler makes real numbers"),
+    ('b', "is for chains of real numbers", "the method is for real numbers, the sampler makes bits or classes"),
+    ('r', "needs a binary chain", "the method is for bits, the sampler makes other samples"),
+    ('o', "needs a chain of classes", "the method is for classes, the sampler makes other samples"),
     ('x', "takes the predicted x_0 for the mean", "x_0 is not the mean of x_0 given x_t: distilled networks, churn"),
     (
         'h',
@@ -296,7 +304,7 @@ fn every_pair_reaches_the_posterior_or_is_refused_by_name() {
     let (mut works, mut refused) = (0, 0);
     for case in &cases {
         let sampler = &*case.sampler;
-        let bits = matches!(sampler.space(), StateSpace::Bits { .. });
+        let bits = sampler.space() != StateSpace::Real;
         // Noise that is added before a step goes on in x and is none of the step's.
         let noisy = (0..sampler.levels().len()).any(|step| sampler.settles(step) && sampler.needs_noise(step));
         let mut owns: BTreeMap<u8, [f64; 2]> = BTreeMap::new();
@@ -359,6 +367,17 @@ fn every_pair_reaches_the_posterior_or_is_refused_by_name() {
 }
 
 fn of_bits(case: &Case, evidence: Box<dyn Evidence>) -> undiffuse::Result<[f64; 2]> {
+    if let StateSpace::Classes { .. } = case.sampler.space() {
+        let prior = || crate::every_sampler::exact(&*case.sampler, dims(), &[], 8);
+        let options = ChainOptions { batch: 8, first_sample: 0 };
+        let calibrated: Box<dyn Evidence> = Box::new(CalibratedClasses::new(first_class()));
+        for evidence in [evidence, calibrated] {
+            let mut chain = Chain::with_evidence(prior(), &*case.sampler, Seeded::new(1), evidence, &options)?;
+            chain.run().unwrap();
+            assert!(chain.x().chunks(2).all(|row| row == [0.0, 1.0] || row == [1.0, 0.0]), "{:?}", chain.x());
+        }
+        return Ok([0.0; 2]);
+    }
     let half = Binomial::new(0.5).unwrap();
     let prior = || BitSequences::new(dims(), &[true, false, false, true], &[1.0, 2.0], half).unwrap();
     let options = ChainOptions { batch: 8, first_sample: 0 };

@@ -27,5 +27,6 @@ mod output;
 mod pictures;
 mod restore;
 mod samplers;
+mod scheduler_files;
 #[cfg(feature = "training")]
 mod train;

@@ -14,6 +14,7 @@ mod brownian;
 mod chains;
 mod conditions;
 mod continuous;
+mod d3pm;
 mod edm;
 mod families;
 mod fixed;

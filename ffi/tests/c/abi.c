@@ -164,6 +164,11 @@ static undiffuse_status use_bits(const void *o) {
   return undiffuse_evidence_from_bits((const undiffuse_bit_evidence *)o, &e, E);
 }
 
+static undiffuse_status use_classes(const void *o) {
+  undiffuse_evidence *e = NULL;
+  return undiffuse_evidence_from_classes((const undiffuse_class_evidence *)o, &e, E);
+}
+
 /* Structs that the library fills: the size is the caller's and is kept, and nothing beyond it is written. */
 #define INFO(type, ...)                                                      \
   do {                                                                       \
@@ -260,6 +265,7 @@ int main(void) {
   sizes(sizeof(undiffuse_measurement), NULL, use_measurement);
   sizes(sizeof(undiffuse_gradient_evidence), NULL, use_gradient);
   sizes(sizeof(undiffuse_bit_evidence), NULL, use_bits);
+  sizes(sizeof(undiffuse_class_evidence), NULL, use_classes);
 
   INFO(model_info, undiffuse_model_get_info(model, AT(model_info), E));
   INFO(sampler_info, undiffuse_sampler_get_info(sampler, AT(sampler_info), E));

@@ -216,6 +216,7 @@ static void evidence(void) {
   undiffuse_method_options o;
   undiffuse_gradient_evidence g;
   undiffuse_bit_evidence b;
+  undiffuse_class_evidence c;
   undiffuse_evidence *made = NULL;
   undiffuse_session_options s = session_options(1, 3);
   float odds[4] = {0.5f, 0.25f, 1.0f, 0.0f};
@@ -271,6 +272,16 @@ static void evidence(void) {
   made = NULL;
   REFUSES("undiffuse_bit_evidence.pi", b.pi,
           (undiffuse_evidence_free(made), made = NULL, undiffuse_evidence_from_bits(&b, &made, E)));
+  undiffuse_evidence_free(made);
+  made = NULL;
+
+  memset(&c, 0, sizeof c);
+  c.struct_size = sizeof c;
+  c.weights = odds;
+  c.weights_len = 4;
+  c.class_count = 4;
+  REFUSES("undiffuse_class_evidence.weights", odds[2],
+          (undiffuse_evidence_free(made), made = NULL, undiffuse_evidence_from_classes(&c, &made, E)));
   undiffuse_evidence_free(made);
 }
 

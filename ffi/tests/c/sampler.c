@@ -255,7 +255,7 @@ int main(void) {
     o.field = value;                                                                           \
     FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_sampler_new(NULL, &o, &sampler, E));           \
   } while (0)
-  REFUSED(kind, (undiffuse_sampler_kind)37);
+  REFUSED(kind, (undiffuse_sampler_kind)999);
   REFUSED(arithmetic, (undiffuse_arithmetic)2);
   REFUSED(ddim_noise, (undiffuse_ddim_noise)2);
   REFUSED(ddim_previous, (undiffuse_ddim_previous)2);

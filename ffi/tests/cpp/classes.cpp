@@ -337,6 +337,11 @@ void evidence() {
   };
   undiffuse::session told(coin, chain, undiffuse::evidence::from_bits(function), serial(1));
   CHECK(thrown([&] { told.run(); }) == 8 && told.run() && told.x()[1] == 1.0f);
+  undiffuse::class_evidence classes;
+  classes.weights = {0, 1, 1, 1};
+  classes.class_count = 2;
+  const auto known = undiffuse::evidence::from_classes(classes);
+  (void)known;
 }
 
 void sessions() {

@@ -76,7 +76,7 @@ usage: undiffuse evaluate [PATH] --data FILE [OPTION...]
   --weights TYPE  how the cpu backend keeps weights: f32 (default), f16, bf16 or int8 (narrower is smaller, and faster where few values share
                   a weight; sums are f32)
 
-The chain that is evaluated is the 2015 chain of the model, or DDPM with all timesteps. Its ends p(x^0 | x^1) and p(x^T):
+The chain that is evaluated is the 2015 chain or the chain of classes of the model, or DDPM with all timesteps. Its ends p(x^0 | x^1) and p(x^T):
   entropies       the paper's terms H_start, H_end, H_prior, which hold on average where the data have unit variance
   white           the same distributions, evaluated for each sample
   network         the chain's own last step; of real numbers a Gaussian with variance beta_1
@@ -245,7 +245,7 @@ fn evaluate(mut job: Job) -> Result<(String, Value)> {
     let class = config.class;
     let sampler = chain(&config)?;
     // A hundredth more is the noise over one grey level.
-    if !class.is_2015() && data.x.iter().any(|v| v.abs() > 1.01) {
+    if !class.has_own_class() && data.x.iter().any(|v| v.abs() > 1.01) {
         let text = "the model's samples lie in [-1, 1], the data's values do not: give --values";
         return Err(Error::new(ErrorKind::InvalidArgument, text));
     }
@@ -307,7 +307,7 @@ fn evaluate(mut job: Job) -> Result<(String, Value)> {
 /// The chain that is evaluated.
 fn chain(config: &SchedulerConfig) -> Result<Box<dyn Sampler + Send + Sync>> {
     let class = config.class;
-    let kind = if class.is_2015() { class } else { SamplerKind::Ddpm };
+    let kind = if class.has_own_class() { class } else { SamplerKind::Ddpm };
     let options = SamplerOptions { sampler: Some(kind), arithmetic: Arithmetic::Float64, ..SamplerOptions::default() };
     config.sampler(&options)
 }

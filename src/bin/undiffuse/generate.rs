@@ -51,6 +51,8 @@ pub struct Job {
     pub tolerance: Option<f64>,
     /// The solver's order; `None` for its usual one.
     pub order: Option<usize>,
+    /// The shift of a flow that has none of its own.
+    pub mu: Option<f64>,
     /// DDIM's noise.
     pub eta: Option<f64>,
     /// Whose formulas are taken where diffusers' are known to be wrong.
@@ -112,7 +114,8 @@ impl Job {
         let steps = self.steps.clone().unwrap_or(usual.steps);
         let (sigmas, order) = (self.sigmas.unwrap_or(usual.sigmas), self.order.or(usual.order));
         let [rtol, atol] = self.tolerance.map_or([usual.rtol, usual.atol], |t| [t, t]);
-        SamplerOptions { steps, sigmas, eta: self.eta.unwrap_or_default(), order, rtol, atol, ..usual }
+        let (eta, mu) = (self.eta.unwrap_or_default(), self.mu);
+        SamplerOptions { steps, sigmas, eta, mu, order, rtol, atol, ..usual }
     }
 }
 
@@ -190,7 +193,7 @@ pub fn generate(model: &ModelArgs, job: &Job) -> Result<Done> {
     let dims = pipeline.sample_dims();
     let given_beside = model.given(&pipeline)?;
     // Who says eta wants DDIM; a chain of 2015 says itself that it has none.
-    let of_2015 = || pipeline.scheduler_for(None).is_ok_and(|c| c.class.is_2015());
+    let of_2015 = || pipeline.scheduler_for(None).is_ok_and(|c| c.class.has_own_class());
     let wanted = job.sampler.or_else(|| (job.eta.is_some() && !of_2015()).then_some(SamplerKind::Ddim));
     let config = model.scheduler(&pipeline, wanted)?;
     let sampler = config.sampler(&job.options(&config, wanted))?;

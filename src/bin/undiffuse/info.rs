@@ -44,6 +44,7 @@ fn samples(pipeline: &Pipeline, scheduler: &Result<SchedulerConfig>) -> &'static
     match scheduler.as_ref().map(|s| s.class) {
         Ok(SamplerKind::Ancestral2015) => "f32",
         Ok(SamplerKind::Bits2015) => "bits, as f32",
+        Ok(SamplerKind::D3pm) => "classes, one-hot rows of f32",
         Err(_) if !is_of_images => "f32",
         _ => "f32 in [-1, 1]",
     }

@@ -49,6 +49,8 @@ usage: undiffuse sample [PATH] [OPTION...]
   --tolerance X   of rk45, relative and absolute, 1e-7 to 1 (default 1e-5): it makes as many calls as that takes, for each sample its own, and
                   --steps says at how many levels x is seen
   --order N       the order of a solver that has one (default: 3 of unipc where the model was saved with another, else the file's)
+  --mu M          the shift of a flow whose scheduler says use_dynamic_shifting: its logarithm (time_shift_type exponential) or itself
+                  (linear), which follows from the size of the image
   --eta X         DDIM's noise, 0 (default) to 1; with it the sampler is ddim
   --variance-products N
                   vector-Jacobian products a step, 0 (default) to 16, for the covariance that a step of its length should have:
@@ -110,6 +112,7 @@ fn run(args: &mut Args) -> Outcome {
         sigmas: None,
         tolerance: None,
         order: None,
+        mu: None,
         eta: None,
         compat: Compat::Usual,
         variance_products: 0,
@@ -130,6 +133,7 @@ fn run(args: &mut Args) -> Outcome {
                 "sigmas" => sigmas(&mut job, args)?,
                 "tolerance" => job.tolerance = Some(args.number("a number", 1e-7..=1.0)?),
                 "order" => job.order = Some(args.number("a whole number", 1..=9)?),
+                "mu" => job.mu = Some(args.number("a number", -100.0..=100.0)?),
                 "sampler" => job.sampler = Some(args.choice(&SamplerKind::NAMES)?),
                 "compat" => {
                     job.compat = args.choice(&Compat::NAMES)?;

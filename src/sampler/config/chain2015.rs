@@ -155,7 +155,7 @@ impl SchedulerConfig {
         alloc::format!("{:#}", Value::Object(map))
     }
 
-    /// The sampler of a run where the configuration or the caller names a chain of 2015.
+    /// The sampler of a run where the configuration or the caller names a chain of 2015, or of classes.
     pub(in crate::sampler) fn chain_sampler(
         &self,
         kind: SamplerKind,
@@ -168,6 +168,9 @@ impl SchedulerConfig {
             self.class.class_name(),
             kind.class_name()
         );
+        if kind == SamplerKind::D3pm {
+            return self.d3pm_sampler(options);
+        }
         ensure!(
             options.steps == Steps::All && options.eta == 0.0,
             Unsupported,

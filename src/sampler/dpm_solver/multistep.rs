@@ -49,6 +49,11 @@ impl Default for MultistepOptions {
 ///
 /// Levels may be variance-preserving, variance-exploding or those of a flow.
 ///
+/// Order of convergence (`tests/references/order.rs`): that of `solver_order` once earlier outputs are there, but 2 for the third order
+/// of [`Compat::Diffusers`]. A whole run is of order 2 at most, since its first step and, with `first_order_final`, its last have the
+/// error of first order, which is of the square of their length. The stochastic forms: weak order 1 in first order, 2 in second and (fixed)
+/// third, on a Gaussian prior.
+///
 /// Errors: kind `InvalidArgument` for another order or a coefficient that is not finite; kind `Unsupported` for an algorithm or a
 /// formula of another solver, or the third order of `sde-dpmsolver`, which has none.
 pub fn dpm_solver_multistep(name: &'static str, path: &Path<'_>, options: &MultistepOptions) -> Result<Plan> {

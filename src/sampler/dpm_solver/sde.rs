@@ -15,7 +15,7 @@ use crate::schedule::{Level, Whole};
 const NAME: &str = "DPM-Solver++ SDE";
 
 /// Two calls a step: an ancestral step to the geometric mean of sigma and sigma_s, and from the same x an ancestral step to sigma_s with
-/// the x_0 found there. `timestep` tells what the network is told of the level between.
+/// the x_0 found there: of weak order 2 on a Gaussian prior. `timestep` tells what the network is told of the level between.
 ///
 /// The noise of both is one Brownian motion's: the second step's increment holds the first's. With W over sigma to the middle of length
 /// a and over sigma to sigma_s of length b, the second noise is sqrt(a / b) z_1 + sqrt(1 - a / b) z_2, with z_2 fresh; z_1 is what

@@ -17,6 +17,10 @@ use crate::schedule::Whole;
 ///
 /// `orders` has for each call its order: 1, or one more than the call's before it.
 ///
+/// Order of convergence (`tests/references/order.rs`): k for rounds of k calls, and 2 where the last call is of first order, as diffusers has it
+/// at a level without noise. The stochastic form has weak order 1 in all of them: what it draws at a call in between is noise in the
+/// output that it takes a difference of.
+///
 /// Errors: kind `InvalidArgument` for orders that are no such list or not as many as there are steps; as
 /// [`dpm_solver_multistep`](super::dpm_solver_multistep).
 pub fn dpm_solver_singlestep(path: &Path<'_>, options: &MultistepOptions, orders: &[usize]) -> Result<Plan> {

@@ -77,11 +77,11 @@ impl SamplingArgs {
             let steps = self.steps.or(usual.steps).map_or(Steps::All, Steps::Count);
             return Ok(Box::new(config.split_gibbs(&SamplerOptions { steps, ..SamplerOptions::default() }, &ladder)?));
         }
-        let sampler = self.sampler.unwrap_or(match own.is_2015() {
+        let sampler = self.sampler.unwrap_or(match own.has_own_class() {
             true => SamplerName::Ancestral2015,
             false => SamplerName::of(usual.algorithm),
         });
-        if own.is_2015() && sampler == SamplerName::Ancestral2015 {
+        if own.has_own_class() && sampler == SamplerName::Ancestral2015 {
             return self.all_steps(config, own);
         }
         let (eta, ddim_noise) = match usual.algorithm {
