@@ -3,6 +3,7 @@
 //! A message names the thing, what was expected and what was got, so that it can be shown to a person as it is. Code
 //! that must react to an error looks at [`Error::kind`].
 
+use alloc::borrow::Cow;
 use alloc::string::String;
 use core::fmt;
 
@@ -38,16 +39,37 @@ pub enum ErrorKind {
 }
 
 /// An error: its [`ErrorKind`] and one line of text for a person.
+///
+/// Without the feature `messages` the text is a fixed one, with the names of values in braces where these would stand, and nothing is put in
+/// front of it: making an error then takes no memory and a program needs no code that formats numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     kind: ErrorKind,
-    message: String,
+    message: Cow<'static, str>,
+    lengths: Option<[usize; 2]>,
 }
 
 impl Error {
     /// Makes an error. `message` is one line without a full stop: the thing, what was expected, what was got.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        Self { kind, message: Cow::Owned(message.into()), lengths: None }
+    }
+
+    /// An error with a fixed text, which takes no memory.
+    #[cfg(not(feature = "messages"))]
+    pub(crate) const fn fixed(kind: ErrorKind, message: &'static str) -> Self {
+        Self { kind, message: Cow::Borrowed(message), lengths: None }
+    }
+
+    /// The same, knowing the length that something has and the one that was expected.
+    pub(crate) fn with_lengths(self, got: usize, expected: usize) -> Self {
+        Self { lengths: Some([got, expected]), ..self }
+    }
+
+    /// Of a workspace that is too short, its length and the one that is needed, in `f32` values, with or without the feature `messages`;
+    /// `None` for other errors.
+    pub fn lengths(&self) -> Option<[usize; 2]> {
+        self.lengths
     }
 
     /// The kind, for code.
@@ -62,8 +84,17 @@ impl Error {
 
     /// Puts `context` in front of the text, for example the file that was being read.
     #[must_use]
+    #[cfg(feature = "messages")]
     pub fn context(self, context: impl fmt::Display) -> Self {
-        Self { kind: self.kind, message: alloc::format!("{context}: {}", self.message) }
+        Self { message: Cow::Owned(alloc::format!("{context}: {}", self.message)), ..self }
+    }
+
+    /// The same error: only with the feature `messages` is `context` put in front of the text.
+    #[must_use]
+    #[inline(always)]
+    #[cfg(not(feature = "messages"))]
+    pub fn context(self, _context: impl fmt::Display) -> Self {
+        self
     }
 }
 
@@ -84,10 +115,22 @@ impl From<std::io::Error> for Error {
 }
 
 /// Makes an [`Error`] of the named kind: `err!(Shape, "x has {n} values, expected {m}")`.
+#[cfg(feature = "messages")]
 macro_rules! err {
     ($kind:ident, $($arg:tt)*) => {
         $crate::error::Error::new($crate::error::ErrorKind::$kind, alloc::format!($($arg)*))
     };
+}
+
+/// As with the feature `messages`, but the text is the literal as it stands; the values are looked at by the compiler alone.
+#[cfg(not(feature = "messages"))]
+macro_rules! err {
+    ($kind:ident, $text:literal $($arg:tt)*) => {{
+        if false {
+            let _ = format_args!($text $($arg)*);
+        }
+        $crate::error::Error::fixed($crate::error::ErrorKind::$kind, $text)
+    }};
 }
 
 /// Returns early with an [`Error`] unless the condition holds: `ensure!(n > 0, InvalidArgument, "count is 0, expected at least 1")`.

@@ -27,7 +27,7 @@
 //! - A run that is stepped, watched, cancelled, saved: [`chain`]. Steps without a chain: [`sampler::Sampler::step`].
 //! - Restoring what was measured, and which method does it best: [`posterior`].
 //! - How likely data are under a model: [`evaluate`].
-//! - Without `std`: the crate without default features, `examples/embedded`.
+//! - Without `std`: the crate without default features, `examples/embedded`; for one model in little flash, [`embed`].
 //! - From C and C++: `include/undiffuse.h` says all there is to know.
 //!
 //! # Features
@@ -35,8 +35,10 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `std` | yes | files, the choice of kernels at run time |
+//! | `messages` | with `std` | errors that name values; without it their texts are fixed, and a program is 100 kB smaller |
 //! | `threads` | yes | the cpu backend's own thread pool |
 //! | `ndarray` | yes | views from and to `ndarray` |
+//! | `embed` | no | models as parts of programs, for build scripts |
 //! | `training` | no | gradients by parameters and training |
 //! | `wgpu` | no | the GPU backend |
 //! | `cli` | no | the program `undiffuse` |
@@ -66,6 +68,7 @@
 //! | [`chain`] | the loop as a resumable state machine |
 //! | [`evaluate`] | bounds on the log-likelihood and on entropies, the Parzen window estimate |
 //! | [`codec`] | between samples and data: the scale of 2015's models, the decoder of latents, in tiles |
+//! | [`embed`] | a model that is a part of the program: nothing is parsed, planned or packed at run time |
 //! | [`pipeline`] | a model and its scheduler, and of a latent model its decoder, from one directory or file |
 //! | `arrays` | views from and to `ndarray` at the public edge (feature `ndarray`) |
 //! | `training` | networks from data: gradients for a batch, losses, optimisers, readers and generators, the loop, minimum probability flow (feature `training`) |
@@ -84,6 +87,8 @@ pub mod cancel;
 pub mod chain;
 pub mod codec;
 pub mod denoiser;
+pub mod embed;
+mod emit;
 pub mod error;
 pub mod evaluate;
 #[cfg(feature = "std")]

@@ -46,6 +46,18 @@ impl Dims {
         Ok(Self { rank: dims.len() as u8, dims: kept })
     }
 
+    /// Dimensions that were checked when a program was built. For generated code.
+    #[doc(hidden)]
+    pub const fn known(dims: &[usize]) -> Self {
+        let mut kept = [1; MAX_RANK];
+        let mut i = 0;
+        while i < dims.len() {
+            kept[i] = dims[i];
+            i += 1;
+        }
+        Self { rank: dims.len() as u8, dims: kept }
+    }
+
     /// The dimensions, outermost first.
     pub fn as_slice(&self) -> &[usize] {
         &self.dims[..self.rank as usize]
@@ -59,6 +71,16 @@ impl Dims {
     /// The number of elements; cannot overflow, see [`Dims::new`].
     pub fn elements(&self) -> usize {
         self.as_slice().iter().product()
+    }
+
+    /// [`Dims::elements`], for constants.
+    pub(crate) const fn count(&self) -> usize {
+        let (mut n, mut i) = (1, 0);
+        while i < self.rank as usize {
+            n *= self.dims[i];
+            i += 1;
+        }
+        n
     }
 
     /// The first dimension.

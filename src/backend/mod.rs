@@ -100,6 +100,15 @@ pub trait Network: Send + Sync {
     /// What the backend runs on, for reports: `"cpu avx512, 2 threads"`.
     fn describe(&self) -> alloc::string::String;
 
+    /// The network as a part of a program, for batches up to `batch`: an expression. Errors: kind `Unsupported` where it
+    /// cannot be one; as [`Network::workspace_len`].
+    #[doc(hidden)]
+    #[cfg(feature = "embed")]
+    fn emit_fixed(&self, batch: usize, to: &mut crate::emit::Emitter) -> Result<alloc::string::String> {
+        let _ = (batch, to);
+        Err(err!(Unsupported, "the network on {} cannot be a part of a program", self.describe()))
+    }
+
     /// Runs the network for `batch` samples. Inputs and outputs are row-major with the batch first (images NCHW).
     ///
     /// Nothing is allocated. Results for a sample depend on that sample alone: they are the same bits for any batch and

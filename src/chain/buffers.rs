@@ -61,9 +61,9 @@ impl Layout {
         let output = denoiser.output_len();
         sampler
             .check_output_len(sample, output)
-            .map_err(|e| e.context(alloc::format!("{} with the denoiser \"{}\"", sampler.name(), denoiser.name())))?;
+            .map_err(|e| e.context(format_args!("{} with the denoiser \"{}\"", sampler.name(), denoiser.name())))?;
         let state = sampler.state_len(sample);
-        let of_evidence = |e: crate::Error| e.context(alloc::format!("the evidence \"{}\"", evidence.name()));
+        let of_evidence = |e: crate::Error| e.context(format_args!("the evidence \"{}\"", evidence.name()));
         let dims = denoiser.sample_dims();
         ensure!(
             sampler.takes_evidence() || !evidence.acts(),

@@ -204,7 +204,7 @@ impl<'w, D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'w, D, S, N
         chain
             .evidence
             .bind(dims, &chain.sampler, batch)
-            .map_err(|e| e.context(alloc::format!("the evidence \"{}\"", chain.evidence.name())))?;
+            .map_err(|e| e.context(format_args!("the evidence \"{}\"", chain.evidence.name())))?;
         chain.restart(first_sample, batch)?;
         Ok(chain)
     }
@@ -348,7 +348,7 @@ impl<'w, D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'w, D, S, N
         let Some(&level) = self.sampler.levels().get(step) else { return Ok(Status::Done) };
         cancel.check()?;
         self.advance(step, level, cancel).map_err(|e| {
-            e.context(alloc::format!("step {} of {steps} (timestep {})", step.saturating_add(1), level.timestep))
+            e.context(format_args!("step {} of {steps} (timestep {})", step.saturating_add(1), level.timestep))
         })?;
         self.step = step + 1;
         Ok(self.status())
@@ -406,7 +406,7 @@ impl<'w, D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'w, D, S, N
                 self.sampler.mean(step, step - self.start, estimate, state, next_state, mean)?;
             }
         }
-        let of_evidence = |e: crate::Error, name: &str| e.context(alloc::format!("the evidence \"{name}\""));
+        let of_evidence = |e: crate::Error, name: &str| e.context(format_args!("the evidence \"{name}\""));
         if self.evidence.draws_x0() && spread != Spread::None {
             spread = Spread::Scalar(conditional_std(&self.sampler, step)? as f32);
         }

@@ -133,7 +133,7 @@ impl<D: Denoiser, S: Sampler, N: NoiseSource, T: Twist, E: Evidence> Particles<D
             "weighing particles with {}, whose steps are no Gaussians around a prediction; take ddim, ddpm or dpmsolver++",
             sampler.name()
         );
-        twist.check(denoiser.sample_dims()).map_err(|e| e.context(alloc::format!("the twist \"{}\"", twist.name())))?;
+        twist.check(denoiser.sample_dims()).map_err(|e| e.context(format_args!("the twist \"{}\"", twist.name())))?;
         let scratch = filled("the particles", twist.scratch_len(), 0.0)?;
         let options = ChainOptions { batch: count, first_sample: 0 };
         let chain = Chain::with_evidence(denoiser, sampler, noise, proposal, &options)?;
@@ -237,7 +237,7 @@ impl<D: Denoiser, S: Sampler, N: NoiseSource, T: Twist, E: Evidence> Particles<D
         let Some(&level) = self.chain.sampler.levels().get(step) else { return Ok(Status::Done) };
         let status = self.chain.step_with(cancel)?;
         let n = self.chain.layout.sample.max(1);
-        let named = |e: crate::Error, name: &str| e.context(alloc::format!("the twist \"{name}\""));
+        let named = |e: crate::Error, name: &str| e.context(format_args!("the twist \"{name}\""));
         let alone = self.chain.alone.as_ref();
         let predicted = alone.map_or(self.chain.x0(), |a| &a.x0);
         for (i, x0) in predicted.chunks_exact(n).enumerate() {

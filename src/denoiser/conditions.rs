@@ -191,7 +191,7 @@ pub fn check_rows(input: &Input, rows: &[f32]) -> Result<()> {
         );
         check_finite("the list of classes", rows)?;
     } else {
-        let named = |e: Error| e.context(format!("the condition {:?}", input.name));
+        let named = |e: Error| e.context(format_args!("the condition {:?}", input.name));
         let whole = !rows.is_empty() && rows.len().is_multiple_of(len);
         ensure!(
             whole,

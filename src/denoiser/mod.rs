@@ -25,6 +25,7 @@ mod bits;
 mod callback;
 mod classifier;
 mod conditions;
+mod fixed;
 mod guidance;
 mod linalg;
 mod mixture;
@@ -35,6 +36,7 @@ pub use bits::BitSequences;
 pub use callback::{FnDenoiser, NoVjp};
 pub use classifier::NetworkClassifier;
 pub use conditions::Conditions;
+pub use fixed::{FixedDenoiser, Given, Port};
 pub use guidance::Guidance;
 pub use mixture::{Component, Covariance, GaussianMixture};
 pub use network::{NetworkDenoiser, Networks};
@@ -189,7 +191,7 @@ forward!(&mut D, Box<D>);
 /// That a call was given no NaN or infinity.
 #[inline(never)]
 fn check_given(name: &str, what: &str, values: &[f32]) -> Result<()> {
-    check_finite(what, values).map_err(|e| e.context(alloc::format!("the denoiser \"{name}\"")))
+    check_finite(what, values).map_err(|e| e.context(format_args!("the denoiser \"{name}\"")))
 }
 
 /// That a call gives no NaN or infinity; `each` values are those of one sample.

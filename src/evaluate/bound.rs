@@ -209,7 +209,7 @@ impl<'a> Run<'a> {
             };
             let stratum = if is_end || self.chosen.is_empty() { None } else { Some(stratum) };
             self.step(&at, stratum).map_err(|e| {
-                e.context(alloc::format!("step {} of {steps} (timestep {})", step.saturating_add(1), level.timestep))
+                e.context(format_args!("step {} of {steps} (timestep {})", step.saturating_add(1), level.timestep))
             })?;
             let rows = self.step_rows.max(1) as f64;
             if is_end {

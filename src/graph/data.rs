@@ -128,7 +128,7 @@ impl Graph {
         let mut builder = GraphBuilder::new();
         let mut params = BTreeMap::new();
         for (name, dims) in object("the graph's parameters", &parameters)? {
-            let dims = dims_of(&dims).map_err(|e| e.context(format!("parameter {name}")))?;
+            let dims = dims_of(&dims).map_err(|e| e.context(format_args!("parameter {name}")))?;
             params.insert(name.clone(), builder.param(&name, dims.as_slice())?);
         }
         let nodes = nodes.as_array().ok_or_else(|| err!(Config, "the graph's nodes are no list"))?;
@@ -137,14 +137,14 @@ impl Graph {
             let mut of = Reader { map: map.clone(), params: &params };
             let op = of.map.remove("op").as_ref().and_then(Value::as_str).map(ToOwned::to_owned);
             let op = op.ok_or_else(|| err!(Config, "node {index} names no op"))?;
-            node_of(&mut builder, &mut of, &op, index).map_err(|e| e.context(format!("node {index} ({op})")))?;
+            node_of(&mut builder, &mut of, &op, index).map_err(|e| e.context(format_args!("node {index} ({op})")))?;
         }
         for output in outputs.as_array().ok_or_else(|| err!(Config, "the graph's outputs are no list"))? {
             let mut of = Reader { map: object("an output", output)?, params: &params };
             let name = of.text("name").map_err(|e| e.context("an output"))?;
             let made = of.size("value").ok().filter(|&i| i < nodes.len());
             let id = made.ok_or_else(|| err!(Config, "output {name} is no number of a node"))?;
-            of.finish().map_err(|e| e.context(format!("output {name}")))?;
+            of.finish().map_err(|e| e.context(format_args!("output {name}")))?;
             let twice = builder.outputs().iter().any(|p| p.name == name);
             ensure!(!twice, Config, "two outputs are called {name:?}");
             builder.output(&name, ValueId(id as u32))?;

@@ -16,7 +16,8 @@ use crate::error::{Result, ensure};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Binomial {
-    pi: f64,
+    #[doc(hidden)]
+    pub pi: f64,
 }
 
 impl Binomial {

@@ -1,5 +1,6 @@
 //! The Gaussian chain of Sohl-Dickstein, Weiss, Maheswaranathan and Ganguli 2015.
 
+use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
 use super::{Estimate, Sampler, Spread, check_len, check_no_state, check_prediction};
@@ -31,13 +32,13 @@ pub enum Ending2015 {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Step {
-    alpha: f64,
-    sigma: f64,
-    beta: f64,
-    of_x0: f32,
-    of_x: f32,
-    draws: bool,
+pub struct Step {
+    pub alpha: f64,
+    pub sigma: f64,
+    pub beta: f64,
+    pub of_x0: f32,
+    pub of_x: f32,
+    pub draws: bool,
 }
 
 /// The sampler: x_(t-1) = mu + sqrt(Sigma) z for t = T .. 1, every step of the schedule.
@@ -48,12 +49,18 @@ struct Step {
 /// x_T. Scalars are f64, elements f32.
 #[derive(Clone, Debug)]
 pub struct Ancestral2015 {
-    readout: Readout2015,
-    levels: Vec<Level>,
-    steps: Vec<Step>,
-    end: Level,
-    root_steps: f64,
-    fingerprint: u64,
+    #[doc(hidden)]
+    pub readout: Readout2015,
+    #[doc(hidden)]
+    pub levels: Cow<'static, [Level]>,
+    #[doc(hidden)]
+    pub steps: Cow<'static, [Step]>,
+    #[doc(hidden)]
+    pub end: Level,
+    #[doc(hidden)]
+    pub root_steps: f64,
+    #[doc(hidden)]
+    pub fingerprint: u64,
 }
 
 impl Ancestral2015 {
@@ -98,6 +105,7 @@ impl Ancestral2015 {
             f = f.f64(level.timestep).f64(s.alpha).f64(s.beta).u64(u64::from(s.draws));
         }
         let root_steps = libm::sqrt(schedule.num_train_timesteps() as f64);
+        let (levels, steps) = (levels.into(), steps.into());
         Ok(Self { readout, levels, steps, end, root_steps, fingerprint: f.finish() })
     }
 
@@ -233,6 +241,11 @@ impl Sampler for Ancestral2015 {
 
     fn fingerprint(&self) -> u64 {
         self.fingerprint
+    }
+
+    #[cfg(feature = "embed")]
+    fn emit(&self, to: &mut crate::emit::Emitter) -> Result<(&'static str, alloc::string::String)> {
+        Ok(("Ancestral2015", crate::emit::Emit::emit(self, to)?))
     }
 }
 

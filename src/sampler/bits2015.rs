@@ -1,5 +1,6 @@
 //! The binomial chain of Sohl-Dickstein, Weiss, Maheswaranathan and Ganguli 2015: samples are bits.
 
+use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
 use super::{Ending2015, Estimate, Sampler, Spread, StateSpace, check_len, check_no_state, check_prediction};
@@ -19,9 +20,9 @@ pub enum BitPrediction {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Step {
-    beta: f64,
-    previous: f64,
+pub struct Step {
+    pub beta: f64,
+    pub previous: f64,
 }
 
 /// The sampler: each bit of x_(t-1) is 1 with the probability that the network gives, for t = T .. 1.
@@ -31,13 +32,20 @@ struct Step {
 /// network gave, as a probability. With [`Ending2015::Mean`] all T steps are made and the last draws bits like the others.
 #[derive(Clone, Debug)]
 pub struct Bits2015 {
-    process: Binomial,
-    prediction: BitPrediction,
-    logits: bool,
-    levels: Vec<Level>,
-    steps: Vec<Step>,
-    end: Level,
-    fingerprint: u64,
+    #[doc(hidden)]
+    pub process: Binomial,
+    #[doc(hidden)]
+    pub prediction: BitPrediction,
+    #[doc(hidden)]
+    pub logits: bool,
+    #[doc(hidden)]
+    pub levels: Cow<'static, [Level]>,
+    #[doc(hidden)]
+    pub steps: Cow<'static, [Step]>,
+    #[doc(hidden)]
+    pub end: Level,
+    #[doc(hidden)]
+    pub fingerprint: u64,
 }
 
 impl Bits2015 {
@@ -72,6 +80,7 @@ impl Bits2015 {
         for (s, level) in steps.iter().zip(&levels) {
             f = f.f64(level.timestep).f64(s.beta).f64(s.previous);
         }
+        let (levels, steps) = (levels.into(), steps.into());
         Ok(Self { process, prediction, logits, levels, steps, end, fingerprint: f.finish() })
     }
 
@@ -165,6 +174,11 @@ impl Sampler for Bits2015 {
 
     fn fingerprint(&self) -> u64 {
         self.fingerprint
+    }
+
+    #[cfg(feature = "embed")]
+    fn emit(&self, to: &mut crate::emit::Emitter) -> Result<(&'static str, alloc::string::String)> {
+        Ok(("Bits2015", crate::emit::Emit::emit(self, to)?))
     }
 }
 

@@ -34,15 +34,16 @@ pub fn flow_heun(path: &Path<'_>, churn: Churn) -> Result<Plan> {
         let change = Mix::of(&[(Of::X, h / raised), (Of::X0, -h / raised)]);
         let noise = |std| if gamma > 0.0 { CallNoise::Std(std) } else { CallNoise::None };
         let last = s.sigma == 0.0;
-        let first = Update { mean: Mix::just(Of::X).plus(&change), keep: vec![change] };
-        let call = Call { updates: vec![first], noise: noise(std), settles: last, ..Call::new(t, s, Mix::default()) };
+        let first = Update { mean: Mix::just(Of::X).plus(&change), keep: vec![change].into() };
+        let call =
+            Call { updates: vec![first].into(), noise: noise(std), settles: last, ..Call::new(t, s, Mix::default()) };
         calls.push(path.call(call));
         if !last {
             let half = 0.5 * h / s.sigma;
             // x_h is what the first call led to less its change; what is drawn here cancels.
             let mean = Mix::of(&[(Of::X, 1.0 + half), (Of::X0, -half), (Of::History(0), -0.5)]);
-            let second = Update { mean, keep: vec![Mix::default()] };
-            let call = Call { updates: vec![second], noise: noise(0.0), ..Call::new(s, s, Mix::default()) };
+            let second = Update { mean, keep: vec![Mix::default()].into() };
+            let call = Call { updates: vec![second].into(), noise: noise(0.0), ..Call::new(s, s, Mix::default()) };
             calls.push(path.call(call));
         }
     }

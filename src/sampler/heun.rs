@@ -31,7 +31,10 @@ pub(super) fn step(path: &Path<'_>, t: Level, s: Level) -> Vec<Call> {
     let (ratio, half) = (s.sigma / t.sigma, (s.sigma - t.sigma) / 2.0);
     let between = |ratio: f64| Mix::of(&[(Of::X, ratio), (Of::X0, 1.0 - ratio)]);
     let call = |level, mean, keep| {
-        path.call(Call { updates: vec![Update { mean, keep: vec![keep] }], ..Call::new(level, s, Mix::default()) })
+        path.call(Call {
+            updates: vec![Update { mean, keep: vec![keep].into() }].into(),
+            ..Call::new(level, s, Mix::default())
+        })
     };
     if s.sigma == 0.0 {
         return vec![call(t, between(ratio), Mix::default())];

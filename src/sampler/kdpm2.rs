@@ -37,19 +37,23 @@ fn plan(
     for (_, t, s) in path.steps()? {
         let to = |sigma: f64| Mix::of(&[(Of::X, sigma / t.sigma), (Of::X0, 1.0 - sigma / t.sigma)]);
         if s.sigma == 0.0 {
-            let update = Update { mean: to(0.0), keep: vec![Mix::default()] };
-            calls.push(path.call(Call { updates: vec![update], ..Call::new(t, s, Mix::default()) }));
+            let update = Update { mean: to(0.0), keep: vec![Mix::default()].into() };
+            calls.push(path.call(Call { updates: vec![update].into(), ..Call::new(t, s, Mix::default()) }));
             continue;
         }
         let (end, middle, up) = stages(t.sigma, s.sigma);
         let between = Level::exploding(timestep(middle), middle);
-        let first = Update { mean: to(middle), keep: vec![Mix::just(Of::X)] };
-        calls.push(path.call(Call { updates: vec![first], settles: false, ..Call::new(t, between, Mix::default()) }));
+        let first = Update { mean: to(middle), keep: vec![Mix::just(Of::X)].into() };
+        calls.push(path.call(Call {
+            updates: vec![first].into(),
+            settles: false,
+            ..Call::new(t, between, Mix::default())
+        }));
         let slope = (end - t.sigma) / middle;
         let mean = Mix::of(&[(Of::History(0), 1.0), (Of::X, slope), (Of::X0, -slope)]);
-        let second = Update { mean, keep: vec![Mix::default()] };
+        let second = Update { mean, keep: vec![Mix::default()].into() };
         let noise = if up > 0.0 { CallNoise::Std(up) } else { CallNoise::None };
-        calls.push(path.call(Call { updates: vec![second], noise, ..Call::new(between, s, Mix::default()) }));
+        calls.push(path.call(Call { updates: vec![second].into(), noise, ..Call::new(between, s, Mix::default()) }));
     }
     Plan::new(name, path.prediction, 1, path.initial_scale, calls)
 }

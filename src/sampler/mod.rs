@@ -40,6 +40,8 @@ mod ddpm;
 mod deis;
 mod dpm_solver;
 mod edm;
+#[cfg(feature = "embed")]
+mod emits;
 mod euler;
 mod euler_maruyama;
 mod flow;
@@ -97,6 +99,13 @@ pub use sa_solver::{SaSolverOptions, sa_solver};
 pub use score_sde::{ScoreSdeOptions, score_sde_ve, score_sde_vp};
 pub use split_gibbs::{Ladder, split_gibbs};
 pub use unipc::{UniPcOptions, unipc};
+
+/// What samplers that are parts of a program are made of. For generated code.
+#[doc(hidden)]
+pub mod parts {
+    pub use super::ancestral2015::Step as AncestralStep;
+    pub use super::bits2015::Step as BitsStep;
+}
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -294,6 +303,14 @@ pub trait Sampler {
     /// A number that differs between samplers which compute different steps.
     fn fingerprint(&self) -> u64;
 
+    /// The sampler as a part of a program: its type and an expression. Errors: kind `Unsupported` where it cannot be one.
+    #[doc(hidden)]
+    #[cfg(feature = "embed")]
+    fn emit(&self, to: &mut crate::emit::Emitter) -> Result<(&'static str, alloc::string::String)> {
+        let _ = to;
+        Err(err!(Unsupported, "{} cannot be a part of a program", self.name()))
+    }
+
     /// All three parts for one sample: x_s and x_0 without evidence. The parts take values as they are; this looks at what enters and
     /// what leaves, since clipping would make a number of an infinity.
     ///
@@ -466,6 +483,10 @@ macro_rules! forward {
             }
             fn fingerprint(&self) -> u64 {
                 (**self).fingerprint()
+            }
+            #[cfg(feature = "embed")]
+            fn emit(&self, to: &mut crate::emit::Emitter) -> Result<(&'static str, alloc::string::String)> {
+                (**self).emit(to)
             }
         }
     )*};

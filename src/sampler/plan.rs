@@ -8,6 +8,7 @@
 //!
 //! What is no such list keeps the trait [`Sampler`]: the chains of 2015, whose networks give more than a prediction.
 
+use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
 use super::{
@@ -45,7 +46,7 @@ pub struct Term {
 
 /// A sum of terms, added in their order in f32, one rounding per operation.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Mix(pub Vec<Term>);
+pub struct Mix(pub Cow<'static, [Term]>);
 
 impl Mix {
     /// The sum of these terms.
@@ -60,16 +61,16 @@ impl Mix {
 
     /// This sum with every coefficient multiplied by `by`.
     pub fn scaled(mut self, by: f64) -> Self {
-        self.0.iter_mut().for_each(|t| t.by *= by);
+        self.0.to_mut().iter_mut().for_each(|t| t.by *= by);
         self
     }
 
     /// This sum and another: coefficients of the same array are added, so that each array occurs once.
     pub fn plus(mut self, other: &Self) -> Self {
-        for term in &other.0 {
-            match self.0.iter_mut().find(|t| t.of == term.of) {
+        for term in other.0.iter() {
+            match self.0.to_mut().iter_mut().find(|t| t.of == term.of) {
                 Some(mine) => mine.by += term.by,
-                None => self.0.push(*term),
+                None => self.0.to_mut().push(*term),
             }
         }
         self
@@ -86,7 +87,7 @@ impl Mix {
 
     /// Writes the sum to `out`. The arrays have the length of `out`.
     fn apply(&self, arrays: &Arrays<'_>, out: &mut [f32]) {
-        match self.0.as_slice() {
+        match &*self.0 {
             [] => out.fill(0.0),
             [only] if only.by == 1.0 => out.copy_from_slice(arrays.get(only.of)),
             // Almost every step has two terms: one pass over memory in place of two.
@@ -132,7 +133,7 @@ pub struct Update {
     /// The mean of x_s.
     pub mean: Mix,
     /// The history after the call: as many arrays as the plan keeps, each a mix of what was there before.
-    pub keep: Vec<Mix>,
+    pub keep: Cow<'static, [Mix]>,
 }
 
 /// The noise that a call adds to its mean.
@@ -174,7 +175,7 @@ pub struct Call {
     pub linear: Option<Linear>,
     /// By the number of steps made before in this run, of which the last stands for all later ones: a method of high order
     /// begins with lower orders, wherever in the list it starts. At least one.
-    pub updates: Vec<Update>,
+    pub updates: Cow<'static, [Update]>,
     /// The noise that is added.
     pub noise: CallNoise,
     /// Whether x_s is a state of the chain. False for an inner stage, as the first of Heun's two calls, whose x_s a
@@ -194,7 +195,7 @@ impl Call {
             factors: [level.alpha as f32, level.sigma as f32],
             input_scale: 1.0,
             linear: None,
-            updates: alloc::vec![Update { mean, keep: Vec::new() }],
+            updates: alloc::vec![Update { mean, keep: Cow::default() }].into(),
             noise: CallNoise::None,
             settles: true,
             evaluates: true,
@@ -205,7 +206,7 @@ impl Call {
     /// it is 0.
     pub fn noising(level: Level, target: Level, std: f64, history: usize) -> Self {
         let keep = (0..history).map(|i| Mix::just(Of::History(i))).collect();
-        let updates = alloc::vec![Update { mean: Mix::just(Of::X), keep }];
+        let updates = alloc::vec![Update { mean: Mix::just(Of::X), keep }].into();
         let noise = CallNoise::Std(std);
         Self { updates, noise, settles: false, evaluates: false, ..Self::new(level, target, Mix::default()) }
     }
@@ -217,7 +218,7 @@ impl Call {
     }
 }
 
-/// A sampler as a list of calls.
+/// A sampler as a list of calls. The lists may be statics: a program that is built for one sampler has it as a constant.
 ///
 /// ```
 /// use undiffuse::process::Prediction;
@@ -234,14 +235,22 @@ impl Call {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Plan {
-    name: &'static str,
-    prediction: Prediction,
-    history: usize,
-    initial_scale: f64,
-    calls: Vec<Call>,
-    levels: Vec<Level>,
-    predicts_mean: bool,
-    fingerprint: u64,
+    #[doc(hidden)]
+    pub name: &'static str,
+    #[doc(hidden)]
+    pub prediction: Prediction,
+    #[doc(hidden)]
+    pub history: usize,
+    #[doc(hidden)]
+    pub initial_scale: f64,
+    #[doc(hidden)]
+    pub calls: Cow<'static, [Call]>,
+    #[doc(hidden)]
+    pub levels: Cow<'static, [Level]>,
+    #[doc(hidden)]
+    pub predicts_mean: bool,
+    #[doc(hidden)]
+    pub fingerprint: u64,
 }
 
 impl Plan {
@@ -273,6 +282,7 @@ impl Plan {
         }
         let levels = calls.iter().map(|c| c.level).collect();
         let predicts_mean = true;
+        let calls = calls.into();
         let mut plan = Self { name, prediction, history, initial_scale, calls, levels, predicts_mean, fingerprint: 0 };
         plan.fingerprint = plan.number();
         Ok(plan)
@@ -307,7 +317,7 @@ impl Plan {
     fn number(&self) -> u64 {
         let mut f = prediction_fingerprint(Fingerprint::new().bytes(self.name.as_bytes()), &self.prediction);
         f = f.u64(self.history as u64).f64(self.initial_scale);
-        for call in &self.calls {
+        for call in self.calls.iter() {
             f = f.f64(call.level.timestep).f32s(&call.factors).f64(call.input_scale).u64(u64::from(call.settles));
             f = match call.noise {
                 CallNoise::None => f.u64(0),
@@ -321,9 +331,9 @@ impl Plan {
             if let Some(l) = call.linear {
                 f = f.f64(l.x0_x).f64(l.x0_output).f64(l.eps_x).f64(l.eps_output);
             }
-            for mix in call.updates.iter().flat_map(|u| core::iter::once(&u.mean).chain(&u.keep)) {
+            for mix in call.updates.iter().flat_map(|u| core::iter::once(&u.mean).chain(u.keep.iter())) {
                 f = f.u64(mix.0.len() as u64);
-                for term in &mix.0 {
+                for term in mix.0.iter() {
                     let of = match term.of {
                         Of::X => 0,
                         Of::X0 => 1,
@@ -354,14 +364,14 @@ impl Call {
             self.target.sigma
         );
         ensure!(!self.updates.is_empty(), InvalidArgument, "step {step} of {name} has no update");
-        for update in &self.updates {
+        for update in self.updates.iter() {
             ensure!(
                 update.keep.len() == history,
                 InvalidArgument,
                 "step {step} of {name} keeps {} arrays, expected {history}",
                 update.keep.len()
             );
-            for mix in core::iter::once(&update.mean).chain(&update.keep) {
+            for mix in core::iter::once(&update.mean).chain(update.keep.iter()) {
                 ensure!(
                     mix.is_finite(),
                     InvalidArgument,
@@ -450,7 +460,7 @@ impl Sampler for Plan {
                 mix.0.iter().map(part).fold([0.0; 2], |[a, b], [c, d]| [a + c, b + d])
             };
             let (mean, mut kept) = (of(&update.mean), [[0.0; 2]; MAX_HISTORY]);
-            kept.iter_mut().zip(&update.keep).for_each(|(kept, mix)| *kept = of(mix));
+            kept.iter_mut().zip(update.keep.iter()).for_each(|(kept, mix)| *kept = of(mix));
             (x, history) = (mean, kept);
             if call.settles {
                 if mean[0] == 0.0 && mean[1] != 0.0 {
@@ -558,5 +568,10 @@ impl Sampler for Plan {
 
     fn fingerprint(&self) -> u64 {
         self.fingerprint
+    }
+
+    #[cfg(feature = "embed")]
+    fn emit(&self, to: &mut crate::emit::Emitter) -> Result<(&'static str, alloc::string::String)> {
+        Ok(("Plan", crate::emit::Emit::emit(self, to)?))
     }
 }

@@ -60,7 +60,8 @@ pub fn pndm(schedule: &NoiseSchedule, timesteps: &[u32], prediction: Prediction,
                     _ => (history(1).plus(&output.clone().scaled(1.0 / 6.0)), Mix::default()),
                 };
                 let [a, b, d] = if c == 0 { kept(&output) } else { [history(2), history(3), history(4)] };
-                let update = Update { mean: flow.step(&start, begin, to, &slope)?, keep: vec![start, sum, a, b, d] };
+                let update =
+                    Update { mean: flow.step(&start, begin, to, &slope)?, keep: vec![start, sum, a, b, d].into() };
                 calls.push(flow.call(at, to, vec![update], c == 3)?);
             }
         }
@@ -99,7 +100,7 @@ pub fn pndm(schedule: &NoiseSchedule, timesteps: &[u32], prediction: Prediction,
             };
             let mean = flow.step(&start, from, to, &slope)?;
             let [a, b, d] = if twice { [history(2), history(3), history(4)] } else { kept(&output) };
-            updates.push(Update { mean, keep: vec![start, Mix::default(), a, b, d] });
+            updates.push(Update { mean, keep: vec![start, Mix::default(), a, b, d].into() });
         }
         let to = if twice { at } else { at - stride };
         calls.push(flow.call(at, to, updates, !(options.skip_prk_steps && j == 0 && n > 1))?);
@@ -149,7 +150,7 @@ impl Transfer<'_> {
     }
 
     fn call(&self, at: i64, to: i64, updates: Vec<Update>, settles: bool) -> Result<Call> {
-        Ok(Call { updates, settles, ..Call::new(self.level(at)?, self.level(to)?, Mix::default()) })
+        Ok(Call { updates: updates.into(), settles, ..Call::new(self.level(at)?, self.level(to)?, Mix::default()) })
     }
 }
 
@@ -190,7 +191,7 @@ pub fn ipndm(n: usize) -> Result<Plan> {
             let ratio = if t.alpha > 1e-8 { s.alpha / t.alpha } else { 0.0 };
             let mean = Mix::of(&[(Of::X, ratio)]).plus(&slope.scaled(s.sigma - ratio * t.sigma));
             let keep = [Of::Eps, Of::History(0), Of::History(1)].map(Mix::just).to_vec();
-            Update { mean, keep }
+            Update { mean, keep: keep.into() }
         });
         calls.push(Call { updates: updates.collect(), ..Call::new(*t, *s, Mix::default()) });
     }

@@ -73,7 +73,7 @@ pub fn sa_solver(path: &Path<'_>, options: &SaSolverOptions, tau: impl Fn(f64) -
             updates.push(Update { mean, keep });
         }
         let noise = CallNoise::Std(step.std());
-        calls.push(path.call(Call { updates, noise, ..Call::new(t, s, Mix::default()) }));
+        calls.push(path.call(Call { updates: updates.into(), noise, ..Call::new(t, s, Mix::default()) }));
     }
     Plan::new("SA-Solver", path.prediction, kept + 2, path.initial_scale, calls)
 }

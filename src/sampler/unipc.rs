@@ -83,7 +83,7 @@ pub fn unipc(path: &Path<'_>, options: &UniPcOptions) -> Result<Plan> {
             let keep = [x, m.clone()].into_iter().chain((1..order).map(history)).collect();
             updates.push(Update { mean, keep });
         }
-        calls.push(path.call(Call { updates, ..Call::new(t, s, Mix::default()) }));
+        calls.push(path.call(Call { updates: updates.into(), ..Call::new(t, s, Mix::default()) }));
     }
     Plan::new("UniPC", path.prediction, order + 1, path.initial_scale, calls)
 }

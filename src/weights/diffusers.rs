@@ -235,7 +235,7 @@ fn read_index(path: &Path) -> Result<Index> {
         return Ok(Index { is_pipeline: false, decoder: Listed::Nothing, remarks: Vec::new() });
     }
     let text = read_text(path)?;
-    let index = json::parse_object(&text).map_err(|e| e.context(format!("{}: malformed", path.display())))?;
+    let index = json::parse_object(&text).map_err(|e| e.context(format_args!("{}: malformed", path.display())))?;
     let mut found = Index { is_pipeline: true, decoder: Listed::Absent, remarks: Vec::new() };
     for (key, value) in &index {
         // A part is [library, class]; an optional part that is absent is [null, null].

@@ -1,6 +1,5 @@
 //! Weights in a file, read on demand.
 
-use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
 use std::fs::File;
@@ -73,7 +72,7 @@ impl SafeTensorsFile {
         ensure!(out.len() as u64 == count, Weights, "tensor {name} has {count} elements, expected {}", out.len());
         // A panic while the lock was held cannot leave the file worse than at another position.
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let io = |e: std::io::Error| Error::from(e).context(format!("tensor {name}"));
+        let io = |e: std::io::Error| Error::from(e).context(format_args!("tensor {name}"));
         file.seek(SeekFrom::Start(self.data_start.saturating_add(entry.data.start))).map_err(io)?;
         let mut piece = vec![0; PIECE.min(out.len().saturating_mul(size))];
         let mut at = 0u64;

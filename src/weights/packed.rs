@@ -4,7 +4,6 @@
 //! `undiffuse.scheduler` (configurations as JSON text), of a latent model also `undiffuse.decoder`, so any safetensors reader can open it and this library needs no other file.
 
 use alloc::collections::BTreeMap;
-use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
@@ -109,5 +108,5 @@ pub fn write(
         .map(|(k, v)| (k.to_string(), v.to_string()))
         .collect();
     write_safetensors(&tensors, &metadata, &mut |name, out| weights.read_f32(name, out), sink)
-        .map_err(|e| e.context(format!("packing as {dtype}")))
+        .map_err(|e| e.context(format_args!("packing as {dtype}")))
 }

@@ -27,6 +27,7 @@ mod models_2015;
 mod narrow_weights;
 mod pipeline;
 mod pretrained_2015;
+mod programs;
 mod recompute;
 mod same_bits;
 mod unet_gradient;

@@ -80,6 +80,53 @@ impl core::fmt::Debug for AlignedBuf {
     }
 }
 
+/// A block of bytes that is a part of the program, aligned to [`ALIGNMENT`] bytes: the weights of a network.
+#[repr(C, align(64))]
+pub struct Block<const N: usize>(pub [u8; N]);
+
+impl<const N: usize> Block<N> {
+    /// `len` floats from byte `at` on. Where they do not lie inside, or `at` is no multiple of 4, the program does not
+    /// build.
+    pub const fn floats(&'static self, at: usize, len: usize) -> &'static [f32] {
+        assert!(cfg!(target_endian = "little"), "the floats of a block are little-endian");
+        assert!(at % 4 == 0 && at <= N && len <= (N - at) / 4, "the floats are not inside the block");
+        // SAFETY: inside the block, whose begin is aligned for floats, as is a multiple of their size behind it; any
+        // bits are a float.
+        unsafe { core::slice::from_raw_parts(self.0.as_ptr().add(at).cast::<f32>(), len) }
+    }
+}
+
+/// Floats that do not change any more: packed or read when a network was made, or a part of the program.
+pub enum Floats {
+    /// In memory that was taken for them.
+    Owned(AlignedBuf),
+    /// In the program, perhaps in flash.
+    Static(&'static [f32]),
+}
+
+impl From<AlignedBuf> for Floats {
+    fn from(values: AlignedBuf) -> Self {
+        Self::Owned(values)
+    }
+}
+
+impl Deref for Floats {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        match self {
+            Self::Owned(values) => values,
+            Self::Static(values) => values,
+        }
+    }
+}
+
+impl core::fmt::Debug for Floats {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Floats({} f32)", self.len())
+    }
+}
+
 /// A mutable slice that is shared by tasks, each of which writes a part that no other task touches. It is a pointer
 /// and a length; making one is safe, writing through one is for the kernels.
 #[derive(Clone, Copy, Debug)]

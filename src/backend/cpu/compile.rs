@@ -18,7 +18,7 @@ use super::steps::activation::in_kernel;
 use super::steps::attention::Attention;
 use super::steps::attention_grad::AttentionGrad;
 use super::steps::basis::{NearestRow, RadialBasis, RadialBasisGrad, Softmax, SoftmaxGrad};
-use super::steps::conv::{Conv, Gather, MAX_SOURCES};
+use super::steps::conv::{Conv, Gather, MAX_SOURCES, Packed};
 use super::steps::elementwise::{Elementwise, Map};
 use super::steps::embed::{Embed, Kind};
 use super::steps::grad::{ActivationGrad, SumPositions};
@@ -298,7 +298,7 @@ impl<'a> Compiler<'a> {
             }
             Op::Embedding { table } => {
                 let table = self.params.take(*table)?;
-                self.embed(name, id, x()?, Kind::Table { table })
+                self.embed(name, id, x()?, Kind::Table { table: table.into() })
             }
             #[cfg(feature = "training")]
             Op::ParamGrad(_) => Err(err!(Unsupported, "this backend has no gradients by parameters")),
@@ -315,20 +315,20 @@ impl<'a> Compiler<'a> {
             }
             &Op::RadialBasis { centres, widths } => {
                 let (x, out) = (x()?, self.fresh(id)?);
-                let (centres, widths) = (self.params.take(centres)?, self.params.take(widths)?);
+                let (centres, widths) = (self.params.take(centres)?.into(), self.params.take(widths)?.into());
                 self.step(RadialBasis { x, out, centres, widths });
                 Ok(out)
             }
             &Op::NearestRow { table } => {
                 let (x, out) = (x()?, self.fresh(id)?);
-                let table = self.params.take(table)?;
+                let table = self.params.take(table)?.into();
                 self.step(NearestRow { x, out, table });
                 Ok(out)
             }
             &Op::RadialBasisGrad { centres, widths } => {
                 let [x, dy] = two(&args)?;
                 let out = self.fresh(id)?;
-                let (centres, widths) = (self.params.take(centres)?, self.params.take(widths)?);
+                let (centres, widths) = (self.params.take(centres)?.into(), self.params.take(widths)?.into());
                 self.step(RadialBasisGrad { x, dy, out, centres, widths });
                 Ok(out)
             }
@@ -441,7 +441,8 @@ impl<'a> Compiler<'a> {
         modulation: Option<[View; 2]>,
         out: View,
     ) -> Result<()> {
-        let (weight, bias) = (self.params.take(norm.weight)?, self.params.take(norm.bias)?);
+        let (weight, bias) = (self.params.take(norm.weight)?.into(), self.params.take(norm.bias)?.into());
+        let sources = sources.into();
         let statistics = self.statistics.keep(norm, of.unwrap_or(&[]), self.now, &mut self.buffers)?;
         let (groups, eps) = (norm.groups, norm.eps);
         self.step(GroupNormAffine { sources, modulation, out, groups, eps, weight, bias, statistics });
@@ -547,6 +548,7 @@ impl<'a> Compiler<'a> {
             Some(f) => (f, None),
             None => (vmath::Activation::Identity, epi.activation),
         };
+        let (sources, weights) = (sources.into(), Packed::Shared(weights));
         let conv = Conv { name, sources, gather, weights, owner, channel, residual, scale: epi.scale, activation, out };
         self.step(conv);
         if let Some(f) = after {

@@ -1,7 +1,7 @@
 //! Where packed weights get their memory: the system, or an allocator of the host.
 #![allow(unsafe_code)] // An allocator's promises cannot be checked.
 
-use alloc::alloc::{Layout, alloc_zeroed, dealloc};
+use alloc::alloc::{GlobalAlloc, Layout, alloc_zeroed, dealloc};
 use alloc::sync::Arc;
 use core::ptr::NonNull;
 
@@ -24,6 +24,26 @@ pub unsafe trait Allocator: Send + Sync {
     /// `block` came from [`allocate`](Self::allocate) of this allocator with the same `bytes`, and is not used any
     /// more.
     unsafe fn free(&self, block: NonNull<u8>, bytes: usize);
+}
+
+/// The global allocator of a program that takes no memory: it has none to give. Whatever asks for some is refused.
+///
+/// ```
+/// use undiffuse::embed::NoHeap;
+///
+/// // #[global_allocator]
+/// static HEAP: NoHeap = NoHeap;
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoHeap;
+
+// SAFETY: a null pointer is a refusal, and what was never given is never taken back.
+unsafe impl GlobalAlloc for NoHeap {
+    unsafe fn alloc(&self, _: Layout) -> *mut u8 {
+        core::ptr::null_mut()
+    }
+
+    unsafe fn dealloc(&self, _: *mut u8, _: Layout) {}
 }
 
 /// Gives buffers, of the system's memory unless told otherwise. A clone is the same heap.

@@ -45,6 +45,9 @@ impl fmt::Display for Path {
 pub struct Isa(Path);
 
 impl Isa {
+    /// Plain Rust, which every CPU runs.
+    pub const PORTABLE: Self = Self(Path::Portable);
+
     /// The given path, if this build has it and this CPU can run it. With `std` the CPU is asked at run time; without
     /// it only what the build's target features promise is used.
     pub fn try_new(path: Path) -> Option<Self> {

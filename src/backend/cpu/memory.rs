@@ -21,7 +21,7 @@ pub(super) fn lines(floats: usize) -> Result<usize> {
 
 /// Some channels of a buffer, as rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct View {
+pub struct View {
     /// Which buffer of the plan.
     pub buffer: usize,
     /// The first channel, in floats from the row's begin.
@@ -64,7 +64,7 @@ impl View {
 
 /// The arena of one run.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Memory<'a> {
+pub struct Memory<'a> {
     base: *mut f32,
     len: usize,
     batch: usize,

@@ -39,14 +39,19 @@ use crate::graph::Graph;
 
 mod aligned;
 mod compile;
+#[allow(missing_docs)] // Its items are reached by generated code alone, as are those of some modules below.
 mod conv;
+#[cfg(feature = "embed")]
+mod emits;
 mod gather;
+#[allow(missing_docs)]
 mod gemm;
 pub mod heap;
 pub(crate) mod isa;
 #[cfg(feature = "bench")]
 #[doc(hidden)]
 pub mod kernels;
+#[allow(missing_docs)]
 mod memory;
 #[doc(hidden)] // What `Cpu::compile_network` gives, for profiles.
 pub mod network;
@@ -57,9 +62,37 @@ mod place;
 pub mod pool;
 pub(crate) mod simd;
 mod staging;
+#[allow(missing_docs)]
 mod steps;
+#[allow(missing_docs)]
 mod stored;
 pub(crate) mod vmath;
+
+/// What a network that is a part of a program is made of. For generated code.
+#[doc(hidden)]
+pub mod parts {
+    pub use super::aligned::{Block, Floats};
+    pub use super::conv::{ConvShape, Method, PackedConv, Padding};
+    pub use super::gemm::{PORTABLE_TILES, Segment};
+    pub use super::isa::Isa;
+    pub use super::memory::View;
+    pub use super::network::fixed::FixedNetwork;
+    pub use super::network::shared::{Shared, Steps};
+    pub use super::steps::attention::Attention;
+    pub use super::steps::basis::{NearestRow, RadialBasis, Softmax};
+    pub use super::steps::channel_norm::ChannelNorm;
+    pub use super::steps::conv::{Conv, Gather, Packed};
+    pub use super::steps::elementwise::{Elementwise, Map};
+    pub use super::steps::embed::{Embed, Kind};
+    pub use super::steps::linear_attention::LinearAttention;
+    pub use super::steps::mat_vec::MatVec;
+    pub use super::steps::norm::GroupNormAffine;
+    pub use super::steps::resample::{Axis, Resample};
+    pub use super::steps::reshape::{ElementBias, Reshape};
+    pub use super::steps::rows::{Constant, CopyRows, Order, Rearrange};
+    pub use super::stored::{Stored, WeightType};
+    pub use super::vmath::Activation as KernelActivation;
+}
 
 pub use aligned::AlignedBuf;
 pub use isa::Path;

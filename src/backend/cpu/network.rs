@@ -1,7 +1,6 @@
 //! A compiled network and its runs.
 #![allow(unsafe_code)] // Workers take parts of one workspace and of the outputs.
 
-use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -10,9 +9,8 @@ use alloc::vec::Vec;
 use super::aligned::SharedMut;
 use super::compile::{Program, Target, compile};
 use super::heap::Heap;
-use super::memory::{LINE, Memory, Slices, View};
+use super::memory::Slices;
 use super::packs::Packs;
-use super::steps::{Run, Step, edge};
 use super::stored::WeightType;
 use crate::backend::threads::{Threads, for_each};
 use crate::backend::{Network, ParamSource, check_run};
@@ -22,27 +20,18 @@ use crate::graph::fuse::{fuse, fuse_backward};
 use crate::graph::{Graph, Input, Op};
 use crate::tensor::Dims;
 
+pub mod fixed;
+pub mod shared;
+
+use shared::{Call, On, Samples, Shared, Steps};
+
 /// A network compiled for the CPU: see [`Network`] for how to call it.
 pub struct CpuNetwork {
     target: Target,
     threads: Arc<dyn Threads>,
     workers: usize,
+    signature: Arc<[Input]>,
     program: Arc<Shared>,
-}
-
-/// What networks on other threads have in common: the steps with their weights, and where values lie.
-struct Shared {
-    inputs: Vec<Dims>,
-    signature: Vec<Input>,
-    outputs: Vec<Dims>,
-    input_views: Vec<Option<View>>,
-    output_views: Vec<View>,
-    steps: Vec<Box<dyn Step>>,
-    /// Where each buffer begins and how much they take, for one sample.
-    offsets: Vec<usize>,
-    arena: usize,
-    /// The most samples that a worker takes through all steps at once: see [`samples_at_once`].
-    at_once: usize,
 }
 
 /// Few samples at once keep their values in cache from step to step and need less memory, many have the weights read
@@ -72,28 +61,11 @@ fn samples_at_once(graph: &Graph, arena: usize) -> usize {
     weights.div_ceil(values.max(1)).max(1)
 }
 
-/// The buffers of one call.
-#[derive(Clone, Copy)]
-struct Call<'a> {
-    batch: usize,
-    inputs: &'a [&'a [f32]],
-    outputs: Slices<'a>,
-    workspace: SharedMut<'a>,
-    cancel: &'a Cancel,
-}
-
 /// How many samples of a batch each worker runs by itself, and at most how many of them at a time.
 #[derive(Clone, Copy)]
 struct Share {
     each: usize,
     piece: usize,
-}
-
-/// Some samples of a call.
-#[derive(Clone, Copy)]
-struct Samples {
-    first: usize,
-    count: usize,
 }
 
 impl CpuNetwork {
@@ -123,18 +95,27 @@ impl CpuNetwork {
             target,
             threads,
             workers,
+            signature: graph.signature().into(),
             program: Arc::new(Shared {
                 inputs: graph.inputs().iter().map(|p| graph.dims(p.value)).collect(),
-                signature: graph.signature(),
                 outputs: graph.outputs().iter().map(|p| graph.dims(p.value)).collect(),
-                input_views: inputs,
-                output_views: outputs,
-                steps,
-                offsets: arena.offsets,
+                input_views: inputs.into(),
+                output_views: outputs.into(),
+                steps: Steps::Owned(steps),
+                offsets: arena.offsets.into(),
                 arena: arena.size,
                 at_once: samples_at_once(graph, arena.size),
             }),
         })
+    }
+
+    /// As it would be as a part of a program, for batches up to `batch`.
+    #[cfg(test)]
+    pub(crate) fn into_fixed(self, batch: usize) -> Result<fixed::FixedNetwork> {
+        let workspace = self.workspace_len(batch)?;
+        let shared = Arc::into_inner(self.program).ok_or_else(|| err!(InvalidArgument, "others have it too"))?;
+        // SAFETY: the compiler made it.
+        Ok(unsafe { fixed::FixedNetwork::new(shared, batch, workspace) })
     }
 
     /// The operations that a call runs, in order, by name.
@@ -164,18 +145,6 @@ impl CpuNetwork {
         self.together(&call, 0, piece, after)
     }
 
-    /// The most that a step has for itself.
-    fn own(&self, samples: usize, workers: usize) -> Option<usize> {
-        self.program.steps.iter().try_fold(0, |most, s| Some(most.max(s.own(samples, workers)?)))
-    }
-
-    /// What `workers` workers need to run `samples` samples together, alignment included.
-    fn need(&self, samples: usize, workers: usize) -> Option<usize> {
-        let own = self.own(samples, workers)?;
-        // The caller's slice may begin anywhere, so a cache line less one value is for alignment.
-        self.program.arena.checked_mul(samples)?.checked_add(own)?.checked_add(LINE - 1)?.checked_next_multiple_of(LINE)
-    }
-
     /// What each worker gets of a batch for itself: then none waits for another, and nothing crosses from core to core.
     /// What is left of the batch, fewer samples than workers, they run together, step by step.
     ///
@@ -189,7 +158,7 @@ impl CpuNetwork {
 
     /// Runs the shares of all workers.
     fn apart(&self, call: &Call<'_>, Share { each, piece }: Share) -> Result<()> {
-        let len = self.need(piece, 1).unwrap_or(usize::MAX);
+        let len = self.program.need(piece, 1).unwrap_or(usize::MAX);
         let pieces = each.div_ceil(piece.max(1));
         // Of about one size.
         let piece = each.div_ceil(pieces.max(1));
@@ -201,7 +170,7 @@ impl CpuNetwork {
             }
             // SAFETY: no two threads have the same worker number at the same time.
             let workspace = unsafe { call.workspace.part(worker.saturating_mul(len), len) };
-            self.steps(call, samples, workspace, 1, &mut |_| {})
+            self.program.run(self.on(1), call, samples, workspace, &mut |_| {})
         })
     }
 
@@ -211,41 +180,14 @@ impl CpuNetwork {
             // SAFETY: nobody else runs this call, and what the piece before had there is not used any more.
             let workspace = unsafe { call.workspace.part(0, call.workspace.len()) };
             let count = piece.min(call.batch - first);
-            self.steps(call, Samples { first, count }, workspace, self.workers, after)?;
+            self.program.run(self.on(self.workers), call, Samples { first, count }, workspace, after)?;
         }
         Ok(())
     }
 
-    fn steps(
-        &self,
-        call: &Call<'_>,
-        samples: Samples,
-        workspace: &mut [f32],
-        workers: usize,
-        after: &mut dyn FnMut(usize),
-    ) -> Result<()> {
-        let Samples { first, count } = samples;
-        let own = self.own(count, workers).unwrap_or(usize::MAX);
-        let memory = Memory::new(workspace, count, &self.program.offsets, self.program.arena, own)?;
-        let threads = &*self.threads;
-        let run = Run { isa: self.target.isa, batch: count, memory, threads, workers, cancel: call.cancel };
-        for ((view, dims), from) in self.program.input_views.iter().zip(&self.program.inputs).zip(call.inputs) {
-            let n = dims.elements();
-            if let (Some(view), Some(from)) = (view, from.get(first * n..(first + count) * n)) {
-                edge::load(&run, from, view)?;
-            }
-        }
-        for (i, step) in self.program.steps.iter().enumerate() {
-            call.cancel.check()?;
-            step.run(&run).map_err(|e| e.context(step.name()))?;
-            after(i);
-        }
-        for (i, (view, dims)) in self.program.output_views.iter().zip(&self.program.outputs).enumerate() {
-            let n = dims.elements();
-            // SAFETY: these samples are this run's.
-            edge::store(&run, view, unsafe { call.outputs.get(i).part(first * n, count * n) })?;
-        }
-        Ok(())
+    /// `workers` of this network's.
+    fn on(&self, workers: usize) -> On<'_> {
+        On { isa: self.target.isa, threads: &*self.threads, workers }
     }
 }
 
@@ -255,7 +197,7 @@ impl Network for CpuNetwork {
     }
 
     fn signature(&self) -> &[Input] {
-        &self.program.signature
+        &self.signature
     }
 
     fn outputs(&self) -> &[Dims] {
@@ -271,13 +213,14 @@ impl Network for CpuNetwork {
         // Never less for a larger batch, so that what is enough for a batch is enough for the rest of a run.
         let Share { each, piece } = self.share(batch);
         let together = match each {
-            0 => self.need(batch, self.workers),
-            _ => piece.checked_mul(self.workers).and_then(|n| self.need(n, self.workers)),
+            0 => self.program.need(batch, self.workers),
+            _ => piece.checked_mul(self.workers).and_then(|n| self.program.need(n, self.workers)),
         };
-        let apart = if each == 0 { Some(0) } else { self.need(piece, 1).and_then(|n| n.checked_mul(self.workers)) };
+        let apart =
+            if each == 0 { Some(0) } else { self.program.need(piece, 1).and_then(|n| n.checked_mul(self.workers)) };
         let fits = |floats: usize| floats.checked_mul(size_of::<f32>()).is_some_and(|n| n <= isize::MAX as usize);
         // Pieces need little, but the caller's slices must be possible.
-        let ports = self.program.inputs.iter().chain(&self.program.outputs);
+        let ports = self.program.inputs.iter().chain(&*self.program.outputs);
         let caller = ports.map(|d| d.elements().checked_mul(batch)).all(|n| n.is_some_and(fits));
         together
             .zip(apart)
@@ -288,7 +231,8 @@ impl Network for CpuNetwork {
 
     fn on_threads(&self, threads: Arc<dyn Threads>) -> Result<Arc<dyn Network>> {
         let workers = threads.count().max(1);
-        Ok(Arc::new(Self { target: self.target, threads, workers, program: Arc::clone(&self.program) }))
+        let (signature, program) = (Arc::clone(&self.signature), Arc::clone(&self.program));
+        Ok(Arc::new(Self { target: self.target, threads, workers, signature, program }))
     }
 
     fn describe(&self) -> String {
@@ -298,6 +242,13 @@ impl Network for CpuNetwork {
             narrow => format!(", {narrow} weights"),
         };
         format!("cpu {}, {} thread{s}{kept}", self.target.isa.path(), self.workers)
+    }
+
+    #[cfg(feature = "embed")]
+    fn emit_fixed(&self, batch: usize, to: &mut crate::emit::Emitter) -> Result<String> {
+        let workspace = self.workspace_len(batch)?;
+        let shared = crate::emit::Emit::emit(&*self.program, to)?;
+        Ok(format!("unsafe {{ FixedNetwork::new({shared}, {batch}, {workspace}) }}"))
     }
 
     fn run(

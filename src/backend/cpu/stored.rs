@@ -10,9 +10,9 @@ use core::str::FromStr;
 
 use half::{bf16, f16};
 
-use super::aligned::AlignedBuf;
-use super::gemm::kernels;
+use super::aligned::{AlignedBuf, Floats};
 use super::gemm::pack::{pack_with, packed_len};
+use super::gemm::{Tiles, kernels, tiles};
 use super::heap::Heap;
 use super::isa::Isa;
 use crate::error::{Error, Result, ensure, err};
@@ -128,13 +128,15 @@ fn quantised(w: f32, scale: f32) -> i8 {
 
 /// Matrix B packed into panels, its entries of one type.
 #[derive(Debug)]
-pub(super) struct Stored {
-    kind: WeightType,
+pub struct Stored {
+    pub kind: WeightType,
     /// Entries, the zeros at the end of the last panel counted.
-    len: usize,
-    buffer: AlignedBuf,
+    pub len: usize,
+    pub buffer: Floats,
     /// A factor for each column, rounded up to whole panels; empty without factors.
-    factors: AlignedBuf,
+    pub factors: Floats,
+    /// The kernels that read them.
+    pub tiles: Tiles,
 }
 
 impl Stored {
@@ -173,7 +175,7 @@ impl Stored {
                 pack_with(isa, k, n, bytes(&mut buffer, len), |k, n| quantised(at(k, n), scale(n)))?;
             }
         }
-        Ok(Self { kind, len, buffer, factors })
+        Ok(Self { kind, len, buffer: buffer.into(), factors: factors.into(), tiles: tiles(isa, kind) })
     }
 
     /// The type of its entries.
@@ -183,7 +185,7 @@ impl Stored {
 
     /// Bytes of memory.
     pub fn bytes(&self) -> usize {
-        self.buffer.bytes() + self.factors.bytes()
+        (self.buffer.len() + self.factors.len()) * size_of::<f32>()
     }
 
     /// Where entry `i` lies, inside the buffer or at its end.

@@ -190,7 +190,7 @@ impl Gpu {
             wgpu::BufferDescriptor { label: Some(label), size: bytes as u64, usage, mapped_at_creation: false };
         let buffer = self
             .guarded(|| Ok(self.device.create_buffer(&descriptor)))
-            .map_err(|e| e.context(format!("{label} of {bytes} bytes")))?;
+            .map_err(|e| e.context(format_args!("{label} of {bytes} bytes")))?;
         self.account.add(buffer.size());
         Ok(Counted { buffer, account: Arc::clone(&self.account) })
     }
@@ -205,7 +205,7 @@ impl Gpu {
         }
         let made = self
             .guarded(|| Ok(self.new_pipeline(launch, &constants)))
-            .map_err(|e| e.context(format!("the kernel {}", launch.code.name)))?;
+            .map_err(|e| e.context(format_args!("the kernel {}", launch.code.name)))?;
         pipelines.insert(key, made.clone());
         Ok(made)
     }

@@ -150,7 +150,7 @@ fn interval(args: &mut Args) -> Outcome<[f64; 2]> {
 fn read(option: &str, files: &[(String, PathBuf)], inputs: &[Input]) -> Result<Conditions> {
     let mut conditions = Conditions::new();
     for (name, path) in files {
-        let named = |e: Error| e.context(format!("{option} {name}={}", path.display()));
+        let named = |e: Error| e.context(format_args!("{option} {name}={}", path.display()));
         let is = |i: &&Input| i.name == *name && i.role.is_condition();
         let input = inputs.iter().find(is).ok_or_else(|| {
             let known: Vec<&str> = inputs.iter().filter(|i| i.role.is_condition()).map(|i| i.name.as_str()).collect();

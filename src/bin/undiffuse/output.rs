@@ -57,7 +57,7 @@ impl Output {
             TAKEN.store(true, Ordering::Relaxed);
             return Ok(Self { path: path.into(), sink: Sink::Standard(Vec::new()) });
         }
-        Self::create_inner(path).map_err(|e| Error::from(e).context(format!("cannot write {}", path.display())))
+        Self::create_inner(path).map_err(|e| Error::from(e).context(format_args!("cannot write {}", path.display())))
     }
 
     fn create_inner(path: &Path) -> io::Result<Self> {
@@ -85,7 +85,7 @@ impl Output {
             Sink::Standard(_) => Ok(()),
             Sink::File { file, .. } => file.take().map_or(Ok(()), |mut file| file.flush()),
         };
-        done.map_err(|e| Error::from(e).context(format!("cannot write {}", self.path.display())))
+        done.map_err(|e| Error::from(e).context(format_args!("cannot write {}", self.path.display())))
     }
 
     /// Writes what is buffered and gives the file its name.
@@ -102,7 +102,7 @@ impl Output {
                 done
             }
         };
-        done.map_err(|e| Error::from(e).context(format!("cannot write {}", self.path.display())))
+        done.map_err(|e| Error::from(e).context(format_args!("cannot write {}", self.path.display())))
     }
 }
 

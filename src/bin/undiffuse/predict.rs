@@ -134,7 +134,7 @@ fn predict(model: &mut ModelArgs, input: &Path, to: &Path) -> Result<Vec<usize>>
     let mut workspace = Array::zeros("the workspace", &[network.workspace_len(batch)?])?;
     network
         .run(batch, &inputs, &mut [&mut prediction.data], &mut workspace.data, cancel)
-        .map_err(|e| e.context(format!("{} with the tensors of {}", model.name(), input.display())))?;
+        .map_err(|e| e.context(format_args!("{} with the tensors of {}", model.name(), input.display())))?;
     check_finite("the prediction", &prediction.data)?;
     write(&prediction, out)?;
     Ok(prediction.shape)

@@ -87,7 +87,7 @@ impl ModelArgs {
 
     /// The rows of `--class`, which are checked against the model.
     pub fn classes(&self, pipeline: &Pipeline) -> Result<Vec<f32>> {
-        let of_file = |e: Error, path: &Path| e.context(format!("--class {}", path.display()));
+        let of_file = |e: Error, path: &Path| e.context(format_args!("--class {}", path.display()));
         let rows = match &self.classes {
             None => Vec::new(),
             Some(classes) => class_rows(classes, pipeline).map_err(|e| match classes {
@@ -277,7 +277,7 @@ fn scheduler_text(given: &str) -> Result<String> {
     let path = Path::new(given);
     let within = ["scheduler_config.json", "scheduler/scheduler_config.json"].map(|file| path.join(file));
     let file = within.iter().find(|p| path.is_dir() && p.is_file()).map_or(path, |p| p.as_path());
-    let error = |e: std::io::Error| Error::from(e).context(format!("--scheduler {}", file.display()));
+    let error = |e: std::io::Error| Error::from(e).context(format_args!("--scheduler {}", file.display()));
     let length = std::fs::metadata(file).map_err(error)?.len();
     if length > MAX_SCHEDULER {
         let text = format!("--scheduler {} has {length} bytes, expected at most {MAX_SCHEDULER}", file.display());

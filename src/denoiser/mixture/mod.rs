@@ -105,7 +105,7 @@ impl GaussianMixture {
         let mut fingerprint = Fingerprint::new().bytes(b"mixture").u64(kind as u64);
         let mut prepared = Vec::with_capacity(components.len());
         for (k, c) in components.iter().enumerate() {
-            let p = prepare(n, c, total).map_err(|e| e.context(alloc::format!("component {k}")))?;
+            let p = prepare(n, c, total).map_err(|e| e.context(format_args!("component {k}")))?;
             let values = [p.log_weight].into_iter().chain(p.mean.iter().copied()).chain(p.eigenvalues.iter().copied());
             fingerprint =
                 values.chain(p.eigenvectors.iter().flatten().copied()).fold(fingerprint.u64(n as u64), |f, v| f.f64(v));

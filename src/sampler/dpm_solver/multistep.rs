@@ -104,7 +104,7 @@ pub(super) fn solve(
             AlgorithmType::SdeDpmSolver | AlgorithmType::SdeDpmSolverPlusPlus => CallNoise::Std(f.std),
             _ => CallNoise::None,
         };
-        calls.push(path.call(Call { updates, noise, ..Call::new(t, s, Mix::default()) }));
+        calls.push(path.call(Call { updates: updates.into(), noise, ..Call::new(t, s, Mix::default()) }));
     }
     Plan::new(name, path.prediction, solver_order - 1, path.initial_scale, calls)
 }

@@ -25,8 +25,8 @@ pub fn dpm_solver_sde(path: &Path<'_>, timestep: impl Fn(f64) -> f64) -> Result<
     for (_, t, s) in path.steps()? {
         let to = |x: Of, down: f64| Mix::of(&[(x, down / t.sigma), (Of::X0, 1.0 - down / t.sigma)]);
         if s.sigma == 0.0 {
-            let update = Update { mean: to(Of::X, 0.0), keep: vec![Mix::default(); 2] };
-            calls.push(path.call(Call { updates: vec![update], ..Call::new(t, s, Mix::default()) }));
+            let update = Update { mean: to(Of::X, 0.0), keep: vec![Mix::default(); 2].into() };
+            calls.push(path.call(Call { updates: vec![update].into(), ..Call::new(t, s, Mix::default()) }));
             continue;
         }
         let middle = libm::sqrt(t.sigma * s.sigma);
@@ -37,10 +37,10 @@ pub fn dpm_solver_sde(path: &Path<'_>, timestep: impl Fn(f64) -> f64) -> Result<
         let ((down_1, up_1), (down_2, up_2)) = (stage(middle), stage(s.sigma));
         let between = Level::exploding(timestep(middle), middle);
         let mean = to(Of::X, down_1);
-        let first = Update { mean: mean.clone(), keep: vec![Mix::just(Of::X), mean] };
+        let first = Update { mean: mean.clone(), keep: vec![Mix::just(Of::X), mean].into() };
         let noise = CallNoise::Std(up_1);
         calls.push(path.call(Call {
-            updates: vec![first],
+            updates: vec![first].into(),
             noise,
             settles: false,
             ..Call::new(t, between, Mix::default())
@@ -48,9 +48,9 @@ pub fn dpm_solver_sde(path: &Path<'_>, timestep: impl Fn(f64) -> f64) -> Result<
         let shared = (t.sigma - middle) / (t.sigma - s.sigma);
         let of_first = up_2 * libm::sqrt(shared) / up_1;
         let mean = to(Of::History(0), down_2).plus(&Mix::of(&[(Of::X, of_first), (Of::History(1), -of_first)]));
-        let second = Update { mean, keep: vec![Mix::default(); 2] };
+        let second = Update { mean, keep: vec![Mix::default(); 2].into() };
         let noise = CallNoise::Std(up_2 * libm::sqrt(1.0 - shared));
-        calls.push(path.call(Call { updates: vec![second], noise, ..Call::new(between, s, Mix::default()) }));
+        calls.push(path.call(Call { updates: vec![second].into(), noise, ..Call::new(between, s, Mix::default()) }));
     }
     Plan::new(NAME, path.prediction, 2, path.initial_scale, calls)
 }

@@ -64,13 +64,13 @@ pub fn dpm_solver_singlestep(path: &Path<'_>, options: &MultistepOptions, orders
             }
         };
         let older = if order == 1 { Mix::default() } else { history(1) };
-        let update = Update { mean, keep: vec![begin, m0.clone(), older] };
+        let update = Update { mean, keep: vec![begin, m0.clone(), older].into() };
         let noise = match algorithm_type {
             AlgorithmType::SdeDpmSolver | AlgorithmType::SdeDpmSolverPlusPlus => CallNoise::Std(f.std),
             _ => CallNoise::None,
         };
         let settles = orders.get(i + 1).is_none_or(|next| *next == 1);
-        calls.push(path.call(Call { updates: vec![update], noise, settles, ..Call::new(t, s, Mix::default()) }));
+        calls.push(path.call(Call { updates: vec![update].into(), noise, settles, ..Call::new(t, s, Mix::default()) }));
     }
     Plan::new("DPM-Solver singlestep", path.prediction, 3, path.initial_scale, calls)
 }

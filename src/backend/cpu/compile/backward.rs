@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use super::super::conv::{ConvShape, PackedConv, Padding};
 use super::super::memory::View;
 use super::super::packs::Key;
-use super::super::steps::conv::{Conv, Gather};
+use super::super::steps::conv::{Conv, Gather, Packed};
 use super::super::steps::fold::Fold;
 use super::super::steps::norm_grad::NormGrad;
 use super::super::steps::resample::{Axis, Resample};
@@ -155,7 +155,7 @@ impl Compiler<'_> {
             upsample: 1,
             padding,
         });
-        let sources = alloc::vec![x];
+        let (sources, weights) = (alloc::vec![x].into(), Packed::Shared(weights));
         self.step(Conv { name, sources, gather, weights, owner, channel: None, residual, scale: 1.0, activation, out });
     }
 }

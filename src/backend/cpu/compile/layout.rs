@@ -1,13 +1,12 @@
 //! The steps of what moves values about, of norms at a position, of pooling, of linear attention and of grouped
 //! convolutions.
 
-use alloc::vec::Vec;
-
+use super::super::aligned::Floats;
 use super::super::conv::{ConvShape, PackedConv, Padding};
 use super::super::memory::View;
 use super::super::packs::Key;
 use super::super::steps::channel_norm::ChannelNorm;
-use super::super::steps::conv::{Conv, Gather};
+use super::super::steps::conv::{Conv, Gather, Packed};
 use super::super::steps::embed::Kind;
 use super::super::steps::fallback::Fallback;
 use super::super::steps::linear_attention::LinearAttention;
@@ -52,7 +51,7 @@ impl Compiler<'_> {
             Op::OneHot { .. } => self.embed(name, id, x()?, Kind::OneHot),
             Op::ChannelNorm(n) => {
                 let (x, out) = (x()?, self.fresh(id)?);
-                let whole = |p: Option<ParamId>| p.map(|p| self.params.take(p)).transpose();
+                let whole = |p: Option<ParamId>| p.map(|p| self.params.take(p).map(Floats::from)).transpose();
                 let (weight, bias) = (whole(n.weight)?, whole(n.bias)?);
                 self.step(ChannelNorm { x, out, kind: n.kind, groups: n.groups, eps: n.eps, weight, bias });
                 Ok(out)
@@ -174,9 +173,9 @@ impl Compiler<'_> {
             let gather = (!plain).then_some(Gather { affine: None, activation, upsample: 1, padding });
             self.step(Conv {
                 name,
-                sources: Vec::from([source]),
+                sources: alloc::vec![source].into(),
                 gather,
-                weights: packed,
+                weights: Packed::Shared(packed),
                 owner,
                 channel: None,
                 residual: None,

@@ -4,11 +4,11 @@
 use super::super::gemm::{MAX_MR, Tile, kernels};
 use super::super::isa::Path;
 use super::super::vmath::{Activation, activate};
-use super::{ConvTasks, PackedConv, split};
+use super::{Algorithm, ConvTasks, Method, PackedConv, split};
 
 /// Into how many groups of panels and runs of pixels the work is cut.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Cut {
+pub struct Cut {
     pixels: usize,
     groups: usize,
     blocks: usize,
@@ -40,6 +40,22 @@ impl Cut {
         if self.pixels == 0 { 0 } else { self.groups * self.blocks }
     }
 }
+
+/// The sums as they are, over tiles of output pixels.
+pub(super) static METHOD: Method = Method {
+    algorithm: Algorithm::Direct,
+    scratch_len: |_| 0,
+    shared_len: |_, _| Some(0),
+    cut: |conv, batch, _| {
+        Some(super::Cut::Direct(Cut::new(conv, batch.checked_mul(conv.out_size[0])?.checked_mul(conv.out_size[1])?)))
+    },
+    run_task: |tasks, _, i, _| match &tasks.call.cut {
+        // SAFETY: the caller's contract.
+        super::Cut::Direct(cut) => unsafe { run_task(tasks, cut, i) },
+        super::Cut::Winograd(_) => tasks.call.conv.isa.path(),
+    },
+    filter: None,
+};
 
 /// Runs task `i`.
 ///
@@ -80,7 +96,7 @@ unsafe fn run_tile(tasks: &ConvTasks<'_>, first: usize, last: usize, column: usi
     let conv = call.conv;
     let kn = kernels(conv.isa);
     let s = &conv.shape;
-    let segments = if call.second > 0 { &call.segments } else { conv.segments.as_slice() };
+    let segments = if call.second > 0 { &call.segments } else { &*conv.segments };
     let k = s.in_channels * s.kernel[0] * s.kernel[1];
     let mut tile = Tile::new(segments, n, call.args.scale);
     let [oh, ow] = conv.out_size;
@@ -117,7 +133,7 @@ unsafe fn run_tile(tasks: &ConvTasks<'_>, first: usize, last: usize, column: usi
                 }
             }
         }
-        let path = match kn.tile_fn_of(conv.weights.kind(), last - first, width) {
+        let path = match kn.tile_fn_of(conv.weights.tiles, last - first, width) {
             Some(f) => f(&tile),
             None => Path::Portable,
         };

@@ -7,14 +7,14 @@
 //! them.
 #![allow(unsafe_code)] // Builds tiles of row pointers and writes shared output, within bounds that `bind` checks.
 
-use alloc::vec::Vec;
+use alloc::borrow::Cow;
 
 mod direct;
 #[cfg(test)]
 mod tests;
 mod winograd;
 
-use super::aligned::{AlignedBuf, SharedMut};
+use super::aligned::{Floats, SharedMut};
 use super::gemm::{Segment, kernels};
 use super::heap::Heap;
 use super::isa::{Isa, Path};
@@ -183,14 +183,54 @@ impl<'a> ConvArgs<'a> {
 /// share it.
 #[derive(Debug)]
 pub struct PackedConv {
-    isa: Isa,
-    shape: ConvShape,
-    out_size: [usize; 2],
-    weights: Stored,
-    bias: AlignedBuf,
-    algorithm: Algorithm,
+    pub isa: Isa,
+    pub shape: ConvShape,
+    pub out_size: [usize; 2],
+    pub weights: Stored,
+    pub bias: Floats,
+    pub method: &'static Method,
     /// The runs of one filter in the padded input.
-    segments: Vec<Segment>,
+    pub segments: Cow<'static, [Segment]>,
+}
+
+/// What an algorithm does, as functions, so that a program has only the algorithms that its networks use.
+#[derive(Debug)]
+pub struct Method {
+    #[allow(dead_code)] // Asked by tests and by what writes programs.
+    algorithm: Algorithm,
+    scratch_len: fn(&PackedConv) -> usize,
+    /// For a batch; `None` on overflow.
+    shared_len: fn(&PackedConv, usize) -> Option<usize>,
+    /// For a batch and so many workers; `None` on overflow.
+    cut: fn(&PackedConv, usize, usize) -> Option<Cut>,
+    /// Task `i` of a stage, which there is, of a cut of its own, with scratch.
+    run_task: unsafe fn(&ConvTasks<'_>, usize, usize, &mut [f32]) -> Path,
+    /// The transform of the filters, of an algorithm that has one.
+    filter: Option<FilterFn>,
+}
+
+type FilterFn = unsafe fn(Isa, &winograd::Filter) -> Path;
+
+impl Method {
+    /// The direct method.
+    pub const DIRECT: &'static Self = &direct::METHOD;
+
+    /// Winograd's, by type of weights.
+    pub const WINOGRAD: [&'static Self; 4] =
+        [&winograd::METHODS[0], &winograd::METHODS[1], &winograd::METHODS[2], &winograd::METHODS[3]];
+
+    /// Which it is.
+    #[cfg(feature = "embed")]
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    fn of(algorithm: Algorithm, kind: WeightType) -> &'static Self {
+        match algorithm {
+            Algorithm::Direct => Self::DIRECT,
+            Algorithm::Winograd => Self::WINOGRAD[kind as usize],
+        }
+    }
 }
 
 /// How a convolution is computed.
@@ -316,7 +356,15 @@ impl PackedConv {
             offset: (i / runs * pitch + i % runs * cin) * shape.dilation,
             len: taps * cin,
         }));
-        Ok(Self { isa, shape, out_size, weights: packed, bias: packed_bias, algorithm, segments })
+        Ok(Self {
+            isa,
+            shape,
+            out_size,
+            weights: packed,
+            bias: packed_bias.into(),
+            method: Method::of(algorithm, kind),
+            segments: segments.into(),
+        })
     }
 
     /// The sizes it was packed for.
@@ -326,7 +374,7 @@ impl PackedConv {
 
     /// Bytes of packed weights and bias.
     pub fn bytes(&self) -> usize {
-        self.weights.bytes() + self.bias.bytes()
+        self.weights.bytes() + self.bias.len() * size_of::<f32>()
     }
 
     /// Floats of the padded input for a batch; `None` on overflow.
@@ -343,23 +391,17 @@ impl PackedConv {
     /// The algorithm in use.
     #[cfg(any(test, feature = "bench"))]
     pub fn algorithm(&self) -> Algorithm {
-        self.algorithm
+        self.method.algorithm
     }
 
     /// Floats of scratch that each worker brings to [`ConvTasks::run_task`]: small, so it stays in the worker's cache.
     pub fn scratch_len(&self) -> usize {
-        match self.algorithm {
-            Algorithm::Direct => 0,
-            Algorithm::Winograd => winograd::scratch_len(self),
-        }
+        (self.method.scratch_len)(self)
     }
 
     /// Floats of memory that the tasks of a call share (see [`ConvCall::on`]); `None` on overflow.
     pub fn shared_len(&self, batch: usize) -> Option<usize> {
-        match self.algorithm {
-            Algorithm::Direct => Some(0),
-            Algorithm::Winograd => winograd::Cut::new(self, batch, 1)?.shared_len(),
-        }
+        (self.method.shared_len)(self, batch)
     }
 
     /// Checks the arguments of a call once. Allocates nothing.
@@ -414,13 +456,8 @@ impl PackedConv {
         if second > 0 {
             segments = [Segment { table: 0, offset: 0, len: first }, Segment { table: 1, offset: 0, len: second }];
         }
-        let cut = match self.algorithm {
-            Algorithm::Direct => Cut::Direct(direct::Cut::new(self, pixels)),
-            Algorithm::Winograd => Cut::Winograd(
-                winograd::Cut::new(self, batch, args.workers)
-                    .ok_or_else(|| err!(Shape, "batch of {batch} is too large"))?,
-            ),
-        };
+        let cut = (self.method.cut)(self, batch, args.workers);
+        let cut = cut.ok_or_else(|| err!(Shape, "batch of {batch} is too large"))?;
         let shared_len = self.shared_len(batch).ok_or_else(|| err!(Shape, "batch of {batch} is too large"))?;
         Ok(ConvCall { conv: self, args, first, second, segments, cut, pixels, shared_len })
     }
@@ -450,7 +487,7 @@ pub struct ConvTasks<'a> {
 
 /// How the work is cut into tasks.
 #[derive(Clone, Copy, Debug)]
-enum Cut {
+pub enum Cut {
     Direct(direct::Cut),
     Winograd(winograd::Cut),
 }
@@ -528,12 +565,7 @@ impl ConvTasks<'_> {
         }
         // SAFETY: the task exists, `bind` and `on` checked all slices, and the caller gives this task's part of output
         // and shared memory to this thread alone.
-        unsafe {
-            match &self.call.cut {
-                Cut::Direct(c) => direct::run_task(self, c, i),
-                Cut::Winograd(c) => winograd::run_task(self, c, stage, i, scratch),
-            }
-        }
+        unsafe { (self.call.conv.method.run_task)(self, stage, i, scratch) }
     }
 }
 

@@ -13,11 +13,10 @@
 #![allow(unsafe_code)] // Transforms over raw memory, within bounds that `bind` checks.
 
 use super::super::gemm::{Bf16, Entry, F16, F32, Int8, MAX_MR, Segment, Tile, kernels};
-use super::super::isa::{Isa, Path};
+use super::super::isa::Path;
 use super::super::simd::{Simd, dispatch};
-use super::super::stored::WeightType;
 use super::super::vmath::{Activation, activate};
-use super::{ConvTasks, PackedConv, split};
+use super::{Algorithm, ConvTasks, FilterFn, Method, PackedConv, split};
 
 /// Rows and columns of outputs in a tile.
 const OUT: usize = 4;
@@ -57,7 +56,7 @@ const G: [[f32; 3]; PATCH] = {
 
 /// How a call is cut: runs of tiles, each transformed in one stage and multiplied in the next.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Cut {
+pub struct Cut {
     /// Tiles of one image, down and across.
     grid: [usize; 2],
     /// Tiles of the batch.
@@ -223,7 +222,9 @@ unsafe fn products(tasks: &ConvTasks<'_>, cut: &Cut, run: [usize; 2], i: usize, 
         let steps = POINTS * groups * c.div_ceil(LINE);
         tile.stream_lines = if block == 0 { lines.div_ceil(steps) } else { 0 };
         for (row, g) in G.iter().enumerate() {
-            filter(conv.isa, conv.weights.kind(), &Filter { weights, factor, channels: c, width, g, out: filters });
+            if let Some(filter) = conv.method.filter {
+                filter(conv.isa, &Filter { weights, factor, channels: c, width, g, out: filters });
+            }
             for j in 0..PATCH {
                 let point = row * PATCH + j;
                 tile.b = filters.add(j * c * width).cast();
@@ -370,7 +371,7 @@ unsafe fn input_vector<S: Simd>(
 }
 dispatch! { unsafe fn input_raw = input_body(t: &Input) }
 
-struct Filter {
+pub struct Filter {
     /// `[channel][tap][width]`, of the type that the function is for.
     weights: *const u8,
     /// `[width]`, for types with factors.
@@ -447,17 +448,24 @@ dispatch! { unsafe fn filter_int8_raw = filter_int8(t: &Filter) }
 ///
 /// # Safety
 /// As [`filter_body`].
-unsafe fn filter(isa: Isa, kind: WeightType, t: &Filter) -> Path {
-    // SAFETY: the caller's contract.
-    unsafe {
-        match kind {
-            WeightType::F32 => filter_f32_raw(isa, t),
-            WeightType::F16 => filter_f16_raw(isa, t),
-            WeightType::Bf16 => filter_bf16_raw(isa, t),
-            WeightType::Int8 => filter_int8_raw(isa, t),
-        }
+const fn method(filter: FilterFn) -> Method {
+    Method {
+        algorithm: Algorithm::Winograd,
+        scratch_len,
+        shared_len: |conv, batch| Cut::new(conv, batch, 1)?.shared_len(),
+        cut: |conv, batch, workers| Cut::new(conv, batch, workers).map(super::Cut::Winograd),
+        run_task: |tasks, stage, i, scratch| match &tasks.call.cut {
+            // SAFETY: the caller's contract.
+            super::Cut::Winograd(cut) => unsafe { run_task(tasks, cut, stage, i, scratch) },
+            super::Cut::Direct(_) => tasks.call.conv.isa.path(),
+        },
+        filter: Some(filter),
     }
 }
+
+/// By type of weights.
+pub(super) static METHODS: [Method; 4] =
+    [method(filter_f32_raw), method(filter_f16_raw), method(filter_bf16_raw), method(filter_int8_raw)];
 
 struct Output {
     /// The tile's row in the first plane.

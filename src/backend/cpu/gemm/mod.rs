@@ -11,7 +11,8 @@ pub mod matmul;
 pub mod pack;
 mod tile;
 
-pub(crate) use tile::{Bf16, Entry, F16, F32, Int8, MAX_MR, Segment, Tile, kernels};
+pub(crate) use tile::{Bf16, Entry, F16, F32, Int8, MAX_MR, kernels, tiles};
+pub use tile::{PORTABLE_TILES, Segment, Tile, Tiles};
 
 /// Rows and columns of an output tile of a path's widest kernel: `(mr, nr)`.
 pub fn tile_size(isa: super::isa::Isa) -> (usize, usize) {

@@ -72,7 +72,7 @@ impl Entry for Int8 {
 
 /// A run of the sum: `len` floats of each row of table `table`, at `offset` floats from the row's pointer.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Segment {
+pub struct Segment {
     pub table: usize,
     pub offset: usize,
     pub len: usize,
@@ -84,7 +84,7 @@ pub(crate) struct Segment {
 /// type, `factor` and `bias` (if not null) for `nr` floats, and `out` and (if `has_..`)
 /// `sample` and `residual` rows for `n` floats, `1 <= n <= nr`.
 #[derive(Clone, Copy)]
-pub(crate) struct Tile<'a> {
+pub struct Tile<'a> {
     pub a: [[*const f32; MAX_MR]; 2],
     pub segments: &'a [Segment],
     pub b: *const u8,
@@ -131,9 +131,13 @@ impl<'a> Tile<'a> {
 }
 
 /// A kernel for one tile height and panel width; it returns the path it was compiled for.
-pub(crate) type TileFn = unsafe fn(&Tile<'_>) -> Path;
+pub type TileFn = unsafe fn(&Tile<'_>) -> Path;
 
-/// The kernels of one path.
+/// The kernels of one path for one type of B's entries: by panel width in vectors minus 1, then by height minus 1.
+pub type Tiles = &'static [&'static [TileFn]];
+
+/// The sizes of a path's tiles. What has other kernels than those for f32 names them itself (see [`tiles`]), so that a
+/// program has only those that its networks use.
 pub(crate) struct Kernels {
     /// Floats in a vector: panels are multiples of it wide.
     pub lanes: usize,
@@ -141,8 +145,8 @@ pub(crate) struct Kernels {
     pub nv: usize,
     /// The tallest tile.
     pub mr: usize,
-    /// By type of B's entries, then by panel width in vectors minus 1, then by height minus 1.
-    tables: [&'static [&'static [TileFn]]; 4],
+    /// Those for B of f32.
+    f32: Tiles,
 }
 
 impl Kernels {
@@ -158,13 +162,12 @@ impl Kernels {
 
     /// The kernel for `rows` rows and a panel of f32, `width` columns wide.
     pub fn tile_fn(&self, rows: usize, width: usize) -> Option<TileFn> {
-        self.tile_fn_of(WeightType::F32, rows, width)
+        self.tile_fn_of(self.f32, rows, width)
     }
 
-    /// The kernel for `rows` rows and a panel of this type, `width` columns wide.
-    pub fn tile_fn_of(&self, kind: WeightType, rows: usize, width: usize) -> Option<TileFn> {
-        let table = self.tables.get(kind as usize)?;
-        table.get((width / self.lanes).checked_sub(1)?)?.get(rows.checked_sub(1)?).copied()
+    /// The one of `tiles` for `rows` rows and a panel `width` columns wide.
+    pub fn tile_fn_of(&self, tiles: Tiles, rows: usize, width: usize) -> Option<TileFn> {
+        tiles.get((width / self.lanes).checked_sub(1)?)?.get(rows.checked_sub(1)?).copied()
     }
 }
 
@@ -182,6 +185,23 @@ pub(crate) fn kernels(isa: Isa) -> &'static Kernels {
         _ => &portable::KERNELS,
     }
 }
+
+/// A path's kernels for entries of this type.
+pub(crate) fn tiles(isa: Isa, kind: WeightType) -> Tiles {
+    let all = match isa.path() {
+        #[cfg(target_arch = "x86_64")]
+        Path::Avx512 => &avx512::TILES,
+        #[cfg(target_arch = "x86_64")]
+        Path::Avx2 => &avx2::TILES,
+        #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+        Path::Neon => &neon::TILES,
+        _ => &portable::TILES,
+    };
+    all[kind as usize]
+}
+
+/// The portable path's, by type.
+pub static PORTABLE_TILES: [Tiles; 4] = portable::TILES;
 
 /// The body of all kernels. The loops over `MR` and `NV` unroll, so that `acc` lives in registers.
 #[allow(clippy::needless_range_loop)] // Two arrays by one constant index read better than zips.
@@ -307,13 +327,16 @@ macro_rules! kernel_set {
                 lanes: <$simd>::LANES,
                 nv: $nv,
                 mr: $mr,
-                tables: [
-                    &[$(&const { heights::<F32, $w>() }),*],
-                    &[$(&const { heights::<F16, $w>() }),*],
-                    &[$(&const { heights::<Bf16, $w>() }),*],
-                    &[$(&const { heights::<Int8, $w>() }),*],
-                ],
+                f32: TILES[0],
             };
+
+            /// By type of B's entries.
+            pub(super) static TILES: [Tiles; 4] = [
+                &[$(&const { heights::<F32, $w>() }),*],
+                &[$(&const { heights::<F16, $w>() }),*],
+                &[$(&const { heights::<Bf16, $w>() }),*],
+                &[$(&const { heights::<Int8, $w>() }),*],
+            ];
         }
     };
 }

@@ -16,17 +16,17 @@ const GROUP: usize = 1 << 20;
 
 /// [`Attention`](crate::graph::Op::Attention).
 #[derive(Debug)]
-pub(in super::super) struct Attention {
-    heads: usize,
-    q: View,
-    k: View,
-    v: View,
-    out: View,
+pub struct Attention {
+    pub heads: usize,
+    pub q: View,
+    pub k: View,
+    pub v: View,
+    pub out: View,
     /// Floats of one head's packed keys, and of its values.
-    key_len: usize,
-    value_len: usize,
+    pub key_len: usize,
+    pub value_len: usize,
     /// Queries in a block.
-    block: usize,
+    pub block: usize,
 }
 
 impl Attention {

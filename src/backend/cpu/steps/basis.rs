@@ -1,7 +1,7 @@
 //! Radial basis functions and the softmax over channels that normalises them, with their gradients. All sums are short.
 #![allow(unsafe_code)] // Reads and writes rows of the arena.
 
-use super::super::aligned::AlignedBuf;
+use super::super::aligned::Floats;
 use super::super::memory::View;
 use super::super::vmath;
 use super::{Run, Step, row_of};
@@ -27,11 +27,11 @@ fn each(run: &Run<'_>, a: &View, b: &View, out: &View, f: impl Fn(&[f32], &[f32]
 
 /// [`RadialBasis`](crate::graph::Op::RadialBasis).
 #[derive(Debug)]
-pub(in super::super) struct RadialBasis {
+pub struct RadialBasis {
     pub x: View,
     pub out: View,
-    pub centres: AlignedBuf,
-    pub widths: AlignedBuf,
+    pub centres: Floats,
+    pub widths: Floats,
 }
 
 impl Step for RadialBasis {
@@ -55,10 +55,10 @@ impl Step for RadialBasis {
 
 /// [`NearestRow`](crate::graph::Op::NearestRow). Distances are in f64, so that every path finds the same row.
 #[derive(Debug)]
-pub(in super::super) struct NearestRow {
+pub struct NearestRow {
     pub x: View,
     pub out: View,
-    pub table: AlignedBuf,
+    pub table: Floats,
 }
 
 impl Step for NearestRow {
@@ -94,8 +94,8 @@ pub(in super::super) struct RadialBasisGrad {
     pub x: View,
     pub dy: View,
     pub out: View,
-    pub centres: AlignedBuf,
-    pub widths: AlignedBuf,
+    pub centres: Floats,
+    pub widths: Floats,
 }
 
 impl Step for RadialBasisGrad {
@@ -122,7 +122,7 @@ impl Step for RadialBasisGrad {
 
 /// [`Softmax`](crate::graph::Op::Softmax); errors as [`vmath::softmax_row`] states them.
 #[derive(Debug)]
-pub(in super::super) struct Softmax {
+pub struct Softmax {
     pub x: View,
     pub out: View,
 }

@@ -4,7 +4,7 @@
 //! mean is taken off before squares are summed.
 #![allow(unsafe_code)] // Calls the generic vector code on rows of the arena.
 
-use super::super::aligned::AlignedBuf;
+use super::super::aligned::Floats;
 use super::super::isa::Isa;
 use super::super::memory::View;
 use super::super::simd::{Simd, dispatch};
@@ -14,15 +14,15 @@ use crate::graph::NormKind;
 
 /// [`ChannelNorm`](crate::graph::ChannelNorm).
 #[derive(Debug)]
-pub(in super::super) struct ChannelNorm {
+pub struct ChannelNorm {
     pub x: View,
     pub out: View,
     pub kind: NormKind,
     pub groups: usize,
     pub eps: f32,
     /// Of all channels, or of one group.
-    pub weight: Option<AlignedBuf>,
-    pub bias: Option<AlignedBuf>,
+    pub weight: Option<Floats>,
+    pub bias: Option<Floats>,
 }
 
 /// The sum of `x - mean`, and of its square.
@@ -136,7 +136,7 @@ impl Step for ChannelNorm {
     }
 
     fn weight_bytes(&self) -> usize {
-        let len = |v: &Option<AlignedBuf>| v.as_ref().map_or(0, |v| v.len());
+        let len = |v: &Option<Floats>| v.as_ref().map_or(0, |v| v.len());
         (len(&self.weight) + len(&self.bias)) * size_of::<f32>()
     }
 

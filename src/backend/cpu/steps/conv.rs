@@ -4,8 +4,9 @@
 //! where it lies.
 #![allow(unsafe_code)] // Tasks write disjoint parts of the padded buffer and of the result.
 
+use alloc::borrow::Cow;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
+use core::ops::Deref;
 
 use super::super::aligned::SharedMut;
 use super::super::conv::{ConvArgs, PackedConv, Padding, Rows};
@@ -23,7 +24,7 @@ const GROUP: usize = 1 << 20;
 
 /// What is done to the input on its way into the padded buffer.
 #[derive(Debug)]
-pub(in super::super) struct Gather {
+pub struct Gather {
     /// `[2 * C]` factors and offsets.
     pub affine: Option<View>,
     pub activation: Activation,
@@ -31,14 +32,34 @@ pub(in super::super) struct Gather {
     pub padding: Padding,
 }
 
+/// Weights that steps may share.
+#[derive(Debug)]
+pub enum Packed {
+    /// Packed when the network was made.
+    Shared(Arc<PackedConv>),
+    /// A part of the program.
+    Static(&'static PackedConv),
+}
+
+impl Deref for Packed {
+    type Target = PackedConv;
+
+    fn deref(&self) -> &PackedConv {
+        match self {
+            Self::Shared(weights) => weights,
+            Self::Static(weights) => weights,
+        }
+    }
+}
+
 /// A convolution; [`FusedConv`](crate::graph::FusedConv) says what it computes.
 #[derive(Debug)]
-pub(in super::super) struct Conv {
+pub struct Conv {
     pub name: &'static str,
     /// Between 1 and [`MAX_SOURCES`]; without a gather one or two dense ones.
-    pub sources: Vec<View>,
+    pub sources: Cow<'static, [View]>,
     pub gather: Option<Gather>,
-    pub weights: Arc<PackedConv>,
+    pub weights: Packed,
     /// Whether it is the one to count the weights, which others may use too.
     pub owner: bool,
     pub channel: Option<View>,
@@ -93,7 +114,7 @@ impl Conv {
         // SAFETY: the plan keeps arguments unwritten while a step reads them.
         let read = |v: &View| unsafe { run.memory.read_samples(v, group.first, group.samples) };
         let mut sources = [GatherSource { data: &[], channels: 0, stride: 0 }; MAX_SOURCES];
-        for (s, v) in sources.iter_mut().zip(&self.sources) {
+        for (s, v) in sources.iter_mut().zip(&*self.sources) {
             *s = GatherSource { data: read(v), channels: v.channels, stride: v.stride };
         }
         let affine = gather.affine.as_ref().map(|v| {
@@ -126,7 +147,7 @@ impl Conv {
         // SAFETY: the plan keeps arguments unwritten while a step reads them.
         let read = |v: &View| unsafe { run.memory.read_samples(v, first, samples) };
         let rows = |v: &View| Rows { data: read(v), stride: v.stride };
-        let (input, second) = match (&self.gather, self.sources.as_slice()) {
+        let (input, second) = match (&self.gather, &*self.sources) {
             (Some(g), _) => {
                 let len = self.weights.input_len(samples).unwrap_or(0);
                 // SAFETY: this part of the step's own memory is for the padded input, which only the gather writes.

@@ -11,7 +11,7 @@ use crate::graph::{Activation, Binary};
 
 /// What is done to a row.
 #[derive(Clone, Copy, Debug)]
-pub(in super::super) enum Map {
+pub enum Map {
     /// Nothing but copying it.
     Copy,
     /// Zeros in its place.
@@ -32,7 +32,7 @@ pub(in super::super) enum Map {
 
 /// `out = map(x)`. `out` may be `x` or the `y` of [`Map::Binary`]; else they do not overlap.
 #[derive(Debug)]
-pub(in super::super) struct Elementwise {
+pub struct Elementwise {
     pub name: &'static str,
     pub x: View,
     pub out: View,

@@ -1,20 +1,20 @@
 //! Embeddings of one number: the diffusion step, the noise level, the class.
 #![allow(unsafe_code)] // Writes rows of the arena.
 
-use alloc::vec::Vec;
+use alloc::borrow::Cow;
 
-use super::super::aligned::AlignedBuf;
+use super::super::aligned::Floats;
 use super::super::memory::View;
 use super::{Run, Step};
 use crate::error::{Result, ensure, err};
 
 /// What becomes of the number.
 #[derive(Debug)]
-pub(in super::super) enum Kind {
+pub enum Kind {
     /// Sines and cosines of the number (or its logarithm) times these frequencies.
-    Waves { frequencies: Vec<f64>, log: bool, cosines_first: bool },
+    Waves { frequencies: Cow<'static, [f64]>, log: bool, cosines_first: bool },
     /// The row of a table that the number names.
-    Table { table: AlignedBuf },
+    Table { table: Floats },
     /// 1 at the place that the number names.
     OneHot,
     /// [`TemporalBasis`](crate::graph::Op::TemporalBasis).
@@ -40,7 +40,7 @@ fn add_bumps(step: f64, steps: usize, width: f64, weight: f64, out: &mut [f32]) 
 
 /// An embedding of `[1]` to `[dim]`.
 #[derive(Debug)]
-pub(in super::super) struct Embed {
+pub struct Embed {
     pub name: &'static str,
     pub x: View,
     pub out: View,
@@ -74,7 +74,7 @@ impl Step for Embed {
                     let v = if *log { libm::log(f64::from(v)) } else { f64::from(v) };
                     let (first, second) = out.split_at_mut(frequencies.len().min(dim));
                     second.fill(0.0);
-                    for ((a, b), f) in first.iter_mut().zip(second).zip(frequencies) {
+                    for ((a, b), f) in first.iter_mut().zip(second).zip(frequencies.iter()) {
                         let (sin, cos) = libm::sincos(v * f);
                         let (x, y) = if *cosines_first { (cos, sin) } else { (sin, cos) };
                         (*a, *b) = (x as f32, y as f32);

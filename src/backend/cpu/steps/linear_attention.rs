@@ -13,7 +13,7 @@ const BLOCK: usize = 64;
 
 /// [`LinearAttention`](crate::graph::Op::LinearAttention).
 #[derive(Debug)]
-pub(in super::super) struct LinearAttention {
+pub struct LinearAttention {
     pub heads: usize,
     pub q: View,
     pub k: View,

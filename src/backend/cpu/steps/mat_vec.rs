@@ -8,7 +8,7 @@ use crate::error::{Result, ensure};
 
 /// [`MatVec`](crate::graph::Op::MatVec).
 #[derive(Debug)]
-pub(in super::super) struct MatVec {
+pub struct MatVec {
     pub m: View,
     pub v: View,
     pub out: View,

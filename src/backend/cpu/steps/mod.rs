@@ -6,6 +6,7 @@ use super::isa::Isa;
 use super::memory::Memory;
 use crate::backend::threads::{Threads, for_each};
 use crate::cancel::Cancel;
+use crate::emit::Emit;
 use crate::error::Result;
 
 pub(super) mod activation;
@@ -29,7 +30,7 @@ pub(super) mod reshape;
 pub(super) mod rows;
 
 /// One operation of a compiled network.
-pub(super) trait Step: Send + Sync {
+pub trait Step: Send + Sync + Emit {
     /// The operation's name, for reports.
     fn name(&self) -> &'static str;
 
@@ -48,9 +49,28 @@ pub(super) trait Step: Send + Sync {
     fn run(&self, run: &Run<'_>) -> Result<()>;
 }
 
+/// A step that is a part of the program: of a reference there is nothing to drop, so a program has not the code for it.
+impl<T: Step> Step for &'static T {
+    fn name(&self) -> &'static str {
+        (**self).name()
+    }
+
+    fn own(&self, batch: usize, workers: usize) -> Option<usize> {
+        (**self).own(batch, workers)
+    }
+
+    fn weight_bytes(&self) -> usize {
+        (**self).weight_bytes()
+    }
+
+    fn run(&self, run: &Run<'_>) -> Result<()> {
+        (**self).run(run)
+    }
+}
+
 /// What a step may use during a run.
 #[derive(Clone, Copy)]
-pub(super) struct Run<'a> {
+pub struct Run<'a> {
     pub isa: Isa,
     pub batch: usize,
     pub memory: Memory<'a>,

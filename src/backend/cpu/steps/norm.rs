@@ -6,9 +6,9 @@
 //! deviation.
 #![allow(unsafe_code)] // Calls the generic vector code on columns of the arena.
 
-use alloc::vec::Vec;
+use alloc::borrow::Cow;
 
-use super::super::aligned::AlignedBuf;
+use super::super::aligned::Floats;
 use super::super::aligned::SharedMut;
 use super::super::memory::View;
 use super::super::simd::{Simd, dispatch};
@@ -23,16 +23,16 @@ pub(super) const COLUMNS: usize = 64;
 
 /// [`GroupNormAffine`](crate::graph::Op::GroupNormAffine): `[2 * C]` factors and offsets for each sample.
 #[derive(Debug)]
-pub(in super::super) struct GroupNormAffine {
+pub struct GroupNormAffine {
     /// What is concatenated along channels.
-    pub sources: Vec<View>,
+    pub sources: Cow<'static, [View]>,
     /// Factors and offsets `[C]` that are applied to the normalised value: m and s.
     pub modulation: Option<[View; 2]>,
     pub out: View,
     pub groups: usize,
     pub eps: f32,
-    pub weight: AlignedBuf,
-    pub bias: AlignedBuf,
+    pub weight: Floats,
+    pub bias: Floats,
     /// Where [`Statistics`] of the groups are kept for the gradient.
     pub statistics: Option<View>,
 }
@@ -128,7 +128,7 @@ impl GroupNormAffine {
         let (mut channel, end) = (first * per_group, last * per_group);
         let mut sums = Sums::default();
         let mut source_begin = 0;
-        for view in &self.sources {
+        for view in &*self.sources {
             let source_end = source_begin + view.channels;
             // SAFETY: the plan keeps arguments unwritten while a step reads them.
             let source = Source { data: unsafe { run.memory.read(view) }, view: *view };

@@ -3,6 +3,7 @@
 //! Each output pixel is a weighted sum of input pixels, channel by channel, in a fixed order.
 #![allow(unsafe_code)] // Reads and writes rows of the arena.
 
+use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
 use super::super::memory::View;
@@ -12,21 +13,21 @@ use crate::error::{Result, ensure};
 /// How an output row or column is made of input rows or columns: `(input, weight)` pairs of each output, one after the
 /// other.
 #[derive(Debug)]
-pub(in super::super) struct Axis {
-    terms: Vec<(usize, f32)>,
+pub struct Axis {
+    pub terms: Cow<'static, [(usize, f32)]>,
     /// Where each output's terms end.
-    ends: Vec<usize>,
+    pub ends: Cow<'static, [usize]>,
 }
 
 impl Axis {
     /// Collects the terms of `outputs` outputs, which `term(output, i)` gives for `i` below `per_output` (or none).
     pub fn new(outputs: usize, per_output: usize, term: impl Fn(usize, usize) -> Option<(usize, f32)>) -> Self {
-        let mut axis = Self { terms: Vec::new(), ends: Vec::with_capacity(outputs) };
+        let (mut terms, mut ends) = (Vec::new(), Vec::with_capacity(outputs));
         for o in 0..outputs {
-            axis.terms.extend((0..per_output).filter_map(|i| term(o, i)));
-            axis.ends.push(axis.terms.len());
+            terms.extend((0..per_output).filter_map(|i| term(o, i)));
+            ends.push(terms.len());
         }
-        axis
+        Self { terms: terms.into(), ends: ends.into() }
     }
 
     /// Repeats each input `factor` times.
@@ -86,7 +87,7 @@ fn mirror(at: usize, before: usize, n: usize) -> usize {
 
 /// `out[y][x] = sum over rows and columns of their weights times in[row][column]`.
 #[derive(Debug)]
-pub(in super::super) struct Resample {
+pub struct Resample {
     pub name: &'static str,
     pub x: View,
     pub out: View,

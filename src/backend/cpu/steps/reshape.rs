@@ -1,7 +1,7 @@
 //! Operations that depend on where an element lies: other dimensions for the same elements, a bias for each element.
 #![allow(unsafe_code)] // Reads and writes rows of the arena, in place where the plan says so.
 
-use super::super::aligned::AlignedBuf;
+use super::super::aligned::Floats;
 use super::super::heap::Heap;
 use super::super::memory::View;
 use super::{Run, Step, row_of};
@@ -10,7 +10,7 @@ use crate::error::{Result, ensure};
 /// [`Reshape`](crate::graph::Op::Reshape). The order it keeps is channels first and the arena's is channels last, so it
 /// is a permutation.
 #[derive(Debug)]
-pub(in super::super) struct Reshape {
+pub struct Reshape {
     pub x: View,
     pub out: View,
 }
@@ -56,12 +56,12 @@ impl Step for Reshape {
 
 /// [`ElementBias`](crate::graph::Op::ElementBias).
 #[derive(Debug)]
-pub(in super::super) struct ElementBias {
+pub struct ElementBias {
     pub x: View,
     /// `x` itself, or apart from it.
     pub out: View,
     /// Channels last.
-    pub bias: AlignedBuf,
+    pub bias: Floats,
 }
 
 impl ElementBias {
@@ -71,7 +71,7 @@ impl ElementBias {
         let at = |i: usize| bias.get(i % c * positions + i / c).copied().unwrap_or(f32::NAN);
         let mut turned = heap.zeroed(bias.len())?;
         turned.iter_mut().enumerate().for_each(|(i, to)| *to = at(i));
-        Ok(Self { x, out, bias: turned })
+        Ok(Self { x, out, bias: turned.into() })
     }
 }
 

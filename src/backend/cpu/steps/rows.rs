@@ -2,7 +2,7 @@
 //! back, sorted channels.
 #![allow(unsafe_code)] // Reads and writes rows of the arena.
 
-use super::super::aligned::AlignedBuf;
+use super::super::aligned::Floats;
 use super::super::heap::Heap;
 use super::super::memory::View;
 use super::{Run, Step, row_of};
@@ -10,11 +10,11 @@ use crate::error::{Result, ensure};
 
 /// The same value for every sample.
 #[derive(Debug)]
-pub(in super::super) struct Constant {
-    name: &'static str,
+pub struct Constant {
+    pub name: &'static str,
     /// Channels last.
-    values: AlignedBuf,
-    out: View,
+    pub values: Floats,
+    pub out: View,
 }
 
 impl Constant {
@@ -24,7 +24,7 @@ impl Constant {
         ensure!(values.len() == c * n, Shape, "{} values, expected {n} times {c}", values.len());
         let mut turned = heap.zeroed(values.len())?;
         turned.iter_mut().enumerate().for_each(|(i, to)| *to = values[i % c * n + i / c]);
-        Ok(Self { name, values: turned, out })
+        Ok(Self { name, values: turned.into(), out })
     }
 }
 
@@ -56,7 +56,7 @@ impl Step for Constant {
 
 /// Positions `from .. from + count` of x at `to ..` of the result; with `pad` all other positions become zeros.
 #[derive(Debug)]
-pub(in super::super) struct CopyRows {
+pub struct CopyRows {
     pub name: &'static str,
     pub x: View,
     pub out: View,
@@ -98,7 +98,7 @@ impl Step for CopyRows {
 
 /// Where an element goes.
 #[derive(Clone, Copy, Debug)]
-pub(in super::super) enum Order {
+pub enum Order {
     /// [`DepthToSpace`](crate::graph::Op::DepthToSpace).
     ToSpace { factor: [usize; 2], blocks_first: bool },
     /// [`SpaceToDepth`](crate::graph::Op::SpaceToDepth).
@@ -108,7 +108,7 @@ pub(in super::super) enum Order {
 }
 
 #[derive(Debug)]
-pub(in super::super) struct Rearrange {
+pub struct Rearrange {
     pub name: &'static str,
     pub x: View,
     pub out: View,

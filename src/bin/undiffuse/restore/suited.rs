@@ -30,7 +30,7 @@ pub struct Setting<'a> {
 /// Checks evidence against the sampler that it will act on. Errors name the methods that go with the model, the operator and the options.
 pub fn check(setting: &Setting<'_>, evidence: &dyn Evidence, sampler: &dyn Sampler) -> Result<()> {
     let Err(e) = evidence.check(setting.dims, sampler) else { return Ok(()) };
-    let e = e.context(format!("--method {}", setting.job.method.method.name()));
+    let e = e.context(format_args!("--method {}", setting.job.method.method.name()));
     let others: Vec<&str> = Method::ALL.iter().filter(|&&m| goes(setting, m)).map(|m| m.name()).collect();
     if others.is_empty() {
         return Err(e);

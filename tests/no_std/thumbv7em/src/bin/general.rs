@@ -10,11 +10,11 @@ use core::panic::PanicInfo;
 use cortex_m_semihosting::{debug, hprint, hprintln};
 use embedded_alloc::LlffHeap;
 
-#[path = "../../../../examples/embedded/samples.rs"]
+#[path = "../../../../../examples/embedded/samples.rs"]
 mod samples;
 
 /// The model lies in flash; nothing reads a file.
-static MODEL: &[u8] = include_bytes!("../../tiny.safetensors");
+static MODEL: &[u8] = include_bytes!("../../../tiny.safetensors");
 
 const HEAP_BYTES: usize = 1 << 20;
 
