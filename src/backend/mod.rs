@@ -134,7 +134,10 @@ pub(crate) fn check_run(
     workspace: &[f32],
 ) -> Result<()> {
     let needed = network.workspace_len(batch)?;
-    ensure!(workspace.len() >= needed, OutOfMemory, "the workspace has {} values, expected {needed}", workspace.len());
+    let got = workspace.len();
+    if got < needed {
+        return Err(err!(OutOfMemory, "the workspace has {got} values, expected {needed}").with_lengths(got, needed));
+    }
     let lens = |what: &str, dims: &[Dims], got: &mut dyn ExactSizeIterator<Item = usize>| -> Result<()> {
         ensure!(got.len() == dims.len(), InvalidArgument, "{} {what}s, expected {}", got.len(), dims.len());
         for (i, (n, d)) in got.zip(dims).enumerate() {

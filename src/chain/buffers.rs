@@ -164,9 +164,9 @@ impl<'w> Arena<'w> {
 
     pub fn borrow(workspace: &'w mut [f32], len: usize) -> Result<Self> {
         let got = workspace.len();
-        let values = workspace
-            .get_mut(..len)
-            .ok_or_else(|| err!(OutOfMemory, "the workspace has {got} values, the chain needs {len}"))?;
+        let values = workspace.get_mut(..len).ok_or_else(|| {
+            err!(OutOfMemory, "the workspace has {got} values, the chain needs {len}").with_lengths(got, len)
+        })?;
         values.fill(0.0);
         Ok(Self::Borrowed(values))
     }

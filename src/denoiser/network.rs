@@ -241,8 +241,11 @@ impl<M: AsMut<[f32]>> NetworkDenoiser<M> {
         mut memory: M,
     ) -> Result<Self> {
         let (parts, mut held) = Parts::new(&networks, max_batch, guidance.is_some())?;
-        let got = memory.as_mut().len();
-        ensure!(got >= parts.total, OutOfMemory, "the denoiser's memory has {got} values, expected {}", parts.total);
+        let (got, need) = (memory.as_mut().len(), parts.total);
+        if got < need {
+            let e = err!(OutOfMemory, "the denoiser's memory has {got} values, expected {need}");
+            return Err(e.with_lengths(got, need));
+        }
         check_conditions(&inputs_of(networks.predict.as_ref())?, conditions)?;
         for held in &mut held {
             held.set(conditions.get(&held.input.name).unwrap_or_default())?;

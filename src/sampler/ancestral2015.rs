@@ -31,6 +31,8 @@ pub enum Ending2015 {
     Original,
 }
 
+/// The scalars of a step.
+#[allow(missing_docs)] // Named by generated code alone.
 #[derive(Clone, Copy, Debug)]
 pub struct Step {
     pub alpha: f64,

@@ -19,6 +19,8 @@ pub enum BitPrediction {
     Clean,
 }
 
+/// The scalars of a step.
+#[allow(missing_docs)] // Named by generated code alone.
 #[derive(Clone, Copy, Debug)]
 pub struct Step {
     pub beta: f64,

@@ -88,8 +88,8 @@ impl<const N: usize> Block<N> {
     /// `len` floats from byte `at` on. Where they do not lie inside, or `at` is no multiple of 4, the program does not
     /// build.
     pub const fn floats(&'static self, at: usize, len: usize) -> &'static [f32] {
-        assert!(cfg!(target_endian = "little"), "the floats of a block are little-endian");
-        assert!(at % 4 == 0 && at <= N && len <= (N - at) / 4, "the floats are not inside the block");
+        const { assert!(cfg!(target_endian = "little"), "the floats of a block are little-endian") };
+        assert!(at.is_multiple_of(4) && at <= N && len <= (N - at) / 4, "the floats are not inside the block");
         // SAFETY: inside the block, whose begin is aligned for floats, as is a multiple of their size behind it; any
         // bits are a float.
         unsafe { core::slice::from_raw_parts(self.0.as_ptr().add(at).cast::<f32>(), len) }
