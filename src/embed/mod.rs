@@ -49,7 +49,7 @@ use crate::sampler::{Plan, Sampler};
 pub mod parts {
     pub use super::{Model, Port};
     pub use crate::backend::cpu::parts::*;
-    pub use crate::graph::{Activation, Binary, NormKind, Role};
+    pub use crate::graph::{Activation, Binary, NormKind, Padding as WindowPadding, Role, Window};
     pub use crate::process::{Binomial, Linear};
     pub use crate::sampler::parts::*;
     pub use crate::sampler::{

@@ -30,7 +30,7 @@ use super::stored::{Stored, WeightType};
 use super::vmath;
 use crate::emit::{Emit, Emitter, emits, emits_shown};
 use crate::error::{Result, ensure, err};
-use crate::graph::{Activation, Binary, NormKind};
+use crate::graph::{Activation, Binary, NormKind, Window};
 
 emits_shown! {
     View => "",
@@ -53,6 +53,7 @@ emits! {
     Conv { name, sources, gather, weights, owner, channel, residual, scale, activation, out }
     CopyRows { name, x, out, from, to, count, pad }
     ElementBias { x, out, bias }
+    Fold { name, parts, window, residual, out }
     Elementwise { name, x, out, map }
     Embed { name, x, out, kind }
     Gather { affine, activation, upsample, padding }
@@ -82,13 +83,23 @@ emits_not! {
     ActivationGrad: "the gradient of an activation",
     AttentionGrad: "the gradient of attention",
     Fallback: "an operation without a kernel",
-    Fold: "the adjoint of a convolution",
     NormGrad: "the gradient of a norm",
     Outer: "an outer product",
     RadialBasisGrad: "the gradient of a radial basis",
     SoftmaxGrad: "the gradient of softmax",
     SumPositions: "a sum over positions",
     VecMat: "a product of a vector and a matrix",
+}
+
+impl Emit for Window {
+    fn emit(&self, _: &mut Emitter) -> Result<String> {
+        let Self { kernel, stride, padding: p, dilation, groups } = self;
+        let sides = format!("top: {}, bottom: {}, left: {}, right: {}", p.top, p.bottom, p.left, p.right);
+        Ok(format!(
+            "Window {{ kernel: {kernel:?}, stride: {stride}, padding: WindowPadding {{ {sides} }}, dilation: {dilation}, \
+             groups: {groups} }}"
+        ))
+    }
 }
 
 impl Emit for Floats {

@@ -84,6 +84,7 @@ pub mod parts {
     pub use super::steps::conv::{Conv, Gather, Packed};
     pub use super::steps::elementwise::{Elementwise, Map};
     pub use super::steps::embed::{Embed, Kind};
+    pub use super::steps::fold::Fold;
     pub use super::steps::linear_attention::LinearAttention;
     pub use super::steps::mat_vec::MatVec;
     pub use super::steps::norm::GroupNormAffine;

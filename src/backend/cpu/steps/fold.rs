@@ -13,7 +13,7 @@ use crate::graph::Window;
 /// `out[y][x] = residual[y][x] + sum of parts[v][u][tap] for each tap (ky, kx) with y = v stride + ky - top, x = u
 /// stride + kx - left`, in the order of the taps. A pixel of `parts` has `out`'s channels for each tap.
 #[derive(Debug)]
-pub(in super::super) struct Fold {
+pub struct Fold {
     pub name: &'static str,
     pub parts: View,
     pub window: Window,
