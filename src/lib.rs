@@ -68,8 +68,8 @@
 //! | [`chain`] | the loop as a resumable state machine |
 //! | [`evaluate`] | bounds on the log-likelihood and on entropies, the Parzen window estimate |
 //! | [`codec`] | between samples and data: the scale of 2015's models, the decoder of latents, in tiles |
-//! | [`embed`] | a model that is a part of the program: nothing is parsed, planned or packed at run time |
 //! | [`pipeline`] | a model and its scheduler, and of a latent model its decoder, from one directory or file |
+//! | [`embed`] | a model that is a part of the program, and the writer of such (feature `embed`) |
 //! | `arrays` | views from and to `ndarray` at the public edge (feature `ndarray`) |
 //! | `training` | networks from data: gradients for a batch, losses, optimisers, readers and generators, the loop, minimum probability flow (feature `training`) |
 #![no_std]

@@ -100,8 +100,8 @@ pub trait Network: Send + Sync {
     /// What the backend runs on, for reports: `"cpu avx512, 2 threads"`.
     fn describe(&self) -> alloc::string::String;
 
-    /// The network as a part of a program, for batches up to `batch`: an expression. Errors: kind `Unsupported` where it
-    /// cannot be one; as [`Network::workspace_len`].
+    /// The network as a part of a program, for batches up to `batch`: an expression. Errors: kind `Unsupported` where
+    /// it cannot be one; as [`Network::workspace_len`].
     #[doc(hidden)]
     #[cfg(feature = "embed")]
     fn emit_fixed(&self, batch: usize, to: &mut crate::emit::Emitter) -> Result<alloc::string::String> {

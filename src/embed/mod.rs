@@ -47,8 +47,8 @@ use crate::sampler::{Plan, Sampler};
 /// What generated code names.
 #[doc(hidden)]
 pub mod parts {
-    pub use super::{Model, Port};
     pub use crate::backend::cpu::parts::*;
+    pub use crate::embed::{Model, Port};
     pub use crate::graph::{Activation, Binary, NormKind, Padding as WindowPadding, Role, Window};
     pub use crate::process::{Binomial, Linear};
     pub use crate::sampler::parts::*;

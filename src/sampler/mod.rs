@@ -103,8 +103,8 @@ pub use unipc::{UniPcOptions, unipc};
 /// What samplers that are parts of a program are made of. For generated code.
 #[doc(hidden)]
 pub mod parts {
-    pub use super::ancestral2015::Step as AncestralStep;
-    pub use super::bits2015::Step as BitsStep;
+    pub use crate::sampler::ancestral2015::Step as AncestralStep;
+    pub use crate::sampler::bits2015::Step as BitsStep;
 }
 
 use alloc::boxed::Box;
