@@ -195,6 +195,8 @@ pub(crate) fn tiles(isa: Isa, kind: WeightType) -> Tiles {
         Path::Avx2 => &avx2::TILES,
         #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
         Path::Neon => &neon::TILES,
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        Path::Simd128 => &simd128::TILES,
         _ => &portable::TILES,
     };
     all[kind as usize]
