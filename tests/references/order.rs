@@ -373,7 +373,7 @@ fn moments(plan: &Plan) -> (f64, f64) {
         let gain = a * v / (a * a * v + s * s);
         let row = |mix: &Mix| {
             let mut row = [0.0; SIZE];
-            for t in &mix.0 {
+            for t in mix.0.iter() {
                 match t.of {
                     Of::X => row[0] += t.by,
                     Of::History(i) => row[1 + i] += t.by,
@@ -392,7 +392,7 @@ fn moments(plan: &Plan) -> (f64, f64) {
         let update = &call.updates[done.min(call.updates.len() - 1)];
         let mut step = [[0.0; SIZE]; SIZE];
         step[0] = row(&update.mean);
-        for (to, keep) in step[1..ONE].iter_mut().zip(&update.keep) {
+        for (to, keep) in step[1..ONE].iter_mut().zip(update.keep.iter()) {
             *to = row(keep);
         }
         step[ONE][ONE] = 1.0;
