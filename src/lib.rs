@@ -57,7 +57,7 @@
 //! | [`cancel`] | the flag that stops a run from any thread |
 //! | [`noise`] | streams of normals keyed by seed, sample and draw; noise that the caller gives; the generators of PyTorch, NumPy and JAX |
 //! | [`schedule`] | betas, cumulative alphas, timesteps, grids of sigmas |
-//! | [`process`] | the Gaussian and binomial processes: forward and posterior moments, divergences, continuous time, what a prediction means |
+//! | [`process`] | the Gaussian, binomial and categorical processes: forward and posterior moments, divergences, continuous time, what a prediction means |
 //! | [`sampler`] | one file per algorithm, nearly all of them lists of network calls with mixing coefficients (`Plan`); diffusers' scheduler configurations |
 //! | [`posterior`] | evidence: linear operators, the methods that draw from p(x) r(x) |
 //! | [`graph`] | a network as data: values, operations, shapes; fusion; the plan of memory |
