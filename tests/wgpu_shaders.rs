@@ -9,6 +9,8 @@ use undiffuse::graph::vjp::vjp;
 use undiffuse::model::unet2d::{self, UNet2DConfig};
 use wgpu::naga;
 
+#[path = "common/layout_suite.rs"]
+mod layout_suite;
 #[path = "common/op_suite.rs"]
 mod op_suite;
 
@@ -33,6 +35,12 @@ fn graphs() -> Vec<(String, Graph)> {
         assert!(case.bound < 1.0);
         graphs.push((format!("{}, fused", case.name), fuse(&case.graph).unwrap()));
         graphs.push((case.name, case.graph));
+    }
+    for case in layout_suite::cases() {
+        let graph = case.graph();
+        let graph = if case.gradient { vjp(&graph, 0, 0).unwrap() } else { graph };
+        graphs.push((format!("{}, fused", case.name), fuse(&fuse_backward(&graph).unwrap()).unwrap()));
+        graphs.push((case.name.into(), graph));
     }
     let config = UNet2DConfig::from_json(include_str!("../benches/common/cifar.json")).unwrap();
     let graph = unet2d::build(&config, config.size(None).unwrap()).unwrap();

@@ -88,6 +88,11 @@ fn run(backend: &dyn Backend, case: &Value, graph: &Graph, inputs: &[Vec<f32>], 
 }
 
 fn check(backend: &dyn Backend) {
+    check_within([BOUND, GRADIENT_BOUND], backend);
+}
+
+/// Holds outputs and gradients to bounds.
+fn check_within([bound, gradient_bound]: [f64; 2], backend: &dyn Backend) {
     let (cases, bytes) = (golden::json("families.json"), std::fs::read(golden::path("families.safetensors")).unwrap());
     let mut failed = Vec::new();
     for (number, case) in cases["cases"].as_array().unwrap().iter().enumerate() {
@@ -104,7 +109,7 @@ fn check(backend: &dyn Backend) {
         let got = run(backend, case, &gradient, &inputs(number, case, &gradient), 1);
         let slope = relative_l2(&got[1], &stored(&bytes, &format!("{name}, gradient")));
         println!("{}: {name}: {error:.1e}, gradient {slope:.1e}", backend.name());
-        if !(error <= BOUND && slope <= GRADIENT_BOUND) {
+        if !(error <= bound && slope <= gradient_bound) {
             failed.push(format!("{name}: {error:.1e}, gradient {slope:.1e}"));
         }
     }
@@ -142,5 +147,20 @@ fn a_samples_bits_depend_on_nothing_but_itself() {
                 assert_eq!(got[0][..one[0].len()], one[0], "{}: {threads} threads, batch {batch}", case["name"]);
             }
         }
+    }
+}
+
+#[cfg(feature = "wgpu")]
+mod wgpu {
+    use super::{BOUND, GRADIENT_BOUND, check_within};
+    use undiffuse::backend::wgpu::{Wgpu, WgpuOptions, adapters};
+
+    #[test]
+    fn networks_and_gradients_on_the_wgpu_backend() {
+        let Some(adapter) = adapters().into_iter().find(|a| a.unusable.is_none()) else {
+            println!("skipped: no Vulkan adapter");
+            return;
+        };
+        check_within([BOUND, GRADIENT_BOUND], &Wgpu::open(Some(adapter.index), WgpuOptions::default()).unwrap());
     }
 }

@@ -52,6 +52,10 @@ fn both(backend: &dyn Backend, number: usize, case: &Layout, rewrite: fn(&Graph)
 }
 
 fn check(backend: &dyn Backend, rewrite: fn(&Graph) -> Graph) {
+    check_within(BOUND, backend, rewrite);
+}
+
+fn check_within(bound: f64, backend: &dyn Backend, rewrite: fn(&Graph) -> Graph) {
     let bytes = std::fs::read(golden::path("operations.safetensors")).unwrap();
     let mut failed = Vec::new();
     for (number, case) in cases().iter().enumerate() {
@@ -59,7 +63,7 @@ fn check(backend: &dyn Backend, rewrite: fn(&Graph) -> Graph) {
         for (got, name) in got.iter().zip([case.name.to_string(), format!("{}, gradient", case.name)]) {
             let error = relative_l2(got, &stored(&bytes, &name));
             println!("{}: {name}: {error:.1e}", backend.name());
-            if error.is_nan() || error > BOUND {
+            if error.is_nan() || error > bound {
                 failed.push(format!("{name}: {error:.1e}"));
             }
         }
@@ -92,4 +96,25 @@ fn an_operation_without_a_kernel_runs_on_the_cpu_backend_by_the_references_loops
     let all = cases();
     let (number, case) = all.iter().enumerate().find(|(_, c)| c.name == "max pool that overlaps").unwrap();
     assert_eq!(both(&cpu, number, case, |g| g.clone()), both(&Reference, number, case, |g| g.clone()));
+}
+
+#[cfg(feature = "wgpu")]
+mod wgpu {
+    use super::{check_within, fuse, fuse_backward};
+    use undiffuse::backend::wgpu::{Precision, Wgpu, WgpuOptions, adapters};
+
+    #[test]
+    fn operations_and_gradients_are_pytorchs_on_the_wgpu_backend() {
+        for (precision, bound) in [(Precision::F32, 2e-6), (Precision::F16, 5e-3)] {
+            let fits = |f16| f16 || precision == Precision::F32;
+            let Some(adapter) = adapters().into_iter().find(|a| a.unusable.is_none() && fits(a.f16)) else {
+                println!("skipped: no Vulkan adapter for {precision:?}");
+                continue;
+            };
+            let options = WgpuOptions { precision, ..WgpuOptions::default() };
+            let backend = Wgpu::open(Some(adapter.index), options).unwrap();
+            check_within(bound, &backend, |g| g.clone());
+            check_within(bound, &backend, |g| fuse(&fuse_backward(g).unwrap()).unwrap());
+        }
+    }
 }

@@ -105,9 +105,6 @@ fn check_within(bound: f64, backend: &dyn Backend, images: usize, wanted: impl F
 }
 
 const LARGE: &str = "ddpm_cifar10_32";
-/// Networks with operations that wgpu has no kernel for.
-#[cfg(feature = "wgpu")]
-const ON_CPU: [&str; 2] = ["k", "k_widening"];
 const ALL: usize = usize::MAX;
 
 #[test]
@@ -149,7 +146,7 @@ fn ddpm_cifar10_32_on_the_cpu_backend() {
 
 #[cfg(feature = "wgpu")]
 mod wgpu {
-    use super::{ALL, BOUND, Drawn, INPUT_SEED, LARGE, ON_CPU, check_within, golden, pcg, relative_l2, run};
+    use super::{ALL, BOUND, Drawn, INPUT_SEED, LARGE, check_within, golden, pcg, relative_l2, run};
     use undiffuse::backend::Backend;
     use undiffuse::backend::cpu::Cpu;
     use undiffuse::backend::reference::Reference;
@@ -173,7 +170,7 @@ mod wgpu {
     fn tiny_networks_of_every_family_on_the_wgpu_backend() {
         for (precision, bound) in [(Precision::F32, BOUND), (Precision::F16, HALF_BOUND)] {
             if let Some(backend) = open(precision) {
-                check_within(bound, &backend, ALL, |name| name != LARGE && !ON_CPU.contains(&name));
+                check_within(bound, &backend, ALL, |name| name != LARGE);
             }
         }
     }
@@ -220,7 +217,7 @@ mod wgpu {
 
     #[test]
     fn gradients_of_every_family_on_the_wgpu_backend() {
-        check_gradients(&Reference, |name| name != LARGE && !ON_CPU.contains(&name));
+        check_gradients(&Reference, |name| name != LARGE);
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::tensor::DType;
 
 mod conv;
 mod halves;
+mod layout;
 
 pub(super) use halves::{Halves, scale};
 
@@ -226,6 +227,7 @@ impl<'a> Compiler<'a> {
             Op::SinusoidalEmbedding { .. }
             | Op::FourierEmbedding { .. }
             | Op::Embedding { .. }
+            | Op::OneHot { .. }
             | Op::TemporalBasis { .. } => {
                 let of = self.scalar(node);
                 let of =
@@ -353,7 +355,7 @@ impl<'a> Compiler<'a> {
             Op::Outer => self.rows(name, id, node, RowOp::Outer, [None, None])?,
             Op::VecMat => self.rows(name, id, node, RowOp::VecMat, [None, None])?,
             &Op::ElementBias { bias } => {
-                let bias = self.weight(Pack::ChannelsLast(bias), DType::F32)?;
+                let bias = self.weight(Pack::ChannelsLast(bias, node.ty.dims), DType::F32)?;
                 self.rows(name, id, node, RowOp::ElementBias, [Some(bias), None])?
             }
             &Op::RadialBasis { centres, widths } => {
@@ -382,9 +384,7 @@ impl<'a> Compiler<'a> {
                 }
                 out
             }
-            _ => {
-                return Err(err!(Unsupported, "wgpu has no kernel for this operation, use the cpu backend"));
-            }
+            _ => self.layout(name, id, node)?,
         };
         Ok(Value::Device(out))
     }

@@ -24,6 +24,8 @@ pub(super) enum Recipe {
     Waves { frequencies: Frequencies, log: bool, cosines_first: bool },
     /// A row of a table.
     Row(ParamId),
+    /// 1 in the number's place.
+    OneHot,
     /// The bump functions of `Op::TemporalBasis` with this width.
     Bumps { steps: usize, functions: usize, width: f64 },
 }
@@ -62,6 +64,7 @@ impl HostValue {
                 Recipe::Waves { frequencies: Frequencies::Param(weight), log, cosines_first: flip_sin_to_cos }
             }
             Op::Embedding { table } => Recipe::Row(table),
+            Op::OneHot { .. } => Recipe::OneHot,
             Op::TemporalBasis { steps, functions, width } => Recipe::Bumps { steps, functions, width },
             ref op => return Err(err!(Unsupported, "{} is not computed on the host", op.name())),
         };
@@ -76,7 +79,7 @@ impl HostValue {
                 read(graph, source, *id)?.iter().map(|w| f64::from(*w) * 2.0 * core::f64::consts::PI).collect()
             }
             Recipe::Row(id) => read(graph, source, *id)?.iter().map(|w| f64::from(*w)).collect(),
-            Recipe::Number | Recipe::Bumps { .. } => Vec::new(),
+            Recipe::Number | Recipe::OneHot | Recipe::Bumps { .. } => Vec::new(),
         };
         Ok(())
     }
@@ -107,6 +110,15 @@ impl HostValue {
                 let (at, above) = (bumps(below, steps, functions, width), (below + 1.0).min(last));
                 let next = bumps(above, steps, functions, width);
                 at.zip(next).for_each(|(a, b)| put(((1.0 - (t - below)) * a + (t - below) * b) as f32));
+            }
+            Recipe::OneHot => {
+                ensure!(
+                    x >= 0.0 && x < self.len as f64 && libm::floor(x) == x,
+                    InvalidArgument,
+                    "class {x} of {}, expected a whole number below",
+                    self.len
+                );
+                (0..self.len).for_each(|i| put(if i == x as usize { 1.0 } else { 0.0 }));
             }
             Recipe::Row(_) => {
                 let rows = self.data.len() / self.len.max(1);

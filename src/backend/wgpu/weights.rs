@@ -9,7 +9,7 @@ use crate::backend::ParamSource;
 use crate::error::{Result, ensure, err};
 use crate::graph::{Graph, Kernel, ParamId};
 use crate::memory::zeros;
-use crate::tensor::DType;
+use crate::tensor::{DType, Dims};
 
 /// How an entry is made of parameters.
 #[derive(Clone, Debug)]
@@ -31,8 +31,8 @@ pub(super) enum Pack {
     Bias { kernels: Vec<Kernel>, columns: usize },
     /// Parameters as they are, one after the other.
     Plain(Vec<ParamId>),
-    /// A parameter of a value's dimensions, channels last.
-    ChannelsLast(ParamId),
+    /// A parameter as a value of these dimensions, of as many elements, channels last.
+    ChannelsLast(ParamId, Dims),
     /// Values that the graph holds.
     Values(Vec<f32>),
 }
@@ -61,7 +61,7 @@ impl Entry {
             }
             Pack::Bias { columns, .. } => Some(*columns),
             Pack::Plain(ids) => ids.iter().try_fold(0usize, |n, id| n.checked_add(graph.param(*id).dims.elements())),
-            Pack::ChannelsLast(id) => Some(graph.param(*id).dims.elements()),
+            Pack::ChannelsLast(id, _) => Some(graph.param(*id).dims.elements()),
             Pack::Values(v) => Some(v.len()),
         };
         let fits = len.filter(|n| n.checked_mul(dtype.size()).is_some_and(|bytes| bytes <= MAX_BINDING));
@@ -143,8 +143,7 @@ impl Entry {
                     first = end;
                 }
             }
-            Pack::ChannelsLast(id) => {
-                let dims = graph.param(*id).dims;
+            Pack::ChannelsLast(id, dims) => {
                 let values = read(graph, source, *id)?;
                 for (c, plane) in values.chunks_exact(dims.positions()).enumerate() {
                     for (p, &v) in plane.iter().enumerate() {

@@ -4,28 +4,20 @@ use alloc::vec::Vec;
 
 use super::Compiler;
 use crate::backend::wgpu::kernels::conv::{After, Before, Conv};
-use crate::backend::wgpu::kernels::elementwise::{self, Map};
+use crate::backend::wgpu::kernels::elementwise::{self, Map, Spread};
+use crate::backend::wgpu::kernels::fir::{self, Filter};
+use crate::backend::wgpu::kernels::windows::{self, Look};
 use crate::backend::wgpu::memory::{View, padded};
 use crate::backend::wgpu::weights::Pack;
-use crate::error::{Result, ensure, err};
-use crate::graph::{FusedConv, ParamId, ValueId, Window};
+use crate::error::{Result, err};
+use crate::graph::{Binary, FusedConv, ParamId, ValueId, Window};
 use crate::tensor::DType;
-
-/// Refuses what the kernels have not.
-fn plain(w: &Window) -> Result<()> {
-    ensure!(
-        w.is_plain(),
-        Unsupported,
-        "a dilation of {} and {} groups, which wgpu has no kernel for: use the cpu backend",
-        w.dilation,
-        w.groups
-    );
-    Ok(())
-}
 
 impl Compiler<'_> {
     pub(super) fn conv(&mut self, name: &'static str, id: ValueId, c: &FusedConv, args: &[View]) -> Result<View> {
-        plain(&c.window)?;
+        if !c.window.is_plain() {
+            return self.direct(name, id, c, args);
+        }
         let (pro, epi) = (&c.prologue, &c.epilogue);
         let mut rest = args.get(pro.sources..).unwrap_or(&[]).iter().copied();
         let mut affine = pro.affine.then(|| rest.next()).flatten();
@@ -82,7 +74,9 @@ impl Compiler<'_> {
         weights: Vec<ParamId>,
         residual: Option<View>,
     ) -> Result<View> {
-        plain(w)?;
+        if !w.is_plain() {
+            return self.direct_adjoint(name, id, x, w, &weights, residual);
+        }
         let x = self.on_quad(x)?;
         let residual = residual.map(|v| self.on_quad(v)).transpose()?;
         let out = self.fresh(id)?;
@@ -106,6 +100,93 @@ impl Compiler<'_> {
         };
         let (inputs, outputs) = (out.channels, x.channels);
         self.launch_conv(conv, |kernel| Pack::Adjoint { weights, inputs, outputs, kernel, columns })?;
+        Ok(out)
+    }
+
+    /// A convolution with dilation or groups: what stands around it in passes of their own.
+    fn direct(&mut self, name: &'static str, id: ValueId, c: &FusedConv, args: &[View]) -> Result<View> {
+        let (pro, epi) = (&c.prologue, &c.epilogue);
+        let mut rest = args.get(pro.sources..).unwrap_or(&[]).iter().copied();
+        let affine = pro.affine.then(|| rest.next()).flatten();
+        let channel = epi.channel.then(|| rest.next()).flatten();
+        let residual = epi.residual.then(|| rest.next()).flatten();
+        let sources = self.joined(args.get(..pro.sources).unwrap_or(&[]).to_vec(), 1)?;
+        let mut x = *sources.first().ok_or_else(|| err!(InvalidArgument, "no sources"))?;
+        let before = match (affine, pro.activation) {
+            (Some(ab), f) => Some(Map::ApplyAffine(ab, f)),
+            (None, f) => f.map(Map::Activation),
+        };
+        if let Some(map) = before {
+            let out = self.temporary([x.channels, x.height, x.width], x.dtype)?;
+            self.push(elementwise::launch(name, x, map, out)?);
+            x = out;
+        }
+        if pro.upsample > 1 {
+            let side = |v: usize| v.checked_mul(pro.upsample).ok_or_else(|| err!(Shape, "an image of {v} pixels"));
+            let out = self.temporary([x.channels, side(x.height)?, side(x.width)?], x.dtype)?;
+            let filter = Filter::repeat(pro.upsample);
+            let taps = self.weight(Pack::Values(filter.taps.clone()), DType::F32)?;
+            self.push(fir::launch(name, x, &filter, taps, out)?);
+            x = out;
+        }
+        let after = [
+            channel.map(|v| Map::Binary(Binary::Add, v, Spread::Channel)),
+            residual.map(|v| Map::Binary(Binary::Add, v, Spread::Whole)),
+            (epi.scale != 1.0).then_some(Map::Affine { scale: epi.scale, shift: 0.0 }),
+            epi.activation.map(Map::Activation),
+        ];
+        let after: Vec<Map> = after.into_iter().flatten().collect();
+        let out = self.fresh(id)?;
+        let dims = [out.channels, out.height, out.width];
+        let mut made = if after.is_empty() { out } else { self.temporary(dims, DType::F32)? };
+        let mut start = 0;
+        for k in &c.kernels {
+            let len = self.graph.param(k.weight).dims.channels();
+            let weight = self.weight(Pack::Plain(alloc::vec![k.weight]), DType::F32)?;
+            let bias = match k.bias {
+                Some(b) => Some(self.weight(Pack::Plain(alloc::vec![b]), DType::F32)?),
+                None => None,
+            };
+            self.push(windows::launch(name, Look::Conv { weight, bias }, x, &c.window, made.slice(start, len))?);
+            start += len;
+        }
+        for (i, map) in after.iter().enumerate() {
+            let to = if i + 1 == after.len() { out } else { self.temporary(dims, DType::F32)? };
+            self.push(elementwise::launch(name, made, *map, to)?);
+            made = to;
+        }
+        Ok(out)
+    }
+
+    /// Its adjoint: the sum of those of the stacked weights, and the residual.
+    fn direct_adjoint(
+        &mut self,
+        name: &'static str,
+        id: ValueId,
+        x: View,
+        w: &Window,
+        weights: &[ParamId],
+        residual: Option<View>,
+    ) -> Result<View> {
+        let out = self.fresh(id)?;
+        let dims = [out.channels, out.height, out.width];
+        let (mut start, mut sum) = (0, residual);
+        for (i, &id) in weights.iter().enumerate() {
+            let len = self.graph.param(id).dims.channels();
+            let weight = self.weight(Pack::Plain(alloc::vec![id]), DType::F32)?;
+            let last = i + 1 == weights.len();
+            let part = if last && sum.is_none() { out } else { self.temporary(dims, DType::F32)? };
+            self.push(windows::launch(name, Look::ConvAdjoint { weight }, x.slice(start, len), w, part)?);
+            start += len;
+            sum = Some(match sum {
+                None => part,
+                Some(so_far) => {
+                    let to = if last { out } else { self.temporary(dims, DType::F32)? };
+                    self.push(elementwise::launch(name, part, Map::Binary(Binary::Add, so_far, Spread::Whole), to)?);
+                    to
+                }
+            });
+        }
         Ok(out)
     }
 

@@ -98,9 +98,22 @@ fn is_linear(op: &Op, args: &[bool]) -> bool {
         | Op::Reshape { .. }
         | Op::SumPositions
         | Op::ConvAdjoint { .. }
+        | Op::DepthToSpace { .. }
+        | Op::SpaceToDepth { .. }
+        | Op::ReflectPad(_)
+        | Op::ReflectPadAdjoint(_)
+        | Op::ShuffleChannels { .. }
+        | Op::ConcatPositions
+        | Op::SlicePositions { .. }
+        | Op::PadPositions { .. }
         | Op::FusedConvAdjoint(_) => all,
-        Op::ActivationGrad(_) | Op::GroupNormGrad(_) | Op::SoftmaxGrad | Op::RadialBasisGrad { .. } => only_last(2),
-        Op::AttentionGrad { .. } => only_last(4),
+        Op::ActivationGrad(_)
+        | Op::GroupNormGrad(_)
+        | Op::ChannelNormGrad(_)
+        | Op::MaxPoolGrad(_)
+        | Op::SoftmaxGrad
+        | Op::RadialBasisGrad { .. } => only_last(2),
+        Op::AttentionGrad { .. } | Op::LinearAttentionGrad { .. } => only_last(4),
         Op::FusedNormGrad(n) => {
             let forward = n.sources + 2 * usize::from(n.modulated);
             let (before, after) = args.split_at(forward.min(args.len()));
@@ -126,6 +139,10 @@ fn is_gradient(op: &Op) -> bool {
             | Op::GroupNormGrad(_)
             | Op::FusedNormGrad(_)
             | Op::AttentionGrad { .. }
+            | Op::ChannelNormGrad(_)
+            | Op::MaxPoolGrad(_)
+            | Op::LinearAttentionGrad { .. }
+            | Op::ReflectPadAdjoint(_)
             | Op::SoftmaxGrad
             | Op::RadialBasisGrad { .. }
             | Op::Outer

@@ -13,12 +13,16 @@ use crate::tensor::DType;
 use conv::Tile;
 
 pub(super) mod attention;
+pub(super) mod channel_norm;
 pub(super) mod conv;
 pub(super) mod elementwise;
 pub(super) mod fir;
 pub(super) mod grad;
+pub(super) mod linear_attention;
+pub(super) mod moves;
 pub(super) mod norm;
 pub(super) mod rows;
+pub(super) mod windows;
 
 /// Invocations of a workgroup, except in convolutions.
 pub(super) const WORKGROUP: usize = 256;
