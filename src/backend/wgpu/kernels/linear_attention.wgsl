@@ -37,10 +37,10 @@ override STAGE: u32 = 0;
 
 fn of_channels(i: u32) {
     let row = i / p.heads;
-    let from = i % p.heads * p.d;
-    let a_at = row * p.a_stride + p.a_start + from;
-    let b_at = row * p.b_stride + p.b_start + from;
-    let z_at = row * p.z_stride + p.z_start + from;
+    let source = i % p.heads * p.d;
+    let a_at = row * p.a_stride + p.a_start + source;
+    let b_at = row * p.b_stride + p.b_start + source;
+    let z_at = row * p.z_stride + p.z_start + source;
     if STAGE == SOFTMAX_CHANNELS {
         var most = f32(a[a_at]);
         for (var c = 1u; c < p.d; c++) {

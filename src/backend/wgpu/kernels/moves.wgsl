@@ -98,15 +98,15 @@ fn value(sample: u32, position: u32, c: u32) -> f32 {
         case SHUFFLE_CHANNELS: {
             let run = p.channels / block;
             let k = c / run;
-            let from = (k % u32(p.first)) * u32(p.second) + k / u32(p.first);
-            return at(sample, i32(position), from * run + c % run);
+            let source = (k % u32(p.first)) * u32(p.second) + k / u32(p.first);
+            return at(sample, i32(position), source * run + c % run);
         }
         case POSITIONS: {
-            let from = i32(position) + p.first;
-            if from < 0 || u32(from) >= p.x_positions {
+            let source = i32(position) + p.first;
+            if source < 0 || u32(source) >= p.x_positions {
                 return 0.0;
             }
-            return at(sample, from, c);
+            return at(sample, source, c);
         }
         default: {
             return stored[position * p.channels + c];

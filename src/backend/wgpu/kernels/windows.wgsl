@@ -54,19 +54,19 @@ fn conv(sample: u32, row: i32, column: i32, c: u32) -> f32 {
     let taps = u32(p.kernel_height * p.kernel_width);
     var sum = 0.0;
     for (var i = 0; i < p.kernel_height; i++) {
-        let from_row = row * p.stride + i * p.dilation - p.top;
-        if from_row < 0 || from_row >= p.x_height {
+        let source_row = row * p.stride + i * p.dilation - p.top;
+        if source_row < 0 || source_row >= p.x_height {
             continue;
         }
         for (var j = 0; j < p.kernel_width; j++) {
-            let from_column = column * p.stride + j * p.dilation - p.left;
-            if from_column < 0 || from_column >= p.x_width {
+            let source_column = column * p.stride + j * p.dilation - p.left;
+            if source_column < 0 || source_column >= p.x_width {
                 continue;
             }
-            let from = x_at(sample, from_row, from_column) + first;
+            let source = x_at(sample, source_row, source_column) + first;
             let tap = c * inputs * taps + u32(i * p.kernel_width + j);
             for (var k = 0u; k < inputs; k++) {
-                sum = fma(weight[tap + k * taps], f32(x[from + k]), sum);
+                sum = fma(weight[tap + k * taps], f32(x[source + k]), sum);
             }
         }
     }
@@ -93,10 +93,10 @@ fn conv_adjoint(sample: u32, row: i32, column: i32, c: u32) -> f32 {
             if before < 0 || before % p.stride != 0 || before / p.stride >= p.x_width {
                 continue;
             }
-            let from = x_at(sample, above / p.stride, before / p.stride) + first;
+            let source = x_at(sample, above / p.stride, before / p.stride) + first;
             let tap = (first * inputs + c % inputs) * taps + u32(i * p.kernel_width + j);
             for (var k = 0u; k < outputs; k++) {
-                sum = fma(weight[tap + k * inputs * taps], f32(x[from + k]), sum);
+                sum = fma(weight[tap + k * inputs * taps], f32(x[source + k]), sum);
             }
         }
     }
@@ -109,14 +109,14 @@ fn largest(sample: u32, row: i32, column: i32, c: u32) -> vec2<i32> {
     var most = 0.0;
     for (var i = 0; i < p.kernel_height; i++) {
         for (var j = 0; j < p.kernel_width; j++) {
-            let from = vec2<i32>(row * p.stride + i - p.top, column * p.stride + j - p.left);
-            if from.x < 0 || from.x >= p.x_height || from.y < 0 || from.y >= p.x_width {
+            let source = vec2<i32>(row * p.stride + i - p.top, column * p.stride + j - p.left);
+            if source.x < 0 || source.x >= p.x_height || source.y < 0 || source.y >= p.x_width {
                 continue;
             }
-            let v = f32(x[x_at(sample, from.x, from.y) + c]);
+            let v = f32(x[x_at(sample, source.x, source.y) + c]);
             if place.x < 0 || v > most {
                 most = v;
-                place = from;
+                place = source;
             }
         }
     }
@@ -139,8 +139,8 @@ fn max_pool_grad(sample: u32, row: i32, column: i32, c: u32) -> f32 {
             let at = vec2<i32>(above / p.stride, before / p.stride);
             let place = largest(sample, at.x, at.y, c);
             if place.x == row && place.y == column {
-                let from = sample * u32(p.y_height * p.y_width) + u32(at.x * p.y_width + at.y);
-                sum += f32(y[from * p.y_stride + p.y_start + c]);
+                let source = sample * u32(p.y_height * p.y_width) + u32(at.x * p.y_width + at.y);
+                sum += f32(y[source * p.y_stride + p.y_start + c]);
             }
         }
     }
@@ -148,13 +148,13 @@ fn max_pool_grad(sample: u32, row: i32, column: i32, c: u32) -> f32 {
 }
 
 fn nearest_row(row: u32) {
-    let from = row * p.x_stride + p.x_start;
+    let source = row * p.x_stride + p.x_start;
     var nearest = 0u;
     var least = 0.0;
     for (var i = 0u; i < p.rows; i++) {
         var distance = 0.0;
         for (var c = 0u; c < p.channels; c++) {
-            let d = f32(x[from + c]) - weight[i * p.channels + c];
+            let d = f32(x[source + c]) - weight[i * p.channels + c];
             distance = fma(d, d, distance);
         }
         if i == 0u || distance < least {
@@ -194,8 +194,8 @@ fn main(
         case CONV: { v = conv(sample, place.x, place.y, c); }
         case CONV_ADJOINT: { v = conv_adjoint(sample, place.x, place.y, c); }
         case MAX_POOL: {
-            let from = largest(sample, place.x, place.y, c);
-            v = f32(x[x_at(sample, from.x, from.y) + c]);
+            let source = largest(sample, place.x, place.y, c);
+            v = f32(x[x_at(sample, source.x, source.y) + c]);
         }
         default: { v = max_pool_grad(sample, place.x, place.y, c); }
     }
