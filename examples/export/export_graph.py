@@ -48,6 +48,35 @@ class Angle:
         self.at, self.frequencies, self.shape, self.function, self.log = at, frequencies, tuple(shape), function, log
 
 
+class Scores:
+    """Products of queries and keys, perhaps scaled, perhaps their softmax, before they meet the values: a part of attention."""
+
+    def __init__(self, q, k, scale=1.0, soft=False):
+        self.q, self.k, self.scale, self.soft = q, k, scale, soft
+
+
+class Moment:
+    """What a norm over the channels of each position divides by or takes off, before it does: `kind` is mean, variance, square (the mean of
+    squares), deviation or root (of a variance or square plus eps), inverse (of these) or length."""
+
+    def __init__(self, of, kind, eps=0.0):
+        self.of, self.kind, self.eps = of, kind, eps
+
+
+class Centred:
+    """A value less its own mean over channels."""
+
+    def __init__(self, of):
+        self.of = of
+
+
+class Squared:
+    """A value times itself, before its mean is taken."""
+
+    def __init__(self, of, made):
+        self.of, self.made = of, made
+
+
 class Log:
     """The logarithm of a number, which only an embedding takes."""
 
@@ -223,8 +252,147 @@ class Exporter:
 
     # Operations.
 
+    def unary(self, x, function, **attributes):
+        return Value(self.node("activation", [x.at], function=function, **attributes), x.shape, x.channels, x.positions)
+
+    def channel_norm(self, x, kind, eps, weight=None, bias=None):
+        given = {k: self.param(v.flatten()) for k, v in (("weight", weight), ("bias", bias)) if v is not None}
+        return Value(self.node("channel_norm", [x.at], kind=kind, eps=eps, **given), x.shape, x.channels, x.positions)
+
+    def of_channels(self, x, axes):
+        """Whether these axes are the channels, all of them, in their order."""
+        axes = [axes] if isinstance(axes, int) else axes
+        return isinstance(x, Value) and tuple(d % len(x.shape) for d in axes) == x.channels
+
+    def moment(self, short, a, kw):
+        """The steps of a norm that is written out; None for what is none."""
+        x = a[0]
+        number = lambda v: isinstance(v, (int, float))
+        axes = a[1] if len(a) > 1 and isinstance(a[1], (int, list)) else kw.get("dim")
+        keep = (a[2] if len(a) > 2 and short == "mean" else a[3] if len(a) > 3 else kw.get("keepdim", False))
+        if short == "mean" and axes is not None and isinstance(x, (Value, Squared)):
+            of = x.of if isinstance(x, Squared) else x
+            if self.of_channels(of, axes) and keep:
+                return Moment(of, "square" if isinstance(x, Squared) else "mean")
+        if short == "var" and axes is not None and self.of_channels(x, axes) and keep:
+            biased = a[2] is False if len(a) > 2 and isinstance(a[2], bool) else kw.get("correction", 1) == 0
+            if biased:
+                return Moment(x, "variance")
+        if short == "var_mean" and axes is not None and self.of_channels(x, axes) and keep and kw.get("correction", 1) == 0:
+            return [Moment(x, "variance"), Moment(x, "mean")]
+        if short == "linalg_vector_norm" and (a[1] if len(a) > 1 else 2) == 2 and len(a) > 2 and self.of_channels(x, a[2]):
+            return Moment(x, "length")
+        if short == "pow" and isinstance(x, (Value, Centred)) and len(a) > 1 and a[1] == 2:
+            if isinstance(x, Value):
+                return Squared(x, None)
+        if short == "mul" and len(a) > 1 and a[1] is x and isinstance(x, Value):
+            return Squared(x, None)
+        if short in ("sub", "sub_") and isinstance(x, Value) and isinstance(a[1], Moment) and a[1].kind == "mean" and a[1].of is x:
+            return Centred(x)
+        if isinstance(x, Moment):
+            if short in ("add", "add_") and number(a[1]) and x.kind in ("variance", "square") and x.eps == 0:
+                return Moment(x.of, x.kind, a[1])
+            if short in ("sqrt", "rsqrt") and x.kind in ("variance", "square"):
+                return Moment(x.of, x.kind + (" root" if short == "sqrt" else " inverse"), x.eps)
+            if short == "pow" and x.kind in ("variance", "square") and a[1] in (0.5, -0.5):
+                return Moment(x.of, x.kind + (" root" if a[1] > 0 else " inverse"), x.eps)
+            if short in ("clamp_min", "clamp_min_") and x.kind == "length":
+                return Moment(x.of, "length", a[1])
+            if short in ("expand", "expand_as"):
+                return x
+        pair = [v for v in a[:2] if isinstance(v, Moment)]
+        if len(a) > 1 and len(pair) == 1 and short in ("div", "div_", "mul", "mul_"):
+            m = pair[0]
+            other = a[1] if a[0] is m else a[0]
+            way = "root" if short.startswith("div") and a[1] is m else "inverse" if short.startswith("mul") else None
+            if way and m.kind == "variance " + way and isinstance(other, Centred) and other.of is m.of:
+                return self.channel_norm(m.of, "layer", m.eps)
+            if way and m.kind == "square " + way and other is m.of:
+                return self.channel_norm(m.of, "rms", m.eps)
+            if way == "root" and m.kind == "length" and other is m.of:
+                n = math.prod(m.of.shape[c] for c in m.of.channels)
+                return self.binary("mul", self.channel_norm(m.of, "l2", max(m.eps, 1e-30)), n**-0.5)
+        return None
+
+    def settled(self, v):
+        """A value that was held back in case it begins a norm, as its own."""
+        if isinstance(v, Squared):
+            v.made = v.made or self.binary("mul", v.of, v.of)
+            return v.made
+        return v
+
+    def scores(self, short, a, kw):
+        """The steps of attention that is written out; None for what is none."""
+        x = a[0]
+        if short == "einsum":
+            (left, right), operands = a[0].replace(" ", "").split("->"), a[1]
+            if len(operands) != 2:
+                return None
+            one, two = left.split(",")
+            summed = [c for c in one if c in two and c not in right]
+            if len(summed) != 1:
+                return None
+            batch = [c for c in right if c in one and c in two]
+            i, j = ([c for c in t if c not in batch + summed] for t in (one, two))
+            if len(i) != 1 or len(j) != 1 or right != "".join(batch + i + j):
+                return None
+            order = lambda t, v, last: self.call("aten.permute", [v, [t.index(c) for c in batch + last]], {})
+            if isinstance(operands[0], Scores):
+                if one != "".join(batch + i + summed) or not isinstance(operands[1], Value):
+                    return None
+                return self.weighted(operands[0], order(two, operands[1], summed + j))
+            if not all(isinstance(v, Value) for v in operands):
+                return None
+            return Scores(order(one, operands[0], i + summed), order(two, operands[1], j + summed))
+        if short in ("matmul", "bmm") and isinstance(x, Scores) and isinstance(a[1], Value):
+            return self.weighted(x, a[1])
+        if short in ("matmul", "bmm") and isinstance(x, Value) and isinstance(a[1], Value) and len(x.shape) == len(a[1].shape) > 2:
+            n = len(x.shape)
+            return Scores(x, self.call("aten.transpose", [a[1], n - 2, n - 1], {}))
+        if not isinstance(x, Scores):
+            return None
+        if short in ("mul", "mul_", "div", "div_") and not x.soft and isinstance(a[1], (int, float, torch.Tensor)):
+            by = float(a[1])
+            return Scores(x.q, x.k, x.scale * by if short.startswith("mul") else x.scale / by)
+        if short in ("softmax", "_softmax") and not x.soft and a[1] in (-1, len(x.q.shape) - 1):
+            return Scores(x.q, x.k, x.scale, True)
+        if short in ("dropout", "clone", "contiguous", "to", "type_as", "_to_copy"):
+            return x
+        return None
+
+    def weighted(self, s, v):
+        if not s.soft:
+            raise Unmapped("products of queries, keys and values without a softmax")
+        return self.attention(s.q, s.k, v, scale=s.scale)
+
+    def bilinear(self, x, shape):
+        """Pixels repeated, and a filter at whose edge the outermost pixel goes on: its copies are beside it, so that mirroring says the same."""
+        (h, w), n = shape[2:], shape[2] // x.shape[2]
+        if (2 * h, 2 * w) == x.shape[2:]:
+            return Value(self.node("average_pool", [self.image(x)], factor=2), shape, [1], [2, 3])
+        if n < 1 or (h, w) != (n * x.shape[2], n * x.shape[3]):
+            raise Unmapped(f"bilinear interpolation of {x.shape} to {shape}")
+        if n == 1:
+            return x
+        taps = [1 / n] * n if n % 2 else [0.5 / n] + [1 / n] * (n - 1) + [0.5 / n]
+        at = self.node("upsample_nearest", [self.image(x)], factor=n)
+        at = self.node("reflect_pad", [at], padding=[n // 2] * 4)
+        return Value(self.node("fir", [at], taps=taps, pad=[0, 0]), shape, [1], [2, 3])
+
+    def clipped(self, x, low, high):
+        """`min(max(x, low), high)` of a value."""
+        below = self.unary(self.binary("add", x, -low), "relu")
+        above = self.unary(self.binary("add", x, -high), "relu")
+        return self.binary("add", self.binary("add", below, self.binary("mul", above, -1.0)), low)
+
     def call(self, name, a, kw):
         short = name.split(".")[1]
+        x = a[0] if a else None
+        for step in (self.scores, self.moment):
+            made = step(short, a, kw)
+            if made is not None:
+                return made
+        a = [self.settled(v) for v in a]
         x = a[0] if a else None
         if name in IDENTITIES:
             return x
@@ -251,6 +419,51 @@ class Exporter:
                 y = self.binary("mul", y, -1.0) if isinstance(y, Value) else -y
                 return self.binary("add", x, y)
             return self.binary(short.strip("_"), x, y)
+        if short in ("batch_norm", "_native_batch_norm_legit_no_training", "instance_norm"):
+            n = x.shape[1]
+            weight, bias, mean, var = (list(a[1:5]) + [None] * 4)[:4]
+            weight = torch.ones(n) if weight is None else weight
+            bias = torch.zeros(n) if bias is None else bias
+            if short == "instance_norm" and a[5]:
+                if x.channels != (1,):
+                    raise Unmapped(f"instance norm of {x.shape}, whose channels are its axes {x.channels}")
+                at = self.node("group_norm", [x.at], groups=n, eps=a[7], weight=self.param(weight), bias=self.param(bias))
+                return Value(at, x.shape, x.channels, x.positions)
+            eps = a[6] if short.startswith("_native") else a[7]
+            along = (1, n) + (1,) * (len(x.shape) - 2)
+            factor = weight.double() / (var.double() + eps).sqrt()
+            shift = bias.double() - mean.double() * factor
+            made = self.binary("mul", x, factor.float().reshape(along))
+            made = self.binary("add", made, shift.float().reshape(along))
+            made = made[0] if isinstance(made, tuple) else made
+            return [made, None, None] if short.startswith("_native") else made
+        if short in ("prelu", "_prelu_kernel"):
+            slope = a[1].reshape((1, -1) + (1,) * (len(x.shape) - 2)) if a[1].numel() > 1 else float(a[1])
+            below = self.unary(self.binary("mul", x, -1.0), "relu")
+            return self.binary("add", self.unary(x, "relu"), self.binary("mul", below, -slope))
+        if short in ("hardtanh", "hardtanh_", "relu6", "clamp") and len(a) < 4:
+            low, high = (0, 6) if short == "relu6" else (list(a[1:3]) + [-1.0, 1.0][len(a) - 1:])[:2]
+            if low is None or high is None:
+                raise Unmapped("a clamp with one bound")
+            return self.clipped(x, low, high)
+        if short in ("hardsigmoid", "hardsigmoid_", "hardswish", "hardswish_"):
+            gate = self.binary("mul", self.clipped(self.binary("add", x, 3.0), 0.0, 6.0), 1 / 6)
+            return gate if "sigmoid" in short else self.binary("mul", x, gate)
+        if short in ("conv_transpose2d", "conv_transpose1d"):
+            return self.conv_transpose(x, short, *a[1:], **kw)
+        if short == "max_pool2d":
+            two = lambda v: list(v) * (2 // len(v)) if isinstance(v, (list, tuple)) else [v, v]
+            kernel = two(a[1])
+            stride = two(a[2]) if len(a) > 2 and a[2] else kernel
+            padding = two(a[3]) if len(a) > 3 else [0, 0]
+            if stride[0] != stride[1] or (len(a) > 4 and set(two(a[4])) != {1}) or (len(a) > 5 and a[5]):
+                raise Unmapped(f"max pooling of stride {stride}, with dilation or rounded up")
+            at = self.node("max_pool", [self.image(x)], kernel=kernel, padding=[padding[0]] * 2 + [padding[1]] * 2, **({"stride": stride[0]} if stride[0] != 1 else {}))
+            return Value(at, self.new_shape, [1], [2, 3])
+        if short == "adaptive_avg_pool2d" and list(a[1]) == [1, 1]:
+            return self.call("aten.mean", [x, [2, 3], True], {})
+        if short == "upsample_bilinear2d" and not a[2]:
+            return self.bilinear(x, self.new_shape)
         if short == "log" and x.dims() == [1]:
             return Log(x)
         if isinstance(x, Log) and short in ("unsqueeze", "view", "reshape"):
@@ -326,7 +539,7 @@ class Exporter:
             if a[1].dims() != [1]:
                 raise Unmapped("an embedding of several numbers")
             return Value(self.node("embedding", [a[1].at], table=self.param(x)), self.new_shape, [len(self.new_shape) - 1], [])
-        if short == "upsample_nearest2d":
+        if short in ("upsample_nearest2d", "_upsample_nearest_exact2d"):
             h, w = self.new_shape[2:]
             factor = h // x.shape[2]
             if (h, w) != (x.shape[2] * factor, x.shape[3] * factor):
@@ -341,6 +554,9 @@ class Exporter:
             return Value(self.node("depth_to_space", [self.image(x)], factor=[a[1], a[1]]), self.new_shape, [1], [2, 3])
         if short == "pixel_unshuffle":
             return Value(self.node("space_to_depth", [self.image(x)], factor=[a[1], a[1]]), self.new_shape, [1], [2, 3])
+        if short in ("pad", "reflection_pad2d") and (kw.get("mode", a[2] if len(a) > 2 else "constant") == "reflect" or short == "reflection_pad2d"):
+            left, right, top, bottom = (list(a[1]) + [0, 0])[:4]
+            return Value(self.node("reflect_pad", [self.image(x)], padding=[top, bottom, left, right]), self.new_shape, [1], [2, 3])
         if short in ("pad", "constant_pad_nd") and not any((kw.get("mode", a[2] if len(a) > 2 else "constant") not in ("constant", 0, 0.0), kw.get("value"))):
             left, right, top, bottom = (list(a[1]) + [0, 0])[:4]
             return Value(x.at, self.new_shape, x.channels, x.positions, pad=[top, bottom, left, right])
@@ -374,6 +590,27 @@ class Exporter:
         if kind == "conv1d":
             at = self.node("reshape", [at], dims=list(self.new_shape[1:]))
         return Value(at, self.new_shape, [1], range(2, len(self.new_shape)))
+
+    def conv_transpose(self, x, kind, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
+        two = lambda v: list(v) * (2 // len(v)) if isinstance(v, (list, tuple)) else [v, v]
+        stride, dilation, padding = two(stride), two(dilation), two(padding)
+        if len(set(stride)) > 1 or len(set(dilation)) > 1:
+            raise Unmapped(f"a transposed convolution of stride {stride} and dilation {dilation}")
+        if x.channels != (1,) or x.pad is not None:
+            raise Unmapped(f"a transposed convolution of {x.shape}, whose channels are its axes {x.channels}")
+        one = kind == "conv_transpose1d"
+        pad = [0, 0, padding[1], padding[1]] if one else [padding[0], padding[0], padding[1], padding[1]]
+        kernel = [1, weight.shape[2]] if one else list(weight.shape[2:])
+        at = self.node("reshape", [x.at], dims=[x.shape[1], 1, x.shape[2]]) if one else self.image(x)
+        dims = [self.new_shape[1], 1, self.new_shape[2]] if one else list(self.new_shape[1:])
+        more = {k: v for k, v, d in (("stride", stride[0], 1), ("dilation", dilation[0], 1), ("groups", groups, 1)) if v != d}
+        at = self.node("conv_adjoint", [at], kernel=kernel, padding=pad, weight=self.param(weight), dims=dims, **more)
+        if one:
+            at = self.node("reshape", [at], dims=list(self.new_shape[1:]))
+        made = Value(at, self.new_shape, [1], range(2, len(self.new_shape)))
+        if bias is None:
+            return made
+        return self.binary("add", made, bias.reshape((1, -1) + (1,) * (len(made.shape) - 2)))
 
     def attention(self, q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False):
         if attn_mask is not None or is_causal or enable_gqa:
@@ -470,7 +707,7 @@ def graph_of(model, inputs):
             if node.target is operator.getitem:
                 known[node] = args[0][args[1]]
                 continue
-            if not any(isinstance(v, (Value, Angle, Log)) for v in flat):
+            if not any(isinstance(v, (Value, Angle, Log, Scores, Moment, Centred, Squared)) for v in flat):
                 with torch.no_grad():
                     known[node] = node.target(*args, **kwargs)
                 continue
@@ -485,7 +722,7 @@ def graph_of(model, inputs):
             except (AttributeError, TypeError, IndexError, ValueError) as e:
                 raise Unmapped(f"the node {node.name} = {node.target}({', '.join(map(str, node.args))}): its arguments are not understood ({e})") from None
         elif node.op == "output":
-            result = known[node.args[0][0]]
+            result = ex.settled(known[node.args[0][0]])
             if not isinstance(result, Value):
                 raise Unmapped("the output does not depend on the input")
             if result.channels != (1,) or list(result.positions) != sorted(result.positions):
