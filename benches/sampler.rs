@@ -1,10 +1,11 @@
-//! Times the arithmetic of a step of every sampler at the size of ddpm-cifar10-32 (3 x 32 x 32), with a denoiser that costs nothing, and
-//! prints it as a share of a network call: the bound is 2 %.
+//! Times the arithmetic of a step of every sampler at the size of ddpm-cifar10-32 (3 x 32 x 32), with a denoiser that
+//! costs nothing, and prints it as a share of a network call: the bound is 2 %.
 //!
 //!     cargo bench --bench sampler -- [rounds N] [threads N] [NAME...]
 //!
-//! A step is all that a chain does but for the network: the noise of a seed, the sampler, the checks for numbers that are not finite. Each figure
-//! is the best of all rounds; the network, of random weights, is measured between them. The exit status is 1 where a sampler misses the bound.
+//! A step is all that a chain does but for the network: the noise of a seed, the sampler, the checks for numbers that
+//! are not finite. Each figure is the best of all rounds; the network, of random weights, is measured between them. The
+//! exit status is 1 where a sampler misses the bound.
 
 use std::time::{Duration, Instant};
 

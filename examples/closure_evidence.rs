@@ -19,8 +19,8 @@ fn main() -> undiffuse::Result<()> {
     let config = SchedulerConfig { clip_sample: false, ..SchedulerConfig::new(SamplerKind::Ddpm) };
     let sampler = config.sampler(&SamplerOptions { steps: Steps::Count(500), ..Default::default() })?;
 
-    // log r = -(|x| - 1)^2 / (2 w^2). x_t is noisy, so the ring is taken wider where the noise is strong: w^2 = 0.01 + sigma^2,
-    // and smaller by alpha.
+    // log r = -(|x| - 1)^2 / (2 w^2). x_t is noisy, so the ring is taken wider where the noise is strong: w^2 = 0.01 +
+    // sigma^2, and smaller by alpha.
     let ring = FnLogR::new(|_sample, level: &Level, x: &[f32], out: &mut [f32]| {
         let (width, radius) = (0.01 + level.sigma * level.sigma, level.alpha);
         let length = f64::from(x[0]).hypot(f64::from(x[1])).max(1e-6);

@@ -1,10 +1,10 @@
-//! Any function can be the network: another inference engine, or, as here, a formula. The chain, the samplers and the noise are
-//! the same.
+//! Any function can be the network: another inference engine, or, as here, a formula. The chain, the samplers and the
+//! noise are the same.
 //!
 //!     cargo run --release --example own_denoiser
 //!
-//! The data are two points, -1 and +1, each with probability one half. Then E[x_0 | x_t] = tanh(sqrt(abar) x_t / (1 - abar)),
-//! so the exact noise prediction is known, and half of the samples must arrive at each point.
+//! The data are two points, -1 and +1, each with probability one half. Then E[x_0 | x_t] = tanh(sqrt(abar) x_t / (1 -
+//! abar)), so the exact noise prediction is known, and half of the samples must arrive at each point.
 
 use undiffuse::Result;
 use undiffuse::chain::{Chain, ChainOptions};

@@ -1,9 +1,10 @@
 //! What each method of `posterior` samples, against posteriors known in closed form: 20,000 samples of each.
 //!
-//! Priors: correlated Gaussians of 2 and 8 elements and a mixture of three Gaussians in the plane, with their exact denoisers. Per row: the
-//! error of the mean over the root of the posterior's trace; the Frobenius error of the covariance, relative; and the root of the energy
-//! distance from exact draws over their own mean distance (of 2,000 of each). All in %. The row "exact draws" is what sampling alone is off by.
-//! The last lines are the reference's one-dimensional table of the methods of 2015.
+//! Priors: correlated Gaussians of 2 and 8 elements and a mixture of three Gaussians in the plane, with their exact
+//! denoisers. Per row: the error of the mean over the root of the posterior's trace; the Frobenius error of the
+//! covariance, relative; and the root of the energy distance from exact draws over their own mean distance (of 2,000 of
+//! each). All in %. The row "exact draws" is what sampling alone is off by. The last lines are the reference's
+//! one-dimensional table of the methods of 2015.
 //!
 //!     cargo run --release --example posterior_table [2d|8d|mixture|2015] [denoising|inpainting|dense]
 //!

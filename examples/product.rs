@@ -1,9 +1,10 @@
-//! A product and a quotient of models: two blobs, times a Gaussian that says "up and to the right", divided by white noise.
+//! A product and a quotient of models: two blobs, times a Gaussian that says "up and to the right", divided by white
+//! noise.
 //!
-//! None has to know of the others; the chain follows the sum of their scores. As the docs of `Product` say, what is sampled is near the
-//! product of the densities and not the product itself: at high noise every model is white noise, and the product of two is white noise
-//! of half the variance, which the chain does not start from. The Gaussian over white noise is 1 there, which mends part of it. Here
-//! the products are known, and printed beside what is sampled.
+//! None has to know of the others; the chain follows the sum of their scores. As the docs of `Product` say, what is
+//! sampled is near the product of the densities and not the product itself: at high noise every model is white noise,
+//! and the product of two is white noise of half the variance, which the chain does not start from. The Gaussian over
+//! white noise is 1 there, which mends part of it. Here the products are known, and printed beside what is sampled.
 //!
 //!     cargo run --release --example product
 

@@ -2,8 +2,8 @@
 //!
 //!     cargo run --release --example restore
 //!
-//! The clean digits are samples of the model itself, so that the truth is known. `undiffuse denoise` and `undiffuse inpaint`
-//! do the same with pictures in files.
+//! The clean digits are samples of the model itself, so that the truth is known. `undiffuse denoise` and
+//! `undiffuse inpaint` do the same with pictures in files.
 
 use undiffuse::backend::cpu::Cpu;
 use undiffuse::chain::{Chain, ChainOptions};

@@ -2,7 +2,8 @@
 //!
 //!     cargo run --release --example sample [MODEL]
 //!
-//! MODEL is a diffusers `UNet2DModel` pipeline directory or a packed file; without it the digits of this repository are used.
+//! MODEL is a diffusers `UNet2DModel` pipeline directory or a packed file; without it the digits of this repository are
+//! used.
 
 use std::io::Write;
 

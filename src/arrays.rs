@@ -1,7 +1,7 @@
 //! `ndarray` at the public edge (feature `ndarray`): views of what the library holds, and arrays where it takes slices.
 //!
-//! Nothing is copied. A view that goes in must be in standard (row-major, contiguous) layout, else the call is an error of kind `Shape`
-//! that says so; `array.as_standard_layout()` makes one.
+//! Nothing is copied. A view that goes in must be in standard (row-major, contiguous) layout, else the call is an error
+//! of kind `Shape` that says so; `array.as_standard_layout()` makes one.
 //!
 //! ```
 //! use ndarray::{Array3, Array4};

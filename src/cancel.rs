@@ -4,7 +4,8 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Result, ensure};
 
-/// Asks a running chain or network call to stop. Share it by reference (or in an `Arc`) with the thread that may cancel.
+/// Asks a running chain or network call to stop. Share it by reference (or in an `Arc`) with the thread that may
+/// cancel.
 ///
 /// A network call looks at it between layers, a chain between steps. What was running returns
 /// [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled) and stays usable; the flag stays set until [`Cancel::reset`].

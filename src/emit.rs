@@ -1,8 +1,8 @@
-//! What is known when a program is built, as the text of Rust: values become expressions, long ones statics, floats a part of one block of
-//! bytes. The names in the text are those of [`embed::parts`](crate::embed::parts).
+//! What is known when a program is built, as the text of Rust: values become expressions, long ones statics, floats a
+//! part of one block of bytes. The names in the text are those of [`embed::parts`](crate::embed::parts).
 //!
-//! Only the feature `embed` has the writer; without it [`Emit`] is an empty trait that every type has, so that what runs on a device carries
-//! none of it.
+//! Only the feature `embed` has the writer; without it [`Emit`] is an empty trait that every type has, so that what
+//! runs on a device carries none of it.
 
 #[cfg(not(feature = "embed"))]
 pub trait Emit {}

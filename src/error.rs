@@ -40,8 +40,9 @@ pub enum ErrorKind {
 
 /// An error: its [`ErrorKind`] and one line of text for a person.
 ///
-/// Without the feature `messages` the text is a fixed one, with the names of values in braces where these would stand, and nothing is put in
-/// front of it: making an error then takes no memory and a program needs no code that formats numbers.
+/// Without the feature `messages` the text is a fixed one, with the names of values in braces where these would stand,
+/// and nothing is put in front of it: making an error then takes no memory and a program needs no code that formats
+/// numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     kind: ErrorKind,
@@ -66,8 +67,8 @@ impl Error {
         Self { lengths: Some([got, expected]), ..self }
     }
 
-    /// Of a workspace that is too short, its length and the one that is needed, in `f32` values, with or without the feature `messages`;
-    /// `None` for other errors.
+    /// Of a workspace that is too short, its length and the one that is needed, in `f32` values, with or without the
+    /// feature `messages`; `None` for other errors.
     pub fn lengths(&self) -> Option<[usize; 2]> {
         self.lengths
     }
@@ -130,7 +131,8 @@ macro_rules! err {
     };
 }
 
-/// As with the feature `messages`, but the text is the literal as it stands; the values are looked at by the compiler alone.
+/// As with the feature `messages`, but the text is the literal as it stands; the values are looked at by the compiler
+/// alone.
 #[cfg(not(feature = "messages"))]
 macro_rules! err {
     ($kind:ident, $text:literal $($arg:tt)*) => {{
@@ -141,7 +143,8 @@ macro_rules! err {
     }};
 }
 
-/// Returns early with an [`Error`] unless the condition holds: `ensure!(n > 0, InvalidArgument, "count is 0, expected at least 1")`.
+/// Returns early with an [`Error`] unless the condition holds:
+/// `ensure!(n > 0, InvalidArgument, "count is 0, expected at least 1")`.
 macro_rules! ensure {
     ($cond:expr, $kind:ident, $($arg:tt)*) => {
         if !$cond {
@@ -152,8 +155,8 @@ macro_rules! ensure {
 
 /// Where the first NaN or infinity of `values` stands.
 ///
-/// Finite blocks, the usual case, are passed over by a loop without a branch, which compiles to vector instructions. It is called in many
-/// places, so it is no part of any.
+/// Finite blocks, the usual case, are passed over by a loop without a branch, which compiles to vector instructions. It
+/// is called in many places, so it is no part of any.
 #[inline(never)]
 pub(crate) fn first_non_finite(values: &[f32]) -> Option<usize> {
     const BLOCK: usize = 256;

@@ -1,7 +1,9 @@
-//! A lean runtime for pretrained diffusion models: the reverse chain, and sampling from p(x) r(x), a model p under evidence r.
+//! A lean runtime for pretrained diffusion models: the reverse chain, and sampling from p(x) r(x), a model p under
+//! evidence r.
 //!
-//! It loads a model that was trained and exported elsewhere, a pipeline directory of diffusers or one packed file, and runs it on the CPU with
-//! kernels of its own, without `std` if need be, or on a GPU. The same seed gives the same bits for any batch and number of threads.
+//! It loads a model that was trained and exported elsewhere, a pipeline directory of diffusers or one packed file, and
+//! runs it on the CPU with kernels of its own, without `std` if need be, or on a GPU. The same seed gives the same bits
+//! for any batch and number of threads.
 //!
 //! ```
 //! use undiffuse::backend::cpu::Cpu;

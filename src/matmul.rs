@@ -1,7 +1,7 @@
 //! Products of dense matrices, for work done once, such as fitting priors, and for training.
 //!
-//! A safe face of the crate `matrixmultiply`, which packs both operands and allocates at each call; so nothing that runs in a sampling step
-//! uses it. The networks have kernels of their own.
+//! A safe face of the crate `matrixmultiply`, which packs both operands and allocates at each call; so nothing that
+//! runs in a sampling step uses it. The networks have kernels of their own.
 #![allow(unsafe_code)] // One call of a foreign kernel over pointers that are checked here.
 
 use crate::error::{Result, ensure};
@@ -39,8 +39,8 @@ pub(crate) fn add_product(scale: f64, a: Mat<'_>, b: Mat<'_>, c: &mut [f64]) -> 
     let signed = |strides: [usize; 2]| strides.map(|s| s as isize);
     let ([ra, ca], [rb, cb]) = (signed(a.strides), signed(b.strides));
     // SAFETY: each operand has as many values as its rows times its columns, and its strides are those of a row-major
-    // matrix of that size or of its transpose, so every index lies inside its slice; `c` is exclusive. Lengths of slices
-    // are at most isize::MAX, so the casts keep their values.
+    // matrix of that size or of its transpose, so every index lies inside its slice; `c` is exclusive. Lengths of
+    // slices are at most isize::MAX, so the casts keep their values.
     unsafe {
         matrixmultiply::dgemm(
             m,
@@ -93,8 +93,8 @@ impl<'a> Strided<'a> {
     }
 }
 
-/// `c = a b + keep c` in f32, each row of `c` `stride` values behind the one before. The order of the sums depends on the sizes and the
-/// CPU alone.
+/// `c = a b + keep c` in f32, each row of `c` `stride` values behind the one before. The order of the sums depends on
+/// the sizes and the CPU alone.
 #[cfg(feature = "training")]
 pub(crate) fn product_f32(a: Strided<'_>, b: Strided<'_>, keep: f32, c: &mut [f32], stride: usize) -> Result<()> {
     let (m, k, n) = (a.rows, a.cols, b.cols);
@@ -103,9 +103,10 @@ pub(crate) fn product_f32(a: Strided<'_>, b: Strided<'_>, keep: f32, c: &mut [f3
     ensure!(stride >= n || m <= 1, Shape, "rows of {n} values, {stride} apart");
     let signed = |strides: [usize; 2]| strides.map(|s| s as isize);
     let ([ra, ca], [rb, cb]) = (signed(a.strides), signed(b.strides));
-    // SAFETY: `Strided::new` found the last value of each operand in its slice, and transposing keeps the set of indices. The
-    // rows of `c`, checked alike, do not overlap, and it is exclusive. Lengths of slices are at most isize::MAX, so the casts
-    // keep their values (a stride beyond that belongs to a matrix of one row, where it is not used).
+    // SAFETY: `Strided::new` found the last value of each operand in its slice, and transposing keeps the set of
+    // indices. The rows of `c`, checked alike, do not overlap, and it is exclusive. Lengths of slices are at most
+    // isize::MAX, so the casts keep their values (a stride beyond that belongs to a matrix of one row, where it is not
+    // used).
     unsafe {
         matrixmultiply::sgemm(
             m,

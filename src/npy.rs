@@ -27,10 +27,11 @@ pub struct NpyArray {
 }
 
 impl NpyArray {
-    /// The array as samples, which its first dimension counts: the dimensions of one, `[1]` where there is no other dimension, and the
-    /// values.
+    /// The array as samples, which its first dimension counts: the dimensions of one, `[1]` where there is no other
+    /// dimension, and the values.
     ///
-    /// Errors: kind `InvalidArgument` for an array without a dimension; kind `Shape` for dimensions that [`Dims`] has no room for.
+    /// Errors: kind `InvalidArgument` for an array without a dimension; kind `Shape` for dimensions that [`Dims`] has
+    /// no room for.
     pub fn into_samples(self) -> Result<(Dims, Vec<f32>)> {
         let Some((_, sample)) = self.shape.split_first() else {
             return Err(err!(InvalidArgument, "the .npy array has no dimension, expected one that counts samples"));
@@ -49,11 +50,12 @@ pub fn read(path: impl AsRef<std::path::Path>) -> Result<NpyArray> {
     parse(&bytes).map_err(|e| e.context(path.display()))
 }
 
-/// The array in the bytes of a `.npy` file: bool, integers of 1 to 8 bytes, f16, f32 and f64 in either order of bytes, each rounded
-/// to f32. What the file holds in Fortran order, as NumPy saves a transposed array, is brought to row-major order.
+/// The array in the bytes of a `.npy` file: bool, integers of 1 to 8 bytes, f16, f32 and f64 in either order of bytes,
+/// each rounded to f32. What the file holds in Fortran order, as NumPy saves a transposed array, is brought to
+/// row-major order.
 ///
-/// Errors: kind `InvalidArgument` for bytes that are no such file, or that do not fit its header; `Unsupported` for another
-/// element type; `OutOfMemory`.
+/// Errors: kind `InvalidArgument` for bytes that are no such file, or that do not fit its header; `Unsupported` for
+/// another element type; `OutOfMemory`.
 pub fn parse(bytes: &[u8]) -> Result<NpyArray> {
     let cut = || err!(InvalidArgument, "the .npy file is cut within its header");
     let rest = bytes

@@ -1,6 +1,8 @@
-//! What a file seems to be that is not what was expected: the usual mishaps of downloads and exports, for the end of a message.
+//! What a file seems to be that is not what was expected: the usual mishaps of downloads and exports, for the end of a
+//! message.
 
-/// A clause with a semicolon in front, empty where nothing is known. `start` is how the file begins; 8 bytes are enough for most.
+/// A clause with a semicolon in front, empty where nothing is known. `start` is how the file begins; 8 bytes are enough
+/// for most.
 pub(crate) fn seems_to_be(start: &[u8]) -> &'static str {
     // A page may begin with spaces.
     let text = start.trim_ascii_start();

@@ -15,7 +15,8 @@ pub const MAX_ELEMENTS: u64 = 1 << 40;
 
 /// The dimensions of one sample or one parameter: at most [`MAX_RANK`] of them, each at least 1.
 ///
-/// A sample's first dimension is its channels, whatever layout a backend keeps in memory: `[C]`, `[C, T]` or `[C, H, W]`.
+/// A sample's first dimension is its channels, whatever layout a backend keeps in memory: `[C]`, `[C, T]` or
+/// `[C, H, W]`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Dims {
     rank: u8,

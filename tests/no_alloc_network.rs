@@ -1,4 +1,5 @@
-//! A network call on the cpu backend allocates nothing, on the caller's thread or on a worker, and no thread is busy afterwards.
+//! A network call on the cpu backend allocates nothing, on the caller's thread or on a worker, and no thread is busy
+//! afterwards.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -71,7 +72,7 @@ const CONFIGS: [&str; 16] = [
         "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"], "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"]}"#,
     r#"{"_class_name": "denoising_diffusion_pytorch.KarrasUnet", "image_size": 8, "dim": 8, "channels": 2, "num_downsamples": 1,
         "num_blocks_per_stage": 1, "attn_res": [4], "attn_dim_head": 8, "num_classes": 3}"#,
-    r#"{"_class_name": "UNet1DModel", "extra_in_channels": 8, "block_out_channels": [32, 32], "sample_size": 16,
+    r#"{"_class_name": "UNet1DModel", "extra_in_channels": 64, "block_out_channels": [32, 32], "sample_size": 16,
         "down_block_types": ["DownBlock1DNoSkip", "AttnDownBlock1D"], "up_block_types": ["AttnUpBlock1D", "UpBlock1DNoSkip"]}"#,
     r#"{"_class_name": "DiffusionModelUNet", "channels": [8, 16], "norm_num_groups": 4, "num_res_blocks": 1, "sample_size": 8,
         "attention_levels": [false, true], "num_head_channels": 4, "with_conditioning": true, "cross_attention_dim": 6}"#,
@@ -85,7 +86,8 @@ fn ticks() -> u64 {
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }
 
-// Without the test harness (see Cargo.toml), whose own thread allocates when it likes: the counter counts the whole process.
+// Without the test harness (see Cargo.toml), whose own thread allocates when it likes: the counter counts the whole
+// process.
 fn main() {
     let graphs = CONFIGS.map(|json| ModelConfig::from_json(json).unwrap().build(None).unwrap());
     for threads in [1, 3] {

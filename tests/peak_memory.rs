@@ -1,4 +1,5 @@
-//! A model in a file is never held in memory twice: the peak of loading and running ddpm-cifar10-32 stays near what is reported.
+//! A model in a file is never held in memory twice: the peak of loading and running ddpm-cifar10-32 stays near what is
+//! reported.
 //!
 //! One test alone in its process, because the peak is the process's. Linux tells it in /proc.
 #![cfg(target_os = "linux")]

@@ -1,5 +1,5 @@
-//! The wgpu backend against the reference, on an adapter of this machine: the first that can be used. Where there is none, each test says
-//! that it was skipped. Software adapters will do (Mesa's lavapipe); CI has that one.
+//! The wgpu backend against the reference, on an adapter of this machine: the first that can be used. Where there is
+//! none, each test says that it was skipped. Software adapters will do (Mesa's lavapipe); CI has that one.
 
 use undiffuse::backend::cpu::{Cpu, CpuOptions};
 use undiffuse::backend::wgpu::{AdapterKind, Precision, Shader, Wgpu, WgpuOptions, adapters, shaders};

@@ -1,4 +1,5 @@
-//! Every shader of the wgpu backend, in every form in which an operation or a model uses it, is valid WGSL. No GPU is needed.
+//! Every shader of the wgpu backend, in every form in which an operation or a model uses it, is valid WGSL. No GPU is
+//! needed.
 
 use std::collections::BTreeSet;
 

@@ -1,6 +1,6 @@
-//! The library as a program without an operating system uses it: a model from bytes, no file, no thread, and memory that is
-//! set aside first. `samples.rs` is the whole use; `tests/no_std/thumbv7em` runs it on a Cortex-M, and CI checks that it
-//! prints there what this prints here.
+//! The library as a program without an operating system uses it: a model from bytes, no file, no thread, and memory
+//! that is set aside first. `samples.rs` is the whole use; `tests/no_std/thumbv7em` runs it on a Cortex-M, and CI
+//! checks that it prints there what this prints here.
 //!
 //!     cargo run --release --example embedded
 

@@ -18,8 +18,8 @@ use undiffuse::sampler::{SamplerKind, SamplerOptions, Steps};
 const SAMPLES: usize = 2;
 const STEPS: usize = 4;
 
-/// What both programs print: a sum over all bits of the samples, and the first values. The portable kernels are the only
-/// ones without std.
+/// What both programs print: a sum over all bits of the samples, and the first values. The portable kernels are the
+/// only ones without std.
 pub fn report(model: &[u8]) -> Result<String> {
     let x = samples(
         &Cpu::with_options(CpuOptions { path: Some(Path::Portable), threads: Some(1), ..CpuOptions::default() })?,

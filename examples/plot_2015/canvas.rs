@@ -54,7 +54,8 @@ impl Canvas {
         }
     }
 
-    /// Writes it as an 8-bit PNG, grey if no pixel has a colour. Each channel has 16 levels, which makes files of edges a third as large.
+    /// Writes it as an 8-bit PNG, grey if no pixel has a colour. Each channel has 16 levels, which makes files of edges
+    /// a third as large.
     pub fn write(&self, path: &Path) -> Result<()> {
         let failed = |e: png::EncodingError| Error::new(ErrorKind::Io, format!("{}: {e}", path.display()));
         let grey = self.pixels.iter().all(|p| p[0] == p[1] && p[1] == p[2]);

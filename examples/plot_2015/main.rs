@@ -2,15 +2,17 @@
 //!
 //! `cargo run --release --features training --example plot_2015 -- MODEL OUT.png [DATA]`
 //!
-//! DATA, from which the forward process starts, is `swiss_roll` (or `swiss_roll:NOISE`), `heartbeat` or a .npy file of samples; without
-//! it the model's own samples stand in.
+//! DATA, from which the forward process starts, is `swiss_roll` (or `swiss_roll:NOISE`), `heartbeat` or a .npy file of
+//! samples; without it the model's own samples stand in.
 //!
-//! - Points in the plane: above, data under q at t = 0, T/4, T/2, 3T/4, T; in the middle the chain at the same t, from x_T on the right to
-//!   its samples on the left; below, the drift mu(x, t) - x of the step at t, an arrow's length relative to the longest in its panel.
+//! - Points in the plane: above, data under q at t = 0, T/4, T/2, 3T/4, T; in the middle the chain at the same t, from
+//!   x_T on the right to its samples on the left; below, the drift mu(x, t) - x of the step at t, an arrow's length
+//!   relative to the longest in its panel.
 //! - Bits: the same two rows, each panel 40 sequences, one a line, a 1 black.
-//! - Images: for each of three samples a row, from x_T on the left to x_0 on the right. A model of any size draws them at 128 x 128. With
-//!   DATA the first of its images instead: itself, then with a hole of 100 x 100 (at most two thirds of a side) in its middle, then that filled in, once by the
-//!   paper's method (known pixels set to their values at every t) and once with the known pixels noised to the level of t.
+//! - Images: for each of three samples a row, from x_T on the left to x_0 on the right. A model of any size draws them
+//!   at 128 x 128. With DATA the first of its images instead: itself, then with a hole of 100 x 100 (at most two thirds
+//!   of a side) in its middle, then that filled in, once by the paper's method (known pixels set to their values at
+//!   every t) and once with the known pixels noised to the level of t.
 
 mod canvas;
 
@@ -129,7 +131,8 @@ fn plane(pipeline: &Pipeline, sampler: &dyn Sampler, data: Option<Vec<f32>>) -> 
                 panel.dot(&mut canvas, [p[0], p[1]], if row == 0 { [0.1, 0.3, 0.7] } else { [0.75, 0.2, 0.1] });
             }
         }
-        // The step that leads away from x_t; for t = 0 the last but one, because the last has no part in the bound and is not trained.
+        // The step that leads away from x_t; for t = 0 the last but one, because the last has no part in the bound and
+        // is not trained.
         let step = after.min(sampler.levels().len().saturating_sub(2));
         let at = |i: usize| EXTENT * 0.95 * (2.0 * i as f32 / (ARROWS - 1) as f32 - 1.0);
         let x: Vec<f32> = (0..ARROWS * ARROWS).flat_map(|i| [at(i % ARROWS), at(i / ARROWS)]).collect();

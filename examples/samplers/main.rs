@@ -2,8 +2,9 @@
 //!
 //! `cargo run --release --features cli --example samplers -- curves.png`
 //!
-//! It prints two tables and draws both: the distance of a run of few calls from where the sampler's own equation leads, by network calls.
-//! Only samplers without noise have such a distance; the judge of the digits (tests/judge) sees the others too.
+//! It prints two tables and draws both: the distance of a run of few calls from where the sampler's own equation leads,
+//! by network calls. Only samplers without noise have such a distance; the judge of the digits (tests/judge) sees the
+//! others too.
 
 #[path = "../plot_2015/canvas.rs"]
 #[allow(dead_code)]
@@ -87,7 +88,8 @@ fn distance(a: &[f32], b: &[f32]) -> f64 {
     (sum / a.len() as f64).sqrt()
 }
 
-/// Three Gaussians in four dimensions; DDPM's betas. The reference solves the flow from the same x_T at the same level in 800 steps of third order.
+/// Three Gaussians in four dimensions; DDPM's betas. The reference solves the flow from the same x_T at the same level
+/// in 800 steps of third order.
 fn mixture() -> Result<Vec<Row>> {
     let part = |weight, mean: [f64; 4], variance| Component {
         weight,
@@ -152,8 +154,8 @@ fn table(title: &str, rows: &[Row]) {
     println!();
 }
 
-/// A panel for each table, both axes logarithmic: a line for each sampler, grey lines at calls of 10 and 100 and at distances that are
-/// powers of ten.
+/// A panel for each table, both axes logarithmic: a line for each sampler, grey lines at calls of 10 and 100 and at
+/// distances that are powers of ten.
 fn draw(tables: &[&Vec<Row>], output: &Path) -> Result<()> {
     const SIDE: [f32; 2] = [420.0, 320.0];
     const GAP: f32 = 20.0;

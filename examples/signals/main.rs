@@ -1,15 +1,19 @@
-//! The methods of `posterior` on signals whose posteriors are known: a benchmark after Zach, Haouchat and Unser (ICLR 2026).
+//! The methods of `posterior` on signals whose posteriors are known: a benchmark after Zach, Haouchat and Unser (ICLR
+//! 2026).
 //!
-//! Signals of 64 values with independent increments of six laws, seen in four ways with noise 25 dB below the median power. The denoiser is the
-//! prior's own Gibbs sampler, so what is off is off by the method. Signals are measured in the root of their median mean square, so that the
-//! chain's noise and the ladder of split Gibbs fit all laws.
+//! Signals of 64 values with independent increments of six laws, seen in four ways with noise 25 dB below the median
+//! power. The denoiser is the prior's own Gibbs sampler, so what is off is off by the method. Signals are measured in
+//! the root of their median mean square, so that the chain's noise and the ladder of split Gibbs fit all laws.
 //!
-//! Per cell two figures. The gap in dB: 10 log10 of the mean squared error of a method's mean over the least there is, the posterior's variance;
-//! what so few samples would be off by if they were right is taken off. And the coverage: how much of the posterior lies in the set that a method
-//! takes for the 90 % of highest density, whose threshold is the 10th percentile of the density at its own samples; 0.90 is right. Both are taken over draws of
-//! the posterior given y in place of the one signal that y came from, the same in the mean and less in doubt; +- is the standard error over signals.
+//! Per cell two figures. The gap in dB: 10 log10 of the mean squared error of a method's mean over the least there is,
+//! the posterior's variance; what so few samples would be off by if they were right is taken off. And the coverage: how
+//! much of the posterior lies in the set that a method takes for the 90 % of highest density, whose threshold is the
+//! 10th percentile of the density at its own samples; 0.90 is right. Both are taken over draws of the posterior given y
+//! in place of the one signal that y came from, the same in the mean and less in doubt; +- is the standard error over
+//! signals.
 //!
-//!     cargo run --release --features cli --example signals -- [--signals N] [--samples K] [--law NAME] [--operator NAME]
+//!     cargo run --release --features cli --example signals -- [--signals N] [--samples K] [--law NAME]
+//!         [--operator NAME]
 //!
 //! It prints the table of `README.md` beside it.
 

@@ -1,8 +1,9 @@
 //! Signals with independent increments, their Gibbs samplers, and the exact denoiser that these make.
 //!
-//! Every law of an increment is a mixture of centred Gaussians, so given the variances v of the increments the signal is a Gaussian random walk: seen
-//! with white noise, it is smoothed by one pass forward and one back. The variances are drawn given the signal, but for the choice between a jump and
-//! none, which is drawn with the signal integrated out, as a step of size 0 could otherwise never become a jump.
+//! Every law of an increment is a mixture of centred Gaussians, so given the variances v of the increments the signal
+//! is a Gaussian random walk: seen with white noise, it is smoothed by one pass forward and one back. The variances are
+//! drawn given the signal, but for the choice between a jump and none, which is drawn with the signal integrated out,
+//! as a step of size 0 could otherwise never become a jump.
 
 use undiffuse::denoiser::{Call, Denoiser};
 use undiffuse::noise::Stream;
@@ -105,8 +106,9 @@ impl Law {
         x
     }
 
-    /// log of the density of the increments of x, up to a constant. That of the law with atoms counts increments below a tenth of its scale as none:
-    /// a function whose highest sets can be compared, in place of a density that there is not.
+    /// log of the density of the increments of x, up to a constant. That of the law with atoms counts increments below
+    /// a tenth of its scale as none: a function whose highest sets can be compared, in place of a density that there is
+    /// not.
     pub fn log_density(&self, x: &[f64]) -> f64 {
         let mut before = 0.0;
         let terms = x.iter().map(|&x| {
@@ -272,7 +274,8 @@ impl Denoiser for Gibbs {
         }
         Ok(())
     }
-    /// J = alpha / sigma^2 Cov[x_0 | x_t], which is symmetric: the mean over the latents of their smoothers, and the covariance of their means.
+    /// J = alpha / sigma^2 Cov[x_0 | x_t], which is symmetric: the mean over the latents of their smoothers, and the
+    /// covariance of their means.
     fn vjp(&mut self, call: &Call<'_>, x: &[f32], v: &[f32], out: &mut [f32]) -> Result<()> {
         let samples = x.len() / LENGTH;
         if self.latents.len() != samples * self.sweeps {

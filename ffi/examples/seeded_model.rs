@@ -1,5 +1,5 @@
-//! Writes a packed file of a network of the size of ddpm-cifar10-32 with random weights, and prints the time of its longest layer:
-//! what the program ffi/tests/c/latency.c needs.
+//! Writes a packed file of a network of the size of ddpm-cifar10-32 with random weights, and prints the time of its
+//! longest layer: what the program ffi/tests/c/latency.c needs.
 //!
 //!     cargo run --release -p undiffuse-ffi --example seeded_model -- /tmp/cifar.safetensors
 

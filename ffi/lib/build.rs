@@ -1,5 +1,5 @@
-//! Gives the shared library its SONAME (on macOS, its install name): programs ask for the oldest ABI that the library still has, so the name changes when, and only
-//! when, programs must be compiled anew.
+//! Gives the shared library its SONAME (on macOS, its install name): programs ask for the oldest ABI that the library
+//! still has, so the name changes when, and only when, programs must be compiled anew.
 
 use std::path::Path;
 

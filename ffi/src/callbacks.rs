@@ -18,8 +18,8 @@ use crate::schedule::scheduler_option;
 use crate::status::undiffuse_status::{UNDIFFUSE_CANCELLED, UNDIFFUSE_OK};
 use crate::status::{Failure, Outcome};
 
-/// How noisy a sample is: x = alpha x_0 + sigma eps. Other structs hold it, so it never grows: what later versions tell of a level is in
-/// new fields at the end of these.
+/// How noisy a sample is: x = alpha x_0 + sigma eps. Other structs hold it, so it never grows: what later versions tell
+/// of a level is in new fields at the end of these.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct undiffuse_level {
@@ -54,17 +54,19 @@ pub struct undiffuse_call {
     pub sample_len: usize,
 }
 
-/// Predicts: reads `x`, [count, sample_len], and writes all of `out`, [count, output_len]. The arrays do not overlap and are yours
-/// during the call. A sample's prediction must not depend on the others in the batch.
+/// Predicts: reads `x`, [count, sample_len], and writes all of `out`, [count, output_len]. The arrays do not overlap
+/// and are yours during the call. A sample's prediction must not depend on the others in the batch.
 ///
-/// Returns UNDIFFUSE_OK; UNDIFFUSE_CANCELLED to stop as if the cancel flag were set; any other value fails the call that asked with
-/// UNDIFFUSE_CALLBACK. Called on the thread that called the library. It may call the library, but not with the session it serves.
+/// Returns UNDIFFUSE_OK; UNDIFFUSE_CANCELLED to stop as if the cancel flag were set; any other value fails the call
+/// that asked with UNDIFFUSE_CALLBACK. Called on the thread that called the library. It may call the library, but not
+/// with the session it serves.
 pub type undiffuse_predict_fn = Option<
     unsafe extern "C" fn(user_data: *mut c_void, call: *const undiffuse_call, x: *const f32, out: *mut f32) -> i32,
 >;
 
-/// The vector-Jacobian product of the prediction: reads `x`, [count, sample_len], and `v`, [count, output_len], and writes
-/// out = J^T v, [count, sample_len], with J = d predict(x) / d x of each sample. Otherwise as undiffuse_predict_fn.
+/// The vector-Jacobian product of the prediction: reads `x`, [count, sample_len], and `v`, [count, output_len], and
+/// writes out = J^T v, [count, sample_len], with J = d predict(x) / d x of each sample. Otherwise as
+/// undiffuse_predict_fn.
 pub type undiffuse_vjp_fn = Option<
     unsafe extern "C" fn(
         user_data: *mut c_void,
@@ -101,8 +103,8 @@ pub struct undiffuse_denoiser {
     pub fingerprint: u64,
     /// A name for messages, or NULL. Copied.
     pub name: *const c_char,
-    /// The scheduler it was trained for: the text of a diffusers scheduler_config.json, or NULL for diffusers' DDPM defaults. Read
-    /// during the call.
+    /// The scheduler it was trained for: the text of a diffusers scheduler_config.json, or NULL for diffusers' DDPM
+    /// defaults. Read during the call.
     pub scheduler_json: *const c_char,
     /// Bytes of that text; 0 if it ends with a NUL.
     pub scheduler_json_len: usize,

@@ -7,8 +7,8 @@ use undiffuse::Cancel;
 use crate::guard::{free, ok, output, void};
 use crate::status::{undiffuse_error, undiffuse_status};
 
-/// A flag that stops what is running. All functions on it but _new and _free may be called from any thread at any time, also while a
-/// session uses it.
+/// A flag that stops what is running. All functions on it but _new and _free may be called from any thread at any time,
+/// also while a session uses it.
 pub struct undiffuse_cancel(Arc<Cancel>);
 
 impl undiffuse_cancel {
@@ -37,7 +37,8 @@ pub unsafe extern "C" fn undiffuse_cancel_new(
     }
 }
 
-/// Sets the flag: each session that uses it returns UNDIFFUSE_CANCELLED within the time of one layer of the network, and stays usable.
+/// Sets the flag: each session that uses it returns UNDIFFUSE_CANCELLED within the time of one layer of the network,
+/// and stays usable.
 ///
 /// Any thread, also a signal handler: it is one atomic store. NULL is ignored.
 #[unsafe(no_mangle)]

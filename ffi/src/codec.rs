@@ -81,8 +81,8 @@ sized!(undiffuse_codec_info {
     workspace_bytes: 0,
 });
 
-/// Fills options with the defaults: all cores, malloc. `struct_size` is sizeof(undiffuse_codec_options) as your program was compiled. Any
-/// thread.
+/// Fills options with the defaults: all cores, malloc. `struct_size` is sizeof(undiffuse_codec_options) as your program
+/// was compiled. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_codec_options_init(
     options: *mut undiffuse_codec_options,
@@ -108,8 +108,8 @@ pub(crate) struct State {
     bytes: usize,
 }
 
-/// Makes data of a model's samples: decodes the latents of a latent model, undoes the scale of a 2015 one, copies for others. One thread at
-/// a time may use it, any thread. It keeps what it needs of the model: you may free that before.
+/// Makes data of a model's samples: decodes the latents of a latent model, undoes the scale of a 2015 one, copies for
+/// others. One thread at a time may use it, any thread. It keeps what it needs of the model: you may free that before.
 pub struct undiffuse_codec(Handle<State>);
 
 opaque!(undiffuse_codec, "codec", State);
@@ -136,8 +136,8 @@ pub(crate) unsafe fn make(model: &Model, o: &undiffuse_codec_options) -> Outcome
     Ok(State { codec, cancel, bytes: len * size_of::<f32>() })
 }
 
-/// Makes a codec. `options` may be NULL for the defaults. On success *codec is yours; free it with undiffuse_codec_free. Status:
-/// UNDIFFUSE_OUT_OF_MEMORY, UNDIFFUSE_INVALID_ARGUMENT. Any thread.
+/// Makes a codec. `options` may be NULL for the defaults. On success *codec is yours; free it with
+/// undiffuse_codec_free. Status: UNDIFFUSE_OUT_OF_MEMORY, UNDIFFUSE_INVALID_ARGUMENT. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_codec_new(
     model: *const undiffuse_model,
@@ -193,11 +193,12 @@ pub unsafe extern "C" fn undiffuse_codec_get_info(
     }
 }
 
-/// Writes the data of whole samples: `x` are `x_len` floats, [samples, sample_len], as undiffuse_session_x gives them; `data` receives
-/// [samples, data_len], `len` floats. Images are in -1 to 1 as far as the decoder keeps them there; nothing is clamped. Arrays do not overlap.
-/// Allocates nothing (a GPU's driver may).
+/// Writes the data of whole samples: `x` are `x_len` floats, [samples, sample_len], as undiffuse_session_x gives them;
+/// `data` receives [samples, data_len], `len` floats. Images are in -1 to 1 as far as the decoder keeps them there;
+/// nothing is clamped. Arrays do not overlap. Allocates nothing (a GPU's driver may).
 ///
-/// Status: UNDIFFUSE_SHAPE for other lengths, UNDIFFUSE_NON_FINITE for NaN or infinity in `x`, UNDIFFUSE_CANCELLED, UNDIFFUSE_DEVICE.
+/// Status: UNDIFFUSE_SHAPE for other lengths, UNDIFFUSE_NON_FINITE for NaN or infinity in `x`, UNDIFFUSE_CANCELLED,
+/// UNDIFFUSE_DEVICE.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_codec_decode(
     codec: *mut undiffuse_codec,

@@ -23,14 +23,15 @@ use crate::status::{Failure, Outcome, undiffuse_error, undiffuse_status};
 pub struct undiffuse_condition {
     /// The input's name, as undiffuse_model_get_input says; UTF-8, ends with a NUL.
     pub name: *const c_char,
-    /// Rows of the input's `len` floats (undiffuse_input_info): sample number i gets row i modulo their number, so one row serves all. Copied.
+    /// Rows of the input's `len` floats (undiffuse_input_info): sample number i gets row i modulo their number, so one
+    /// row serves all. Copied.
     pub values: *const f32,
     /// Floats at `values`: a multiple of the input's `len`.
     pub values_len: usize,
 }
 
-/// Classifier-free guidance. With c the prediction under the conditions and u that under the negative ones, it is u + scale (c - u), of one call
-/// with twice the batch.
+/// Classifier-free guidance. With c the prediction under the conditions and u that under the negative ones, it is u +
+/// scale (c - u), of one call with twice the batch.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct undiffuse_guidance {
@@ -44,8 +45,8 @@ pub struct undiffuse_guidance {
     pub interval_low: f64,
     /// See `interval_low`.
     pub interval_high: f64,
-    /// What u is given in place of the conditions of the same names, at least one; for a class model the label that stands for none, under the
-    /// name of the class input. Read during the call.
+    /// What u is given in place of the conditions of the same names, at least one; for a class model the label that
+    /// stands for none, under the name of the class input. Read during the call.
     pub negative: *const undiffuse_condition,
     /// How many stand at `negative`.
     pub negative_count: usize,
@@ -60,8 +61,8 @@ sized!(undiffuse_guidance {
     negative_count: 0,
 });
 
-/// Fills guidance with the defaults: scale 1, no rescaling, all levels, no negative condition. `struct_size` is sizeof(undiffuse_guidance) as
-/// your program was compiled. Any thread.
+/// Fills guidance with the defaults: scale 1, no rescaling, all levels, no negative condition. `struct_size` is
+/// sizeof(undiffuse_guidance) as your program was compiled. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_guidance_init(
     guidance: *mut undiffuse_guidance,
@@ -81,11 +82,13 @@ pub struct undiffuse_input_info {
     pub name: *const c_char,
     /// What it is for.
     pub role: MaybeUninit<undiffuse_input_role>,
-    /// 1 if its values are whole numbers from 0 to class_count - 1, 0 for any finite float. They are given as floats either way.
+    /// 1 if its values are whole numbers from 0 to class_count - 1, 0 for any finite float. They are given as floats
+    /// either way.
     pub is_whole: u32,
     /// Dimensions of one row.
     pub rank: usize,
-    /// The dimensions as you give them, outermost first: [C, H, W] of an image, [L, D] of L tokens. Those beyond the rank are 0.
+    /// The dimensions as you give them, outermost first: [C, H, W] of an image, [L, D] of L tokens. Those beyond the
+    /// rank are 0.
     pub dims: [usize; 4],
     /// Floats of one row: the product of the dimensions.
     pub len: usize,
@@ -103,9 +106,9 @@ sized!(undiffuse_input_info {
     class_count: 0,
 });
 
-/// Fills *info with input number `index` of the model, below `input_count` of undiffuse_model_info. Those of the roles SAMPLE and TIMESTEP the
-/// library fills; the others you give, in `conditions` of undiffuse_session_options, or a class in `classes`. info->struct_size must be set.
-/// Any thread.
+/// Fills *info with input number `index` of the model, below `input_count` of undiffuse_model_info. Those of the roles
+/// SAMPLE and TIMESTEP the library fills; the others you give, in `conditions` of undiffuse_session_options, or a class
+/// in `classes`. info->struct_size must be set. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_model_get_input(
     model: *const undiffuse_model,
@@ -136,9 +139,9 @@ pub unsafe extern "C" fn undiffuse_model_get_input(
     }
 }
 
-/// Gives other rows to an input of a session's model, from the next step on; see undiffuse_condition. On an error the session is unchanged.
-/// Nothing is allocated where it had as many. Status: UNDIFFUSE_INVALID_ARGUMENT for a name that the model has not, UNDIFFUSE_SHAPE,
-/// UNDIFFUSE_NON_FINITE.
+/// Gives other rows to an input of a session's model, from the next step on; see undiffuse_condition. On an error the
+/// session is unchanged. Nothing is allocated where it had as many. Status: UNDIFFUSE_INVALID_ARGUMENT for a name that
+/// the model has not, UNDIFFUSE_SHAPE, UNDIFFUSE_NON_FINITE.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_session_set_condition(
     session: *mut undiffuse_session,
@@ -154,7 +157,8 @@ pub unsafe extern "C" fn undiffuse_session_set_condition(
     }
 }
 
-/// As undiffuse_session_set_condition, for a negative condition of a session with guidance, which must have been made with one of this name.
+/// As undiffuse_session_set_condition, for a negative condition of a session with guidance, which must have been made
+/// with one of this name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_session_set_negative(
     session: *mut undiffuse_session,

@@ -29,8 +29,8 @@ sized!(undiffuse_device_info { thread_count: 0, name: [0; 128] });
 
 /// Writes to *count how many devices a backend has; 0 for one that is built in but finds none on this machine.
 ///
-/// No GPU driver is loaded unless you ask for a GPU backend. Status: UNDIFFUSE_UNSUPPORTED for a backend that is not built in. Any
-/// thread.
+/// No GPU driver is loaded unless you ask for a GPU backend. Status: UNDIFFUSE_UNSUPPORTED for a backend that is not
+/// built in. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_device_count(
     backend: MaybeUninit<undiffuse_backend>,
@@ -57,7 +57,8 @@ fn devices(backend: MaybeUninit<undiffuse_backend>) -> Outcome<u32> {
     }
 }
 
-/// Writes information about device `index` of a backend, counted from 0, to *info, whose struct_size you set. Any thread.
+/// Writes information about device `index` of a backend, counted from 0, to *info, whose struct_size you set. Any
+/// thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_device_get_info(
     backend: MaybeUninit<undiffuse_backend>,

@@ -10,7 +10,8 @@ use crate::options::c_enum;
 pub enum undiffuse_backend {
     /// The CPU, with the fastest kernels that it supports.
     UNDIFFUSE_BACKEND_CPU = 0,
-    /// Plain loops in double precision: slow, the reference that the others are tested against. Only in builds for tests.
+    /// Plain loops in double precision: slow, the reference that the others are tested against. Only in builds for
+    /// tests.
     UNDIFFUSE_BACKEND_REFERENCE = 1,
     /// A GPU, through wgpu and Vulkan, in builds that include it.
     UNDIFFUSE_BACKEND_WGPU = 2,
@@ -23,14 +24,15 @@ c_enum!(undiffuse_backend: UNDIFFUSE_BACKEND_CPU, UNDIFFUSE_BACKEND_REFERENCE, U
 pub enum undiffuse_precision {
     /// As 32-bit floats.
     UNDIFFUSE_PRECISION_F32 = 0,
-    /// As 16-bit floats, about 1e-3 relative; arithmetic stays in 32 bits. Models with gradients stay in 32 bits. The cpu backend has
-    /// no such mode.
+    /// As 16-bit floats, about 1e-3 relative; arithmetic stays in 32 bits. Models with gradients stay in 32 bits. The
+    /// cpu backend has no such mode.
     UNDIFFUSE_PRECISION_F16 = 1,
 }
 c_enum!(undiffuse_precision: UNDIFFUSE_PRECISION_F32, UNDIFFUSE_PRECISION_F16);
 
-/// How the CPU keeps the weights of convolutions and linear layers; sums, activations and all other weights are f32. Narrow weights take
-/// fewer bytes, and less time where a network's time is that of reading them: few values per weight, as in a policy's 1-D UNet at batch 1.
+/// How the CPU keeps the weights of convolutions and linear layers; sums, activations and all other weights are f32.
+/// Narrow weights take fewer bytes, and less time where a network's time is that of reading them: few values per
+/// weight, as in a policy's 1-D UNet at batch 1.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum undiffuse_weight_type {
@@ -137,14 +139,15 @@ pub enum undiffuse_sampler_kind {
     UNDIFFUSE_SAMPLER_SPLIT_GIBBS = 35,
     /// The probability flow by adaptive Runge-Kutta (Dormand and Prince 1980; Song et al. 2021).
     UNDIFFUSE_SAMPLER_RK45 = 36,
-    /// The chain of classes (Austin et al. 2021): samples are one-hot rows, as floats that are 0 or 1; only for a scheduler configuration of its
-    /// class, D3PMScheduler.
+    /// The chain of classes (Austin et al. 2021): samples are one-hot rows, as floats that are 0 or 1; only for a
+    /// scheduler configuration of its class, D3PMScheduler.
     UNDIFFUSE_SAMPLER_D3PM = 37,
 }
 c_enum!(undiffuse_sampler_kind: UNDIFFUSE_SAMPLER_OF_SCHEDULE, UNDIFFUSE_SAMPLER_DDPM, UNDIFFUSE_SAMPLER_DDIM, UNDIFFUSE_SAMPLER_REPAINT,
     UNDIFFUSE_SAMPLER_ANCESTRAL_2015, UNDIFFUSE_SAMPLER_BITS_2015, UNDIFFUSE_SAMPLER_DDIM_INVERSE, UNDIFFUSE_SAMPLER_DPM_SOLVER_MULTISTEP, UNDIFFUSE_SAMPLER_DPM_SOLVER_SINGLESTEP, UNDIFFUSE_SAMPLER_DPM_SOLVER_SDE, UNDIFFUSE_SAMPLER_UNIPC, UNDIFFUSE_SAMPLER_DEIS, UNDIFFUSE_SAMPLER_SA_SOLVER, UNDIFFUSE_SAMPLER_EULER, UNDIFFUSE_SAMPLER_EULER_ANCESTRAL, UNDIFFUSE_SAMPLER_HEUN, UNDIFFUSE_SAMPLER_KDPM2, UNDIFFUSE_SAMPLER_KDPM2_ANCESTRAL, UNDIFFUSE_SAMPLER_LMS, UNDIFFUSE_SAMPLER_PNDM, UNDIFFUSE_SAMPLER_IPNDM, UNDIFFUSE_SAMPLER_EDM_EULER, UNDIFFUSE_SAMPLER_EDM_DPM_SOLVER, UNDIFFUSE_SAMPLER_COSINE_DPM_SOLVER, UNDIFFUSE_SAMPLER_LCM, UNDIFFUSE_SAMPLER_TCD, UNDIFFUSE_SAMPLER_CM, UNDIFFUSE_SAMPLER_FLOW_EULER, UNDIFFUSE_SAMPLER_FLOW_HEUN, UNDIFFUSE_SAMPLER_FLOW_LCM, UNDIFFUSE_SAMPLER_DPM_SOLVER_INVERSE, UNDIFFUSE_SAMPLER_EDM_HEUN, UNDIFFUSE_SAMPLER_KARRAS_VE, UNDIFFUSE_SAMPLER_SCORE_SDE_VE, UNDIFFUSE_SAMPLER_SCORE_SDE_VP, UNDIFFUSE_SAMPLER_SPLIT_GIBBS, UNDIFFUSE_SAMPLER_RK45, UNDIFFUSE_SAMPLER_D3PM);
 
-/// The samplers that are one algorithm of the library. The others are a choice (of the scheduler's configuration) and ways to go.
+/// The samplers that are one algorithm of the library. The others are a choice (of the scheduler's configuration) and
+/// ways to go.
 pub(crate) const SAMPLERS: [(undiffuse_sampler_kind, SamplerKind); 35] = {
     use undiffuse_sampler_kind::*;
     [
@@ -269,8 +272,8 @@ c_enum!(undiffuse_timestep_spacing: UNDIFFUSE_SPACING_LEADING, UNDIFFUSE_SPACING
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum undiffuse_compat {
-    /// diffusers', but the model's clip of x_0 holds, and solvers over sigmas spread them from 60 down by Karras's rule unless the
-    /// configuration says how.
+    /// diffusers', but the model's clip of x_0 holds, and solvers over sigmas spread them from 60 down by Karras's rule
+    /// unless the configuration says how.
     UNDIFFUSE_COMPAT_USUAL = 0,
     /// diffusers' in everything.
     UNDIFFUSE_COMPAT_DIFFUSERS = 1,
@@ -364,7 +367,8 @@ c_enum!(undiffuse_padding: UNDIFFUSE_PADDING_SYMMETRIC, UNDIFFUSE_PADDING_CIRCUL
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum undiffuse_method {
-    /// r at every level from the model's own covariance: the posterior, as far as one Gaussian at each level says it. `iterations` VJPs a step. Noise above 0.
+    /// r at every level from the model's own covariance: the posterior, as far as one Gaussian at each level says it.
+    /// `iterations` VJPs a step. Noise above 0.
     UNDIFFUSE_METHOD_CALIBRATED = 0,
     /// The same with a white prior of `variance`: no VJP. Noise above 0; a sampler that adds noise.
     UNDIFFUSE_METHOD_CALIBRATED_WHITE = 1,
@@ -392,11 +396,12 @@ pub enum undiffuse_method {
     UNDIFFUSE_METHOD_EXACT_PRODUCT = 12,
     /// The mean of each step moved by its variance times the gradient of log r, by `r_schedule`. Noise above 0.
     UNDIFFUSE_METHOD_MEAN_SHIFT = 13,
-    /// Split Gibbs sampling in groups of `ensemble` samples that are weighed against one another: the posterior for priors of any shape, several
-    /// modes too, where the number of measured values times the precision is small. `prior_products` VJPs a step. Noise above 0; the batch
-    /// holds whole groups; the sampler is what undiffuse_evidence_recommend_sampler says.
-    /// Of mixtures in 2 and 8 dimensions 134 to 225 calls are within 2.4 % of mean and covariance and 1.3 points of a mode's weight, half as
-    /// many within 10 % and 2.5 points; the calibrated method misses the mean by 18 to 40 %.
+    /// Split Gibbs sampling in groups of `ensemble` samples that are weighed against one another: the posterior for
+    /// priors of any shape, several modes too, where the number of measured values times the precision is small.
+    /// `prior_products` VJPs a step. Noise above 0; the batch holds whole groups; the sampler is what
+    /// undiffuse_evidence_recommend_sampler says. Of mixtures in 2 and 8 dimensions 134 to 225 calls are within 2.4 %
+    /// of mean and covariance and 1.3 points of a mode's weight, half as many within 10 % and 2.5 points; the
+    /// calibrated method misses the mean by 18 to 40 %.
     UNDIFFUSE_METHOD_SPLIT_GIBBS = 14,
 }
 c_enum!(undiffuse_method: UNDIFFUSE_METHOD_CALIBRATED, UNDIFFUSE_METHOD_CALIBRATED_WHITE, UNDIFFUSE_METHOD_DPS, UNDIFFUSE_METHOD_MCG,
@@ -482,9 +487,11 @@ c_enum!(undiffuse_r_schedule: UNDIFFUSE_R_CONSTANT, UNDIFFUSE_R_RAMP, UNDIFFUSE_
 pub enum undiffuse_gradient_rule {
     /// It is added to the score, at x_t: eps -= sigma g and x_0 += sigma^2 / alpha g. Works with any sampler.
     UNDIFFUSE_GRADIENT_SCORE = 0,
-    /// The mean of x_s is moved by its variance times it, taken at x_t: classifier guidance. The sampler must add noise.
+    /// The mean of x_s is moved by its variance times it, taken at x_t: classifier guidance. The sampler must add
+    /// noise.
     UNDIFFUSE_GRADIENT_MEAN = 1,
-    /// The same, taken at the mean itself: the 2015 paper's equation 61. `x` is then that mean and the level that of x_s.
+    /// The same, taken at the mean itself: the 2015 paper's equation 61. `x` is then that mean and the level that of
+    /// x_s.
     UNDIFFUSE_GRADIENT_MEAN_SHIFT_2015 = 2,
 }
 c_enum!(undiffuse_gradient_rule: UNDIFFUSE_GRADIENT_SCORE, UNDIFFUSE_GRADIENT_MEAN, UNDIFFUSE_GRADIENT_MEAN_SHIFT_2015);
@@ -520,14 +527,15 @@ pub enum undiffuse_noise_kind {
 pub enum undiffuse_generator {
     /// The library's, whose samples do not depend on each other.
     UNDIFFUSE_GENERATOR_OWN = 0,
-    /// torch.Generator("cpu"): torch.randn of contiguous tensors. A draw of fewer than 16 values is another one than the beginning of a
-    /// longer draw. Of the seed, the lower 32 bits count.
+    /// torch.Generator("cpu"): torch.randn of contiguous tensors. A draw of fewer than 16 values is another one than
+    /// the beginning of a longer draw. Of the seed, the lower 32 bits count.
     UNDIFFUSE_GENERATOR_TORCH_CPU = 1,
     /// torch.Generator("cuda"). See undiffuse_noise.gpu_threads.
     UNDIFFUSE_GENERATOR_TORCH_CUDA = 2,
     /// numpy.random.default_rng: standard_normal in double precision, rounded.
     UNDIFFUSE_GENERATOR_NUMPY = 3,
-    /// numpy.random.RandomState, also numpy.random.seed: standard_normal in double precision, rounded. The seed is below 2^32.
+    /// numpy.random.RandomState, also numpy.random.seed: standard_normal in double precision, rounded. The seed is
+    /// below 2^32.
     UNDIFFUSE_GENERATOR_NUMPY_LEGACY = 4,
     /// jax.random.normal with the key fold_in(key(seed), k) for the k-th draw, from 0. The seed is below 2^32.
     UNDIFFUSE_GENERATOR_JAX = 5,

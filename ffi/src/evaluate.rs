@@ -21,8 +21,8 @@ use crate::session::UserData;
 use crate::status::{Failure, undiffuse_error, undiffuse_status};
 use crate::threads::{threads, undiffuse_threads};
 
-/// Called after each network call of an evaluation, on the calling thread: `done` of `total` rows have gone through the network. To stop,
-/// set the cancel flag.
+/// Called after each network call of an evaluation, on the calling thread: `done` of `total` rows have gone through the
+/// network. To stop, set the cancel flag.
 pub type undiffuse_bound_progress_fn = Option<unsafe extern "C" fn(user_data: *mut c_void, done: u64, total: u64)>;
 
 /// How a bound is evaluated.
@@ -173,8 +173,8 @@ pub struct undiffuse_bound(Handle<Bound>);
 
 opaque!(undiffuse_bound, "bound", Bound);
 
-/// Fills options with the defaults: all steps, one draw, the paper's ends. `struct_size` is sizeof(undiffuse_bound_options) as your
-/// program was compiled. Any thread.
+/// Fills options with the defaults: all steps, one draw, the paper's ends. `struct_size` is
+/// sizeof(undiffuse_bound_options) as your program was compiled. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_bound_options_init(
     options: *mut undiffuse_bound_options,
@@ -184,15 +184,17 @@ pub unsafe extern "C" fn undiffuse_bound_options_init(
     unsafe { ok(core::ptr::null_mut(), || init(options, struct_size)) }
 }
 
-/// Evaluates a lower bound K <= log p(data) of the chain that `sampler` makes of `model` (Sohl-Dickstein et al. 2015, Eqs. 10 to 15).
+/// Evaluates a lower bound K <= log p(data) of the chain that `sampler` makes of `model` (Sohl-Dickstein et al. 2015,
+/// Eqs. 10 to 15).
 ///
-/// `data` are `data_len` floats of whole samples, in the scale that the model was trained on; bits are 0 or 1. The sampler must draw each
-/// step from a density: a 2015 chain or DDPM, not DDIM; NULL is the model's own with all its steps. `options` may be NULL for the
-/// defaults. Memory, about batch (3 sample_len + output_len) floats and count (draws + 2) doubles beside the network's own, comes from
-/// malloc. On success *bound is yours; free it with undiffuse_bound_free.
+/// `data` are `data_len` floats of whole samples, in the scale that the model was trained on; bits are 0 or 1. The
+/// sampler must draw each step from a density: a 2015 chain or DDPM, not DDIM; NULL is the model's own with all its
+/// steps. `options` may be NULL for the defaults. Memory, about batch (3 sample_len + output_len) floats and count
+/// (draws + 2) doubles beside the network's own, comes from malloc. On success *bound is yours; free it with
+/// undiffuse_bound_free.
 ///
-/// Status: UNDIFFUSE_SHAPE, UNDIFFUSE_INVALID_ARGUMENT, UNDIFFUSE_UNSUPPORTED, UNDIFFUSE_NON_FINITE, UNDIFFUSE_CANCELLED,
-/// UNDIFFUSE_OUT_OF_MEMORY, UNDIFFUSE_CALLBACK. Any thread.
+/// Status: UNDIFFUSE_SHAPE, UNDIFFUSE_INVALID_ARGUMENT, UNDIFFUSE_UNSUPPORTED, UNDIFFUSE_NON_FINITE,
+/// UNDIFFUSE_CANCELLED, UNDIFFUSE_OUT_OF_MEMORY, UNDIFFUSE_CALLBACK. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_bound_new(
     model: *const undiffuse_model,
@@ -284,8 +286,8 @@ pub unsafe extern "C" fn undiffuse_bound_get_info(
 
 /// K of each data point. With the paper's ends only the mean is a bound.
 ///
-/// With a NULL `k`, *len is set to their number. Otherwise *len is the size of `k`, and is set to the number written. Status:
-/// UNDIFFUSE_BUFFER_TOO_SMALL, then *len is the required length. Any thread.
+/// With a NULL `k`, *len is set to their number. Otherwise *len is the size of `k`, and is set to the number written.
+/// Status: UNDIFFUSE_BUFFER_TOO_SMALL, then *len is the required length. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_bound_per_sample(
     bound: *const undiffuse_bound,
@@ -297,8 +299,8 @@ pub unsafe extern "C" fn undiffuse_bound_per_sample(
     unsafe { ok(error, || fill(("k", k), len, &read(bound)?.per_sample)) }
 }
 
-/// The steps that have a divergence, from the noisiest on. As undiffuse_bound_per_sample. What later versions tell of a step is in
-/// undiffuse_bound_get_step_info.
+/// The steps that have a divergence, from the noisiest on. As undiffuse_bound_per_sample. What later versions tell of a
+/// step is in undiffuse_bound_get_step_info.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_bound_steps(
     bound: *const undiffuse_bound,

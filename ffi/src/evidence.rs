@@ -53,8 +53,8 @@ impl Recipes {
     }
 }
 
-/// Evidence r: sessions made with it sample from p(x) r(x). It is never changed, so any number of threads and sessions may use one
-/// at once. Sessions keep what they need of it: you may free it before them.
+/// Evidence r: sessions made with it sample from p(x) r(x). It is never changed, so any number of threads and sessions
+/// may use one at once. Sessions keep what they need of it: you may free it before them.
 pub struct undiffuse_evidence(Handle<Recipes>);
 
 opaque!(undiffuse_evidence, "evidence", Recipes);
@@ -119,17 +119,20 @@ pub struct undiffuse_method_options {
     pub lambda: f64,
     /// DDRM: 0 to 1.
     pub eta_b: f64,
-    /// Calibrated: vector-Jacobian products a step for the covariance of the step, 0 to 16. With 0 the step has the sampler's own variance,
-    /// far too small in few steps (0.44 of a Gaussian posterior's in 36 calls); with 1, the default, it has the right trace, which suits networks
-    /// best; with 2 the right variance in every direction where the denoiser is exact.
+    /// Calibrated: vector-Jacobian products a step for the covariance of the step, 0 to 16. With 0 the step has the
+    /// sampler's own variance, far too small in few steps (0.44 of a Gaussian posterior's in 36 calls); with 1, the
+    /// default, it has the right trace, which suits networks best; with 2 the right variance in every direction where
+    /// the denoiser is exact.
     pub variance_products: usize,
-    /// Split Gibbs: K samples are weighed against one another, at least 1; samples i K to i K + K - 1 are a group, and batches hold whole ones.
+    /// Split Gibbs: K samples are weighed against one another, at least 1; samples i K to i K + K - 1 are a group, and
+    /// batches hold whole ones.
     pub ensemble: usize,
     /// Split Gibbs: vector-Jacobian products a step, 1 to 16; 2 are right where the denoiser is exact.
     pub prior_products: usize,
     /// Split Gibbs: sigma / alpha of the first return into noise.
     pub ladder_largest: f64,
-    /// Split Gibbs: the fall from one return to the next, below 1; 0 for one that follows from the number of measured values.
+    /// Split Gibbs: the fall from one return to the next, below 1; 0 for one that follows from the number of measured
+    /// values.
     pub ladder_ratio: f64,
     /// Split Gibbs: how often the last return is made, at least 1.
     pub ladder_last: usize,
@@ -155,8 +158,9 @@ sized!(undiffuse_method_options {
     ladder_last: 2,
 });
 
-/// Fills options with the defaults: calibrated evidence with 2 iterations and 1 product for the variance, and the published constants of the others.
-/// `struct_size` is sizeof(undiffuse_method_options) as your program was compiled. Any thread.
+/// Fills options with the defaults: calibrated evidence with 2 iterations and 1 product for the variance, and the
+/// published constants of the others. `struct_size` is sizeof(undiffuse_method_options) as your program was compiled.
+/// Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_method_options_init(
     options: *mut undiffuse_method_options,
@@ -197,7 +201,8 @@ pub struct undiffuse_method_info {
     pub noise: MaybeUninit<undiffuse_method_noise>,
     /// The operators that it takes.
     pub operators: MaybeUninit<undiffuse_method_operator>,
-    /// Vector-Jacobian products of the network in a step; where it is above 0 the model must have been loaded with a gradient.
+    /// Vector-Jacobian products of the network in a step; where it is above 0 the model must have been loaded with a
+    /// gradient.
     pub product_count: usize,
 }
 
@@ -208,8 +213,8 @@ sized!(undiffuse_method_info {
     product_count: 0,
 });
 
-/// Writes what a method needs and takes to *info, whose struct_size you set; so a program can offer the methods that suit a measurement
-/// and a model. Status: UNDIFFUSE_INVALID_ARGUMENT for a number that is no method. Any thread.
+/// Writes what a method needs and takes to *info, whose struct_size you set; so a program can offer the methods that
+/// suit a measurement and a model. Status: UNDIFFUSE_INVALID_ARGUMENT for a number that is no method. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_method_get_info(
     method: MaybeUninit<undiffuse_method>,
@@ -255,11 +260,12 @@ fn measure<O: LinearOperator>(operator: O, y: &[f32], m: &undiffuse_measurement)
 
 /// Makes evidence of a measurement.
 ///
-/// `options` may be NULL for the defaults; both structs are read during the call, the measured values are copied. On success *evidence
-/// is yours; free it with undiffuse_evidence_free.
+/// `options` may be NULL for the defaults; both structs are read during the call, the measured values are copied. On
+/// success *evidence is yours; free it with undiffuse_evidence_free.
 ///
-/// Status: UNDIFFUSE_SHAPE, UNDIFFUSE_INVALID_ARGUMENT, UNDIFFUSE_NON_FINITE, UNDIFFUSE_UNSUPPORTED where operator and method do not
-/// suit each other. Whether the method suits a sampler and a model is checked when a session is made. Any thread.
+/// Status: UNDIFFUSE_SHAPE, UNDIFFUSE_INVALID_ARGUMENT, UNDIFFUSE_NON_FINITE, UNDIFFUSE_UNSUPPORTED where operator and
+/// method do not suit each other. Whether the method suits a sampler and a model is checked when a session is made. Any
+/// thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_evidence_from_measurement(
     measurement: *const undiffuse_measurement,
@@ -334,9 +340,10 @@ fn method(operator: &Operator, y: &[f32], m: &undiffuse_measurement, o: &undiffu
     })
 }
 
-/// Makes what is no evidence but goes where evidence goes: samples of the model itself, whose steps have the covariance that steps of their
-/// length should have, from `variance_products` vector-Jacobian products a step, 1 to 16; 2 are enough. With it a chain of few steps has the
-/// variances of one of a thousand, whatever `variance_type` the model was saved with. For DDPM, DDIM and RePaint's sampler.
+/// Makes what is no evidence but goes where evidence goes: samples of the model itself, whose steps have the covariance
+/// that steps of their length should have, from `variance_products` vector-Jacobian products a step, 1 to 16; 2 are
+/// enough. With it a chain of few steps has the variances of one of a thousand, whatever `variance_type` the model was
+/// saved with. For DDPM, DDIM and RePaint's sampler.
 ///
 /// On success *evidence is yours; free it with undiffuse_evidence_free. Status: UNDIFFUSE_INVALID_ARGUMENT. Any thread.
 #[unsafe(no_mangle)]
@@ -356,8 +363,8 @@ pub unsafe extern "C" fn undiffuse_evidence_optimal_variance(
 
 /// Makes evidence of your own: a function that gives the gradient of log r.
 ///
-/// `gradient` is read during the call; its `user_data` must live until the evidence and all sessions made with it are freed.
-/// Otherwise as undiffuse_evidence_from_measurement.
+/// `gradient` is read during the call; its `user_data` must live until the evidence and all sessions made with it are
+/// freed. Otherwise as undiffuse_evidence_from_measurement.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_evidence_from_gradient(
     gradient: *const undiffuse_gradient_evidence,
@@ -374,8 +381,8 @@ pub unsafe extern "C" fn undiffuse_evidence_from_gradient(
     }
 }
 
-/// Makes evidence for a binary chain: about each bit by itself, or by a function. `bits` is read during the call, `odds` are copied.
-/// Otherwise as undiffuse_evidence_from_measurement.
+/// Makes evidence for a binary chain: about each bit by itself, or by a function. `bits` is read during the call,
+/// `odds` are copied. Otherwise as undiffuse_evidence_from_measurement.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_evidence_from_bits(
     bits: *const undiffuse_bit_evidence,
@@ -407,8 +414,8 @@ pub unsafe extern "C" fn undiffuse_evidence_from_bits(
 pub struct undiffuse_class_evidence {
     /// sizeof(undiffuse_class_evidence).
     pub struct_size: usize,
-    /// r of each class at each position of x_0, [positions, class_count], at least 0 and one of a position above 0; all alike where nothing is
-    /// known. Copied.
+    /// r of each class at each position of x_0, [positions, class_count], at least 0 and one of a position above 0; all
+    /// alike where nothing is known. Copied.
     pub weights: *const f32,
     /// How many.
     pub weights_len: usize,
@@ -437,8 +444,8 @@ sized!(undiffuse_class_evidence {
     reserved: 0,
 });
 
-/// Makes evidence for a chain of classes: about each position by itself. `classes` is read during the call, `weights` are copied. Otherwise as
-/// undiffuse_evidence_from_measurement.
+/// Makes evidence for a chain of classes: about each position by itself. `classes` is read during the call, `weights`
+/// are copied. Otherwise as undiffuse_evidence_from_measurement.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_evidence_from_classes(
     classes: *const undiffuse_class_evidence,
@@ -490,12 +497,14 @@ impl Recipe for Bits {
     }
 }
 
-/// Chooses the sampler that the evidence is best run with on a model: the one its method was published with; for calibrated evidence RePaint's
-/// jumps, with which digits were restored best; DDPM's every step for evidence that nothing is known of.
+/// Chooses the sampler that the evidence is best run with on a model: the one its method was published with; for
+/// calibrated evidence RePaint's jumps, with which digits were restored best; DDPM's every step for evidence that
+/// nothing is known of.
 ///
-/// *options, which you have initialised, gets `kind` and `steps` and, of `eta`, `ddim_noise`, `jump_length`, `resamplings` and what begins
-/// with `ladder`, those that the kind reads; the rest stays. DiffPIR's is for inpainting: for super-resolution it was published with an `eta` of 0.5, for deblurring
-/// of 0.316. A model of 2015 or of bits has its own chain, whatever the evidence. Any thread.
+/// *options, which you have initialised, gets `kind` and `steps` and, of `eta`, `ddim_noise`, `jump_length`,
+/// `resamplings` and what begins with `ladder`, those that the kind reads; the rest stays. DiffPIR's is for inpainting:
+/// for super-resolution it was published with an `eta` of 0.5, for deblurring of 0.316. A model of 2015 or of bits has
+/// its own chain, whatever the evidence. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_evidence_recommend_sampler(
     evidence: *const undiffuse_evidence,
@@ -539,8 +548,8 @@ pub unsafe extern "C" fn undiffuse_evidence_recommend_sampler(
     }
 }
 
-/// Turns standard normal noise into the x_T that DDRM and DDNM+ begin with, in place: `x` are `len` floats of whole samples, the
-/// first of them number `first_sample`. Give it to undiffuse_session_start_from with step 0.
+/// Turns standard normal noise into the x_T that DDRM and DDNM+ begin with, in place: `x` are `len` floats of whole
+/// samples, the first of them number `first_sample`. Give it to undiffuse_session_start_from with step 0.
 ///
 /// Status: UNDIFFUSE_UNSUPPORTED for evidence without a beginning of its own, UNDIFFUSE_NON_FINITE. Any thread.
 #[unsafe(no_mangle)]

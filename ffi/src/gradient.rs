@@ -20,8 +20,9 @@ use crate::options::{sized, value};
 use crate::recipe::{BoxedEvidence, Recipe, r_schedule};
 use crate::status::{Failure, Outcome};
 
-/// The gradient of log r: reads `x`, [count, sample_len], at the level of `call`, and writes all of `out`, as many. What it does to a
-/// sample must not depend on the others. Returns as undiffuse_predict_fn; called on the thread that called the library.
+/// The gradient of log r: reads `x`, [count, sample_len], at the level of `call`, and writes all of `out`, as many.
+/// What it does to a sample must not depend on the others. Returns as undiffuse_predict_fn; called on the thread that
+/// called the library.
 pub type undiffuse_gradient_fn = Option<
     unsafe extern "C" fn(user_data: *mut c_void, call: *const undiffuse_call, x: *const f32, out: *mut f32) -> i32,
 >;
@@ -62,8 +63,8 @@ sized!(undiffuse_gradient_evidence {
 
 /// Evidence for a binary chain.
 ///
-/// Either `odds`: for each bit d = r(x_i = 1) / (r(x_i = 1) + r(x_i = 0)); 0.5 where nothing is known, 0 or 1 for a known bit. Or
-/// `function`, which gives these d for all bits of x_t at once, the other bits as in `x`.
+/// Either `odds`: for each bit d = r(x_i = 1) / (r(x_i = 1) + r(x_i = 0)); 0.5 where nothing is known, 0 or 1 for a
+/// known bit. Or `function`, which gives these d for all bits of x_t at once, the other bits as in `x`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct undiffuse_bit_evidence {

@@ -1,7 +1,8 @@
-//! What stands between C and the library: every function goes through [`call`] or [`void`], every handle is a [`Handle`].
+//! What stands between C and the library: every function goes through [`call`] or [`void`], every handle is a
+//! [`Handle`].
 //!
-//! A panic is caught here and becomes a status. A handle knows whether a call is using it, so that a call from within a callback or
-//! from a second thread is refused instead of undefined, and whether a panic went through it.
+//! A panic is caught here and becomes a status. A handle knows whether a call is using it, so that a call from within a
+//! callback or from a second thread is refused instead of undefined, and whether a panic went through it.
 
 use alloc::boxed::Box;
 use alloc::format;
@@ -14,7 +15,8 @@ use crate::status::undiffuse_status::{self, *};
 use crate::status::{Failure, Outcome, undiffuse_error};
 use crate::unwind;
 
-/// Runs the inner side of a function that returns a status. `error` is where the caller wants the error object, or NULL.
+/// Runs the inner side of a function that returns a status. `error` is where the caller wants the error object, or
+/// NULL.
 ///
 /// # Safety
 /// `error` is NULL or may be written to.
@@ -200,8 +202,8 @@ pub(crate) trait Opaque {
     fn handle(&self) -> &Handle<Self::Inner>;
 }
 
-/// Says what a handle's inside is: `opaque!(name, "what messages call it", Inner)`. The struct itself is written out, since cbindgen
-/// does not look into macros.
+/// Says what a handle's inside is: `opaque!(name, "what messages call it", Inner)`. The struct itself is written out,
+/// since cbindgen does not look into macros.
 macro_rules! opaque {
     ($name:ident, $what:literal, $inner:ty) => {
         impl $crate::guard::Opaque for $name {
@@ -245,7 +247,8 @@ pub(crate) unsafe fn write<'a, T: Opaque + 'a>(pointer: *mut T) -> Outcome<Writi
     unsafe { pointer.as_ref() }.ok_or_else(|| null(T::NAME))?.handle().write(T::NAME)
 }
 
-/// Frees a handle. One that a call is using is left alone: that is a mistake of the caller's, and a leak is the least harm.
+/// Frees a handle. One that a call is using is left alone: that is a mistake of the caller's, and a leak is the least
+/// harm.
 ///
 /// # Safety
 /// NULL, or from this library and not freed yet.

@@ -6,7 +6,8 @@ mod on {
 
     static LEFT: AtomicI64 = AtomicI64::new(0);
 
-    /// Not in the header (ffi/cbindgen.toml leaves it out): the `calls`-th call of the library from now on panics; 0 for none.
+    /// Not in the header (ffi/cbindgen.toml leaves it out): the `calls`-th call of the library from now on panics; 0
+    /// for none.
     #[unsafe(no_mangle)]
     pub extern "C" fn undiffuse_test_panic_in(calls: i64) {
         LEFT.store(calls, Ordering::SeqCst);

@@ -1,8 +1,9 @@
 //! The C ABI of undiffuse.
 //!
-//! Every function of include/undiffuse.h is here, a thin layer over the library's public items: it checks pointers and struct sizes
-//! (`guard`, `options`), catches panics, and turns errors into a status and an error object (`status`). The comments of the items are
-//! those of the header, which `cargo run -p undiffuse-ffi-header` generates; they are written for C programmers.
+//! Every function of include/undiffuse.h is here, a thin layer over the library's public items: it checks pointers and
+//! struct sizes (`guard`, `options`), catches panics, and turns errors into a status and an error object (`status`).
+//! The comments of the items are those of the header, which `cargo run -p undiffuse-ffi-header` generates; they are
+//! written for C programmers.
 #![no_std]
 #![allow(clippy::too_many_arguments)] // C functions take arrays as two.
 #![allow(non_camel_case_types)] // Names are those of the header.

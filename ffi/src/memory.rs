@@ -23,13 +23,14 @@ pub type undiffuse_deallocate_fn =
 
 /// Your allocator.
 ///
-/// What goes through it: the packed weights of a model and, while it is loaded, the weights of one layer as they are read; the
-/// workspace of a session. What does not: handles, tables of schedules, copies of measured values, the factors of operators, texts
-/// and (from a file) a read buffer of at most 1 MiB. Those come from malloc, when handles are made: a session allocates nothing after
-/// undiffuse_session_new.
+/// What goes through it: the packed weights of a model and, while it is loaded, the weights of one layer as they are
+/// read; the workspace of a session. What does not: handles, tables of schedules, copies of measured values, the
+/// factors of operators, texts and (from a file) a read buffer of at most 1 MiB. Those come from malloc, when handles
+/// are made: a session allocates nothing after undiffuse_session_new.
 ///
-/// Both functions are called on the threads that call the library, and must be ready to be called from several at once if you use
-/// several. They must not call the library. `user_data` must live until every object that was made with the allocator is freed.
+/// Both functions are called on the threads that call the library, and must be ready to be called from several at once
+/// if you use several. They must not call the library. `user_data` must live until every object that was made with the
+/// allocator is freed.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct undiffuse_allocator {

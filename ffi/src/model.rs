@@ -50,8 +50,8 @@ pub(crate) struct Model {
 
 /// What predicts: a network compiled from weights, or callbacks of yours; with the configuration of its scheduler.
 ///
-/// It is never changed, so any number of threads and sessions may use one at once. Sessions keep what they need of it: you may
-/// free it before them.
+/// It is never changed, so any number of threads and sessions may use one at once. Sessions keep what they need of it:
+/// you may free it before them.
 pub struct undiffuse_model(Handle<Arc<Model>>);
 
 opaque!(undiffuse_model, "model", Arc<Model>);
@@ -70,19 +70,20 @@ pub struct undiffuse_model_options {
     pub height: usize,
     /// Width of the images.
     pub width: usize,
-    /// Whether sessions can also give vector-Jacobian products, which some evidence needs. It doubles the bytes of the weights.
+    /// Whether sessions can also give vector-Jacobian products, which some evidence needs. It doubles the bytes of the
+    /// weights.
     pub gradient: MaybeUninit<undiffuse_gradient>,
     /// How a GPU keeps values.
     pub precision: MaybeUninit<undiffuse_precision>,
-    /// The text of a diffusers scheduler_config.json to take the place of the model's own, which is then not looked at, or NULL. Read during
-    /// the call; judged when a sampler is made.
+    /// The text of a diffusers scheduler_config.json to take the place of the model's own, which is then not looked at,
+    /// or NULL. Read during the call; judged when a sampler is made.
     pub scheduler_json: *const c_char,
     /// Bytes of that text; 0 if it ends with a NUL.
     pub scheduler_json_len: usize,
     /// Your allocator for the weights, or NULL for malloc. The struct is read during the call.
     pub allocator: *const undiffuse_allocator,
-    /// Of a latent model (a pipeline with vae or vqvae): decodes in tiles what would take more than so many bytes in one piece, where
-    /// 0 leaves the decoder out: samples are then latents. 1 GiB by default.
+    /// Of a latent model (a pipeline with vae or vqvae): decodes in tiles what would take more than so many bytes in
+    /// one piece, where 0 leaves the decoder out: samples are then latents. 1 GiB by default.
     pub decode_bytes: usize,
     /// How the CPU keeps weights.
     pub weights: MaybeUninit<undiffuse_weight_type>,
@@ -116,8 +117,8 @@ pub struct undiffuse_model_info {
     pub sample_len: usize,
     /// Floats that the network gives for a sample: as many, or twice as many where it learned a variance.
     pub output_len: usize,
-    /// How many classes a class model knows, which are the whole numbers below; 0 for others, also for those of `class_len` above 0 that
-    /// take any number or a vector.
+    /// How many classes a class model knows, which are the whole numbers below; 0 for others, also for those of
+    /// `class_len` above 0 that take any number or a vector.
     pub class_count: usize,
     /// How many weights the network has; 0 for callbacks.
     pub parameter_count: u64,
@@ -125,7 +126,8 @@ pub struct undiffuse_model_info {
     pub flops: u64,
     /// Bytes of the packed weights, all of them from your allocator if you gave one.
     pub weight_bytes: usize,
-    /// x, on which the chain works, is sample_scale times the data plus sample_shift. Mostly 1 and 0: image models work on -1 to 1.
+    /// x, on which the chain works, is sample_scale times the data plus sample_shift. Mostly 1 and 0: image models work
+    /// on -1 to 1.
     pub sample_scale: f64,
     /// See `sample_scale`.
     pub sample_shift: f64,
@@ -135,12 +137,13 @@ pub struct undiffuse_model_info {
     pub has_gradient: u32,
     /// 0.
     pub reserved: u32,
-    /// Floats of one entry of `classes` in undiffuse_session_options and undiffuse_bound_options: 0 for a model without classes and for
-    /// callbacks, 1 where a class is a number, more where it is a vector.
+    /// Floats of one entry of `classes` in undiffuse_session_options and undiffuse_bound_options: 0 for a model without
+    /// classes and for callbacks, 1 where a class is a number, more where it is a vector.
     pub class_len: usize,
     /// Inputs of the network, x and the timestep among them, see undiffuse_model_get_input; 0 for callbacks.
     pub input_count: usize,
-    /// Floats of one sample's data, see undiffuse_codec: those of an image where samples are latents, else as many as of a sample.
+    /// Floats of one sample's data, see undiffuse_codec: those of an image where samples are latents, else as many as
+    /// of a sample.
     pub data_len: usize,
     /// Dimensions of the data.
     pub data_rank: usize,
@@ -269,9 +272,10 @@ fn open(_path: &str) -> Outcome<Source<'static>> {
 
 /// Loads a diffusers pipeline directory, a model's own directory, one of its weight files, or a packed file.
 ///
-/// `path` is UTF-8. `options` may be NULL for the defaults. On success *model is yours; free it with undiffuse_model_free. The file is
-/// read during the call alone. A file that is malformed in any way is refused with a message that names what is wrong. The scheduler may be of
-/// any class, or missing: a sampler of the kind DDIM or DDPM can be made of those with betas, and `scheduler_json` gives another.
+/// `path` is UTF-8. `options` may be NULL for the defaults. On success *model is yours; free it with
+/// undiffuse_model_free. The file is read during the call alone. A file that is malformed in any way is refused with a
+/// message that names what is wrong. The scheduler may be of any class, or missing: a sampler of the kind DDIM or DDPM
+/// can be made of those with betas, and `scheduler_json` gives another.
 ///
 /// Status: UNDIFFUSE_IO, UNDIFFUSE_CONFIG, UNDIFFUSE_WEIGHTS, UNDIFFUSE_SHAPE for a size that the network cannot have,
 /// UNDIFFUSE_UNSUPPORTED (in a build without files always), UNDIFFUSE_DEVICE where a GPU fails. Any thread.
@@ -294,10 +298,11 @@ pub unsafe extern "C" fn undiffuse_model_load(
     }
 }
 
-/// Loads a packed file that is in memory, `len` bytes at `data`: for a model that is a C array of your program, or was decrypted.
+/// Loads a packed file that is in memory, `len` bytes at `data`: for a model that is a C array of your program, or was
+/// decrypted.
 ///
-/// The bytes are borrowed for the call and not needed afterwards: the weights are packed into memory of the model's own. Otherwise as
-/// undiffuse_model_load.
+/// The bytes are borrowed for the call and not needed afterwards: the weights are packed into memory of the model's
+/// own. Otherwise as undiffuse_model_load.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_model_load_memory(
     data: *const u8,
@@ -349,8 +354,9 @@ fn embedded() -> Outcome<&'static [u8]> {
 
 /// Makes a model of your own functions: any other engine runs the network, this library runs the chain.
 ///
-/// `denoiser` is read during the call; its `user_data` must live until the model and all sessions made from it are freed. On success
-/// *model is yours; free it with undiffuse_model_free. Status: UNDIFFUSE_SHAPE, UNDIFFUSE_CONFIG, UNDIFFUSE_UNSUPPORTED. Any thread.
+/// `denoiser` is read during the call; its `user_data` must live until the model and all sessions made from it are
+/// freed. On success *model is yours; free it with undiffuse_model_free. Status: UNDIFFUSE_SHAPE, UNDIFFUSE_CONFIG,
+/// UNDIFFUSE_UNSUPPORTED. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_model_from_denoiser(
     denoiser: *const undiffuse_denoiser,
@@ -419,11 +425,11 @@ pub unsafe extern "C" fn undiffuse_model_get_info(
     }
 }
 
-/// The model's scheduler as the text of a diffusers scheduler_config.json, without a NUL at the end: all keys, or, of a class that this library
-/// does not know, as it was found; of length 0 where the model came without one.
+/// The model's scheduler as the text of a diffusers scheduler_config.json, without a NUL at the end: all keys, or, of a
+/// class that this library does not know, as it was found; of length 0 where the model came without one.
 ///
-/// With a NULL `buffer`, *len is set to the required number of bytes. Otherwise *len is the size of `buffer`, and is set to the bytes
-/// written. Status: UNDIFFUSE_BUFFER_TOO_SMALL, then *len is the required length. Any thread.
+/// With a NULL `buffer`, *len is set to the required number of bytes. Otherwise *len is the size of `buffer`, and is
+/// set to the bytes written. Status: UNDIFFUSE_BUFFER_TOO_SMALL, then *len is the required length. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_model_scheduler_json(
     model: *const undiffuse_model,
@@ -435,7 +441,8 @@ pub unsafe extern "C" fn undiffuse_model_scheduler_json(
     unsafe { ok(error, || fill(("buffer", buffer.cast::<u8>()), len, read(model)?.scheduler_json().as_bytes())) }
 }
 
-/// The text of the model's configuration, a diffusers config.json; of length 0 for callbacks. As undiffuse_model_scheduler_json.
+/// The text of the model's configuration, a diffusers config.json; of length 0 for callbacks. As
+/// undiffuse_model_scheduler_json.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_model_config_json(
     model: *const undiffuse_model,

@@ -1,4 +1,5 @@
-//! In place of `reserve` without an operating system: the program's own allocator has the last word, and nothing stands in for it.
+//! In place of `reserve` without an operating system: the program's own allocator has the last word, and nothing stands
+//! in for it.
 
 use crate::status::Outcome;
 

@@ -16,9 +16,10 @@ use crate::guard::{ok, slice, slice_mut};
 use crate::options::{flag, options, sized, value};
 use crate::status::{Failure, Outcome, undiffuse_error, undiffuse_status};
 
-/// Fills `out`, [count, sample_len], with draw `draw` of the samples `first_sample`, `first_sample` + 1, ...: values of the kind
-/// `kind`. Draw 0 is x_T, draw k the noise of step k - 1; draws from 2^63 on are the evidence's. The same
-/// draw of a sample must always be the same values. Returns as undiffuse_predict_fn. Called on the thread that called the library.
+/// Fills `out`, [count, sample_len], with draw `draw` of the samples `first_sample`, `first_sample` + 1, ...: values of
+/// the kind `kind`. Draw 0 is x_T, draw k the noise of step k - 1; draws from 2^63 on are the evidence's. The same draw
+/// of a sample must always be the same values. Returns as undiffuse_predict_fn. Called on the thread that called the
+/// library.
 pub type undiffuse_noise_fn = Option<
     unsafe extern "C" fn(
         user_data: *mut c_void,
@@ -31,10 +32,11 @@ pub type undiffuse_noise_fn = Option<
     ) -> i32,
 >;
 
-/// Where a session gets its noise if not from a seed: from arrays, from a function, or from a Python library's generator with the session's
-/// seed, in the order in which diffusers' pipelines draw.
+/// Where a session gets its noise if not from a seed: from arrays, from a function, or from a Python library's
+/// generator with the session's seed, in the order in which diffusers' pipelines draw.
 ///
-/// Arrays are borrowed: they must stay as they are until the session is freed. With a function or a generator they are NULL.
+/// Arrays are borrowed: they must stay as they are until the session is freed. With a function or a generator they are
+/// NULL.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct undiffuse_noise {
@@ -46,8 +48,8 @@ pub struct undiffuse_noise {
     pub noise: *const f32,
     /// How many steps have noise.
     pub steps: usize,
-    /// How many samples the arrays are for. With a generator: how many are drawn at once, from sample 0, and so what all of them depend
-    /// on; 0 with `each_seed`.
+    /// How many samples the arrays are for. With a generator: how many are drawn at once, from sample 0, and so what
+    /// all of them depend on; 0 with `each_seed`.
     pub samples: usize,
     /// The number of the first of them.
     pub first_sample: u64,
@@ -57,14 +59,17 @@ pub struct undiffuse_noise {
     pub user_data: *mut c_void,
     /// A number that differs between functions that give different noise, for saved sessions.
     pub fingerprint: u64,
-    /// Whose generator, UNDIFFUSE_GENERATOR_OWN with arrays or a function. Evidence that needs noise of its own fails with such noise.
+    /// Whose generator, UNDIFFUSE_GENERATOR_OWN with arrays or a function. Evidence that needs noise of its own fails
+    /// with such noise.
     pub generator: MaybeUninit<undiffuse_generator>,
     /// The type that the other program draws in; UNDIFFUSE_DRAWN_IN_F32 for JAX.
     pub drawn_in: MaybeUninit<undiffuse_drawn_in>,
-    /// 1: sample i has a generator of its own, of the session's seed + i, as diffusers with a list of generators; 0: all have one.
+    /// 1: sample i has a generator of its own, of the session's seed + i, as diffusers with a list of generators; 0:
+    /// all have one.
     pub each_seed: u32,
     /// With torch.Generator("cuda"): how many threads the GPU runs at once, its multi_processor_count times
-    /// max_threads_per_multi_processor. 0 stands for every GPU and allows draws of up to 6144 values, which are the same on all.
+    /// max_threads_per_multi_processor. 0 stands for every GPU and allows draws of up to 6144 values, which are the
+    /// same on all.
     pub gpu_threads: u32,
 }
 
@@ -209,10 +214,11 @@ fn python(
     Ok(Some(PythonNoise::new(generator, seed, drawn_for, sample_len)?.with_type(drawn_in)?.with_draws(draws)?))
 }
 
-/// Fills `out` with `len` standard normal values: those that a session of this seed sees in draw `draw` of sample `sample`.
+/// Fills `out` with `len` standard normal values: those that a session of this seed sees in draw `draw` of sample
+/// `sample`.
 ///
-/// Draw 0 is x_T, draw k the noise of step k - 1. The values depend on (seed, sample, draw) and their position alone, on every
-/// platform. Any thread.
+/// Draw 0 is x_T, draw k the noise of step k - 1. The values depend on (seed, sample, draw) and their position alone,
+/// on every platform. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_noise_normal(
     seed: u64,

@@ -35,8 +35,8 @@ impl<O: LinearOperator + Send + Sync + 'static> From<O> for Operator {
     }
 }
 
-/// A linear map A from a sample to a measurement. It is never changed, so any number of threads may use one at once. Evidence
-/// made with it keeps what it needs: you may free it before.
+/// A linear map A from a sample to a measurement. It is never changed, so any number of threads may use one at once.
+/// Evidence made with it keeps what it needs: you may free it before.
 pub struct undiffuse_operator(Handle<Operator>);
 
 opaque!(undiffuse_operator, "operator", Operator);
@@ -70,13 +70,14 @@ sized!(undiffuse_operator_info {
     reserved: 0,
 });
 
-/// A map of yours: reads `from_len` floats at `from` and writes all `to_len` floats at `to`. Returns as undiffuse_predict_fn. Called
-/// on the thread that called the library; if several sessions use it, on several at once.
+/// A map of yours: reads `from_len` floats at `from` and writes all `to_len` floats at `to`. Returns as
+/// undiffuse_predict_fn. Called on the thread that called the library; if several sessions use it, on several at once.
 pub type undiffuse_map_fn = Option<
     unsafe extern "C" fn(user_data: *mut c_void, from: *const f32, from_len: usize, to: *mut f32, to_len: usize) -> i32,
 >;
 
-/// Your own operator. That `adjoint` is the adjoint of `apply` is yours to see to: <A u, v> = <u, A^T v> for random u and v.
+/// Your own operator. That `adjoint` is the adjoint of `apply` is yours to see to: <A u, v> = <u, A^T v> for random u
+/// and v.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct undiffuse_operator_callbacks {
@@ -216,9 +217,10 @@ unsafe fn new<O: Into<Operator>>(
 
 /// A = I: the measurement is the sample itself, for denoising.
 ///
-/// As for every operator: a sample has the `rank` dimensions at `dims`, outermost first ([channels, height, width] for images); arrays
-/// are read during the call; on success *op is yours, free it with undiffuse_operator_free. Status: UNDIFFUSE_SHAPE where operator and
-/// dimensions do not suit each other, UNDIFFUSE_NON_FINITE for taps that are not finite. Any thread.
+/// As for every operator: a sample has the `rank` dimensions at `dims`, outermost first ([channels, height, width] for
+/// images); arrays are read during the call; on success *op is yours, free it with undiffuse_operator_free. Status:
+/// UNDIFFUSE_SHAPE where operator and dimensions do not suit each other, UNDIFFUSE_NON_FINITE for taps that are not
+/// finite. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_operator_identity(
     dims: *const usize,
@@ -232,8 +234,9 @@ pub unsafe extern "C" fn undiffuse_operator_identity(
 
 /// A keeps the elements whose byte in `known` is not 0, in ascending order: for inpainting.
 ///
-/// `known` has `known_len` bytes: one for each element of a sample, or one for each position (height x width), for all channels.
-/// A mask that hides nothing is refused (for denoising there is undiffuse_operator_identity), as is one that hides everything.
+/// `known` has `known_len` bytes: one for each element of a sample, or one for each position (height x width), for all
+/// channels. A mask that hides nothing is refused (for denoising there is undiffuse_operator_identity), as is one that
+/// hides everything.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_operator_mask(
     dims: *const usize,
@@ -334,8 +337,9 @@ pub unsafe extern "C" fn undiffuse_operator_bicubic(
     unsafe { new(dims, rank, op, error, |dims| Ok(Bicubic::new(dims, factor, self::padding(padding)?)?)) }
 }
 
-/// A blurs each channel: `down` are `down_len` taps along columns, `across` `across_len` taps along rows, each centred at half its
-/// length. Its decomposition is computed here, in a time that grows with the cube of a side: half a second for 256.
+/// A blurs each channel: `down` are `down_len` taps along columns, `across` `across_len` taps along rows, each centred
+/// at half its length. Its decomposition is computed here, in a time that grows with the cube of a side: half a second
+/// for 256.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_operator_separable_blur(
     dims: *const usize,
@@ -357,7 +361,8 @@ pub unsafe extern "C" fn undiffuse_operator_separable_blur(
     }
 }
 
-/// A convolves each channel with a kernel of `kernel_height` rows of `kernel_width` taps, the image repeated beyond its edges.
+/// A convolves each channel with a kernel of `kernel_height` rows of `kernel_width` taps, the image repeated beyond its
+/// edges.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_operator_circular_blur(
     dims: *const usize,
@@ -378,7 +383,8 @@ pub unsafe extern "C" fn undiffuse_operator_circular_blur(
     }
 }
 
-/// A is a dense matrix of `output_len` rows of n values, n the elements of a sample. Its decomposition is computed here.
+/// A is a dense matrix of `output_len` rows of n values, n the elements of a sample. Its decomposition is computed
+/// here.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_operator_dense(
     dims: *const usize,
@@ -399,8 +405,8 @@ pub unsafe extern "C" fn undiffuse_operator_dense(
     }
 }
 
-/// A shuffles the positions of an image by `seed`, transforms each channel by the Walsh-Hadamard matrix and keeps the first
-/// `measurements` coefficients: compressed sensing. height x width must be a power of 2.
+/// A shuffles the positions of an image by `seed`, transforms each channel by the Walsh-Hadamard matrix and keeps the
+/// first `measurements` coefficients: compressed sensing. height x width must be a power of 2.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_operator_hadamard(
     dims: *const usize,
@@ -461,8 +467,8 @@ pub unsafe extern "C" fn undiffuse_operator_get_info(
     }
 }
 
-/// y = A x: reads the n floats of a sample at `x` and writes the m floats of a measurement at `y`, which do not overlap. Scratch comes
-/// from malloc. Status: UNDIFFUSE_SHAPE, UNDIFFUSE_NON_FINITE. Any thread.
+/// y = A x: reads the n floats of a sample at `x` and writes the m floats of a measurement at `y`, which do not
+/// overlap. Scratch comes from malloc. Status: UNDIFFUSE_SHAPE, UNDIFFUSE_NON_FINITE. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_operator_apply(
     op: *const undiffuse_operator,
@@ -490,8 +496,8 @@ pub unsafe extern "C" fn undiffuse_operator_adjoint(
     unsafe { map(op, ("y", y, y_len), ("x", x, x_len), error, |o, from, to, scratch| o.adjoint(from, to, scratch)) }
 }
 
-/// x = A^+ y, the minimum-norm least-squares solution of A x = y. Status: UNDIFFUSE_UNSUPPORTED where the operator has none. Otherwise as
-/// undiffuse_operator_adjoint.
+/// x = A^+ y, the minimum-norm least-squares solution of A x = y. Status: UNDIFFUSE_UNSUPPORTED where the operator has
+/// none. Otherwise as undiffuse_operator_adjoint.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_operator_pseudo_inverse(
     op: *const undiffuse_operator,
@@ -532,7 +538,8 @@ unsafe fn map(
     }
 }
 
-/// Writes a normalised Gaussian kernel of an odd number `len` of taps and standard deviation `sigma`, in elements, to `taps`. Any thread.
+/// Writes a normalised Gaussian kernel of an odd number `len` of taps and standard deviation `sigma`, in elements, to
+/// `taps`. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_gaussian_kernel(
     len: usize,

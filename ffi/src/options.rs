@@ -12,8 +12,8 @@ const LARGEST: usize = 4096;
 /// A struct of the header whose first field is `struct_size`.
 ///
 /// # Safety
-/// It is `repr(C)`, its first field is a `usize`, and any bytes are a valid value of it: integers, floats, pointers, optional function
-/// pointers, `MaybeUninit`.
+/// It is `repr(C)`, its first field is a `usize`, and any bytes are a valid value of it: integers, floats, pointers,
+/// optional function pointers, `MaybeUninit`.
 pub(crate) unsafe trait VersionedStruct: Copy {
     /// What messages call it.
     const NAME: &'static str;
@@ -55,7 +55,8 @@ unsafe fn check_size<T: VersionedStruct>(bytes: *const u8) -> Outcome<usize> {
     Ok(size)
 }
 
-/// Reads the caller's options: what a smaller, older struct lacks is the default, what a larger, newer one has more must be zero.
+/// Reads the caller's options: what a smaller, older struct lacks is the default, what a larger, newer one has more
+/// must be zero.
 ///
 /// # Safety
 /// NULL, or a struct of the size that it states.
@@ -98,7 +99,8 @@ unsafe fn options_or<T: VersionedStruct>(pointer: *const T, if_null: Option<T>) 
     }
 }
 
-/// Fills the first `size` bytes of the caller's struct with the defaults and zeros, and sets its `struct_size` to `size`.
+/// Fills the first `size` bytes of the caller's struct with the defaults and zeros, and sets its `struct_size` to
+/// `size`.
 ///
 /// # Safety
 /// NULL, or `size` bytes that may be written.

@@ -1,11 +1,13 @@
 //! What stands in when malloc refuses.
 //!
-//! Rust ends the process when a small block is refused: a string, a list, the box of a handle. A library must not do that to its host, so
-//! libundiffuse allocates through [`Reserve`]: from malloc, and where malloc refuses a small block, from some megabytes of zeros that no
-//! page of memory stands behind until then. A call that drew on them gives out no handle ([`crate::guard::Out::give`]): it drops what it
-//! made and returns UNDIFFUSE_OUT_OF_MEMORY. So no block outlives its call, and the reserve is whole again for the next.
+//! Rust ends the process when a small block is refused: a string, a list, the box of a handle. A library must not do
+//! that to its host, so libundiffuse allocates through [`Reserve`]: from malloc, and where malloc refuses a small
+//! block, from some megabytes of zeros that no page of memory stands behind until then. A call that drew on them gives
+//! out no handle ([`crate::guard::Out::give`]): it drops what it made and returns UNDIFFUSE_OUT_OF_MEMORY. So no block
+//! outlives its call, and the reserve is whole again for the next.
 //!
-//! What is large asks for its memory in a way that can fail, and is refused before it gets here, by size or by alignment.
+//! What is large asks for its memory in a way that can fail, and is refused before it gets here, by size or by
+//! alignment.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
@@ -85,7 +87,8 @@ impl Reserve {
     }
 }
 
-// SAFETY: blocks are the system's or lie apart in the area; it does not panic. Nothing is inlined, since there are thousands of callers.
+// SAFETY: blocks are the system's or lie apart in the area; it does not panic. Nothing is inlined, since there are
+// thousands of callers.
 unsafe impl GlobalAlloc for Reserve {
     #[inline(never)]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {

@@ -75,11 +75,12 @@ fn run(session: &mut Session) -> Outcome<undiffuse_status> {
 
 /// Makes all remaining steps, calling the progress callback after each.
 ///
-/// Returns UNDIFFUSE_OK when the run is done, UNDIFFUSE_STOPPED when the callback stopped it. After that, and after every error but
-/// UNDIFFUSE_PANIC, the session is at the end of its last complete step, and another call continues from there.
+/// Returns UNDIFFUSE_OK when the run is done, UNDIFFUSE_STOPPED when the callback stopped it. After that, and after
+/// every error but UNDIFFUSE_PANIC, the session is at the end of its last complete step, and another call continues
+/// from there.
 ///
-/// Status: UNDIFFUSE_CANCELLED, UNDIFFUSE_CALLBACK, UNDIFFUSE_NON_FINITE, UNDIFFUSE_DEVICE. Allocates nothing (a callback of yours
-/// aside; a GPU's driver may).
+/// Status: UNDIFFUSE_CANCELLED, UNDIFFUSE_CALLBACK, UNDIFFUSE_NON_FINITE, UNDIFFUSE_DEVICE. Allocates nothing (a
+/// callback of yours aside; a GPU's driver may).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_session_run(
     session: *mut undiffuse_session,
@@ -134,9 +135,9 @@ pub unsafe extern "C" fn undiffuse_session_get_info(
     }
 }
 
-/// Points *x at the samples where they stand, [count, sample_len], and writes their number of floats to *len (which may be NULL). Once
-/// the run is done they are the result: for images [count, channels, height, width], in the units that the model was trained with,
-/// mostly -1 to 1.
+/// Points *x at the samples where they stand, [count, sample_len], and writes their number of floats to *len (which may
+/// be NULL). Once the run is done they are the result: for images [count, channels, height, width], in the units that
+/// the model was trained with, mostly -1 to 1.
 ///
 /// The memory is the session's: it is valid until the next call with a pointer to this session that is not const.
 #[unsafe(no_mangle)]
@@ -181,8 +182,8 @@ unsafe fn view(
     Ok(())
 }
 
-/// Begins again at x_T with `count` samples, at most the batch, the first of them number `first_sample`. Allocates nothing. On an error
-/// the session is unchanged.
+/// Begins again at x_T with `count` samples, at most the batch, the first of them number `first_sample`. Allocates
+/// nothing. On an error the session is unchanged.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_session_restart(
     session: *mut undiffuse_session,
@@ -194,9 +195,9 @@ pub unsafe extern "C" fn undiffuse_session_restart(
     unsafe { ok(error, || Ok(write(session)?.chain.restart(first_sample, count)?)) }
 }
 
-/// Begins in the middle: `x`, `len` floats of whole samples, is taken for x_t of step `step`; with the number of steps the run is done.
-/// For images that you noised (undiffuse_sampler_add_noise) and for x_T of your own, with step 0. `x` is copied. On an error the session
-/// is unchanged. Status: UNDIFFUSE_SHAPE, UNDIFFUSE_NON_FINITE.
+/// Begins in the middle: `x`, `len` floats of whole samples, is taken for x_t of step `step`; with the number of steps
+/// the run is done. For images that you noised (undiffuse_sampler_add_noise) and for x_T of your own, with step 0. `x`
+/// is copied. On an error the session is unchanged. Status: UNDIFFUSE_SHAPE, UNDIFFUSE_NON_FINITE.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_session_start_from(
     session: *mut undiffuse_session,
@@ -215,11 +216,11 @@ pub unsafe extern "C" fn undiffuse_session_start_from(
     }
 }
 
-/// Saves position, x, x_0 and the sampler's history. A session made of the same model, sampler, evidence and seed that restores them
-/// ends in the same bits as if it had never stopped, in whatever process.
+/// Saves position, x, x_0 and the sampler's history. A session made of the same model, sampler, evidence and seed that
+/// restores them ends in the same bits as if it had never stopped, in whatever process.
 ///
-/// With a NULL `buffer`, *len is set to the required number of bytes. Otherwise *len is the size of `buffer`, and is set to the bytes
-/// written. Status: UNDIFFUSE_BUFFER_TOO_SMALL, then *len is the required length.
+/// With a NULL `buffer`, *len is set to the required number of bytes. Otherwise *len is the size of `buffer`, and is
+/// set to the bytes written. Status: UNDIFFUSE_BUFFER_TOO_SMALL, then *len is the required length.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_session_save(
     session: *const undiffuse_session,
@@ -248,8 +249,8 @@ pub unsafe extern "C" fn undiffuse_session_save(
     }
 }
 
-/// Restores what undiffuse_session_save wrote, `len` bytes. Damaged bytes, and those of a session with other settings, are refused
-/// with UNDIFFUSE_INVALID_ARGUMENT, and the session is unchanged.
+/// Restores what undiffuse_session_save wrote, `len` bytes. Damaged bytes, and those of a session with other settings,
+/// are refused with UNDIFFUSE_INVALID_ARGUMENT, and the session is unchanged.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_session_restore(
     session: *mut undiffuse_session,
@@ -266,11 +267,13 @@ pub unsafe extern "C" fn undiffuse_session_restore(
     }
 }
 
-/// Calls the network alone, at the level of step `step`: `x` are `x_len` floats of whole samples, at most the batch, scaled as the network
-/// takes them (undiffuse_sampler_scale_model_input); `out` receives [samples, output_len]. The first of the samples counts as number
-/// `first_sample`, which matters to class models. The run is not changed. Arrays do not overlap.
+/// Calls the network alone, at the level of step `step`: `x` are `x_len` floats of whole samples, at most the batch,
+/// scaled as the network takes them (undiffuse_sampler_scale_model_input); `out` receives [samples, output_len]. The
+/// first of the samples counts as number `first_sample`, which matters to class models. The run is not changed. Arrays
+/// do not overlap.
 ///
-/// Status: UNDIFFUSE_SHAPE, UNDIFFUSE_CANCELLED, UNDIFFUSE_CALLBACK, UNDIFFUSE_NON_FINITE for NaN or infinity in `x` or in the prediction.
+/// Status: UNDIFFUSE_SHAPE, UNDIFFUSE_CANCELLED, UNDIFFUSE_CALLBACK, UNDIFFUSE_NON_FINITE for NaN or infinity in `x` or
+/// in the prediction.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_session_predict(
     session: *mut undiffuse_session,
@@ -294,8 +297,9 @@ pub unsafe extern "C" fn undiffuse_session_predict(
     }
 }
 
-/// The vector-Jacobian product of the network at the level of step `step`: out = J^T v for each sample, with J = d predict(x) / d x. `x`
-/// and `out` have `x_len` floats, `v` as many as the prediction, `v_len`. Otherwise as undiffuse_session_predict.
+/// The vector-Jacobian product of the network at the level of step `step`: out = J^T v for each sample, with J = d
+/// predict(x) / d x. `x` and `out` have `x_len` floats, `v` as many as the prediction, `v_len`. Otherwise as
+/// undiffuse_session_predict.
 ///
 /// Status: UNDIFFUSE_UNSUPPORTED for a model without a gradient.
 #[unsafe(no_mangle)]
@@ -338,9 +342,10 @@ fn with_call(
 
 /// All in one call: makes a session, runs it for as many samples as `out` holds, batch by batch, and frees it.
 ///
-/// `out` has `out_len` floats: [samples, sample_len], the first sample number options->first_sample; of a latent model [samples, data_len]
-/// (undiffuse_model_info), decoded, in memory of the allocator or malloc. Arguments and status otherwise as
-/// undiffuse_session_new and undiffuse_session_run. If it returns UNDIFFUSE_STOPPED or an error, `out` is unspecified. Any thread.
+/// `out` has `out_len` floats: [samples, sample_len], the first sample number options->first_sample; of a latent model
+/// [samples, data_len] (undiffuse_model_info), decoded, in memory of the allocator or malloc. Arguments and status
+/// otherwise as undiffuse_session_new and undiffuse_session_run. If it returns UNDIFFUSE_STOPPED or an error, `out` is
+/// unspecified. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_sample(
     model: *const undiffuse_model,
@@ -396,8 +401,8 @@ pub unsafe extern "C" fn undiffuse_sample(
     }
 }
 
-/// Frees a session, ends its threads and waits for them. Your workspace is yours again. NULL is ignored. It must not be called from a
-/// callback of the same session.
+/// Frees a session, ends its threads and waits for them. Your workspace is yours again. NULL is ignored. It must not be
+/// called from a callback of the same session.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_session_free(session: *mut undiffuse_session) {
     // SAFETY: as above.

@@ -23,8 +23,8 @@ use crate::schedule::{SharedSampler, config, sampler, undiffuse_sampler_options,
 use crate::status::undiffuse_status::{UNDIFFUSE_SHAPE, UNDIFFUSE_UNSUPPORTED};
 use crate::status::{Failure, Outcome, undiffuse_error, undiffuse_status};
 
-/// A reverse process with its steps fixed. It draws no random number, calls no network and keeps no history, so one serves any
-/// number of threads and sessions at once.
+/// A reverse process with its steps fixed. It draws no random number, calls no network and keeps no history, so one
+/// serves any number of threads and sessions at once.
 pub struct undiffuse_sampler(Handle<SharedSampler>);
 
 opaque!(undiffuse_sampler, "sampler", SharedSampler);
@@ -45,8 +45,8 @@ pub struct undiffuse_sampler_info {
     pub fingerprint: u64,
     /// 1 for a binary chain: samples are 0 or 1, noise is uniform in [0, 1).
     pub is_binary: u32,
-    /// Of a chain of classes how many there are: samples are one-hot rows of so many, noise is uniform in [0, 1), a value for each of them. 0
-    /// for other samplers.
+    /// Of a chain of classes how many there are: samples are one-hot rows of so many, noise is uniform in [0, 1), a
+    /// value for each of them. 0 for other samplers.
     pub class_count: u32,
 }
 
@@ -95,13 +95,15 @@ pub struct undiffuse_step_io {
     pub count: usize,
     /// Floats of one sample.
     pub sample_len: usize,
-    /// Floats of one sample's model output: sample_len, or twice as many where a variance was learned. 0 stands for sample_len.
+    /// Floats of one sample's model output: sample_len, or twice as many where a variance was learned. 0 stands for
+    /// sample_len.
     pub output_len: usize,
     /// In: the network's output, [count, output_len].
     pub model_output: *const f32,
     /// In: x_t, [count, sample_len].
     pub x: *const f32,
-    /// In: standard normal values (uniform ones in a binary chain), [count, sample_len]. May be NULL where the step needs none.
+    /// In: standard normal values (uniform ones in a binary chain), [count, sample_len]. May be NULL where the step
+    /// needs none.
     pub noise: *const f32,
     /// Out: x_s, [count, sample_len].
     pub next: *mut f32,
@@ -132,7 +134,8 @@ sized!(undiffuse_step_io {
 /// Makes a sampler from a schedule given by values.
 ///
 /// Either struct may be NULL for its defaults; both are read during the call. UNDIFFUSE_SAMPLER_OF_SCHEDULE is
-/// UniPC with 20 steps if no steps are given, otherwise DDPM. On success *sampler is yours; free it with undiffuse_sampler_free. Status: UNDIFFUSE_CONFIG, UNDIFFUSE_UNSUPPORTED. Any thread.
+/// UniPC with 20 steps if no steps are given, otherwise DDPM. On success *sampler is yours; free it with
+/// undiffuse_sampler_free. Status: UNDIFFUSE_CONFIG, UNDIFFUSE_UNSUPPORTED. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_sampler_new(
     schedule: *const undiffuse_schedule_options,
@@ -146,8 +149,8 @@ pub unsafe extern "C" fn undiffuse_sampler_new(
 
 /// Makes a sampler from the text of a diffusers scheduler_config.json of `len` bytes; 0 if it ends with a NUL.
 ///
-/// With a kind of DDPM or DDIM the text may name any of diffusers' schedulers whose model has the same kind of schedule, as
-/// diffusers' from_config allows. Unknown keys and values are refused. Otherwise as undiffuse_sampler_new.
+/// With a kind of DDPM or DDIM the text may name any of diffusers' schedulers whose model has the same kind of
+/// schedule, as diffusers' from_config allows. Unknown keys and values are refused. Otherwise as undiffuse_sampler_new.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_sampler_from_json(
     json: *const c_char,
@@ -165,8 +168,8 @@ pub unsafe extern "C" fn undiffuse_sampler_from_json(
     }
 }
 
-/// Makes a sampler as a model's scheduler configuration says. Its class matters as little as to undiffuse_sampler_from_json. Otherwise as
-/// undiffuse_sampler_new.
+/// Makes a sampler as a model's scheduler configuration says. Its class matters as little as to
+/// undiffuse_sampler_from_json. Otherwise as undiffuse_sampler_new.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_sampler_from_model(
     model: *const undiffuse_model,
@@ -264,8 +267,8 @@ fn level(s: &SharedSampler, step: usize) -> Outcome<undiffuse::schedule::Level> 
 
 /// The timestep of each network call, in order.
 ///
-/// With a NULL `timesteps`, *len is set to their number. Otherwise *len is the size of `timesteps`, and is set to the number
-/// written. Status: UNDIFFUSE_BUFFER_TOO_SMALL, then *len is the required length. Any thread.
+/// With a NULL `timesteps`, *len is set to their number. Otherwise *len is the size of `timesteps`, and is set to the
+/// number written. Status: UNDIFFUSE_BUFFER_TOO_SMALL, then *len is the required length. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_sampler_timesteps(
     sampler: *const undiffuse_sampler,
@@ -283,8 +286,8 @@ pub unsafe extern "C" fn undiffuse_sampler_timesteps(
     }
 }
 
-/// Writes to *state_len the floats of history that a sample of `sample_len` floats carries from step to step; 0 where it keeps
-/// none. Any thread.
+/// Writes to *state_len the floats of history that a sample of `sample_len` floats carries from step to step; 0 where
+/// it keeps none. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_sampler_state_len(
     sampler: *const undiffuse_sampler,
@@ -335,7 +338,8 @@ pub unsafe extern "C" fn undiffuse_sampler_scale_model_input(
     }
 }
 
-/// Adds noise to `len` floats of x_0, to the level of step `step`: out = alpha x_0 + sigma noise, diffusers' add_noise. `out` overlaps neither.
+/// Adds noise to `len` floats of x_0, to the level of step `step`: out = alpha x_0 + sigma noise, diffusers' add_noise.
+/// `out` overlaps neither.
 ///
 /// Status: UNDIFFUSE_UNSUPPORTED for binary chains, UNDIFFUSE_NON_FINITE. Any thread.
 #[unsafe(no_mangle)]
@@ -372,11 +376,11 @@ pub unsafe extern "C" fn undiffuse_sampler_add_noise(
 /// Makes step `step`, from 0, of samples that you hold: from model_output, x_t and noise it computes x_s and x_0. Any
 /// engine may have run the network.
 ///
-/// A sample's result has the same bits in any batch. Scratch of one sample comes from malloc. On an error `next`, `x0` and
-/// `next_state` are unspecified.
+/// A sample's result has the same bits in any batch. Scratch of one sample comes from malloc. On an error `next`, `x0`
+/// and `next_state` are unspecified.
 ///
-/// Status: UNDIFFUSE_SHAPE, UNDIFFUSE_INVALID_ARGUMENT, UNDIFFUSE_NON_FINITE where an array or what the step makes of it
-/// holds NaN or infinity, UNDIFFUSE_OUT_OF_MEMORY. Any thread.
+/// Status: UNDIFFUSE_SHAPE, UNDIFFUSE_INVALID_ARGUMENT, UNDIFFUSE_NON_FINITE where an array or what the step makes of
+/// it holds NaN or infinity, UNDIFFUSE_OUT_OF_MEMORY. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_sampler_step(
     sampler: *const undiffuse_sampler,
@@ -466,8 +470,8 @@ pub unsafe extern "C" fn undiffuse_sampler_free(sampler: *mut undiffuse_sampler)
 }
 
 impl Model {
-    /// The sampler of a session's argument. NULL is what the evidence recommends or, without evidence, what the sampler's options have by
-    /// default.
+    /// The sampler of a session's argument. NULL is what the evidence recommends or, without evidence, what the
+    /// sampler's options have by default.
     ///
     /// # Safety
     /// NULL, or from this library and not freed.

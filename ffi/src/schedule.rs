@@ -28,7 +28,8 @@ use crate::guard::{ok, slice, text};
 use crate::options::{flag, init, sized, value};
 use crate::status::{Failure, Outcome, undiffuse_status};
 
-/// The schedule that a model was trained with. Names and defaults are those of diffusers' DDPMScheduler and DDIMScheduler.
+/// The schedule that a model was trained with. Names and defaults are those of diffusers' DDPMScheduler and
+/// DDIMScheduler.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct undiffuse_schedule_options {
@@ -103,9 +104,10 @@ pub struct undiffuse_sampler_options {
     pub kind: MaybeUninit<undiffuse_sampler_kind>,
     /// The precision of schedules and of the scalars of a step.
     pub arithmetic: MaybeUninit<undiffuse_arithmetic>,
-    /// How many steps are made. 0 is the default: 20 of UniPC, DPM-Solver multistep and DEIS, all T of DDPM and the 2015 chains, 4 of
-    /// distilled samplers, 50 of the others, or T if that is less. If `kind` is UNDIFFUSE_SAMPLER_OF_SCHEDULE, 0 also chooses the sampler as
-    /// the program `undiffuse sample` does: UniPC for a model saved with DDPM, its own for every other.
+    /// How many steps are made. 0 is the default: 20 of UniPC, DPM-Solver multistep and DEIS, all T of DDPM and the
+    /// 2015 chains, 4 of distilled samplers, 50 of the others, or T if that is less. If `kind` is
+    /// UNDIFFUSE_SAMPLER_OF_SCHEDULE, 0 also chooses the sampler as the program `undiffuse sample` does: UniPC for a
+    /// model saved with DDPM, its own for every other.
     pub steps: usize,
     /// The timesteps themselves, decreasing, each below T, or NULL. Read during the call.
     pub timesteps: *const u32,
@@ -125,8 +127,8 @@ pub struct undiffuse_sampler_options {
     pub jump_length: usize,
     /// RePaint: how many times each stretch of `jump_length` timesteps is traversed; 1 disables jumps.
     pub resamplings: usize,
-    /// 2015: what the Gaussian chain's network gives. This field and those after it are read only if `kind` names a chain other than the
-    /// scheduler configuration's own, which specifies them itself.
+    /// 2015: what the Gaussian chain's network gives. This field and those after it are read only if `kind` names a
+    /// chain other than the scheduler configuration's own, which specifies them itself.
     pub readout: MaybeUninit<undiffuse_readout_2015>,
     /// 2015: how the chain ends.
     pub ending: MaybeUninit<undiffuse_ending_2015>,
@@ -136,8 +138,8 @@ pub struct undiffuse_sampler_options {
     pub bit_prediction: MaybeUninit<undiffuse_bit_prediction>,
     /// Whose formulas are taken.
     pub compat: MaybeUninit<undiffuse_compat>,
-    /// The sigmas themselves, sqrt((1 - abar) / abar), falling, with that of the result (0 as a rule) at the end; or NULL. For solvers over
-    /// sigmas. Read during the call.
+    /// The sigmas themselves, sqrt((1 - abar) / abar), falling, with that of the result (0 as a rule) at the end; or
+    /// NULL. For solvers over sigmas. Read during the call.
     pub sigmas: *const f64,
     /// Number of sigmas, one more than the steps.
     pub sigmas_len: usize,
@@ -145,8 +147,8 @@ pub struct undiffuse_sampler_options {
     pub order: usize,
     /// Split Gibbs: sigma / alpha of the first return into noise. `steps` are the levels on the way down.
     pub ladder_largest: f64,
-    /// Split Gibbs: that of the last, sigma of the measurement over the largest singular value of its operator. 0, the default, is no ladder:
-    /// undiffuse_evidence_recommend_sampler fills it in.
+    /// Split Gibbs: that of the last, sigma of the measurement over the largest singular value of its operator. 0, the
+    /// default, is no ladder: undiffuse_evidence_recommend_sampler fills it in.
     pub ladder_smallest: f64,
     /// Split Gibbs: the fall from one return to the next, above 0 and below 1.
     pub ladder_ratio: f64,
@@ -187,8 +189,8 @@ sized!(undiffuse_sampler_options {
     atol: 1e-5,
 });
 
-/// Fills a schedule with diffusers' defaults. `struct_size` is sizeof(undiffuse_schedule_options) as your program was compiled. Any
-/// thread.
+/// Fills a schedule with diffusers' defaults. `struct_size` is sizeof(undiffuse_schedule_options) as your program was
+/// compiled. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_schedule_options_init(
     options: *mut undiffuse_schedule_options,
@@ -198,8 +200,8 @@ pub unsafe extern "C" fn undiffuse_schedule_options_init(
     unsafe { ok(core::ptr::null_mut(), || init(options, struct_size)) }
 }
 
-/// Fills options with the defaults: UniPC with 20 steps for a model saved with DDPM, its own sampler for every other. `struct_size` is
-/// sizeof(undiffuse_sampler_options) as your program was compiled. Any thread.
+/// Fills options with the defaults: UniPC with 20 steps for a model saved with DDPM, its own sampler for every other.
+/// `struct_size` is sizeof(undiffuse_sampler_options) as your program was compiled. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_sampler_options_init(
     options: *mut undiffuse_sampler_options,

@@ -54,8 +54,8 @@ pub struct undiffuse_progress {
     pub x0: *const f32,
 }
 
-/// Called after each step on the thread that called undiffuse_session_run. Returns 0 to go on; any other value stops the run, which
-/// then returns UNDIFFUSE_STOPPED. It may call the library, but not with this session.
+/// Called after each step on the thread that called undiffuse_session_run. Returns 0 to go on; any other value stops
+/// the run, which then returns UNDIFFUSE_STOPPED. It may call the library, but not with this session.
 pub type undiffuse_progress_fn =
     Option<unsafe extern "C" fn(user_data: *mut c_void, progress: *const undiffuse_progress) -> i32>;
 
@@ -67,21 +67,22 @@ pub struct undiffuse_session_options {
     pub struct_size: usize,
     /// Samples at once, at least 1. What a sample becomes does not depend on it.
     pub batch: usize,
-    /// The number of the first sample. Sample i of a seed is the same in whatever batch, process or machine it is made, so a large
-    /// run is cut into shards by this number alone.
+    /// The number of the first sample. Sample i of a seed is the same in whatever batch, process or machine it is made,
+    /// so a large run is cut into shards by this number alone.
     pub first_sample: u64,
     /// The seed of the noise.
     pub seed: u64,
-    /// Noise of your own in place of the seed's, or NULL. The struct is read during the call; see it for how long the arrays must live.
+    /// Noise of your own in place of the seed's, or NULL. The struct is read during the call; see it for how long the
+    /// arrays must live.
     pub noise: *const undiffuse_noise,
-    /// How many threads of the library's own the network may use, the calling thread counted: 0 for as many as the process may run
-    /// at once, 1 for none, at most 256. They sleep when they have nothing to do and end when the session is freed. For the cpu
-    /// backend; others ignore it.
+    /// How many threads of the library's own the network may use, the calling thread counted: 0 for as many as the
+    /// process may run at once, 1 for none, at most 256. They sleep when they have nothing to do and end when the
+    /// session is freed. For the cpu backend; others ignore it.
     pub thread_count: usize,
     /// Your threads in place of the library's, or NULL. Read during the call.
     pub threads: *const undiffuse_threads,
-    /// Your memory for the session, of at least undiffuse_session_required_bytes, at any address; or NULL. It must stay and be nobody
-    /// else's until the session is freed.
+    /// Your memory for the session, of at least undiffuse_session_required_bytes, at any address; or NULL. It must stay
+    /// and be nobody else's until the session is freed.
     pub workspace: *mut c_void,
     /// Bytes of that memory.
     pub workspace_bytes: usize,
@@ -93,13 +94,13 @@ pub struct undiffuse_session_options {
     pub progress: undiffuse_progress_fn,
     /// Passed to `progress`.
     pub progress_user_data: *mut c_void,
-    /// Class models: entries of `class_len` floats (undiffuse_model_info), each a class or, where that is above 1, a vector; sample number i
-    /// gets entry i modulo their number. NULL for others. Copied.
+    /// Class models: entries of `class_len` floats (undiffuse_model_info), each a class or, where that is above 1, a
+    /// vector; sample number i gets entry i modulo their number. NULL for others. Copied.
     pub classes: *const f32,
     /// Floats at `classes`, a multiple of `class_len`.
     pub classes_len: usize,
-    /// What the model takes beside x, the level and classes (undiffuse_model_get_input): all of it, in any order; NULL for models that take
-    /// nothing more. Read during the call.
+    /// What the model takes beside x, the level and classes (undiffuse_model_get_input): all of it, in any order; NULL
+    /// for models that take nothing more. Read during the call.
     pub conditions: *const undiffuse_condition,
     /// How many stand at `conditions`.
     pub condition_count: usize,
@@ -163,8 +164,8 @@ unsafe impl Send for UserData {}
 // SAFETY: as above.
 unsafe impl Sync for UserData {}
 
-/// A run of a model: one batch of samples on its way from noise to x_0. One thread at a time may use it, any thread; several
-/// sessions run at once without knowing of one another. After undiffuse_session_new it allocates nothing.
+/// A run of a model: one batch of samples on its way from noise to x_0. One thread at a time may use it, any thread;
+/// several sessions run at once without knowing of one another. After undiffuse_session_new it allocates nothing.
 pub struct undiffuse_session(Handle<Session>);
 
 opaque!(undiffuse_session, "session", Session);
@@ -371,8 +372,8 @@ pub(crate) unsafe fn make(
     }
 }
 
-/// Writes to *bytes how much memory undiffuse_session_new takes for these arguments, at whatever address: of your workspace, your
-/// allocator or malloc. Nothing is allocated but small temporaries, and no thread is started.
+/// Writes to *bytes how much memory undiffuse_session_new takes for these arguments, at whatever address: of your
+/// workspace, your allocator or malloc. Nothing is allocated but small temporaries, and no thread is started.
 ///
 /// As for undiffuse_session_new: `sampler` may be NULL for the usual one, `evidence` for none, `options` for the
 /// defaults. Any thread.
@@ -403,13 +404,13 @@ pub unsafe extern "C" fn undiffuse_session_required_bytes(
 
 /// Makes a session at x_T.
 ///
-/// `sampler` may be NULL: with evidence for the sampler that undiffuse_evidence_recommend_sampler chooses, without for the default of
-/// undiffuse_sampler_options. `evidence` may be NULL for none, `options` for the defaults. All that they point at is
-/// read during the call; see undiffuse_session_options for what must live longer. The handles may be freed afterwards. On success
-/// *session is yours; free it with undiffuse_session_free.
+/// `sampler` may be NULL: with evidence for the sampler that undiffuse_evidence_recommend_sampler chooses, without for
+/// the default of undiffuse_sampler_options. `evidence` may be NULL for none, `options` for the defaults. All that they
+/// point at is read during the call; see undiffuse_session_options for what must live longer. The handles may be freed
+/// afterwards. On success *session is yours; free it with undiffuse_session_free.
 ///
-/// Status: UNDIFFUSE_UNSUPPORTED where evidence needs a vector-Jacobian product that the model has not, or does not suit the sampler;
-/// UNDIFFUSE_SHAPE, UNDIFFUSE_INVALID_ARGUMENT, UNDIFFUSE_OUT_OF_MEMORY. Any thread.
+/// Status: UNDIFFUSE_UNSUPPORTED where evidence needs a vector-Jacobian product that the model has not, or does not
+/// suit the sampler; UNDIFFUSE_SHAPE, UNDIFFUSE_INVALID_ARGUMENT, UNDIFFUSE_OUT_OF_MEMORY. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_session_new(
     model: *const undiffuse_model,
@@ -431,8 +432,8 @@ pub unsafe extern "C" fn undiffuse_session_new(
 
 /// What the session runs on, such as "network on cpu avx512, 2 threads", without a NUL at the end.
 ///
-/// With a NULL `buffer`, *len is set to the required number of bytes. Otherwise *len is the size of `buffer`, and is set to the bytes
-/// written. Status: UNDIFFUSE_BUFFER_TOO_SMALL, then *len is the required length.
+/// With a NULL `buffer`, *len is set to the required number of bytes. Otherwise *len is the size of `buffer`, and is
+/// set to the bytes written. Status: UNDIFFUSE_BUFFER_TOO_SMALL, then *len is the required length.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_session_describe(
     session: *const undiffuse_session,

@@ -122,7 +122,8 @@ impl From<Error> for Failure {
     }
 }
 
-/// Why a call failed: a status and one line of text for a person, which names the thing, what was expected and what was got.
+/// Why a call failed: a status and one line of text for a person, which names the thing, what was expected and what was
+/// got.
 pub struct undiffuse_error {
     status: undiffuse_status,
     message: CString,

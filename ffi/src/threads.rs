@@ -12,10 +12,11 @@ use crate::status::{Failure, Outcome};
 /// One task of a parallel-for; `index` is its number. It does not return early and throws nothing.
 pub type undiffuse_task_fn = Option<unsafe extern "C" fn(task_data: *mut c_void, index: usize)>;
 
-/// Calls `task(task_data, i)` for every i below `count`, on any threads, at the same time where it can, and returns when all calls
-/// have returned. `count` is at most `thread_count`. It is called some hundred times during one network call, so it should not start
-/// threads. If several sessions that use it run at once it is called from several threads at once, and must then not wait for another
-/// call of it. Tasks that it leaves out are noticed: the call of the library returns UNDIFFUSE_CALLBACK unless others did the work.
+/// Calls `task(task_data, i)` for every i below `count`, on any threads, at the same time where it can, and returns
+/// when all calls have returned. `count` is at most `thread_count`. It is called some hundred times during one network
+/// call, so it should not start threads. If several sessions that use it run at once it is called from several threads
+/// at once, and must then not wait for another call of it. Tasks that it leaves out are noticed: the call of the
+/// library returns UNDIFFUSE_CALLBACK unless others did the work.
 pub type undiffuse_parallel_for_fn =
     Option<unsafe extern "C" fn(user_data: *mut c_void, count: usize, task: undiffuse_task_fn, task_data: *mut c_void)>;
 
@@ -68,7 +69,8 @@ impl Threads for Host {
     }
 }
 
-/// The threads of a session's options: the host's, or so many of the library's own, 0 for as many as the process may run.
+/// The threads of a session's options: the host's, or so many of the library's own, 0 for as many as the process may
+/// run.
 ///
 /// # Safety
 /// NULL or a valid struct.

@@ -1,4 +1,5 @@
-//! Panics, which must not reach C. Without an operating system there is no unwinding: the panic handler then has the last word.
+//! Panics, which must not reach C. Without an operating system there is no unwinding: the panic handler then has the
+//! last word.
 
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
@@ -21,7 +22,8 @@ impl Payload {
     }
 }
 
-/// Runs `body` and stops a panic of it. What it was doing is left as it was then: handles are poisoned by [`panicking`].
+/// Runs `body` and stops a panic of it. What it was doing is left as it was then: handles are poisoned by
+/// [`panicking`].
 #[cfg(feature = "std")]
 pub(crate) fn stop<R>(body: impl FnOnce() -> R) -> Result<R, Payload> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).map_err(Payload)

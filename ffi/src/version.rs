@@ -2,8 +2,8 @@
 
 use core::ffi::{CStr, c_char};
 
-/// The ABI that this header describes. It grows when functions, options or values are added; nothing is ever taken away from an ABI
-/// that UNDIFFUSE_ABI_OLDEST includes.
+/// The ABI that this header describes. It grows when functions, options or values are added; nothing is ever taken away
+/// from an ABI that UNDIFFUSE_ABI_OLDEST includes.
 pub const UNDIFFUSE_ABI_VERSION: u32 = 1;
 
 /// The oldest ABI whose programs run with a library of this version.
@@ -12,7 +12,8 @@ pub const UNDIFFUSE_ABI_OLDEST: u32 = 1;
 /// The version of the library that this header came with, major * 1000000 + minor * 1000 + patch.
 pub const UNDIFFUSE_VERSION: u32 = 1_000;
 
-/// The version of the library that the program runs with, such as "0.1.0". The string is static: never free it. Any thread.
+/// The version of the library that the program runs with, such as "0.1.0". The string is static: never free it. Any
+/// thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn undiffuse_version_string() -> *const c_char {
     const TEXT: &CStr = match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
@@ -28,15 +29,15 @@ pub extern "C" fn undiffuse_version() -> u32 {
     UNDIFFUSE_VERSION
 }
 
-/// UNDIFFUSE_ABI_VERSION of the library that the program runs with: at least the header's if all that the header has is there. Any
-/// thread.
+/// UNDIFFUSE_ABI_VERSION of the library that the program runs with: at least the header's if all that the header has is
+/// there. Any thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn undiffuse_abi_version() -> u32 {
     UNDIFFUSE_ABI_VERSION
 }
 
-/// UNDIFFUSE_ABI_OLDEST of the library that the program runs with: at most the header's UNDIFFUSE_ABI_VERSION if the program runs
-/// with it. Any thread.
+/// UNDIFFUSE_ABI_OLDEST of the library that the program runs with: at most the header's UNDIFFUSE_ABI_VERSION if the
+/// program runs with it. Any thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn undiffuse_abi_oldest() -> u32 {
     UNDIFFUSE_ABI_OLDEST

@@ -1,5 +1,5 @@
-//! Builds libundiffuse and the C programs beside this file, and runs them: as they are, under ASan and UBSan, and under valgrind. A
-//! tool that is missing is named and its part skipped.
+//! Builds libundiffuse and the C programs beside this file, and runs them: as they are, under ASan and UBSan, and under
+//! valgrind. A tool that is missing is named and its part skipped.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;

@@ -1,4 +1,5 @@
-//! What a C program gets is what the Rust API gives, bit for bit: a program writes its samples, this test makes the same.
+//! What a C program gets is what the Rust API gives, bit for bit: a program writes its samples, this test makes the
+//! same.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

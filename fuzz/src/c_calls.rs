@@ -1,5 +1,5 @@
-//! Sequences of calls through the C functions: whatever order, whatever numbers, NULL anywhere. Pointers that are not NULL are good, since
-//! C can promise no less.
+//! Sequences of calls through the C functions: whatever order, whatever numbers, NULL anywhere. Pointers that are not
+//! NULL are good, since C can promise no less.
 
 use std::ffi::c_void;
 use std::mem::MaybeUninit;

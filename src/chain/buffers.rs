@@ -26,7 +26,8 @@ pub(super) struct Layout {
     len: usize,
 }
 
-/// The regions, each cut to the samples of the run: `x`, `x0`, `x0_next`, `eps`, `noise` and `spare` are `[count, sample]`.
+/// The regions, each cut to the samples of the run: `x`, `x0`, `x0_next`, `eps`, `noise` and `spare` are
+/// `[count, sample]`.
 pub(super) struct Buffers<'a> {
     pub x: &'a mut [f32],
     pub x0: &'a mut [f32],

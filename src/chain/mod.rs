@@ -1,9 +1,9 @@
 //! The loop: a resumable machine that carries a batch from x_T to x_0.
 //!
 //! A [`Chain`] owns its buffers and its position; the denoiser, the sampler and the noise source are the caller's, by
-//! value or by reference. All memory is allocated when the chain is made; [`Chain::step`] allocates nothing (a denoiser that
-//! allocates aside). After an error, a cancel or a stop the chain stands where its last whole step left it and may go on.
-//! With [`Evidence`] it samples from p(x) r(x); every step calls the evidence at its three places.
+//! value or by reference. All memory is allocated when the chain is made; [`Chain::step`] allocates nothing (a denoiser
+//! that allocates aside). After an error, a cancel or a stop the chain stands where its last whole step left it and may
+//! go on. With [`Evidence`] it samples from p(x) r(x); every step calls the evidence at its three places.
 //!
 //! ```
 //! use undiffuse::chain::{Chain, ChainOptions, Flow};
@@ -166,8 +166,8 @@ impl<'w, D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'w, D, S, N
         Ok(chain)
     }
 
-    /// Begins again at x_T with the samples `first_sample` to `first_sample + count - 1`; `count` may be smaller than the
-    /// batch the chain was made for, for a last, partial batch. Allocates nothing.
+    /// Begins again at x_T with the samples `first_sample` to `first_sample + count - 1`; `count` may be smaller than
+    /// the batch the chain was made for, for a last, partial batch. Allocates nothing.
     ///
     /// Errors: kind `InvalidArgument` for a count of 0 or above the batch or numbers beyond `u64`; `NonFinite` for its
     /// noise; the noise source's. The chain is then where it was.
@@ -289,8 +289,8 @@ impl<'w, D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'w, D, S, N
 
     /// Makes one step, if there is one left.
     ///
-    /// Errors: kind `NonFinite`, naming the step, where the denoiser or the step gives NaN or infinity; `Cancelled`; those of
-    /// the denoiser and the noise source. The chain is then as before the call.
+    /// Errors: kind `NonFinite`, naming the step, where the denoiser or the step gives NaN or infinity; `Cancelled`;
+    /// those of the denoiser and the noise source. The chain is then as before the call.
     pub fn step(&mut self) -> Result<Status> {
         self.step_with(never())
     }

@@ -18,8 +18,9 @@ use crate::schedule::Level;
 pub struct ParticleOptions {
     /// Particles of one posterior sample, at least 1.
     pub count: usize,
-    /// They are resampled after a step that leaves an effective number (sum w)^2 / sum w^2 under this fraction of the count; 0 for never.
-    /// Low, because a twist errs on the way and makes up for it later: weights that swing need no resampling, only those that are lost do.
+    /// They are resampled after a step that leaves an effective number (sum w)^2 / sum w^2 under this fraction of the
+    /// count; 0 for never. Low, because a twist errs on the way and makes up for it later: weights that swing need no
+    /// resampling, only those that are lost do.
     pub threshold: f64,
 }
 
@@ -31,30 +32,31 @@ impl Default for ParticleOptions {
 
 /// Draws from p(x_0) r(x_0) by particles, for real numbers and for bits: asymptotically exact, whatever the prior.
 ///
-/// Particle k of posterior sample i is sample i K + k of a chain. After every step the weight of each is multiplied by how much better its
-/// prediction explains y than the one before did, and at the end by what r itself says:
+/// Particle k of posterior sample i is sample i K + k of a chain. After every step the weight of each is multiplied by
+/// how much better its prediction explains y than the one before did, and at the end by what r itself says:
 ///
 /// ```text
 /// w_T = r~_T(x_T),   w_s = w_t r~_s(x_s) / r~_t(x_t) p(x_s | x_t) / q(x_s | x_t),   w_0 the same with r(x_0) for r~_0(x_0)
 /// ```
 ///
-/// with r~ a [`Twist`] and q what the particles are drawn from: the model's own p, or in binary chains what evidence makes of it
-/// ([`Particles::guided`]) (Wu et al. 2023). When few particles carry the weight, K are drawn
-/// by it (systematic resampling) and weigh the same again. The weighted particles at the end estimate the posterior of the chain's own
-/// p(x_0) with an error of order 1 / sqrt(K); one of them drawn by weight follows it up to a bias of order 1 / K. No step needs a
-/// derivative. Where y is improbable under p, K must be of the order of 1 over that probability on the worst stretch of the way: for
-/// images take evidence that moves the mean, such as [`Calibrated`](crate::posterior::Calibrated), and for a few numbers or bits this.
+/// with r~ a [`Twist`] and q what the particles are drawn from: the model's own p, or in binary chains what evidence
+/// makes of it ([`Particles::guided`]) (Wu et al. 2023). When few particles carry the weight, K are drawn by it
+/// (systematic resampling) and weigh the same again. The weighted particles at the end estimate the posterior of the
+/// chain's own p(x_0) with an error of order 1 / sqrt(K); one of them drawn by weight follows it up to a bias of order
+/// 1 / K. No step needs a derivative. Where y is improbable under p, K must be of the order of 1 over that probability
+/// on the worst stretch of the way: for images take evidence that moves the mean, such as
+/// [`Calibrated`](crate::posterior::Calibrated), and for a few numbers or bits this.
 ///
-/// Cost: K samples of every network call. Memory: a chain of batch K and some numbers a particle; after construction nothing is allocated.
-/// Noise is that of the particles' numbers, and of each sample's first particle for resampling, so that a posterior sample depends on the
-/// seed and its number alone.
+/// Cost: K samples of every network call. Memory: a chain of batch K and some numbers a particle; after construction
+/// nothing is allocated. Noise is that of the particles' numbers, and of each sample's first particle for resampling,
+/// so that a posterior sample depends on the seed and its number alone.
 ///
 /// What it reaches (`tests/posterior/particles.rs` prints it): ten bits of an Ising chain, T = 200, guided by
-/// [`CalibratedBits`](crate::posterior::CalibratedBits), the law of one of 64 particles, total variation from the posterior over all
-/// 1024 states: 0.9 % with five bits read through a channel that flips one in ten, 0.6 % with five known bits (0.65 and 0.58 of
-/// these are what counting the draws is off by). A mixture of three Gaussians in
-/// the plane seen through one number, 30,000 particles, 500 steps of DDPM: 0.6 % for the mean, 1.2 % for the covariance, where methods
-/// that guide by a gradient are 9 to 19 % off.
+/// [`CalibratedBits`](crate::posterior::CalibratedBits), the law of one of 64 particles, total variation from the
+/// posterior over all 1024 states: 0.9 % with five bits read through a channel that flips one in ten, 0.6 % with five
+/// known bits (0.65 and 0.58 of these are what counting the draws is off by). A mixture of three Gaussians in the plane
+/// seen through one number, 30,000 particles, 500 steps of DDPM: 0.6 % for the mean, 1.2 % for the covariance, where
+/// methods that guide by a gradient are 9 to 19 % off.
 ///
 /// ```
 /// use undiffuse::chain::{ParticleOptions, Particles};
@@ -96,15 +98,17 @@ pub struct Particles<D, S, N, T, E = NoEvidence> {
 impl<D: Denoiser, S: Sampler, N: NoiseSource, T: Twist> Particles<D, S, N, T> {
     /// Particles at x_T of sample 0.
     ///
-    /// Errors: as [`Chain::new`] for a batch of that many; kind `InvalidArgument` for a threshold that is not in 0 ..= 1; the twist's.
+    /// Errors: as [`Chain::new`] for a batch of that many; kind `InvalidArgument` for a threshold that is not in 0 ..=
+    /// 1; the twist's.
     pub fn new(denoiser: D, sampler: S, noise: N, twist: T, options: &ParticleOptions) -> Result<Self> {
         Self::build(denoiser, sampler, noise, twist, NoEvidence, options)
     }
 }
 
 impl<D: Denoiser, S: Sampler, N: NoiseSource, T: Twist, E: Evidence> Particles<D, S, N, T, E> {
-    /// As [`Particles::new`], for binary chains: particles move as the evidence `proposal` guides them, and their weights make up for it.
-    /// It must leave possible what the posterior holds possible, and change the probabilities of bits only (not the drawn bits).
+    /// As [`Particles::new`], for binary chains: particles move as the evidence `proposal` guides them, and their
+    /// weights make up for it. It must leave possible what the posterior holds possible, and change the probabilities
+    /// of bits only (not the drawn bits).
     ///
     /// Errors: as [`Particles::new`] and [`Chain::with_evidence`]; kind `Unsupported` for a chain of real numbers.
     pub fn guided(denoiser: D, sampler: S, noise: N, twist: T, proposal: E, options: &ParticleOptions) -> Result<Self> {
@@ -156,7 +160,8 @@ impl<D: Denoiser, S: Sampler, N: NoiseSource, T: Twist, E: Evidence> Particles<D
 
     /// Begins posterior sample number `sample` at x_T. Allocates nothing.
     ///
-    /// Errors: kind `InvalidArgument` for a number so large that its particles have none; the noise source's. It is then where it was.
+    /// Errors: kind `InvalidArgument` for a number so large that its particles have none; the noise source's. It is
+    /// then where it was.
     pub fn restart(&mut self, sample: u64) -> Result<()> {
         let count = self.count();
         let first = sample
@@ -190,7 +195,8 @@ impl<D: Denoiser, S: Sampler, N: NoiseSource, T: Twist, E: Evidence> Particles<D
         self.log_w.iter().map(|w| libm::exp(w - self.log_total))
     }
 
-    /// The estimate of log p(y), the natural logarithm of the mean of r over the prior (up to the constant that the twist left out).
+    /// The estimate of log p(y), the natural logarithm of the mean of r over the prior (up to the constant that the
+    /// twist left out).
     pub fn log_evidence(&self) -> f64 {
         self.log_taken + self.log_total - libm::log(self.count() as f64)
     }
@@ -230,8 +236,8 @@ impl<D: Denoiser, S: Sampler, N: NoiseSource, T: Twist, E: Evidence> Particles<D
 
     /// Makes one step with all particles, if there is one left.
     ///
-    /// Errors: as [`Chain::step`], which leave all as before; the twist's and kind `InvalidArgument` where the evidence excludes every
-    /// particle, after which the sample must be begun again.
+    /// Errors: as [`Chain::step`], which leave all as before; the twist's and kind `InvalidArgument` where the evidence
+    /// excludes every particle, after which the sample must be begun again.
     pub fn step_with(&mut self, cancel: &Cancel) -> Result<Status> {
         let step = self.chain.position();
         let Some(&level) = self.chain.sampler.levels().get(step) else { return Ok(Status::Done) };

@@ -1,8 +1,9 @@
 //! Saving a chain to bytes and taking it up again.
 //!
-//! All numbers are little-endian: the magic `UNDIFFCH`, version (u32), 0 (u32), then as u64 the fingerprint of denoiser,
-//! sampler, noise, evidence and dims, the next step, the step it started from, the first sample, the number of samples, the values
-//! of one sample and of its state; x, x_0 and the state of each sample as f32; last the FNV-1a 64 of all before.
+//! All numbers are little-endian: the magic `UNDIFFCH`, version (u32), 0 (u32), then as u64 the fingerprint of
+//! denoiser, sampler, noise, evidence and dims, the next step, the step it started from, the first sample, the number
+//! of samples, the values of one sample and of its state; x, x_0 and the state of each sample as f32; last the FNV-1a
+//! 64 of all before.
 
 use alloc::vec::Vec;
 
@@ -26,8 +27,8 @@ impl<D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'_, D, S, N, E>
         HEADER + CHECKSUM + 4 * self.count * (2 * self.layout.sample + self.layout.state)
     }
 
-    /// Saves the position, x, x_0 and the sampler's state. Restored, the run ends in the same bits as one that was never
-    /// interrupted.
+    /// Saves the position, x, x_0 and the sampler's state. Restored, the run ends in the same bits as one that was
+    /// never interrupted.
     ///
     /// Errors: kind `OutOfMemory`.
     pub fn save(&self) -> Result<Vec<u8>> {
@@ -72,11 +73,11 @@ impl<D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'_, D, S, N, E>
         Ok(())
     }
 
-    /// Takes up what [`Chain::save`] gave, in a chain made with the same denoiser, sampler settings and noise and room for
-    /// as many samples.
+    /// Takes up what [`Chain::save`] gave, in a chain made with the same denoiser, sampler settings and noise and room
+    /// for as many samples.
     ///
-    /// Errors (kind `InvalidArgument`): the bytes are no saved chain, are cut or damaged, are of another version, or were
-    /// saved with other settings. The chain is then where it was.
+    /// Errors (kind `InvalidArgument`): the bytes are no saved chain, are cut or damaged, are of another version, or
+    /// were saved with other settings. The chain is then where it was.
     pub fn restore(&mut self, bytes: &[u8]) -> Result<()> {
         let mut rest = bytes;
         let magic: [u8; 8] = get(&mut rest)?;

@@ -39,7 +39,8 @@ pub struct BitSequences {
 impl BitSequences {
     /// `rows` has one row of bits for each weight; the weights, above 0, are divided by their sum.
     ///
-    /// Errors: kind `Shape` for another number of bits; kind `InvalidArgument` for a weight that is not above 0, or none.
+    /// Errors: kind `Shape` for another number of bits; kind `InvalidArgument` for a weight that is not above 0, or
+    /// none.
     pub fn new(dims: Dims, rows: &[bool], weights: &[f64], process: Binomial) -> Result<Self> {
         ensure!(!weights.is_empty(), InvalidArgument, "a list of sequences needs at least one");
         ensure!(

@@ -11,8 +11,9 @@ pub type NoVjp = fn(&Call<'_>, &[f32], &[f32], &mut [f32]) -> Result<()>;
 
 /// A denoiser made of a closure `predict(call, x, out)` and, if the caller has one, a closure `vjp(call, x, v, out)`.
 ///
-/// Lengths and values are checked before a closure is called, and the values that it gives after; an error that it returns is passed on. A closure that stands for another
-/// engine's failure returns kind [`Callback`](crate::ErrorKind::Callback).
+/// Lengths and values are checked before a closure is called, and the values that it gives after; an error that it
+/// returns is passed on. A closure that stands for another engine's failure returns kind
+/// [`Callback`](crate::ErrorKind::Callback).
 pub struct FnDenoiser<P, V = NoVjp> {
     name: String,
     dims: Dims,
@@ -33,7 +34,8 @@ where
 }
 
 impl<P, V> FnDenoiser<P, V> {
-    /// For a learned variance: the closure gives `output_len` values per sample, as many as a sample has or twice as many.
+    /// For a learned variance: the closure gives `output_len` values per sample, as many as a sample has or twice as
+    /// many.
     ///
     /// Errors: kind `InvalidArgument` for another length.
     pub fn with_output_len(self, output_len: usize) -> Result<Self> {

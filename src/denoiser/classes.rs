@@ -26,11 +26,11 @@ pub struct ClassSequences {
 }
 
 impl ClassSequences {
-    /// Samples of `dims`, one-hot in rows of K. `rows` has a class for each position of each sequence, sequence by sequence; the weights, above
-    /// 0, are divided by their sum.
+    /// Samples of `dims`, one-hot in rows of K. `rows` has a class for each position of each sequence, sequence by
+    /// sequence; the weights, above 0, are divided by their sum.
     ///
-    /// Errors: kind `Shape` for `dims` that hold no whole positions of K values, or another number of classes; kind `InvalidArgument` for a class that
-    /// is not below K or is the mask, a weight that is not above 0, or none.
+    /// Errors: kind `Shape` for `dims` that hold no whole positions of K values, or another number of classes; kind
+    /// `InvalidArgument` for a class that is not below K or is the mask, a weight that is not above 0, or none.
     pub fn new(dims: Dims, rows: &[u32], weights: &[f64], process: Categorical) -> Result<Self> {
         let count = process.classes();
         ensure!(!weights.is_empty(), InvalidArgument, "a list of sequences needs at least one");

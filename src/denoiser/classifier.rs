@@ -7,11 +7,11 @@ use crate::error::{Result, ensure, err};
 use crate::memory::zeros;
 use crate::tensor::Dims;
 
-/// The gradient of log p(c | x_t) of a network that was trained to tell the class of noisy samples: inputs a sample and the
-/// level's timestep `[1]`, output one logit for each class.
+/// The gradient of log p(c | x_t) of a network that was trained to tell the class of noisy samples: inputs a sample and
+/// the level's timestep `[1]`, output one logit for each class.
 ///
-/// Sample number i is guided to entry i modulo the length of the list of classes. All memory is allocated when it is made; a call
-/// allocates nothing. It belongs into the closure of a [`Classifier`](crate::posterior::Classifier):
+/// Sample number i is guided to entry i modulo the length of the list of classes. All memory is allocated when it is
+/// made; a call allocates nothing. It belongs into the closure of a [`Classifier`](crate::posterior::Classifier):
 ///
 /// ```no_run
 /// # fn f(mut network: undiffuse::denoiser::NetworkClassifier) -> undiffuse::Result<()> {
@@ -38,8 +38,8 @@ pub struct NetworkClassifier {
 impl NetworkClassifier {
     /// For batches of up to `max_batch` samples.
     ///
-    /// Errors: kind `InvalidArgument` for a network with other inputs or outputs, without a gradient network of its own, for a
-    /// batch of 0, no classes or a class that it does not know; kind `OutOfMemory`.
+    /// Errors: kind `InvalidArgument` for a network with other inputs or outputs, without a gradient network of its
+    /// own, for a batch of 0, no classes or a class that it does not know; kind `OutOfMemory`.
     pub fn new(networks: Networks, max_batch: usize, classes: &[usize]) -> Result<Self> {
         let (inputs, outputs) = (networks.predict.inputs(), networks.predict.outputs());
         let (&[dims, time], &[output]) = (inputs, outputs) else {
@@ -72,9 +72,11 @@ impl NetworkClassifier {
         Ok(Self { classes: classes.into(), dims, logits, max_batch, workspace, memory, networks })
     }
 
-    /// Writes the gradient for `x`, `[batch, ...dims]`, to `out`, as long. Two network calls, one of them with its backward pass.
+    /// Writes the gradient for `x`, `[batch, ...dims]`, to `out`, as long. Two network calls, one of them with its
+    /// backward pass.
     ///
-    /// Errors: kind `Shape` for wrong lengths, `InvalidArgument` for too large a batch, `NonFinite`, `Cancelled`, and the network's.
+    /// Errors: kind `Shape` for wrong lengths, `InvalidArgument` for too large a batch, `NonFinite`, `Cancelled`, and
+    /// the network's.
     pub fn gradient(&mut self, call: &Call<'_>, x: &[f32], out: &mut [f32]) -> Result<()> {
         let n = self.dims.elements();
         let batch = check_batch("classifier", n, x, n, out)?;

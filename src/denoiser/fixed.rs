@@ -20,12 +20,13 @@ pub struct Port {
     pub dims: Dims,
 }
 
-/// Rows of values for the inputs beside x and the timestep, with the inputs' names: of each one row for all samples, or several,
-/// of which sample number i gets row i modulo their number. A row is laid out as in [`Conditions`](super::Conditions).
+/// Rows of values for the inputs beside x and the timestep, with the inputs' names: of each one row for all samples, or
+/// several, of which sample number i gets row i modulo their number. A row is laid out as in
+/// [`Conditions`](super::Conditions).
 pub type Given<'a> = &'a [(&'a str, &'a [f32])];
 
-/// Predicts with a network that is a part of the program, in memory of the caller's. Nothing is allocated, neither when it is made nor in a
-/// call. Guidance it has not.
+/// Predicts with a network that is a part of the program, in memory of the caller's. Nothing is allocated, neither when
+/// it is made nor in a call. Guidance it has not.
 pub struct FixedDenoiser<'w> {
     network: &'static FixedNetwork,
     inputs: &'static [Port],
@@ -41,8 +42,8 @@ impl<'w> FixedDenoiser<'w> {
     /// A denoiser for batches up to the network's largest, in memory of at least [`FixedDenoiser::memory_len`] values.
     ///
     /// # Errors
-    /// `OutOfMemory` for shorter memory, see [`Error::lengths`](crate::Error::lengths); of conditions `InvalidArgument` for one that is
-    /// missing or that the network has not, `Shape` where they are no whole rows, `NonFinite`.
+    /// `OutOfMemory` for shorter memory, see [`Error::lengths`](crate::Error::lengths); of conditions `InvalidArgument`
+    /// for one that is missing or that the network has not, `Shape` where they are no whole rows, `NonFinite`.
     pub fn new(
         network: &'static FixedNetwork,
         inputs: &'static [Port],

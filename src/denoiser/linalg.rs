@@ -4,14 +4,15 @@ use alloc::vec::Vec;
 
 use crate::error::{Result, ensure, err};
 
-/// The eigenvalues of a symmetric matrix and its eigenvectors as rows: `vectors[k * n ..][.. n]` belongs to `values[k]`.
+/// The eigenvalues of a symmetric matrix and its eigenvectors as rows: `vectors[k * n ..][.. n]` belongs to
+/// `values[k]`.
 pub(super) struct Eigen {
     pub values: Vec<f64>,
     pub vectors: Vec<f64>,
 }
 
-/// Cyclic Jacobi rotations in f64 on the row-major n x n `matrix`; relative accuracy about 1e-14. Work n^3 per sweep, some
-/// ten sweeps.
+/// Cyclic Jacobi rotations in f64 on the row-major n x n `matrix`; relative accuracy about 1e-14. Work n^3 per sweep,
+/// some ten sweeps.
 ///
 /// Errors (kind `InvalidArgument`): not n x n values, not finite, or not symmetric to 1e-9 of its largest entry.
 pub(super) fn symmetric_eigen(n: usize, matrix: &[f64]) -> Result<Eigen> {

@@ -61,7 +61,8 @@ use crate::tensor::Dims;
 pub struct Call<'a> {
     /// How noisy x is; a network takes `level.timestep`.
     pub level: Level,
-    /// The number of the first sample of the batch, for denoisers that treat samples differently (class labels and other [`Conditions`]).
+    /// The number of the first sample of the batch, for denoisers that treat samples differently (class labels and
+    /// other [`Conditions`]).
     pub first_sample: u64,
     /// A set flag asks the call to return [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled) soon.
     pub cancel: &'a Cancel,
@@ -78,8 +79,8 @@ pub trait Denoiser {
     /// The dimensions of one sample.
     fn sample_dims(&self) -> Dims;
 
-    /// Values that it gives per sample: as many as a sample has, or twice as many where it learned a variance (the first
-    /// half is the prediction).
+    /// Values that it gives per sample: as many as a sample has, or twice as many where it learned a variance (the
+    /// first half is the prediction).
     fn output_len(&self) -> usize {
         self.sample_dims().elements()
     }
@@ -89,17 +90,17 @@ pub trait Denoiser {
         usize::MAX
     }
 
-    /// Whether what it predicts for a sample may depend on the sample's number, as a class model's does on its list of classes. The samples
-    /// of a call are then numbered without gaps; of others, a call may hold any.
+    /// Whether what it predicts for a sample may depend on the sample's number, as a class model's does on its list of
+    /// classes. The samples of a call are then numbered without gaps; of others, a call may hold any.
     fn looks_at_numbers(&self) -> bool {
         true
     }
 
     /// Writes the prediction for `x`, `[batch, ...dims]`, to `out`, `[batch, output_len]`.
     ///
-    /// Errors: kind `Shape` for wrong lengths, `NonFinite` for NaN or infinity in `x` or in the prediction (all denoisers of this crate
-    /// look, so must yours), `Cancelled`, and whatever the implementation meets. After an error `out` is
-    /// unspecified and the denoiser is usable.
+    /// Errors: kind `Shape` for wrong lengths, `NonFinite` for NaN or infinity in `x` or in the prediction (all
+    /// denoisers of this crate look, so must yours), `Cancelled`, and whatever the implementation meets. After an error
+    /// `out` is unspecified and the denoiser is usable.
     fn predict(&mut self, call: &Call<'_>, x: &[f32], out: &mut [f32]) -> Result<()>;
 
     /// Whether [`Denoiser::vjp`] is there.
@@ -107,8 +108,8 @@ pub trait Denoiser {
         false
     }
 
-    /// The vector-Jacobian product: writes J^T v to `out`, `[batch, ...dims]`, with J = d predict(x) / d x for each sample
-    /// and `v` as long as the prediction.
+    /// The vector-Jacobian product: writes J^T v to `out`, `[batch, ...dims]`, with J = d predict(x) / d x for each
+    /// sample and `v` as long as the prediction.
     ///
     /// Errors: kind `Unsupported` where a denoiser cannot; otherwise as [`Denoiser::predict`].
     fn vjp(&mut self, call: &Call<'_>, x: &[f32], v: &[f32], out: &mut [f32]) -> Result<()> {
@@ -121,11 +122,11 @@ pub trait Denoiser {
         Vec::new()
     }
 
-    /// Gives other rows of values to one of [`Denoiser::inputs`], from the next call on; see [`Conditions`]. Nothing is allocated where it
-    /// had as many.
+    /// Gives other rows of values to one of [`Denoiser::inputs`], from the next call on; see [`Conditions`]. Nothing is
+    /// allocated where it had as many.
     ///
-    /// Errors: kind `InvalidArgument` where it has no input of this name; `Shape` and `NonFinite` for rows that do not suit. It has then what it
-    /// had.
+    /// Errors: kind `InvalidArgument` where it has no input of this name; `Shape` and `NonFinite` for rows that do not
+    /// suit. It has then what it had.
     fn set_condition(&mut self, name: &str, rows: &[f32]) -> Result<()> {
         let _ = rows;
         Err(err!(InvalidArgument, "the denoiser \"{}\" takes no condition, but {name:?} is given", self.name()))
@@ -133,7 +134,8 @@ pub trait Denoiser {
 
     /// As [`Denoiser::set_condition`], for the negative condition of a [guided](Guidance) denoiser.
     ///
-    /// Errors: as there; kind `InvalidArgument` where it is not guided, or was made without a negative condition of this name.
+    /// Errors: as there; kind `InvalidArgument` where it is not guided, or was made without a negative condition of
+    /// this name.
     fn set_negative(&mut self, name: &str, rows: &[f32]) -> Result<()> {
         let _ = rows;
         Err(err!(InvalidArgument, "the denoiser \"{}\" is not guided, but a negative {name:?} is given", self.name()))

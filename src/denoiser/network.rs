@@ -42,8 +42,8 @@ impl From<Arc<dyn Network>> for Networks {
 /// Predicts with a compiled network whose inputs are x, mostly the level's timestep `[1]`, and the conditions that it
 /// names.
 ///
-/// All memory is allocated when it is made, for a largest batch, so that a call allocates nothing. `M` is that memory: a
-/// `Vec` of its own, or the caller's `&mut [f32]`.
+/// All memory is allocated when it is made, for a largest batch, so that a call allocates nothing. `M` is that memory:
+/// a `Vec` of its own, or the caller's `&mut [f32]`.
 ///
 /// Which input is which, the roles of the network's [signature](Network::signature) say; of a network without,
 /// their order: x, the timestep, a class. See [`Conditions`] for which sample gets what.

@@ -15,13 +15,14 @@ use crate::tensor::Dims;
 /// p(x)^a q(x)^b of two denoisers, at every level by itself: score = a score_p + b score_q. b = -1 is a quotient;
 /// a = 1 + w, b = -w is guidance of p away from q (classifier-free guidance with an unconditional q).
 ///
-/// What it samples: noised densities are multiplied, and that is not the noised product; so, except where a or b is 0 and the
-/// other 1, samples come only near p^a q^b. For p = q = N(0, v) and a = b = 1 the mean is right and the variance, v / 2 in
-/// the product, is not. Combine with a measurement only knowing this. A quotient that is no density at some level makes the
-/// chain diverge, which it reports as not finite.
+/// What it samples: noised densities are multiplied, and that is not the noised product; so, except where a or b is 0
+/// and the other 1, samples come only near p^a q^b. For p = q = N(0, v) and a = b = 1 the mean is right and the
+/// variance, v / 2 in the product, is not. Combine with a measurement only knowing this. A quotient that is no density
+/// at some level makes the chain diverge, which it reports as not finite.
 ///
-/// Both predict the same kind for samples of the same dimensions, with one value for each element (no learned variance).
-/// One step calls both networks once; memory for one more prediction is allocated when it is made. Products nest.
+/// Both predict the same kind for samples of the same dimensions, with one value for each element (no learned
+/// variance). One step calls both networks once; memory for one more prediction is allocated when it is made. Products
+/// nest.
 ///
 /// ```
 /// use undiffuse::denoiser::{Component, Covariance, GaussianMixture, Product};
@@ -51,8 +52,8 @@ pub struct Product<P, Q> {
 impl<P: Denoiser, Q: Denoiser> Product<P, Q> {
     /// Of (a, p) and (b, q), which predict `kind`, for batches of up to `max_batch`.
     ///
-    /// Errors: kind `InvalidArgument` for weights that are not finite or a batch of 0 or above what both take; kind `Shape` if
-    /// their samples differ or either learned a variance; kind `OutOfMemory`.
+    /// Errors: kind `InvalidArgument` for weights that are not finite or a batch of 0 or above what both take; kind
+    /// `Shape` if their samples differ or either learned a variance; kind `OutOfMemory`.
     pub fn new((a, p): (f64, P), (b, q): (f64, Q), kind: PredictionType, max_batch: usize) -> Result<Self> {
         ensure!(
             a.is_finite() && b.is_finite(),
@@ -89,7 +90,8 @@ impl<P: Denoiser, Q: Denoiser> Product<P, Q> {
         Ok(Self { name, p, q, weights: (a, b), kind, max_batch, other, scaled })
     }
 
-    /// The factor of x in the sum of the predictions: 0 where a prediction is a multiple of the score, or the powers sum to 1.
+    /// The factor of x in the sum of the predictions: 0 where a prediction is a multiple of the score, or the powers
+    /// sum to 1.
     fn of_x(&self, level: &Level) -> f64 {
         let rest = 1.0 - self.weights.0 - self.weights.1;
         match self.kind {

@@ -83,11 +83,12 @@ impl Denoiser for Sized {
 
 emits_shown! { Role => "Role::" }
 
-/// Writes the model of a directory or file (see [`Source::open`]) as the Rust file `to`, and its weights as the file of the same name with
-/// the extension `bin`. For build scripts; it asks Cargo to run them again when a file of the model changes.
+/// Writes the model of a directory or file (see [`Source::open`]) as the Rust file `to`, and its weights as the file of
+/// the same name with the extension `bin`. For build scripts; it asks Cargo to run them again when a file of the model
+/// changes.
 ///
-/// Errors: as [`Source::open`], [`Source::compile`] and [`SchedulerConfig::sampler`]; kind `InvalidArgument` for a name that is none;
-/// kind `Unsupported` for a sampler or an operation that cannot be a part of a program.
+/// Errors: as [`Source::open`], [`Source::compile`] and [`SchedulerConfig::sampler`]; kind `InvalidArgument` for a name
+/// that is none; kind `Unsupported` for a sampler or an operation that cannot be a part of a program.
 pub fn generate(model: impl AsRef<Path>, options: &EmbedOptions, to: impl AsRef<Path>) -> Result<Embedded> {
     generate_source(&Source::open(model)?, options, to)
 }

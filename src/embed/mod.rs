@@ -1,8 +1,9 @@
-//! A model that is a part of the program: everything about it is known when the program is built, so that a device parses, plans and packs
-//! nothing and has only the code that this model needs.
+//! A model that is a part of the program: everything about it is known when the program is built, so that a device
+//! parses, plans and packs nothing and has only the code that this model needs.
 //!
-//! A build script calls `generate` (feature `embed`, on the machine that builds), which compiles the network for the portable path, chooses
-//! the steps of the sampler and writes both as Rust: statics, and a file of weights beside. The program includes them and has a [`Model`]:
+//! A build script calls `generate` (feature `embed`, on the machine that builds), which compiles the network for the
+//! portable path, chooses the steps of the sampler and writes both as Rust: statics, and a file of weights beside. The
+//! program includes them and has a [`Model`]:
 //!
 //! ```toml
 //! [dependencies]
@@ -23,10 +24,11 @@
 //! chain.run()?;
 //! ```
 //!
-//! Samples have the bits that [`Pipeline`](crate::pipeline::Pipeline) gives with [`Path::Portable`](crate::backend::cpu::Path), the same
-//! weights, sampler and noise. Nothing is allocated, so that [`NoHeap`] suits as the global allocator. A model's conditions are given by
-//! name; guidance, gradients and operations without a kernel it has not, and `generate` says so. `examples/embedded_model` and
-//! `tests/no_std` are whole programs.
+//! Samples have the bits that [`Pipeline`](crate::pipeline::Pipeline) gives with
+//! [`Path::Portable`](crate::backend::cpu::Path), the same weights, sampler and noise. Nothing is allocated, so that
+//! [`NoHeap`] suits as the global allocator. A model's conditions are given by name; guidance, gradients and operations
+//! without a kernel it has not, and `generate` says so. `examples/embedded_model` and `tests/no_std` are whole
+//! programs.
 
 #[cfg(feature = "embed")]
 mod generate;
@@ -113,8 +115,8 @@ impl<S: Sampler> Model<S> {
 
     /// A chain at x_T, in a workspace of at least [`Model::workspace_len`] values. Nothing is allocated.
     ///
-    /// Errors: kind `OutOfMemory` for a shorter workspace, with both [lengths](crate::Error::lengths); as [`Model::denoiser`] and
-    /// [`ChainBuilder::build`](crate::chain::ChainBuilder::build).
+    /// Errors: kind `OutOfMemory` for a shorter workspace, with both [lengths](crate::Error::lengths); as
+    /// [`Model::denoiser`] and [`ChainBuilder::build`](crate::chain::ChainBuilder::build).
     pub fn chain<'w, N: NoiseSource>(
         &'static self,
         noise: N,
@@ -128,7 +130,8 @@ impl<S: Sampler> Model<S> {
     }
 
     /// As [`Model::chain`], with evidence, whose own memory the workspace must have too: as many values more as
-    /// [`ChainBuilder::workspace_len`](crate::chain::ChainBuilder::workspace_len) says with it than without. What the evidence allocates, it allocates here.
+    /// [`ChainBuilder::workspace_len`](crate::chain::ChainBuilder::workspace_len) says with it than without. What the
+    /// evidence allocates, it allocates here.
     ///
     /// Errors: as [`Model::chain`], and the evidence's.
     pub fn chain_with_evidence<'w, N: NoiseSource, E: Evidence>(

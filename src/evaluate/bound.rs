@@ -27,17 +27,19 @@ pub struct Progress {
 
 /// Evaluates the bound K for `data`, `[samples, ...dims]` row by row, of the chain that `sampler` makes of `denoiser`.
 ///
-/// Real chains want data in the scale that the model was trained on; bits are 0 or 1, classes one-hot rows. The sampler's
-/// steps must each draw from a density: a 2015 chain or DDPM with any list of timesteps, not DDIM. For one of fewer steps it is the
-/// bound of that shorter chain. Noise: draw d and step s of data point i take draw d (S + 1) + s + 1 of sample i of `noise`, S the number
-/// of steps, and sampled steps the uniform values of draw d (S + 1); a [`Seeded`](crate::noise::Seeded) source serves both spaces.
+/// Real chains want data in the scale that the model was trained on; bits are 0 or 1, classes one-hot rows. The
+/// sampler's steps must each draw from a density: a 2015 chain or DDPM with any list of timesteps, not DDIM. For one of
+/// fewer steps it is the bound of that shorter chain. Noise: draw d and step s of data point i take draw d (S + 1) +
+/// s + 1 of sample i of `noise`, S the number of steps, and sampled steps the uniform values of draw d (S + 1); a
+/// [`Seeded`](crate::noise::Seeded) source serves both spaces.
 ///
-/// Memory is taken at the beginning: about batch (3 n + m) values of f32, n per sample and m of the denoiser's output, and
-/// samples (draws + 2) of f64. Sums are f64; steps and network are f32 as in the chain.
+/// Memory is taken at the beginning: about batch (3 n + m) values of f32, n per sample and m of the denoiser's output,
+/// and samples (draws + 2) of f64. Sums are f64; steps and network are f32 as in the chain.
 ///
-/// Errors: kind `Shape` for data that are no whole samples or a denoiser that does not suit; `InvalidArgument` for no data, options out of
-/// range or data that are not in their space; `Unsupported` for a sampler whose steps have no density, or ends that it does not have;
-/// `NonFinite`, which names the step and the sample; `OutOfMemory`; `Cancelled`; and what denoiser and noise meet.
+/// Errors: kind `Shape` for data that are no whole samples or a denoiser that does not suit; `InvalidArgument` for no
+/// data, options out of range or data that are not in their space; `Unsupported` for a sampler whose steps have no
+/// density, or ends that it does not have; `NonFinite`, which names the step and the sample; `OutOfMemory`;
+/// `Cancelled`; and what denoiser and noise meet.
 pub fn bound(
     denoiser: &mut dyn Denoiser,
     sampler: &dyn Sampler,

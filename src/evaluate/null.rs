@@ -2,14 +2,14 @@
 
 use crate::process::{bernoulli_entropy, normal_entropy};
 
-/// -n H(N(0, `variance`)): the log-likelihood of white Gaussian data of this variance under their own model. For variance 1 it is
-/// -2.0471 bits per dimension, the L_null of the paper.
+/// -n H(N(0, `variance`)): the log-likelihood of white Gaussian data of this variance under their own model. For
+/// variance 1 it is -2.0471 bits per dimension, the L_null of the paper.
 pub fn null_gaussian(dims: usize, variance: f64) -> f64 {
     -(dims as f64) * normal_entropy(variance)
 }
 
-/// The same with the variance of all elements of `data` about their common mean, fitted to them: what the best white Gaussian makes of these
-/// data. Infinite for constant data.
+/// The same with the variance of all elements of `data` about their common mean, fitted to them: what the best white
+/// Gaussian makes of these data. Infinite for constant data.
 pub fn null_fitted_gaussian(data: &[f32], dims: usize) -> f64 {
     let n = data.len() as f64;
     let mean = data.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
@@ -17,8 +17,8 @@ pub fn null_fitted_gaussian(data: &[f32], dims: usize) -> f64 {
     null_gaussian(dims, variance)
 }
 
-/// -n H(`rate`): independent bits with chance `rate` of a 1, under their own model. For the paper's heartbeat, 20 bits at 0.2, it is
-/// -14.438 bits per sequence.
+/// -n H(`rate`): independent bits with chance `rate` of a 1, under their own model. For the paper's heartbeat, 20 bits
+/// at 0.2, it is -14.438 bits per sequence.
 pub fn null_binomial(dims: usize, rate: f64) -> f64 {
     -(dims as f64) * bernoulli_entropy(rate)
 }

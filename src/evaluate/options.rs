@@ -6,30 +6,30 @@ pub enum Times {
     /// At each of them.
     #[default]
     All,
-    /// At so many for each data point and draw: the steps are cut into as many strata of (nearly) equal length, one step is chosen
-    /// in each by a uniform value of that data point's own, and counts for its stratum. The sum stays unbiased; its variance goes into the
-    /// standard error. A denoiser that treats samples differently (class labels) needs batches of 1 with it, because a call
-    /// names the number of its first sample only.
+    /// At so many for each data point and draw: the steps are cut into as many strata of (nearly) equal length, one
+    /// step is chosen in each by a uniform value of that data point's own, and counts for its stratum. The sum stays
+    /// unbiased; its variance goes into the standard error. A denoiser that treats samples differently (class labels)
+    /// needs batches of 1 with it, because a call names the number of its first sample only.
     Sampled(usize),
 }
 
 /// What stands for p(x^0 | x^1) and p(x^T), the ends of the chain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Edges {
-    /// The paper's (appendix "edge effects", and the authors' code): p(x^0 | x^1) is the forward step reversed in a white chain, and
-    /// both ends are averaged over white data, which leaves H_start = H_q(X^1 | X^0), H_end = H_q(X^T | X^0) and H_prior = H_p(X^T).
-    /// The mean over a data set is a bound where the data have unit variance (for bits: chance pi of a 1); for a single
-    /// point it is not.
+    /// The paper's (appendix "edge effects", and the authors' code): p(x^0 | x^1) is the forward step reversed in a
+    /// white chain, and both ends are averaged over white data, which leaves H_start = H_q(X^1 | X^0), H_end =
+    /// H_q(X^T | X^0) and H_prior = H_p(X^T). The mean over a data set is a bound where the data have unit variance
+    /// (for bits: chance pi of a 1); for a single point it is not.
     #[default]
     Entropies,
     /// The same p(x^0 | x^1) and p(x^T), evaluated for each data point: a bound whatever the data.
     White,
-    /// p(x^0 | x^1) is the chain's own last step: for real numbers N(its mean, beta_1), for bits and classes the probability that it draws with. The
-    /// sampler's last step must lead to x_0 itself.
+    /// p(x^0 | x^1) is the chain's own last step: for real numbers N(its mean, beta_1), for bits and classes the
+    /// probability that it draws with. The sampler's last step must lead to x_0 itself.
     Network,
-    /// As `Network`, but the data are `levels` grey levels evenly spread over [-1, 1], and p(x^0 | x^1) is the Gaussian's mass between
-    /// the midpoints, the outermost reaching to infinity (Ho, Jain and Abbeel 2020, eq. 13): K is then a bound on the
-    /// log-probability of the grey levels themselves. Real numbers only.
+    /// As `Network`, but the data are `levels` grey levels evenly spread over [-1, 1], and p(x^0 | x^1) is the
+    /// Gaussian's mass between the midpoints, the outermost reaching to infinity (Ho, Jain and Abbeel 2020, eq. 13): K
+    /// is then a bound on the log-probability of the grey levels themselves. Real numbers only.
     Discretized {
         /// Grey levels, 2 or more; 256 for bytes.
         levels: u32,
@@ -41,7 +41,8 @@ pub enum Edges {
 pub struct BoundOptions {
     /// At which steps.
     pub times: Times,
-    /// How often x_t is drawn for each data point and step, 1 or more. From 2 on the Monte Carlo part of the error is known.
+    /// How often x_t is drawn for each data point and step, 1 or more. From 2 on the Monte Carlo part of the error is
+    /// known.
     pub draws: usize,
     /// The ends.
     pub edges: Edges,

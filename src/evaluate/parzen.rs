@@ -23,25 +23,26 @@ pub struct Parzen {
     pub bandwidth: f64,
 }
 
-/// The mean log-likelihood of `data` under an even mixture of Gaussians N(sample, bandwidth^2 I), one around each of `samples`; both
-/// `[rows, dims]` row by row in the same scale.
+/// The mean log-likelihood of `data` under an even mixture of Gaussians N(sample, bandwidth^2 I), one around each of
+/// `samples`; both `[rows, dims]` row by row in the same scale.
 ///
-/// The protocol behind published figures (Goodfellow et al. 2014, after Breuleux et al. 2011): 10,000 samples of the model and the
-/// test images, both in [0, 1]; the bandwidth is the one of [`parzen_bandwidths`] under which a validation set is most likely
-/// ([`parzen_bandwidth`]); what is reported is the mean over the test set and its standard error. It judges samples and not the model,
-/// has a large bias where dims is large, and its values compare only with others of the same number of samples.
+/// The protocol behind published figures (Goodfellow et al. 2014, after Breuleux et al. 2011): 10,000 samples of the
+/// model and the test images, both in [0, 1]; the bandwidth is the one of [`parzen_bandwidths`] under which a
+/// validation set is most likely ([`parzen_bandwidth`]); what is reported is the mean over the test set and its
+/// standard error. It judges samples and not the model, has a large bias where dims is large, and its values compare
+/// only with others of the same number of samples.
 ///
-/// f64 throughout; the distances are products of matrices, a test set of 10,000 against 10,000 samples of 784 values takes 1.6e11
-/// operations.
+/// f64 throughout; the distances are products of matrices, a test set of 10,000 against 10,000 samples of 784 values
+/// takes 1.6e11 operations.
 ///
-/// Errors: kind `Shape` for rows that are not whole; `InvalidArgument` for no rows or a bandwidth that is not above 0; `NonFinite` for
-/// samples or data that are not finite; `OutOfMemory`; `Cancelled`.
+/// Errors: kind `Shape` for rows that are not whole; `InvalidArgument` for no rows or a bandwidth that is not above 0;
+/// `NonFinite` for samples or data that are not finite; `OutOfMemory`; `Cancelled`.
 pub fn parzen(samples: &[f32], data: &[f32], dims: usize, bandwidth: f64, cancel: &Cancel) -> Result<Parzen> {
     evaluate(samples, data, dims, &[bandwidth], cancel)?.first().copied().ok_or_else(none)
 }
 
-/// The bandwidth of `candidates` under which `validation` is most likely; the distances are computed once for all. Arguments and errors as
-/// [`parzen`].
+/// The bandwidth of `candidates` under which `validation` is most likely; the distances are computed once for all.
+/// Arguments and errors as [`parzen`].
 pub fn parzen_bandwidth(
     samples: &[f32],
     validation: &[f32],

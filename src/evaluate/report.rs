@@ -45,8 +45,8 @@ pub struct StepBound {
     pub rows: u64,
 }
 
-/// A lower bound on the log-likelihood, with what it consists of. All values are nats per sample unless [`Bound::value`] converts them:
-/// `k` = -(`kl` + `start` - `end` + `prior`).
+/// A lower bound on the log-likelihood, with what it consists of. All values are nats per sample unless
+/// [`Bound::value`] converts them: `k` = -(`kl` + `start` - `end` + `prior`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bound {
     /// Data points.
@@ -56,11 +56,13 @@ pub struct Bound {
     /// K, averaged over the data points.
     pub k: f64,
     /// The standard error of `k` as an estimate for the distribution that the data come from: the deviation of the
-    /// points' K over sqrt(points), in which the noise of the draws of x_t and of sampled steps is contained. NaN for one point.
+    /// points' K over sqrt(points), in which the noise of the draws of x_t and of sampled steps is contained. NaN for
+    /// one point.
     pub standard_error: f64,
     /// The part of it that more draws would take away; NaN for a single draw.
     pub monte_carlo_error: f64,
-    /// What white data would have: -H of N(0, I), -n H(pi) for bits, or -n ln of the number of classes. `k - l_null` is what the chain learned.
+    /// What white data would have: -H of N(0, I), -n H(pi) for bits, or -n ln of the number of classes. `k - l_null` is
+    /// what the chain learned.
     pub l_null: f64,
     /// The sum of the divergences.
     pub kl: f64,
@@ -88,7 +90,8 @@ impl Bound {
         unit.of(nats, self.dims)
     }
 
-    /// `k` for data that were made by x = `scale` raw + shift, as a density of the raw data: log `scale` more for each element.
+    /// `k` for data that were made by x = `scale` raw + shift, as a density of the raw data: log `scale` more for each
+    /// element.
     pub fn raw_k(&self, scale: f64) -> f64 {
         self.k + self.dims as f64 * libm::log(scale)
     }

@@ -9,8 +9,8 @@ use crate::process::{
 use crate::sampler::{Spread, classes_of};
 use crate::schedule::Level;
 
-/// How near to 0 or 1 a chain's probability is believed: half of the distance of f32 values below 1, which is also what its uniform
-/// values of 24 bits can tell. Without it a network that is rightly sure would cost infinity by rounding.
+/// How near to 0 or 1 a chain's probability is believed: half of the distance of f32 values below 1, which is also what
+/// its uniform values of 24 bits can tell. Without it a network that is rightly sure would cost infinity by rounding.
 const SURE: f64 = 1.0 / 33_554_432.0;
 
 /// What one step means for all rows.

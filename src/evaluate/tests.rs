@@ -38,7 +38,8 @@ fn prior(v: f64, kind: PredictionType) -> GaussianMixture {
     GaussianMixture::new(Dims::new(&[1]).unwrap(), &[one], kind).unwrap()
 }
 
-/// K of the chain of N(0, v) whose steps have the exact mean and variance beta, by expectation over x_0 and x_t, with white ends.
+/// K of the chain of N(0, v) whose steps have the exact mean and variance beta, by expectation over x_0 and x_t, with
+/// white ends.
 fn exact_k(s: &Ancestral2015, v: f64) -> f64 {
     let mut kl = 0.0;
     let steps = s.levels().len() - 1;

@@ -1,5 +1,5 @@
-//! JSON as Python writes and reads it: also the numbers `NaN`, `Infinity` and `-Infinity`, which the standard forbids and `json.dump` writes.
-//! Configurations of diffusers hold them (`"lambda_min_clipped": -Infinity`).
+//! JSON as Python writes and reads it: also the numbers `NaN`, `Infinity` and `-Infinity`, which the standard forbids
+//! and `json.dump` writes. Configurations of diffusers hold them (`"lambda_min_clipped": -Infinity`).
 //!
 //! ```
 //! use undiffuse::json::{Value, parse};
@@ -23,7 +23,8 @@ use crate::error::Result;
 
 mod read;
 
-/// The longest text that is read, in bytes. The index of a model in a thousand shards and a configuration with 100,000 betas are shorter.
+/// The longest text that is read, in bytes. The index of a model in a thousand shards and a configuration with 100,000
+/// betas are shorter.
 pub const MAX_TEXT: usize = 8 << 20;
 /// The most values of one text, keys not counted.
 pub const MAX_VALUES: usize = 1 << 18;
@@ -69,8 +70,9 @@ impl PartialEq for Value {
 
 /// Reads a text that is one value, and nothing behind it but white space.
 ///
-/// Errors (kind `Config`) say at which line and column: what is no JSON, a key that stands twice in one object (Python takes the last; two
-/// values for one thing are a mistake here), more than [`MAX_TEXT`] bytes, [`MAX_VALUES`] values or [`MAX_DEPTH`] levels.
+/// Errors (kind `Config`) say at which line and column: what is no JSON, a key that stands twice in one object (Python
+/// takes the last; two values for one thing are a mistake here), more than [`MAX_TEXT`] bytes, [`MAX_VALUES`] values or
+/// [`MAX_DEPTH`] levels.
 pub fn parse(text: &str) -> Result<Value> {
     read::parse(text)
 }

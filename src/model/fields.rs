@@ -89,7 +89,8 @@ impl Fields {
         })
     }
 
-    /// Refuses what is left, except metadata and null, which says nothing. `known` are the keys that the configuration has, for the message.
+    /// Refuses what is left, except metadata and null, which says nothing. `known` are the keys that the configuration
+    /// has, for the message.
     pub fn finish(self, known: &str) -> Result<()> {
         match self.left.into_iter().find(|(k, v)| !k.starts_with('_') && !v.is_null()) {
             None => Ok(()),

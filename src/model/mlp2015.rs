@@ -1,12 +1,13 @@
-//! The network of the binary heartbeat of Sohl-Dickstein et al. 2015: hidden layers that all steps share, and a linear readout of its own
-//! for each step.
+//! The network of the binary heartbeat of Sohl-Dickstein et al. 2015: hidden layers that all steps share, and a linear
+//! readout of its own for each step.
 //!
 //! Inputs: `sample` `[features]`, `timestep` `[1]`, a whole number below T. Output: `sample` `[out_features]`,
 //! `W_t h(x) + b_t`. In a binary chain these are, for each bit, the logit of the probability that
-//! [`BitPrediction`](crate::sampler::BitPrediction) names; with twice as many outputs as features z_mu and z_Sigma of a Gaussian one.
+//! [`BitPrediction`](crate::sampler::BitPrediction) names; with twice as many outputs as features z_mu and z_Sigma of a
+//! Gaussian one.
 //!
-//! Parameters: `hidden.N.weight` `[out, in]` and `hidden.N.bias` from N = 0 on; `readout.weight` `[T, out * in]`, row t being W_t `[out, in]`,
-//! row-major; `readout.bias` `[T, out]`.
+//! Parameters: `hidden.N.weight` `[out, in]` and `hidden.N.bias` from N = 0 on; `readout.weight` `[T, out * in]`, row t
+//! being W_t `[out, in]`, row-major; `readout.bias` `[T, out]`.
 //!
 //! ```
 //! use undiffuse::model::mlp2015::{self, Mlp2015Config};
@@ -65,7 +66,8 @@ impl Mlp2015Config {
     }
 }
 
-/// Translates a configuration. Errors (kind `Config` or `Shape`): there is no hidden layer, or there are too many weights.
+/// Translates a configuration. Errors (kind `Config` or `Shape`): there is no hidden layer, or there are too many
+/// weights.
 pub fn build(c: &Mlp2015Config) -> Result<Graph> {
     let &last = c.hidden_features.last().ok_or_else(|| err!(Config, "hidden_features is empty"))?;
     let row = c.out_features.checked_mul(last).ok_or_else(|| err!(Config, "{last} times {}", c.out_features))?;

@@ -234,9 +234,9 @@ impl ModelConfig {
         }
     }
 
-    /// What the network's own code makes of a parameter of these dimensions, as the weights have it, before it uses it: the values that
-    /// [`ModelConfig::build`]'s graph takes. Only `KarrasUnet` changes any, whose weights are normalised. A
-    /// [`Pipeline`](crate::pipeline::Pipeline) does it by itself.
+    /// What the network's own code makes of a parameter of these dimensions, as the weights have it, before it uses it:
+    /// the values that [`ModelConfig::build`]'s graph takes. Only `KarrasUnet` changes any, whose weights are
+    /// normalised. A [`Pipeline`](crate::pipeline::Pipeline) does it by itself.
     pub fn adapt(&self, name: &str, dims: &[usize], values: &mut [f32]) {
         if let Self::Family(f) = self {
             f.adapt(name, dims, values);

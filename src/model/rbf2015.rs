@@ -1,5 +1,5 @@
-//! The network of the swiss roll of Sohl-Dickstein et al. 2015: one hidden layer of normalised radial basis functions that f_mu and
-//! f_Sigma share, and a readout of its own for each step and each of the two.
+//! The network of the swiss roll of Sohl-Dickstein et al. 2015: one hidden layer of normalised radial basis functions
+//! that f_mu and f_Sigma share, and a readout of its own for each step and each of the two.
 //!
 //! Inputs: `sample` `[D]`, `timestep` `[1]`, a whole number below T. Output: `sample` `[2 * D]`, z_mu then z_Sigma, as
 //! [`Readout2015`](crate::sampler::Readout2015) takes it:
@@ -8,8 +8,8 @@
 //! phi_k(x) = exp(-|x - c_k|^2 / (2 w_k^2)) / sum_j exp(-|x - c_j|^2 / (2 w_j^2)),   z(x, t) = W_t phi(x)
 //! ```
 //!
-//! The units sum to 1, so that a bias would add nothing. Parameters: `basis.centres` `[units, D]`, `basis.widths` `[units]`, `readout.weight`
-//! `[T, 2 * D * units]`, row t being W_t `[2 * D, units]`, row-major.
+//! The units sum to 1, so that a bias would add nothing. Parameters: `basis.centres` `[units, D]`, `basis.widths`
+//! `[units]`, `readout.weight` `[T, 2 * D * units]`, row t being W_t `[2 * D, units]`, row-major.
 //!
 //! ```
 //! use undiffuse::model::rbf2015::{self, Rbf2015Config};

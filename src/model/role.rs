@@ -13,7 +13,8 @@ pub enum ParamRole {
     Dense,
     /// An offset: tied `[out]`, or one for each element.
     Bias,
-    /// The last linear map, whose zeros make the 2015 network one that predicts nothing: a matrix, or a table of a matrix for each step.
+    /// The last linear map, whose zeros make the 2015 network one that predicts nothing: a matrix, or a table of a
+    /// matrix for each step.
     Readout,
     /// The centres of radial basis functions, `[units, D]`.
     Centre,

@@ -28,8 +28,8 @@ pub struct Given<'a> {
 }
 
 impl<'a> Given<'a> {
-    /// `x_t` is `[samples, ...]`; `noise` is `[steps, samples, ...]` and may be empty where no step needs any; the first
-    /// of the samples is number `first_sample`.
+    /// `x_t` is `[samples, ...]`; `noise` is `[steps, samples, ...]` and may be empty where no step needs any; the
+    /// first of the samples is number `first_sample`.
     ///
     /// Errors: kind `Shape` if the lengths fit no number of samples or steps; kind `NonFinite` for NaN or infinity.
     pub fn new(x_t: &'a [f32], noise: &'a [f32], samples: usize, first_sample: u64) -> Result<Self> {

@@ -1,9 +1,10 @@
-//! Where randomness comes from: streams keyed by (seed, sample, draw), arrays of the caller, or a Python library's generator.
+//! Where randomness comes from: streams keyed by (seed, sample, draw), arrays of the caller, or a Python library's
+//! generator.
 //!
-//! Nothing else in the library draws a random number. The samplers are pure; the chain asks a [`NoiseSource`] for what a
-//! step needs. Draw 0 of a sample is its x_T, draw k its noise of step k - 1 (the step after which k network calls have
-//! been made). A value depends on (seed, sample, draw) and its position alone: not on the batch, the shard, the number
-//! of threads, the backend or the platform.
+//! Nothing else in the library draws a random number. The samplers are pure; the chain asks a [`NoiseSource`] for what
+//! a step needs. Draw 0 of a sample is its x_T, draw k its noise of step k - 1 (the step after which k network calls
+//! have been made). A value depends on (seed, sample, draw) and its position alone: not on the batch, the shard, the
+//! number of threads, the backend or the platform.
 //!
 //! ```
 //! use undiffuse::noise::{NoiseSource, Seeded};
@@ -42,8 +43,8 @@ pub trait NoiseSource {
     /// Fills `out`, `[samples, sample_len]` row by row, with standard normal values: draw `draw` of the samples
     /// `first_sample`, `first_sample + 1`, ...
     ///
-    /// Errors leave `out` unspecified: kind `Shape` if `out` is no whole number of samples, kind `InvalidArgument` if the
-    /// source has no such sample or draw.
+    /// Errors leave `out` unspecified: kind `Shape` if `out` is no whole number of samples, kind `InvalidArgument` if
+    /// the source has no such sample or draw.
     fn normal(&mut self, first_sample: u64, draw: u64, sample_len: usize, out: &mut [f32]) -> Result<()>;
 
     /// As [`NoiseSource::normal`], but uniform in [0, 1); binary chains need it. A source without uniform values

@@ -1,9 +1,9 @@
 //! From uniform bits to a normal value.
 //!
-//! One 64-bit word makes one normal value, by the inverse of the normal distribution function: Wichura, Algorithm AS 241
-//! (PPND16), Applied Statistics 37 (1988), relative error about 1e-16. In the centre, 85 % of all values, it takes only
-//! additions, multiplications and one division; in the tails one `log` and one `sqrt` of `libm` more. All of it is f64
-//! without fused operations, so the bits are the same on every platform.
+//! One 64-bit word makes one normal value, by the inverse of the normal distribution function: Wichura, Algorithm AS
+//! 241 (PPND16), Applied Statistics 37 (1988), relative error about 1e-16. In the centre, 85 % of all values, it takes
+//! only additions, multiplications and one division; in the tails one `log` and one `sqrt` of `libm` more. All of it is
+//! f64 without fused operations, so the bits are the same on every platform.
 
 // The coefficients as published, highest power last.
 const CENTRE_NUM: [f64; 8] = [
@@ -71,7 +71,8 @@ fn polynomial(coefficients: &[f64; 8], x: f64) -> f64 {
     coefficients.iter().rev().fold(0.0, |sum, c| sum * x + c)
 }
 
-/// The z with P(Z <= z) = p for a standard normal Z. Relative error about 1e-15; p outside (0, 1) gives infinity or NaN.
+/// The z with P(Z <= z) = p for a standard normal Z. Relative error about 1e-15; p outside (0, 1) gives infinity or
+/// NaN.
 ///
 /// Equation: Wichura 1988, AS 241, PPND16.
 pub fn inverse_normal_cdf(p: f64) -> f64 {

@@ -59,7 +59,8 @@ impl Stream {
         (self.bits() >> 11) as f64 * (1.0 / 9_007_199_254_740_992.0)
     }
 
-    /// Standard normal, by [`inverse_normal_cdf`](super::inverse_normal_cdf) of (2 k + 1) 2^-53 with k the upper 52 bits.
+    /// Standard normal, by [`inverse_normal_cdf`](super::inverse_normal_cdf) of (2 k + 1) 2^-53 with k the upper 52
+    /// bits.
     pub fn normal(&mut self) -> f64 {
         normal_from_bits(self.bits())
     }

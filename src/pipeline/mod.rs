@@ -43,7 +43,8 @@ pub struct PipelineOptions {
 pub enum Decoding {
     /// It is not: samples are latents, and the decoder's files are not judged.
     None,
-    /// It is, and decodes in tiles what would take more than so many bytes of workspace in one piece: see [`Decoder::compile`].
+    /// It is, and decodes in tiles what would take more than so many bytes of workspace in one piece: see
+    /// [`Decoder::compile`].
     Within(usize),
 }
 
@@ -54,12 +55,12 @@ impl Default for Decoding {
     }
 }
 
-/// Whether, and in how much memory, a network's vector-Jacobian products are computed. It takes a second network; a backend that lacks an
-/// operation of it says so.
+/// Whether, and in how much memory, a network's vector-Jacobian products are computed. It takes a second network; a
+/// backend that lacks an operation of it says so.
 ///
-/// On the cpu backend both hold the forward weights once, and the second those of the way back besides, nearly as many again (143 and 132
-/// MB for ddpm-cifar10-32). What a call of that network takes there with AVX-512 on one thread (`cargo bench --bench gradient` prints
-/// it):
+/// On the cpu backend both hold the forward weights once, and the second those of the way back besides, nearly as many
+/// again (143 and 132 MB for ddpm-cifar10-32). What a call of that network takes there with AVX-512 on one thread
+/// (`cargo bench --bench gradient` prints it):
 ///
 /// | | workspace, 1 sample | 16 samples | time over a prediction's |
 /// |---|---|---|---|
@@ -140,13 +141,14 @@ impl Pipeline {
 
     /// The scheduler's configuration, read now.
     ///
-    /// Errors: as [`SchedulerConfig::from_json`]; kind `Config` where there is none, or where it is of another number of timesteps than a model
-    /// whose network depends on it.
+    /// Errors: as [`SchedulerConfig::from_json`]; kind `Config` where there is none, or where it is of another number
+    /// of timesteps than a model whose network depends on it.
     pub fn scheduler(&self) -> Result<SchedulerConfig> {
         self.scheduler_for(None)
     }
 
-    /// As [`Pipeline::scheduler`], but to be run with `sampler` whatever class wrote it: see [`SchedulerConfig::from_json_for`].
+    /// As [`Pipeline::scheduler`], but to be run with `sampler` whatever class wrote it: see
+    /// [`SchedulerConfig::from_json_for`].
     pub fn scheduler_for(&self, sampler: Option<SamplerKind>) -> Result<SchedulerConfig> {
         let config = match &self.scheduler {
             Scheduler::Given(config) => (**config).clone(),
@@ -163,7 +165,8 @@ impl Pipeline {
         Ok(config)
     }
 
-    /// The text of the scheduler's configuration: all keys where it can be read, else as it was found; `None` where there is none.
+    /// The text of the scheduler's configuration: all keys where it can be read, else as it was found; `None` where
+    /// there is none.
     pub fn scheduler_json(&self) -> Option<String> {
         match (&self.scheduler, self.scheduler()) {
             (_, Ok(config)) => Some(config.to_json()),
@@ -220,8 +223,8 @@ impl Pipeline {
         values.checked_mul(size_of::<f32>()).ok_or_else(|| err!(OutOfMemory, "a batch of {batch} is too large"))
     }
 
-    /// The same model with the same weights, not copied, on other threads: for a session with threads of its own. Errors: as
-    /// [`Network::on_threads`].
+    /// The same model with the same weights, not copied, on other threads: for a session with threads of its own.
+    /// Errors: as [`Network::on_threads`].
     pub fn on_threads(&self, threads: Arc<dyn Threads>) -> Result<Self> {
         let decoder = self.decoder.as_ref().map(|d| d.on_threads(Arc::clone(&threads))).transpose()?;
         Ok(Self { networks: self.networks.on_threads(threads)?, decoder, ..self.clone() })
@@ -258,7 +261,8 @@ impl Pipeline {
         values.checked_mul(size_of::<f32>()).ok_or_else(|| err!(OutOfMemory, "a sample is too large to decode"))
     }
 
-    /// Bytes that the networks take on a device of their own for batches up to this, weights counted: see [`Network::device_bytes`].
+    /// Bytes that the networks take on a device of their own for batches up to this, weights counted: see
+    /// [`Network::device_bytes`].
     pub fn device_bytes(&self, batch: usize) -> Result<usize> {
         let gradient = self.networks.gradient.as_ref().map_or(Ok(0), |g| g.device_bytes(batch))?;
         Ok(self.networks.predict.device_bytes(batch)?.saturating_add(gradient))
@@ -271,7 +275,8 @@ impl Pipeline {
     }
 
     /// A denoiser for batches of up to `max_batch` images. Class models take `classes`, rows of
-    /// [`Pipeline::class_len`]; see [`NetworkDenoiser`]. Errors: as [`NetworkDenoiser::new`], and for a class that the model does not have.
+    /// [`Pipeline::class_len`]; see [`NetworkDenoiser`]. Errors: as [`NetworkDenoiser::new`], and for a class that the
+    /// model does not have.
     pub fn denoiser(&self, max_batch: usize, classes: &[f32]) -> Result<NetworkDenoiser> {
         self.denoiser_with(max_batch, &self.conditions_of(classes)?)
     }
@@ -286,8 +291,8 @@ impl Pipeline {
         self.denoiser_with_in_memory(max_batch, &self.conditions_of(classes)?, memory)
     }
 
-    /// A denoiser for batches of up to `max_batch` samples and all that the model takes beside x and the level. Errors: as
-    /// [`NetworkDenoiser::with_conditions`].
+    /// A denoiser for batches of up to `max_batch` samples and all that the model takes beside x and the level. Errors:
+    /// as [`NetworkDenoiser::with_conditions`].
     pub fn denoiser_with(&self, max_batch: usize, conditions: &Conditions) -> Result<NetworkDenoiser> {
         self.check_conditions(conditions)?;
         let denoiser = NetworkDenoiser::with_conditions(self.networks.clone(), max_batch, conditions)?;
@@ -307,7 +312,8 @@ impl Pipeline {
         Ok(denoiser.with_fingerprint(self.fingerprint))
     }
 
-    /// As [`Pipeline::denoiser_with`], guided away from the negative conditions of `guidance`. Errors: as [`NetworkDenoiser::guided`].
+    /// As [`Pipeline::denoiser_with`], guided away from the negative conditions of `guidance`. Errors: as
+    /// [`NetworkDenoiser::guided`].
     pub fn guided(&self, max_batch: usize, conditions: &Conditions, guidance: &Guidance) -> Result<NetworkDenoiser> {
         self.check_conditions(conditions)?;
         let denoiser = NetworkDenoiser::guided(self.networks.clone(), max_batch, conditions, guidance)?;
@@ -342,14 +348,15 @@ impl Pipeline {
         classes_of(self.networks.predict.as_ref(), classes)
     }
 
-    /// Values of one row of classes: 0 for a model without; 1 where a class is a number, a row of a table or, with `class_embed_type`
-    /// `timestep`, any; the length of the time embedding where it is a vector, with `identity`.
+    /// Values of one row of classes: 0 for a model without; 1 where a class is a number, a row of a table or, with
+    /// `class_embed_type` `timestep`, any; the length of the time embedding where it is a vector, with `identity`.
     pub fn class_len(&self) -> usize {
         self.inputs.iter().find(|i| i.role.is_class()).map_or(0, |i| i.dims.elements())
     }
 
-    /// Checks what [`Pipeline::denoiser`] is given as `classes`: whole rows of [`Pipeline::class_len`], none for a model without and at least
-    /// one for the others, all finite, and of a table only classes that it has. Errors (kind `InvalidArgument`) say what is expected.
+    /// Checks what [`Pipeline::denoiser`] is given as `classes`: whole rows of [`Pipeline::class_len`], none for a
+    /// model without and at least one for the others, all finite, and of a table only classes that it has. Errors (kind
+    /// `InvalidArgument`) say what is expected.
     pub fn check_classes(&self, classes: &[f32]) -> Result<()> {
         let len = self.class_len();
         if len == 0 {
@@ -378,8 +385,9 @@ impl Pipeline {
         Ok(())
     }
 
-    /// A sampler as the scheduler's configuration and `options` say. Where `options` names the sampler, the configuration may be of any class
-    /// of the same kind of model. Errors: as [`Pipeline::scheduler_for`] and [`SchedulerConfig::sampler`].
+    /// A sampler as the scheduler's configuration and `options` say. Where `options` names the sampler, the
+    /// configuration may be of any class of the same kind of model. Errors: as [`Pipeline::scheduler_for`] and
+    /// [`SchedulerConfig::sampler`].
     pub fn sampler(&self, options: &SamplerOptions) -> Result<Box<dyn Sampler + Send + Sync>> {
         self.scheduler_for(options.sampler)?.sampler(options)
     }

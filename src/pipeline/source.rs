@@ -23,8 +23,9 @@ use crate::tensor::{DType, Dims};
 use crate::weights::packed::{self, PackedConfigs};
 use crate::weights::{DiffusersNames, Joined, Mapped, Part, WeightSource, check_names, check_params, read_param};
 
-/// Configurations and weights, found. Weights are read when it is compiled or packed. The scheduler's configuration is kept as text and
-/// judged when a sampler is made: a network can be described, called, timed and packed whatever wrote its scheduler, and without one.
+/// Configurations and weights, found. Weights are read when it is compiled or packed. The scheduler's configuration is
+/// kept as text and judged when a sampler is made: a network can be described, called, timed and packed whatever wrote
+/// its scheduler, and without one.
 pub struct Source<'a> {
     model: ModelConfig,
     model_text: String,
@@ -92,8 +93,8 @@ impl SchedulerText {
 }
 
 impl<'a> Source<'a> {
-    /// Opens a diffusers pipeline directory, a model's own directory, one of the weight files in it, or a packed file. Errors (kind `Io`,
-    /// `Config`, `Weights` or `Unsupported`) name the file.
+    /// Opens a diffusers pipeline directory, a model's own directory, one of the weight files in it, or a packed file.
+    /// Errors (kind `Io`, `Config`, `Weights` or `Unsupported`) name the file.
     #[cfg(feature = "std")]
     pub fn open(path: impl AsRef<std::path::Path>) -> Result<Source<'static>> {
         use crate::weights::{SafeTensorsFile, diffusers};
@@ -153,8 +154,8 @@ impl<'a> Source<'a> {
         source.with_decoder(decoder, Box::new(its))
     }
 
-    /// With the autoencoder that makes data of a latent model's samples: the text of its `config.json`, judged where it is used, and its
-    /// weights under diffusers' names.
+    /// With the autoencoder that makes data of a latent model's samples: the text of its `config.json`, judged where it
+    /// is used, and its weights under diffusers' names.
     ///
     /// Errors (kind `Config`): the text is no JSON object.
     pub fn with_decoder(mut self, config: String, weights: Box<dyn WeightSource + 'a>) -> Result<Self> {
@@ -163,8 +164,8 @@ impl<'a> Source<'a> {
         Ok(self)
     }
 
-    /// A source from the texts of the two configurations and weights from anywhere, under diffusers' names. The scheduler's is not judged
-    /// before it is needed.
+    /// A source from the texts of the two configurations and weights from anywhere, under diffusers' names. The
+    /// scheduler's is not judged before it is needed.
     pub fn new(model: String, scheduler: Option<String>, weights: Box<dyn WeightSource + 'a>) -> Result<Self> {
         Ok(Self {
             model: ModelConfig::from_json(&model)?,
@@ -187,8 +188,8 @@ impl<'a> Source<'a> {
         Ok(())
     }
 
-    /// Says how the network is to be called, whatever scheduler it comes with: the text of a `preconditioning.json`, see
-    /// [`ModelPreconditioning`]; `None` for as it is.
+    /// Says how the network is to be called, whatever scheduler it comes with: the text of a `preconditioning.json`,
+    /// see [`ModelPreconditioning`]; `None` for as it is.
     ///
     /// Errors: as [`ModelPreconditioning::from_json`].
     pub fn set_preconditioning_json(&mut self, text: Option<String>) -> Result<()> {
@@ -218,7 +219,8 @@ impl<'a> Source<'a> {
         self.scheduler.text.as_deref()
     }
 
-    /// The scheduler's configuration, read now. Errors: as [`SchedulerConfig::from_json`]; kind `Config` where there is none.
+    /// The scheduler's configuration, read now. Errors: as [`SchedulerConfig::from_json`]; kind `Config` where there is
+    /// none.
     pub fn scheduler(&self) -> Result<SchedulerConfig> {
         self.scheduler.read(None)
     }
@@ -228,8 +230,8 @@ impl<'a> Source<'a> {
         self.decoder.is_some()
     }
 
-    /// The configuration of the autoencoder of a latent model, judged now; `None` for other models. Errors: what kept it from being read; as
-    /// [`AutoencoderConfig::from_json`].
+    /// The configuration of the autoencoder of a latent model, judged now; `None` for other models. Errors: what kept
+    /// it from being read; as [`AutoencoderConfig::from_json`].
     pub fn autoencoder(&self) -> Result<Option<AutoencoderConfig>> {
         let Some(found) = self.found()? else { return Ok(None) };
         AutoencoderConfig::from_json(&found.config).map(Some).map_err(|e| found.named(e))
@@ -254,8 +256,8 @@ impl<'a> Source<'a> {
         &self.files
     }
 
-    /// What a person should know of what was found, a clause each: files that could have been meant and are not read, names that were
-    /// changed. Mostly none.
+    /// What a person should know of what was found, a clause each: files that could have been meant and are not read,
+    /// names that were changed. Mostly none.
     pub fn remarks(&self) -> &[String] {
         &self.remarks
     }
@@ -265,15 +267,16 @@ impl<'a> Source<'a> {
         self.weights.as_ref()
     }
 
-    /// The network, with the weights' names and shapes checked against it; no weight is read. `size` as in [`PipelineOptions`].
+    /// The network, with the weights' names and shapes checked against it; no weight is read. `size` as in
+    /// [`PipelineOptions`].
     pub fn graph(&self, size: Option<[usize; 2]>) -> Result<Graph> {
         let graph = self.model.build(size)?;
         check_params(&graph, self.weights())?;
         Ok(graph)
     }
 
-    /// Writes a packed file piece by piece to `sink`; see [`packed::write`]. Everything is checked before the first piece but the weights'
-    /// values, which are read one tensor at a time.
+    /// Writes a packed file piece by piece to `sink`; see [`packed::write`]. Everything is checked before the first
+    /// piece but the weights' values, which are read one tensor at a time.
     pub fn pack(&self, dtype: DType, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         check_params(&self.model.build_any()?, self.weights())?;
         self.write(self.model_text.clone(), self.weights(), dtype, sink)
@@ -298,8 +301,9 @@ impl<'a> Source<'a> {
         packed::write(&configs, &Joined::new(weights, found.weights.as_ref()), dtype, sink)
     }
 
-    /// As [`Source::pack`], with the network itself in the file (`undiffuse.graph`, see [`graph::data`](crate::graph::data)) in place of the
-    /// model's configuration: for a size, `None` being the model's own, which is then the only one.
+    /// As [`Source::pack`], with the network itself in the file (`undiffuse.graph`, see
+    /// [`graph::data`](crate::graph::data)) in place of the model's configuration: for a size, `None` being the model's
+    /// own, which is then the only one.
     pub fn pack_graph(
         &self,
         size: Option<[usize; 2]>,

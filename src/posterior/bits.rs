@@ -20,8 +20,8 @@ pub trait BitR {
         Ok(())
     }
 
-    /// Writes d_i = r(x with bit i = 1) / (r(x with bit i = 1) + r(x with bit i = 0)) for every bit, the others as in `x`:
-    /// one sample of bits, at the level of x_s in `at`. Each in 0 ..= 1.
+    /// Writes d_i = r(x with bit i = 1) / (r(x with bit i = 1) + r(x with bit i = 0)) for every bit, the others as in
+    /// `x`: one sample of bits, at the level of x_s in `at`. Each in 0 ..= 1.
     fn odds(&mut self, at: &At, sample: u64, x: &[f32], out: &mut [f32]) -> Result<()>;
 
     /// A number for saved chains, or 0 where it is not known.
@@ -30,17 +30,18 @@ pub trait BitR {
     }
 }
 
-/// Multiplies the kernel of each bit by r: with c the model's probability of a 1 it becomes c d / (c d + (1 - c) (1 - d)),
-/// the paper's Table App.1. Where model and evidence exclude each other's value, the evidence holds.
+/// Multiplies the kernel of each bit by r: with c the model's probability of a 1 it becomes c d / (c d + (1 - c) (1 -
+/// d)), the paper's Table App.1. Where model and evidence exclude each other's value, the evidence holds.
 ///
-/// Small steps flip few bits, so the product bit by bit, with the other bits as in x_t, is that of the whole x_s up to the
-/// square of the step. With r_t(x_t) = p(y | x_t) the chain samples the posterior; see
+/// Small steps flip few bits, so the product bit by bit, with the other bits as in x_t, is that of the whole x_s up to
+/// the square of the step. With r_t(x_t) = p(y | x_t) the chain samples the posterior; see
 /// [`calibrated`](super::calibrated) for why.
 ///
-/// Ten bits of an Ising chain, five of them read with one in ten flipped, T = 300, total variation from the posterior by
-/// enumeration (`tests/posterior/binary_chain.rs`): the true p(y | x_t) by [`FnBitR`] 0.3 %; [`IndependentBits`] calibrated to a white
-/// prior 19 %, the paper's constant r 42 %, its ramp 16 %. For known bits: 0.15 %, and 3.0 %, 1.8 %. Who does not know
-/// p(y | x_t) reaches the posterior by many [`Particles`](crate::chain::Particles) weighed by the same [`IndependentBits`].
+/// Ten bits of an Ising chain, five of them read with one in ten flipped, T = 300, total variation from the posterior
+/// by enumeration (`tests/posterior/binary_chain.rs`): the true p(y | x_t) by [`FnBitR`] 0.3 %; [`IndependentBits`]
+/// calibrated to a white prior 19 %, the paper's constant r 42 %, its ramp 16 %. For known bits: 0.15 %, and 3.0 %, 1.8
+/// %. Who does not know p(y | x_t) reaches the posterior by many [`Particles`](crate::chain::Particles) weighed by the
+/// same [`IndependentBits`].
 #[derive(Clone, Copy, Debug)]
 pub struct BitProduct<R> {
     r: R,
@@ -92,8 +93,8 @@ pub enum BitSchedule {
     White(Binomial),
 }
 
-/// Evidence about each bit of x_0 by itself: d_i = r(x_i = 1) / (r(x_i = 1) + r(x_i = 0)), 1/2 where nothing is known, 0
-/// or 1 for a known bit, 1 - p for a bit read through a channel that flips with probability p and gave 1.
+/// Evidence about each bit of x_0 by itself: d_i = r(x_i = 1) / (r(x_i = 1) + r(x_i = 0)), 1/2 where nothing is known,
+/// 0 or 1 for a known bit, 1 - p for a bit read through a channel that flips with probability p and gave 1.
 #[derive(Clone, Debug)]
 pub struct IndependentBits {
     odds: Vec<f32>,
@@ -167,19 +168,20 @@ impl BitR for IndependentBits {
     }
 }
 
-/// Bits of x_0 that are independent given x_t, as the model's prediction leaves open whether they are: with p the predicted probability that
-/// a bit of x_0 is 1 and d what the evidence says of it, p becomes
+/// Bits of x_0 that are independent given x_t, as the model's prediction leaves open whether they are: with p the
+/// predicted probability that a bit of x_0 is 1 and d what the evidence says of it, p becomes
 ///
 /// ```text
 /// P(x_0,i = 1 | x_t, y) = p d / (p d + (1 - p) (1 - d))
 /// ```
 ///
-/// and the sampler steps on: the counterpart of [`Calibrated`](super::Calibrated) for bits. For a sampler whose network predicts x_0
-/// ([`BitPrediction::Clean`](crate::sampler::BitPrediction::Clean)); with one that predicts x_(t-1) it is the paper's constant r.
+/// and the sampler steps on: the counterpart of [`Calibrated`](super::Calibrated) for bits. For a sampler whose network
+/// predicts x_0 ([`BitPrediction::Clean`](crate::sampler::BitPrediction::Clean)); with one that predicts x_(t-1) it is
+/// the paper's constant r.
 ///
-/// What it samples: the posterior where bits are independent of each other given x_t, which at low noise they nearly are. An Ising chain as
-/// at [`BitProduct`]: total variation 12 % for noisy bits, 4.7 % for known ones. As the proposal of
-/// [`Particles`](crate::chain::Particles) it leads to the posterior. No further network call, no derivative.
+/// What it samples: the posterior where bits are independent of each other given x_t, which at low noise they nearly
+/// are. An Ising chain as at [`BitProduct`]: total variation 12 % for noisy bits, 4.7 % for known ones. As the proposal
+/// of [`Particles`](crate::chain::Particles) it leads to the posterior. No further network call, no derivative.
 #[derive(Clone, Debug)]
 pub struct CalibratedBits {
     bits: IndependentBits,

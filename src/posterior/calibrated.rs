@@ -1,8 +1,9 @@
 //! Evidence that is calibrated to the noise: r_t(x_t) = p(y | x_t).
 //!
 //! # Why
-//! Draw x_s from p(x_s | x_t) r_s(x_s) at every step and, up to the discretisation of the chain, x_0 follows the posterior
-//! p(x_0 | y) if and only if r_t(x_t) is proportional to p(y | x_t), the likelihood of the clean x_0 behind x_t:
+//! Draw x_s from p(x_s | x_t) r_s(x_s) at every step and, up to the discretisation of the chain, x_0 follows the
+//! posterior p(x_0 | y) if and only if r_t(x_t) is proportional to p(y | x_t), the likelihood of the clean x_0 behind
+//! x_t:
 //!
 //! ```text
 //! p(x_s | x_t, y) = p(x_s | x_t) p(y | x_s) / p(y | x_t).
@@ -22,11 +23,11 @@
 //! E[x_0 | x_t, y] = m + C A^T (A C A^T + s^2 I)^-1 (y - A m),
 //! ```
 //!
-//! which takes the place of the predicted x_0, and the sampler steps on: the chain is that of the conditional model. The
-//! system is solved by a few conjugate gradients, one vector-Jacobian product each (moment matching posterior sampling,
-//! Rozet et al. 2024, reached from the 2015 paper's product; PiGDM is its first iteration with a guess for C; TMPD keeps
-//! the diagonal). Exact for Gaussian priors, whatever their covariance; for others as exact as p(x_0 | x_t) is Gaussian,
-//! which is always so at low noise and wrong where modes are still undecided.
+//! which takes the place of the predicted x_0, and the sampler steps on: the chain is that of the conditional model.
+//! The system is solved by a few conjugate gradients, one vector-Jacobian product each (moment matching posterior
+//! sampling, Rozet et al. 2024, reached from the 2015 paper's product; PiGDM is its first iteration with a guess for C;
+//! TMPD keeps the diagonal). Exact for Gaussian priors, whatever their covariance; for others as exact as p(x_0 | x_t)
+//! is Gaussian, which is always so at low noise and wrong where modes are still undecided.
 //!
 //! [`CalibratedWhite`] needs no derivative. It takes the prior for white, x_0 ~ N(0, v I), and has then in closed form
 //! m = g x_t, g = alpha v / (alpha^2 v + sigma^2), and C = c I, c = v sigma^2 / (alpha^2 v + sigma^2): for v = 1
@@ -35,13 +36,14 @@
 //! r_t(x) = N(y; sqrt(abar) A x, (1 - abar) A A^T + s^2 I),
 //! ```
 //!
-//! with which each kernel is multiplied exactly in the singular basis of A. It is the exact posterior for a white prior and
-//! biased for any other: where the prior is narrow it takes the model's own certainty for doubt.
+//! with which each kernel is multiplied exactly in the singular basis of A. It is the exact posterior for a white prior
+//! and biased for any other: where the prior is narrow it takes the model's own certainty for doubt.
 //!
 //! # What they reach
-//! A correlated Gaussian prior of 8 elements with its exact denoiser; error of the mean (over the root of the posterior's
-//! trace) / of the covariance (Frobenius, relative), in %, without sampling error; `tests/posterior/exact.rs` prints it.
-//! What is left of the first two rows is the chain's: without evidence it has the same.
+//! A correlated Gaussian prior of 8 elements with its exact denoiser; error of the mean (over the root of the
+//! posterior's trace) / of the covariance (Frobenius, relative), in %, without sampling error;
+//! `tests/posterior/exact.rs` prints it. What is left of the first two rows is the chain's: without evidence it has the
+//! same.
 //!
 //! | method, 1000 steps | denoising, s 0.5 | inpainting, s 0.1 | dense A, s 0.3 |
 //! |---|---|---|---|
@@ -53,11 +55,11 @@
 //! | [`ExactProduct`](super::ExactProduct), constant r | 15 / 43 | 17 / 27 | 7.0 / 24 |
 //! | the same, ramp | 15 / 39 | 17 / 27 | 6.6 / 24 |
 //!
-//! A mixture of three Gaussians in the plane seen through one number, 20,000 samples (`tests/posterior/mixture.rs`): with
-//! the true log p(y | x_t), which a caller who knows it can give as a closure
-//! ([`MeanShift`](super::MeanShift) of [`FnLogR`](super::FnLogR)), 0.6 / 1.2, which is the sampling error; [`Calibrated`] 11 / 13,
-//! [`CalibratedWhite`] 19 / 14, the constant r of 2015 9 / 11. With separate modes no Gaussian of p(x_0 | x_t) is right, and the
-//! calibrated form has no lead.
+//! A mixture of three Gaussians in the plane seen through one number, 20,000 samples (`tests/posterior/mixture.rs`):
+//! with the true log p(y | x_t), which a caller who knows it can give as a closure ([`MeanShift`](super::MeanShift) of
+//! [`FnLogR`](super::FnLogR)), 0.6 / 1.2, which is the sampling error; [`Calibrated`] 11 / 13, [`CalibratedWhite`] 19 /
+//! 14, the constant r of 2015 9 / 11. With separate modes no Gaussian of p(x_0 | x_t) is right, and the calibrated form
+//! has no lead.
 
 use super::common::{check_draws, check_mean, check_real, cut};
 use super::operator::LinearOperator;
@@ -75,33 +77,36 @@ const VARIANCE_PRODUCTS: usize = 1;
 /// Calibrated evidence with the model's own covariance; see the [module](self). Works with every sampler whose x_0 is
 /// linear in the network's output, with or without noise in its steps.
 ///
-/// `iterations` vector-Jacobian products a step. Conjugate gradients end exactly after as many iterations as A C A^T has
-/// distinct values; with an operator that has a decomposition they are preconditioned by (c A A^T + s^2 I)^-1 of the white
-/// form.
+/// `iterations` vector-Jacobian products a step. Conjugate gradients end exactly after as many iterations as A C A^T
+/// has distinct values; with an operator that has a decomposition they are preconditioned by (c A A^T + s^2 I)^-1 of
+/// the white form.
 ///
-/// For a trained network take 2. At high noise its Jacobian is no covariance, neither symmetric nor positive, and more iterations follow
-/// its errors: of 28x28 digits seen through 4x4 means with s = 0.05, samples are off by |y - A x| = 1.07, 1.16 and 2.4 s sqrt(m) with
-/// 2, 3 and 5 iterations in 50 steps, where 1 is right. (Conjugate residuals, whose misfit cannot grow, stay at 1.11 to 1.15 from 2
-/// iterations on and restore no better.) On x_t that belong to digits the covariance is right, within a few per cent of the error of
-/// x_0 at every level; what is off are chains that settled on a shape which y rules out. They come back if they are put back into noise:
-/// take [`RePaint`](crate::sampler::repaint) as the sampler, as [`recommended`](super::Recommended::CALIBRATED). With 20 timesteps, jumps of
-/// 4 and 2 resamplings, 36 calls, 100 digits are at
-/// 1.04 and 17.8 dB, where 36 steps of DDIM with eta 1 come to 1.14 and 16.6 dB.
+/// For a trained network take 2. At high noise its Jacobian is no covariance, neither symmetric nor positive, and more
+/// iterations follow its errors: of 28x28 digits seen through 4x4 means with s = 0.05, samples are off by |y - A x| =
+/// 1.07, 1.16 and 2.4 s sqrt(m) with 2, 3 and 5 iterations in 50 steps, where 1 is right. (Conjugate residuals, whose
+/// misfit cannot grow, stay at 1.11 to 1.15 from 2 iterations on and restore no better.) On x_t that belong to digits
+/// the covariance is right, within a few per cent of the error of x_0 at every level; what is off are chains that
+/// settled on a shape which y rules out. They come back if they are put back into noise: take
+/// [`RePaint`](crate::sampler::repaint) as the sampler, as [`recommended`](super::Recommended::CALIBRATED). With 20
+/// timesteps, jumps of 4 and 2 resamplings, 36 calls, 100 digits are at 1.04 and 17.8 dB, where 36 steps of DDIM with
+/// eta 1 come to 1.14 and 16.6 dB.
 ///
 /// # Variance
 /// Every step draws x_0 from p(x_0 | x_t, y), as far as that is Gaussian: C^1/2 z around the predicted mean (see
-/// [`OptimalVariance`](super::OptimalVariance)) brings in the covariance of x_0 given x_t, and conditioning mean + C^1/2 z on y - s n', n' being fresh
-/// noise, in place of the mean on y, takes from it what y says (Matheron's rule), at no further product. So the reverse step has the covariance
-/// of the posterior's own, however coarse, and the sampler's variance (`fixed_small`, `fixed_large`, learned) does not matter.
+/// [`OptimalVariance`](super::OptimalVariance)) brings in the covariance of x_0 given x_t, and conditioning mean +
+/// C^1/2 z on y - s n', n' being fresh noise, in place of the mean on y, takes from it what y says (Matheron's rule),
+/// at no further product. So the reverse step has the covariance of the posterior's own, however coarse, and the
+/// sampler's variance (`fixed_small`, `fixed_large`, learned) does not matter.
 ///
-/// Of a Gaussian in 8 dimensions (standard deviations 0.13 to 0.42, dense A, s = 0.3) the recommended 36 calls have 0.20 to 0.49 of the
-/// posterior's variances with 0 products (linear betas), and 0.98 to 1.02 with 2, means within 0.013 standard deviations
-/// (`tests/posterior/variance.rs`); with 1, which knows no directions, 0.9 to 1.3. The default is 1 since trained networks know their
-/// directions less well than their trace: of 100 held-out digits with noise of 0.6, 6 samples each, the squared error of the mean is 0.92 times
-/// what the variance map says; of ten of them 0.90 times, 0.75 with 2 products, and 0.96 in 150 steps of DDPM with 0.
+/// Of a Gaussian in 8 dimensions (standard deviations 0.13 to 0.42, dense A, s = 0.3) the recommended 36 calls have
+/// 0.20 to 0.49 of the posterior's variances with 0 products (linear betas), and 0.98 to 1.02 with 2, means within
+/// 0.013 standard deviations (`tests/posterior/variance.rs`); with 1, which knows no directions, 0.9 to 1.3. The
+/// default is 1 since trained networks know their directions less well than their trace: of 100 held-out digits with
+/// noise of 0.6, 6 samples each, the squared error of the mean is 0.92 times what the variance map says; of ten of them
+/// 0.90 times, 0.75 with 2 products, and 0.96 in 150 steps of DDPM with 0.
 ///
-/// Per sample: scratch of 4 m + 3 n + 2 values, and with k > 0 products for the variance of m + (k + 2) n + k^2 more. Sums in f64, vectors in f32. A direction in which the network's Jacobian is not
-/// positive is left alone.
+/// Per sample: scratch of 4 m + 3 n + 2 values, and with k > 0 products for the variance of m + (k + 2) n + k^2 more.
+/// Sums in f64, vectors in f32. A direction in which the network's Jacobian is not positive is left alone.
 #[derive(Clone, Debug)]
 pub struct Calibrated<O> {
     measurement: Measurement<O>,
@@ -117,8 +122,9 @@ impl<O: LinearOperator> Calibrated<O> {
         Ok(Self { measurement, iterations, variance_products: VARIANCE_PRODUCTS })
     }
 
-    /// With `products` vector-Jacobian products a step for the covariance, 0 to 16, in place of 1. Take 2 for an exact denoiser. With 0 the mean of x_0 given x_t and y takes
-    /// the place of x_0 and the sampler adds its own noise: for steps so small, or methods of so high an order, that this is enough.
+    /// With `products` vector-Jacobian products a step for the covariance, 0 to 16, in place of 1. Take 2 for an exact
+    /// denoiser. With 0 the mean of x_0 given x_t and y takes the place of x_0 and the sampler adds its own noise: for
+    /// steps so small, or methods of so high an order, that this is enough.
     ///
     /// Errors: kind `InvalidArgument` for another number.
     pub fn with_variance_products(self, products: usize) -> Result<Self> {
@@ -323,8 +329,8 @@ pub struct CalibratedWhite<O> {
 impl<O: LinearOperator> CalibratedWhite<O> {
     /// With `variance` v of the data's elements, 1 where the data are scaled to it.
     ///
-    /// Errors: kind `Unsupported` for an operator without a decomposition; kind `InvalidArgument` for a variance that is
-    /// not above 0 or a measurement without noise.
+    /// Errors: kind `Unsupported` for an operator without a decomposition; kind `InvalidArgument` for a variance that
+    /// is not above 0 or a measurement without noise.
     pub fn new(measurement: Measurement<O>, variance: f64) -> Result<Self> {
         ensure!(
             variance > 0.0 && variance.is_finite(),

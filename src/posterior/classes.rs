@@ -20,8 +20,9 @@ pub trait ClassR {
         Ok(())
     }
 
-    /// Writes r(x with class k at position i), the other positions as in `x`, for every class of every position, up to a factor for each
-    /// position: one one-hot sample, at the level of x_s in `at`. Each at least 0 and finite, one at a position above 0.
+    /// Writes r(x with class k at position i), the other positions as in `x`, for every class of every position, up to
+    /// a factor for each position: one one-hot sample, at the level of x_s in `at`. Each at least 0 and finite, one at
+    /// a position above 0.
     fn weights(&mut self, at: &At, sample: u64, x: &[f32], out: &mut [f32]) -> Result<()>;
 
     /// A number for saved chains, or 0 where it is not known.
@@ -30,9 +31,9 @@ pub trait ClassR {
     }
 }
 
-/// Multiplies the kernel of each position by r and divides by the sum: what [`BitProduct`](super::BitProduct) does for bits, and as near,
-/// since few classes change in a small step. Where model and evidence exclude each other's classes, the evidence holds. With r_t(x_t) = p(y |
-/// x_t) the chain samples the posterior. For [`D3pm`](crate::sampler::D3pm).
+/// Multiplies the kernel of each position by r and divides by the sum: what [`BitProduct`](super::BitProduct) does for
+/// bits, and as near, since few classes change in a small step. Where model and evidence exclude each other's classes,
+/// the evidence holds. With r_t(x_t) = p(y | x_t) the chain samples the posterior. For [`D3pm`](crate::sampler::D3pm).
 ///
 /// ```
 /// use undiffuse::posterior::{ClassProduct, ClassSchedule, IndependentClasses};
@@ -89,8 +90,8 @@ impl<R: ClassR> Evidence for ClassProduct<R> {
 pub enum ClassSchedule {
     /// As the paper's r of 2015: of x_t as of x_0, or growing. Not with a mask, of which r of x_0 says nothing.
     Paper(RSchedule),
-    /// Calibrated, with the positions of the prior taken for independent and all classes (but the mask) for alike: r_t(x_t) = sum over x_0 of
-    /// r(x_0) q(x_0 | x_t).
+    /// Calibrated, with the positions of the prior taken for independent and all classes (but the mask) for alike:
+    /// r_t(x_t) = sum over x_0 of r(x_0) q(x_0 | x_t).
     White(Categorical),
 }
 
@@ -105,8 +106,8 @@ pub struct IndependentClasses {
 impl IndependentClasses {
     /// `weights`: [positions, `count`], at least 0 and one above 0 at each position; all alike where nothing is known.
     ///
-    /// Errors: kind `Shape` for no whole rows, or a process of another number of classes; kind `InvalidArgument` for weights out of range, or all 0 at a
-    /// position but for the mask.
+    /// Errors: kind `Shape` for no whole rows, or a process of another number of classes; kind `InvalidArgument` for
+    /// weights out of range, or all 0 at a position but for the mask.
     pub fn new(count: usize, weights: &[f32], schedule: ClassSchedule) -> Result<Self> {
         ensure!(
             count >= 2 && !weights.is_empty() && weights.len().is_multiple_of(count),
@@ -183,11 +184,11 @@ impl ClassR for IndependentClasses {
     }
 }
 
-/// The counterpart of [`CalibratedBits`](super::CalibratedBits): the predicted probabilities of x_0 are multiplied by what is known of each
-/// position and divided by their sum, and the sampler steps on.
+/// The counterpart of [`CalibratedBits`](super::CalibratedBits): the predicted probabilities of x_0 are multiplied by
+/// what is known of each position and divided by their sum, and the sampler steps on.
 ///
-/// What it samples: the posterior where positions are independent of each other given x_t. No further network call, no derivative. For
-/// [`ClassPrediction::Clean`](crate::sampler::ClassPrediction::Clean), whose x_0 are probabilities.
+/// What it samples: the posterior where positions are independent of each other given x_t. No further network call, no
+/// derivative. For [`ClassPrediction::Clean`](crate::sampler::ClassPrediction::Clean), whose x_0 are probabilities.
 #[derive(Clone, Debug)]
 pub struct CalibratedClasses {
     classes: IndependentClasses,

@@ -16,16 +16,17 @@ pub enum ClassifierRule {
     /// The score gets it (Algorithm 2): eps -= sigma_t g and x_0 += sigma_t^2 / alpha_t g. Any sampler carries it.
     #[default]
     Score,
-    /// The mean of each step is shifted by its variance times it (Algorithm 1), with the gradient taken at x_t as in the
-    /// authors' code. The sampler must add noise.
+    /// The mean of each step is shifted by its variance times it (Algorithm 1), with the gradient taken at x_t as in
+    /// the authors' code. The sampler must add noise.
     Mean,
 }
 
-/// Samples from p(x) p(c | x)^scale, where a classifier that knows noisy x gives the gradient g of scale log p(c | x_t).
+/// Samples from p(x) p(c | x)^scale, where a classifier that knows noisy x gives the gradient g of scale log p(c |
+/// x_t).
 ///
-/// The gradient is the caller's function, `f(at, x, out)`, for a whole batch `[batch, ...dims]` at the level `at.level`; it may
-/// run a network. What it samples is as good as the classifier is at every level; with a scale above 1 it favours what the
-/// classifier is sure of.
+/// The gradient is the caller's function, `f(at, x, out)`, for a whole batch `[batch, ...dims]` at the level
+/// `at.level`; it may run a network. What it samples is as good as the classifier is at every level; with a scale above
+/// 1 it favours what the classifier is sure of.
 ///
 /// One call of the classifier and its gradient per step beside the network call. Published scales: 1 to 10.
 ///

@@ -42,8 +42,8 @@ pub(super) fn check_levels(method: &str, sampler: &dyn Sampler) -> Result<()> {
     }
 }
 
-/// Whether x_t is all noise, as where a flow begins: x_0 given x_t is the prior, of whose covariance x_t tells nothing, and next to nothing
-/// of it enters x_s. Methods leave such a step alone.
+/// Whether x_t is all noise, as where a flow begins: x_0 given x_t is the prior, of whose covariance x_t tells nothing,
+/// and next to nothing of it enters x_s. Methods leave such a step alone.
 pub(super) fn is_blank(at: &At) -> bool {
     at.level.alpha <= 0.0
 }
@@ -96,8 +96,9 @@ pub(super) fn check_mean(method: &str, sampler: &dyn Sampler) -> Result<()> {
     Ok(())
 }
 
-/// That a step's Gaussian has the noise of the process: a method that multiplies it by the evidence otherwise gives the evidence as much
-/// less weight, none where a step adds no noise. And that it stands in one call: noise that an inner stage drew is past.
+/// That a step's Gaussian has the noise of the process: a method that multiplies it by the evidence otherwise gives the
+/// evidence as much less weight, none where a step adds no noise. And that it stands in one call: noise that an inner
+/// stage drew is past.
 pub(super) fn check_noise(method: &str, n: usize, sampler: &dyn Sampler) -> Result<()> {
     let mut output = zeros("evidence", n)?;
     let mut learned = zeros("evidence", n.saturating_mul(2))?;
@@ -175,7 +176,8 @@ pub(super) fn check_draws(method: &str, sampler: &dyn Sampler) -> Result<()> {
         .map_err(|e| e.context(method))
 }
 
-/// v = A^T w(y - A x_0) for every sample of a batch; `weigh(i, r, scratch)` makes w of the residual r, in place, of sample i of the batch.
+/// v = A^T w(y - A x_0) for every sample of a batch; `weigh(i, r, scratch)` makes w of the residual r, in place, of
+/// sample i of the batch.
 pub(super) fn pull_back<O: LinearOperator>(
     m: &Measurement<O>,
     at: &At,

@@ -10,14 +10,14 @@ use crate::tensor::Dims;
 
 /// x_0' = x_0 - A^+ (A x_0 - y): every predicted x_0 is replaced by the nearest that gives y (eq. 13); eps stays.
 ///
-/// What it samples: images that give y exactly, whose part unseen by A the model fills in. It is no posterior: for a Gaussian
-/// prior half of whose elements are known, the mean is 4 % and the covariance 25 % off. y must be without noise; for a noisy
-/// one take [`Ddrm::ddnm_plus`](super::Ddrm::ddnm_plus).
+/// What it samples: images that give y exactly, whose part unseen by A the model fills in. It is no posterior: for a
+/// Gaussian prior half of whose elements are known, the mean is 4 % and the covariance 25 % off. y must be without
+/// noise; for a noisy one take [`Ddrm::ddnm_plus`](super::Ddrm::ddnm_plus).
 ///
-/// One network call per step, no vector-Jacobian product. As published: 100 steps of [`ddim`](crate::sampler::ddim) with
-/// [`DdimNoise::Level`](crate::sampler::DdimNoise::Level) and eta 0.85 (the authors' code) or of DDPM (Algorithm 1); with
-/// [`RePaint`](crate::sampler::repaint) it is Algorithm 2, "time-travel". Any sampler
-/// of real numbers carries it whose steps are made of x_0.
+/// One network call per step, no vector-Jacobian product. As published: 100 steps of [`ddim`](crate::sampler::ddim)
+/// with [`DdimNoise::Level`](crate::sampler::DdimNoise::Level) and eta 0.85 (the authors' code) or of DDPM (Algorithm
+/// 1); with [`RePaint`](crate::sampler::repaint) it is Algorithm 2, "time-travel". Any sampler of real numbers carries
+/// it whose steps are made of x_0.
 ///
 /// ```
 /// use undiffuse::posterior::{Ddnm, Measurement, operator::BlockAverage};

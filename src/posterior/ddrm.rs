@@ -9,8 +9,8 @@ use crate::noise::Fingerprint;
 use crate::sampler::{Sampler, Spread};
 use crate::tensor::Dims;
 
-/// Restoration in the singular basis of A (DDRM eq. 7 and 8). For each singular value s_i, in coordinates of V^T x, with
-/// y' = (U^T y)_i / s_i, and sig = sigma / alpha of the level that the step leads to, x_s / alpha_s is drawn from
+/// Restoration in the singular basis of A (DDRM eq. 7 and 8). For each singular value s_i, in coordinates of V^T x,
+/// with y' = (U^T y)_i / s_i, and sig = sigma / alpha of the level that the step leads to, x_s / alpha_s is drawn from
 ///
 /// ```text
 /// s_i = 0         : x_0 + sqrt(1 - eta^2) sig eps + eta sig z
@@ -18,19 +18,21 @@ use crate::tensor::Dims;
 /// otherwise       : (1 - eta_b) x_0 + eta_b y' + sqrt(sig^2 - eta_b^2 s_y^2 / s_i^2) z
 /// ```
 ///
-/// eta is the sampler's: the share of noise that it draws anew. With [`DdimNoise::Level`](crate::sampler::DdimNoise::Level)
-/// it is the published constant, 0.85; with [`DdimNoise::Posterior`](crate::sampler::DdimNoise::Posterior) and with DDPM of
-/// variance `fixed_small` it differs from step to step, as the derivation allows.
+/// eta is the sampler's: the share of noise that it draws anew. With
+/// [`DdimNoise::Level`](crate::sampler::DdimNoise::Level) it is the published constant, 0.85; with
+/// [`DdimNoise::Posterior`](crate::sampler::DdimNoise::Posterior) and with DDPM of variance `fixed_small` it differs
+/// from step to step, as the derivation allows.
 ///
 /// DDNM+ with simplified noise (its eq. 19 and the authors' code) is the same update at eta_b = 1.
 ///
-/// What it samples: images that meet y within its noise; no posterior. In the singular directions that A sees, x_0 and y are
-/// joined by the noise levels alone, so that the spread of the result is mostly that of y's noise or too small (see the
-/// table of the [module](super)). One network call per step, no vector-Jacobian product; 20 steps as published, with x_T
-/// from [`Ddrm::start`].
+/// What it samples: images that meet y within its noise; no posterior. In the singular directions that A sees, x_0 and
+/// y are joined by the noise levels alone, so that the spread of the result is mostly that of y's noise or too small
+/// (see the table of the [module](super)). One network call per step, no vector-Jacobian product; 20 steps as
+/// published, with x_T from [`Ddrm::start`].
 ///
 /// Restrictions: the operator must have a decomposition; the sampler must draw noise of one standard deviation at every
-/// step but the last, at most that of the level (not `fixed_large`, not a learned variance); otherwise kind `Unsupported`.
+/// step but the last, at most that of the level (not `fixed_large`, not a learned variance); otherwise kind
+/// `Unsupported`.
 #[derive(Clone, Debug)]
 pub struct Ddrm<O> {
     measurement: Measurement<O>,
@@ -50,8 +52,8 @@ impl<O: LinearOperator> Ddrm<O> {
         Ok(method)
     }
 
-    /// DDNM+. Errors: kind `InvalidArgument` for a measurement without noise, which is [`Ddnm`](super::Ddnm)'s; otherwise
-    /// as [`Ddrm::new`].
+    /// DDNM+. Errors: kind `InvalidArgument` for a measurement without noise, which is [`Ddnm`](super::Ddnm)'s;
+    /// otherwise as [`Ddrm::new`].
     pub fn ddnm_plus(measurement: Measurement<O>) -> Result<Self> {
         measurement.check_noise("DDNM+")?;
         Ok(Self { name: "DDNM+", recommended: Recommended::DDNM, ..Self::new(measurement, 1.0)? })
@@ -67,10 +69,11 @@ impl<O: LinearOperator> Ddrm<O> {
         s > 0.0 && sig * f64::from(s) >= self.measurement.sigma()
     }
 
-    /// The published x_T: turns standard normal values `x`, `[batch, ...dims]`, into x at `level`, with mean y' wherever
-    /// the level is noisier than y (DDRM eq. 7). To be given to `Chain::start_from` at step 0. Allocates.
+    /// The published x_T: turns standard normal values `x`, `[batch, ...dims]`, into x at `level`, with mean y'
+    /// wherever the level is noisier than y (DDRM eq. 7). To be given to `Chain::start_from` at step 0. Allocates.
     ///
-    /// Errors: kind `Shape` if `x` is no whole number of samples; kind `InvalidArgument` where a sample has no measurement.
+    /// Errors: kind `Shape` if `x` is no whole number of samples; kind `InvalidArgument` where a sample has no
+    /// measurement.
     pub fn start(&self, level: &crate::schedule::Level, first_sample: u64, x: &mut [f32]) -> Result<()> {
         let svd = self.svd()?;
         let op = self.measurement.operator();

@@ -17,12 +17,12 @@ use crate::tensor::Dims;
 ///
 /// Without noise, rho = 0, it is x_0 + A^+ (y - A x_0).
 ///
-/// What it samples: with lambda = 1 the mean of x_0 given y as if the model knew x_0 with the variance sigma^2 / alpha^2 in
-/// every direction (a flat prior of its own); no posterior, and with zeta below 1 less spread than one. One network call per
-/// step, no vector-Jacobian product.
+/// What it samples: with lambda = 1 the mean of x_0 given y as if the model knew x_0 with the variance sigma^2 /
+/// alpha^2 in every direction (a flat prior of its own); no posterior, and with zeta below 1 less spread than one. One
+/// network call per step, no vector-Jacobian product.
 ///
-/// As published: 100 steps of DDIM with [`DdimNoise::Level`](crate::sampler::DdimNoise::Level) and eta = sqrt(zeta), zeta 1
-/// for inpainting, 0.25 for super-resolution, 0.1 for deblurring; lambda 1. DDPM carries it too.
+/// As published: 100 steps of DDIM with [`DdimNoise::Level`](crate::sampler::DdimNoise::Level) and eta = sqrt(zeta),
+/// zeta 1 for inpainting, 0.25 for super-resolution, 0.1 for deblurring; lambda 1. DDPM carries it too.
 #[derive(Clone, Debug)]
 pub struct DiffPir<O> {
     measurement: Measurement<O>,
@@ -32,8 +32,8 @@ pub struct DiffPir<O> {
 impl<O: LinearOperator> DiffPir<O> {
     /// `lambda` above 0 weighs the model against the measurement.
     ///
-    /// Errors: kind `InvalidArgument` for another lambda; kind `Unsupported` for an operator without a decomposition, or
-    /// without A^+ where y has no noise.
+    /// Errors: kind `InvalidArgument` for another lambda; kind `Unsupported` for an operator without a decomposition,
+    /// or without A^+ where y has no noise.
     pub fn new(measurement: Measurement<O>, lambda: f64) -> Result<Self> {
         ensure!(lambda > 0.0 && lambda.is_finite(), InvalidArgument, "lambda is {lambda}, expected above 0");
         if measurement.sigma() == 0.0 {

@@ -15,13 +15,13 @@ pub enum Misfit {
     /// |r|, for Gaussian noise.
     #[default]
     Gaussian,
-    /// Weighted by the variance of counts, y itself, which must be above 0: the step is J^T A^T (r / y) / |r| (eq. 19, with
-    /// the step size of Algorithm 1 and a factor of 2 in zeta).
+    /// Weighted by the variance of counts, y itself, which must be above 0: the step is J^T A^T (r / y) / |r| (eq. 19,
+    /// with the step size of Algorithm 1 and a factor of 2 in zeta).
     Poisson,
 }
 
-/// x_s = x_s' + zeta J^T A^T r / |r|, with x_s' the sampler's step, r = y - A x_0 and J = d x_0 / d x_t: a step of length zeta
-/// down the gradient of |r| by x_t (Algorithm 1 as the authors' code has it).
+/// x_s = x_s' + zeta J^T A^T r / |r|, with x_s' the sampler's step, r = y - A x_0 and J = d x_0 / d x_t: a step of
+/// length zeta down the gradient of |r| by x_t (Algorithm 1 as the authors' code has it).
 ///
 /// What it samples: no known distribution. The step does not know the noise of y, so zeta is tuned for each task; for a
 /// Gaussian prior the result is biased towards y and narrower than the posterior. `Measurement::sigma` is not used.
@@ -30,8 +30,8 @@ pub enum Misfit {
 /// super-resolution and deblurring, 0.5 for random inpainting. Other samplers carry it too, but those with
 /// a corrector.
 ///
-/// In other processes than the variance-preserving one x_t is scale times as large ([`Level::scale`](crate::schedule::Level::scale)), and
-/// with it the step: zeta scale_t scale_s J^T A^T r / |r|.
+/// In other processes than the variance-preserving one x_t is scale times as large
+/// ([`Level::scale`](crate::schedule::Level::scale)), and with it the step: zeta scale_t scale_s J^T A^T r / |r|.
 ///
 /// r is made of the clipped x_0, J is that before clipping.
 #[derive(Clone, Debug)]
@@ -42,8 +42,8 @@ pub struct Dps<O> {
 }
 
 impl<O: LinearOperator> Dps<O> {
-    /// Errors: kind `InvalidArgument` for a zeta that is not above 0, or a measured value that is not above 0 where it is
-    /// to be a variance.
+    /// Errors: kind `InvalidArgument` for a zeta that is not above 0, or a measured value that is not above 0 where it
+    /// is to be a variance.
     pub fn new(measurement: Measurement<O>, zeta: f64, misfit: Misfit) -> Result<Self> {
         ensure!(zeta > 0.0 && zeta.is_finite(), InvalidArgument, "zeta is {zeta}, expected above 0");
         if misfit == Misfit::Poisson {
@@ -59,7 +59,8 @@ impl<O: LinearOperator> Dps<O> {
         Ok(Self { measurement, zeta, misfit })
     }
 
-    /// v = A^T of what the gradient starts from, for every sample, and g = J^T v. Both `[batch, n]` at the front of scratch.
+    /// v = A^T of what the gradient starts from, for every sample, and g = J^T v. Both `[batch, n]` at the front of
+    /// scratch.
     fn gradient(
         &self,
         at: &At,
@@ -136,8 +137,8 @@ impl<O: LinearOperator> Evidence for Dps<O> {
 ///
 /// (Algorithm 1 for inpainting; for other operators the projection of its appendix.)
 ///
-/// What it samples: images that give y exactly; no posterior. y must be without noise and A must have A^+. One network call
-/// and one vector-Jacobian product per step; DDPM with 1000 steps as published. Samplers as [`Dps`].
+/// What it samples: images that give y exactly; no posterior. y must be without noise and A must have A^+. One network
+/// call and one vector-Jacobian product per step; DDPM with 1000 steps as published. Samplers as [`Dps`].
 #[derive(Clone, Debug)]
 pub struct Mcg<O> {
     step: Dps<O>,

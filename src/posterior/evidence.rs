@@ -52,8 +52,8 @@ pub trait Jacobian {
     fn vjp(&mut self, v: &[f32], out: &mut [f32]) -> Result<()>;
 }
 
-/// What a step draws from: x_s = mean + std * noise. In a binary chain ([`Spread::Bits`]) the mean is the probability of a
-/// 1 and the noise is uniform.
+/// What a step draws from: x_s = mean + std * noise. In a binary chain ([`Spread::Bits`]) the mean is the probability
+/// of a 1 and the noise is uniform.
 #[derive(Debug)]
 pub struct Kernel<'a> {
     /// The mean, `[batch, sample_len]`; in a chain of classes the probability of each.
@@ -87,16 +87,17 @@ impl Kernel<'_> {
 /// 2. [`kernel`](Self::kernel), when the mean of x_s and its spread are known: may change mean and noise;
 /// 3. [`merge`](Self::merge), when x_s is drawn: may change it.
 ///
-/// Evidence keeps nothing of the samples from step to step (a saved chain must continue without it) and treats every sample by itself:
-/// what it does to one depends neither on its batch nor on its place in it. (Where samples are weighed against one another,
-/// as [`SplitGibbs`](super::SplitGibbs) does, that holds for the group that a sample's number puts it in.) An error stops the step; the chain is then as
-/// before. NaN or infinity left in a buffer is found by the chain and reported with the evidence's name.
+/// Evidence keeps nothing of the samples from step to step (a saved chain must continue without it) and treats every
+/// sample by itself: what it does to one depends neither on its batch nor on its place in it. (Where samples are
+/// weighed against one another, as [`SplitGibbs`](super::SplitGibbs) does, that holds for the group that a sample's
+/// number puts it in.) An error stops the step; the chain is then as before. NaN or infinity left in a buffer is found
+/// by the chain and reported with the evidence's name.
 pub trait Evidence {
     /// A name for messages.
     fn name(&self) -> &str;
 
-    /// Whether it can act on samples of shape `dims` made by `sampler`; called when a chain is made. Errors say what does
-    /// not fit.
+    /// Whether it can act on samples of shape `dims` made by `sampler`; called when a chain is made. Errors say what
+    /// does not fit.
     fn check(&self, dims: Dims, sampler: &dyn Sampler) -> Result<()> {
         let _ = (dims, sampler);
         Ok(())
@@ -107,8 +108,8 @@ pub trait Evidence {
         true
     }
 
-    /// Called once when a chain of so large a `batch` is made, after [`check`](Self::check): evidence may keep what it needs to know of the
-    /// sampler, and take its memory. Errors say what does not fit.
+    /// Called once when a chain of so large a `batch` is made, after [`check`](Self::check): evidence may keep what it
+    /// needs to know of the sampler, and take its memory. Errors say what does not fit.
     fn bind(&mut self, dims: Dims, sampler: &dyn Sampler, batch: usize) -> Result<()> {
         let _ = (dims, sampler, batch);
         Ok(())
@@ -131,14 +132,15 @@ pub trait Evidence {
         Recommended::EVERY_STEP
     }
 
-    /// Whether [`estimate`](Self::estimate) leaves a draw of x_0 given x_t (and the evidence) in place of its mean. The step then adds
-    /// [`conditional_std`](crate::sampler::conditional_std), whatever variance its sampler would have added.
+    /// Whether [`estimate`](Self::estimate) leaves a draw of x_0 given x_t (and the evidence) in place of its mean. The
+    /// step then adds [`conditional_std`](crate::sampler::conditional_std), whatever variance its sampler would have
+    /// added.
     fn draws_x0(&self) -> bool {
         false
     }
 
-    /// Before place 1: draws what [`estimate`](Self::estimate) needs of noise into the scratch, for `batch` samples, under the numbers
-    /// [`At::draw`].
+    /// Before place 1: draws what [`estimate`](Self::estimate) needs of noise into the scratch, for `batch` samples,
+    /// under the numbers [`At::draw`].
     fn draw(&mut self, at: &At, batch: usize, noise: &mut dyn NoiseSource, scratch: &mut [f32]) -> Result<()> {
         let _ = (at, batch, noise, scratch);
         Ok(())
@@ -177,8 +179,9 @@ pub trait Evidence {
         Ok(())
     }
 
-    /// Where samples are weighed against one another: the least effective fraction (sum w)^2 / (K sum w^2) that the weights of a group of K had
-    /// since the chain was made. Near 1 / K one sample was taken for all, and the group is no picture of the posterior.
+    /// Where samples are weighed against one another: the least effective fraction (sum w)^2 / (K sum w^2) that the
+    /// weights of a group of K had since the chain was made. Near 1 / K one sample was taken for all, and the group is
+    /// no picture of the posterior.
     fn effective(&self) -> Option<f64> {
         None
     }

@@ -40,8 +40,8 @@ pub trait LogR {
     }
 }
 
-/// A measurement as a function: the gradient is A^T (y - A x) / s^2, at any level of a process that preserves variance. Of another, with
-/// x = scale times that process's x ([`Level::scale`]), it is A^T (y - A x / scale) / (scale s^2).
+/// A measurement as a function: the gradient is A^T (y - A x) / s^2, at any level of a process that preserves variance.
+/// Of another, with x = scale times that process's x ([`Level::scale`]), it is A^T (y - A x / scale) / (scale s^2).
 impl<O: LinearOperator> LogR for Measurement<O> {
     fn name(&self) -> &str {
         self.operator().name()

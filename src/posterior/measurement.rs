@@ -52,8 +52,8 @@ impl<O: LinearOperator> Measurement<O> {
         Self::build(operator, y, None, 0.0)
     }
 
-    /// A measurement for each sample: row i of `y`, `[rows, m]`, belongs to sample `first_sample + i`. A sigma of 0 stands
-    /// for no noise.
+    /// A measurement for each sample: row i of `y`, `[rows, m]`, belongs to sample `first_sample + i`. A sigma of 0
+    /// stands for no noise.
     ///
     /// Errors: as [`Measurement::new`].
     pub fn each(operator: O, y: &[f32], first_sample: u64, sigma: f64) -> Result<Self> {
@@ -153,11 +153,12 @@ impl<O: LinearOperator> Measurement<O> {
         Ok(())
     }
 
-    /// A start in the middle of a chain: x_t = alpha A^+ y + sigma z of `level` for the samples `first_sample` and following, as many as
-    /// `out`, `[samples, n]`, has room for. z is draw 0 of each, which a chain that starts at x_T would use. For
-    /// [`Chain::start_from`](crate::chain::Chain::start_from), at the step whose level this is.
+    /// A start in the middle of a chain: x_t = alpha A^+ y + sigma z of `level` for the samples `first_sample` and
+    /// following, as many as `out`, `[samples, n]`, has room for. z is draw 0 of each, which a chain that starts at x_T
+    /// would use. For [`Chain::start_from`](crate::chain::Chain::start_from), at the step whose level this is.
     ///
-    /// Errors: kind `Shape` for no whole number of samples; kind `Unsupported` without A^+; the noise source's; kind `OutOfMemory`.
+    /// Errors: kind `Shape` for no whole number of samples; kind `Unsupported` without A^+; the noise source's; kind
+    /// `OutOfMemory`.
     pub fn noised_start(
         &self,
         level: &Level,
@@ -191,8 +192,8 @@ impl<O: LinearOperator> Measurement<O> {
         Ok(y)
     }
 
-    /// A number for saved chains: of y, sigma, and of the operator its name, its shapes and what it makes of one fixed image. An operator
-    /// that fails there counts by name and shapes alone. It allocates.
+    /// A number for saved chains: of y, sigma, and of the operator its name, its shapes and what it makes of one fixed
+    /// image. An operator that fails there counts by name and shapes alone. It allocates.
     pub fn fingerprint(&self) -> u64 {
         let f = Fingerprint::new().bytes(self.operator.name().as_bytes()).f64(self.sigma).f32s(&self.values);
         let dims = [self.operator.input_dims(), self.operator.output_dims()];

@@ -1,18 +1,19 @@
 //! Sampling from p(x) r(x): a pretrained model p times evidence r.
 //!
-//! Evidence is mostly a noisy linear measurement y = A x_0 + s n: an [`operator`] A with what it saw is a [`Measurement`].
-//! A method is an [`Evidence`]: the chain calls it at three places of each step and gives it what it needs. Nothing here
-//! calls a network or draws noise of its own accord.
+//! Evidence is mostly a noisy linear measurement y = A x_0 + s n: an [`operator`] A with what it saw is a
+//! [`Measurement`]. A method is an [`Evidence`]: the chain calls it at three places of each step and gives it what it
+//! needs. Nothing here calls a network or draws noise of its own accord.
 //!
 //! # Which method
-//! [`Calibrated`] samples the posterior of a Gaussian prior; of others it is as near as one Gaussian at each level can be, which is far where
-//! modes are undecided (the mixture below: 18 to 40 % off in the mean). It is the one to take for pictures where derivatives are at hand.
-//! [`SplitGibbs`] is right for priors of any shape, a few per cent in 130 to 220 calls, where the values are few or the noise is large;
-//! [`Particles`](crate::chain::Particles) are too, without derivatives, and take many. `examples/signals` has methods on signals with jumps and
-//! heavy tails, with the coverage of their sets. The others are here because they
-//! are published, cheap or both; each page says what it samples. [`Evidence::recommended`] gives the sampler and the number of steps
-//! that each is best run with. Their error on a correlated Gaussian prior of 8 elements
-//! whose posterior is known (relative error of the mean / of the covariance, in %; `tests/posterior/methods.rs` prints it):
+//! [`Calibrated`] samples the posterior of a Gaussian prior; of others it is as near as one Gaussian at each level can
+//! be, which is far where modes are undecided (the mixture below: 18 to 40 % off in the mean). It is the one to take
+//! for pictures where derivatives are at hand. [`SplitGibbs`] is right for priors of any shape, a few per cent in 130
+//! to 220 calls, where the values are few or the noise is large; [`Particles`](crate::chain::Particles) are too,
+//! without derivatives, and take many. `examples/signals` has methods on signals with jumps and heavy tails, with the
+//! coverage of their sets. The others are here because they are published, cheap or both; each page says what it
+//! samples. [`Evidence::recommended`] gives the sampler and the number of steps that each is best run with. Their error
+//! on a correlated Gaussian prior of 8 elements whose posterior is known (relative error of the mean / of the
+//! covariance, in %; `tests/posterior/methods.rs` prints it):
 //!
 //! | method | calls | products a step | denoising, s 0.5 | inpainting, s 0.1 | dense A, s 0.3 | samplers |
 //! |---|---|---|---|---|---|---|
@@ -27,15 +28,18 @@
 //! | [`Tmpd`] | 1000 | 2 | 6 / 4 | 2 / 1 | 24 / 27 | any of real numbers |
 //!
 //! # Which variance
-//! The tables are of chains of many steps. In few, a step's own variance is what matters: the reverse step of a coarse grid has the covariance
-//! of x_0 given x_t in it. [`Calibrated`] adds it, also given y, and [`OptimalVariance`] and [`SplitGibbs`] do for samples of the model alone: of a
-//! Gaussian prior any number of steps has the right variances. All other methods have the sampler's: `fixed_small` too small, by half in
-//! 36 steps (`tests/posterior/variance.rs`: 0.46 to 0.71 of a prior's variances in 36 steps of DDPM, 0.60 to 0.84 of DDIM's with eta 0), `fixed_large`
-//! too large, 1.13 to 1.65, on top of their own. [`Ddrm`], [`Ddnm`] and [`DiffPir`] forget eps, wholly or in part, at each step, and so have less variance
-//! the fewer their steps, whatever the sampler says; [`Dps`] and [`Mcg`] shrink the more the larger zeta is.
+//! The tables are of chains of many steps. In few, a step's own variance is what matters: the reverse step of a coarse
+//! grid has the covariance of x_0 given x_t in it. [`Calibrated`] adds it, also given y, and [`OptimalVariance`] and
+//! [`SplitGibbs`] do for samples of the model alone: of a Gaussian prior any number of steps has the right variances.
+//! All other methods have the sampler's: `fixed_small` too small, by half in 36 steps (`tests/posterior/variance.rs`:
+//! 0.46 to 0.71 of a prior's variances in 36 steps of DDPM, 0.60 to 0.84 of DDIM's with eta 0), `fixed_large` too
+//! large, 1.13 to 1.65, on top of their own. [`Ddrm`], [`Ddnm`] and [`DiffPir`] forget eps, wholly or in part, at each
+//! step, and so have less variance the fewer their steps, whatever the sampler says; [`Dps`] and [`Mcg`] shrink the
+//! more the larger zeta is.
 //!
-//! The same for a correlated prior of 2 elements, by 20,000 samples of each method (`cargo run --release --example posterior_table` prints it, with
-//! priors of 8 elements and a mixture besides); 1.4 / 0.8 is what exact draws are off by:
+//! The same for a correlated prior of 2 elements, by 20,000 samples of each method
+//! (`cargo run --release --example posterior_table` prints it, with priors of 8 elements and a mixture besides); 1.4 /
+//! 0.8 is what exact draws are off by:
 //!
 //! | method | denoising, s 0.5 | inpainting, s 0.1 | dense A, s 0.3 |
 //! |---|---|---|---|
@@ -56,14 +60,16 @@
 //! | [`Ddrm::ddnm_plus`], DDPM 1000 | 28 / 99 | 19 / 22 | 6 / 26 |
 //! | [`DiffPir`], zeta 1, DDIM 100 | 3 / 56 | 6 / 50 | 2 / 54 |
 //!
-//! Without noise, half of the elements known: [`Ddnm`] 5 / 24, [`Clamp`] 9 / 23 (to noised values 21 / 23), [`KnownPixels`] without jumps
-//! 22 / 20, [`Mcg`] of zeta 0.03 33 / 37. The 2015 methods match the values that are derived for N(0, 1), y = 1, s = 1, T = 1000 (constant r 0.667,
-//! 0.334; ramp 0.462, 0.433): `tests/posterior/exact.rs`. What DPS and MCG sample is no Gaussian even for a Gaussian prior; `tests/posterior/dps_density.rs`
-//! holds them to their density, carried through the steps on a grid.
+//! Without noise, half of the elements known: [`Ddnm`] 5 / 24, [`Clamp`] 9 / 23 (to noised values 21 / 23),
+//! [`KnownPixels`] without jumps 22 / 20, [`Mcg`] of zeta 0.03 33 / 37. The 2015 methods match the values that are
+//! derived for N(0, 1), y = 1, s = 1, T = 1000 (constant r 0.667, 0.334; ramp 0.462, 0.433):
+//! `tests/posterior/exact.rs`. What DPS and MCG sample is no Gaussian even for a Gaussian prior;
+//! `tests/posterior/dps_density.rs` holds them to their density, carried through the steps on a grid.
 //!
-//! By 20,000 samples too, mean / covariance / root of the energy distance over the distance of two draws, in %: the correlated prior of 8
-//! elements, and a mixture of three Gaussians in the plane, where no Gaussian p(x_0 | x_t) is right and [`Calibrated`] has no lead; the
-//! particles, which assume nothing, are off by what their weights leave of 20,000 draws:
+//! By 20,000 samples too, mean / covariance / root of the energy distance over the distance of two draws, in %: the
+//! correlated prior of 8 elements, and a mixture of three Gaussians in the plane, where no Gaussian p(x_0 | x_t) is
+//! right and [`Calibrated`] has no lead; the particles, which assume nothing, are off by what their weights leave of
+//! 20,000 draws:
 //!
 //! | method | 8 elements, denoising, s 0.5 | 8 elements, inpainting, s 0.1 | 8 elements, dense A, s 0.3 | mixture, denoising, s 0.5 | mixture, inpainting, s 0.1 | mixture, dense A, s 0.3 |
 //! |---|---|---|---|---|---|---|
@@ -85,7 +91,8 @@
 //! | [`Ddrm::ddnm_plus`], DDPM 1000 | 24.5 / 99.0 / 59.7 | 28.6 / 25.1 / 20.8 | 19.0 / 30.3 / 17.6 | 32.2 / 98.5 / 60.4 | 38.2 / 215.5 / 21.5 | 24.4 / 41.0 / 24.4 |
 //! | [`DiffPir`], zeta 1, DDIM 100 | 2.2 / 56.6 / 18.6 | 6.6 / 50.3 / 17.3 | 2.4 / 51.0 / 16.9 | 3.7 / 59.5 / 19.9 | 3.1 / 33.5 / 17.7 | 0.8 / 14.4 / 12.0 |
 //!
-//! [`Ddnm`], [`KnownPixels`] and [`Mcg`] are for measurements without noise, [`Dps`] has a step size to tune instead of a noise.
+//! [`Ddnm`], [`KnownPixels`] and [`Mcg`] are for measurements without noise, [`Dps`] has a step size to tune instead of
+//! a noise.
 //!
 #![doc = include_str!("samplers.md")]
 

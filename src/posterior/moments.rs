@@ -6,9 +6,9 @@ use crate::error::{Result, ensure};
 use crate::memory::zeros;
 use crate::tensor::Dims;
 
-/// Collects samples one by one and keeps only their mean and spread (Welford 1962), so that maps over thousands of samples
-/// need the memory of two. Sums are f64; the order of the samples changes the result by rounding only. Shards of a run are
-/// joined by [`Moments::merge`].
+/// Collects samples one by one and keeps only their mean and spread (Welford 1962), so that maps over thousands of
+/// samples need the memory of two. Sums are f64; the order of the samples changes the result by rounding only. Shards
+/// of a run are joined by [`Moments::merge`].
 ///
 /// ```
 /// use undiffuse::posterior::Moments;

@@ -1,9 +1,9 @@
 //! The methods of Sohl-Dickstein, Weiss, Maheswaranathan and Ganguli 2015, section 2.5, under their own names.
 //!
-//! The paper multiplies each reverse kernel by r, with r(x_t) the same at every t (or growing, [`RSchedule::Ramp`]). That
-//! takes a noisy x_t for x_0 and counts the evidence too often: for data N(0, 1) and y = 1 seen with s = 1, the constant r
-//! gives mean 0.667 and variance 0.334 where the posterior has 1/2 and 1/2. These methods do what the paper does;
-//! [`Calibrated`](super::Calibrated) is what to use for a posterior.
+//! The paper multiplies each reverse kernel by r, with r(x_t) the same at every t (or growing, [`RSchedule::Ramp`]).
+//! That takes a noisy x_t for x_0 and counts the evidence too often: for data N(0, 1) and y = 1 seen with s = 1, the
+//! constant r gives mean 0.667 and variance 0.334 where the posterior has 1/2 and 1/2. These methods do what the paper
+//! does; [`Calibrated`](super::Calibrated) is what to use for a posterior.
 
 use super::common::{check_forwards, check_keeps_x, check_mean, check_noise, check_real, cut};
 use super::operator::LinearOperator;
@@ -14,8 +14,9 @@ use crate::noise::{Fingerprint, NoiseSource};
 use crate::sampler::{Sampler, Spread, StateSpace};
 use crate::tensor::Dims;
 
-/// Eq. 61: p(x_s | x_t) r(x_s) as N(x_s; mu + Sigma grad log r(mu), Sigma), for any smooth r. Good where log r curves little
-/// over a step: Hessian(-log r) much below 1 / Sigma. Where it is known not to be ([`LogR::curvature`]) the chain is refused.
+/// Eq. 61: p(x_s | x_t) r(x_s) as N(x_s; mu + Sigma grad log r(mu), Sigma), for any smooth r. Good where log r curves
+/// little over a step: Hessian(-log r) much below 1 / Sigma. Where it is known not to be ([`LogR::curvature`]) the
+/// chain is refused.
 #[derive(Clone, Copy, Debug)]
 pub struct MeanShift<R> {
     r: R,
@@ -28,7 +29,8 @@ impl<R: LogR> MeanShift<R> {
         Self { r, schedule }
     }
 
-    /// That no step is so wide that log r curves more within it than the step itself does: the shift would overshoot, step after step.
+    /// That no step is so wide that log r curves more within it than the step itself does: the shift would overshoot,
+    /// step after step.
     fn check_curvature(&self, sampler: &dyn Sampler) -> Result<()> {
         let steps = sampler.levels().len();
         for step in 0..steps {
@@ -92,11 +94,11 @@ impl<R: LogR> Evidence for MeanShift<R> {
     }
 }
 
-/// The exact product of each reverse kernel with r(x_s) = N(y; A x_s, s^2 I), where x_s is that of the variance-preserving process
-/// ([`Level::scale`](crate::schedule::Level::scale)).
+/// The exact product of each reverse kernel with r(x_s) = N(y; A x_s, s^2 I), where x_s is that of the
+/// variance-preserving process ([`Level::scale`](crate::schedule::Level::scale)).
 ///
-/// For a model with a variance of its own for each element A must be a mask or the identity; otherwise any operator with a
-/// decomposition does.
+/// For a model with a variance of its own for each element A must be a mask or the identity; otherwise any operator
+/// with a decomposition does.
 #[derive(Clone, Debug)]
 pub struct ExactProduct<O> {
     spectral: Spectral<O>,
@@ -136,8 +138,8 @@ impl<O: LinearOperator> Evidence for ExactProduct<O> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Known {
-    /// Their clean value at every level: the paper's delta r. (Of a process that does not preserve variance, times the level's
-    /// [`scale`](crate::schedule::Level::scale).)
+    /// Their clean value at every level: the paper's delta r. (Of a process that does not preserve variance, times the
+    /// level's [`scale`](crate::schedule::Level::scale).)
     #[default]
     Clean,
     /// Their value noised to the level of x_s, alpha_s y + sigma_s z.

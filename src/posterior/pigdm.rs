@@ -17,34 +17,36 @@ const MOST_NOISE: f64 = 1000.0;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PigdmRule {
-    /// x_s = x_s' + sqrt(abar_t) g, with x_s' the sampler's step: Algorithm 1. In general alpha_t scale_s g, with scale_s that of x_s beside
-    /// the variance-preserving process ([`Level::scale`](crate::schedule::Level::scale)).
+    /// x_s = x_s' + sqrt(abar_t) g, with x_s' the sampler's step: Algorithm 1. In general alpha_t scale_s g, with
+    /// scale_s that of x_s beside the variance-preserving process ([`Level::scale`](crate::schedule::Level::scale)).
     #[default]
     Published,
-    /// g / r_t^2 is the gradient of log p(y | x_t) under the method's assumption; x_0 and eps are those of the score with it
-    /// added: x_0 += sigma^2 / (alpha r_t^2) g, eps -= sigma / r_t^2 g. Exact for a white prior N(0, I).
+    /// g / r_t^2 is the gradient of log p(y | x_t) under the method's assumption; x_0 and eps are those of the score
+    /// with it added: x_0 += sigma^2 / (alpha r_t^2) g, eps -= sigma / r_t^2 g. Exact for a white prior N(0, I).
     Score,
 }
 
-/// Guidance by p(y | x_t) = N(y; A x_0, r_t^2 A A^T + s_y^2 I), with r_t^2 = sig^2 / (1 + sig^2) for sig = sigma / alpha (eq. 7
-/// and its section 3.3), and J = d x_0 / d x_t:
+/// Guidance by p(y | x_t) = N(y; A x_0, r_t^2 A A^T + s_y^2 I), with r_t^2 = sig^2 / (1 + sig^2) for sig = sigma /
+/// alpha (eq. 7 and its section 3.3), and J = d x_0 / d x_t:
 ///
 /// ```text
 /// g = J^T A^T (A A^T + (s_y / r_t)^2 I)^-1 (y - A x_0),     without noise J^T A^+ (y - A x_0)
 /// ```
 ///
 /// # Factors
-/// The gradient of log p(y | x_t) under the assumption is J^T A^T (r_t^2 A A^T + s_y^2 I)^-1 (y - A x_0). This g is r_t^2 times that: the
-/// "adaptive weight" of Algorithm 1, without which the noiseless limit J^T A^+ (y - A x_0) would not exist at r_t = 0. Algorithm 1 adds
-/// sqrt(abar_t) g to x_s, whatever the step; the rule [`PigdmRule::Score`] divides the r_t^2 out again and puts the gradient where the
-/// score stands. In both sigma and alpha are those of x_t = alpha x_0 + sigma eps, so sig is that of the variance-exploding form.
+/// The gradient of log p(y | x_t) under the assumption is J^T A^T (r_t^2 A A^T + s_y^2 I)^-1 (y - A x_0). This g is
+/// r_t^2 times that: the "adaptive weight" of Algorithm 1, without which the noiseless limit J^T A^+ (y - A x_0) would
+/// not exist at r_t = 0. Algorithm 1 adds sqrt(abar_t) g to x_s, whatever the step; the rule [`PigdmRule::Score`]
+/// divides the r_t^2 out again and puts the gradient where the score stands. In both sigma and alpha are those of x_t =
+/// alpha x_0 + sigma eps, so sig is that of the variance-exploding form.
 ///
 /// # The start
-/// The authors start inverse problems with much of the image in y (super-resolution, deblurring) not at x_T but at a noised A^+ y of a
-/// middle step: [`Measurement::noised_start`] makes it, [`Chain::start_from`](crate::chain::Chain::start_from) takes it.
+/// The authors start inverse problems with much of the image in y (super-resolution, deblurring) not at x_T but at a
+/// noised A^+ y of a middle step: [`Measurement::noised_start`] makes it,
+/// [`Chain::start_from`](crate::chain::Chain::start_from) takes it.
 ///
-/// What it samples: with [`PigdmRule::Score`] the posterior of a white prior, exactly; for other priors the covariance of
-/// x_0 given x_t is guessed wrong and the result is biased. [`PigdmRule::Published`] weighs the guidance by hand.
+/// What it samples: with [`PigdmRule::Score`] the posterior of a white prior, exactly; for other priors the covariance
+/// of x_0 given x_t is guessed wrong and the result is biased. [`PigdmRule::Published`] weighs the guidance by hand.
 ///
 /// One network call and one vector-Jacobian product per step. As published: 100 steps of
 /// [`ddim`](crate::sampler::ddim) with eta 1. DDPM carries it too. Needs a decomposition, or A^+ where y has no noise.

@@ -1,5 +1,5 @@
-//! How a method is run unless one knows better: the sampler and the number of steps that it was published with or, for what is this
-//! project's own, those that restored digits best.
+//! How a method is run unless one knows better: the sampler and the number of steps that it was published with or, for
+//! what is this project's own, those that restored digits best.
 
 use alloc::boxed::Box;
 
@@ -48,10 +48,11 @@ pub enum Algorithm {
 }
 
 impl Recommended {
-    /// DDPM's every step: evidence that says nothing else, and what the methods of 2015, DPS and MCG are published with.
+    /// DDPM's every step: evidence that says nothing else, and what the methods of 2015, DPS and MCG are published
+    /// with.
     pub const EVERY_STEP: Self = Self { algorithm: Algorithm::Ddpm, steps: None };
-    /// [`Calibrated`](super::Calibrated), from 100 digits: back by 4 timesteps twice, so that samples that settled on what the measurement
-    /// rules out come back. It makes 36 calls.
+    /// [`Calibrated`](super::Calibrated), from 100 digits: back by 4 timesteps twice, so that samples that settled on
+    /// what the measurement rules out come back. It makes 36 calls.
     pub const CALIBRATED: Self =
         Self { algorithm: Algorithm::RePaint(Jumps { length: 4, resamplings: 2 }), steps: Some(20) };
     /// [`OptimalVariance`](super::OptimalVariance): as many steps as samples need, not their variance.
@@ -70,14 +71,14 @@ impl Recommended {
     pub const REPAINT: Self =
         Self { algorithm: Algorithm::RePaint(Jumps { length: 10, resamplings: 10 }), steps: Some(250) };
 
-    /// [`DiffPir`](super::DiffPir): Zhu et al. 2023, whose zeta is eta squared. They took 1 for inpainting, 0.25 for super-resolution and
-    /// 0.1 for deblurring.
+    /// [`DiffPir`](super::DiffPir): Zhu et al. 2023, whose zeta is eta squared. They took 1 for inpainting, 0.25 for
+    /// super-resolution and 0.1 for deblurring.
     pub fn diffpir(zeta: f64) -> Self {
         Self::ddim(libm::sqrt(zeta), DdimNoise::Level, 100)
     }
 
-    /// [`SplitGibbs`](super::SplitGibbs): 40 levels on the way down, so that what the steps between them lose is 1 or 2 per cent. The
-    /// ladder follows from the measurement.
+    /// [`SplitGibbs`](super::SplitGibbs): 40 levels on the way down, so that what the steps between them lose is 1 or 2
+    /// per cent. The ladder follows from the measurement.
     pub const fn split_gibbs(ladder: Ladder) -> Self {
         Self { algorithm: Algorithm::SplitGibbs(ladder), steps: Some(40) }
     }

@@ -11,11 +11,11 @@ use crate::tensor::Dims;
 /// After every step the known elements are replaced by the known values noised to the level reached (eq. 8):
 /// x_s = alpha_s y + sigma_s z there, with noise of its own.
 ///
-/// What it samples: known elements exactly, unknown ones that see the known only through the network, so alone they agree
-/// with them badly. The published method goes back and forth: with [`RePaint`](crate::sampler::repaint) of 250 timesteps,
-/// jumps of 10 and 10 resamplings it makes 2410 network calls (no vector-Jacobian product) and comes near the posterior.
-/// There known elements are noised straight to the level after a jump, which has the same distribution as merging first and
-/// jumping then. Any sampler of real numbers carries it.
+/// What it samples: known elements exactly, unknown ones that see the known only through the network, so alone they
+/// agree with them badly. The published method goes back and forth: with [`RePaint`](crate::sampler::repaint) of 250
+/// timesteps, jumps of 10 and 10 resamplings it makes 2410 network calls (no vector-Jacobian product) and comes near
+/// the posterior. There known elements are noised straight to the level after a jump, which has the same distribution
+/// as merging first and jumping then. Any sampler of real numbers carries it.
 ///
 /// ```
 /// use undiffuse::posterior::{Measurement, KnownPixels, operator::Mask};

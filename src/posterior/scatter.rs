@@ -1,21 +1,23 @@
 //! x_0 drawn around its mean: the covariance of a coarse reverse step.
 //!
 //! # Why
-//! The reverse step is q(x_s | x_t) = integral q(x_s | x_t, x_0) p(x_0 | x_t) d x_0. With c_0 the factor of x_0 in the mean of
-//! q(x_s | x_t, x_0) and v its variance, the covariance of x_s given x_t is
+//! The reverse step is q(x_s | x_t) = integral q(x_s | x_t, x_0) p(x_0 | x_t) d x_0. With c_0 the factor of x_0 in the
+//! mean of q(x_s | x_t, x_0) and v its variance, the covariance of x_s given x_t is
 //!
 //! ```text
 //! v I + c_0^2 Cov[x_0 | x_t],   Cov[x_0 | x_t] = C = (sigma^2 / alpha) d E[x_0 | x_t] / d x_t
 //! ```
 //!
-//! (Bao et al. 2022, whose scalar is the mean of its diagonal; the second equation is Tweedie's). `fixed_small` leaves C out and `fixed_large`
-//! takes I for it: right in the limit of many steps. Drawing x_0 = E[x_0 | x_t] + C^1/2 z before the step has exactly this covariance, in
-//! every direction, so a chain of few steps has the variances of one of many.
+//! (Bao et al. 2022, whose scalar is the mean of its diagonal; the second equation is Tweedie's). `fixed_small` leaves
+//! C out and `fixed_large` takes I for it: right in the limit of many steps. Drawing x_0 = E[x_0 | x_t] + C^1/2 z
+//! before the step has exactly this covariance, in every direction, so a chain of few steps has the variances of one of
+//! many.
 //!
 //! # The root
-//! C^1/2 z by Lanczos' method from z: after k products with C, |z| V H^1/2 e_1 with V the orthonormal basis of z, C z, ..., C^(k-1) z and H = V^T C V,
-//! k x k. One product scales z by the root of z^T C z / z^T z, an estimate of Bao's scalar for each sample; two tell wide directions from narrow
-//! ones, which is enough for variances within a few per cent.
+//! C^1/2 z by Lanczos' method from z: after k products with C, |z| V H^1/2 e_1 with V the orthonormal basis of z, C z,
+//! ..., C^(k-1) z and H = V^T C V, k x k. One product scales z by the root of z^T C z / z^T z, an estimate of Bao's
+//! scalar for each sample; two tell wide directions from narrow ones, which is enough for variances within a few per
+//! cent.
 
 use super::common::{check_draws, check_mean, check_real, cut};
 use super::{At, Evidence, Jacobian, Recommended};
@@ -43,8 +45,8 @@ pub(super) fn scratch_len(n: usize, batch: usize, products: usize) -> usize {
     per_sample.saturating_mul(batch)
 }
 
-/// What is done in directions in which C exceeds sigma^2 / alpha^2, the variance of x_t / alpha given x_0 alone, which no C of a prior with one hump
-/// does: there the prior is undecided between several.
+/// What is done in directions in which C exceeds sigma^2 / alpha^2, the variance of x_t / alpha given x_0 alone, which
+/// no C of a prior with one hump does: there the prior is undecided between several.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Undecided {
     /// They get sigma^2 / alpha^2: in few steps a Gaussian as wide as the humps are apart leads beyond them.
@@ -53,12 +55,12 @@ pub(super) enum Undecided {
     Whole,
 }
 
-/// z, `[batch, n]`, becomes C^1/2 z at the x_t of the step. Directions in which the Jacobian is not positive get no noise,
-/// and those in which the prior is undecided what is said of them.
+/// z, `[batch, n]`, becomes C^1/2 z at the x_t of the step. Directions in which the Jacobian is not positive get no
+/// noise, and those in which the prior is undecided what is said of them.
 ///
-/// At high noise the Jacobian of a trained network is no covariance: on digits its trace comes to ten times their variance. Where x_0 is known to
-/// lie within plus or minus r ([`At::range`]) C is scaled down so that its mean variance leaves E[x_0^2] at most r^2, by what `x0`, `[batch, n]`, the
-/// predicted mean, leaves of it.
+/// At high noise the Jacobian of a trained network is no covariance: on digits its trace comes to ten times their
+/// variance. Where x_0 is known to lie within plus or minus r ([`At::range`]) C is scaled down so that its mean
+/// variance leaves E[x_0^2] at most r^2, by what `x0`, `[batch, n]`, the predicted mean, leaves of it.
 pub(super) fn root(
     at: &At,
     (products, undecided): (usize, Undecided),
@@ -117,7 +119,8 @@ pub(super) fn root(
     Ok(())
 }
 
-/// x_0 becomes a draw around it and eps what belongs to it; `z` are standard normal values and lost. Scratch as [`root`].
+/// x_0 becomes a draw around it and eps what belongs to it; `z` are standard normal values and lost. Scratch as
+/// [`root`].
 pub(super) fn draw_x0(
     at: &At,
     how: (usize, Undecided),
@@ -162,7 +165,8 @@ fn scaled_into(v: &[f32], by: f64, out: &mut [f32]) {
 
 type Small = [[f64; MAX_PRODUCTS]; MAX_PRODUCTS];
 
-/// The first column of the root of the symmetric part of h, k x k, its eigenvalues brought into 0 to `most`. By Jacobi's rotations.
+/// The first column of the root of the symmetric part of h, k x k, its eigenvalues brought into 0 to `most`. By
+/// Jacobi's rotations.
 fn first_column_of_root(h: &[f32], k: usize, most: f64) -> [f64; MAX_PRODUCTS] {
     let at = |i: usize, j: usize| h.get(i * k + j).copied().map_or(0.0, f64::from);
     let (mut a, mut u): (Small, Small) = Default::default();
@@ -203,14 +207,16 @@ fn first_column_of_root(h: &[f32], k: usize, most: f64) -> [f64; MAX_PRODUCTS] {
     out
 }
 
-/// No measurement: samples of the model itself, whose steps have the covariance that they should have however coarse they are; see the
-/// [module](self).
+/// No measurement: samples of the model itself, whose steps have the covariance that they should have however coarse
+/// they are; see the [module](self).
 ///
-/// What it samples: the prior of a Gaussian exactly, mean and covariance, in any number of steps; of others what steps that are Gaussian can
-/// be. Of a correlated Gaussian of 8 elements 20 steps of DDPM leave 0.3 to 0.6 of the variances with `fixed_small`; with two products a
-/// step they are within 2 % (`tests/posterior/variance.rs`). The sampler's own variance (`variance_type`) does not matter then.
+/// What it samples: the prior of a Gaussian exactly, mean and covariance, in any number of steps; of others what steps
+/// that are Gaussian can be. Of a correlated Gaussian of 8 elements 20 steps of DDPM leave 0.3 to 0.6 of the variances
+/// with `fixed_small`; with two products a step they are within 2 % (`tests/posterior/variance.rs`). The sampler's own
+/// variance (`variance_type`) does not matter then.
 ///
-/// Cost: `products` vector-Jacobian products a step, each some two network calls; (products + 1) n + products^2 values of scratch for a sample.
+/// Cost: `products` vector-Jacobian products a step, each some two network calls; (products + 1) n + products^2 values
+/// of scratch for a sample.
 ///
 /// ```
 /// use undiffuse::chain::{Chain, ChainOptions};

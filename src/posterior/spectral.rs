@@ -20,8 +20,8 @@ pub(super) struct Likelihood {
 
 /// A measurement with U^T y, for products with Gaussians N(mu, std^2 I):
 ///
-/// With A = U S V^T the product is independent in every coordinate of V^T x, with gain g, D_i = scatter s_i^2 + noise and
-/// w = U^T y
+/// With A = U S V^T the product is independent in every coordinate of V^T x, with gain g, D_i = scatter s_i^2 + noise
+/// and w = U^T y
 ///
 /// ```text
 /// mean'_i = mean_i + k_i (w_i - g s_i mean_i),   k_i = std^2 g s_i / (D_i + std^2 g^2 s_i^2)

@@ -16,15 +16,17 @@ use crate::tensor::Dims;
 /// How a posterior is sampled by [`SplitGibbs`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SplitGibbsOptions {
-    /// K, the samples that are weighed against one another, at least 1: samples i K to i K + K - 1 are group i. A batch holds whole groups. With 1
-    /// nothing is weighed: right where one mode is left, and where it is not, of any weights.
+    /// K, the samples that are weighed against one another, at least 1: samples i K to i K + K - 1 are group i. A batch
+    /// holds whole groups. With 1 nothing is weighed: right where one mode is left, and where it is not, of any
+    /// weights.
     pub ensemble: usize,
     /// Vector-Jacobian products a step, 1 to 16; see [`OptimalVariance`](super::OptimalVariance).
     pub products: usize,
     /// The noise of the first return, in units of the data.
     pub largest: f64,
-    /// From one return to the next the noise falls by this factor, above 0 and below 1. `None` for the one that would leave half of a group
-    /// effective if the prior were flat: the nearer to 1 the more values are measured, 0.37 for 1, 0.68 for 4, 0.92 for 64, 0.98 for 784.
+    /// From one return to the next the noise falls by this factor, above 0 and below 1. `None` for the one that would
+    /// leave half of a group effective if the prior were flat: the nearer to 1 the more values are measured, 0.37 for
+    /// 1, 0.68 for 4, 0.92 for 64, 0.98 for 784.
     pub ratio: Option<f64>,
     /// How often the last return is made, at least 1.
     pub last: usize,
@@ -40,25 +42,28 @@ impl Default for SplitGibbsOptions {
 /// Samples of p(x) r(x) for a prior of any shape, as exactly as the chain samples the prior itself.
 ///
 /// # What it does
-/// With A = U S V^T and tau a noise, write r_tau for the likelihood whose variance, in each coordinate i of V^T x, is max(s^2 / s_i^2, tau^2) in place
-/// of s^2 / s_i^2. The chain ([`split_gibbs`](crate::sampler::split_gibbs)) draws x from the prior and then, for tau falling from
-/// [`largest`](SplitGibbsOptions::largest) to s / s_max, where r_tau is r:
+/// With A = U S V^T and tau a noise, write r_tau for the likelihood whose variance, in each coordinate i of V^T x, is
+/// max(s^2 / s_i^2, tau^2) in place of s^2 / s_i^2. The chain ([`split_gibbs`](crate::sampler::split_gibbs)) draws x
+/// from the prior and then, for tau falling from [`largest`](SplitGibbsOptions::largest) to s / s_max, where r_tau is
+/// r:
 ///
-/// 1. weighs the samples of a group by r_tau(x) / r_tau'(x), tau' being the tau before, and draws as many by weight (systematic resampling): a
-///    sequential Monte Carlo sampler (Del Moral, Doucet and Jasra 2006). So the weights of separate modes are right, which no method that
-///    steers single samples can promise;
+/// 1. weighs the samples of a group by r_tau(x) / r_tau'(x), tau' being the tau before, and draws as many by weight
+///    (systematic resampling): a sequential Monte Carlo sampler (Del Moral, Doucet and Jasra 2006). So the weights of
+///    separate modes are right, which no method that steers single samples can promise;
 /// 2. draws w given x and y: in coordinate i, with g = tau^2 / max(s^2 / s_i^2, tau^2),
 ///    w_i = x_i + g (y_i / s_i - x_i) + tau sqrt(1 - g) z; elsewhere w_i = x_i + tau z;
 /// 3. draws x from p(x_0 | x_0 + tau z = w) by the reverse chain from the level of noise tau.
 ///
-/// 2 and 3 are a split Gibbs sampler (Vono, Dobigeon and Chainais 2019), as PnP-DM is for diffusion priors (Wu et al. 2024), with the split chosen so that x has
-/// the law p(x) r_tau(x) exactly, and not that of a likelihood with more noise: nothing is approximate but the prior's own steps, which are drawn with
-/// the covariance of x_0 given x_t ([`OptimalVariance`](super::OptimalVariance)), and the number of samples in a group.
+/// 2 and 3 are a split Gibbs sampler (Vono, Dobigeon and Chainais 2019), as PnP-DM is for diffusion priors (Wu et al.
+/// 2024), with the split chosen so that x has the law p(x) r_tau(x) exactly, and not that of a likelihood with more
+/// noise: nothing is approximate but the prior's own steps, which are drawn with the covariance of x_0 given x_t
+/// ([`OptimalVariance`](super::OptimalVariance)), and the number of samples in a group.
 ///
 /// # Which budget buys which error
-/// The number of levels on the way down sets the error, a call and `products` vector-Jacobian products each; the ladder multiplies it. Of
-/// mixtures of three Gaussians in 2 and 8 dimensions, 19,200 samples in groups of 64 (`tests/posterior/split_gibbs.rs` prints it): calls, error of the
-/// mean over the root of the trace / of the covariance / largest of a mode's weight, in % and points. Independent draws are off by 0.7 / 1.2 / 0.4.
+/// The number of levels on the way down sets the error, a call and `products` vector-Jacobian products each; the ladder
+/// multiplies it. Of mixtures of three Gaussians in 2 and 8 dimensions, 19,200 samples in groups of 64
+/// (`tests/posterior/split_gibbs.rs` prints it): calls, error of the mean over the root of the trace / of the
+/// covariance / largest of a mode's weight, in % and points. Independent draws are off by 0.7 / 1.2 / 0.4.
 ///
 /// | | 20 levels | 30 levels | 40 levels (recommended) |
 /// |---|---|---|---|
@@ -69,17 +74,19 @@ impl Default for SplitGibbsOptions {
 /// | 8, inpainting, s 0.1 | 99: 0.5 / 0.9 / 0.0 | 151: 0.9 / 1.5 / 0.1 | 201: 2.4 / 0.7 / 1.3 |
 /// | 8, dense A, s 0.3 | 110: 0.5 / 0.8 / 0.0 | 167: 0.8 / 0.7 / 0.3 | 225: 1.5 / 2.4 / 0.5 |
 ///
-/// In groups of 16 30 levels are off by up to 8.7 / 7.7 / 2.6 (of 1,920 4.2 / 2.4 / 1.2); with a third product by no less than with two; with
-/// one, 60 levels by up to 3 / 11 / 3. [`Calibrated`](super::Calibrated) misses such means by 18 to 40 %, whatever its steps.
+/// In groups of 16 30 levels are off by up to 8.7 / 7.7 / 2.6 (of 1,920 4.2 / 2.4 / 1.2); with a third product by no
+/// less than with two; with one, 60 levels by up to 3 / 11 / 3. [`Calibrated`](super::Calibrated) misses such means by
+/// 18 to 40 %, whatever its steps.
 ///
-/// The likelihood of many values with little noise takes a finer ladder, since a group loses its samples to one where r_tau changes by more than
-/// they differ: some sqrt(m) rungs for each factor of e in tau ([`ratio`](SplitGibbsOptions::ratio)), and [`Evidence::effective`] tells whether that was
-/// enough. For pictures that is many calls; there [`Calibrated`](super::Calibrated) is the method to take.
+/// The likelihood of many values with little noise takes a finer ladder, since a group loses its samples to one where
+/// r_tau changes by more than they differ: some sqrt(m) rungs for each factor of e in tau
+/// ([`ratio`](SplitGibbsOptions::ratio)), and [`Evidence::effective`] tells whether that was enough. For pictures that
+/// is many calls; there [`Calibrated`](super::Calibrated) is the method to take.
 ///
 /// # A group is the unit
-/// What a sample becomes depends on its group of `ensemble` samples, by their numbers, and on nothing else: not on the batch (which holds whole groups), nor on
-/// threads. A group has the measurement of its first sample. Samples of one group are not independent: some come of one ancestor, and were drawn
-/// anew since.
+/// What a sample becomes depends on its group of `ensemble` samples, by their numbers, and on nothing else: not on the
+/// batch (which holds whole groups), nor on threads. A group has the measurement of its first sample. Samples of one
+/// group are not independent: some come of one ancestor, and were drawn anew since.
 ///
 /// Scratch: (products + 3) n + products^2 + 1 values for a sample, and of f64 two for each of a group.
 ///
@@ -142,16 +149,16 @@ fn returns(sampler: &dyn Sampler) -> Result<Vec<Return>> {
     Ok(found)
 }
 
-/// The fall of the noise under which weights of `rank` residuals leave half of a group effective. With b = 1 / ratio^2 and residuals of
-/// variance tau^2, (E w)^2 / E w^2 = ((2 b - 1) / b^2)^(rank / 2).
+/// The fall of the noise under which weights of `rank` residuals leave half of a group effective. With b = 1 / ratio^2
+/// and residuals of variance tau^2, (E w)^2 / E w^2 = ((2 b - 1) / b^2)^(rank / 2).
 fn halving_ratio(rank: usize) -> f64 {
     let each = libm::pow(0.5, 2.0 / rank.max(1) as f64);
     libm::sqrt(each / (1.0 + libm::sqrt(1.0 - each)))
 }
 
 impl<O: LinearOperator> SplitGibbs<O> {
-    /// Errors: kind `InvalidArgument` for options out of their range, a measurement without noise, and an A of zeros; kind `Unsupported` for an
-    /// operator without a decomposition.
+    /// Errors: kind `InvalidArgument` for options out of their range, a measurement without noise, and an A of zeros;
+    /// kind `Unsupported` for an operator without a decomposition.
     pub fn new(measurement: Measurement<O>, options: &SplitGibbsOptions) -> Result<Self> {
         let options = *options;
         measurement.check_noise("split Gibbs sampling")?;
@@ -183,7 +190,8 @@ impl<O: LinearOperator> SplitGibbs<O> {
         Ok(of)
     }
 
-    /// The noises that its chain returns to, down to s over the largest singular value of A: for [`split_gibbs`](crate::sampler::split_gibbs).
+    /// The noises that its chain returns to, down to s over the largest singular value of A: for
+    /// [`split_gibbs`](crate::sampler::split_gibbs).
     pub fn ladder(&self) -> Ladder {
         let SplitGibbsOptions { largest, ratio, last, .. } = self.options;
         Ladder { largest, smallest: self.smallest, ratio: ratio.unwrap_or(self.usual_ratio), last }

@@ -8,8 +8,8 @@ use crate::noise::Fingerprint;
 use crate::sampler::Sampler;
 use crate::tensor::Dims;
 
-/// The mean of x_0 given x_t and y, with the covariance rho J of x_0 given x_t from Tweedie's formula, rho = sigma^2 / alpha,
-/// and its projection on y kept as the diagonal of row sums (eq. 12 and its section 4.1):
+/// The mean of x_0 given x_t and y, with the covariance rho J of x_0 given x_t from Tweedie's formula, rho = sigma^2 /
+/// alpha, and its projection on y kept as the diagonal of row sums (eq. 12 and its section 4.1):
 ///
 /// ```text
 /// x_0' = x_0 + J^T A^T D^-1 (y - A x_0),   D = diag(A J^T A^T 1) + (s_y^2 / rho) I,   eps' = (x_t - alpha x_0') / sigma
@@ -21,7 +21,8 @@ use crate::tensor::Dims;
 /// elsewhere the row sum overstates the variance of correlated values, and y weighs too little. For the full matrix see
 /// [`Calibrated`](super::Calibrated).
 ///
-/// One network call and two vector-Jacobian products per step; y must have noise. As published: DDPM or DDIM, 1000 steps.
+/// One network call and two vector-Jacobian products per step; y must have noise. As published: DDPM or DDIM, 1000
+/// steps.
 #[derive(Clone, Debug)]
 pub struct Tmpd<O> {
     measurement: Measurement<O>,

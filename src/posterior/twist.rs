@@ -6,11 +6,12 @@ use crate::error::{Result, ensure, err};
 use crate::schedule::Level;
 use crate::tensor::Dims;
 
-/// A twisting function r~_t(x_t), by its logarithm, made of the predicted x_0 (Wu, Trippe, Naesseth, Blei and Cunningham 2023).
+/// A twisting function r~_t(x_t), by its logarithm, made of the predicted x_0 (Wu, Trippe, Naesseth, Blei and
+/// Cunningham 2023).
 ///
-/// [`Particles`](crate::chain::Particles) weighs with it. Whatever it says on the way, the particles reach p(x_0) r(x_0) as they become
-/// many, if it is above 0 wherever p(y | x_t) is and equals r(x_0), up to one factor for all, where `level` has no noise. The nearer it
-/// is to p(y | x_t), the fewer are needed.
+/// [`Particles`](crate::chain::Particles) weighs with it. Whatever it says on the way, the particles reach p(x_0)
+/// r(x_0) as they become many, if it is above 0 wherever p(y | x_t) is and equals r(x_0), up to one factor for all,
+/// where `level` has no noise. The nearer it is to p(y | x_t), the fewer are needed.
 pub trait Twist {
     /// A name for messages.
     fn name(&self) -> &str;
@@ -26,13 +27,14 @@ pub trait Twist {
         0
     }
 
-    /// log r~ of one particle of posterior sample number `sample`, natural, up to a constant; negative infinity for one that the evidence
-    /// excludes. `x0` is what the model predicts for x_0 from the particle's x_t at `level` (for bits the probability of a 1), or
-    /// where `level.sigma` is 0 the particle's x_0 itself.
+    /// log r~ of one particle of posterior sample number `sample`, natural, up to a constant; negative infinity for one
+    /// that the evidence excludes. `x0` is what the model predicts for x_0 from the particle's x_t at `level` (for bits
+    /// the probability of a 1), or where `level.sigma` is 0 the particle's x_0 itself.
     fn log_r(&mut self, sample: u64, level: &Level, x0: &[f32], scratch: &mut [f32]) -> Result<f64>;
 }
 
-/// log N(y; A x_0, r_t^2 A A^T + s^2 I) with PiGDM's guess r_t^2 = sigma^2 / (alpha^2 + sigma^2) of the variance of x_0 given x_t.
+/// log N(y; A x_0, r_t^2 A A^T + s^2 I) with PiGDM's guess r_t^2 = sigma^2 / (alpha^2 + sigma^2) of the variance of x_0
+/// given x_t.
 impl<O: LinearOperator> Twist for Measurement<O> {
     fn name(&self) -> &str {
         self.operator().name()
@@ -68,8 +70,8 @@ impl<O: LinearOperator> Twist for Measurement<O> {
     }
 }
 
-/// The sum over bits of log(p d + (1 - p) (1 - d)), with p the predicted probability of a 1: p(y | x_t) if the bits of x_0 were independent
-/// given x_t. Of the schedule it makes no use.
+/// The sum over bits of log(p d + (1 - p) (1 - d)), with p the predicted probability of a 1: p(y | x_t) if the bits of
+/// x_0 were independent given x_t. Of the schedule it makes no use.
 impl Twist for IndependentBits {
     fn name(&self) -> &str {
         "independent bits"

@@ -2,8 +2,8 @@
 
 use crate::error::{Result, ensure};
 
-/// q(x_t | x_(t-1)) = B(x_(t-1) (1 - beta_t) + pi beta_t), bit by bit (the paper's Table App.1, with any pi). Bits are 0 and
-/// 1; a probability is that of a 1. f64 throughout.
+/// q(x_t | x_(t-1)) = B(x_(t-1) (1 - beta_t) + pi beta_t), bit by bit (the paper's Table App.1, with any pi). Bits are
+/// 0 and 1; a probability is that of a 1. f64 throughout.
 ///
 /// ```
 /// use undiffuse::process::Binomial;
@@ -42,8 +42,8 @@ impl Binomial {
         x0 * alpha_bar + self.pi * (1.0 - alpha_bar)
     }
 
-    /// q(x_(t-1) = 1 | x_t, x_0) = a l1 / (a l1 + (1 - a) l0), with a = q(x_(t-1) = 1 | x_0) at `previous`, abar of t - 1,
-    /// and l1, l0 the likelihoods of the bit x_t after a 1 and a 0. `x0` is 0 or 1.
+    /// q(x_(t-1) = 1 | x_t, x_0) = a l1 / (a l1 + (1 - a) l0), with a = q(x_(t-1) = 1 | x_0) at `previous`, abar of t -
+    /// 1, and l1, l0 the likelihoods of the bit x_t after a 1 and a 0. `x0` is 0 or 1.
     pub fn posterior(&self, beta: f64, previous: f64, x0: f64, x_t: bool) -> f64 {
         let a = self.marginal(previous, x0);
         let likelihood = |before: f64| {

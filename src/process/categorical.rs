@@ -14,8 +14,9 @@ pub enum Forgetting {
     },
 }
 
-/// q(x_t | x_(t-1)) = (1 - beta_t) [x_t = x_(t-1)] + beta_t pi(x_t), position by position, over K classes, with pi uniform or all on the mask:
-/// the transition matrix (1 - beta) I + beta 1 pi^T, of which any product is of the same form. f64 throughout, no matrix is made.
+/// q(x_t | x_(t-1)) = (1 - beta_t) [x_t = x_(t-1)] + beta_t pi(x_t), position by position, over K classes, with pi
+/// uniform or all on the mask: the transition matrix (1 - beta) I + beta 1 pi^T, of which any product is of the same
+/// form. f64 throughout, no matrix is made.
 ///
 /// ```
 /// use undiffuse::process::Categorical;
@@ -95,19 +96,19 @@ impl Categorical {
         self.forward(alpha_bar, x0, k)
     }
 
-    /// q(x_s = k | x_t, x_0) = q(x_t | x_s = k) q(x_s = k | x_0) / q(x_t | x_0), with `previous` the abar of s. NaN where x_0 cannot have led to
-    /// x_t.
+    /// q(x_s = k | x_t, x_0) = q(x_t | x_s = k) q(x_s = k | x_0) / q(x_t | x_0), with `previous` the abar of s. NaN
+    /// where x_0 cannot have led to x_t.
     pub fn posterior(&self, alpha_bar: f64, previous: f64, x0: usize, x_t: usize, k: usize) -> f64 {
         let both = self.forward(alpha_bar / previous, k, x_t) * self.marginal(previous, x0, k);
         both / self.marginal(alpha_bar, x0, x_t)
     }
 
-    /// The reverse kernel of one position where x_0 is known only by its probabilities `p` given x_t, K of them with sum 1: calls `write` with
-    /// each class k and sum over x_0 of p(x_0) q(x_s = k | x_t, x_0), the exact step of an exact p. It is x_t itself where x_t tells x_0 (below
-    /// a mask that is gone).
+    /// The reverse kernel of one position where x_0 is known only by its probabilities `p` given x_t, K of them with
+    /// sum 1: calls `write` with each class k and sum over x_0 of p(x_0) q(x_s = k | x_t, x_0), the exact step of an
+    /// exact p. It is x_t itself where x_t tells x_0 (below a mask that is gone).
     ///
-    /// With z(x_0) = q(x_t | x_0), which has one value for x_0 = x_t and one for all others, it is q(x_t | x_s = k) (abar_s p(k) / z(k) + (1 -
-    /// abar_s) pi(k) sum p / z): K operations.
+    /// With z(x_0) = q(x_t | x_0), which has one value for x_0 = x_t and one for all others, it is q(x_t | x_s = k)
+    /// (abar_s p(k) / z(k) + (1 - abar_s) pi(k) sum p / z): K operations.
     pub fn reverse(&self, alpha_bar: f64, previous: f64, p: &[f32], x_t: usize, mut write: impl FnMut(usize, f64)) {
         let other = (1.0 - alpha_bar) * self.stationary(x_t);
         let same = alpha_bar + other;
@@ -124,9 +125,10 @@ impl Categorical {
         }
     }
 
-    /// The kernel that D3PM's networks are trained with: proportional to sum over x_0 of q(x_s, x_t | x_0) p(x_0) (Austin et al. 2021, eq. 4), so
-    /// that p is no posterior but what is to be multiplied by q(x_t | x_0). It is `p` itself at the last step, where `previous` is 1, as the
-    /// authors' code has it. With a mask it is [`Categorical::reverse`].
+    /// The kernel that D3PM's networks are trained with: proportional to sum over x_0 of q(x_s, x_t | x_0) p(x_0)
+    /// (Austin et al. 2021, eq. 4), so that p is no posterior but what is to be multiplied by q(x_t | x_0). It is `p`
+    /// itself at the last step, where `previous` is 1, as the authors' code has it. With a mask it is
+    /// [`Categorical::reverse`].
     pub fn reverse_of_joint(
         &self,
         alpha_bar: f64,
@@ -167,8 +169,9 @@ impl Categorical {
 
     /// Bounds on H_q(X^s | X^t) of one position, averaged over data whose class is k with probability `ones(k)`.
     ///
-    /// From below by H_q(X^s | X^t, X^0) (Sohl-Dickstein et al. 2015, eq. 24). From above, with uniform transitions, by H_q(X^t | X^s), since
-    /// entropy only grows; with a mask by the entropy of whether it was there, and ln(K - 1) where it was not.
+    /// From below by H_q(X^s | X^t, X^0) (Sohl-Dickstein et al. 2015, eq. 24). From above, with uniform transitions, by
+    /// H_q(X^t | X^s), since entropy only grows; with a mask by the entropy of whether it was there, and ln(K - 1)
+    /// where it was not.
     pub fn reverse_entropy_bounds(&self, alpha_bar: f64, previous: f64, ones: impl Fn(usize) -> f64) -> (f64, f64) {
         let keep = alpha_bar / previous;
         let over = |f: &dyn Fn(usize) -> f64| (0..self.classes).map(|k| ones(k) * f(k)).sum::<f64>();

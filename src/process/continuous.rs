@@ -58,8 +58,8 @@ impl Rate {
     }
 }
 
-/// The moments of one Euler-Maruyama step back: x_s = `x0` f0(x_t, t) + `x` x_t + sqrt(`variance`) z, for a network f0 that
-/// predicts x_0.
+/// The moments of one Euler-Maruyama step back: x_s = `x0` f0(x_t, t) + `x` x_t + sqrt(`variance`) z, for a network f0
+/// that predicts x_0.
 ///
 /// With B the integral of beta up to t and d its part between s and t (b t and b dt where beta is constant):
 ///
@@ -74,14 +74,14 @@ pub struct ReverseStep {
     pub x: f64,
     /// d.
     pub variance: f64,
-    /// csch^2(B / 2) d / 8: the divergence of this step from the one with x_0 itself is this times |f0 - x_0|^2, the penalty of a
-    /// denoising autoencoder. It grows as d / (2 B^2) where t is small, so a chain needs a least time.
+    /// csch^2(B / 2) d / 8: the divergence of this step from the one with x_0 itself is this times |f0 - x_0|^2, the
+    /// penalty of a denoising autoencoder. It grows as d / (2 B^2) where t is small, so a chain needs a least time.
     pub kl_weight: f64,
 }
 
 impl ReverseStep {
-    /// From `integral` (B, above 0) and `erased` (d). Accurate to rounding however small they are; the step itself is the
-    /// continuous process to first order in d, and of use where d is small against B.
+    /// From `integral` (B, above 0) and `erased` (d). Accurate to rounding however small they are; the step itself is
+    /// the continuous process to first order in d, and of use where d is small against B.
     pub fn euler_maruyama(integral: f64, erased: f64) -> Self {
         let csch = 1.0 / libm::sinh(0.5 * integral);
         Self {

@@ -3,8 +3,9 @@
 use crate::error::{Result, ensure};
 use crate::schedule::{Arithmetic, Level, Real};
 
-/// Draws from q(x_t | x_0): writes alpha x_0 + sigma z to `out`, for standard normal `z`. All of one length; elements are
-/// f32, the level's factors are rounded once. One forward step q(x_t | x_(t-1)) is the level whose abar is 1 - beta_t.
+/// Draws from q(x_t | x_0): writes alpha x_0 + sigma z to `out`, for standard normal `z`. All of one length; elements
+/// are f32, the level's factors are rounded once. One forward step q(x_t | x_(t-1)) is the level whose abar is 1 -
+/// beta_t.
 ///
 /// Errors: kind `Shape` for different lengths.
 ///
@@ -54,8 +55,8 @@ pub struct Posterior {
 }
 
 impl Posterior {
-    /// The moments between the levels of `alpha_bar` (t) and `previous` (s), in the arithmetic of a schedule. Not finite for
-    /// `alpha_bar` = 1 or `previous` = 0.
+    /// The moments between the levels of `alpha_bar` (t) and `previous` (s), in the arithmetic of a schedule. Not
+    /// finite for `alpha_bar` = 1 or `previous` = 0.
     pub fn new(alpha_bar: f64, previous: f64, arithmetic: Arithmetic) -> Self {
         match arithmetic {
             Arithmetic::Float32 => moments::<f32>(alpha_bar, previous),

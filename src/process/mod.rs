@@ -1,5 +1,5 @@
-//! The diffusion processes, Gaussian, binomial and categorical: how noise is added, what a prediction means, the moments of a step
-//! back, and the divergences and entropies by which they are judged (natural logarithms throughout).
+//! The diffusion processes, Gaussian, binomial and categorical: how noise is added, what a prediction means, the
+//! moments of a step back, and the divergences and entropies by which they are judged (natural logarithms throughout).
 //!
 //! Formulas only; the samplers put them in order.
 

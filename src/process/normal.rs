@@ -13,8 +13,8 @@ pub fn normal_entropy(variance: f64) -> f64 {
     0.5 * (1.0 + libm::log(2.0 * PI * variance))
 }
 
-/// KL(N(mean_q, variance_q) || N(mean_p, variance_p)) = ln(s_p / s_q) + (v_q + (m_q - m_p)^2) / (2 v_p) - 1/2, the term of
-/// the bound at each t (Eq. 14). Variances above 0.
+/// KL(N(mean_q, variance_q) || N(mean_p, variance_p)) = ln(s_p / s_q) + (v_q + (m_q - m_p)^2) / (2 v_p) - 1/2, the term
+/// of the bound at each t (Eq. 14). Variances above 0.
 pub fn normal_kl(mean_q: f64, variance_q: f64, mean_p: f64, variance_p: f64) -> f64 {
     let d = mean_q - mean_p;
     0.5 * (libm::log(variance_p / variance_q) + (variance_q + d * d) / variance_p - 1.0)

@@ -14,8 +14,8 @@ pub enum PredictionType {
     Sample,
     /// v = alpha eps - sigma x_0 (Salimans and Ho 2022).
     VPrediction,
-    /// The velocity eps - x_0 of a straight path x_t = (1 - sigma) x_0 + sigma eps (Lipman 2023, Liu 2023). Only for levels with
-    /// alpha + sigma = 1.
+    /// The velocity eps - x_0 of a straight path x_t = (1 - sigma) x_0 + sigma eps (Lipman 2023, Liu 2023). Only for
+    /// levels with alpha + sigma = 1.
     Flow,
 }
 
@@ -37,8 +37,8 @@ pub enum SampleClip {
     None,
     /// Clamp to -r ..= r.
     Range(f32),
-    /// Dynamic thresholding (Saharia 2022): s is the quantile `ratio` of one sample's |x_0|, brought into 1 ..= max; clamp
-    /// to -s ..= s and divide by s. Per sample, so it does not depend on the batch.
+    /// Dynamic thresholding (Saharia 2022): s is the quantile `ratio` of one sample's |x_0|, brought into 1 ..= max;
+    /// clamp to -s ..= s and divide by s. Per sample, so it does not depend on the batch.
     Dynamic {
         /// The quantile, 0 ..= 1; interpolated linearly.
         ratio: f32,
@@ -123,8 +123,9 @@ impl Prediction {
         }
     }
 
-    /// As [`Prediction::apply`] where x_0 and eps before clipping are `linear` and not what [`Prediction::kind`] says: a network
-    /// behind a preconditioning, or one whose x_t is scaled otherwise than the network's. Coefficients are rounded to f32.
+    /// As [`Prediction::apply`] where x_0 and eps before clipping are `linear` and not what [`Prediction::kind`] says:
+    /// a network behind a preconditioning, or one whose x_t is scaled otherwise than the network's. Coefficients are
+    /// rounded to f32.
     pub fn apply_linear(
         &self,
         linear: &Linear,

@@ -47,8 +47,8 @@ pub struct Step {
 ///
 /// A network at index i (timestep i of the levels) maps x_(i+1) to x_i. The readout is turned into x_0 and eps, so that
 /// evidence and previews see what they see of every sampler, and back: with score s = -eps / sigma and any readout,
-/// mu = (x + beta s) / sqrt(1 - beta). A schedule whose last beta is 1 starts after it, since x_(T-1) is then as white as
-/// x_T. Scalars are f64, elements f32.
+/// mu = (x + beta s) / sqrt(1 - beta). A schedule whose last beta is 1 starts after it, since x_(T-1) is then as white
+/// as x_T. Scalars are f64, elements f32.
 #[derive(Clone, Debug)]
 pub struct Ancestral2015 {
     #[doc(hidden)]

@@ -30,8 +30,9 @@ pub struct Step {
 /// The sampler: each bit of x_(t-1) is 1 with the probability that the network gives, for t = T .. 1.
 ///
 /// Samples are f32 that are 0 or 1. The "mean" of a step is the probability of a 1, which evidence may change; noise is
-/// uniform, and a bit is 1 where it is below the probability. x_T is 1 with probability pi. The x_0 of a step is what the
-/// network gave, as a probability. With [`Ending2015::Mean`] all T steps are made and the last draws bits like the others.
+/// uniform, and a bit is 1 where it is below the probability. x_T is 1 with probability pi. The x_0 of a step is what
+/// the network gave, as a probability. With [`Ending2015::Mean`] all T steps are made and the last draws bits like the
+/// others.
 #[derive(Clone, Debug)]
 pub struct Bits2015 {
     #[doc(hidden)]

@@ -3,15 +3,16 @@
 use super::{Estimate, Sampler};
 use crate::error::{Result, ensure};
 
-/// The standard deviation of x_s given x_t and x_0 that keeps the levels of a chain true: sqrt(sigma_s^2 - e^2), with e the factor of eps
-/// in the step's mean where x_t = alpha x_0 + sigma eps.
+/// The standard deviation of x_s given x_t and x_0 that keeps the levels of a chain true: sqrt(sigma_s^2 - e^2), with e
+/// the factor of eps in the step's mean where x_t = alpha x_0 + sigma eps.
 ///
-/// It is what [`VarianceType::FixedSmall`](super::VarianceType) adds, and DDIM of any eta. `fixed_large` adds more: a guess of what an x_0 that is
-/// not known adds. Where x_0 is drawn from p(x_0 | x_t) in place of its mean
-/// ([`Evidence::draws_x0`](crate::posterior::Evidence::draws_x0)) that is in x_0 already, and x_s has the marginal of its level exactly.
+/// It is what [`VarianceType::FixedSmall`](super::VarianceType) adds, and DDIM of any eta. `fixed_large` adds more: a
+/// guess of what an x_0 that is not known adds. Where x_0 is drawn from p(x_0 | x_t) in place of its mean
+/// ([`Evidence::draws_x0`](crate::posterior::Evidence::draws_x0)) that is in x_0 already, and x_s has the marginal of
+/// its level exactly.
 ///
-/// Errors: kind `Unsupported` for a step whose mean is not made of x_t, x_0 and eps of this step alone (methods of high order, inner
-/// stages), or that leads elsewhere than to alpha_s x_0 + sigma_s eps.
+/// Errors: kind `Unsupported` for a step whose mean is not made of x_t, x_0 and eps of this step alone (methods of high
+/// order, inner stages), or that leads elsewhere than to alpha_s x_0 + sigma_s eps.
 pub fn conditional_std(sampler: &(impl Sampler + ?Sized), step: usize) -> Result<f64> {
     let name = sampler.name();
     ensure!(

@@ -1,8 +1,8 @@
 //! diffusers' `scheduler_config.json`, read and written.
 //!
-//! A configuration has four parts: the process (betas), the prediction (what the network gives, how x_0 is clipped), the grid (which
-//! levels a run visits) and the solver. `keys` is the one table of keys, `classes` says which of them a class has and with which
-//! defaults; reading, writing and refusing follow from the two.
+//! A configuration has four parts: the process (betas), the prediction (what the network gives, how x_0 is clipped),
+//! the grid (which levels a run visits) and the solver. `keys` is the one table of keys, `classes` says which of them a
+//! class has and with which defaults; reading, writing and refusing follow from the two.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -62,12 +62,13 @@ pub(crate) const PRECONDITIONING: &str = "preconditioning";
 const OF_THE_MODEL: [&str; 6] =
     ["num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type"];
 
-/// What diffusers' schedulers are configured by, with its defaults and names; or the configuration of a chain of 2015, see [`Chain2015`], or
-/// of classes, see [`D3pmConfig`].
+/// What diffusers' schedulers are configured by, with its defaults and names; or the configuration of a chain of 2015,
+/// see [`Chain2015`], or of classes, see [`D3pmConfig`].
 ///
 /// The key `preconditioning`, which diffusers has not, is [`SchedulerConfig::preconditioning`].
 ///
-/// A key that a class does not have is kept in `other` and has no effect, as in diffusers; run with another sampler, which has it, it counts.
+/// A key that a class does not have is kept in `other` and has no effect, as in diffusers; run with another sampler,
+/// which has it, it counts.
 ///
 /// ```
 /// use undiffuse::sampler::{PredictionType, SamplerKind, SchedulerConfig};
@@ -119,7 +120,8 @@ pub struct SchedulerConfig {
     pub grid: GridConfig,
     /// What solvers of high order and distilled samplers have.
     pub solver: SolverConfig,
-    /// How the network is to be called, where it is behind a preconditioning; `prediction_type` then has no effect and must be `epsilon`.
+    /// How the network is to be called, where it is behind a preconditioning; `prediction_type` then has no effect and
+    /// must be `epsilon`.
     pub preconditioning: Option<ModelPreconditioning>,
     /// What the chains of 2015 have beside T and betas; not used by the others.
     pub chain_2015: Chain2015,
@@ -132,8 +134,8 @@ pub struct SchedulerConfig {
     pub given: Given,
 }
 
-/// The keys of the file that a configuration was read from, so that another sampler can take its own, and what the sampler before did
-/// to x_0, where [`SchedulerConfig::for_sampler`] changed it. Two of them always compare equal.
+/// The keys of the file that a configuration was read from, so that another sampler can take its own, and what the
+/// sampler before did to x_0, where [`SchedulerConfig::for_sampler`] changed it. Two of them always compare equal.
 #[derive(Clone, Debug, Default)]
 #[doc(hidden)]
 pub struct Given(Object, Option<SampleClip>);
@@ -188,20 +190,22 @@ impl SchedulerConfig {
 
     /// Reads the text of a `scheduler_config.json`.
     ///
-    /// Errors: kind `Config` if it is too long, no JSON object, or holds an unknown class, key or value, which is named;
-    /// kind `Unsupported` for a class of diffusers that is not implemented.
+    /// Errors: kind `Config` if it is too long, no JSON object, or holds an unknown class, key or value, which is
+    /// named; kind `Unsupported` for a class of diffusers that is not implemented.
     pub fn from_json(text: &str) -> Result<Self> {
         Self::from_json_for(text, None)
     }
 
-    /// As [`SchedulerConfig::from_json`], but to be run with `sampler` whatever class wrote it, as diffusers' `from_config` does with a
-    /// scheduler made in Python: values that are not the defaults of the class that wrote the file carry over, all else takes `sampler`'s
-    /// defaults. (Of a scheduler read from a file diffusers carries every value over: there a DDIM of an Euler's file visits Euler's
-    /// `linspace` timesteps.) T, betas and the type of the prediction are the model's and always carry over, which diffusers
-    /// forgets where they are the defaults of the class that wrote them.
+    /// As [`SchedulerConfig::from_json`], but to be run with `sampler` whatever class wrote it, as diffusers'
+    /// `from_config` does with a scheduler made in Python: values that are not the defaults of the class that wrote the
+    /// file carry over, all else takes `sampler`'s defaults. (Of a scheduler read from a file diffusers carries every
+    /// value over: there a DDIM of an Euler's file visits Euler's `linspace` timesteps.) T, betas and the type of the
+    /// prediction are the model's and always carry over, which diffusers forgets where they are the defaults of the
+    /// class that wrote them.
     ///
-    /// Errors: as [`SchedulerConfig::from_json`]; a class that is not implemented is no error where it has betas and `sampler` takes them.
-    /// Kind `Unsupported` for a model of another process than `sampler` is for: a flow, EDM's, discrete betas.
+    /// Errors: as [`SchedulerConfig::from_json`]; a class that is not implemented is no error where it has betas and
+    /// `sampler` takes them. Kind `Unsupported` for a model of another process than `sampler` is for: a flow, EDM's,
+    /// discrete betas.
     pub fn from_json_for(text: &str, sampler: Option<SamplerKind>) -> Result<Self> {
         let map = parse_object(text).map_err(|e| e.context("the scheduler configuration"))?;
         Self::from_object(map, sampler)
@@ -263,12 +267,11 @@ impl SchedulerConfig {
         Ok(config)
     }
 
-    /// The same model with another sampler: see [`SchedulerConfig::from_json_for`]. What was changed since the file was read stays
-    /// changed.
+    /// The same model with another sampler: see [`SchedulerConfig::from_json_for`]. What was changed since the file was
+    /// read stays changed.
     ///
-    /// Errors: kind `Config` for a value of the file that the sampler does not know, kind `InvalidArgument` for one that was set since; kind
-    /// `Unsupported` for a chain of 2015 and a sampler
-    /// of diffusers.
+    /// Errors: kind `Config` for a value of the file that the sampler does not know, kind `InvalidArgument` for one
+    /// that was set since; kind `Unsupported` for a chain of 2015 and a sampler of diffusers.
     pub fn for_sampler(&self, kind: SamplerKind) -> Result<Self> {
         ensure!(
             self.class.is_2015() && kind.is_2015()
@@ -352,7 +355,8 @@ impl SchedulerConfig {
         }
     }
 
-    /// diffusers 0.2 to 0.9 said `predict_epsilon: false` for what is now `prediction_type: sample` (0.42.1 does not read it).
+    /// diffusers 0.2 to 0.9 said `predict_epsilon: false` for what is now `prediction_type: sample` (0.42.1 does not
+    /// read it).
     fn predict_epsilon(&mut self, map: &Object) -> Result<()> {
         let Some(value) = map.get("predict_epsilon").filter(|v| !v.is_null()) else { return Ok(()) };
         let epsilon = value.as_bool().ok_or_else(|| {
@@ -368,8 +372,8 @@ impl SchedulerConfig {
         Ok(())
     }
 
-    /// Writes the configuration so that diffusers and [`SchedulerConfig::from_json`] read it: all keys of its class, sorted, and those
-    /// that were kept.
+    /// Writes the configuration so that diffusers and [`SchedulerConfig::from_json`] read it: all keys of its class,
+    /// sorted, and those that were kept.
     pub fn to_json(&self) -> String {
         if self.class.is_2015() {
             return self.to_json_2015();
@@ -395,12 +399,14 @@ impl SchedulerConfig {
         self.other.clone()
     }
 
-    /// The sampler that the model was saved with: that of the file where there is one, whatever sampler this configuration is for.
+    /// The sampler that the model was saved with: that of the file where there is one, whatever sampler this
+    /// configuration is for.
     pub fn saved_with(&self) -> SamplerKind {
         class(&self.given.0).ok().flatten().unwrap_or(self.class)
     }
 
-    /// Whether it is a solver over the sigmas of a discrete schedule whose levels are spread as its class has it, not as its file says.
+    /// Whether it is a solver over the sigmas of a discrete schedule whose levels are spread as its class has it, not
+    /// as its file says.
     pub(super) fn levels_are_the_class_s(&self) -> bool {
         let over_sigmas = self.has("use_karras_sigmas") || self.class == SamplerKind::EulerAncestral;
         over_sigmas
@@ -431,7 +437,8 @@ impl SchedulerConfig {
         }
     }
 
-    /// The seed of a Brownian motion's tree, `noise_sampler_seed`, where the file has one: see [`BrownianTree`](crate::noise::BrownianTree).
+    /// The seed of a Brownian motion's tree, `noise_sampler_seed`, where the file has one: see
+    /// [`BrownianTree`](crate::noise::BrownianTree).
     ///
     /// Errors: kind `Config` for what is no whole number below 2^63.
     pub fn noise_sampler_seed(&self) -> Result<Option<u64>> {
@@ -543,7 +550,8 @@ fn same_process(map: &Object, written: Option<SamplerKind>, kind: SamplerKind) -
     Ok(())
 }
 
-/// Names that a class takes for one of its own, as diffusers does when a configuration of another class is handed to it.
+/// Names that a class takes for one of its own, as diffusers does when a configuration of another class is handed to
+/// it.
 fn renamed(kind: SamplerKind, key: &str, value: &Value) -> Value {
     use SamplerKind::{CosineDpmSolver, Deis, DpmSolverMultistep, DpmSolverSinglestep, EdmDpmSolver, SaSolver, UniPc};
     let to = match (kind, key, value.as_str().unwrap_or_default()) {

@@ -1,5 +1,5 @@
-//! Samplers of consistency models: latent consistency (Luo et al. 2023), trajectory consistency (Zheng et al. 2024), and the first
-//! (Song et al. 2023).
+//! Samplers of consistency models: latent consistency (Luo et al. 2023), trajectory consistency (Zheng et al. 2024),
+//! and the first (Song et al. 2023).
 
 use alloc::vec::Vec;
 
@@ -13,8 +13,8 @@ use crate::schedule::{Level, NoiseSchedule, SigmaSpacing, custom_timesteps, spre
 /// The standard deviation of data that latent consistency models assume.
 const SIGMA_DATA: f64 = 0.5;
 
-/// Latent consistency: x_0' = c_skip x + c_out x_0 with c_skip = d^2 / (s^2 + d^2), c_out = s / sqrt(s^2 + d^2), s = `scaling` t, d = 0.5;
-/// then x_s = sqrt(abar_s) x_0' + sqrt(1 - abar_s) z, and x_0' itself at the end.
+/// Latent consistency: x_0' = c_skip x + c_out x_0 with c_skip = d^2 / (s^2 + d^2), c_out = s / sqrt(s^2 + d^2), s =
+/// `scaling` t, d = 0.5; then x_s = sqrt(abar_s) x_0' + sqrt(1 - abar_s) z, and x_0' itself at the end.
 ///
 /// Errors: as [`Plan::new`]; kind `InvalidArgument` for timesteps out of range or order.
 pub fn lcm(schedule: &NoiseSchedule, timesteps: &[u32], prediction: Prediction, scaling: f64) -> Result<Plan> {
@@ -36,8 +36,8 @@ pub fn lcm(schedule: &NoiseSchedule, timesteps: &[u32], prediction: Prediction, 
     Ok(Plan::new("LCM", prediction, 0, 1.0, calls)?.of_other_x0())
 }
 
-/// Trajectory consistency: each step goes along the flow to (1 - `gamma`) of the next timestep, and back up with noise. The last stays
-/// below.
+/// Trajectory consistency: each step goes along the flow to (1 - `gamma`) of the next timestep, and back up with noise.
+/// The last stays below.
 ///
 /// x_0 is not clipped. Errors: as [`lcm`]; kind `InvalidArgument` for a gamma that is not 0 to 1.
 pub fn tcd(schedule: &NoiseSchedule, timesteps: &[u32], prediction: Prediction, gamma: f64) -> Result<Plan> {
@@ -64,10 +64,12 @@ pub fn tcd(schedule: &NoiseSchedule, timesteps: &[u32], prediction: Prediction, 
     Ok(Plan::new("TCD", prediction, 0, 1.0, calls)?.of_other_x0())
 }
 
-/// Multistep consistency (Song et al. 2023, algorithm 1) over falling `sigmas`: x_0 = c_skip x + c_out F, clipped as `prediction` says, then
-/// x_s = x_0 + sqrt(sigma_s^2 - sigma_min^2) `s_noise` z. The network sees x / sqrt(sigma^2 + d^2) and is told 250 ln sigma.
+/// Multistep consistency (Song et al. 2023, algorithm 1) over falling `sigmas`: x_0 = c_skip x + c_out F, clipped as
+/// `prediction` says, then x_s = x_0 + sqrt(sigma_s^2 - sigma_min^2) `s_noise` z. The network sees x / sqrt(sigma^2 +
+/// d^2) and is told 250 ln sigma.
 ///
-/// The last step leads to sigma_min, and also draws. Errors: as [`Plan::new`]; kind `InvalidArgument` for sigmas below sigma_min.
+/// The last step leads to sigma_min, and also draws. Errors: as [`Plan::new`]; kind `InvalidArgument` for sigmas below
+/// sigma_min.
 pub fn consistency(
     sigmas: &[f64],
     [sigma_min, sigma_data]: [f64; 2],

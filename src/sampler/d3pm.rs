@@ -11,8 +11,8 @@ use crate::schedule::{Level, NoiseSchedule, custom_timesteps};
 /// What the probabilities mean that a network of classes gives for x_0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ClassPrediction {
-    /// p(x_0 | x_t), from which the step follows by the posterior of the process: exact where they are. What a network is trained to give by
-    /// cross-entropy alone.
+    /// p(x_0 | x_t), from which the step follows by the posterior of the process: exact where they are. What a network
+    /// is trained to give by cross-entropy alone.
     #[default]
     Clean,
     /// What D3PM's networks give, which were trained by the bound with the kernel of their eq. 4:
@@ -28,16 +28,19 @@ struct Step {
 
 /// The sampler of K classes at each position: x_s is drawn from the kernel that follows from the network's p(x_0).
 ///
-/// Samples are one-hot rows: `[..., positions, K]` values of f32, 1 for the class and 0 for the others; [`classes_of`] reads them. The denoiser
-/// gets x_t in this form and gives as many logits (or probabilities). The x_0 of a step is its probabilities, the "mean" those of x_s, which
-/// evidence may change; noise is uniform in [0, 1), K values a position, and the class is that of the smallest -ln(u_k) / p_k, which is drawn
-/// with probability p_k (the authors' Gumbel maximum with one logarithm less). x_T is uniform, or all mask.
+/// Samples are one-hot rows: `[..., positions, K]` values of f32, 1 for the class and 0 for the others; [`classes_of`]
+/// reads them. The denoiser gets x_t in this form and gives as many logits (or probabilities). The x_0 of a step is its
+/// probabilities, the "mean" those of x_s, which evidence may change; noise is uniform in [0, 1), K values a position,
+/// and the class is that of the smallest -ln(u_k) / p_k, which is drawn with probability p_k (the authors' Gumbel
+/// maximum with one logarithm less). x_T is uniform, or all mask.
 ///
-/// With a mask, its logit is not read, since data never have it, and a position that is no mask any more stays what it is.
+/// With a mask, its logit is not read, since data never have it, and a position that is no mask any more stays what it
+/// is.
 ///
-/// Any list of timesteps will do: kernels go from level to level in closed form. The last leads to x_0. beta_t = 1 / (T - t + 1), the
-/// schedule by mutual information of masks, is [`Betas::erasing_evenly`](crate::schedule::Betas::erasing_evenly), the cosine
-/// of uniform transitions [`Betas::cosine`](crate::schedule::Betas::cosine).
+/// Any list of timesteps will do: kernels go from level to level in closed form. The last leads to x_0. beta_t = 1 /
+/// (T - t + 1), the schedule by mutual information of masks, is
+/// [`Betas::erasing_evenly`](crate::schedule::Betas::erasing_evenly), the cosine of uniform transitions
+/// [`Betas::cosine`](crate::schedule::Betas::cosine).
 ///
 /// ```
 /// use undiffuse::chain::{Chain, ChainOptions};
@@ -71,10 +74,11 @@ pub struct D3pm {
 }
 
 impl D3pm {
-    /// The sampler for these decreasing `timesteps` of `schedule`. `logits`: whether the network gives logits in place of probabilities.
+    /// The sampler for these decreasing `timesteps` of `schedule`. `logits`: whether the network gives logits in place
+    /// of probabilities.
     ///
-    /// Errors: kind `InvalidArgument` for a list that is empty, not decreasing or beyond the schedule; for a step from a level that has
-    /// forgotten everything to another such, which has no kernel.
+    /// Errors: kind `InvalidArgument` for a list that is empty, not decreasing or beyond the schedule; for a step from
+    /// a level that has forgotten everything to another such, which has no kernel.
     pub fn new(
         schedule: &NoiseSchedule,
         timesteps: &[u32],
@@ -271,8 +275,8 @@ fn largest(values: impl Iterator<Item = f64>) -> usize {
 /// The smallest uniform value that is told from 0: half of the distance of those of 24 bits.
 const LEAST: f64 = 1.0 / 33_554_432.0;
 
-/// Draws a class by its probabilities, which need no sum of 1, with a uniform value for each: the smallest of exponential variables of these
-/// rates.
+/// Draws a class by its probabilities, which need no sum of 1, with a uniform value for each: the smallest of
+/// exponential variables of these rates.
 pub(crate) fn draw_class(probabilities: &[f32], uniform: &[f32]) -> usize {
     // Of rate p an exponential variable is -ln(u) / p; a class of probability 0 never comes.
     let score = |(p, u): (&f32, &f32)| match f64::from(*p) {

@@ -26,15 +26,16 @@ pub enum DdimNoise {
     /// The standard deviation of q(x_s | x_t, x_0), as Song 2020 and diffusers say.
     #[default]
     Posterior,
-    /// All of the noise in x_s, sqrt(1 - abar_s): x_s = sqrt(abar_s) x_0 + sqrt(1 - abar_s) (sqrt(1 - eta^2) eps + eta z), as
-    /// DDRM, DDNM (eta = 0.85) and DiffPIR (eta^2 = zeta) say. At eta = 1 each step forgets eps.
+    /// All of the noise in x_s, sqrt(1 - abar_s): x_s = sqrt(abar_s) x_0 + sqrt(1 - abar_s) (sqrt(1 - eta^2) eps + eta
+    /// z), as DDRM, DDNM (eta = 0.85) and DiffPIR (eta^2 = zeta) say. At eta = 1 each step forgets eps.
     Level,
 }
 
 /// The options of [`ddim`] beside those of the prediction.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DdimOptions {
-    /// 0 is deterministic, 1 has the variance of DDPM's `fixed_small` or, with [`DdimNoise::Level`], all of it; 0 ..= 1.
+    /// 0 is deterministic, 1 has the variance of DDPM's `fixed_small` or, with [`DdimNoise::Level`], all of it; 0 ..=
+    /// 1.
     pub eta: f64,
     /// What eta is a fraction of.
     pub noise: DdimNoise,
@@ -53,13 +54,13 @@ impl Default for DdimOptions {
 /// DDIM for decreasing `timesteps` of `schedule`.
 ///
 /// mean = sqrt(abar_s) x_0 + sqrt(1 - abar_s - sigma^2) eps with sigma = eta sqrt((1 - abar_s) / (1 - abar_t)
-/// (1 - abar_t / abar_s)), the spread (Song 2020, eq. 12 and 16), or sigma = eta sqrt(1 - abar_s) ([`DdimNoise`]). eps is not computed
-/// again after clipping unless [`Prediction::rederive_eps`] says so.
+/// (1 - abar_t / abar_s)), the spread (Song 2020, eq. 12 and 16), or sigma = eta sqrt(1 - abar_s) ([`DdimNoise`]). eps
+/// is not computed again after clipping unless [`Prediction::rederive_eps`] says so.
 ///
 /// A network that also gives a learned variance may be used: the second half of its output is ignored.
 ///
-/// Errors (kind `InvalidArgument`): the list is empty, not decreasing or beyond the schedule; eta is not in 0 ..= 1; the
-/// clip is no range; a coefficient is not finite in the schedule's arithmetic.
+/// Errors (kind `InvalidArgument`): the list is empty, not decreasing or beyond the schedule; eta is not in 0 ..= 1;
+/// the clip is no range; a coefficient is not finite in the schedule's arithmetic.
 pub fn ddim(schedule: &NoiseSchedule, timesteps: &[u32], prediction: Prediction, options: DdimOptions) -> Result<Plan> {
     let DdimOptions { eta, noise, set_alpha_to_one, previous } = options;
     ensure!((0.0..=1.0).contains(&eta), InvalidArgument, "eta is {eta}, expected 0 to 1");

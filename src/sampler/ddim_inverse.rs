@@ -9,10 +9,11 @@ use super::setup::Setup;
 use crate::error::{Result, ensure, err};
 use crate::schedule::{Level, NoiseSchedule, TimestepSpacing, spaced_timesteps};
 
-/// From x_0 to x_T over rising `timesteps`, T / N apart: x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps, with x_0 and eps predicted at the
-/// level below. The network is told t, the level that the step leads to, as diffusers has it.
+/// From x_0 to x_T over rising `timesteps`, T / N apart: x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps, with x_0 and
+/// eps predicted at the level below. The network is told t, the level that the step leads to, as diffusers has it.
 ///
-/// x where the run begins is a picture, not noise: give it to [`Chain::start_from`](crate::chain::Chain::start_from) as step 0.
+/// x where the run begins is a picture, not noise: give it to [`Chain::start_from`](crate::chain::Chain::start_from) as
+/// step 0.
 ///
 /// With `set_alpha_to_one` the level below the first timestep has no noise, and x_0 is x itself there.
 ///

@@ -13,8 +13,8 @@ use crate::schedule::{Arithmetic, Level, NoiseSchedule, Real, custom_timesteps};
 /// beta~ = (1 - abar_s) / (1 - abar_t) beta, at least 1e-20:
 ///
 /// Neither is right in few steps: a step's true variance has that of x_0 given x_t in it, see
-/// [`OptimalVariance`](crate::posterior::OptimalVariance). Of a Gaussian whose standard deviations are 0.13 to 0.42, 36 steps have 0.46 to 0.71 of the
-/// variances with beta~ and 1.13 to 1.65 with beta.
+/// [`OptimalVariance`](crate::posterior::OptimalVariance). Of a Gaussian whose standard deviations are 0.13 to 0.42, 36
+/// steps have 0.46 to 0.71 of the variances with beta~ and 1.13 to 1.65 with beta.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum VarianceType {
@@ -55,8 +55,8 @@ impl VarianceType {
 /// DDPM for decreasing `timesteps` of `schedule`.
 ///
 /// mean = sqrt(abar_s) beta / (1 - abar_t) x_0 + sqrt(1 - beta) (1 - abar_s) / (1 - abar_t) x_t with
-/// beta = 1 - abar_t / abar_s (Ho 2020, eq. 7, between visited timesteps); s is the next timestep of the list, after the
-/// last abar_s = 1. Noise is added wherever t > 0, so also by the last step of a list that does not end at 0.
+/// beta = 1 - abar_t / abar_s (Ho 2020, eq. 7, between visited timesteps); s is the next timestep of the list, after
+/// the last abar_s = 1. Noise is added wherever t > 0, so also by the last step of a list that does not end at 0.
 ///
 /// Errors (kind `InvalidArgument`): the list is empty, not decreasing or beyond the schedule; the clip is no range; a
 /// coefficient is not finite in the schedule's arithmetic.

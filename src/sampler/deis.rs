@@ -9,11 +9,12 @@ use super::setup::Setup;
 use crate::error::{Result, ensure};
 use crate::schedule::{GridEnd, Whole};
 
-/// DEIS of order 1 to 3: x_s / alpha_s = x / alpha + sum_i C_i eps_i, with C_i the integral over rho of the Lagrange polynomial in ln rho
-/// through the levels of the last outputs.
+/// DEIS of order 1 to 3: x_s / alpha_s = x / alpha + sum_i C_i eps_i, with C_i the integral over rho of the Lagrange
+/// polynomial in ln rho through the levels of the last outputs.
 ///
-/// `options` says the order and whether short runs end with lower ones. It converges at that order once earlier outputs are there; a whole
-/// run at order 2 at most, since its first step is of first order (`tests/references/order.rs`). Errors: as [`Plan::new`]; kind `InvalidArgument` for another order.
+/// `options` says the order and whether short runs end with lower ones. It converges at that order once earlier outputs
+/// are there; a whole run at order 2 at most, since its first step is of first order (`tests/references/order.rs`).
+/// Errors: as [`Plan::new`]; kind `InvalidArgument` for another order.
 pub fn deis(path: &Path<'_>, options: &MultistepOptions) -> Result<Plan> {
     let order = options.solver_order;
     ensure!((1..=3).contains(&order), InvalidArgument, "solver_order is {order}, expected 1 to 3");

@@ -32,8 +32,8 @@ impl NoiseLabel {
 
 /// A path over n sigmas of a configuration.
 ///
-/// `last_again`: with `final_sigmas_type` sigma_min the last sigma stands twice, and not the configuration's smallest behind it (the same
-/// but for one step).
+/// `last_again`: with `final_sigmas_type` sigma_min the last sigma stands twice, and not the configuration's smallest
+/// behind it (the same but for one step).
 fn with_path(
     setup: &Setup<'_>,
     label: NoiseLabel,
@@ -105,7 +105,8 @@ pub(super) fn build_euler(setup: &Setup<'_>) -> Result<Plan> {
     })
 }
 
-/// EDM's own sampler (Karras et al. 2022, algorithm 2), which diffusers has not: its configuration has the keys of `EDMEulerScheduler`.
+/// EDM's own sampler (Karras et al. 2022, algorithm 2), which diffusers has not: its configuration has the keys of
+/// `EDMEulerScheduler`.
 pub(super) fn build_heun(setup: &Setup<'_>) -> Result<Plan> {
     with_path(setup, NoiseLabel::QuarterLog, true, |path| {
         // x_T has the first sigma as its standard deviation.
@@ -128,7 +129,8 @@ pub(super) fn build_multistep(setup: &Setup<'_>) -> Result<Plan> {
     with_path(setup, NoiseLabel::QuarterLog, false, |path| dpm_solver_multistep("EDM DPM-Solver++", path, &options))
 }
 
-/// `CosineDPMSolverMultistepScheduler`: the stochastic equation, with a Brownian motion's noise (here its increments, step by step).
+/// `CosineDPMSolverMultistepScheduler`: the stochastic equation, with a Brownian motion's noise (here its increments,
+/// step by step).
 pub(super) fn build_cosine(setup: &Setup<'_>) -> Result<Plan> {
     let options = MultistepOptions { algorithm_type: AlgorithmType::SdeDpmSolverPlusPlus, ..preserving(setup) };
     ensure!(

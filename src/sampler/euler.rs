@@ -12,8 +12,9 @@ use crate::schedule::{Grid, GridEnd, GridRules, Level, TimestepSpacing, Whole, l
 
 /// Euler's method: x_s = x + (sigma_s - sigma) d with d = (x - x_0) / sigma.
 ///
-/// With churn, noise is added to x *after* the network has seen it, which is what diffusers does and EDM does not ([`churned_euler`]): the step then
-/// goes on from x + sqrt(sigma_h^2 - sigma^2) S_noise z with sigma_h = (1 + gamma) sigma.
+/// With churn, noise is added to x *after* the network has seen it, which is what diffusers does and EDM does not
+/// ([`churned_euler`]): the step then goes on from x + sqrt(sigma_h^2 - sigma^2) S_noise z with sigma_h = (1 + gamma)
+/// sigma.
 ///
 /// Levels are variance-exploding or those of a flow (d is the same). Errors: as [`Plan::new`].
 ///
@@ -40,7 +41,8 @@ pub fn euler(name: &'static str, path: &Path<'_>, churn: Churn) -> Result<Plan> 
         let (ratio, added) = (s.sigma / raised, libm::sqrt(raised * raised - t.sigma * t.sigma) * churn.s_noise);
         let mut call = path.call(Call::new(t, s, Mix::of(&[(Of::X, ratio), (Of::X0, 1.0 - ratio)])));
         if gamma > 0.0 {
-            // The output enters x_0 at the raised sigma (diffusers takes v's at the lower), so the step is linear in x, output and noise.
+            // The output enters x_0 at the raised sigma (diffusers takes v's at the lower), so the step is linear in x,
+            // output and noise.
             let v = path.preconditioning == Preconditioning::UnitVariance
                 && path.prediction.kind == PredictionType::VPrediction;
             let sigma = if v { t.sigma } else { raised };
@@ -57,9 +59,9 @@ pub fn euler(name: &'static str, path: &Path<'_>, churn: Churn) -> Result<Plan> 
     Ok(if raises { plan.of_other_x0() } else { plan })
 }
 
-/// Euler's method with noise *before* the network is asked, as EDM has it (Karras et al. 2022, algorithm 2 without the second call) and
-/// k-diffusion: x at sigma_h = (1 + gamma) sigma is what the network sees. The noise is a step of the plan without a network call, and is drawn at every
-/// step, also where its factor is 0.
+/// Euler's method with noise *before* the network is asked, as EDM has it (Karras et al. 2022, algorithm 2 without the
+/// second call) and k-diffusion: x at sigma_h = (1 + gamma) sigma is what the network sees. The noise is a step of the
+/// plan without a network call, and is drawn at every step, also where its factor is 0.
 ///
 /// `label` is what the network is told of a sigma. Levels are variance-exploding. Errors: as [`Plan::new`].
 pub fn churned_euler(name: &'static str, path: &Path<'_>, churn: Churn, label: impl Fn(f64) -> f64) -> Result<Plan> {
@@ -76,8 +78,8 @@ pub fn churned_euler(name: &'static str, path: &Path<'_>, churn: Churn, label: i
     Plan::new(name, path.prediction, 0, path.initial_scale, calls)
 }
 
-/// Euler's method to a lower level and back up with fresh noise: sigma_up^2 = sigma_s^2 (sigma^2 - sigma_s^2) / sigma^2,
-/// sigma_down^2 = sigma_s^2 - sigma_up^2.
+/// Euler's method to a lower level and back up with fresh noise: sigma_up^2 = sigma_s^2 (sigma^2 - sigma_s^2) /
+/// sigma^2, sigma_down^2 = sigma_s^2 - sigma_up^2.
 ///
 /// Noise is drawn at every step, the last too, where its factor is 0: so diffusers draws. Of weak order 1.
 pub fn euler_ancestral(path: &Path<'_>) -> Result<Plan> {

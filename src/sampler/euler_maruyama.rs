@@ -1,4 +1,5 @@
-//! Sohl-Dickstein's chain in the limit of continuous time: Euler-Maruyama on the reverse stochastic differential equation.
+//! Sohl-Dickstein's chain in the limit of continuous time: Euler-Maruyama on the reverse stochastic differential
+//! equation.
 
 use alloc::vec::Vec;
 
@@ -86,21 +87,21 @@ impl ContinuousOptions {
         Some(ReverseStep::euler_maruyama(integral(step), integral(step) - integral(next)))
     }
 
-    /// The weight of |f0 - x_0|^2 in the divergence of a step (nats), csch^2(B / 2) d / 8; 0 for the last: the continuous limit of a
-    /// step's divergence.
+    /// The weight of |f0 - x_0|^2 in the divergence of a step (nats), csch^2(B / 2) d / 8; 0 for the last: the
+    /// continuous limit of a step's divergence.
     pub fn kl_weight(&self, step: usize) -> f64 {
         self.reverse_step(step).map_or(0.0, |s| s.kl_weight)
     }
 }
 
-/// The sampler: x_s = mean + sqrt(d) z with the moments of [`ReverseStep`], from t_max to t_min; the last call's x_0 is the
-/// result.
+/// The sampler: x_s = mean + sqrt(d) z with the moments of [`ReverseStep`], from t_max to t_min; the last call's x_0 is
+/// the result.
 ///
 /// The network predicts x_0, or eps or v, from which x_0 follows. Scalars are f64, elements f32.
 /// [`bound`](crate::evaluate::bound) evaluates it as any chain whose steps draw.
 ///
-/// Errors (kind `InvalidArgument`): times that are not 0 < t_min < t_max, no steps or too many, a rate that is not above 0, an abar that
-/// is 0 or 1 to rounding, a clip that is no range.
+/// Errors (kind `InvalidArgument`): times that are not 0 < t_min < t_max, no steps or too many, a rate that is not
+/// above 0, an abar that is 0 or 1 to rounding, a clip that is no range.
 ///
 /// ```
 /// use undiffuse::process::{Prediction, PredictionType};

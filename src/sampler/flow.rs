@@ -11,16 +11,18 @@ use super::{Prediction, PredictionType, SamplerKind};
 use crate::error::{Result, ensure, err};
 use crate::schedule::{Arithmetic, Grid, Level, SigmaSpacing, linspace, spread, time_shift};
 
-/// Euler's method on the flow: x_s = x + (sigma_s - sigma) v. Levels are those of a flow, and the first may be all noise.
+/// Euler's method on the flow: x_s = x + (sigma_s - sigma) v. Levels are those of a flow, and the first may be all
+/// noise.
 pub fn flow_euler(path: &Path<'_>) -> Result<Plan> {
     super::euler::euler("flow Euler", path, Churn::default())
 }
 
 /// Heun's method on the flow: see [`heun`](super::heun).
 ///
-/// With churn, noise is added to x *after* the network has seen it and its slope is taken for smaller by sigma / sigma_h, as diffusers has it
-/// (and counts 2 N - 1 steps where [`Churn`] says N): x_h = x + sqrt(sigma_h^2 - sigma^2) S_noise z with sigma_h = (1 + gamma) sigma, then
-/// x_h + h d sigma / sigma_h with h = sigma_s - sigma_h, and from there back to x_h and on by the mean of both slopes.
+/// With churn, noise is added to x *after* the network has seen it and its slope is taken for smaller by sigma /
+/// sigma_h, as diffusers has it (and counts 2 N - 1 steps where [`Churn`] says N): x_h = x + sqrt(sigma_h^2 - sigma^2)
+/// S_noise z with sigma_h = (1 + gamma) sigma, then x_h + h d sigma / sigma_h with h = sigma_s - sigma_h, and from
+/// there back to x_h and on by the mean of both slopes.
 pub fn flow_heun(path: &Path<'_>, churn: Churn) -> Result<Plan> {
     if churn.s_churn == 0.0 {
         return super::heun::heun("flow Heun", path);
@@ -50,7 +52,8 @@ pub fn flow_heun(path: &Path<'_>, churn: Churn) -> Result<Plan> {
     Plan::new("flow Heun", path.prediction, 1, path.initial_scale, calls)
 }
 
-/// The predicted x_0 noised anew: x_s = (1 - sigma_s) x_0 + sigma_s z. Draws at the last step too, where nothing is added.
+/// The predicted x_0 noised anew: x_s = (1 - sigma_s) x_0 + sigma_s z. Draws at the last step too, where nothing is
+/// added.
 pub fn flow_lcm(path: &Path<'_>) -> Result<Plan> {
     let call = |(_, t, s): (usize, Level, Level)| {
         let mean = Mix::of(&[(Of::X0, s.alpha)]);

@@ -11,8 +11,8 @@ use super::setup::Setup;
 use crate::error::Result;
 use crate::schedule::{Level, Whole};
 
-/// Heun's method: two calls a step, but one for a step that ends without noise. With d = (x - x_0) / sigma, the first call goes to
-/// x + h d and the second from there back to x and on by h (d + d') / 2.
+/// Heun's method: two calls a step, but one for a step that ends without noise. With d = (x - x_0) / sigma, the first
+/// call goes to x + h d and the second from there back to x and on by h (d + d') / 2.
 ///
 /// The first call's x is no state of the chain ([`Sampler::settles`](super::Sampler::settles) is false).
 pub fn heun(name: &'static str, path: &Path<'_>) -> Result<Plan> {

@@ -10,8 +10,9 @@ use super::{Compat, heun};
 use crate::error::{Result, ensure};
 use crate::schedule::{Arithmetic, Grid, Level};
 
-/// Before each step from sigma, noise takes x to sigma_h = (1 + gamma) sigma: x + sqrt(sigma_h^2 - sigma^2) S_noise z. Then [`heun`](super::heun)
-/// steps from there. The noise is a step of the plan without a network call, and is drawn at every step, also where its factor is 0.
+/// Before each step from sigma, noise takes x to sigma_h = (1 + gamma) sigma: x + sqrt(sigma_h^2 - sigma^2) S_noise z.
+/// Then [`heun`](super::heun) steps from there. The noise is a step of the plan without a network call, and is drawn at
+/// every step, also where its factor is 0.
 ///
 /// `label` is what the network is told of a sigma. Levels are variance-exploding. Errors: as [`Plan::new`].
 ///

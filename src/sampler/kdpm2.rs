@@ -1,4 +1,5 @@
-//! DPM-Solver-2 in sigma, with its middle at the geometric mean (Karras et al. 2022; k-diffusion's DPM2), and its ancestral form.
+//! DPM-Solver-2 in sigma, with its middle at the geometric mean (Karras et al. 2022; k-diffusion's DPM2), and its
+//! ancestral form.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -11,13 +12,15 @@ use super::setup::Setup;
 use crate::error::Result;
 use crate::schedule::{Level, SigmaTable, Whole};
 
-/// The midpoint method: the first call goes by Euler to the geometric mean of sigma and sigma_s, the second goes from x by the slope there.
-/// `timestep` tells what the network is told of the level between. One call for a step that ends without noise.
+/// The midpoint method: the first call goes by Euler to the geometric mean of sigma and sigma_s, the second goes from x
+/// by the slope there. `timestep` tells what the network is told of the level between. One call for a step that ends
+/// without noise.
 pub fn kdpm2(path: &Path<'_>, timestep: impl Fn(f64) -> f64) -> Result<Plan> {
     plan("DPM2", path, |t, s| (s, libm::sqrt(t * s), 0.0), timestep)
 }
 
-/// The same to a lower level, and back up with fresh noise: see [`euler_ancestral`](super::euler_ancestral). Of weak order 2 on a Gaussian prior.
+/// The same to a lower level, and back up with fresh noise: see [`euler_ancestral`](super::euler_ancestral). Of weak
+/// order 2 on a Gaussian prior.
 pub fn kdpm2_ancestral(path: &Path<'_>, timestep: impl Fn(f64) -> f64) -> Result<Plan> {
     let stages = |t: f64, s: f64| {
         let (down, up) = ancestral(t, s);
@@ -26,7 +29,8 @@ pub fn kdpm2_ancestral(path: &Path<'_>, timestep: impl Fn(f64) -> f64) -> Result
     plan("DPM2 ancestral", path, stages, timestep)
 }
 
-/// `stages` gives, for a step from one sigma to another, where the flow ends, the level between, and the noise that is added.
+/// `stages` gives, for a step from one sigma to another, where the flow ends, the level between, and the noise that is
+/// added.
 fn plan(
     name: &'static str,
     path: &Path<'_>,

@@ -1,5 +1,5 @@
-//! Look-ahead Hamiltonian Monte Carlo: Sohl-Dickstein, Mudigonda and DeWeese 2014, "Hamiltonian Monte Carlo without detailed
-//! balance". It samples exp(-E) for an energy that gives its gradient; no network and no schedule take part.
+//! Look-ahead Hamiltonian Monte Carlo: Sohl-Dickstein, Mudigonda and DeWeese 2014, "Hamiltonian Monte Carlo without
+//! detailed balance". It samples exp(-E) for an energy that gives its gradient; no network and no schedule take part.
 
 use alloc::vec::Vec;
 
@@ -8,8 +8,8 @@ use crate::noise::Stream;
 
 /// E(x) of a density proportional to exp(-E(x)), with its gradient.
 pub trait Energy {
-    /// Writes dE/dx at `x` to `gradient`, of the same length, and returns E(x). An x outside of the density's support has an infinite
-    /// energy. An error stops the sampler.
+    /// Writes dE/dx at `x` to `gradient`, of the same length, and returns E(x). An x outside of the density's support
+    /// has an infinite energy. An error stops the sampler.
     fn evaluate(&mut self, x: &[f64], gradient: &mut [f64]) -> Result<f64>;
 }
 
@@ -64,7 +64,8 @@ pub struct Particle {
 impl Particle {
     /// A particle at `x` with momentum `v`, standard normal as a rule; one evaluation.
     ///
-    /// Errors: kind `Shape` for different lengths; `NonFinite` for an x, v, energy or gradient that is not finite; those of the energy.
+    /// Errors: kind `Shape` for different lengths; `NonFinite` for an x, v, energy or gradient that is not finite;
+    /// those of the energy.
     pub fn new(energy: &mut dyn Energy, x: &[f64], v: &[f64]) -> Result<Self> {
         ensure!(x.len() == v.len(), Shape, "a particle with {} places and {} momenta", x.len(), v.len());
         let mut gradient = alloc::vec![0.0; x.len()];
@@ -112,20 +113,21 @@ impl Particle {
 
 /// The sampler.
 ///
-/// With zeta = (x, v), H = E(x) + |v|^2 / 2, L a leap of M leapfrog steps and F the flip of the momentum, an update goes to L^a zeta, a = 1 .. K,
-/// with probability
+/// With zeta = (x, v), H = E(x) + |v|^2 / 2, L a leap of M leapfrog steps and F the flip of the momentum, an update
+/// goes to L^a zeta, a = 1 .. K, with probability
 ///
 /// ```text
 /// pi_a(zeta) = min[1 - sum over b < a of pi_b(zeta), exp(H(zeta) - H(L^a zeta)) (1 - sum over b < a of pi_b(F L^a zeta))]
 /// ```
 ///
-/// and else to F zeta: one uniform value decides, and leaps are computed only as far as it reaches. Then the momentum is
-/// partly renewed: v <- sqrt(1 - b) v + sqrt(b) n with b = alpha^(1 / (epsilon M)). exp(-H) stays invariant, without
-/// detailed balance. With K = 1 the same rule is HMC with the usual min[1, exp(H - H')] and partial renewal of the momentum.
+/// and else to F zeta: one uniform value decides, and leaps are computed only as far as it reaches. Then the momentum
+/// is partly renewed: v <- sqrt(1 - b) v + sqrt(b) n with b = alpha^(1 / (epsilon M)). exp(-H) stays invariant, without
+/// detailed balance. With K = 1 the same rule is HMC with the usual min[1, exp(H - H')] and partial renewal of the
+/// momentum.
 ///
 /// # How much it gains
-/// Autocorrelation of x on a rough well in two dimensions, E = sum of x^2 / (2 100^2) + cos(2 pi x / 4), epsilon = 1, M = 10, alpha = 0.2, by
-/// gradient evaluations (`tests/posterior/lahmc.rs`):
+/// Autocorrelation of x on a rough well in two dimensions, E = sum of x^2 / (2 100^2) + cos(2 pi x / 4), epsilon = 1,
+/// M = 10, alpha = 0.2, by gradient evaluations (`tests/posterior/lahmc.rs`):
 ///
 /// | gradients | 0 | 500 | 1000 | 1500 | 2000 | 2500 | 3000 | 3500 | 4000 |
 /// |---|---|---|---|---|---|---|---|---|---|
@@ -178,8 +180,8 @@ pub struct LookAheadHmc {
 const MAX_LEAPS: usize = 16;
 
 impl LookAheadHmc {
-    /// Errors: kind `InvalidArgument` for a step that is not above 0 and finite, no leapfrog step, leaps outside of 1 to 16, or a
-    /// corruption that is not above 0 and at most 1.
+    /// Errors: kind `InvalidArgument` for a step that is not above 0 and finite, no leapfrog step, leaps outside of 1
+    /// to 16, or a corruption that is not above 0 and at most 1.
     pub fn new(options: LookAheadOptions) -> Result<Self> {
         let LookAheadOptions { step, steps, leaps, corruption } = options;
         ensure!(
@@ -196,8 +198,8 @@ impl LookAheadHmc {
         Ok(Self { options, renewed: libm::pow(corruption, 1.0 / (step * steps as f64)) })
     }
 
-    /// One update with randomness from the stream (seed, particle, number of the update): a uniform value, then a normal one for
-    /// each dimension.
+    /// One update with randomness from the stream (seed, particle, number of the update): a uniform value, then a
+    /// normal one for each dimension.
     ///
     /// Errors as [`LookAheadHmc::update_with`].
     pub fn update(&self, energy: &mut dyn Energy, particle: &mut Particle, seed: u64, number: u64) -> Result<Move> {
@@ -295,8 +297,8 @@ fn kinetic(v: &[f64]) -> f64 {
     0.5 * v.iter().map(|v| v * v).sum::<f64>()
 }
 
-/// pi_a of the first state of a path of a + 1 values of H, where `left` = 1 - sum over b < a of pi_b is known. The way back from
-/// F L^a zeta visits the same states in the opposite order, since L F L = F.
+/// pi_a of the first state of a path of a + 1 values of H, where `left` = 1 - sum over b < a of pi_b is known. The way
+/// back from F L^a zeta visits the same states in the opposite order, since L F L = F.
 fn chance(path: &[f64], left: f64) -> f64 {
     let (Some(first), Some(last)) = (path.first(), path.last()) else { return 0.0 };
     let back = left_of(path.len() - 1, &|b| path.get(path.len() - 1 - b).copied().unwrap_or(f64::INFINITY));
@@ -317,7 +319,8 @@ fn left_of(a: usize, h: &dyn Fn(usize) -> f64) -> f64 {
 impl Particle {
     /// Puts the particle back to a place and momentum that it once had, `updates` updates after its start.
     ///
-    /// Errors as [`Particle::new`]; kind `Shape` also for another number of dimensions. The particle is then where it was.
+    /// Errors as [`Particle::new`]; kind `Shape` also for another number of dimensions. The particle is then where it
+    /// was.
     pub fn put(&mut self, energy: &mut dyn Energy, x: &[f64], v: &[f64], updates: u64) -> Result<()> {
         if x.len() != self.x.len() {
             return Err(err!(Shape, "a particle of {} dimensions was put to {}", self.x.len(), x.len()));

@@ -11,9 +11,9 @@ use super::setup::Setup;
 use crate::error::{Result, ensure};
 use crate::schedule::Whole;
 
-/// Adams-Bashforth of up to `order` slopes (1 to 4): x_s = x + the integral from sigma to sigma_s of the polynomial through the last
-/// slopes d = (x - x_0) / sigma. A run begins with as many as there are, so that it converges as a whole at order 2 at most, after that at
-/// `order` (`tests/references/order.rs`).
+/// Adams-Bashforth of up to `order` slopes (1 to 4): x_s = x + the integral from sigma to sigma_s of the polynomial
+/// through the last slopes d = (x - x_0) / sigma. A run begins with as many as there are, so that it converges as a
+/// whole at order 2 at most, after that at `order` (`tests/references/order.rs`).
 ///
 /// Errors: kind `InvalidArgument` for another order; as [`Plan::new`].
 pub fn lms(path: &Path<'_>, order: usize) -> Result<Plan> {
@@ -40,8 +40,8 @@ pub fn lms(path: &Path<'_>, order: usize) -> Result<Plan> {
     Plan::new("LMS", path.prediction, order - 1, path.initial_scale, calls)
 }
 
-/// The integrals from `from` to `to` of Lagrange's polynomials over `nodes`, at most four: by Gauss's rule of two points, which is
-/// exact for their degree.
+/// The integrals from `from` to `to` of Lagrange's polynomials over `nodes`, at most four: by Gauss's rule of two
+/// points, which is exact for their degree.
 fn weights(nodes: &[f64], from: f64, to: f64) -> Vec<f64> {
     let (middle, half) = ((from + to) / 2.0, (to - from) / 2.0);
     let mut out = vec![0.0; nodes.len()];

@@ -1,11 +1,12 @@
 //! The reverse step, one file per algorithm: pure functions of what they are given.
 //!
-//! A [`Sampler`] holds everything that is known before a run: the noise levels and the scalars of each step. It draws no
-//! random number, calls no network and keeps no history; the chain (or another engine) owns x, the noise and the state
-//! buffers and passes them in. So a step can be repeated, saved, split over batches and restored.
+//! A [`Sampler`] holds everything that is known before a run: the noise levels and the scalars of each step. It draws
+//! no random number, calls no network and keeps no history; the chain (or another engine) owns x, the noise and the
+//! state buffers and passes them in. So a step can be repeated, saved, split over batches and restored.
 //!
 //! One step is one network call, also for methods that make several calls per update: those keep what they need between
-//! calls in the state. ([`Rk45`] alone chooses its calls itself: see [`Adaptive`].) A step has three parts, so that evidence can act in between:
+//! calls in the state. ([`Rk45`] alone chooses its calls itself: see [`Adaptive`].) A step has three parts, so that
+//! evidence can act in between:
 //!
 //! 1. [`Sampler::predict`]: the network's output becomes x_0 (clipped or thresholded) and eps;
 //! 2. [`Sampler::mean`]: x_t, x_0 and eps become the mean of x_s;
@@ -156,8 +157,8 @@ pub enum StateSpace {
         /// The chance of a 1 in x_T.
         ones: f32,
     },
-    /// Rows of `count` values, 1 for the class of a position and 0 for the others; noise is uniform in [0, 1), a value for each of these, and
-    /// x_T is any class, all alike, or the mask.
+    /// Rows of `count` values, 1 for the class of a position and 0 for the others; noise is uniform in [0, 1), a value
+    /// for each of these, and x_T is any class, all alike, or the mask.
     Classes {
         /// Classes at each position.
         count: usize,
@@ -167,7 +168,8 @@ pub enum StateSpace {
 }
 
 impl StateSpace {
-    /// Makes x_T, whole samples, of its noise: standard normal for real numbers, which `scale` multiplies, otherwise uniform in [0, 1).
+    /// Makes x_T, whole samples, of its noise: standard normal for real numbers, which `scale` multiplies, otherwise
+    /// uniform in [0, 1).
     pub fn first(&self, scale: f32, noise: &mut [f32]) {
         match *self {
             Self::Real => noise.iter_mut().for_each(|v| *v *= scale),
@@ -199,7 +201,8 @@ pub struct StepIo<'a> {
     pub x: &'a [f32],
     /// The network's output, n or 2 n values. The second half, a learned variance, becomes standard deviations.
     pub output: &'a mut [f32],
-    /// Standard normal values (uniform ones for bits and classes), n of them, or empty where [`Sampler::needs_noise`] is false.
+    /// Standard normal values (uniform ones for bits and classes), n of them, or empty where [`Sampler::needs_noise`]
+    /// is false.
     pub noise: &'a [f32],
     /// The state before the step, [`Sampler::state_len`] values.
     pub state: &'a [f32],
@@ -218,8 +221,8 @@ pub struct StepIo<'a> {
 /// All methods that take `step` return kind `InvalidArgument` where it is not below `levels().len()`, and kind `Shape`
 /// where a buffer has the wrong length. Buffers must not overlap, which the borrow checker sees to.
 ///
-/// Accuracy: scalars are computed as [`Arithmetic`](crate::schedule::Arithmetic) says and rounded once to f32; elements are
-/// f32, one rounding per operation in the order of the documented formula, without fused operations.
+/// Accuracy: scalars are computed as [`Arithmetic`](crate::schedule::Arithmetic) says and rounded once to f32; elements
+/// are f32, one rounding per operation in the order of the documented formula, without fused operations.
 pub trait Sampler {
     /// The algorithm's name, for messages.
     fn name(&self) -> &'static str;
@@ -252,40 +255,41 @@ pub trait Sampler {
         0
     }
 
-    /// Whether the x_s of step `step` is a state of the chain. False for an inner stage of a method that makes several calls
-    /// for one step, as the first of Heun's two: observers and evidence's kernel and merge pass over it, and a
+    /// Whether the x_s of step `step` is a state of the chain. False for an inner stage of a method that makes several
+    /// calls for one step, as the first of Heun's two: observers and evidence's kernel and merge pass over it, and a
     /// chain cannot start behind it.
     fn settles(&self, step: usize) -> bool {
         let _ = step;
         true
     }
 
-    /// Whether evidence can act in its steps: not where the size of a step follows from its draw. (Steps without a prediction are passed over.)
+    /// Whether evidence can act in its steps: not where the size of a step follows from its draw. (Steps without a
+    /// prediction are passed over.)
     fn takes_evidence(&self) -> bool {
         true
     }
 
-    /// Whether the network is called at step `step`. Where not, what it would give is not used, so calling it costs time alone; observers
-    /// and evidence pass over such a step.
+    /// Whether the network is called at step `step`. Where not, what it would give is not used, so calling it costs
+    /// time alone; observers and evidence pass over such a step.
     fn calls_network(&self, step: usize) -> bool {
         let _ = step;
         true
     }
 
-    /// What makes the steps where the sampler chooses its network calls by what they give; then [`Sampler::levels`] are those at which x is
-    /// seen, and not those of the calls.
+    /// What makes the steps where the sampler chooses its network calls by what they give; then [`Sampler::levels`] are
+    /// those at which x is seen, and not those of the calls.
     fn adaptive(&self) -> Option<&dyn Adaptive> {
         None
     }
 
-    /// Whether the predicted x_0 is the mean of x_0 given x_t, as most evidence takes it. False for samplers of distilled networks, whose x_0 is
-    /// another, and for steps with churn, which predict it beyond x_t.
+    /// Whether the predicted x_0 is the mean of x_0 given x_t, as most evidence takes it. False for samplers of
+    /// distilled networks, whose x_0 is another, and for steps with churn, which predict it beyond x_t.
     fn predicts_mean(&self) -> bool {
         true
     }
 
-    /// Whether a call makes the x at which it was made anew from the x before it, as the corrector of UniPC does: what evidence
-    /// did to that x itself, and not to x_0, is then lost.
+    /// Whether a call makes the x at which it was made anew from the x before it, as the corrector of UniPC does: what
+    /// evidence did to that x itself, and not to x_0, is then lost.
     fn remakes_x(&self) -> bool {
         false
     }
@@ -293,8 +297,8 @@ pub trait Sampler {
     /// Whether step `step` adds noise.
     fn needs_noise(&self, step: usize) -> bool;
 
-    /// Whether a network with `output_len` values per sample of n values suits. `Err` (kind `Shape`) says what is expected. Most samplers
-    /// take n, or 2 n and leave the second half, a learned variance, unread.
+    /// Whether a network with `output_len` values per sample of n values suits. `Err` (kind `Shape`) says what is
+    /// expected. Most samplers take n, or 2 n and leave the second half, a learned variance, unread.
     fn check_output_len(&self, n: usize, output_len: usize) -> Result<()> {
         ensure!(
             output_len == n || Some(output_len) == n.checked_mul(2),
@@ -337,7 +341,8 @@ pub trait Sampler {
     /// A number that differs between samplers which compute different steps.
     fn fingerprint(&self) -> u64;
 
-    /// The sampler as a part of a program: its type and an expression. Errors: kind `Unsupported` where it cannot be one.
+    /// The sampler as a part of a program: its type and an expression. Errors: kind `Unsupported` where it cannot be
+    /// one.
     #[doc(hidden)]
     #[cfg(feature = "embed")]
     fn emit(&self, to: &mut crate::emit::Emitter) -> Result<(&'static str, alloc::string::String)> {
@@ -345,10 +350,11 @@ pub trait Sampler {
         Err(err!(Unsupported, "{} cannot be a part of a program", self.name()))
     }
 
-    /// All three parts for one sample: x_s and x_0 without evidence. The parts take values as they are; this looks at what enters and
-    /// what leaves, since clipping would make a number of an infinity.
+    /// All three parts for one sample: x_s and x_0 without evidence. The parts take values as they are; this looks at
+    /// what enters and what leaves, since clipping would make a number of an infinity.
     ///
-    /// Errors: those of the parts; kind `NonFinite` for NaN or infinity in `x`, `output`, `noise` or `state`, or in what the step makes of them.
+    /// Errors: those of the parts; kind `NonFinite` for NaN or infinity in `x`, `output`, `noise` or `state`, or in
+    /// what the step makes of them.
     fn step(&self, step: usize, done: usize, io: StepIo<'_>) -> Result<()> {
         let n = io.x.len();
         check_before(&io)?;

@@ -56,7 +56,8 @@ pub enum SamplerKind {
     EdmEuler,
     /// [`dpm_solver_multistep`](super::dpm_solver_multistep) of a network behind EDM's preconditioning.
     EdmDpmSolver,
-    /// [`dpm_solver_multistep`](super::dpm_solver_multistep) of the stochastic equation for networks of cosine schedules.
+    /// [`dpm_solver_multistep`](super::dpm_solver_multistep) of the stochastic equation for networks of cosine
+    /// schedules.
     CosineDpmSolver,
     /// [`lcm`](super::lcm).
     Lcm,
@@ -105,8 +106,8 @@ impl SamplerKind {
         matches!(self, Self::Ancestral2015 | Self::Bits2015)
     }
 
-    /// Whether its scheduler configuration is of a class of this library's own, which no other sampler reads: the chains of 2015, and of
-    /// classes.
+    /// Whether its scheduler configuration is of a class of this library's own, which no other sampler reads: the
+    /// chains of 2015, and of classes.
     pub const fn has_own_class(self) -> bool {
         self.is_2015() || matches!(self, Self::D3pm)
     }
@@ -123,9 +124,9 @@ pub enum Steps {
     Count(usize),
     /// These: decreasing, each below T; of a flow 1 to T.
     Timesteps(Vec<u32>),
-    /// These sigmas: those of the calls, and the one that the last step leads to, 0 as a rule. sigma is the noise where x_0 has factor 1,
-    /// sqrt((1 - abar) / abar); of a flow its time, 1 to 0, before any shift. Between whole timesteps the network is told a broken one.
-    /// For solvers over sigmas: not for DDPM, DDIM, PNDM and the distilled ones.
+    /// These sigmas: those of the calls, and the one that the last step leads to, 0 as a rule. sigma is the noise where
+    /// x_0 has factor 1, sqrt((1 - abar) / abar); of a flow its time, 1 to 0, before any shift. Between whole timesteps
+    /// the network is told a broken one. For solvers over sigmas: not for DDPM, DDIM, PNDM and the distilled ones.
     Sigmas(Vec<f64>),
 }
 
@@ -138,16 +139,18 @@ pub enum Sigmas {
     Configured,
     /// Karras's rule from sigma 60 to 0.1, and of N > 10 steps to 10 / N^2.
     ///
-    /// At sigma 60 there is nothing of a sample left that a network could see, but much less than at the last timestep of a schedule of
-    /// cosine betas, sigma 20,000, from where the first of few steps would go astray. The last step, of first order, leads to the x_0
-    /// predicted at the smallest, so this falls as the error of a method of second order does; solvers that end at the smallest sigma
-    /// itself take the schedule's. The ends are the best of a few that were tried on the digits in 10 calls.
+    /// At sigma 60 there is nothing of a sample left that a network could see, but much less than at the last timestep
+    /// of a schedule of cosine betas, sigma 20,000, from where the first of few steps would go astray. The last step,
+    /// of first order, leads to the x_0 predicted at the smallest, so this falls as the error of a method of second
+    /// order does; solvers that end at the smallest sigma itself take the schedule's. The ends are the best of a few
+    /// that were tried on the digits in 10 calls.
     Usual,
     /// By a table that was fitted to a model. In a run of other steps than ten it is interpolated.
     AlignYourSteps(AlignYourSteps),
     /// Those of every T / N-th timestep, from the last on (ComfyUI's `simple`).
     Simple,
-    /// Evenly in a power of ln sigma between the schedule's ends: [`polyexponential`](crate::schedule::polyexponential).
+    /// Evenly in a power of ln sigma between the schedule's ends:
+    /// [`polyexponential`](crate::schedule::polyexponential).
     Polyexponential {
         /// The power; 1 is [`SigmaSpacing::Exponential`].
         rho: f64,
@@ -167,27 +170,32 @@ pub enum Sigmas {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Compat {
-    /// diffusers 0.42.1's, but that the clip of x_0 goes with the model: where another sampler runs it than the one that it was saved with,
-    /// its clip holds there too, and eps follows from the clipped x_0. Most classes of diffusers have no such key and forget the clip, and
-    /// a model of cosine betas then starts from x_0 of hundreds and ends in nonsense.
+    /// diffusers 0.42.1's, but that the clip of x_0 goes with the model: where another sampler runs it than the one
+    /// that it was saved with, its clip holds there too, and eps follows from the clipped x_0. Most classes of
+    /// diffusers have no such key and forget the clip, and a model of cosine betas then starts from x_0 of hundreds and
+    /// ends in nonsense.
     #[default]
     Usual,
     /// diffusers 0.42.1's in everything, so that Python and this library agree also there.
     Diffusers,
     /// As [`Compat::Usual`], and what was meant where diffusers 0.42.1 is wrong:
     ///
-    /// - the third order of [`dpm_solver_multistep`](super::dpm_solver_multistep), which is of second order as published, and of
-    ///   `sde-dpmsolver++`, where a sign is wrong (after 200 steps multistep is 7 % too wide, singlestep seven times);
+    /// - the third order of [`dpm_solver_multistep`](super::dpm_solver_multistep), which is of second order as
+    ///   published, and of `sde-dpmsolver++`, where a sign is wrong (after 200 steps multistep is 7 % too wide,
+    ///   singlestep seven times);
     /// - churn of Euler's method, whose noise diffusers adds after the network was asked, so that samples are too wide:
     ///   [`churned_euler`](super::churned_euler);
-    /// - `use_beta_sigmas`, whose quantiles the paper takes as timesteps and diffusers as sigmas: [`SigmaSpacing::BetaTimesteps`];
+    /// - `use_beta_sigmas`, whose quantiles the paper takes as timesteps and diffusers as sigmas:
+    ///   [`SigmaSpacing::BetaTimesteps`];
     /// - `interpolation_type` log_linear, where the network is told the timestep of another sigma;
-    /// - DDIM's steps between timesteps that are not evenly spread lead to the next of them ([`DdimPrevious::NextTimestep`]);
-    /// - `rescale_betas_zero_snr`, whose last sigma may lie below those before it: [`SigmaTable::rising`](crate::schedule::SigmaTable::rising);
+    /// - DDIM's steps between timesteps that are not evenly spread lead to the next of them
+    ///   ([`DdimPrevious::NextTimestep`]);
+    /// - `rescale_betas_zero_snr`, whose last sigma may lie below those before it:
+    ///   [`SigmaTable::rising`](crate::schedule::SigmaTable::rising);
     /// - Karras VE, whose sigmas are squared.
     ///
-    /// PNDM's formulas are for evenly spread timesteps, as the default `leading` has them. UniPC on eps, and with bh1, is NaN in diffusers where the
-    /// last sigma is 0; here it ends at the predicted x_0 in any case.
+    /// PNDM's formulas are for evenly spread timesteps, as the default `leading` has them. UniPC on eps, and with bh1,
+    /// is NaN in diffusers where the last sigma is 0; here it ends at the predicted x_0 in any case.
     Fixed,
 }
 
@@ -245,17 +253,20 @@ pub struct SamplerOptions {
     pub ddim_previous: DdimPrevious,
     /// The precision of schedules and step scalars.
     pub arithmetic: Arithmetic,
-    /// TCD's gamma (diffusers' `eta` of `TCDScheduler.step`), 0 ..= 1: how far each step goes beyond its level and back. 0.3.
+    /// TCD's gamma (diffusers' `eta` of `TCDScheduler.step`), 0 ..= 1: how far each step goes beyond its level and
+    /// back. 0.3.
     pub tcd_gamma: f64,
-    /// Noise before each step of [`euler`](super::euler), EDM's Euler, [`churned_heun`](super::churned_heun) and [`flow_heun`](super::flow_heun).
+    /// Noise before each step of [`euler`](super::euler), EDM's Euler, [`churned_heun`](super::churned_heun) and
+    /// [`flow_heun`](super::flow_heun).
     pub churn: Churn,
-    /// The shift of a flow whose configuration says `use_dynamic_shifting`: mu, the logarithm of the shift (`time_shift_type` exponential),
-    /// or the shift itself (linear). `None` for every other configuration.
+    /// The shift of a flow whose configuration says `use_dynamic_shifting`: mu, the logarithm of the shift
+    /// (`time_shift_type` exponential), or the shift itself (linear). `None` for every other configuration.
     pub mu: Option<f64>,
-    /// How solvers over sigmas spread them. Of no use with a list in `steps`. Timesteps are rounded only with [`Sigmas::Configured`].
+    /// How solvers over sigmas spread them. Of no use with a list in `steps`. Timesteps are rounded only with
+    /// [`Sigmas::Configured`].
     pub sigmas: Sigmas,
-    /// The order of a solver that has one (`solver_order` of its configuration, or LMS's, which has none there); `None` for the
-    /// configuration's, LMS's 4.
+    /// The order of a solver that has one (`solver_order` of its configuration, or LMS's, which has none there); `None`
+    /// for the configuration's, LMS's 4.
     pub order: Option<usize>,
     /// Whose formulas are taken where diffusers' are known to be wrong.
     pub compat: Compat,
@@ -295,16 +306,16 @@ const HIGH_ORDER_STEPS: usize = 20;
 const DISTILLED_STEPS: usize = 4;
 
 impl SamplerOptions {
-    /// The options of a run whose caller names no steps and perhaps no algorithm: what the program's `sample`, the C interface and
-    /// undiffuse.hpp run by default.
+    /// The options of a run whose caller names no steps and perhaps no algorithm: what the program's `sample`, the C
+    /// interface and undiffuse.hpp run by default.
     ///
-    /// Without a `kind` it is the sampler that the model was saved with; but UniPC for a model saved with DDPM, which is what training
-    /// leaves (DDIM where it has no more than [`DEFAULT_STEPS`] timesteps). With the sampler that the model was saved with all is as
-    /// diffusers has it. Another one over sigmas takes [`Sigmas::Usual`] unless the file says how its levels are spread, and UniPC
-    /// order 3. `examples/samplers/README.md` has the measurements.
+    /// Without a `kind` it is the sampler that the model was saved with; but UniPC for a model saved with DDPM, which
+    /// is what training leaves (DDIM where it has no more than [`DEFAULT_STEPS`] timesteps). With the sampler that the
+    /// model was saved with all is as diffusers has it. Another one over sigmas takes [`Sigmas::Usual`] unless the file
+    /// says how its levels are spread, and UniPC order 3. `examples/samplers/README.md` has the measurements.
     ///
-    /// DDPM and the chains of 2015 and of classes make all T steps, distilled models 4, UniPC, DPM-Solver multistep and DEIS 20, the others
-    /// [`DEFAULT_STEPS`], or T where that is fewer.
+    /// DDPM and the chains of 2015 and of classes make all T steps, distilled models 4, UniPC, DPM-Solver multistep and
+    /// DEIS 20, the others [`DEFAULT_STEPS`], or T where that is fewer.
     pub fn default_for(config: &SchedulerConfig, kind: Option<SamplerKind>) -> Self {
         use SamplerKind::{Ancestral2015, Bits2015, Cm, D3pm, Ddim, Ddpm, Deis, DpmSolverMultistep, Lcm, Tcd, UniPc};
         let (train, own) = (config.num_train_timesteps, config.saved_with());
@@ -329,7 +340,8 @@ impl SamplerOptions {
         Self { sigmas: Sigmas::Usual, order, ..usual }
     }
 
-    /// These with another [`Compat`]; with [`Compat::Diffusers`] also without levels and an order other than the configuration's.
+    /// These with another [`Compat`]; with [`Compat::Diffusers`] also without levels and an order other than the
+    /// configuration's.
     pub fn with_compat(self, compat: Compat) -> Self {
         match compat {
             Compat::Diffusers => Self { sigmas: Sigmas::Configured, order: None, compat, ..self },
@@ -341,9 +353,10 @@ impl SamplerOptions {
 impl SchedulerConfig {
     /// Makes the sampler of a run.
     ///
-    /// Errors (kind `InvalidArgument`): more steps than T or none, timesteps out of range or order, eta out of range, or
-    /// values of the configuration that make no schedule. Kind `Unsupported`: a chain of 2015 for the configuration of another class or
-    /// the other way round, options that it has not, a combination that the sampler does not define.
+    /// Errors (kind `InvalidArgument`): more steps than T or none, timesteps out of range or order, eta out of range,
+    /// or values of the configuration that make no schedule. Kind `Unsupported`: a chain of 2015 for the configuration
+    /// of another class or the other way round, options that it has not, a combination that the sampler does not
+    /// define.
     pub fn sampler(&self, options: &SamplerOptions) -> Result<Box<dyn Sampler + Send + Sync>> {
         let kind = options.sampler.unwrap_or(self.class);
         let apart = kind.has_own_class() || self.class.has_own_class() || kind == SamplerKind::Rk45;
@@ -403,7 +416,8 @@ impl SchedulerConfig {
         Ok(Box::new(config.preconditioned(plan, options.churn.s_churn != 0.0)?))
     }
 
-    /// Makes the sampler that goes back and forth, see [`repaint`]. The kind of `options` and what is DDIM's are not used.
+    /// Makes the sampler that goes back and forth, see [`repaint`]. The kind of `options` and what is DDIM's are not
+    /// used.
     ///
     /// Errors: as [`SchedulerConfig::sampler`] and [`repaint`].
     pub fn repaint(&self, options: &SamplerOptions, jumps: Jumps) -> Result<Plan> {
@@ -418,8 +432,8 @@ impl SchedulerConfig {
         config.preconditioned(repaint(&setup.schedule()?, &setup.timesteps()?, setup.prediction(), jumps)?, false)
     }
 
-    /// Makes the sampler that goes back into ever less noise, see [`split_gibbs`]. [`Steps::Count`] levels are spread as
-    /// [`Ladder::timesteps`] says, [`Steps::All`] are all. The kind of `options` and what is DDIM's are not used.
+    /// Makes the sampler that goes back into ever less noise, see [`split_gibbs`]. [`Steps::Count`] levels are spread
+    /// as [`Ladder::timesteps`] says, [`Steps::All`] are all. The kind of `options` and what is DDIM's are not used.
     ///
     /// Errors: as [`SchedulerConfig::sampler`] and [`split_gibbs`].
     pub fn split_gibbs(&self, options: &SamplerOptions, ladder: &Ladder) -> Result<Plan> {
@@ -440,7 +454,8 @@ impl SchedulerConfig {
         config.preconditioned(split_gibbs(&schedule, &list, setup.prediction(), ladder)?, false)
     }
 
-    /// What is done to a predicted x_0: `thresholding` wins over `clip_sample`, as in diffusers. A class without these keys does nothing.
+    /// What is done to a predicted x_0: `thresholding` wins over `clip_sample`, as in diffusers. A class without these
+    /// keys does nothing.
     pub fn clip(&self) -> SampleClip {
         if self.thresholding && self.has("thresholding") {
             SampleClip::Dynamic { ratio: self.dynamic_thresholding_ratio as f32, max: self.sample_max_value as f32 }

@@ -11,7 +11,8 @@ pub enum Preconditioning {
     /// As it is.
     #[default]
     None,
-    /// x = x_0 + sigma eps divided by sqrt(sigma^2 + 1): what a network of a variance-preserving process was trained on.
+    /// x = x_0 + sigma eps divided by sqrt(sigma^2 + 1): what a network of a variance-preserving process was trained
+    /// on.
     UnitVariance,
     /// x divided by sqrt(sigma^2 + d^2), and x_0 = c_skip x + c_out F with c_skip = d^2 / (sigma^2 + d^2) and
     /// c_out = sigma d / sqrt(sigma^2 + d^2), for data of standard deviation d (Karras et al. 2022, table 1). With
@@ -22,7 +23,8 @@ pub enum Preconditioning {
     },
     /// As it is, of a flow whose network gives x_0 - eps and not eps - x_0 (`invert_sigmas`).
     Reversed,
-    /// As it is, and the network gives the score, -eps / sigma, or with a factor of its own: eps is minus its output times this.
+    /// As it is, and the network gives the score, -eps / sigma, or with a factor of its own: eps is minus its output
+    /// times this.
     Score {
         /// sigma for a score, 1 for a network that gives -eps.
         unit: ScoreUnit,
@@ -39,7 +41,8 @@ impl Preconditioning {
         }
     }
 
-    /// What x is multiplied by for the network, and how x_0 and eps follow where the type of the prediction and the level do not say it.
+    /// What x is multiplied by for the network, and how x_0 and eps follow where the type of the prediction and the
+    /// level do not say it.
     pub(super) fn reading(self, level: &Level, kind: PredictionType) -> (f64, Option<Linear>) {
         let (a, s) = (level.alpha, level.sigma);
         match self {
@@ -51,7 +54,8 @@ impl Preconditioning {
             }
             Self::UnitVariance => {
                 let input_scale = 1.0 / libm::sqrt(a * a + s * s);
-                // x_0 and eps are the same whatever x is multiplied by; so is the map from (x, eps) to x_0, but not that from v.
+                // x_0 and eps are the same whatever x is multiplied by; so is the map from (x, eps) to x_0, but not
+                // that from v.
                 let linear = (kind == PredictionType::VPrediction).then(|| Linear {
                     x0_x: a * input_scale * input_scale,
                     x0_output: -s * input_scale,

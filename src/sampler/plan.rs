@@ -1,10 +1,9 @@
 //! The step as data: what nearly every sampler is.
 //!
-//! A sampler of this kind is a list of network calls. Each says at which level the network is called, how x, the predicted
-//! x_0 and eps and some arrays of history mix into the mean of the next x, what the history becomes, and how much noise is
-//! added. The functions beside this file ([`ddim`](super::ddim), [`dpm_solver_multistep`](super::dpm_solver_multistep), ...) compute these
-//! coefficients from a schedule; [`Plan`] is the one place that applies them. So a sampler's arithmetic can be read,
-//! printed and compared without a sample, and no sampler has state of its own.
+//! A sampler of this kind is a list of network calls. Each says at which level the network is called, how x, the
+//! predicted x_0 and eps and some arrays of history mix into the next x and history, and how much noise is added. The
+//! functions beside this file ([`ddim`](super::ddim), [`unipc`](super::unipc), ...) compute these coefficients;
+//! [`Plan`] is the one place that applies them, so a sampler's arithmetic can be read and compared without a sample.
 //!
 //! What is no such list keeps the trait [`Sampler`]: the chains of 2015, whose networks give more than a prediction.
 
@@ -145,8 +144,8 @@ pub enum CallNoise {
     Std(f64),
     /// The second half of the network's output is the variance.
     Learned,
-    /// The second half of the network's output, v in -1 ..= 1, moves between two logarithms of the variance: with f = (v + 1) / 2 it is
-    /// exp(f `max_log` + (1 - f) `min_log`) (Nichol and Dhariwal 2021, eq. 15).
+    /// The second half of the network's output, v in -1 ..= 1, moves between two logarithms of the variance: with f =
+    /// (v + 1) / 2 it is exp(f `max_log` + (1 - f) `min_log`) (Nichol and Dhariwal 2021, eq. 15).
     LearnedRange {
         /// The logarithm at v = -1.
         min_log: f32,
@@ -173,16 +172,16 @@ pub struct Call {
     pub input_scale: f64,
     /// x_0 and eps from x_t and the output, where the type of the prediction and the level alone do not say it.
     pub linear: Option<Linear>,
-    /// By the number of steps made before in this run, of which the last stands for all later ones: a method of high order
-    /// begins with lower orders, wherever in the list it starts. At least one.
+    /// By the number of steps made before in this run, of which the last stands for all later ones: a method of high
+    /// order begins with lower orders, wherever in the list it starts. At least one.
     pub updates: Cow<'static, [Update]>,
     /// The noise that is added.
     pub noise: CallNoise,
     /// Whether x_s is a state of the chain. False for an inner stage, as the first of Heun's two calls, whose x_s a
     /// later call replaces: observers and evidence pass over it.
     pub settles: bool,
-    /// Whether the network is called. False for noise that is added before a call: the update then reads x and history alone, and a chain
-    /// spares the call.
+    /// Whether the network is called. False for noise that is added before a call: the update then reads x and history
+    /// alone, and a chain spares the call.
     pub evaluates: bool,
 }
 
@@ -202,8 +201,8 @@ impl Call {
         }
     }
 
-    /// Noise of this standard deviation added to x at `level`, which leads to `target`, without a network call. Noise is drawn also where
-    /// it is 0.
+    /// Noise of this standard deviation added to x at `level`, which leads to `target`, without a network call. Noise
+    /// is drawn also where it is 0.
     pub fn noising(level: Level, target: Level, std: f64, history: usize) -> Self {
         let keep = (0..history).map(|i| Mix::just(Of::History(i))).collect();
         let updates = alloc::vec![Update { mean: Mix::just(Of::X), keep }].into();
@@ -218,7 +217,8 @@ impl Call {
     }
 }
 
-/// A sampler as a list of calls. The lists may be statics: a program that is built for one sampler has it as a constant.
+/// A sampler as a list of calls. The lists may be statics: a program that is built for one sampler has it as a
+/// constant.
 ///
 /// ```
 /// use undiffuse::process::Prediction;
@@ -256,8 +256,9 @@ pub struct Plan {
 impl Plan {
     /// A plan of these calls. `history` arrays of a sample's length are carried from call to call.
     ///
-    /// Errors (kind `InvalidArgument`): no calls; a clip that is no range; a coefficient, level or standard deviation that is not finite;
-    /// an update that keeps another number of arrays than `history`, or reads one that is not there; more than [`MAX_HISTORY`].
+    /// Errors (kind `InvalidArgument`): no calls; a clip that is no range; a coefficient, level or standard deviation
+    /// that is not finite; an update that keeps another number of arrays than `history`, or reads one that is not
+    /// there; more than [`MAX_HISTORY`].
     pub fn new(
         name: &'static str,
         prediction: Prediction,
@@ -467,7 +468,8 @@ impl Sampler for Plan {
     }
 
     fn remakes_x(&self) -> bool {
-        // How much of the latest settled x, and of those before it, is in x and in each array, with the outputs held fixed.
+        // How much of the latest settled x, and of those before it, is in x and in each array, with the outputs held
+        // fixed.
         let mut x = [1.0, 0.0];
         let mut history = [[0.0f64; 2]; MAX_HISTORY];
         for (step, call) in self.calls.iter().enumerate() {

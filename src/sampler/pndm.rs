@@ -1,4 +1,5 @@
-//! PNDM: pseudo numerical methods on eps (Liu et al. 2022), and its form without Runge-Kutta steps on a trigonometric schedule.
+//! PNDM: pseudo numerical methods on eps (Liu et al. 2022), and its form without Runge-Kutta steps on a trigonometric
+//! schedule.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -26,15 +27,17 @@ pub struct PndmOptions {
     pub set_alpha_to_one: bool,
 }
 
-/// PNDM over rising `timesteps` of `schedule`. With eps' a combination of outputs, x_s = sqrt(abar_s / abar) x - (abar_s - abar) eps' /
-/// (abar sqrt(1 - abar_s) + sqrt(abar (1 - abar) abar_s)) (Liu et al. 2022, eq. 11).
+/// PNDM over rising `timesteps` of `schedule`. With eps' a combination of outputs, x_s = sqrt(abar_s / abar) x -
+/// (abar_s - abar) eps' / (abar sqrt(1 - abar_s) + sqrt(abar (1 - abar) abar_s)) (Liu et al. 2022, eq. 11).
 ///
-/// It converges at order 2 (`tests/references/order.rs`), whatever the coefficients of Adams and Bashforth would give: the step of eq. 11 takes
-/// the combination for the slope at the middle of a step in sigma / alpha, and steps there are not of one length.
+/// It converges at order 2 (`tests/references/order.rs`), whatever the coefficients of Adams and Bashforth would give:
+/// the step of eq. 11 takes the combination for the slope at the middle of a step in sigma / alpha, and steps there are
+/// not of one length.
 ///
 /// With `v_prediction` it is v that is combined, and eps' follows from the combination and x, as diffusers has it.
 ///
-/// Errors: kind `InvalidArgument` for Runge-Kutta steps with fewer than four timesteps, or timesteps beyond the schedule.
+/// Errors: kind `InvalidArgument` for Runge-Kutta steps with fewer than four timesteps, or timesteps beyond the
+/// schedule.
 pub fn pndm(schedule: &NoiseSchedule, timesteps: &[u32], prediction: Prediction, options: PndmOptions) -> Result<Plan> {
     let n = timesteps.len();
     let train = schedule.num_train_timesteps();
@@ -171,11 +174,11 @@ pub(super) fn build(setup: &Setup<'_>) -> Result<Plan> {
     pndm(&setup.schedule()?, &timesteps, setup.prediction(), options)
 }
 
-/// Adams and Bashforth's method of order 4 on the flow of v over n levels with sigma = sin^2(pi t / 2), alpha = sqrt(1 - sigma^2):
-/// `IPNDMScheduler`. The network is told 2 / pi times the angle, 1 to 0, and gives v.
+/// Adams and Bashforth's method of order 4 on the flow of v over n levels with sigma = sin^2(pi t / 2), alpha =
+/// sqrt(1 - sigma^2): `IPNDMScheduler`. The network is told 2 / pi times the angle, 1 to 0, and gives v.
 ///
-/// A whole run converges at order 1 (`tests/references/order.rs`): its first step, from nothing but noise, leaves out alpha_s x_0, as diffusers
-/// has it. What follows is of order 2, since steps in sigma / alpha are not of one length.
+/// A whole run converges at order 1 (`tests/references/order.rs`): its first step, from nothing but noise, leaves out
+/// alpha_s x_0, as diffusers has it. What follows is of order 2, since steps in sigma / alpha are not of one length.
 pub fn ipndm(n: usize) -> Result<Plan> {
     ensure!(n > 0, InvalidArgument, "the number of steps is 0, expected at least 1");
     let half = core::f64::consts::FRAC_PI_2;

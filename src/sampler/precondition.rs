@@ -7,8 +7,8 @@ use crate::error::{Result, ensure, err};
 use crate::json::{Object, Value, parse_object};
 use crate::schedule::Level;
 
-/// The rule of a [`ModelPreconditioning`]. With sigma the noise of x where x_0 has factor 1 (for a level x = alpha x_0 + s eps it is
-/// s / alpha), a network F gives x_0 = c_skip x + c_out F(c_in x; c_noise).
+/// The rule of a [`ModelPreconditioning`]. With sigma the noise of x where x_0 has factor 1 (for a level x = alpha
+/// x_0 + s eps it is s / alpha), a network F gives x_0 = c_skip x + c_out F(c_in x; c_noise).
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum PreconditioningRule {
@@ -18,7 +18,8 @@ pub enum PreconditioningRule {
         /// d, 0.5 there.
         sigma_data: f64,
     },
-    /// Of the variance-exploding process there (NCSN++; `VEPrecond`): c_skip = 1, c_out = sigma, c_in = 1, c_noise = ln(sigma / 2).
+    /// Of the variance-exploding process there (NCSN++; `VEPrecond`): c_skip = 1, c_out = sigma, c_in = 1, c_noise =
+    /// ln(sigma / 2).
     Ve,
     /// Of the variance-preserving process in continuous time there (DDPM++; `VPPrecond`): c_skip = 1, c_out = -sigma,
     /// c_in = 1 / sqrt(sigma^2 + 1), c_noise = (M - 1) t with sigma^2 = exp(beta_d t^2 / 2 + beta_min t) - 1.
@@ -37,13 +38,14 @@ pub enum PreconditioningRule {
     },
 }
 
-/// How a network is to be called, whatever sampler calls it: data of the model, beside the scheduler's configuration, so that one
-/// network serves every sampler whose levels it knows. In a directory it is the file `preconditioning.json` beside the model's
-/// `config.json`, in a packed file the text `undiffuse.preconditioning`, in a scheduler's configuration the key `preconditioning`.
+/// How a network is to be called, whatever sampler calls it: data of the model, beside the scheduler's configuration,
+/// so that one network serves every sampler whose levels it knows. In a directory it is the file `preconditioning.json`
+/// beside the model's `config.json`, in a packed file the text `undiffuse.preconditioning`, in a scheduler's
+/// configuration the key `preconditioning`.
 ///
-/// As JSON: `type` is `edm` (with `sigma_data`), `ve`, `vp` (with `beta_d`, `beta_min` and `M`) or `flow` (with `num_train_timesteps`),
-/// all with the defaults of [`PreconditioningRule`]'s sources, and `sigma_min` and `sigma_max`, between which the network was trained (null,
-/// the default, is no bound).
+/// As JSON: `type` is `edm` (with `sigma_data`), `ve`, `vp` (with `beta_d`, `beta_min` and `M`) or `flow` (with
+/// `num_train_timesteps`), all with the defaults of [`PreconditioningRule`]'s sources, and `sigma_min` and `sigma_max`,
+/// between which the network was trained (null, the default, is no bound).
 ///
 /// ```
 /// use undiffuse::sampler::{ModelPreconditioning, PreconditioningRule};
@@ -83,7 +85,8 @@ pub struct PreconditionedCall {
 const TYPES: &str = "\"edm\", \"ve\", \"vp\" or \"flow\"";
 
 impl ModelPreconditioning {
-    /// Reads the text of a `preconditioning.json`. Errors (kind `Config`) name the key, what is accepted and what stands there.
+    /// Reads the text of a `preconditioning.json`. Errors (kind `Config`) name the key, what is accepted and what
+    /// stands there.
     pub fn from_json(text: &str) -> Result<Self> {
         Self::from_object(parse_object(text).map_err(|e| e.context("the preconditioning"))?)
     }
@@ -175,7 +178,8 @@ impl ModelPreconditioning {
         alloc::format!("{:#}", self.to_value())
     }
 
-    /// The call of the network at a level. Errors: kind `Unsupported` for a level that it was not trained for, or that has no label.
+    /// The call of the network at a level. Errors: kind `Unsupported` for a level that it was not trained for, or that
+    /// has no label.
     pub fn at(&self, level: &Level) -> Result<PreconditionedCall> {
         let (a, s) = (level.alpha, level.sigma);
         let sigma = s / a;

@@ -11,11 +11,12 @@ use crate::error::{Result, ensure, err};
 use crate::noise::Fingerprint;
 use crate::schedule::{Level, SigmaTable, linspace};
 
-/// A probability flow dx/dt = alpha'(t) x_0 + sigma'(t) eps, with x_0 and eps predicted from x (Song et al. 2021, eq. 13, written by the
-/// process's alpha and sigma).
+/// A probability flow dx/dt = alpha'(t) x_0 + sigma'(t) eps, with x_0 and eps predicted from x (Song et al. 2021, eq.
+/// 13, written by the process's alpha and sigma).
 #[derive(Clone, Debug)]
 pub enum ProbabilityFlow {
-    /// score_sde's `VPSDE`: beta from `beta_min` at time 0 to `beta_max` at 1, from time 1 to `eps`. The network is told `time_scale` t.
+    /// score_sde's `VPSDE`: beta from `beta_min` at time 0 to `beta_max` at 1, from time 1 to `eps`. The network is
+    /// told `time_scale` t.
     Preserving {
         /// beta at time 0.
         beta_min: f64,
@@ -26,8 +27,8 @@ pub enum ProbabilityFlow {
         /// 999 in score_sde.
         time_scale: f64,
     },
-    /// score_sde's `VESDE`: sigma from `sigma_min` at time 0 to `sigma_max` at 1, geometrically, from time 1 to `eps`. The network is told sigma and
-    /// gives the score.
+    /// score_sde's `VESDE`: sigma from `sigma_min` at time 0 to `sigma_max` at 1, geometrically, from time 1 to `eps`.
+    /// The network is told sigma and gives the score.
     Exploding {
         /// sigma at time 0.
         sigma_min: f64,
@@ -36,9 +37,10 @@ pub enum ProbabilityFlow {
         /// The last time; 1e-5 in score_sde.
         eps: f64,
     },
-    /// A discrete schedule of betas. The time is the angle phi whose tangent is k-diffusion's sigma, from that of the last timestep to that of the
-    /// first: x = cos phi x_0 + sin phi eps, and dx/dphi is the v of v-prediction (Salimans and Ho 2022, appendix D). Another time gives the same
-    /// flow; in sigma itself a run takes three times the calls. The network is told the timestep that the sigma has between the training's.
+    /// A discrete schedule of betas. The time is the angle phi whose tangent is k-diffusion's sigma, from that of the
+    /// last timestep to that of the first: x = cos phi x_0 + sin phi eps, and dx/dphi is the v of v-prediction
+    /// (Salimans and Ho 2022, appendix D). Another time gives the same flow; in sigma itself a run takes three times
+    /// the calls. The network is told the timestep that the sigma has between the training's.
     Discrete(SigmaTable),
     /// The same of a network behind EDM's preconditioning.
     Edm {

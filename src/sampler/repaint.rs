@@ -31,12 +31,14 @@ const MAX_CALLS: usize = 1 << 20;
 /// Ancestral steps, some of which are followed by a jump back into noise: x <- sqrt(1 - b) x + sqrt(b) z, with
 /// 1 - b = abar_u / abar_s for a jump from s to u.
 ///
-/// A step is one network call, so a jump belongs to the step before it: its mean and variance are those of both together,
-/// mean = sqrt(1 - b) mean_s and variance = (1 - b) variance_s + b, with the moments of q(x_s | x_t, x_0) (the variance that
-/// is called `fixed_small`). One draw of noise serves both. [`Sampler::target`](super::Sampler::target) is u.
+/// A step is one network call, so a jump belongs to the step before it: its mean and variance are those of both
+/// together, mean = sqrt(1 - b) mean_s and variance = (1 - b) variance_s + b, with the moments of q(x_s | x_t, x_0)
+/// (the variance that is called `fixed_small`). One draw of noise serves both.
+/// [`Sampler::target`](super::Sampler::target) is u.
 ///
-/// Without evidence it is DDPM made longer; with [`KnownPixels`](crate::posterior::KnownPixels) it lets known and unknown parts
-/// agree. Any other evidence may use it too, as DDNM does ("time-travel"), and [`Calibrated`](crate::posterior::Calibrated) should.
+/// Without evidence it is DDPM made longer; with [`KnownPixels`](crate::posterior::KnownPixels) it lets known and
+/// unknown parts agree. Any other evidence may use it too, as DDNM does ("time-travel"), and
+/// [`Calibrated`](crate::posterior::Calibrated) should.
 ///
 /// Errors (kind `InvalidArgument`): the list is empty, not decreasing or beyond the schedule; the clip is no range;
 /// a jump of length 0, no resampling, or more than 2^20 calls; an abar of 0.
@@ -84,8 +86,8 @@ pub fn repaint(schedule: &NoiseSchedule, timesteps: &[u32], prediction: Predicti
     Ok(Plan::new("RePaint", prediction, 0, 1.0, calls)?.with_fingerprint(f))
 }
 
-/// For each call the place t where it is made, s where the ancestral step leads and u where the jump ends (s without a jump);
-/// places count up from the least noisy, `None` is x_0. The schedule of the authors' code.
+/// For each call the place t where it is made, s where the ancestral step leads and u where the jump ends (s without a
+/// jump); places count up from the least noisy, `None` is x_0. The schedule of the authors' code.
 fn order(places: usize, jumps: Jumps) -> Vec<(usize, Option<usize>, Option<usize>)> {
     let mut left = vec![0; places];
     let last = places.saturating_sub(jumps.length);

@@ -1,5 +1,6 @@
-//! The probability flow by the pair of Runge-Kutta methods of Dormand and Prince (1980), which chooses its steps by what the network
-//! gives: the sampler of Song et al. 2021 (section 4.3), step for step SciPy's `solve_ivp(method="RK45")`.
+//! The probability flow by the pair of Runge-Kutta methods of Dormand and Prince (1980), which chooses its steps by
+//! what the network gives: the sampler of Song et al. 2021 (section 4.3), step for step SciPy's
+//! `solve_ivp(method="RK45")`.
 
 use alloc::vec::Vec;
 
@@ -17,11 +18,12 @@ pub type Network<'a> = dyn FnMut(Level, &[f32], &mut [f32]) -> Result<()> + 'a;
 
 /// The steps of a sampler that chooses its network calls by what they give.
 pub trait Adaptive {
-    /// Carries one sample from the level of step `step` to its target. `begins` is true for the first step of a run, whose state holds nothing
-    /// yet. How often the network is called, and where, depends on this sample alone: so a sample is the same in whatever batch it is made.
+    /// Carries one sample from the level of step `step` to its target. `begins` is true for the first step of a run,
+    /// whose state holds nothing yet. How often the network is called, and where, depends on this sample alone: so a
+    /// sample is the same in whatever batch it is made.
     ///
-    /// Errors: the network's; kind `Shape` for lengths that do not fit; kind `NonFinite` where no step is small enough. What `io` writes to is
-    /// then unspecified.
+    /// Errors: the network's; kind `Shape` for lengths that do not fit; kind `NonFinite` where no step is small enough.
+    /// What `io` writes to is then unspecified.
     fn integrate(&self, step: usize, begins: bool, io: Integration<'_>, network: &mut Network<'_>) -> Result<()>;
 }
 
@@ -76,15 +78,18 @@ pub struct Rk45 {
     end: Level,
 }
 
-/// The probability flow by Dormand and Prince's embedded methods of order 5 and 4: each step is as long as an estimate of its error, the root
-/// mean square over a sample of error / (`atol` + `rtol` |x|), stays under 1. Steps, and so the number of network calls, are those of
-/// `scipy.integrate.solve_ivp(method="RK45")` for one sample (`tests/references/rk45.rs`): 2 calls to begin, 6 for each step that is tried.
+/// The probability flow by Dormand and Prince's embedded methods of order 5 and 4: each step is as long as an estimate
+/// of its error, the root mean square over a sample of error / (`atol` + `rtol` |x|), stays under 1. Steps, and so the
+/// number of network calls, are those of `scipy.integrate.solve_ivp(method="RK45")` for one sample
+/// (`tests/references/rk45.rs`): 2 calls to begin, 6 for each step that is tried.
 ///
-/// Each sample has steps of its own, and the network is called for one sample at a time, so that a sample does not depend on its batch.
-/// score_sde gives `solve_ivp` a batch as one vector: there samples share their steps, and with a batch of one it is the same.
+/// Each sample has steps of its own, and the network is called for one sample at a time, so that a sample does not
+/// depend on its batch. score_sde gives `solve_ivp` a batch as one vector: there samples share their steps, and with a
+/// batch of one it is the same.
 ///
-/// x is seen at `steps` levels on the way, as SciPy's `t_eval`, by the interpolant of the step that reaches over them; the result is x at the last,
-/// where little noise is left (of a flow none). x_0 is what the latest call predicted. Evidence cannot act in such steps.
+/// x is seen at `steps` levels on the way, as SciPy's `t_eval`, by the interpolant of the step that reaches over them;
+/// the result is x at the last, where little noise is left (of a flow none). x_0 is what the latest call predicted.
+/// Evidence cannot act in such steps.
 ///
 /// A sample carries 9 n + 9 values of state: x in two f32 each, and the slopes of the last step.
 ///
@@ -278,7 +283,8 @@ impl Rk45 {
         if let Some(to) = state.slopes.get_mut(row * n..).and_then(|s| s.get_mut(..n)) {
             let (by_alpha, by_sigma) = (point.d_alpha, point.d_sigma);
             if self.prediction.clip == SampleClip::None {
-                // In f64 of x and the output themselves: where x is nearly all noise the two terms nearly cancel, and x_0 has been rounded.
+                // In f64 of x and the output themselves: where x is nearly all noise the two terms nearly cancel, and
+                // x_0 has been rounded.
                 let l = point.linear.unwrap_or_else(|| self.prediction.linear(&level));
                 let (by_x, by_output) =
                     (by_alpha * l.x0_x + by_sigma * l.eps_x, by_alpha * l.x0_output + by_sigma * l.eps_output);

@@ -32,12 +32,13 @@ impl Default for SaSolverOptions {
 
 /// SA-Solver with the noise of the process where `tau(timestep)` is 1, and the flow where it is 0.
 ///
-/// Each call first corrects the x at which it was made, with the same noise that led there (what parts that x from its mean, which the
-/// history keeps), and then predicts the next. Weights are the integrals of exp((1 + tau^2) lambda) times Lagrange's polynomials (Xue
-/// et al. 2023, eq. 14 and 17), with the authors' change in the second order.
+/// Each call first corrects the x at which it was made, with the same noise that led there (what parts that x from its
+/// mean, which the history keeps), and then predicts the next. Weights are the integrals of exp((1 + tau^2) lambda)
+/// times Lagrange's polynomials (Xue et al. 2023, eq. 14 and 17), with the authors' change in the second order.
 ///
-/// Order of convergence (`tests/references/order.rs`), predictor and corrector of the same order: without noise that order, once earlier
-/// outputs are there, and of a whole run 2 at most; with noise weak order 1 for the first, 2 for higher ones, on a Gaussian prior.
+/// Order of convergence (`tests/references/order.rs`), predictor and corrector of the same order: without noise that
+/// order, once earlier outputs are there, and of a whole run 2 at most; with noise weak order 1 for the first, 2 for
+/// higher ones, on a Gaussian prior.
 ///
 /// Errors: kind `InvalidArgument` for another order, or for a coefficient that is not finite.
 pub fn sa_solver(path: &Path<'_>, options: &SaSolverOptions, tau: impl Fn(f64) -> f64) -> Result<Plan> {
@@ -47,7 +48,8 @@ pub fn sa_solver(path: &Path<'_>, options: &SaSolverOptions, tau: impl Fn(f64) -
     }
     let kept = predictor_order.max(corrector_order - 1).max(1);
     let m = Mix::just(if predict_x0 { Of::X0 } else { Of::Eps });
-    // The history is the corrected x of the step before, the mean of the x that it led to, and the outputs, the last first.
+    // The history is the corrected x of the step before, the mean of the x that it led to, and the outputs, the last
+    // first.
     let history = |i: usize| Mix::just(Of::History(i));
     let output = |i: usize| Mix::just(Of::History(i + 2));
     let n = path.len();
@@ -105,7 +107,8 @@ impl Stage<'_> {
         }
     }
 
-    /// The mean, from `x` and outputs: those at the levels `from`, `from` - 1, ... or, where it `corrects`, `from` + 1, `from`, ...
+    /// The mean, from `x` and outputs: those at the levels `from`, `from` - 1, ... or, where it `corrects`, `from` + 1,
+    /// `from`, ...
     fn step(&self, x: &Mix, outputs: &[Mix], corrects: bool) -> Mix {
         let [(a0, s0, from), (alpha, sigma, to)] = self.ends();
         let (h, c) = (to - from, 1.0 + self.tau * self.tau);

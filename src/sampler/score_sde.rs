@@ -1,5 +1,5 @@
-//! Score-based models of continuous time (Song et al. 2021): the variance-exploding predictor-corrector and the variance-preserving
-//! reverse equation.
+//! Score-based models of continuous time (Song et al. 2021): the variance-exploding predictor-corrector and the
+//! variance-preserving reverse equation.
 
 use alloc::vec::Vec;
 
@@ -10,7 +10,8 @@ use super::setup::Setup;
 use crate::error::{Result, ensure};
 use crate::schedule::{Arithmetic, Level, linspace};
 
-/// The options of [`score_sde_ve`] and [`score_sde_vp`]. Names and defaults are those of `ScoreSdeVeScheduler` and `ScoreSdeVpScheduler`.
+/// The options of [`score_sde_ve`] and [`score_sde_vp`]. Names and defaults are those of `ScoreSdeVeScheduler` and
+/// `ScoreSdeVpScheduler`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ScoreSdeOptions {
     /// Steps, 1 or more.
@@ -76,11 +77,12 @@ impl ScoreSdeOptions {
     }
 }
 
-/// The variance-exploding predictor-corrector: `correct_steps` steps of Langevin dynamics at each sigma ([`Spread::Langevin`]), then
-/// x_s = x + d^2 score + d z with d^2 the fall of sigma^2. The last step adds no noise, as diffusers' pipeline takes its mean.
+/// The variance-exploding predictor-corrector: `correct_steps` steps of Langevin dynamics at each sigma
+/// ([`Spread::Langevin`]), then x_s = x + d^2 score + d z with d^2 the fall of sigma^2. The last step adds no noise, as
+/// diffusers' pipeline takes its mean.
 ///
-/// The network is told sigma and gives the score. Each sample's corrections have a size of their own; in diffusers the norms are means over
-/// the batch, so that there samples depend on one another: with a batch of one it is the same.
+/// The network is told sigma and gives the score. Each sample's corrections have a size of their own; in diffusers the
+/// norms are means over the batch, so that there samples depend on one another: with a batch of one it is the same.
 ///
 /// Errors: kind `InvalidArgument` for options that make no levels; as [`Plan::new`].
 ///
@@ -121,7 +123,8 @@ pub fn score_sde_ve(options: &ScoreSdeOptions, prediction: Prediction) -> Result
 /// The reverse equation of the variance-preserving process by Euler's method in 1 / N steps of time:
 /// x_s = x + (beta / 2 x + beta score) / N + sqrt(beta / N) z. The last step adds no noise.
 ///
-/// Times fall evenly from 1 to `sampling_eps`; the network is told `time_scale` times the time, and gives eps as `prediction` says.
+/// Times fall evenly from 1 to `sampling_eps`; the network is told `time_scale` times the time, and gives eps as
+/// `prediction` says.
 ///
 /// Errors: as [`score_sde_ve`].
 pub fn score_sde_vp(options: &ScoreSdeOptions, time_scale: f64, prediction: Prediction) -> Result<Plan> {

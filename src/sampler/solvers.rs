@@ -68,7 +68,8 @@ pub(super) const SOLVERS: [Solver; 35] = [
     row(SamplerKind::FlowLcm, "flow-lcm", flow::build_lcm),
 ];
 
-/// The chains of 2015 and of classes, and adaptive samplers, are no plans: `SchedulerConfig::sampler` makes them before it looks here.
+/// The chains of 2015 and of classes, and adaptive samplers, are no plans: `SchedulerConfig::sampler` makes them before
+/// it looks here.
 fn no_list(setup: &Setup<'_>) -> Result<Plan> {
     Err(err!(Unsupported, "{} is no list of calls", setup.config.class.class_name()))
 }

@@ -8,10 +8,12 @@ use crate::error::{Result, ensure, err};
 use crate::process::Posterior;
 use crate::schedule::{Level, NoiseSchedule, custom_timesteps};
 
-/// How far the chain goes back each time it has come to x_0. Noise is counted as sigma / alpha, the noise where x_0 has the factor 1.
+/// How far the chain goes back each time it has come to x_0. Noise is counted as sigma / alpha, the noise where x_0 has
+/// the factor 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ladder {
-    /// The noise of the first return, 1 for data of the size of 1: so much that modes which differ by it are drawn anew.
+    /// The noise of the first return, 1 for data of the size of 1: so much that modes which differ by it are drawn
+    /// anew.
     pub largest: f64,
     /// The noise of the last.
     pub smallest: f64,
@@ -23,8 +25,8 @@ pub struct Ladder {
 
 /// A run makes at most so many calls.
 const MAX_CALLS: usize = 1 << 20;
-/// Where the even part of the levels begins, above the first return, and where it ends, below it: from pure noise to the first a Gaussian
-/// step loses nothing, and a prior is smooth at the scale of the second.
+/// Where the even part of the levels begins, above the first return, and where it ends, below it: from pure noise to
+/// the first a Gaussian step loses nothing, and a prior is smooth at the scale of the second.
 const ABOVE: f64 = 3.0;
 const BELOW: f64 = 0.02;
 /// A level as noisy as this fraction of a rung stands for it.
@@ -61,8 +63,9 @@ impl Ladder {
         Ok(rungs)
     }
 
-    /// `count` timesteps of a schedule that suit the ladder: the noisiest, and others whose noise falls evenly in its logarithm from three
-    /// times the largest return to 0.02 of it, or to the smallest. Fewer where the schedule has fewer.
+    /// `count` timesteps of a schedule that suit the ladder: the noisiest, and others whose noise falls evenly in its
+    /// logarithm from three times the largest return to 0.02 of it, or to the smallest. Fewer where the schedule has
+    /// fewer.
     ///
     /// Errors (kind `InvalidArgument`): as [`Ladder::rungs`]; no level or more than T.
     pub fn timesteps(&self, schedule: &NoiseSchedule, count: usize) -> Result<Vec<u32>> {
@@ -105,15 +108,16 @@ fn noises(schedule: &NoiseSchedule) -> Result<Vec<f64>> {
     (0..schedule.num_train_timesteps()).map(of).collect()
 }
 
-/// DDPM's steps down `timesteps` to x_0; from there, for every rung of the `ladder`, back to alpha x_0 + sigma z at the noisiest of the
-/// levels that has at most the rung's noise, and down again.
+/// DDPM's steps down `timesteps` to x_0; from there, for every rung of the `ladder`, back to alpha x_0 + sigma z at the
+/// noisiest of the levels that has at most the rung's noise, and down again.
 ///
-/// A step is one network call, so a return belongs to the step that comes to x_0: its mean is alpha_u x_0 and its variance sigma_u^2. Without evidence the
-/// chain keeps the model's law, as every return and way down does; [`SplitGibbs`](crate::posterior::SplitGibbs) draws the returns given y.
-/// Where the list has no level that is at least 0.7 times as noisy as a rung, one is added.
+/// A step is one network call, so a return belongs to the step that comes to x_0: its mean is alpha_u x_0 and its
+/// variance sigma_u^2. Without evidence the chain keeps the model's law, as every return and way down does;
+/// [`SplitGibbs`](crate::posterior::SplitGibbs) draws the returns given y. Where the list has no level that is at least
+/// 0.7 times as noisy as a rung, one is added.
 ///
-/// Errors (kind `InvalidArgument`): the list is empty, not decreasing or beyond the schedule; the clip is no range; as [`Ladder::rungs`]; a ladder
-/// that ends below the least noise of the schedule by more than 1 %; more than 2^20 calls.
+/// Errors (kind `InvalidArgument`): the list is empty, not decreasing or beyond the schedule; the clip is no range; as
+/// [`Ladder::rungs`]; a ladder that ends below the least noise of the schedule by more than 1 %; more than 2^20 calls.
 pub fn split_gibbs(
     schedule: &NoiseSchedule,
     timesteps: &[u32],
@@ -135,7 +139,8 @@ pub fn split_gibbs(
     })?;
     let of = |t: &u32| noise.get(*t as usize).copied().unwrap_or(f64::INFINITY);
     for rung in &rungs {
-        // Where the list has none that is near, the noisiest of the schedule that is within the rung; at the end, within a hundredth of it.
+        // Where the list has none that is near, the noisiest of the schedule that is within the rung; at the end,
+        // within a hundredth of it.
         let within = if *rung == ladder.smallest { most } else { *rung };
         if !list.iter().any(|t| of(t) <= within && of(t) >= NEAR * rung) {
             let added = noise.iter().rposition(|&n| n <= within).unwrap_or(end) as u32;

@@ -40,14 +40,15 @@ impl Default for UniPcOptions {
 
 /// UniPC: each call first corrects the x at which it was made, by its own output, and then predicts the next.
 ///
-/// With hh = -h (on x_0) or h (on eps), x_s = x' - alpha_s B(hh) sum_k rho_k D_k, where x' is the step of first order, D_k the divided
-/// differences of the outputs to the last one and rho solves R rho = b (Zhao et al. 2023, eq. 5 to 9).
+/// With hh = -h (on x_0) or h (on eps), x_s = x' - alpha_s B(hh) sum_k rho_k D_k, where x' is the step of first order,
+/// D_k the divided differences of the outputs to the last one and rho solves R rho = b (Zhao et al. 2023, eq. 5 to 9).
 ///
-/// Order of convergence (`tests/references/order.rs`): one more than `solver_order`, which is the predictor's, once earlier outputs are there.
-/// A whole run is of order 2 at most: its first step is of first order, and its last with `lower_order_final`.
+/// Order of convergence (`tests/references/order.rs`): one more than `solver_order`, which is the predictor's, once
+/// earlier outputs are there. A whole run is of order 2 at most: its first step is of first order, and its last with
+/// `lower_order_final`.
 ///
-/// Errors: kind `InvalidArgument` for another order, or for a coefficient that is not finite; kind `Unsupported` for another
-/// `solver_type`.
+/// Errors: kind `InvalidArgument` for another order, or for a coefficient that is not finite; kind `Unsupported` for
+/// another `solver_type`.
 pub fn unipc(path: &Path<'_>, options: &UniPcOptions) -> Result<Plan> {
     let order = options.solver_order;
     ensure!(
@@ -91,8 +92,8 @@ pub fn unipc(path: &Path<'_>, options: &UniPcOptions) -> Result<Plan> {
     Plan::new("UniPC", path.prediction, order + 1, path.initial_scale, calls)
 }
 
-/// The step from level `i` to the next: from `x`, with the output `m0` at level `i`, `older` ones before it and, for a correction, `new`,
-/// the output at the next.
+/// The step from level `i` to the next: from `x`, with the output `m0` at level `i`, `older` ones before it and, for a
+/// correction, `new`, the output at the next.
 fn step(
     path: &Path<'_>,
     options: &UniPcOptions,
@@ -111,7 +112,8 @@ fn step(
         true => (to.sigma / from.sigma, to.alpha),
         false => (to.alpha / from.alpha, to.sigma),
     };
-    // Where sigma_s is 0, h is infinite and sigma_s (e^h - 1) its limit, a step to the predicted x_0. diffusers computes NaN there.
+    // Where sigma_s is 0, h is infinite and sigma_s (e^h - 1) its limit, a step to the predicted x_0. diffusers
+    // computes NaN there.
     let of_m0 = match to.sigma == 0.0 && !options.predict_x0 {
         true => to.alpha * from.sigma / from.alpha,
         false => scale * phi_1,

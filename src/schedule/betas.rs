@@ -24,7 +24,8 @@ pub enum BetaSchedule {
     Sigmoid,
     /// From the Laplace signal-to-noise curve, each beta at most 0.999; ignores start and end.
     Laplace,
-    /// From abar(t) = exp(-12 t), each beta at most 0.999; ignores start and end. Diffusers has it in its Heun scheduler.
+    /// From abar(t) = exp(-12 t), each beta at most 0.999; ignores start and end. Diffusers has it in its Heun
+    /// scheduler.
     Exp,
     /// [`Betas::erasing_evenly`]: the paper of 2015. abar_T is 0. Ignores start and end.
     ErasingEvenly,
@@ -86,8 +87,8 @@ impl Default for Betas {
 
 /// beta_t and abar_t = prod_{s <= t} (1 - beta_s) for t = 0 .. T - 1.
 ///
-/// With [`Arithmetic::Float32`] each value is an f32, widened: alpha = 1 - beta is rounded to f32, the product runs in f64
-/// and every entry is rounded, as `torch.cumprod` does on a CPU.
+/// With [`Arithmetic::Float32`] each value is an f32, widened: alpha = 1 - beta is rounded to f32, the product runs in
+/// f64 and every entry is rounded, as `torch.cumprod` does on a CPU.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NoiseSchedule {
     betas: Vec<f64>,
@@ -98,8 +99,8 @@ pub struct NoiseSchedule {
 impl NoiseSchedule {
     /// Computes the schedule.
     ///
-    /// Errors (kind `InvalidArgument`): T is 0 or above [`MAX_TRAIN_TIMESTEPS`]; `trained` has another length; a beta is
-    /// not in (0, 1], or is 1 before the last, or the cumulative product vanishes before the last step.
+    /// Errors (kind `InvalidArgument`): T is 0 or above [`MAX_TRAIN_TIMESTEPS`]; `trained` has another length; a beta
+    /// is not in (0, 1], or is 1 before the last, or the cumulative product vanishes before the last step.
     pub fn new(betas: &Betas, arithmetic: Arithmetic) -> Result<Self> {
         let t = betas.num_train_timesteps;
         ensure!(

@@ -1,7 +1,7 @@
 //! Grids of noise levels, made before and apart from any solver: which sigmas a run visits, and the timestep of each.
 //!
-//! sigma is k-diffusion's and EDM's: the noise where x_0 has factor 1, sqrt((1 - abar) / abar) of a discrete schedule. The names of the
-//! spacings are diffusers'; Karras et al. 2022, eq. 5, has theirs.
+//! sigma is k-diffusion's and EDM's: the noise where x_0 has factor 1, sqrt((1 - abar) / abar) of a discrete schedule.
+//! The names of the spacings are diffusers'; Karras et al. 2022, eq. 5, has theirs.
 
 use alloc::vec::Vec;
 
@@ -19,11 +19,12 @@ pub enum SigmaSpacing {
     Karras,
     /// Evenly in their logarithm (`use_exponential_sigmas`).
     Exponential,
-    /// By quantiles of the beta distribution of parameters 0.6 and 0.6, taken as sigmas (`use_beta_sigmas`). Lee et al. 2024, whom diffusers names for it,
-    /// take them as timesteps: [`SigmaSpacing::BetaTimesteps`].
+    /// By quantiles of the beta distribution of parameters 0.6 and 0.6, taken as sigmas (`use_beta_sigmas`). Lee et al.
+    /// 2024, whom diffusers names for it, take them as timesteps: [`SigmaSpacing::BetaTimesteps`].
     Beta,
-    /// Those of timesteps at quantiles of the beta distribution of parameters 0.6 and 0.6 between the first and the last (Lee et al. 2024, "Beta
-    /// Sampling is All You Need"). In [`spread`], which knows no timesteps, as [`SigmaSpacing::Beta`].
+    /// Those of timesteps at quantiles of the beta distribution of parameters 0.6 and 0.6 between the first and the
+    /// last (Lee et al. 2024, "Beta Sampling is All You Need"). In [`spread`], which knows no timesteps, as
+    /// [`SigmaSpacing::Beta`].
     BetaTimesteps,
     /// Evenly in their logarithm, over all T timesteps of the training (`use_lu_lambdas`; Lu et al. 2022).
     Lu,
@@ -70,14 +71,14 @@ pub struct SigmaTable {
 }
 
 impl SigmaTable {
-    /// Of a discrete schedule. Where nothing of x_0 is left, abar is taken for 2^-24, as diffusers does. Of some schedules (linear betas, rescaled)
-    /// that is less noise than the timesteps before have.
+    /// Of a discrete schedule. Where nothing of x_0 is left, abar is taken for 2^-24, as diffusers does. Of some
+    /// schedules (linear betas, rescaled) that is less noise than the timesteps before have.
     pub fn new(schedule: &NoiseSchedule) -> Self {
         Self::with_least(schedule, |_| LEAST)
     }
 
-    /// As [`SigmaTable::new`], but where nothing of x_0 is left abar is taken for a quarter of that of the timestep before, where that is less than 2^-24: so
-    /// sigmas rise to the last.
+    /// As [`SigmaTable::new`], but where nothing of x_0 is left abar is taken for a quarter of that of the timestep
+    /// before, where that is less than 2^-24: so sigmas rise to the last.
     pub fn rising(schedule: &NoiseSchedule) -> Self {
         Self::with_least(schedule, |before| LEAST.min(0.25 * before))
     }
@@ -120,7 +121,8 @@ impl SigmaTable {
         self.sigmas.last().copied().unwrap_or(0.0)
     }
 
-    /// The sigma of a timestep, interpolated linearly between whole ones; the first and the last stand for what lies beyond.
+    /// The sigma of a timestep, interpolated linearly between whole ones; the first and the last stand for what lies
+    /// beyond.
     pub fn at(&self, timestep: f64) -> f64 {
         interpolate(&self.sigmas, timestep)
     }
@@ -129,7 +131,8 @@ impl SigmaTable {
     pub fn timestep(&self, sigma: f64) -> f64 {
         let log = libm::log(sigma.max(1e-10));
         let last = self.logs.len().saturating_sub(2);
-        // A sigma of the table, taken to its logarithm and back, is itself. From above: a schedule without any x_0 at its end need not rise there, since its last sigma is a stand-in.
+        // A sigma of the table, taken to its logarithm and back, is itself. From above: a schedule without any x_0 at
+        // its end need not rise there, since its last sigma is a stand-in.
         let low = self.logs.iter().rposition(|&l| l <= log + 1e-12).unwrap_or(0).min(last);
         match (self.logs.get(low), self.logs.get(low + 1)) {
             (Some(a), Some(b)) => low as f64 + ((a - log) / (a - b)).clamp(0.0, 1.0),
@@ -165,8 +168,8 @@ fn interpolate(table: &[f64], at: f64) -> f64 {
 /// What a family of solvers does with a grid.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GridRules {
-    /// The timesteps are the upper ends of N intervals over the training's (`DPMSolverMultistepScheduler` and its kin), not N points from
-    /// its first to its last (`EulerDiscreteScheduler` and its kin).
+    /// The timesteps are the upper ends of N intervals over the training's (`DPMSolverMultistepScheduler` and its kin),
+    /// not N points from its first to its last (`EulerDiscreteScheduler` and its kin).
     pub intervals: bool,
     /// What becomes of timesteps that are no whole numbers.
     pub whole: Whole,
@@ -217,8 +220,8 @@ pub enum Points<'a> {
 
 /// The grid of a discrete schedule.
 ///
-/// Errors (kind `InvalidArgument`): no steps or more than T, timesteps out of range or order, timesteps of the caller's own together with
-/// a spacing of sigmas, a range that is none.
+/// Errors (kind `InvalidArgument`): no steps or more than T, timesteps out of range or order, timesteps of the caller's
+/// own together with a spacing of sigmas, a range that is none.
 pub fn discrete_grid(table: &SigmaTable, points: Points<'_>, spacing: SigmaSpacing, rules: &GridRules) -> Result<Grid> {
     let train = table.len();
     let timesteps: Vec<f64> = match points {
@@ -279,7 +282,8 @@ pub fn discrete_grid(table: &SigmaTable, points: Points<'_>, spacing: SigmaSpaci
     Ok(Grid { timesteps, sigmas }.rounded(table.arithmetic))
 }
 
-/// A grid of the caller's own sigmas, that of the result at their end; each call's timestep is what the sigma has between the training's.
+/// A grid of the caller's own sigmas, that of the result at their end; each call's timestep is what the sigma has
+/// between the training's.
 pub fn given_grid(table: &SigmaTable, sigmas: &[f64]) -> Result<Grid> {
     let [calls @ .., _] = sigmas else { return Err(err!(InvalidArgument, "the list of sigmas is empty")) };
     let timesteps = calls.iter().map(|s| table.timestep(*s)).collect();

@@ -44,9 +44,10 @@ impl Level {
         a / (a + s)
     }
 
-    /// sqrt(alpha^2 + sigma^2), what x is multiplied by beside that of a variance-preserving process with as much noise: x is scale times
-    /// sqrt(abar) x_0 + sqrt(1 - abar) eps with abar = [`alpha_bar`](Self::alpha_bar). 1 where variance is preserved. What is published
-    /// for the one is mapped to the others by it: gradients by x are divided by it, shifts of x multiplied.
+    /// sqrt(alpha^2 + sigma^2), what x is multiplied by beside that of a variance-preserving process with as much
+    /// noise: x is scale times sqrt(abar) x_0 + sqrt(1 - abar) eps with abar = [`alpha_bar`](Self::alpha_bar). 1 where
+    /// variance is preserved. What is published for the one is mapped to the others by it: gradients by x are divided
+    /// by it, shifts of x multiplied.
     pub fn scale(&self) -> f64 {
         libm::sqrt(self.alpha * self.alpha + self.sigma * self.sigma)
     }

@@ -40,14 +40,15 @@ pub(super) fn cosine_beta(i: usize, steps: usize) -> f64 {
 }
 
 impl Betas {
-    /// These betas and no curve, for example learned ones. [`NoiseSchedule::betas`](super::NoiseSchedule::betas) gives them back, and
-    /// `SchedulerConfig` reads and writes them as `trained_betas`, both without loss; their range is checked when the schedule is made.
+    /// These betas and no curve, for example learned ones. [`NoiseSchedule::betas`](super::NoiseSchedule::betas) gives
+    /// them back, and `SchedulerConfig` reads and writes them as `trained_betas`, both without loss; their range is
+    /// checked when the schedule is made.
     pub fn explicit(betas: Vec<f64>) -> Self {
         Self { num_train_timesteps: betas.len(), trained: Some(betas), ..Self::default() }
     }
 
-    /// The paper's: beta_t = 1 / (T - t + 1) for t = 1 .. T, which erases a constant fraction of the signal's variance in
-    /// each step, so that abar_t = (T - t) / T. The last beta is 1: x_T is white and knows nothing of x_(T-1).
+    /// The paper's: beta_t = 1 / (T - t + 1) for t = 1 .. T, which erases a constant fraction of the signal's variance
+    /// in each step, so that abar_t = (T - t) / T. The last beta is 1: x_T is white and knows nothing of x_(T-1).
     ///
     /// Errors: kind `InvalidArgument` for fewer than 2 steps or too many.
     pub fn erasing_evenly(steps: usize) -> Result<Self> {
@@ -55,8 +56,8 @@ impl Betas {
         Ok(Self::explicit((0..steps).map(|i| even_beta(i, steps)).collect()))
     }
 
-    /// The cosine of uniform transitions between classes (Hoogeboom et al. 2021; Austin et al. 2021, appendix B.1): from abar(t) =
-    /// cos((t / T + 0.008) / 1.008 pi / 2), not squared, each beta at most 0.999.
+    /// The cosine of uniform transitions between classes (Hoogeboom et al. 2021; Austin et al. 2021, appendix B.1):
+    /// from abar(t) = cos((t / T + 0.008) / 1.008 pi / 2), not squared, each beta at most 0.999.
     ///
     /// Errors: as [`Betas::erasing_evenly`].
     pub fn cosine(steps: usize) -> Result<Self> {
@@ -65,11 +66,11 @@ impl Betas {
     }
 
     /// The authors' code: with the grid u = T .. 2 in T even steps,
-    /// beta = m + sigmoid(g^T c + logit(1 / u)) (1 - m - 1e-5), where m is 1e-6, and 1e-3 more at the first step, g is the
-    /// [`TemporalBasis`] of as many functions as there are coefficients c, and none means c = 0.
+    /// beta = m + sigmoid(g^T c + logit(1 / u)) (1 - m - 1e-5), where m is 1e-6, and 1e-3 more at the first step, g is
+    /// the [`TemporalBasis`] of as many functions as there are coefficients c, and none means c = 0.
     ///
-    /// Errors: kind `InvalidArgument` for fewer than 2 steps or too many; kind `NonFinite` for coefficients that are not
-    /// finite.
+    /// Errors: kind `InvalidArgument` for fewer than 2 steps or too many; kind `NonFinite` for coefficients that are
+    /// not finite.
     pub fn authors_2015(steps: usize, coefficients: &[f64]) -> Result<Self> {
         check_steps(steps, 2)?;
         if let Some(j) = coefficients.iter().position(|c| !c.is_finite()) {
@@ -82,8 +83,8 @@ impl Betas {
 }
 
 /// J bumps over the time of a chain, by which one network serves all steps: g_j(t) proportional to
-/// exp(-(x_t - c_j)^2 / (2 w^2)), their sum 1 at each t. x runs evenly from -1 to 1 over the T steps, so do the centres c
-/// over j.
+/// exp(-(x_t - c_j)^2 / (2 w^2)), their sum 1 at each t. x runs evenly from -1 to 1 over the T steps, so do the centres
+/// c over j.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TemporalBasis {
     steps: usize,

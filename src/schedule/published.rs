@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 use super::grid::{SigmaTable, linspace};
 use crate::error::{Result, ensure};
 
-/// Sigmas that were fitted to a model by the error of ten steps (Sabour et al. 2024, "Align Your Steps"), as NVIDIA publishes them: those of the
-/// calls, and the smallest.
+/// Sigmas that were fitted to a model by the error of ten steps (Sabour et al. 2024, "Align Your Steps"), as NVIDIA
+/// publishes them: those of the calls, and the smallest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AlignYourSteps {
@@ -39,8 +39,8 @@ impl AlignYourSteps {
         }
     }
 
-    /// `steps` + 1 sigmas: the table for 10, others by interpolation in ln sigma, as NVIDIA and ComfyUI do. The last is the table's smallest,
-    /// in whose place solvers that end without noise take 0.
+    /// `steps` + 1 sigmas: the table for 10, others by interpolation in ln sigma, as NVIDIA and ComfyUI do. The last is
+    /// the table's smallest, in whose place solvers that end without noise take 0.
     ///
     /// Errors: kind `InvalidArgument` for no steps.
     pub fn sigmas(self, steps: usize) -> Result<Vec<f64>> {
@@ -62,8 +62,8 @@ impl AlignYourSteps {
     }
 }
 
-/// Sigmas whose logarithm falls as a power of the step, from `top` to `bottom`: exp(ramp^rho (ln top - ln bottom) + ln bottom), with ramp
-/// from 1 to 0 (k-diffusion's `get_sigmas_polyexponential`). With rho 1 evenly.
+/// Sigmas whose logarithm falls as a power of the step, from `top` to `bottom`: exp(ramp^rho (ln top - ln bottom) + ln
+/// bottom), with ramp from 1 to 0 (k-diffusion's `get_sigmas_polyexponential`). With rho 1 evenly.
 ///
 /// Errors (kind `InvalidArgument`): a range that is not 0 < bottom <= top, or a rho that is not above 0.
 pub fn polyexponential(bottom: f64, top: f64, n: usize, rho: f64) -> Result<Vec<f64>> {

@@ -1,14 +1,16 @@
 //! Learned betas: the gradient of the bound by beta_2 .. beta_T with frozen noise (the paper's 2.4.1).
 //!
-//! With x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) z and z held fixed, x_t depends on the betas, and with it the network's output, so
-//! the network's vector-Jacobian product by its input enters. beta_1 is not learned: the bound would drive it to 0.
-//! Only Gaussian chains have this gradient; the paper keeps the betas of binary ones fixed.
+//! With x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) z and z held fixed, x_t depends on the betas, and with it the
+//! network's output, so the network's vector-Jacobian product by its input enters. beta_1 is not learned: the bound
+//! would drive it to 0. Only Gaussian chains have this gradient; the paper keeps the betas of binary ones fixed.
 //!
-//! All of it is f64 and takes the network as closures. The trainer's own, [`GaussianBound`](super::loss::GaussianBound), is f32, derived
-//! apart from this one and held to it (`tests/training/learned_betas.rs`).
+//! All of it is f64 and takes the network as closures. The trainer's own,
+//! [`GaussianBound`](super::loss::GaussianBound), is f32, derived apart from this one and held to it
+//! (`tests/training/learned_betas.rs`).
 //!
-//! [`BoundGradient`] collects the gradient of the bound by the betas, [`LearnedBetas`] turns it into one by free parameters. What was
-//! learned is written as the `trained_betas` of a scheduler configuration, and so travels in a packed file.
+//! [`BoundGradient`] collects the gradient of the bound by the betas, [`LearnedBetas`] turns it into one by free
+//! parameters. What was learned is written as the `trained_betas` of a scheduler configuration, and so travels in a
+//! packed file.
 
 use alloc::vec::Vec;
 
@@ -21,7 +23,8 @@ use crate::schedule::{Arithmetic, Betas, NoiseSchedule, TemporalBasis};
 const LEAST: f64 = 1e-6;
 const BELOW_ONE: f64 = 1e-5;
 
-/// Writes the product of its first argument, a cotangent of the network's output, with the output's Jacobian by x_t to its second.
+/// Writes the product of its first argument, a cotangent of the network's output, with the output's Jacobian by x_t to
+/// its second.
 pub type Vjp<'a> = dyn FnMut(&[f64], &mut [f64]) -> Result<()> + 'a;
 
 /// Collects the value and the gradient by the betas of
@@ -30,8 +33,8 @@ pub type Vjp<'a> = dyn FnMut(&[f64], &mut [f64]) -> Result<()> + 'a;
 /// -K = sum over t = 2 .. T of KL(q(x_(t-1) | x_t, x_0) || p(x_(t-1) | x_t)) + H(beta_1) - H(1 - abar_T) + H(1),
 /// ```
 ///
-/// H(v) = (1 + ln 2 pi v) / 2 per element, in nats (the paper's Eq. 14). Steps are counted from 0: step i has beta_(i+1), maps
-/// x_(i+1) to x_i, and is the network's timestep i; the sum is over steps 1 .. T - 1.
+/// H(v) = (1 + ln 2 pi v) / 2 per element, in nats (the paper's Eq. 14). Steps are counted from 0: step i has
+/// beta_(i+1), maps x_(i+1) to x_i, and is the network's timestep i; the sum is over steps 1 .. T - 1.
 ///
 /// ```
 /// use undiffuse::sampler::Readout2015;
@@ -123,11 +126,12 @@ impl BoundGradient {
 
     /// Adds the KL of one step of one sample, times `weight`, to the gradient, and returns it, times `weight`.
     ///
-    /// `output` is the network's at [`BoundGradient::noised`]: z_mu, then z_Sigma. `vjp` is called once, with the derivative of the KL
-    /// by the output, and writes the product of that with the output's Jacobian by x_t. One step drawn of T - 1 takes the weight T - 1.
+    /// `output` is the network's at [`BoundGradient::noised`]: z_mu, then z_Sigma. `vjp` is called once, with the
+    /// derivative of the KL by the output, and writes the product of that with the output's Jacobian by x_t. One step
+    /// drawn of T - 1 takes the weight T - 1.
     ///
-    /// Errors: kind `Shape` for lengths that do not fit, `InvalidArgument` for a step outside of 1 .. T - 1, `NonFinite` for a KL or a
-    /// product that is not finite, and those of `vjp`. The gradient is then as it was.
+    /// Errors: kind `Shape` for lengths that do not fit, `InvalidArgument` for a step outside of 1 .. T - 1,
+    /// `NonFinite` for a KL or a product that is not finite, and those of `vjp`. The gradient is then as it was.
     pub fn add(
         &mut self,
         step: usize,
@@ -255,7 +259,8 @@ impl BoundGradient {
 }
 
 /// Betas as functions of free parameters that are 0 at the start:
-/// beta_t = m + sigmoid(shift_t + l_t) (1 - m - 1e-5), m = 1e-6, with l_t such that the start's betas come out, for t = 2 .. T. beta_1 stays.
+/// beta_t = m + sigmoid(shift_t + l_t) (1 - m - 1e-5), m = 1e-6, with l_t such that the start's betas come out, for t =
+/// 2 .. T. beta_1 stays.
 #[derive(Clone, Debug)]
 pub struct LearnedBetas {
     first: f64,
@@ -266,7 +271,8 @@ pub struct LearnedBetas {
 }
 
 impl LearnedBetas {
-    /// shift_t = g(t)^T c with the authors' [`TemporalBasis`] of `functions` functions: a smooth schedule of few parameters.
+    /// shift_t = g(t)^T c with the authors' [`TemporalBasis`] of `functions` functions: a smooth schedule of few
+    /// parameters.
     ///
     /// Errors: kind `InvalidArgument` for fewer than 2 steps or functions, or too many.
     pub fn by_basis(start: &NoiseSchedule, functions: usize) -> Result<Self> {

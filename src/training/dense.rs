@@ -17,8 +17,8 @@ pub(super) fn add_scaled(y: &mut [f64], c: f64, x: &[f64]) {
     y.iter_mut().zip(x).for_each(|(y, x)| *y += c * x);
 }
 
-/// Solves A x = b for a symmetric positive definite A, n x n, by Cholesky's factors, which take A's place below and on the
-/// diagonal; b becomes x. False if A is not positive definite: b is then spoilt.
+/// Solves A x = b for a symmetric positive definite A, n x n, by Cholesky's factors, which take A's place below and on
+/// the diagonal; b becomes x. False if A is not positive definite: b is then spoilt.
 pub(super) fn solve(a: &mut [f64], b: &mut [f64]) -> bool {
     let n = b.len();
     for i in 0..n {
@@ -42,7 +42,8 @@ pub(super) fn solve(a: &mut [f64], b: &mut [f64]) -> bool {
     true
 }
 
-/// Appends the part of `v` orthogonal to the orthonormal `basis`, normed, if its length is above `least`; tells whether it was.
+/// Appends the part of `v` orthogonal to the orthonormal `basis`, normed, if its length is above `least`; tells whether
+/// it was.
 pub(super) fn extend(basis: &mut Vec<Vec<f64>>, v: &[f64], least: f64) -> bool {
     let mut rest = v.to_vec();
     // Twice is enough (Kahan's rule) for a basis that is orthonormal to rounding.

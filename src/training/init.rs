@@ -1,9 +1,10 @@
 //! Weights to start a training from.
 //!
-//! They follow the roles that a [`ModelConfig`] gives its parameters. A network of 2015 begins as the isotropic model: its readout is 0, so z_mu, z_Sigma or
-//! the logits are. The rest is as in the authors' code, convolutions drawn with deviation `sqrt(1 / filters) / (kh kw)` as images are smooth,
-//! dense matrices orthogonal, biases 0. A `UNet2DModel` has its convolutions and matrices uniform within `1 / sqrt(fan in)`, as PyTorch has them,
-//! factors of norms 1 and offsets 0.
+//! They follow the roles that a [`ModelConfig`] gives its parameters. A network of 2015 begins as the isotropic model:
+//! its readout is 0, so z_mu, z_Sigma or the logits are. The rest is as in the authors' code, convolutions drawn with
+//! deviation `sqrt(1 / filters) / (kh kw)` as images are smooth, dense matrices orthogonal, biases 0. A `UNet2DModel`
+//! has its convolutions and matrices uniform within `1 / sqrt(fan in)`, as PyTorch has them, factors of norms 1 and
+//! offsets 0.
 
 use alloc::vec::Vec;
 
@@ -16,8 +17,8 @@ use crate::noise::{NoiseSource, Seeded};
 /// What can be chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct InitOptions {
-    /// The readouts of the 2015 networks: `false` (the default) for zeros; `true` for an orthogonal matrix, as in the authors' code, or a table drawn
-    /// with deviation `1 / sqrt(row)`.
+    /// The readouts of the 2015 networks: `false` (the default) for zeros; `true` for an orthogonal matrix, as in the
+    /// authors' code, or a table drawn with deviation `1 / sqrt(row)`.
     pub draw_readout: bool,
     /// The deviation of the centres of radial basis functions: that of the data, 1 by default.
     pub centre_scale: f64,
@@ -31,8 +32,8 @@ impl Default for InitOptions {
     }
 }
 
-/// Initial values of each parameter of `graph`, in its order: a function of the seed, the parameter's place and its dimensions.
-/// `graph` is what [`ModelConfig::build`] made of `model`.
+/// Initial values of each parameter of `graph`, in its order: a function of the seed, the parameter's place and its
+/// dimensions. `graph` is what [`ModelConfig::build`] made of `model`.
 ///
 /// Errors: kind `OutOfMemory`.
 ///
@@ -108,7 +109,8 @@ fn fill(
     Ok(())
 }
 
-/// Makes the rows of a matrix (its columns, if they are fewer) orthonormal, in their order, by Gram and Schmidt with a second pass. Sums in f64.
+/// Makes the rows of a matrix (its columns, if they are fewer) orthonormal, in their order, by Gram and Schmidt with a
+/// second pass. Sums in f64.
 fn orthogonal(m: &mut [f32], rows: usize, columns: usize) -> Result<()> {
     let (count, len) = (rows.min(columns), rows.max(columns));
     // Vector k's element i lies at m[k * step + i * stride].

@@ -1,5 +1,5 @@
-//! Minimum probability flow (Sohl-Dickstein, Battaglino and DeWeese 2011): the parameters of an energy from samples, without a
-//! partition function, for Ising models.
+//! Minimum probability flow (Sohl-Dickstein, Battaglino and DeWeese 2011): the parameters of an energy from samples,
+//! without a partition function, for Ising models.
 
 use alloc::vec::Vec;
 
@@ -14,8 +14,8 @@ use crate::error::{Result, ensure, err};
 ///      = mean over x of sum over i of exp(-s_i f_i / 2),    s_i = 1 - 2 x_i,  f_i = J_ii + 2 sum over j != i of J_ij x_j
 /// ```
 ///
-/// which the model that made the data makes least, as their number grows. K is convex in J; its gradient costs one pass over
-/// the data.
+/// which the model that made the data makes least, as their number grows. K is convex in J; its gradient costs one pass
+/// over the data.
 ///
 /// The couplings of a 50-unit model with K_ij (of spins) normal of variance 1/50, no fields, from independent samples
 /// (`tests/training/mpf.rs`; the error is |J' - J| / |J| over all entries):
@@ -140,10 +140,11 @@ impl Mpf {
         j
     }
 
-    /// The model with the least flow, from J = 0 by L-BFGS. It works on the couplings of spins ([`Ising::from_spins`]), in which the
-    /// flow is much rounder.
+    /// The model with the least flow, from J = 0 by L-BFGS. It works on the couplings of spins ([`Ising::from_spins`]),
+    /// in which the flow is much rounder.
     ///
-    /// Errors: those of [`minimize`]. A unit that never changes has no finite bias: the search then ends without convergence.
+    /// Errors: those of [`minimize`]. A unit that never changes has no finite bias: the search then ends without
+    /// convergence.
     pub fn fit(&self, options: LbfgsOptions) -> Result<(Ising, LbfgsReport)> {
         let n = self.units;
         let (mut spins, mut j) = (alloc::vec![0.0; self.parameters()], alloc::vec![0.0; self.parameters()]);
@@ -226,7 +227,8 @@ mod tests {
 
     #[test]
     fn data_in_the_exact_proportions_of_a_model_give_it_back() {
-        // Weights 2 for unit 0, 3 for units 0 and 1 together, 2 for 1 and 2, 1/2 for unit 2: all eight states in whole numbers.
+        // Weights 2 for unit 0, 3 for units 0 and 1 together, 2 for 1 and 2, 1/2 for unit 2: all eight states in whole
+        // numbers.
         let mut rows = Vec::new();
         for s in 0..8u8 {
             let [a, b, c] = [s & 1, s >> 1 & 1, s >> 2];

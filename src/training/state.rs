@@ -1,7 +1,7 @@
 //! The state of training as named arrays, so that a run that was stopped goes on in the same bits.
 //!
-//! Optimisers and averages give a list of [`StateArray`] and take it back; a checkpoint keeps them as a safetensors file
-//! ([`to_bytes`], [`from_bytes`]). Whoever keeps several states in one file puts a prefix before the names.
+//! Optimisers and averages give a list of [`StateArray`] and take it back; a checkpoint keeps them as a safetensors
+//! file ([`to_bytes`], [`from_bytes`]). Whoever keeps several states in one file puts a prefix before the names.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;

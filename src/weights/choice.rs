@@ -1,5 +1,6 @@
-//! Which files of a directory are its model's weights. A directory that was saved to more than once may hold several sets: as diffusers
-//! does, an index goes before a plain file, and either before a variant; what is passed over is told, and what could be either is refused.
+//! Which files of a directory are its model's weights. A directory that was saved to more than once may hold several
+//! sets: as diffusers does, an index goes before a plain file, and either before a variant; what is passed over is
+//! told, and what could be either is refused.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -36,14 +37,15 @@ pub(super) fn is_index(path: &Path) -> bool {
 /// One model's weights: in one file, in shards with an index, or both.
 #[derive(Debug, PartialEq)]
 struct Set {
-    /// The name without `.safetensors`: a stem, and for a variant what diffusers puts behind it (`diffusion_pytorch_model.fp16`).
+    /// The name without `.safetensors`: a stem, and for a variant what diffusers puts behind it
+    /// (`diffusion_pytorch_model.fp16`).
     name: String,
     file: Option<String>,
     index: Option<String>,
 }
 
-/// Finds the weights in a directory. Errors name the files: kind `Io` where there are none or several, or shards are missing;
-/// `Unsupported` for pickles; `Weights` for a packed file, whose configuration is its own.
+/// Finds the weights in a directory. Errors name the files: kind `Io` where there are none or several, or shards are
+/// missing; `Unsupported` for pickles; `Weights` for a packed file, whose configuration is its own.
 pub(super) fn choose(dir: &Path) -> Result<Choice> {
     let (mut sets, pickle) = sets(dir)?;
     let mut remarks = Vec::new();
@@ -144,7 +146,8 @@ fn resolve(dir: &Path, set: &Set, remarks: &mut Vec<String>) -> Result<PathBuf> 
     let missing: Vec<&str> = shards.iter().map(String::as_str).filter(|s| !dir.join(s).is_file()).collect();
     match (file, missing.as_slice()) {
         (None, []) => {}
-        // What save_pretrained leaves behind when it saves in shards where a single file was; diffusers loads the index.
+        // What save_pretrained leaves behind when it saves in shards where a single file was; diffusers loads the
+        // index.
         (Some(file), []) => remarks.push(format!("{file} is not read: {index} is followed, as by diffusers")),
         // The other way round it deletes the shards and leaves their index.
         (Some(file), all) if all.len() == shards.len() => {
@@ -181,8 +184,8 @@ pub(super) fn is_packed(path: &Path) -> bool {
     SafeTensorsFile::open(path).is_ok_and(|f| PackedConfigs::is_in(|key| f.metadata(key)))
 }
 
-/// Whether a name without its extension is one of several files: `*-00001-of-00002`, or, with a variant behind, as diffusers wrote it
-/// before 0.30, `*-00001-of-00002.fp16`.
+/// Whether a name without its extension is one of several files: `*-00001-of-00002`, or, with a variant behind, as
+/// diffusers wrote it before 0.30, `*-00001-of-00002.fp16`.
 fn is_shard(stem: &str) -> bool {
     let numbered = |stem: &str| {
         let digits = |s: &str| s.len() == 5 && s.bytes().all(|b| b.is_ascii_digit());

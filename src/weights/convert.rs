@@ -11,8 +11,8 @@ pub(super) fn check_float(name: &str, dtype: DType) -> Result<()> {
     Ok(())
 }
 
-/// Converts little-endian elements; `bytes` holds exactly `out.len()` of them. The first element that is not finite as `f32`
-/// is an error; `at` is the place of `out[0]` in the tensor.
+/// Converts little-endian elements; `bytes` holds exactly `out.len()` of them. The first element that is not finite as
+/// `f32` is an error; `at` is the place of `out[0]` in the tensor.
 pub(super) fn decode(name: &str, dtype: DType, bytes: &[u8], out: &mut [f32], at: u64) -> Result<()> {
     let refuse = |i: usize, v: f32| {
         Err(err!(
@@ -55,8 +55,8 @@ pub(super) fn decode(name: &str, dtype: DType, bytes: &[u8], out: &mut [f32], at
     Ok(())
 }
 
-/// Converts values to little-endian elements, which `sink` gets in pieces of at most 1 KiB. A finite value that the type
-/// cannot hold is an error.
+/// Converts values to little-endian elements, which `sink` gets in pieces of at most 1 KiB. A finite value that the
+/// type cannot hold is an error.
 pub(super) fn encode(
     name: &str,
     dtype: DType,

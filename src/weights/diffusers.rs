@@ -1,8 +1,9 @@
 //! Finding a model in a diffusers pipeline directory.
 //!
-//! Two layouts occur: nested (`unet/config.json`, `unet/*.safetensors`, `scheduler/scheduler_config.json`) and flat (all of them in one
-//! directory). `model_index.json` is not needed; if it is there, it must not ask for parts that this library lacks. A model's own directory
-//! (`unet.save_pretrained`, a checkpoint of accelerate, an EMA folder) needs no scheduler.
+//! Two layouts occur: nested (`unet/config.json`, `unet/*.safetensors`, `scheduler/scheduler_config.json`) and flat
+//! (all of them in one directory). `model_index.json` is not needed; if it is there, it must not ask for parts that
+//! this library lacks. A model's own directory (`unet.save_pretrained`, a checkpoint of accelerate, an EMA folder)
+//! needs no scheduler.
 
 use alloc::boxed::Box;
 use alloc::format;
@@ -46,11 +47,14 @@ pub struct PipelineFiles {
     pub scheduler_path: Option<PathBuf>,
     /// The weights, under today's names.
     pub weights: Box<dyn WeightSource>,
-    /// The autoencoder that makes data of a latent model's samples, or why it cannot be read; `None` where there is none.
+    /// The autoencoder that makes data of a latent model's samples, or why it cannot be read; `None` where there is
+    /// none.
     pub decoder: Option<Result<DecoderFiles>>,
-    /// The files that are read: the model's configuration, the scheduler's if there is one, the weights (of several, their index).
+    /// The files that are read: the model's configuration, the scheduler's if there is one, the weights (of several,
+    /// their index).
     pub paths: Vec<PathBuf>,
-    /// What a person should know of the choice: files passed over that could have been meant, and names that were changed.
+    /// What a person should know of the choice: files passed over that could have been meant, and names that were
+    /// changed.
     pub remarks: Vec<String>,
 }
 
@@ -62,9 +66,9 @@ struct Place {
     remarks: Vec<String>,
 }
 
-/// Opens a pipeline directory, nested or flat; a model's own directory; or, to choose among several weights in such a directory, one of its
-/// weight files or the index of several. Errors (kind `Io` for what is missing or ambiguous, `Weights` or `Config` for what is
-/// malformed) name the file.
+/// Opens a pipeline directory, nested or flat; a model's own directory; or, to choose among several weights in such a
+/// directory, one of its weight files or the index of several. Errors (kind `Io` for what is missing or ambiguous,
+/// `Weights` or `Config` for what is malformed) name the file.
 pub fn open(path: impl AsRef<Path>) -> Result<PipelineFiles> {
     let path = path.as_ref();
     let is_dir = fs::metadata(path).map_err(|e| Error::from(e).context(path.display()))?.is_dir();
@@ -234,8 +238,8 @@ enum Listed {
     Nothing,
 }
 
-/// Reads a `model_index.json`. Refuses a pipeline with parts that sampling would need and that are none of these: a model, a scheduler and an
-/// autoencoder. What sampling does not use is not looked at.
+/// Reads a `model_index.json`. Refuses a pipeline with parts that sampling would need and that are none of these: a
+/// model, a scheduler and an autoencoder. What sampling does not use is not looked at.
 fn read_index(path: &Path) -> Result<Index> {
     if !path.is_file() {
         return Ok(Index { is_pipeline: false, decoder: Listed::Nothing, remarks: Vec::new() });

@@ -14,7 +14,8 @@ use crate::error::{Error, Result, ensure, err};
 /// Bytes read at a time; a multiple of every element size.
 const PIECE: usize = 1 << 16;
 
-/// A safetensors file on disk. Only the header stays in memory; a tensor is read, 64 KiB at a time, when it is asked for.
+/// A safetensors file on disk. Only the header stays in memory; a tensor is read, 64 KiB at a time, when it is asked
+/// for.
 #[derive(Debug)]
 pub struct SafeTensorsFile {
     header: Header,
@@ -56,8 +57,8 @@ impl SafeTensorsFile {
         self.header.metadata.get(key).map(|s| s.as_str())
     }
 
-    /// As [`WeightSource::read_f32`], but of whole numbers (int64, int32) too, which are no weights: class labels, timesteps. A number beyond
-    /// 2^24, of which `f32` lacks some, is an error.
+    /// As [`WeightSource::read_f32`], but of whole numbers (int64, int32) too, which are no weights: class labels,
+    /// timesteps. A number beyond 2^24, of which `f32` lacks some, is an error.
     pub fn read_numbers(&self, name: &str, out: &mut [f32]) -> Result<()> {
         self.read(name, out, true).map_err(|e| e.context(self.path.display()))
     }

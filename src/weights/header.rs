@@ -1,7 +1,7 @@
 //! The header of a safetensors file: 8 bytes of length, then JSON that says where each tensor lies.
 //!
-//! The `safetensors` crate gives the entry's form; the checks are here because it keeps the last of two equal names and its
-//! errors do not say which tensor is wrong.
+//! The `safetensors` crate gives the entry's form; the checks are here because it keeps the last of two equal names and
+//! its errors do not say which tensor is wrong.
 
 use alloc::collections::BTreeMap;
 use alloc::format;

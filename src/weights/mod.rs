@@ -1,12 +1,12 @@
 //! Trained weights: where they come from and how they are checked.
 //!
 //! A [`WeightSource`] gives named tensors as `f32`, one at a time, so that a model is never held in memory twice.
-//! [`SafeTensorsView`] reads them from bytes without a file system; with `std`, [`SafeTensorsFile`] and [`ShardedFiles`]
-//! read them from files on demand and [`diffusers`] finds them in a pipeline directory. [`packed`] is this library's one-file form:
-//! safetensors whose metadata carries the configurations.
+//! [`SafeTensorsView`] reads them from bytes without a file system; with `std`, [`SafeTensorsFile`] and
+//! [`ShardedFiles`] read them from files on demand and [`diffusers`] finds them in a pipeline directory. [`packed`] is
+//! this library's one-file form: safetensors whose metadata carries the configurations.
 //!
-//! Everything here reads bytes of unknown origin: a size is checked before anything is allocated for it, and an error names the tensor.
-//! Models and pipelines call this module; it knows nothing of architectures.
+//! Everything here reads bytes of unknown origin: a size is checked before anything is allocated for it, and an error
+//! names the tensor. Models and pipelines call this module; it knows nothing of architectures.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
@@ -65,8 +65,8 @@ pub trait WeightSource {
 
     /// Fills `out` with a tensor in row-major order; f16, bf16 and f64 are converted, rounding to nearest.
     ///
-    /// Errors (kind `Weights`, or `Io`): no such name; a tensor of whole numbers; `out.len()` is not the tensor's element count; an element is NaN
-    /// or infinite as `f32`; the file ends early. `out` is unspecified after an error.
+    /// Errors (kind `Weights`, or `Io`): no such name; a tensor of whole numbers; `out.len()` is not the tensor's
+    /// element count; an element is NaN or infinite as `f32`; the file ends early. `out` is unspecified after an error.
     fn read_f32(&self, name: &str, out: &mut [f32]) -> Result<()>;
 }
 
@@ -84,14 +84,16 @@ impl<S: WeightSource + ?Sized> WeightSource for Box<S> {
     }
 }
 
-/// Reads a tensor that must have these dimensions, or be a scalar where they are `[1]`; the form in which a backend's compilation asks.
+/// Reads a tensor that must have these dimensions, or be a scalar where they are `[1]`; the form in which a backend's
+/// compilation asks.
 pub fn read_param(source: &dyn WeightSource, name: &str, dims: &Dims, out: &mut [f32]) -> Result<()> {
     let info = source.info(name).ok_or_else(|| missing(name))?;
     ensure!(fits(&info.shape, dims), Weights, "tensor {name} is {:?}, expected {dims}", info.shape);
     source.read_f32(name, out)
 }
 
-/// Whether a tensor of this shape is a parameter of these dimensions. A scalar is one of `[1]`, since there are no others.
+/// Whether a tensor of this shape is a parameter of these dimensions. A scalar is one of `[1]`, since there are no
+/// others.
 fn fits(shape: &[usize], dims: &Dims) -> bool {
     shape == dims.as_slice() || (shape.is_empty() && dims.as_slice() == [1])
 }

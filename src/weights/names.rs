@@ -12,12 +12,13 @@ use crate::error::{Result, ensure, err};
 const RENAMED: [(&str, &str); 4] =
     [(".query.", ".to_q."), (".key.", ".to_k."), (".value.", ".to_v."), (".proj_attn.", ".to_out.0.")];
 
-/// What wrappers put before every name: DataParallel and DDP, torch.compile, a module that has the network as `model` or `unet`, and an
-/// EMA of it.
+/// What wrappers put before every name: DataParallel and DDP, torch.compile, a module that has the network as `model`
+/// or `unet`, and an EMA of it.
 const WRAPPERS: [&str; 5] = ["module.", "_orig_mod.", "model.", "ema_model.", "unet."];
 
-/// A source of diffusers weights under today's names. What a wrapper put before every name ([`DiffusersNames::prefix`]) is taken off; legacy attention names `query`, `key`, `value` and `proj_attn` are
-/// shown as `to_q`, `to_k`, `to_v` and `to_out.0`.
+/// A source of diffusers weights under today's names. What a wrapper put before every name ([`DiffusersNames::prefix`])
+/// is taken off; legacy attention names `query`, `key`, `value` and `proj_attn` are shown as `to_q`, `to_k`, `to_v` and
+/// `to_out.0`.
 #[derive(Debug)]
 pub struct DiffusersNames<S> {
     inner: S,
@@ -27,8 +28,8 @@ pub struct DiffusersNames<S> {
 }
 
 impl<S: WeightSource> DiffusersNames<S> {
-    /// Wraps a source. Errors (kind `Weights`): it holds a tensor under its old and its new name, or more than one model, each under
-    /// another wrapper's prefix.
+    /// Wraps a source. Errors (kind `Weights`): it holds a tensor under its old and its new name, or more than one
+    /// model, each under another wrapper's prefix.
     pub fn new(inner: S) -> Result<Self> {
         let mut stored = BTreeMap::new();
         let names = inner.names();
@@ -41,8 +42,8 @@ impl<S: WeightSource> DiffusersNames<S> {
         Ok(Self { inner, stored, prefix })
     }
 
-    /// What stands before every name in the file and is taken off: any of `module.`, `_orig_mod.`, `model.`, `ema_model.` and `unet.`, also
-    /// several. Mostly empty.
+    /// What stands before every name in the file and is taken off: any of `module.`, `_orig_mod.`, `model.`,
+    /// `ema_model.` and `unet.`, also several. Mostly empty.
     pub fn prefix(&self) -> &str {
         &self.prefix
     }

@@ -1,7 +1,8 @@
 //! The packed file: one safetensors file that holds a whole pipeline.
 //!
-//! Its metadata has `undiffuse.format` (a version), `undiffuse.model` (or `undiffuse.graph`, the network itself) and, where there was one,
-//! `undiffuse.scheduler` and `undiffuse.preconditioning` (configurations as JSON text), of a latent model also `undiffuse.decoder`, so any safetensors reader can open it and this library needs no other file.
+//! Its metadata has `undiffuse.format` (a version), `undiffuse.model` (or `undiffuse.graph`, the network itself) and,
+//! where there was one, `undiffuse.scheduler` and `undiffuse.preconditioning` (configurations as JSON text), of a
+//! latent model also `undiffuse.decoder`, so any safetensors reader can open it and this library needs no other file.
 
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
@@ -87,8 +88,9 @@ pub fn open(bytes: &[u8]) -> Result<(SafeTensorsView<'_>, PackedConfigs)> {
     Ok((view, configs))
 }
 
-/// Writes a packed file, piece by piece, to `sink`. Matrices and convolution kernels are stored as `dtype`; vectors (biases, norms,
-/// Fourier frequencies) stay `f32`, because they are few and the results hang on them. Equal arguments give equal bytes.
+/// Writes a packed file, piece by piece, to `sink`. Matrices and convolution kernels are stored as `dtype`; vectors
+/// (biases, norms, Fourier frequencies) stay `f32`, because they are few and the results hang on them. Equal arguments
+/// give equal bytes.
 pub fn write(
     configs: &PackedConfigs,
     weights: &dyn WeightSource,

@@ -23,8 +23,9 @@ pub struct ShardedFiles {
 }
 
 impl ShardedFiles {
-    /// Reads an index and the headers of all its files. Errors: an index entry that is no plain file name, a tensor that
-    /// is not where the index says, or one that the index does not know (kind `Weights`); a file that cannot be read (kind `Io`).
+    /// Reads an index and the headers of all its files. Errors: an index entry that is no plain file name, a tensor
+    /// that is not where the index says, or one that the index does not know (kind `Weights`); a file that cannot be
+    /// read (kind `Io`).
     pub fn open(index: impl AsRef<Path>) -> Result<Self> {
         let path = index.as_ref();
         let text = read_text(path)?;

@@ -7,7 +7,8 @@ use super::header::{Header, LENGTH_BYTES, header_len};
 use super::{TensorInfo, WeightSource, convert, missing};
 use crate::error::{Result, ensure, err};
 
-/// A safetensors file in memory: from a file system, a memory map, flash, or embedded in the program. Nothing is copied but the header.
+/// A safetensors file in memory: from a file system, a memory map, flash, or embedded in the program. Nothing is copied
+/// but the header.
 ///
 /// ```
 /// use undiffuse::weights::{SafeTensorsView, WeightSource};
@@ -32,7 +33,8 @@ pub struct SafeTensorsView<'a> {
 
 impl<'a> SafeTensorsView<'a> {
     /// Parses the header and checks that the tensors fill the bytes behind it. Takes time in proportion to the header.
-    /// Errors (kind `Weights`): the bytes are no safetensors file, or name a tensor that is malformed or not within them.
+    /// Errors (kind `Weights`): the bytes are no safetensors file, or name a tensor that is malformed or not within
+    /// them.
     pub fn parse(bytes: &'a [u8]) -> Result<Self> {
         let len = header_len(bytes, bytes.len() as u64)?;
         let start = LENGTH_BYTES as usize;

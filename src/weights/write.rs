@@ -22,12 +22,13 @@ pub struct TensorToWrite<'a> {
     pub shape: &'a [usize],
 }
 
-/// Writes a safetensors file. The bytes depend on the arguments' values alone: tensors stand by falling element size, then by name.
+/// Writes a safetensors file. The bytes depend on the arguments' values alone: tensors stand by falling element size,
+/// then by name.
 ///
-/// `fill` is called for each tensor in that order, with its name and a slice of its element count to fill; `sink` gets the
-/// file piece by piece. One tensor is held in memory at a time.
-/// Errors: two tensors of one name, the reserved name `__metadata__`, more elements than memory allows, a value that the
-/// stored type cannot hold, or what `fill` and `sink` return.
+/// `fill` is called for each tensor in that order, with its name and a slice of its element count to fill; `sink` gets
+/// the file piece by piece. One tensor is held in memory at a time. Errors: two tensors of one name, the reserved name
+/// `__metadata__`, more elements than memory allows, a value that the stored type cannot hold, or what `fill` and
+/// `sink` return.
 pub fn write_safetensors(
     tensors: &[TensorToWrite<'_>],
     metadata: &BTreeMap<String, String>,

@@ -1,5 +1,6 @@
-//! The exact mean and covariance of a chain whose every step is affine in x and in the noise: what a Gaussian prior with its
-//! exact denoiser and Gaussian evidence make of it. Each step is probed with unit vectors, so no sampling error is left.
+//! The exact mean and covariance of a chain whose every step is affine in x and in the noise: what a Gaussian prior
+//! with its exact denoiser and Gaussian evidence make of it. Each step is probed with unit vectors, so no sampling
+//! error is left.
 
 use undiffuse::Result;
 use undiffuse::chain::{Chain, ChainOptions};
@@ -13,8 +14,8 @@ use undiffuse::tensor::Dims;
 
 pub type Matrix = Vec<Vec<f64>>;
 
-/// Sample 0 has no noise; samples n + 1 .. 2 n have unit vectors for the chain's noise, 2 n + 1 .. 3 n for the evidence's first draw of a step
-/// and 3 n + 1 .. 4 n for its second, which may be shorter.
+/// Sample 0 has no noise; samples n + 1 .. 2 n have unit vectors for the chain's noise, 2 n + 1 .. 3 n for the
+/// evidence's first draw of a step and 3 n + 1 .. 4 n for its second, which may be shorter.
 struct Probes(usize);
 
 impl NoiseSource for Probes {
@@ -99,8 +100,8 @@ impl NoiseSource for Units {
     }
 }
 
-/// Mean and covariance of the result of a chain that is affine as a whole, whatever history it keeps: x with no noise at all, and what each
-/// single value of noise adds to it. `denoiser` makes one for a batch.
+/// Mean and covariance of the result of a chain that is affine as a whole, whatever history it keeps: x with no noise
+/// at all, and what each single value of noise adds to it. `denoiser` makes one for a batch.
 pub fn whole<D: Denoiser>(
     denoiser: impl Fn(usize) -> D,
     sampler: &dyn Sampler,

@@ -21,8 +21,8 @@ impl ParamSource for Weights {
     }
 }
 
-/// A batch of inputs: `class` (`class_labels`) is a row number, `t` (`timestep`) a step, all others are uniform with variance 1, plus `input_shift` if
-/// the name ends so.
+/// A batch of inputs: `class` (`class_labels`) is a row number, `t` (`timestep`) a step, all others are uniform with
+/// variance 1, plus `input_shift` if the name ends so.
 pub fn inputs(graph: &Graph, batch: usize) -> Vec<Vec<f32>> {
     let input = |(i, port): (usize, &Port)| {
         let n = batch * graph.dims(port.value).elements();

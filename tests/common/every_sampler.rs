@@ -1,5 +1,6 @@
-//! Every sampler that there is, with the options that change what it keeps or draws, and a denoiser that is exact for each: what a network
-//! of its kind should give of a prior that is known. The list walks [`SamplerKind::NAMES`], so that a new sampler is in it from the start.
+//! Every sampler that there is, with the options that change what it keeps or draws, and a denoiser that is exact for
+//! each: what a network of its kind should give of a prior that is known. The list walks [`SamplerKind::NAMES`], so
+//! that a new sampler is in it from the start.
 
 #![allow(dead_code)]
 
@@ -137,7 +138,8 @@ pub fn two_parts(n: usize) -> [Component; 2] {
     })
 }
 
-/// What makes the sampler's x_0 the mean of x_0 given x_t of a mixture: its network's output, worked out from how the sampler reads it.
+/// What makes the sampler's x_0 the mean of x_0 given x_t of a mixture: its network's output, worked out from how the
+/// sampler reads it.
 pub struct Exact {
     prior: GaussianMixture,
     /// Of each call the level that the network is shown, that of x, what x is multiplied by, and how x_0 follows.
@@ -147,7 +149,8 @@ pub struct Exact {
     of: Vec<f32>,
     /// Of a sampler that chooses its levels, whose network gives eps: there are no calls to look up.
     adaptive: bool,
-    /// Mean and variances of a prior of independent elements, of which x_0 is where the flow leads: what a network is distilled to give.
+    /// Mean and variances of a prior of independent elements, of which x_0 is where the flow leads: what a network is
+    /// distilled to give.
     distilled: Option<(Vec<f64>, Vec<f64>)>,
 }
 
@@ -170,7 +173,8 @@ impl Exact {
         }
     }
 
-    /// For samplers of consistency models, of the prior N(`mean`, diag(`variances`)): x_0 is the end of the probability flow through x_t.
+    /// For samplers of consistency models, of the prior N(`mean`, diag(`variances`)): x_0 is the end of the probability
+    /// flow through x_t.
     pub fn distilled(sampler: &dyn Sampler, dims: Dims, mean: &[f64], variances: &[f64], batch: usize) -> Self {
         let covariance = Covariance::Diagonal(variances.to_vec());
         let part = Component { weight: 1.0, mean: mean.to_vec(), covariance };

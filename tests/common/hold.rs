@@ -1,4 +1,5 @@
-//! How to hold a backend to the reference. A new backend adds a test file that calls [`hold`] with each case of `op_suite`.
+//! How to hold a backend to the reference. A new backend adds a test file that calls [`hold`] with each case of
+//! `op_suite`.
 //!
 //! A test program includes it by `#[path = "../common/hold.rs"] mod hold;`, beside `pcg`, `draw` and `op_suite`.
 

@@ -1,4 +1,5 @@
-//! The drawn side of `tests/golden/make_unet.py` and `make_2015.py`, which state the recipe: weights of a graph. Needs the module `pcg`.
+//! The drawn side of `tests/golden/make_unet.py` and `make_2015.py`, which state the recipe: weights of a graph. Needs
+//! the module `pcg`.
 //!
 //! A test program includes it by `#[path = "../common/seeded.rs"] mod seeded;`.
 

@@ -1,5 +1,6 @@
-//! The code that runs without an operating system, on the host: the model that the device carries is the one that the tests
-//! know, and its samples are those of the reference backend. That the device gets the host's bits, `.ci/run bare_metal` checks.
+//! The code that runs without an operating system, on the host: the model that the device carries is the one that the
+//! tests know, and its samples are those of the reference backend. That the device gets the host's bits,
+//! `.ci/run bare_metal` checks.
 
 use crate::samples;
 use crate::tiny;

@@ -1,8 +1,9 @@
-//! The public API, item by item, is what tests/public_api.txt lists: nothing becomes public, or goes, unseen. After a change that is
-//! meant, `UNDIFFUSE_WRITE_API=1 cargo test --test house public_api` writes the list anew.
+//! The public API, item by item, is what tests/public_api.txt lists: nothing becomes public, or goes, unseen. After a
+//! change that is meant, `UNDIFFUSE_WRITE_API=1 cargo test --test house public_api` writes the list anew.
 //!
-//! It is read from the sources, whatever the features, and holds the paths under which users reach modules, types, functions, fields,
-//! variants and methods; what is hidden from the documentation is not listed. Signatures are not compared.
+//! It is read from the sources, whatever the features, and holds the paths under which users reach modules, types,
+//! functions, fields, variants and methods; what is hidden from the documentation is not listed. Signatures are not
+//! compared.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -161,7 +162,8 @@ impl Module {
     }
 }
 
-/// The item that a path as written in the module `from` names: the module that declares it, and its name there. `None` for other crates'.
+/// The item that a path as written in the module `from` names: the module that declares it, and its name there. `None`
+/// for other crates'.
 fn resolve(root: &Module, from: &[String], path: &[String], depth: usize) -> Option<(Vec<String>, String)> {
     let (name, mut modules) = path.split_last()?;
     let mut at = from.to_vec();

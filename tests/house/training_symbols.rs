@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-/// A path as it stands in symbols, each word after its length. It is put together at run time, so that this program does not hold
-/// it as a text of its own.
+/// A path as it stands in symbols, each word after its length. It is put together at run time, so that this program
+/// does not hold it as a text of its own.
 fn mangled(path: &str) -> String {
     path.split("::").map(|word| format!("{}{word}", word.len())).collect()
 }

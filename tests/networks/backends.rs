@@ -1,4 +1,5 @@
-//! The cpu backend against the reference: every operation, every path of this CPU, one to three threads, batches of one and three.
+//! The cpu backend against the reference: every operation, every path of this CPU, one to three threads, batches of one
+//! and three.
 
 use crate::draw;
 use crate::hold;

@@ -224,7 +224,7 @@ fn a_preconditioning_goes_with_its_model() {
 
 #[test]
 fn attention_of_sequences_has_its_names_in_the_file() {
-    let config = r#"{"_class_name": "UNet1DModel", "extra_in_channels": 8, "block_out_channels": [32, 32], "sample_size": 16,
+    let config = r#"{"_class_name": "UNet1DModel", "extra_in_channels": 64, "block_out_channels": [32, 32], "sample_size": 16,
         "down_block_types": ["DownBlock1DNoSkip", "AttnDownBlock1D"], "up_block_types": ["AttnUpBlock1D", "UpBlock1DNoSkip"]}"#;
     let graph = ModelConfig::from_json(config).unwrap().build(None).unwrap();
     let dims: Vec<_> = graph.params().iter().map(|p| (p.name.clone(), p.dims)).collect();

@@ -1,5 +1,5 @@
-//! The networks of 2015 against PyTorch in float64: outputs and gradients, on both backends; an import of the authors' layout against NumPy; and
-//! their packed files through the pipeline to samples.
+//! The networks of 2015 against PyTorch in float64: outputs and gradients, on both backends; an import of the authors'
+//! layout against NumPy; and their packed files through the pipeline to samples.
 
 use crate::golden;
 use crate::pcg;
@@ -67,7 +67,8 @@ fn compile(backend: &dyn Backend, graph: &Graph, of: &Graph) -> Box<dyn Network>
 /// A backend, its name and the bound that the project promises for it.
 type Held = (String, Box<dyn Backend>, f64);
 
-/// The cpu backend on each path that this CPU has, the reference and, where there is an adapter, the wgpu backend in each of its precisions.
+/// The cpu backend on each path that this CPU has, the reference and, where there is an adapter, the wgpu backend in
+/// each of its precisions.
 fn backends() -> Vec<Held> {
     let mut all: Vec<Held> = vec![("reference".into(), Box::new(Reference), BOUND)];
     for path in Path::ALL {

@@ -1,4 +1,5 @@
-//! Narrow weights on the cpu backend: a network of them is, to the bit or nearly, the f32 network of the weights that they round to.
+//! Narrow weights on the cpu backend: a network of them is, to the bit or nearly, the f32 network of the weights that
+//! they round to.
 
 use crate::draw;
 use undiffuse::Cancel;

@@ -1,6 +1,6 @@
-//! What programs without an operating system must print: the samples of the models that are parts of them, made here by the general loader on
-//! the portable path. `.ci/run bare_metal` compares the boards' output with the same file. After a change that is meant,
-//! `UNDIFFUSE_WRITE_EXPECTED=1 cargo test --release --test networks programs` writes it anew.
+//! What programs without an operating system must print: the samples of the models that are parts of them, made here by
+//! the general loader on the portable path. `.ci/run bare_metal` compares the boards' output with the same file. After
+//! a change that is meant, `UNDIFFUSE_WRITE_EXPECTED=1 cargo test --release --test networks programs` writes it anew.
 
 use std::fmt::Write;
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! The gradient network that keeps little of its forward pass: the same gradient in about half of the memory, known before it runs.
+//! The gradient network that keeps little of its forward pass: the same gradient in about half of the memory, known
+//! before it runs.
 
 use crate::pcg;
 use crate::seeded;
@@ -100,8 +101,8 @@ fn networks_compiled_together_hold_common_weights_once() {
     println!(
         "weights of the network, of its gradient besides, of that with recomputation besides: {bytes:?}; alone {alone}"
     );
-    // The filters of the way back are the forward ones turned round, so as many. Norms, embeddings and what is stacked in another way are
-    // held by each.
+    // The filters of the way back are the forward ones turned round, so as many. Norms, embeddings and what is stacked
+    // in another way are held by each.
     assert!(bytes[1] < bytes[0] + bytes[0] / 20 && bytes[2] < bytes[0] / 10, "{bytes:?}");
     assert!(alone < bytes[0] + bytes[1] + bytes[2]);
 }

@@ -1,4 +1,5 @@
-//! On the cpu backend a sample's result is the same bits for any number of threads, any batch it is in, and any neighbours.
+//! On the cpu backend a sample's result is the same bits for any number of threads, any batch it is in, and any
+//! neighbours.
 
 use crate::draw;
 use std::sync::Arc;

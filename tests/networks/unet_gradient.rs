@@ -10,7 +10,8 @@ use undiffuse::graph::vjp::vjp;
 use undiffuse::model::unet2d::{self, UNet2DConfig};
 use undiffuse::schedule::Level;
 
-/// Half the distance over which a difference is taken: small for the kinks of relu, not smaller because outputs are f32.
+/// Half the distance over which a difference is taken: small for the kinks of relu, not smaller because outputs are
+/// f32.
 const STEP: f32 = 2e-4;
 const BOUND: f64 = 2e-4;
 

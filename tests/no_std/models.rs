@@ -1,5 +1,5 @@
-//! The models that programs without an operating system have as parts of themselves, and how each is sampled: read by their build scripts, by
-//! the programs and by `examples/embedded`, which says what they must print.
+//! The models that programs without an operating system have as parts of themselves, and how each is sampled: read by
+//! their build scripts, by the programs and by `examples/embedded`, which says what they must print.
 
 use undiffuse::backend::cpu::WeightType;
 use undiffuse::sampler::{SamplerKind, SamplerOptions, Steps};

@@ -104,7 +104,8 @@ impl<E: Evidence> Evidence for Capture<E> {
     }
 }
 
-/// The exact distribution of the chain's result over the data's sequences, by carrying that of x_T through every kernel.
+/// The exact distribution of the chain's result over the data's sequences, by carrying that of x_T through every
+/// kernel.
 fn distribution(p: &[f64], process: Categorical, steps: usize, evidence: impl Evidence) -> Vec<f64> {
     let count = process.classes();
     let all = states(count);
@@ -274,7 +275,8 @@ fn a_chain_of_classes_is_saved_and_sharded_like_any_other() {
     }
 }
 
-/// The bound of one position in exact sums: sum over t and x_t of q(x_t | x_0) KL(q(x_s | x_t, x_0) || p(x_s | x_t)), the last the loss of x_0.
+/// The bound of one position in exact sums: sum over t and x_t of q(x_t | x_0) KL(q(x_s | x_t, x_0) || p(x_s | x_t)),
+/// the last the loss of x_0.
 fn enumerated(process: &Categorical, p: &[f64; DATA], steps: usize, x0: usize) -> f64 {
     let count = process.classes();
     let abar = |i: usize| (steps - i) as f64 / steps as f64;

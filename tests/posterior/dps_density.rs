@@ -1,5 +1,6 @@
-//! DPS and MCG step by a vector of fixed length, so not even a Gaussian prior gives them a Gaussian. What they sample is still known: the
-//! density of one element, carried through every step on a grid. The chains must have its mean and variance, which are not the posterior's.
+//! DPS and MCG step by a vector of fixed length, so not even a Gaussian prior gives them a Gaussian. What they sample
+//! is still known: the density of one element, carried through every step on a grid. The chains must have its mean and
+//! variance, which are not the posterior's.
 
 use undiffuse::chain::{Chain, ChainOptions};
 use undiffuse::denoiser::{Component, Covariance, GaussianMixture};

@@ -1,5 +1,5 @@
-//! Posteriors known in closed form: Gaussian priors with their exact denoiser and linear measurements. Mean and covariance
-//! of each method by propagation through the chain, without sampling error, against the truth.
+//! Posteriors known in closed form: Gaussian priors with their exact denoiser and linear measurements. Mean and
+//! covariance of each method by propagation through the chain, without sampling error, against the truth.
 
 use crate::affine::{Matrix, errors, gaussian, posterior, result};
 use undiffuse::posterior::operator::{Dense, Identity, LinearOperator, Mask};

@@ -1,4 +1,5 @@
-//! What `MethodKind` says of each method is what the method does: its products, its chain, the noise and the operators that it takes.
+//! What `MethodKind` says of each method is what the method does: its products, its chain, the noise and the operators
+//! that it takes.
 
 use undiffuse::ErrorKind;
 use undiffuse::posterior::operator::{Dense, Mask};

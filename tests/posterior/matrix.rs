@@ -1,11 +1,12 @@
-//! Every evidence method with every sampler: a pair reaches the posterior of a Gaussian prior that is known in closed form, as nearly as
-//! the method claims of itself and the sampler reaches the prior, or is refused when the chain is made, by an error that names the sampler, what is
-//! wrong and what to take. Both lists are walked whole, and the table in the docs is what comes out:
+//! Every evidence method with every sampler: a pair reaches the posterior of a Gaussian prior that is known in closed
+//! form, as nearly as the method claims of itself and the sampler reaches the prior, or is refused when the chain is
+//! made, by an error that names the sampler, what is wrong and what to take. Both lists are walked whole, and the table
+//! in the docs is what comes out:
 //!
 //!     UNDIFFUSE_WRITE_MATRIX=1 cargo test --release --features cli,training --test posterior matrix
 //!
-//! Moments are without sampling error: a chain with a Gaussian prior is affine in its noise, so each value of noise is given alone
-//! (`affine::whole`). DPS and MCG divide by a norm and are sampled.
+//! Moments are without sampling error: a chain with a Gaussian prior is affine in its noise, so each value of noise is
+//! given alone (`affine::whole`). DPS and MCG divide by a norm and are sampled.
 
 use crate::affine::{Matrix, errors, posterior, whole};
 use crate::every_sampler::{Case, Exact, every};
@@ -417,7 +418,8 @@ fn table(methods: &[Method], rows: &[String], works: usize, refused: usize) -> S
     text
 }
 
-/// The recommended sampler is one that the method goes with, for a model of ordinary length and for one with few timesteps.
+/// The recommended sampler is one that the method goes with, for a model of ordinary length and for one with few
+/// timesteps.
 #[test]
 fn what_a_method_recommends_works() {
     for train in [1000, 12] {

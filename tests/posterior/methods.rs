@@ -1,5 +1,6 @@
-//! The published methods on Gaussian priors with their exact denoiser: mean and covariance without sampling error, against the
-//! closed-form posterior where a method is exact, and against what its page claims where it is not; and what is refused.
+//! The published methods on Gaussian priors with their exact denoiser: mean and covariance without sampling error,
+//! against the closed-form posterior where a method is exact, and against what its page claims where it is not; and
+//! what is refused.
 
 use crate::affine::{Matrix, errors, gaussian, identity, posterior, result};
 use undiffuse::ErrorKind;

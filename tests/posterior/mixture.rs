@@ -115,8 +115,8 @@ fn check(name: &str, steps: usize, evidence: impl Evidence, bound: f64) {
     assert!(mean < bound && cov < bound, "{name}: mean {mean}, covariance {cov}, expected below {bound}");
 }
 
-/// The theory of `posterior::calibrated`: with the true r_t, here a closure, the chain samples the posterior, whatever its
-/// modes. Sampling alone puts the mean off by 1 / sqrt(20,000) = 0.7 % and the covariance by about 1 %.
+/// The theory of `posterior::calibrated`: with the true r_t, here a closure, the chain samples the posterior, whatever
+/// its modes. Sampling alone puts the mean off by 1 / sqrt(20,000) = 0.7 % and the covariance by about 1 %.
 #[test]
 fn the_true_r_gives_the_posterior_of_a_mixture() {
     let gradient = |_: u64, level: &Level, x: &[f32], out: &mut [f32]| {

@@ -156,7 +156,8 @@ fn particles_reach_the_posterior_of_known_bits_within_a_percent() {
     check("known", 0.0, 1 << 16, &[64, 1 << 16]);
 }
 
-/// Three Gaussians in the plane seen through one number: as in `posterior_mixture.rs`, where guided methods are 9 to 19 % off.
+/// Three Gaussians in the plane seen through one number: as in `posterior_mixture.rs`, where guided methods are 9 to 19
+/// % off.
 #[test]
 fn particles_reach_the_posterior_of_a_mixture() {
     let parts = [

@@ -1,5 +1,6 @@
-//! The small and fast version of `tests/judge/restore_digits.py`: calibrated evidence with the embedded model, on digits that the
-//! model itself has drawn. They come from the very prior, so true samples of the posterior miss y by as much as the truth does,
+//! The small and fast version of `tests/judge/restore_digits.py`: calibrated evidence with the embedded model, on
+//! digits that the model itself has drawn. They come from the very prior, so true samples of the posterior miss y by as
+//! much as the truth does,
 //! |y - A x| = s sqrt(m).
 
 use undiffuse::backend::cpu::Cpu;

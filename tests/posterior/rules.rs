@@ -1,5 +1,5 @@
-//! What every evidence method keeps to: misfits are refused with a clear error, failures leave a usable chain, and a sample
-//! does not depend on its batch.
+//! What every evidence method keeps to: misfits are refused with a clear error, failures leave a usable chain, and a
+//! sample does not depend on its batch.
 
 use undiffuse::chain::{Chain, ChainOptions};
 use undiffuse::denoiser::{Call, Component, Covariance, Denoiser, FnDenoiser, GaussianMixture};

@@ -1,5 +1,5 @@
-//! Every sampler, whatever it keeps between its calls: a chain that was saved anywhere, inner stages included, and taken up in another
-//! process ends in the same bits, and so does a sample in whatever batch or shard it is made.
+//! Every sampler, whatever it keeps between its calls: a chain that was saved anywhere, inner stages included, and
+//! taken up in another process ends in the same bits, and so does a sample in whatever batch or shard it is made.
 
 use undiffuse::chain::{Chain, ChainOptions};
 use undiffuse::denoiser::Denoiser;

@@ -1,6 +1,8 @@
-//! Split Gibbs sampling on mixtures whose posteriors are known in closed form: means, covariances and the weights of the modes.
+//! Split Gibbs sampling on mixtures whose posteriors are known in closed form: means, covariances and the weights of
+//! the modes.
 //!
-//! The daily size holds few samples to bounds that are 5 % and what so few draws are off by; the whole size, 19,200 samples, is run by hand:
+//! The daily size holds few samples to bounds that are 5 % and what so few draws are off by; the whole size, 19,200
+//! samples, is run by hand:
 //!
 //!     cargo test --release --features cli,training --test posterior split_gibbs:: -- --ignored --nocapture
 
@@ -29,7 +31,8 @@ fn plane() -> Vec<Part> {
     ]
 }
 
-/// Three Gaussians of 8 elements, standard deviations from 0.12 to 0.4 along directions that differ from one to the next.
+/// Three Gaussians of 8 elements, standard deviations from 0.12 to 0.4 along directions that differ from one to the
+/// next.
 fn eight() -> Vec<Part> {
     let n = 8;
     let part = |k: usize, weight: f64| {
@@ -147,8 +150,8 @@ fn moments(parts: &[Part]) -> (Vec<f64>, Matrix) {
     (mean, cov)
 }
 
-/// In %: the error of the mean over the root of the trace, the covariance's relative to its norm, the largest error of a mode's weight; and of each the
-/// root mean square that so many independent draws are off by.
+/// In %: the error of the mean over the root of the trace, the covariance's relative to its norm, the largest error of
+/// a mode's weight; and of each the root mean square that so many independent draws are off by.
 struct Errors {
     got: [f64; 3],
     draws: [f64; 3],
@@ -235,7 +238,8 @@ fn run(parts: &[Part], p: &Problem, count: usize, steps: usize, options: &SplitG
     (e, calls)
 }
 
-/// 5 % for mean and covariance and 2 points for weights, on top of three times what so few independent draws are off by.
+/// 5 % for mean and covariance and 2 points for weights, on top of three times what so few independent draws are off
+/// by.
 #[test]
 fn mixtures_are_within_five_per_cent_and_two_points() {
     for parts in [plane(), eight()] {

@@ -69,7 +69,8 @@ fn directions(c: &Matrix) -> Vec<(f64, Vec<f64>)> {
         .collect()
 }
 
-/// For each direction of the truth: the variance over the true one, and the gap of the means in true standard deviations.
+/// For each direction of the truth: the variance over the true one, and the gap of the means in true standard
+/// deviations.
 fn along(got: &(Vec<f64>, Matrix), want: &(Vec<f64>, Matrix)) -> Vec<(f64, f64)> {
     let of = |(value, v): (f64, Vec<f64>)| {
         let variance: f64 = (0..N).map(|i| (0..N).map(|j| v[i] * got.1[i][j] * v[j]).sum::<f64>()).sum();
@@ -107,8 +108,8 @@ fn the_default_run_of_36_calls_has_the_posteriors_variances() {
         let config = config(variance_type, betas);
         let sampler = Recommended::CALIBRATED.sampler(&config).unwrap();
         assert_eq!(sampler.levels().len(), 36);
-        // With a product for each direction every step is affine: no sampling error. f32 leaves little of the Jacobian at high noise, which costs
-        // the narrowest direction up to 2 %.
+        // With a product for each direction every step is affine: no sampling error. f32 leaves little of the Jacobian
+        // at high noise, which costs the narrowest direction up to 2 %.
         let name = format!("{variance_type:?}, {betas:?}");
         let (m, s) = prior();
         let evidence = Calibrated::new(seen(), N + 2).unwrap().with_variance_products(N).unwrap();
@@ -139,7 +140,8 @@ fn few_steps_without_evidence_have_the_priors_variances() {
             let (m, s) = prior();
             let exact = along(&result(gaussian(&m, &s), &*sampler, OptimalVariance::new(N).unwrap()), &want);
             show(&format!("{name}, {N} products, exactly"), &exact);
-            // x_T has no trace of the prior's mean, where squaredcos leaves some at its first level; what is deterministic keeps that to the end.
+            // x_T has no trace of the prior's mean, where squaredcos leaves some at its first level; what is
+            // deterministic keeps that to the end.
             let most = if kind == SamplerKind::Ddim && eta == 0.0 { 0.05 } else { 0.01 };
             assert!(exact.iter().all(|&(v, m)| (v - 1.0).abs() < 0.03 && m < most), "{name}: {exact:?}");
             let own = along(&result(gaussian(&m, &s), &*sampler, NoEvidence), &want);

@@ -1,5 +1,6 @@
-//! What is found in a directory, and what of it matters: schedulers that nobody asked for, folders of a model alone, several sets of
-//! weights beside one another, names that a wrapper made longer, files that are not what they seem. Every advice of an error is followed.
+//! What is found in a directory, and what of it matters: schedulers that nobody asked for, folders of a model alone,
+//! several sets of weights beside one another, names that a wrapper made longer, files that are not what they seem.
+//! Every advice of an error is followed.
 
 use crate::pcg;
 use std::collections::BTreeMap;

@@ -5,7 +5,8 @@ use crate::restore::{N, floats, picture, values};
 use crate::tiny::SIDE;
 use crate::tiny_scratch::scratch;
 
-/// Groups of 4: a picture gets as many samples as were asked for, the same whatever the batch, and of a larger count the same first ones.
+/// Groups of 4: a picture gets as many samples as were asked for, the same whatever the batch, and of a larger count
+/// the same first ones.
 #[test]
 fn split_gibbs_makes_whole_groups_and_gives_what_was_asked_for() {
     let s = scratch();

@@ -1,4 +1,5 @@
-//! Which model a command runs, with which scheduler and for which classes, as a person names them. Every advice of an error is followed.
+//! Which model a command runs, with which scheduler and for which classes, as a person names them. Every advice of an
+//! error is followed.
 
 use crate::pcg;
 use crate::program;

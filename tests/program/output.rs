@@ -1,5 +1,5 @@
-//! What the program writes and says: formats, several files, standard input and output, summaries for programs, help, completions, manual
-//! pages, previews, and what a long run is told to take.
+//! What the program writes and says: formats, several files, standard input and output, summaries for programs, help,
+//! completions, manual pages, previews, and what a long run is told to take.
 
 use std::collections::BTreeSet;
 use std::io::Write;

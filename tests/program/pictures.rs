@@ -1,5 +1,5 @@
-//! What the program takes a file's axes, channels and numbers for: the same picture is the same result however it is stored, and what could
-//! mean two things is refused. What an error advises is done here, and works.
+//! What the program takes a file's axes, channels and numbers for: the same picture is the same result however it is
+//! stored, and what could mean two things is refused. What an error advises is done here, and works.
 
 use crate::program;
 use crate::tiny;

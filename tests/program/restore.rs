@@ -1,5 +1,5 @@
-//! `undiffuse denoise`, `inpaint`, `restore` and `posterior` as a person uses them: that they compute what the library does,
-//! what they write, what they refuse, and that nothing is left half done.
+//! `undiffuse denoise`, `inpaint`, `restore` and `posterior` as a person uses them: that they compute what the library
+//! does, what they write, what they refuse, and that nothing is left half done.
 
 use crate::program;
 use std::path::Path;
@@ -419,7 +419,8 @@ fn a_model_of_2015_sees_pictures_in_its_own_units() {
     let (known, unknown) = (&a[..N / 2], &a[N / 2..]);
     assert!(known.iter().zip(picture(0)).all(|(a, x)| (a - x).abs() < 1e-6), "what is known comes back as it was");
     assert!(unknown.iter().zip(&picture(0)[N / 2..]).any(|(a, x)| (a - x).abs() > 0.01));
-    // Noise is in the units of pictures too: so much of it that the evidence says next to nothing, and so little that it says all.
+    // Noise is in the units of pictures too: so much of it that the evidence says next to nothing, and so little that
+    // it says all.
     let said = on_model(dir, "denoise x.npy --simulate --sigma 0.01 --method exact-product --output b.npy");
     assert!(said.contains("20 network calls") && said.contains("ancestral2015"), "{said}");
     let worst = values(dir.join("b.npy")).1.iter().zip(picture(0)).map(|(a, x)| (a - x).abs()).fold(0.0, f32::max);

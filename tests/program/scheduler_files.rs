@@ -1,5 +1,5 @@
-//! Every scheduler configuration that 14 releases of diffusers save (`tests/golden/make_scheduler_configs.py`), beside a model: what `info`
-//! and `sample` make of it.
+//! Every scheduler configuration that 14 releases of diffusers save (`tests/golden/make_scheduler_configs.py`), beside
+//! a model: what `info` and `sample` make of it.
 
 use serde_json::Value;
 

@@ -1,4 +1,5 @@
-//! `undiffuse train` as a person uses it: what it leaves, that a stop in the middle changes no bit, and what it refuses.
+//! `undiffuse train` as a person uses it: what it leaves, that a stop in the middle changes no bit, and what it
+//! refuses.
 
 use std::path::Path;
 use std::process::Output;

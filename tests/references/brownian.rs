@@ -1,4 +1,5 @@
-//! DPM-Solver SDE with the noise of torchsde's Brownian tree: from a seed the trajectory of diffusers (`tests/golden/make_brownian.py`).
+//! DPM-Solver SDE with the noise of torchsde's Brownian tree: from a seed the trajectory of diffusers
+//! (`tests/golden/make_brownian.py`).
 
 use serde_json::Value;
 use undiffuse::chain::{Chain, ChainOptions};

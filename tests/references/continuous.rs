@@ -1,4 +1,5 @@
-//! The chain in continuous time against NumPy (`tests/golden/make_continuous.py`), and its bound in the limit of many steps.
+//! The chain in continuous time against NumPy (`tests/golden/make_continuous.py`), and its bound in the limit of many
+//! steps.
 
 use crate::pcg;
 use undiffuse::Cancel;

@@ -1,5 +1,5 @@
-//! Heun's method with churn: EDM's own sampler against its algorithm in NumPy (`tests/golden/make_edm.py`), and what f32 makes of diffusers'
-//! Karras VE at sigma 10,000.
+//! Heun's method with churn: EDM's own sampler against its algorithm in NumPy (`tests/golden/make_edm.py`), and what
+//! f32 makes of diffusers' Karras VE at sigma 10,000.
 
 use serde_json::Value;
 use undiffuse::chain::{Chain, ChainOptions};
@@ -125,8 +125,9 @@ fn run(plan: &Plan, output: Output, of_draw: impl Fn(usize) -> Vec<f64>) -> Vec<
     all
 }
 
-/// From sigma 10,000 diffusers' Karras VE steps to 34. With every number in f64 our coefficients give its trajectory to rounding, so nothing is
-/// wrong with them; rounding the network's output alone, as f32 does, is what moves x there by more than 1e-3.
+/// From sigma 10,000 diffusers' Karras VE steps to 34. With every number in f64 our coefficients give its trajectory to
+/// rounding, so nothing is wrong with them; rounding the network's output alone, as f32 does, is what moves x there by
+/// more than 1e-3.
 #[test]
 fn karras_ve_parts_from_diffusers_by_the_rounding_of_the_output_alone() {
     let json: Value = serde_json::from_str(include_str!("../golden/samplers.json")).unwrap();

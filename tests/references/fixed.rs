@@ -1,12 +1,14 @@
-//! `Compat::Fixed` is right where diffusers is not: by the standard deviation that comes out of N(0, 0.5^2), whose denoiser is known and linear, so
-//! that a state is its coefficients over the start and the noises drawn, and no sampling error is made. (`findings` has the same of diffusers.)
+//! `Compat::Fixed` is right where diffusers is not: by the standard deviation that comes out of N(0, 0.5^2), whose
+//! denoiser is known and linear, so that a state is its coefficients over the start and the noises drawn, and no
+//! sampling error is made. (`findings` has the same of diffusers.)
 
 use undiffuse::sampler::{Churn, Compat, SamplerOptions, SchedulerConfig, StepIo, Steps};
 use undiffuse::schedule::{Arithmetic, NoiseSchedule};
 
 const S: f64 = 0.5;
 
-/// The standard deviation of what a sampler makes. The network knows its training's levels by the timestep that it is told.
+/// The standard deviation of what a sampler makes. The network knows its training's levels by the timestep that it is
+/// told.
 fn spread(json: &str, options: SamplerOptions) -> f64 {
     let config = SchedulerConfig::from_json(json).unwrap();
     let sampler = config.sampler(&options).unwrap();

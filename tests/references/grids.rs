@@ -1,5 +1,5 @@
-//! Grids of sigmas against the programs that have them: Align Your Steps, ComfyUI's `simple`, k-diffusion's polyexponential
-//! (`tests/golden/make_grids.py`), as the levels of a sampler.
+//! Grids of sigmas against the programs that have them: Align Your Steps, ComfyUI's `simple`, k-diffusion's
+//! polyexponential (`tests/golden/make_grids.py`), as the levels of a sampler.
 
 use serde_json::Value;
 use undiffuse::ErrorKind;

@@ -129,8 +129,8 @@ fn any_order_and_any_batch_give_the_same() {
 
 #[test]
 fn published_values_of_a_gpu() {
-    // torch.randn(3, 4, device="cuda") of seed 0, as the Stable Diffusion web UI prints it for its own imitation (2023), which computes in
-    // f64 where the GPU and this library round the angle to f32: up to 2e-7 times the radius.
+    // torch.randn(3, 4, device="cuda") of seed 0, as the Stable Diffusion web UI prints it for its own imitation
+    // (2023), which computes in f64 where the GPU and this library round the angle to f32: up to 2e-7 times the radius.
     let want = [
         -0.924_662_6,
         -0.425_344_15,

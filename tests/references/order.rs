@@ -1,5 +1,5 @@
-//! The order at which each solver of the probability flow converges, on a mixture whose denoiser is known exactly. Plans are data, so they
-//! are evaluated here in f64, where no rounding hides the order.
+//! The order at which each solver of the probability flow converges, on a mixture whose denoiser is known exactly.
+//! Plans are data, so they are evaluated here in f64, where no rounding hides the order.
 
 use undiffuse::process::Prediction;
 use undiffuse::sampler::{
@@ -59,8 +59,8 @@ fn even(n: usize, of: LevelOf) -> Vec<Level> {
 /// ln(8 / 0.1).
 const TOP_TO_END: f64 = 4.382_026_634_673_881;
 
-/// The same after two short ones: a multistep method begins with a step of first order, whose error of the square of its length would else
-/// stand beside that of the rest.
+/// The same after two short ones: a multistep method begins with a step of first order, whose error of the square of
+/// its length would else stand beside that of the rest.
 fn levels(n: usize, of: LevelOf) -> Vec<Level> {
     let short = (TOP_TO_END / n as f64).powi(2) / 4.0;
     let even = (0..=n).map(|i| 2.0 * short + (TOP_TO_END - 2.0 * short) * i as f64 / n as f64);
@@ -110,8 +110,8 @@ const NS: [usize; 4] = [48, 96, 192, 384];
 /// For what is not yet of its order at those.
 const MORE: [usize; 4] = [384, 768, 1536, 3072];
 
-/// Prints what was found and notes what is not of the stated order. From below the order is missed; from above it is another (diffusers' 3M
-/// must not pass for a third).
+/// Prints what was found and notes what is not of the stated order. From below the order is missed; from above it is
+/// another (diffusers' 3M must not pass for a third).
 fn judge(name: &'static str, order: f64, ns: [usize; 4], errors: [f64; 4], wrong: &mut Vec<&'static str>) {
     let found = order_of(ns, errors);
     println!("{name}: order {order}, slope {found:.2}, errors {errors:?}");
@@ -224,7 +224,8 @@ fn every_solver_converges_at_its_order() {
     assert!(wrong.is_empty(), "{wrong:?}");
 }
 
-/// What a run of many steps reaches with its options as diffusers has them, on a grid that begins with no shorter steps.
+/// What a run of many steps reaches with its options as diffusers has them, on a grid that begins with no shorter
+/// steps.
 #[test]
 fn whole_runs_converge_at_the_order_that_their_first_and_last_steps_leave() {
     let vp: LevelOf = Level::preserving_at;
@@ -356,8 +357,8 @@ fn solvers_over_timesteps_converge_at_their_order() {
     assert!(wrong.is_empty(), "{wrong:?}");
 }
 
-/// The mean and the variance of x at the end of a plan that starts from a Gaussian's own x_T, for a prior N(0.4, 0.3^2): linear all the way,
-/// so that moments follow exactly, whatever noise is drawn.
+/// The mean and the variance of x at the end of a plan that starts from a Gaussian's own x_T, for a prior N(0.4,
+/// 0.3^2): linear all the way, so that moments follow exactly, whatever noise is drawn.
 fn moments(plan: &Plan) -> (f64, f64) {
     const SIZE: usize = 10;
     const ONE: usize = SIZE - 1;
@@ -416,8 +417,9 @@ fn moments(plan: &Plan) -> (f64, f64) {
     (second[0][ONE], second[0][0] - second[0][ONE].powi(2))
 }
 
-/// How fast the standard deviation and the mean of samplers with noise come to those of the process: their weak order, on a prior whose
-/// equation is linear. diffusers' third order of `sde-dpmsolver++` converges to another one (`sde_third_order`).
+/// How fast the standard deviation and the mean of samplers with noise come to those of the process: their weak order,
+/// on a prior whose equation is linear. diffusers' third order of `sde-dpmsolver++` converges to another one
+/// (`sde_third_order`).
 #[test]
 fn samplers_with_noise_converge_weakly_at_their_order() {
     use AlgorithmType::{SdeDpmSolver, SdeDpmSolverPlusPlus};

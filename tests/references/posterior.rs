@@ -1,5 +1,5 @@
-//! The posterior methods against the published equations in NumPy: `tests/golden/make_posterior.py`, whose inputs and noise are
-//! drawn here from the same recipe.
+//! The posterior methods against the published equations in NumPy: `tests/golden/make_posterior.py`, whose inputs and
+//! noise are drawn here from the same recipe.
 
 use crate::pcg;
 use undiffuse::Result;

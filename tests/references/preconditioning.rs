@@ -1,6 +1,6 @@
-//! A network behind a preconditioning, called by the samplers of every process, against the denoiser that it stands for: of normal data the
-//! x_0 that is expected is known, so the network F is what its preconditioning (Karras et al. 2022, table 1; Lipman et al. 2023) leaves of
-//! it, told c_noise and shown c_in x alone.
+//! A network behind a preconditioning, called by the samplers of every process, against the denoiser that it stands
+//! for: of normal data the x_0 that is expected is known, so the network F is what its preconditioning (Karras et al.
+//! 2022, table 1; Lipman et al. 2023) leaves of it, told c_noise and shown c_in x alone.
 
 use undiffuse::chain::{Chain, ChainOptions};
 use undiffuse::denoiser::FnDenoiser;
@@ -196,6 +196,8 @@ fn what_does_not_suit_is_refused_with_the_reason() {
     // Of EDM's own range all goes.
     let json = with("EDMDPMSolverMultistepScheduler", edm);
     SchedulerConfig::from_json(&json).unwrap().sampler(&eight()).unwrap();
-    let options = SamplerOptions { churn, sampler: Some(SamplerKind::EdmHeun), ..eight() };
-    SchedulerConfig::from_json(&json).unwrap().sampler(&options).unwrap();
+    let heun = |churn| SamplerOptions { churn, sampler: Some(SamplerKind::EdmHeun), ..eight() };
+    SchedulerConfig::from_json(&json).unwrap().sampler(&heun(Churn { s_tmax: 50.0, ..churn })).unwrap();
+    // The first step would raise sigma over what the network was trained for.
+    refused(&json, heun(churn), unsupported, "trained from 0.002 to 80");
 }

@@ -1,5 +1,5 @@
-//! The probability flow against SciPy's `solve_ivp(method="RK45")`: as many network calls for each sample, and the same x on the way
-//! (`tests/golden/make_rk45.py`).
+//! The probability flow against SciPy's `solve_ivp(method="RK45")`: as many network calls for each sample, and the same
+//! x on the way (`tests/golden/make_rk45.py`).
 
 use std::cell::RefCell;
 
@@ -87,7 +87,8 @@ fn calls_and_trajectories_are_those_of_scipy() {
     }
 }
 
-/// What is seen on the way changes nothing: the result has the same bits, and a saved chain goes on in the middle of a long step.
+/// What is seen on the way changes nothing: the result has the same bits, and a saved chain goes on in the middle of a
+/// long step.
 #[test]
 fn levels_that_are_seen_change_no_step() {
     for flow in ["vp", "discrete"] {

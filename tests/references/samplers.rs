@@ -1,5 +1,5 @@
-//! Every sampler against diffusers: whole trajectories with given noise and an exact denoiser, over a pairwise cover of the options
-//! (`tests/golden/make_samplers.py`).
+//! Every sampler against diffusers: whole trajectories with given noise and an exact denoiser, over a pairwise cover of
+//! the options (`tests/golden/make_samplers.py`).
 
 use crate::pcg;
 use std::collections::BTreeMap;
@@ -259,14 +259,14 @@ fn trajectories_are_those_of_diffusers() {
         let scale = (f64::from(sampler.initial_scale()) - init).abs() / init;
         row.0 += 1;
         row.1 = row.1.max(off);
-        // Where diffusers' own f32 run parts further from its f64 run, so may ours: such a case (a first sigma of 20,000, say)
-        // multiplies the rounding of its f32 elements, and two programs round differently.
+        // Where diffusers' own f32 run parts further from its f64 run, so may ours: such a case (a first sigma of
+        // 20,000, say) multiplies the rounding of its f32 elements, and two programs round differently.
         let theirs = case["f32_differs"][0].as_f64().unwrap();
-        // diffusers computes grids in f32. From sigma 20,000 the sigma of an ancestral step's lower level is lost there: it tells
-        // the network 899.0 where 913.8 is meant.
+        // diffusers computes grids in f32. From sigma 20,000 the sigma of an ancestral step's lower level is lost
+        // there: it tells the network 899.0 where 913.8 is meant.
         let lost = class == "KDPM2AncestralDiscreteScheduler" && init > 1e4;
-        // Heun's step from sigma 14,142 to 34 multiplies the network's f32 output by 7,071 and takes half of an x of 14,000 from it: f32
-        // parts from f64 by 3.3e-3 in torch, 1.5e-2 here, 3.3e-2 in NumPy.
+        // Heun's step from sigma 14,142 to 34 multiplies the network's f32 output by 7,071 and takes half of an x of
+        // 14,000 from it: f32 parts from f64 by 3.3e-3 in torch, 1.5e-2 here, 3.3e-2 in NumPy.
         let theirs = if class == "KarrasVeScheduler" && theirs > 1e-3 { 1e-2 } else { theirs };
         if off > BOUND.max(3.0 * theirs) || (timestep > 1e-4 && !lost) || scale > 1e-6 {
             wrong.push(format!(

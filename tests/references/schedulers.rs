@@ -69,8 +69,8 @@ fn schedules() {
         config["_class_name"] = "DDPMScheduler".into();
         let betas = SchedulerConfig::from_json(&config.to_string()).unwrap().betas();
         let s = NoiseSchedule::new(&betas, Arithmetic::Float32).unwrap();
-        // Most are equal to the last bit. torch's sigmoid and vectorised square root (used by the rescaling) are not rounded
-        // correctly on every CPU, so there an ulp of 1 decides: it is what 1 - beta keeps of beta.
+        // Most are equal to the last bit. torch's sigmoid and vectorised square root (used by the rescaling) are not
+        // rounded correctly on every CPU, so there an ulp of 1 decides: it is what 1 - beta keeps of beta.
         let ulp = f64::from(f32::EPSILON);
         let rescaled = betas.rescale_zero_snr;
         let plain =
@@ -150,8 +150,8 @@ fn single_steps() {
                 next: &mut next,
             };
             sampler.step(step, 0, io).unwrap();
-            // x_0 = (x - sigma eps) / alpha: an ulp of what is subtracted grows by 1 / alpha, 158 at t = 999 (torch's sigma is
-            // an ulp off at some t, see above), and x_s takes it with the factor alpha_s at most.
+            // x_0 = (x - sigma eps) / alpha: an ulp of what is subtracted grows by 1 / alpha, 158 at t = 999 (torch's
+            // sigma is an ulp off at some t, see above), and x_s takes it with the factor alpha_s at most.
             let magnified =
                 if config.prediction_type == PredictionType::Epsilon { sampler.levels()[step].alpha } else { 1.0 };
             let x0_bound = 6.0 * f32::EPSILON * (1.0 / magnified as f32).min(1e6);

@@ -11,7 +11,8 @@ const N: usize = 64 * 64;
 const BATCH: usize = 16;
 const STD: f64 = 0.5;
 
-/// The standard deviation of what a class makes of N(0, STD^2) by its exact denoiser, over 65,536 values: its own error is 0.3 %.
+/// The standard deviation of what a class makes of N(0, STD^2) by its exact denoiser, over 65,536 values: its own error
+/// is 0.3 %.
 fn spread(class: &str, order: usize, compat: Compat) -> f64 {
     let json = format!(
         r#"{{"_class_name": "{class}", "algorithm_type": "sde-dpmsolver++", "solver_order": {order}, "solver_type": "heun",

@@ -1,4 +1,5 @@
-//! Every block family and configuration key of UNet2DModel, and the exact ddpm-cifar10-32 network, against diffusers in float64.
+//! Every block family and configuration key of UNet2DModel, and the exact ddpm-cifar10-32 network, against diffusers in
+//! float64.
 
 use crate::golden;
 use crate::pcg;

@@ -1,5 +1,5 @@
-//! What runs where nothing is chosen: every sampler over sigmas, chosen by name, stays in the range of the samples, and what a file says
-//! stands. `examples/samplers/README.md` has what was measured.
+//! What runs where nothing is chosen: every sampler over sigmas, chosen by name, stays in the range of the samples, and
+//! what a file says stands. `examples/samplers/README.md` has what was measured.
 
 use undiffuse::backend::cpu::Cpu;
 use undiffuse::chain::{Chain, ChainOptions};

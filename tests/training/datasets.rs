@@ -1,4 +1,5 @@
-//! Training end to end: it learns, it is the same bits for any number of threads and across a stop, and what it writes is a pipeline.
+//! Training end to end: it learns, it is the same bits for any number of threads and across a stop, and what it writes
+//! is a pipeline.
 
 use std::path::Path;
 use std::sync::Arc;

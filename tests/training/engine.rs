@@ -1,5 +1,5 @@
-//! The training engine against the reference backend: outputs and gradients of every operation that has one, and the same bits for any
-//! number of threads.
+//! The training engine against the reference backend: outputs and gradients of every operation that has one, and the
+//! same bits for any number of threads.
 
 use crate::draw;
 use crate::op_suite;

@@ -65,7 +65,8 @@ fn a_narrow_roll_is_as_far_above_noise_as_the_papers() {
     hold("swiss_roll_narrow", roll, Edges::Network, 6.45, 100.0);
 }
 
-/// K at least `least` bits above L_null and at most 0.3 below the truth; samples `times` nearer to the data than a Gaussian.
+/// K at least `least` bits above L_null and at most 0.3 below the truth; samples `times` nearer to the data than a
+/// Gaussian.
 fn hold(name: &str, roll: SwissRoll, edges: Edges, least: f64, times: f64) {
     let path = format!("{}/pretrained/{name}.safetensors", env!("CARGO_MANIFEST_DIR"));
     let source = Source::open(path).unwrap();

@@ -1,5 +1,5 @@
-//! The trainer's gradient of the bound by the betas, in f32 and by log-odds, beside that of `betas::BoundGradient`, which was derived
-//! apart from it, in f64 and by the betas.
+//! The trainer's gradient of the bound by the betas, in f32 and by log-odds, beside that of `betas::BoundGradient`,
+//! which was derived apart from it, in f64 and by the betas.
 
 use undiffuse::noise::Stream;
 use undiffuse::sampler::Readout2015;

@@ -183,7 +183,8 @@ fn compare(problem: &dyn Problem, share: f64, most: usize) -> (usize, usize) {
 }
 
 fn hold(problem: &dyn Problem) {
-    // Adam at its best constant rate. To 1e-2 it needs 2 and 4 passes, SFO 3 and 4; closer, its noise costs it more and more.
+    // Adam at its best constant rate. To 1e-2 it needs 2 and 4 passes, SFO 3 and 4; closer, its noise costs it more and
+    // more.
     for (share, at_most, times) in [(1e-3, 7, 3), (1e-4, 8, 10), (1e-6, 10, 12)] {
         let (sfo, adam) = compare(problem, share, 120);
         assert!(sfo <= at_most && adam >= times * sfo, "to {share:e}: SFO {sfo} passes, Adam {adam}");

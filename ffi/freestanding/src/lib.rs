@@ -1,5 +1,6 @@
-//! libundiffuse without an operating system: the functions of include/undiffuse.h, and what undiffuse_freestanding.h asks the program for.
-//! No files, no threads. A panic, which is a bug of the library or a refused small block, ends in the program's hands.
+//! libundiffuse without an operating system: the functions of include/undiffuse.h, and what undiffuse_freestanding.h
+//! asks the program for. No files, no threads. A panic, which is a bug of the library or a refused small block, ends in
+//! the program's hands.
 #![no_std]
 
 use core::alloc::{GlobalAlloc, Layout};

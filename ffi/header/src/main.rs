@@ -1,4 +1,5 @@
-//! Writes include/undiffuse.h from the items of `undiffuse-ffi` and their comments; with `--check`, says whether it is up to date.
+//! Writes include/undiffuse.h from the items of `undiffuse-ffi` and their comments; with `--check`, says whether it is
+//! up to date.
 //!
 //!     cargo run -p undiffuse-ffi-header [-- --check]
 

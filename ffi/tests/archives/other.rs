@@ -1,4 +1,5 @@
-//! Another Rust library in the same program, with a standard library of its own: it allocates, catches a panic and starts a thread.
+//! Another Rust library in the same program, with a standard library of its own: it allocates, catches a panic and
+//! starts a thread.
 
 #[unsafe(no_mangle)]
 pub extern "C" fn other_sum(n: u32) -> u32 {

@@ -34,8 +34,8 @@ const WEIGHT_BUFFER: usize = 256 << 20;
 
 /// A network compiled for a device: see [`Network`] for how to call it.
 ///
-/// A call's memory on the device is allocated by [`Network::prepare`], or by the first call, for the largest batch so far;
-/// calls from several threads take turns.
+/// A call's memory on the device is allocated by [`Network::prepare`], or by the first call, for the largest batch so
+/// far; calls from several threads take turns.
 pub struct WgpuNetwork {
     gpu: Arc<Gpu>,
     inputs: Vec<Dims>,

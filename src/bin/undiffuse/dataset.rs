@@ -189,8 +189,8 @@ impl Data {
     }
 }
 
-/// Whether samples of dimensions `found` are what a model takes as `expected`: those, or without the one channel, or the values of one
-/// channel in a row. Other dimensions of as many values may be in another order.
+/// Whether samples of dimensions `found` are what a model takes as `expected`: those, or without the one channel, or
+/// the values of one channel in a row. Other dimensions of as many values may be in another order.
 pub fn fits(found: &Dims, expected: &Dims) -> bool {
     match expected.as_slice() {
         [1, rest @ ..] if !rest.is_empty() => {

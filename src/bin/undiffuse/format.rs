@@ -135,8 +135,8 @@ enum To {
 }
 
 impl Place {
-    /// For `count` samples of `dims`, the first of which has the number `first`. Errors: the samples do not fit the kind of file, or the place
-    /// cannot be written.
+    /// For `count` samples of `dims`, the first of which has the number `first`. Errors: the samples do not fit the
+    /// kind of file, or the place cannot be written.
     pub fn new(path: &Path, first: u64, count: usize, dims: &Dims, args: &FormatArgs) -> Result<Self> {
         let invalid = |text: String| Error::new(ErrorKind::InvalidArgument, format!("{}: {text}", path.display()));
         let text = path.to_string_lossy();
@@ -156,7 +156,8 @@ impl Place {
         Ok(Self { format, to })
     }
 
-    /// Writes the samples of the count and dimensions that it was made for, and gives the files their names when all are written.
+    /// Writes the samples of the count and dimensions that it was made for, and gives the files their names when all
+    /// are written.
     pub fn write(self, samples: &Array) -> Result<()> {
         match self.to {
             To::One(mut out) => {

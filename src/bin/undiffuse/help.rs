@@ -1,8 +1,8 @@
 //! The help of a command as data, from one text: it is printed from it, and so are man pages and completions.
 //!
-//! A text has paragraphs that end at an empty line. The first says what the command does; one that begins with `usage:` says how it is called; a
-//! line of two blanks, a term and two blanks or more begins an entry of a list, and lines that are further in go on with it. An entry whose
-//! term begins with `-` is an option.
+//! A text has paragraphs that end at an empty line. The first says what the command does; one that begins with `usage:`
+//! says how it is called; a line of two blanks, a term and two blanks or more begins an entry of a list, and lines that
+//! are further in go on with it. An entry whose term begins with `-` is an option.
 
 /// The widest line that is printed.
 pub const WIDTH: usize = 98;

@@ -64,7 +64,8 @@ impl Grid {
         Err(unsupported(format!("a picture of {count} samples of {shape:?} is too large: write .npy or .safetensors")))
     }
 
-    /// Draws the samples, `[count, channels, height, width]` in [-1, 1], as pixels by rows; `of` makes a number of a pixel.
+    /// Draws the samples, `[count, channels, height, width]` in [-1, 1], as pixels by rows; `of` makes a number of a
+    /// pixel.
     fn pixels<T: Copy + Default>(&self, samples: &[f32], of: impl Fn(f32) -> T) -> Vec<T> {
         let (line, lines) = self.size();
         let mut pixels = vec![T::default(); line * lines * self.channels];

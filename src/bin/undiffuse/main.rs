@@ -1,4 +1,5 @@
-//! The command-line program: samples from pretrained diffusion models. One file per command; the rest is what they share.
+//! The command-line program: samples from pretrained diffusion models. One file per command; the rest is what they
+//! share.
 
 mod args;
 mod arrays;

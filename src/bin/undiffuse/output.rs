@@ -145,8 +145,8 @@ pub fn say(text: &str) -> Result<()> {
     }
 }
 
-/// What a run did, for a person or, with `--json`, for a program: one object of these fields. It stands on standard output, or on standard
-/// error where that is taken by samples.
+/// What a run did, for a person or, with `--json`, for a program: one object of these fields. It stands on standard
+/// output, or on standard error where that is taken by samples.
 pub fn report(text: &str, json: &Value) -> Result<()> {
     if JSON.load(Ordering::Relaxed) {
         let line = format!("{json}\n");

@@ -38,7 +38,8 @@ enum To {
 }
 
 impl Preview {
-    /// For `--preview PATH` where it was given. Errors: the samples are no pictures, or PATH is no .png that can be written.
+    /// For `--preview PATH` where it was given. Errors: the samples are no pictures, or PATH is no .png that can be
+    /// written.
     pub fn new(path: Option<&Path>, pipeline: &Pipeline) -> Result<Option<Self>> {
         let Some(path) = path else { return Ok(None) };
         let dims = pipeline.data_dims()?;
@@ -63,8 +64,8 @@ impl Preview {
         matches!(self.to, To::Terminal(_))
     }
 
-    /// Draws the predictions of a batch, `[N, ...dims]`, unless the last picture is too young. What cannot be drawn ends no run: it is said, and
-    /// `None` stands for this preview from now on.
+    /// Draws the predictions of a batch, `[N, ...dims]`, unless the last picture is too young. What cannot be drawn
+    /// ends no run: it is said, and `None` stands for this preview from now on.
     pub fn show(this: &mut Option<Self>, x0: &[f32], is_last: bool) {
         let Some(preview) = this else { return };
         if !is_last && preview.drawn.is_some_and(|at| at.elapsed() < EVERY) {

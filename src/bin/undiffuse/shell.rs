@@ -1,5 +1,5 @@
-//! `undiffuse help`, `completions` and `man`: what is known of all commands, for people and for shells. All of it comes from the commands' own
-//! texts.
+//! `undiffuse help`, `completions` and `man`: what is known of all commands, for people and for shells. All of it comes
+//! from the commands' own texts.
 
 use std::io::Write;
 use std::path::PathBuf;

@@ -9,15 +9,15 @@ use crate::memory::zeros;
 const BLOCK: usize = 256;
 
 impl Component {
-    /// The Gaussian with the mean and the covariance (divisor N) of `samples`, N rows of n values, plus `noise` on the diagonal: the maximum
-    /// likelihood fit to the data with independent noise of that variance. With fewer samples than values some noise keeps it from
-    /// being flat.
+    /// The Gaussian with the mean and the covariance (divisor N) of `samples`, N rows of n values, plus `noise` on the
+    /// diagonal: the maximum likelihood fit to the data with independent noise of that variance. With fewer samples
+    /// than values some noise keeps it from being flat.
     ///
-    /// Work N n^2, and memory for n^2 values of f64. [`GaussianMixture::new`](super::GaussianMixture::new) then finds the eigenvectors, some
-    /// 10 n^3.
+    /// Work N n^2, and memory for n^2 values of f64. [`GaussianMixture::new`](super::GaussianMixture::new) then finds
+    /// the eigenvectors, some 10 n^3.
     ///
-    /// Errors: kind `Shape` if `samples` is empty or no whole number of rows; kind `InvalidArgument` if it is not finite or `noise`
-    /// is negative or not finite; kind `OutOfMemory`.
+    /// Errors: kind `Shape` if `samples` is empty or no whole number of rows; kind `InvalidArgument` if it is not
+    /// finite or `noise` is negative or not finite; kind `OutOfMemory`.
     ///
     /// ```
     /// use undiffuse::denoiser::{Component, Covariance};

@@ -187,8 +187,8 @@ impl GaussianMixture {
         }
     }
 
-    /// J^T v to `b` of the scratch, with `v` in `a`, for J = d E[eps | x] / d x (`of_eps`) or d E[x_0 | x] / d x. Both are
-    /// symmetric. Needs [`GaussianMixture::respond`] before.
+    /// J^T v to `b` of the scratch, with `v` in `a`, for J = d E[eps | x] / d x (`of_eps`) or d E[x_0 | x] / d x. Both
+    /// are symmetric. Needs [`GaussianMixture::respond`] before.
     ///
     /// d r_k / d x = r_k (g_k - g) with g_k = -h_k and g = sum r_k g_k.
     fn product(&mut self, level: &Level, of_eps: bool) {

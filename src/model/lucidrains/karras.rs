@@ -134,8 +134,8 @@ struct Block {
     resample: bool,
 }
 
-/// What the network's code makes of a weight before it uses it: each row, of all that makes one output channel, over its
-/// root mean square. Other parameters stay as they are.
+/// What the network's code makes of a weight before it uses it: each row, of all that makes one output channel, over
+/// its root mean square. Other parameters stay as they are.
 fn adapt(name: &str, dims: &[usize], values: &mut [f32]) {
     let (true, &[rows, ..]) = (name.ends_with(".weight"), dims) else { return };
     let n = values.len() / rows.max(1);
@@ -309,8 +309,8 @@ impl Layers<'_> {
     fn decoder_inner(&mut self, name: &str, x: ValueId, block: Block) -> Result<ValueId> {
         let mut x = x;
         if block.resample {
-            // Bilinear interpolation to twice the size: pixels repeated, then a filter, at whose edge the outermost pixel goes on. Its copy
-            // is the pixel beside it, so that mirroring says the same.
+            // Bilinear interpolation to twice the size: pixels repeated, then a filter, at whose edge the outermost
+            // pixel goes on. Its copy is the pixel beside it, so that mirroring says the same.
             let taps = [0.25, 0.5, 0.25].into();
             x = self.g.push(Op::UpsampleNearest { factor: 2 }, &[x])?;
             x = self.g.push(Op::ReflectPad(Padding::all(1)), &[x])?;

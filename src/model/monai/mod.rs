@@ -1,8 +1,9 @@
 //! MONAI's `DiffusionModelUNet` in two dimensions (Pinaya et al. 2022, after Rombach et al. 2022).
 //!
-//! Inputs: `sample` `[in_channels, H, W]`, `timestep` `[1]`, in class models `class_labels` `[1]`, and with conditioning
-//! [`CONTEXT`] `[cross_attention_dim, context_length]`, which the caller gives as `[context_length,
-//! cross_attention_dim]`. Output: `sample` `[out_channels, H, W]`. Parameters bear the names of MONAI's state dict.
+//! Inputs: `sample` `[in_channels, H, W]`, `timestep` `[1]`, in class models `class_labels` `[1]`, and with
+//! conditioning [`CONTEXT`] `[cross_attention_dim, context_length]`, which the caller gives as
+//! `[context_length, cross_attention_dim]`. Output: `sample` `[out_channels, H, W]`. Parameters bear the names of
+//! MONAI's state dict.
 //!
 //! A network with more channels in than out sees an image beside x, as MONAI's inferers put it there in their mode
 //! `concat`: `sample` is then `[out_channels, H, W]` and the input [`IMAGE`] has the other channels.

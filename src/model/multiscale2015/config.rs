@@ -48,12 +48,12 @@ impl TemporalWidth {
     }
 }
 
-/// The configuration, its fields being the keys; `num_train_timesteps` must be there. The defaults are the authors' for MNIST, but without a
-/// dense path and with tied biases.
+/// The configuration, its fields being the keys; `num_train_timesteps` must be there. The defaults are the authors' for
+/// MNIST, but without a dense path and with tied biases.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Multiscale2015Config {
-    /// Height and width of the images, one number if they are equal. It must be there with a dense path or untied biases, and is then the only
-    /// size; else it is the usual one, or null.
+    /// Height and width of the images, one number if they are equal. It must be there with a dense path or untied
+    /// biases, and is then the only size; else it is the usual one, or null.
     pub sample_size: Option<[usize; 2]>,
     /// Channels of the image, 1 by default.
     pub in_channels: usize,
@@ -61,7 +61,8 @@ pub struct Multiscale2015Config {
     pub scales: usize,
     /// Channels of each convolution layer, at least one; by default four of 20.
     pub conv_channels: Vec<usize>,
-    /// Units of each hidden layer of the dense path; none by default. Ignored without `dense_out_channels`, and refused if there are any.
+    /// Units of each hidden layer of the dense path; none by default. Ignored without `dense_out_channels`, and refused
+    /// if there are any.
     pub dense_channels: Vec<usize>,
     /// Channels of the dense path's image; null (the default) for no dense path.
     pub dense_out_channels: Option<usize>,
@@ -152,8 +153,9 @@ impl Multiscale2015Config {
         format!("upper.{}.weight", self.upper_channels.len())
     }
 
-    /// The height and width to build for: `wanted` if given, else the configuration's. Errors (kind `Config`): neither is there; the network has
-    /// another, fixed one; or the coarsest scale does not divide a side, as means over blocks would then leave an edge out.
+    /// The height and width to build for: `wanted` if given, else the configuration's. Errors (kind `Config`): neither
+    /// is there; the network has another, fixed one; or the coarsest scale does not divide a side, as means over blocks
+    /// would then leave an edge out.
     pub fn size(&self, wanted: Option<[usize; 2]>) -> Result<[usize; 2]> {
         let size = wanted
             .or(self.sample_size)

@@ -1,23 +1,24 @@
-//! The network of images of Sohl-Dickstein et al. 2015: multi-scale convolutions beside a dense path over the whole image, then the same
-//! small network at every pixel, read out through bumps over time.
+//! The network of images of Sohl-Dickstein et al. 2015: multi-scale convolutions beside a dense path over the whole
+//! image, then the same small network at every pixel, read out through bumps over time.
 //!
-//! Inputs: `sample` `[in_channels, H, W]`, `timestep` `[1]`. Output: `sample` `[2 * in_channels, H, W]`, z_mu of every channel, then z_Sigma, as
-//! [`Readout2015`](crate::sampler::Readout2015) takes them. In order:
+//! Inputs: `sample` `[in_channels, H, W]`, `timestep` `[1]`. Output: `sample` `[2 * in_channels, H, W]`, z_mu of every
+//! channel, then z_Sigma, as [`Readout2015`](crate::sampler::Readout2015) takes them. In order:
 //!
-//! 1. Each convolution layer, with f its nonlinearity and x_s the mean of x over blocks of 2^s: `y = (1 / S) sum_s up_s(f(K_s * x_s + b_s))`,
-//!    K_s 3x3 with zeros around, up_s repeating pixels; or, after the paper's text, `y = f(sum_s up_s(K_s * x_s + b_s))`.
+//! 1. Each convolution layer, with f its nonlinearity and x_s the mean of x over blocks of 2^s:
+//!    `y = (1 / S) sum_s up_s(f(K_s * x_s + b_s))`, K_s 3x3 with zeros around, up_s repeating pixels; or, after the
+//!    paper's text, `y = f(sum_s up_s(K_s * x_s + b_s))`.
 //! 2. The dense path: the image flattened channel by channel, linear layers with a nonlinearity after each, the last of
 //!    `dense_out_channels * H * W`, which is an image again.
-//! 3. The two side by side, the convolutions' channels divided by the root of their number, the dense path's likewise; the convolutions as they are where
-//!    there is no dense path.
-//! 4. Linear layers at every pixel, the last one without nonlinearity to `2 * in_channels * J` channels, as `[2, in_channels, J]`, whose
-//!    product with the bumps g(t) ([`Op::TemporalBasis`]) is the output.
+//! 3. The two side by side, the convolutions' channels divided by the root of their number, the dense path's likewise;
+//!    the convolutions as they are where there is no dense path.
+//! 4. Linear layers at every pixel, the last one without nonlinearity to `2 * in_channels * J` channels, as
+//!    `[2, in_channels, J]`, whose product with the bumps g(t) ([`Op::TemporalBasis`]) is the output.
 //!
-//! Parameters: `conv.L.S.weight` `[out, in, 3, 3]` and `conv.L.S.bias`, layer L and scale S from 0 on, `[out]` or untied
-//! `[out, H / 2^S, W / 2^S]`; `dense.N.weight`, `dense.N.bias`; `upper.N.weight` `[out, in]`, `upper.N.bias`.
+//! Parameters: `conv.L.S.weight` `[out, in, 3, 3]` and `conv.L.S.bias`, layer L and scale S from 0 on, `[out]` or
+//! untied `[out, H / 2^S, W / 2^S]`; `dense.N.weight`, `dense.N.bias`; `upper.N.weight` `[out, in]`, `upper.N.bias`.
 //!
-//! Without a dense path and with tied biases it is fully convolutional: the size is then a choice when it is built. Sides are multiples of
-//! `2^(scales - 1)`.
+//! Without a dense path and with tied biases it is fully convolutional: the size is then a choice when it is built.
+//! Sides are multiples of `2^(scales - 1)`.
 //!
 //! ```
 //! use undiffuse::model::multiscale2015::{self, Multiscale2015Config};
@@ -41,8 +42,8 @@ mod config;
 
 pub use config::{Multiscale2015Config, Placement, TemporalWidth};
 
-/// Translates a configuration for images of `size` = [height, width], see [`Multiscale2015Config::size`]. Errors (kind `Config` or `Shape`):
-/// what does not go together.
+/// Translates a configuration for images of `size` = [height, width], see [`Multiscale2015Config::size`]. Errors (kind
+/// `Config` or `Shape`): what does not go together.
 pub fn build(c: &Multiscale2015Config, size: [usize; 2]) -> Result<Graph> {
     c.check()?;
     let [height, width] = c.size(Some(size))?;

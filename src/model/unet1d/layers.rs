@@ -224,9 +224,9 @@ impl Layers {
     }
 }
 
-/// The filter times `factor` as [`Op::Fir`] takes it, which filters rows and columns alike. Its paddings are such that the single row, with
-/// `BEFORE` rows of zeros above it, gives a single one, for which it has met the tap of that number from the end; so the taps are scaled for
-/// that one to do nothing.
+/// The filter times `factor` as [`Op::Fir`] takes it, which filters rows and columns alike. Its paddings are such that
+/// the single row, with `BEFORE` rows of zeros above it, gives a single one, for which it has met the tap of that
+/// number from the end; so the taps are scaled for that one to do nothing.
 fn taps(factor: f64) -> Vec<f32> {
     let met = TAPS[TAPS.len() - 1 - BEFORE as usize];
     let scale = libm::sqrt(factor / met);

@@ -1,8 +1,8 @@
 //! diffusers' `UNet1DModel`: sequences as images of height 1.
 //!
-//! Inputs: `sample` `[in_channels, 1, L]`, `timestep` `[1]`. Output: `sample` `[out_channels, 1, L]`. Parameters bear the
-//! names of diffusers' state dict, those of attention today's (`to_q` for `query`, as for `UNet2DModel`). The filters
-//! that change the length are fixed there: their buffers must be in the file, but are not read.
+//! Inputs: `sample` `[in_channels, 1, L]`, `timestep` `[1]`. Output: `sample` `[out_channels, 1, L]`. Parameters bear
+//! the names of diffusers' state dict, those of attention today's (`to_q` for `query`, as for `UNet2DModel`). The
+//! filters that change the length are fixed there: their buffers must be in the file, but are not read.
 //!
 //! Of the blocks there are two families: Dance Diffusion's (`DownBlock1DNoSkip`, `DownBlock1D`, `AttnDownBlock1D`,
 //! `UNetMidBlock1D` and the blocks up), whose timestep, not embedded further, joins the channels of the first block,

@@ -40,7 +40,8 @@ impl Layers<'_> {
         self.c.norm_num_groups.unwrap_or_else(|| skip_groups(channels))
     }
 
-    /// A block on the way down. Pushes what the way up will take onto `kept`, and replaces `image`, the resampled input of skip blocks.
+    /// A block on the way down. Pushes what the way up will take onto `kept`, and replaces `image`, the resampled input
+    /// of skip blocks.
     pub(super) fn down_block(
         &mut self,
         block: Block,
@@ -153,7 +154,8 @@ impl Layers<'_> {
             x = self.g.concat(&[x, from_down]).map_err(|e| e.context(&name))?;
             let resnet = if kind.is_skip() {
                 let first = match kind {
-                    // Not the quarter of the sum: diffusers divides only the second number, and weights were trained so.
+                    // Not the quarter of the sum: diffusers divides only the second number, and weights were trained
+                    // so.
                     BlockType::AttnSkip => (before + skipped / 4).min(32),
                     _ => skip_groups(before + skipped),
                 };

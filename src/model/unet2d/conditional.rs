@@ -1,8 +1,8 @@
 //! diffusers' `UNet2DConditionModel`: the network of Stable Diffusion 1 and 2.
 //!
-//! Inputs: `sample` `[C, H, W]` (latents), `timestep` `[1]`, in class models `class_labels`, and [`TEXT`] `[cross_attention_dim, L]`, the tokens of
-//! a text encoder, which the caller computes and gives as `[L, cross_attention_dim]`. Output: `sample`. Parameters bear the names of diffusers'
-//! state dict.
+//! Inputs: `sample` `[C, H, W]` (latents), `timestep` `[1]`, in class models `class_labels`, and [`TEXT`]
+//! `[cross_attention_dim, L]`, the tokens of a text encoder, which the caller computes and gives as
+//! `[L, cross_attention_dim]`. Output: `sample`. Parameters bear the names of diffusers' state dict.
 
 use alloc::format;
 use alloc::string::String;
@@ -42,7 +42,8 @@ pub struct UNet2DConditionConfig {
     pub heads: Vec<usize>,
     /// Transformer layers of each block with cross attention.
     pub transformer_layers_per_block: Vec<usize>,
-    /// Whether a transformer's projections are linear maps and not 1x1 convolutions: their weights have other dimensions.
+    /// Whether a transformer's projections are linear maps and not 1x1 convolutions: their weights have other
+    /// dimensions.
     pub use_linear_projection: bool,
     /// Tokens of a text.
     pub text_length: usize,

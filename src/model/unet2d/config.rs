@@ -23,7 +23,8 @@ pub enum BlockType {
     Attn,
     /// `ResnetDownsampleBlock2D`, `ResnetUpsampleBlock2D`: a residual layer resamples.
     Resnet,
-    /// `SkipDownBlock2D`, `SkipUpBlock2D`: an image of 3 channels is resampled alongside with an FIR filter (Song et al. 2021, NCSN++).
+    /// `SkipDownBlock2D`, `SkipUpBlock2D`: an image of 3 channels is resampled alongside with an FIR filter (Song et
+    /// al. 2021, NCSN++).
     Skip,
     /// `AttnSkipDownBlock2D`, `AttnSkipUpBlock2D`: both.
     AttnSkip,
@@ -52,7 +53,8 @@ pub enum Resampling {
 pub enum TimeEmbedding {
     /// Sine and cosine of fixed frequencies (Ho et al. 2020).
     Positional,
-    /// Sine and cosine of stored frequencies, of the logarithm of sigma; the output is divided by sigma (Song et al. 2021).
+    /// Sine and cosine of stored frequencies, of the logarithm of sigma; the output is divided by sigma (Song et al.
+    /// 2021).
     Fourier,
     /// A row of a table.
     Learned,
@@ -76,8 +78,8 @@ pub enum TimeScaleShift {
     ScaleShift,
 }
 
-/// The configuration of diffusers' `UNet2DModel`, under its names. See the fields' documentation there for how they were meant;
-/// here stands what they do. A missing key has diffusers' default.
+/// The configuration of diffusers' `UNet2DModel`, under its names. See the fields' documentation there for how they
+/// were meant; here stands what they do. A missing key has diffusers' default.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UNet2DConfig {
     /// Height and width of the images, if the model has a usual one.
@@ -192,8 +194,8 @@ pub(in crate::model) fn act_fn_or_null(f: &mut Fields) -> Result<Option<Activati
 }
 
 impl UNet2DConfig {
-    /// Reads the text of a `config.json`. Errors (kind `Config`) name the key, what is accepted and what stands there: malformed or too
-    /// deep JSON, an unknown key or value, a number out of its range, lists that do not go together.
+    /// Reads the text of a `config.json`. Errors (kind `Config`) name the key, what is accepted and what stands there:
+    /// malformed or too deep JSON, an unknown key or value, a number out of its range, lists that do not go together.
     pub fn from_json(json: &str) -> Result<Self> {
         let mut f = Fields::parse(json)?;
         if let Some(class) = f.take("_class_name") {
@@ -282,7 +284,8 @@ impl UNet2DConfig {
         Ok(config)
     }
 
-    /// Checks what concerns several keys. [`UNet2DConfig::from_json`] has done it; a config made by hand is checked when it is translated.
+    /// Checks what concerns several keys. [`UNet2DConfig::from_json`] has done it; a config made by hand is checked
+    /// when it is translated.
     pub(super) fn check(&self) -> Result<()> {
         let n = self.block_out_channels.len();
         ensure!(
@@ -332,8 +335,8 @@ impl UNet2DConfig {
             .unwrap_or_else(|| self.block_out_channels.first().copied().unwrap_or(1).saturating_mul(4))
     }
 
-    /// The height and width to build for: `wanted` if given, else the configuration's. Errors (kind `Config`): neither is there, or
-    /// they cannot be halved as often as the model does.
+    /// The height and width to build for: `wanted` if given, else the configuration's. Errors (kind `Config`): neither
+    /// is there, or they cannot be halved as often as the model does.
     pub fn size(&self, wanted: Option<[usize; 2]>) -> Result<[usize; 2]> {
         let size = wanted
             .or(self.sample_size)

@@ -6,7 +6,8 @@ use crate::graph::{Activation, GraphBuilder, Op, Role, ValueId};
 
 /// The name of the time input: `[1]`, a timestep, or sigma in Fourier models.
 pub const TIMESTEP: &str = "timestep";
-/// The name of the class input: `[1]`, or `[time_embed_dim]` if `class_embed_type` is `identity`. Only class models have it.
+/// The name of the class input: `[1]`, or `[time_embed_dim]` if `class_embed_type` is `identity`. Only class models
+/// have it.
 pub const CLASS_LABELS: &str = "class_labels";
 
 /// Makes the time input and the embedding of time and class, `[time_embed_dim]`. Gives (time input, embedding).

@@ -1,5 +1,5 @@
-//! `KDownBlock2D` and `KUpBlock2D`: residual layers whose norms have the embedding's factors and offsets, and filters with mirrored edges
-//! between the levels.
+//! `KDownBlock2D` and `KUpBlock2D`: residual layers whose norms have the embedding's factors and offsets, and filters
+//! with mirrored edges between the levels.
 
 use alloc::format;
 use alloc::vec::Vec;
@@ -88,7 +88,8 @@ impl Layers<'_> {
             Config,
             "a norm of {c} channels in {groups} groups, expected a divisor: these blocks have a group for {GROUP} channels"
         );
-        // A group's channels lie one after the other, so that a norm of one position does what a group norm does, without its parameters.
+        // A group's channels lie one after the other, so that a norm of one position does what a group norm does,
+        // without its parameters.
         let h = self.g.reshape(x, &[dims.elements()])?;
         let norm = ChannelNorm { kind: NormKind::Layer, groups, eps: self.c.norm_eps, weight: None, bias: None };
         let h = self.g.push(Op::ChannelNorm(norm), &[h])?;

@@ -1,11 +1,13 @@
-//! diffusers' `UNet2DModel` (version 0.42): the network of DDPM, DDIM, NCSN++, consistency models and most small image models.
+//! diffusers' `UNet2DModel` (version 0.42): the network of DDPM, DDIM, NCSN++, consistency models and most small image
+//! models.
 //!
 //! [`UNet2DConfig`] reads `config.json`, [`build`] makes the graph. Parameters bear the names of diffusers' state dict.
-//! Inputs: `sample` `[in_channels, H, W]`; [`TIMESTEP`] `[1]`; in class models [`CLASS_LABELS`]. Output: `sample` `[out_channels, H, W]`.
+//! Inputs: `sample` `[in_channels, H, W]`; [`TIMESTEP`] `[1]`; in class models [`CLASS_LABELS`]. Output: `sample`
+//! `[out_channels, H, W]`.
 //!
-//! A model with more channels in than out, `in_channels = out_channels + k`, sees an image of k channels beside x (super-resolution, image to
-//! image): `sample` is then `[out_channels, H, W]` and the input [`IMAGE`] `[k, H, W]`, put behind x along the channels, as
-//! `torch.cat([x, image], dim=1)`.
+//! A model with more channels in than out, `in_channels = out_channels + k`, sees an image of k channels beside x
+//! (super-resolution, image to image): `sample` is then `[out_channels, H, W]` and the input [`IMAGE`] `[k, H, W]`, put
+//! behind x along the channels, as `torch.cat([x, image], dim=1)`.
 //!
 //! ```
 //! use undiffuse::model::unet2d::{self, UNet2DConfig};
@@ -45,8 +47,8 @@ use layers::{Embedding, Layers};
 /// The name of the image input and of the output.
 pub const SAMPLE: &str = "sample";
 
-/// Translates a configuration for images of `size` = [height, width], see [`UNet2DConfig::size`]. Errors (kind `Config` or `Shape`):
-/// keys or sizes that do not go together, naming the layer.
+/// Translates a configuration for images of `size` = [height, width], see [`UNet2DConfig::size`]. Errors (kind `Config`
+/// or `Shape`): keys or sizes that do not go together, naming the layer.
 pub fn build(config: &UNet2DConfig, size: [usize; 2]) -> Result<Graph> {
     config.check()?;
     let [height, width] = config.size(Some(size))?;

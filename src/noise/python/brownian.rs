@@ -17,23 +17,25 @@ pub enum TreeSeed {
     /// This (`noise_sampler_seed` of `DPMSolverSDEScheduler`). Below 2^63.
     Given(u64),
     /// Drawn by the generator of x_T after x_T, as diffusers does without `noise_sampler_seed` where the program called
-    /// `torch.manual_seed(seed)`. (With a generator of the pipeline's own the seed is that of nobody, and no run is another's.)
+    /// `torch.manual_seed(seed)`. (With a generator of the pipeline's own the seed is that of nobody, and no run is
+    /// another's.)
     Drawn,
 }
 
-/// The noise of diffusers' `BrownianTreeNoiseSampler` on a CPU: x_T by `torch.randn`, and for each step the increment of one Brownian motion
-/// between two sigmas over the root of their distance, by torchsde's `BrownianTree`.
+/// The noise of diffusers' `BrownianTreeNoiseSampler` on a CPU: x_T by `torch.randn`, and for each step the increment
+/// of one Brownian motion between two sigmas over the root of their distance, by torchsde's `BrownianTree`.
 ///
-/// The motion is known at both ends of the sigmas of a run; between them it is halved again and again, each half with a generator seeded by
-/// its place. So its values depend on the seed and on the place alone, not on the steps. Sigmas are rounded to 6 decimals: two programs whose
-/// sigmas differ in the last bit of f32, as torch's and ours may, see motions that differ by up to 1e-3. Feed the sigmas of the other program
-/// where that matters ([`Steps::Sigmas`](crate::sampler::Steps::Sigmas), and the intervals here).
+/// The motion is known at both ends of the sigmas of a run; between them it is halved again and again, each half with a
+/// generator seeded by its place. So its values depend on the seed and on the place alone, not on the steps. Sigmas are
+/// rounded to 6 decimals: two programs whose sigmas differ in the last bit of f32, as torch's and ours may, see motions
+/// that differ by up to 1e-3. Feed the sigmas of the other program where that matters
+/// ([`Steps::Sigmas`](crate::sampler::Steps::Sigmas), and the intervals here).
 ///
-/// With [`DrawnFor::AllOf`] there is one motion for all samples, of which a sample is a part; with [`DrawnFor::Each`] each sample has one of its
-/// own, of `seed + i`, as diffusers' `BatchedBrownianTree` with a list of seeds.
+/// With [`DrawnFor::AllOf`] there is one motion for all samples, of which a sample is a part; with [`DrawnFor::Each`]
+/// each sample has one of its own, of `seed + i`, as diffusers' `BatchedBrownianTree` with a list of seeds.
 ///
-/// Increments are those of torchsde 0.2.6, PyTorch 2.15 and NumPy 2.4 within 1e-6 (`tests/references/brownian.rs`). Memory: six draws; nothing is allocated after
-/// [`BrownianTree::new`]. Draws may be asked for in any order.
+/// Increments are those of torchsde 0.2.6, PyTorch 2.15 and NumPy 2.4 within 1e-6 (`tests/references/brownian.rs`).
+/// Memory: six draws; nothing is allocated after [`BrownianTree::new`]. Draws may be asked for in any order.
 ///
 /// ```
 /// use undiffuse::noise::{BrownianTree, DrawnFor, NoiseSource, TreeSeed};
@@ -145,11 +147,11 @@ fn first_word(entropy: u64, key: Option<(u64, u32)>) -> u32 {
 }
 
 impl BrownianTree {
-    /// The noise of `torch.manual_seed(seed)` for samples of `sample_len` values: draw 0 is x_T, and `between` says of which draws, ascending, what is
-    /// the sigma before and after (falling).
+    /// The noise of `torch.manual_seed(seed)` for samples of `sample_len` values: draw 0 is x_T, and `between` says of
+    /// which draws, ascending, what is the sigma before and after (falling).
     ///
-    /// Errors: kind `InvalidArgument` for draws that do not ascend or contain 0, sigmas that do not fall, are not above 0 or not
-    /// below 2^32, or none, and a seed of a tree from 2^63; as [`PythonNoise::new`].
+    /// Errors: kind `InvalidArgument` for draws that do not ascend or contain 0, sigmas that do not fall, are not above
+    /// 0 or not below 2^32, or none, and a seed of a tree from 2^63; as [`PythonNoise::new`].
     pub fn new(seed: u64, tree: TreeSeed, drawn_for: DrawnFor, sample_len: usize, between: &[Between]) -> Result<Self> {
         let start =
             PythonNoise::new(PythonGenerator::TorchCpu, seed, drawn_for, sample_len)?.with_draws(alloc::vec![0])?;
@@ -199,7 +201,8 @@ impl BrownianTree {
         })
     }
 
-    /// Says where the motion begins and ends, in place of the smallest and largest sigma of its draws; what lies beyond is taken for the end.
+    /// Says where the motion begins and ends, in place of the smallest and largest sigma of its draws; what lies beyond
+    /// is taken for the end.
     ///
     /// Errors: kind `InvalidArgument` for ends that are not 0 <= smallest < largest < 2^32.
     pub fn with_ends(mut self, smallest: f64, largest: f64) -> Result<Self> {

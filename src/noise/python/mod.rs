@@ -24,43 +24,47 @@ use crate::memory::{room, zeros};
 
 /// A generator of a Python library.
 ///
-/// Uniform values are the same bits as there. Normal values too, as far as they can be: those of `TorchCpu` and `Jax` are what these libraries
-/// compute on CPUs with AVX2 and FMA (elsewhere theirs differ by up to 2e-6); those of `Numpy` and `NumpyLegacy` hang on the C library's
-/// logarithm in the last bit of f64, which shows in one of 400,000 after rounding to f32; those of `TorchCuda` are computed in f64 and rounded
-/// once, where a GPU's own functions err by up to 2 ulp.
+/// Uniform values are the same bits as there. Normal values too, as far as they can be: those of `TorchCpu` and `Jax`
+/// are what these libraries compute on CPUs with AVX2 and FMA (elsewhere theirs differ by up to 2e-6); those of `Numpy`
+/// and `NumpyLegacy` hang on the C library's logarithm in the last bit of f64, which shows in one of 400,000 after
+/// rounding to f32; those of `TorchCuda` are computed in f64 and rounded once, where a GPU's own functions err by up to
+/// 2 ulp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PythonGenerator {
-    /// `torch.Generator("cpu").manual_seed(seed)`, by `torch.randn` (and `torch.rand`) of contiguous f32 tensors: MT19937.
+    /// `torch.Generator("cpu").manual_seed(seed)`, by `torch.randn` (and `torch.rand`) of contiguous f32 tensors:
+    /// MT19937.
     ///
-    /// A draw of fewer than 16 values is another one than the beginning of a longer draw. Tensors of f64 and those in channels-last order
-    /// have other values in PyTorch; those of f16 and bf16 are these, rounded. Of the seed, the lower 32 bits count.
+    /// A draw of fewer than 16 values is another one than the beginning of a longer draw. Tensors of f64 and those in
+    /// channels-last order have other values in PyTorch; those of f16 and bf16 are these, rounded. Of the seed, the
+    /// lower 32 bits count.
     TorchCpu,
     /// `torch.Generator("cuda").manual_seed(seed)`: Philox 4x32-10.
     ///
-    /// `threads` is what the GPU runs at once: its multiprocessors times the threads of each, as `multi_processor_count` and
-    /// `max_threads_per_multi_processor` of `torch.cuda.get_device_properties()` say; it decides the order of what is longer
-    /// than that. `None` stands for every GPU, and refuses draws of more than [`PythonGenerator::EVERY_GPU`] values.
+    /// `threads` is what the GPU runs at once: its multiprocessors times the threads of each, as
+    /// `multi_processor_count` and `max_threads_per_multi_processor` of `torch.cuda.get_device_properties()` say; it
+    /// decides the order of what is longer than that. `None` stands for every GPU, and refuses draws of more than
+    /// [`PythonGenerator::EVERY_GPU`] values.
     TorchCuda {
         /// Multiprocessors times threads of each.
         threads: Option<u32>,
     },
     /// `numpy.random.default_rng(seed).standard_normal(shape).astype(numpy.float32)`, and `random(shape)`: PCG64.
     Numpy,
-    /// `numpy.random.RandomState(seed).standard_normal(shape).astype(numpy.float32)`, and `random_sample(shape)`: MT19937. Also what
-    /// `numpy.random.seed(seed)` and `numpy.random.randn` give. The seed is below 2^32.
+    /// `numpy.random.RandomState(seed).standard_normal(shape).astype(numpy.float32)`, and `random_sample(shape)`:
+    /// MT19937. Also what `numpy.random.seed(seed)` and `numpy.random.randn` give. The seed is below 2^32.
     NumpyLegacy,
-    /// `jax.random.normal(jax.random.fold_in(jax.random.key(seed), k), shape)` for the k-th draw of a chain, from 0, and `uniform`: threefry,
-    /// with `jax_threefry_partitionable` as it is by default. The seed is below 2^32. (JAX has no order of draws of its own, since its
-    /// generator has no state.)
+    /// `jax.random.normal(jax.random.fold_in(jax.random.key(seed), k), shape)` for the k-th draw of a chain, from 0,
+    /// and `uniform`: threefry, with `jax_threefry_partitionable` as it is by default. The seed is below 2^32. (JAX has
+    /// no order of draws of its own, since its generator has no state.)
     Jax,
 }
 
 impl PythonGenerator {
     /// The names, as the program and the C ABI have them; `torch-cuda:270336` gives the threads.
     pub const NAMES: [&str; 5] = ["torch-cpu", "torch-cuda", "numpy", "numpy-legacy", "jax"];
-    /// The most values of a draw of `torch-cuda` that are the same on every GPU. The smallest that PyTorch 2.15 runs on (compute capability
-    /// 7.5 and up) is the Orin Nano with four multiprocessors of 1,536 threads.
+    /// The most values of a draw of `torch-cuda` that are the same on every GPU. The smallest that PyTorch 2.15 runs on
+    /// (compute capability 7.5 and up) is the Orin Nano with four multiprocessors of 1,536 threads.
     pub const EVERY_GPU: usize = 6144;
 
     /// The generator of this name. `None` if there is none.
@@ -108,11 +112,12 @@ impl fmt::Display for PythonGenerator {
 /// What one draw of a Python program is for. A sample depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DrawnFor {
-    /// All of these samples, from sample 0 on: `randn((samples, ...), generator=generator)`, as diffusers' pipelines with
-    /// `batch_size=samples` and one generator draw. The sample depends on how many there are.
+    /// All of these samples, from sample 0 on: `randn((samples, ...), generator=generator)`, as diffusers' pipelines
+    /// with `batch_size=samples` and one generator draw. The sample depends on how many there are.
     AllOf(u64),
-    /// One sample, each with a generator of its own: sample i's has the seed `seed + i`. It is what diffusers' pipelines draw with
-    /// `generator=[torch.Generator().manual_seed(seed + i) for i in range(n)]`, and no sample depends on another.
+    /// One sample, each with a generator of its own: sample i's has the seed `seed + i`. It is what diffusers'
+    /// pipelines draw with `generator=[torch.Generator().manual_seed(seed + i) for i in range(n)]`, and no sample
+    /// depends on another.
     Each {
         /// How many generators are kept. With fewer than are asked for at once, the draws are right and slow.
         at_once: usize,
@@ -133,10 +138,11 @@ pub enum DrawnIn {
 
 /// The noise of a Python program with the same seed.
 ///
-/// Such a generator has a state, so a draw depends on the draws before it. The source knows how long a draw is and which draws the chain
-/// makes, keeps the state after the last one, and begins again from the seed when it is asked for an earlier one: draws may be asked for
-/// in any order, and batches and shards do not change them. All draws of a chain are of one kind, normal or uniform. Memory: a draw, and
-/// the state (2.5 kB; of `Numpy`, 6 kB), times `at_once` with [`DrawnFor::Each`]; nothing is allocated after [`PythonNoise::new`].
+/// Such a generator has a state, so a draw depends on the draws before it. The source knows how long a draw is and
+/// which draws the chain makes, keeps the state after the last one, and begins again from the seed when it is asked for
+/// an earlier one: draws may be asked for in any order, and batches and shards do not change them. All draws of a chain
+/// are of one kind, normal or uniform. Memory: a draw, and the state (2.5 kB; of `Numpy`, 6 kB), times `at_once` with
+/// [`DrawnFor::Each`]; nothing is allocated after [`PythonNoise::new`].
 ///
 /// Draws of evidence (numbers from 2^63) are refused with kind `Unsupported`, since no such program makes them.
 ///
@@ -273,8 +279,8 @@ impl PythonNoise {
     /// The noise of this generator and seed for samples of `sample_len` values. Every draw number is a draw, unless
     /// [`PythonNoise::with_draws`] says otherwise.
     ///
-    /// Errors: kind `InvalidArgument` for a length or number of samples of 0, a seed that the generator has not, threads below 256, or
-    /// a draw of `torch-cuda` that is too long to be the same on every GPU; kind `OutOfMemory`.
+    /// Errors: kind `InvalidArgument` for a length or number of samples of 0, a seed that the generator has not,
+    /// threads below 256, or a draw of `torch-cuda` that is too long to be the same on every GPU; kind `OutOfMemory`.
     pub fn new(generator: PythonGenerator, seed: u64, drawn_for: DrawnFor, sample_len: usize) -> Result<Self> {
         let (lanes, samples) = match drawn_for {
             DrawnFor::AllOf(samples) => (1, usize::try_from(samples).unwrap_or(usize::MAX)),
@@ -314,8 +320,8 @@ impl PythonNoise {
         Ok(Self { generator, seed, drawn_for, drawn_in: DrawnIn::F32, sample_len, draws: None, lanes: all })
     }
 
-    /// Says which draws the chain makes, ascending: those of the steps that need noise, and 0 for x_T. The other program makes no others, and
-    /// its generator's state does not move at other steps.
+    /// Says which draws the chain makes, ascending: those of the steps that need noise, and 0 for x_T. The other
+    /// program makes no others, and its generator's state does not move at other steps.
     ///
     /// Errors: kind `InvalidArgument` if they do not ascend.
     pub fn with_draws(mut self, draws: Vec<u64>) -> Result<Self> {

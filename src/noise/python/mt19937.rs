@@ -5,7 +5,8 @@ use alloc::boxed::Box;
 const N: usize = 624;
 const M: usize = 397;
 
-/// MT19937: Matsumoto and Nishimura, ACM Transactions on Modeling and Computer Simulation 8 (1998), with the seeding of 2002.
+/// MT19937: Matsumoto and Nishimura, ACM Transactions on Modeling and Computer Simulation 8 (1998), with the seeding of
+/// 2002.
 #[derive(Clone, Debug)]
 pub(super) struct Mt19937 {
     state: Box<[u32; N]>,

@@ -7,7 +7,8 @@ use rand_pcg::Pcg64;
 
 use super::mt19937::Mt19937;
 
-/// `numpy.random.default_rng(seed)`: PCG64, normals by the ziggurat of 256 strips (Marsaglia and Tsang 2000, as NumPy varies it).
+/// `numpy.random.default_rng(seed)`: PCG64, normals by the ziggurat of 256 strips (Marsaglia and Tsang 2000, as NumPy
+/// varies it).
 #[derive(Clone, Debug)]
 pub(super) struct Numpy {
     bits: Pcg64,

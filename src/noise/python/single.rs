@@ -1,8 +1,8 @@
 //! Logarithm, sine and cosine in f32 as the vectorised kernels of PyTorch and of XLA round them.
 //!
-//! Both evaluate the polynomials of Moshier's Cephes library (logf, sinf, cosf) in f32, with fused multiply-adds, but in different
-//! orders. What fuses with what decides the last bit, so each expression here is one rounding of theirs. Found by comparing millions of
-//! values bit by bit; tests/golden/make_noise.py has the comparison.
+//! Both evaluate the polynomials of Moshier's Cephes library (logf, sinf, cosf) in f32, with fused multiply-adds, but
+//! in different orders. What fuses with what decides the last bit, so each expression here is one rounding of theirs.
+//! Found by comparing millions of values bit by bit; tests/golden/make_noise.py has the comparison.
 
 /// a b + c, rounded once.
 pub(super) fn fma(a: f32, b: f32, c: f32) -> f32 {

@@ -40,7 +40,8 @@ impl TorchCpu {
         word % ((1 << 63) - 1)
     }
 
-    /// `torch.randn` of a contiguous tensor of this many values: below 16 value by value, in f64; from 16 in blocks of 16, in f32.
+    /// `torch.randn` of a contiguous tensor of this many values: below 16 value by value, in f64; from 16 in blocks of
+    /// 16, in f32.
     pub(super) fn normals(&mut self, out: &mut [f32]) {
         let tail = match out.len() {
             0..16 => return out.fill_with(|| self.scalar() as f32),

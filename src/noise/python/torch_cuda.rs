@@ -7,9 +7,9 @@ const SCALE: f32 = 1.0 / 4_294_967_296.0;
 
 /// `torch.Generator("cuda").manual_seed(seed)`.
 ///
-/// A draw of n values runs on min(n, threads) threads, in blocks of 256. Thread t takes the words of Philox with counter
-/// (offset / 4 + k, t) for its k-th group of four values, which are `threads` elements apart. The offset then grows by what one thread
-/// has taken, so a draw depends on the sizes of the draws before it and on nothing else.
+/// A draw of n values runs on min(n, threads) threads, in blocks of 256. Thread t takes the words of Philox with
+/// counter (offset / 4 + k, t) for its k-th group of four values, which are `threads` elements apart. The offset then
+/// grows by what one thread has taken, so a draw depends on the sizes of the draws before it and on nothing else.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TorchCuda {
     seed: u64,
@@ -88,7 +88,8 @@ fn philox(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     [a, b, c, d]
 }
 
-/// curand's: the sine comes first. The reference computes in f32 with the GPU's functions (2 ulp); here in f64, rounded once.
+/// curand's: the sine comes first. The reference computes in f32 with the GPU's functions (2 ulp); here in f64, rounded
+/// once.
 fn box_muller(a: u32, b: u32) -> (f32, f32) {
     let u = a as f32 * SCALE + SCALE / 2.0;
     let v = b as f32 * (SCALE * core::f32::consts::TAU) + SCALE / 2.0 * core::f32::consts::TAU;

@@ -6,11 +6,11 @@ use super::kron::{Factor, Kron, is_kron};
 use crate::error::Result;
 use crate::tensor::Dims;
 
-/// y = k_rows k_columns^T * x in each channel: convolution (the kernel is not mirrored: an impulse shows it as it is), its
-/// centre at tap `len / 2`, output as large as the image.
+/// y = k_rows k_columns^T * x in each channel: convolution (the kernel is not mirrored: an impulse shows it as it is),
+/// its centre at tap `len / 2`, output as large as the image.
 ///
-/// The decomposition is made axis by axis when the operator is made, in O(n^3) of an axis: half a second for 256, half a
-/// minute for 1024. For circular edges [`CircularBlur`](super::CircularBlur) has it at once.
+/// The decomposition is made axis by axis when the operator is made, in O(n^3) of an axis: half a second for 256, half
+/// a minute for 1024. For circular edges [`CircularBlur`](super::CircularBlur) has it at once.
 #[derive(Clone, Debug)]
 pub struct SeparableBlur {
     kron: Kron,
@@ -19,8 +19,8 @@ pub struct SeparableBlur {
 impl SeparableBlur {
     /// For images `dims` `[C, H, W]`; `down` acts along columns (over H), `across` along rows (over W).
     ///
-    /// Errors: kind `Shape` if `dims` is no image; kind `InvalidArgument` for an empty or zero kernel or a side above 1024;
-    /// kind `NonFinite` for taps that are not finite.
+    /// Errors: kind `Shape` if `dims` is no image; kind `InvalidArgument` for an empty or zero kernel or a side above
+    /// 1024; kind `NonFinite` for taps that are not finite.
     pub fn new(dims: Dims, down: &[f32], across: &[f32], padding: Padding) -> Result<Self> {
         let name = "separable blur";
         let [c, h, w] = image(name, dims)?;

@@ -67,8 +67,9 @@ fn two_rows(data: &mut [f64], cols: usize, p: usize, q: usize) -> (&mut [f64], &
     (&mut head[p * cols..(p + 1) * cols], &mut tail[..cols])
 }
 
-/// One-sided Jacobi (Hestenes 1958): rotates pairs of rows of the smaller side until all are orthogonal. Singular vectors
-/// are orthonormal to some 1e-14, values exact to some 1e-15 of the largest. O(min^2 max) a sweep, some 6 to 12 sweeps.
+/// One-sided Jacobi (Hestenes 1958): rotates pairs of rows of the smaller side until all are orthogonal. Singular
+/// vectors are orthonormal to some 1e-14, values exact to some 1e-15 of the largest. O(min^2 max) a sweep, some 6 to 12
+/// sweeps.
 ///
 /// Errors: kind `InvalidArgument` if the matrix is zero or an entry is not finite; kind `OutOfMemory`.
 pub(super) fn decompose(a: &Matrix) -> Result<Decomposition> {

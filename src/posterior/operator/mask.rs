@@ -9,8 +9,8 @@ use crate::tensor::Dims;
 
 /// Keeps some elements of a sample: y holds the known values in ascending order of their position, nothing else.
 ///
-/// A^T puts them back and leaves 0 elsewhere, which is also the picture to show of a measurement. All singular values are
-/// 1, U is the identity.
+/// A^T puts them back and leaves 0 elsewhere, which is also the picture to show of a measurement. All singular values
+/// are 1, U is the identity.
 #[derive(Clone, Debug)]
 pub struct Mask {
     input: Dims,
@@ -51,8 +51,8 @@ impl Mask {
 
     /// An image whose rectangle of `height` x `width` from row `top` and column `left` is unknown, in all channels.
     ///
-    /// Errors: kind `Shape` if `dims` is no image `[C, H, W]`; kind `InvalidArgument` if the rectangle leaves the image,
-    /// is empty or covers it.
+    /// Errors: kind `Shape` if `dims` is no image `[C, H, W]`; kind `InvalidArgument` if the rectangle leaves the
+    /// image, is empty or covers it.
     pub fn without_box(dims: Dims, top: usize, left: usize, height: usize, width: usize) -> Result<Self> {
         let [_, h, w] = image("a box mask", dims)?;
         let ends = (top.checked_add(height), left.checked_add(width));

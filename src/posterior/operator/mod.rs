@@ -6,9 +6,9 @@
 //!
 //! No call allocates: scratch is passed in. Buffers never overlap.
 //!
-//! Accuracy: factors are computed in f64 and rounded once to f32; a call computes in f32. U S V^T x and A x differ by at most
-//! 3e-6 of the largest magnitude in the result (measured up to images of 512 x 512, blur by 25 x 25 taps); applying A^+ or
-//! [`LinearOperator::solve`] multiplies that by the condition of what is inverted.
+//! Accuracy: factors are computed in f64 and rounded once to f32; a call computes in f32. U S V^T x and A x differ by
+//! at most 3e-6 of the largest magnitude in the result (measured up to images of 512 x 512, blur by 25 x 25 taps);
+//! applying A^+ or [`LinearOperator::solve`] multiplies that by the condition of what is inverted.
 //!
 //! ```
 //! use undiffuse::posterior::operator::{BlockAverage, LinearOperator};
@@ -96,8 +96,8 @@ pub trait LinearOperator {
 
     /// x = A^+ y, the minimum-norm least-squares solution. Kind `Unsupported` where the operator has none.
     ///
-    /// Singular values of at most [`RANK_TOLERANCE`], 1e-6, of the largest count as 0: what A weakens further than that is not restored
-    /// but left out, as f32 could not tell it from rounding. Above it, errors of y grow by up to 1e6.
+    /// Singular values of at most [`RANK_TOLERANCE`], 1e-6, of the largest count as 0: what A weakens further than that
+    /// is not restored but left out, as f32 could not tell it from rounding. Above it, errors of y grow by up to 1e6.
     fn pseudo_inverse(&self, y: &[f32], x: &mut [f32], scratch: &mut [f32]) -> Result<()> {
         let svd = self.svd().ok_or_else(|| without(self, "pseudo-inverse"))?;
         check(self, "A^+", x.len(), y.len(), scratch.len(), self.solve_scratch_len())?;

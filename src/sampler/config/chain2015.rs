@@ -15,11 +15,11 @@ use crate::schedule::{Arithmetic, BetaSchedule, MAX_TRAIN_TIMESTEPS, NoiseSchedu
 
 /// What a scheduler configuration of class `Ancestral2015Scheduler` or `Bits2015Scheduler` says beside T and the betas.
 ///
-/// Their keys: `num_train_timesteps`; `beta_schedule` (`authors_2015`, the default of the Gaussian chain, `erasing_evenly`, that of the binary
-/// one, or one of diffusers' with `beta_start` and `beta_end`) or `trained_betas`; `ending` (`mean`, the default, or `original`);
-/// `sample_scale` and `sample_shift`. The Gaussian chain also has `readout` (`code`, the default, `paper`, or `prediction` with
-/// `prediction_type`); the binary one `pi` (0.5), `bit_prediction` (`previous`, the default, or `clean`) and `bit_output` (`logits`, the
-/// default, or `probability`).
+/// Their keys: `num_train_timesteps`; `beta_schedule` (`authors_2015`, the default of the Gaussian chain,
+/// `erasing_evenly`, that of the binary one, or one of diffusers' with `beta_start` and `beta_end`) or `trained_betas`;
+/// `ending` (`mean`, the default, or `original`); `sample_scale` and `sample_shift`. The Gaussian chain also has
+/// `readout` (`code`, the default, `paper`, or `prediction` with `prediction_type`); the binary one `pi` (0.5),
+/// `bit_prediction` (`previous`, the default, or `clean`) and `bit_output` (`logits`, the default, or `probability`).
 ///
 /// ```
 /// use undiffuse::sampler::{SamplerOptions, SchedulerConfig};
@@ -41,8 +41,8 @@ pub struct Chain2015 {
     pub bit_prediction: BitPrediction,
     /// Whether it gives log p / (1 - p) in place of p.
     pub logits: bool,
-    /// The model's x is `sample_scale * data + sample_shift`. The chain itself works on x; who shows or writes samples as data
-    /// turns them back.
+    /// The model's x is `sample_scale * data + sample_shift`. The chain itself works on x; who shows or writes samples
+    /// as data turns them back.
     pub sample_scale: f64,
     /// See `sample_scale`.
     pub sample_shift: f64,

@@ -17,10 +17,10 @@ const MAX_CLASSES: u64 = 1 << 24;
 
 /// What a scheduler configuration of class `D3PMScheduler` says beside T and the betas.
 ///
-/// Its keys: `num_train_timesteps`; `beta_schedule` (`mutual_information`, the default, which is 1 / (T - t + 1), `cosine`, or one of diffusers'
-/// with `beta_start` and `beta_end`) or `trained_betas`; `num_classes`, K with the mask; `transition` (`uniform`, the default, or
-/// `absorbing`); `mask_class` (the last; of `absorbing`); `class_prediction` (`clean`, the default, or `joint`) and `class_output` (`logits`, the
-/// default, or `probability`).
+/// Its keys: `num_train_timesteps`; `beta_schedule` (`mutual_information`, the default, which is 1 / (T - t + 1),
+/// `cosine`, or one of diffusers' with `beta_start` and `beta_end`) or `trained_betas`; `num_classes`, K with the mask;
+/// `transition` (`uniform`, the default, or `absorbing`); `mask_class` (the last; of `absorbing`); `class_prediction`
+/// (`clean`, the default, or `joint`) and `class_output` (`logits`, the default, or `probability`).
 ///
 /// ```
 /// use undiffuse::sampler::{SamplerOptions, SchedulerConfig, Steps};

@@ -110,8 +110,8 @@ pub(super) fn find(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|k| k.name == name)
 }
 
-/// Keys that no solver here uses: of old versions of diffusers, or of parts of a pipeline that are not the solver's. They are kept and
-/// written back. `_` starts every key that diffusers itself does not hand to a scheduler.
+/// Keys that no solver here uses: of old versions of diffusers, or of parts of a pipeline that are not the solver's.
+/// They are kept and written back. `_` starts every key that diffusers itself does not hand to a scheduler.
 pub(super) const UNUSED: [&str; 11] = [
     "base_image_seq_len",
     "base_shift",

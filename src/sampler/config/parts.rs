@@ -38,7 +38,8 @@ pub struct GridConfig {
     pub lambda_min_clipped: f64,
     /// How far the sigmas of a flow are moved towards noise (`shift`, `flow_shift`).
     pub shift: f64,
-    /// Whether the shift follows from the size of the image: then the caller gives it ([`SamplerOptions::mu`](super::super::SamplerOptions::mu)).
+    /// Whether the shift follows from the size of the image: then the caller gives it
+    /// ([`SamplerOptions::mu`](super::super::SamplerOptions::mu)).
     pub use_dynamic_shifting: bool,
     /// What the shift of `use_dynamic_shifting` is a function of.
     pub time_shift_type: TimeShift,
@@ -136,7 +137,8 @@ pub struct SolverConfig {
     pub stochastic_sampling: bool,
     /// The standard deviation of the noise of a consistency model.
     pub s_noise: f64,
-    /// How much noise is added before a step ([`Churn::s_churn`](super::super::Churn::s_churn)), where it is the configuration's.
+    /// How much noise is added before a step ([`Churn::s_churn`](super::super::Churn::s_churn)), where it is the
+    /// configuration's.
     pub s_churn: f64,
     /// The smallest sigma at which noise is added.
     pub s_min: f64,

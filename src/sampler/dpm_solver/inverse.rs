@@ -15,11 +15,11 @@ use crate::schedule::{
 
 /// [`dpm_solver_multistep`](super::dpm_solver_multistep) over a path that rises in noise.
 ///
-/// x where the run begins is a picture, not noise: give it to [`Chain::start_from`](crate::chain::Chain::start_from) as step 0. The picture
-/// is taken for a sample of the first level.
+/// x where the run begins is a picture, not noise: give it to [`Chain::start_from`](crate::chain::Chain::start_from) as
+/// step 0. The picture is taken for a sample of the first level.
 ///
-/// Errors: kind `Unsupported` for the stochastic forms, since noise cannot be drawn backwards; kind `InvalidArgument` for a path that falls;
-/// as [`dpm_solver_multistep`](super::dpm_solver_multistep).
+/// Errors: kind `Unsupported` for the stochastic forms, since noise cannot be drawn backwards; kind `InvalidArgument`
+/// for a path that falls; as [`dpm_solver_multistep`](super::dpm_solver_multistep).
 pub fn dpm_solver_multistep_inverse(path: &Path<'_>, options: &MultistepOptions) -> Result<Plan> {
     ensure!(
         matches!(options.algorithm_type, AlgorithmType::DpmSolver | AlgorithmType::DpmSolverPlusPlus),

@@ -1,5 +1,5 @@
-//! DPM-Solver and DPM-Solver++ (Lu et al. 2022a, 2022b): exponential integrators of the probability flow and of the reverse stochastic
-//! equation, in half log-SNR lambda = ln(alpha / sigma).
+//! DPM-Solver and DPM-Solver++ (Lu et al. 2022a, 2022b): exponential integrators of the probability flow and of the
+//! reverse stochastic equation, in half log-SNR lambda = ln(alpha / sigma).
 
 mod multistep;
 mod sde;
@@ -34,8 +34,8 @@ impl Factors {
     /// From level `from` to level `to` of a path.
     ///
     /// With h the gain in lambda, phi_1 = exp(-h) - 1 and so on. The third order is not defined for `sde-dpmsolver`. Of
-    /// `sde-dpmsolver++` its weight is the integral of 2 exp(-2 (h - u)) u^2 / (2 h^2) over the step, ((1 - exp(-2 h)) -
-    /// 2 h) / (2 h)^2 + 1 / 2, which goes to 0 with h; diffusers subtracts the half.
+    /// `sde-dpmsolver++` its weight is the integral of 2 exp(-2 (h - u)) u^2 / (2 h^2) over the step, ((1 - exp(-2
+    /// h)) - 2 h) / (2 h)^2 + 1 / 2, which goes to 0 with h; diffusers subtracts the half.
     fn new(options: &MultistepOptions, path: &Path<'_>, from: usize, to: usize) -> Result<Self> {
         let algorithm = options.algorithm_type;
         let (Some(s), Some(t)) = (path.levels.get(from), path.levels.get(to)) else {

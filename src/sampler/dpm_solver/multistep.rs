@@ -23,8 +23,8 @@ pub struct MultistepOptions {
     pub lower_order_final: bool,
     /// The last step is of first order.
     pub first_order_final: bool,
-    /// Whose third order: the authors' code and diffusers take half of the second derivative's term, and converge as the second order does
-    /// (`tests/references/order.rs`).
+    /// Whose third order: the authors' code and diffusers take half of the second derivative's term, and converge as
+    /// the second order does (`tests/references/order.rs`).
     pub compat: Compat,
 }
 
@@ -43,19 +43,19 @@ impl Default for MultistepOptions {
 
 /// DPM-Solver(++) by multiple steps, or its stochastic form.
 ///
-/// First order: x_s = (sigma_s / sigma) x - alpha_s (exp(-h) - 1) m_0, with m the predicted x_0; of eps: x_s = (alpha_s / alpha) x - sigma_s
-/// (exp(h) - 1) m_0. Higher orders add divided differences of earlier m. A step to a level without noise is exact in first order, so
-/// `first_order_final` is wanted there.
+/// First order: x_s = (sigma_s / sigma) x - alpha_s (exp(-h) - 1) m_0, with m the predicted x_0; of eps: x_s =
+/// (alpha_s / alpha) x - sigma_s (exp(h) - 1) m_0. Higher orders add divided differences of earlier m. A step to a
+/// level without noise is exact in first order, so `first_order_final` is wanted there.
 ///
 /// Levels may be variance-preserving, variance-exploding or those of a flow.
 ///
-/// Order of convergence (`tests/references/order.rs`): that of `solver_order` once earlier outputs are there, but 2 for the third order
-/// of [`Compat::Diffusers`]. A whole run is of order 2 at most, since its first step and, with `first_order_final`, its last have the
-/// error of first order, which is of the square of their length. The stochastic forms: weak order 1 in first order, 2 in second and (fixed)
-/// third, on a Gaussian prior.
+/// Order of convergence (`tests/references/order.rs`): that of `solver_order` once earlier outputs are there, but 2 for
+/// the third order of [`Compat::Diffusers`]. A whole run is of order 2 at most, since its first step and, with
+/// `first_order_final`, its last have the error of first order, which is of the square of their length. The stochastic
+/// forms: weak order 1 in first order, 2 in second and (fixed) third, on a Gaussian prior.
 ///
-/// Errors: kind `InvalidArgument` for another order or a coefficient that is not finite; kind `Unsupported` for an algorithm or a
-/// formula of another solver, or the third order of `sde-dpmsolver`, which has none.
+/// Errors: kind `InvalidArgument` for another order or a coefficient that is not finite; kind `Unsupported` for an
+/// algorithm or a formula of another solver, or the third order of `sde-dpmsolver`, which has none.
 pub fn dpm_solver_multistep(name: &'static str, path: &Path<'_>, options: &MultistepOptions) -> Result<Plan> {
     solve(name, path, path.steps()?, options)
 }

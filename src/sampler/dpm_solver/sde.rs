@@ -14,12 +14,13 @@ use crate::schedule::{Level, Whole};
 
 const NAME: &str = "DPM-Solver++ SDE";
 
-/// Two calls a step: an ancestral step to the geometric mean of sigma and sigma_s, and from the same x an ancestral step to sigma_s with
-/// the x_0 found there: of weak order 2 on a Gaussian prior. `timestep` tells what the network is told of the level between.
+/// Two calls a step: an ancestral step to the geometric mean of sigma and sigma_s, and from the same x an ancestral
+/// step to sigma_s with the x_0 found there: of weak order 2 on a Gaussian prior. `timestep` tells what the network is
+/// told of the level between.
 ///
-/// The noise of both is one Brownian motion's: the second step's increment holds the first's. With W over sigma to the middle of length
-/// a and over sigma to sigma_s of length b, the second noise is sqrt(a / b) z_1 + sqrt(1 - a / b) z_2, with z_2 fresh; z_1 is what
-/// parts the first call's x from its mean, which the history keeps.
+/// The noise of both is one Brownian motion's: the second step's increment holds the first's. With W over sigma to the
+/// middle of length a and over sigma to sigma_s of length b, the second noise is sqrt(a / b) z_1 + sqrt(1 - a / b) z_2,
+/// with z_2 fresh; z_1 is what parts the first call's x from its mean, which the history keeps.
 pub fn dpm_solver_sde(path: &Path<'_>, timestep: impl Fn(f64) -> f64) -> Result<Plan> {
     let mut calls = Vec::with_capacity(2 * path.len());
     for (_, t, s) in path.steps()? {
@@ -55,11 +56,12 @@ pub fn dpm_solver_sde(path: &Path<'_>, timestep: impl Fn(f64) -> f64) -> Result<
     Plan::new(NAME, path.prediction, 2, path.initial_scale, calls)
 }
 
-/// Between which sigmas the increments of [`dpm_solver_sde`]'s noise lie, by draw, as `DPMSolverSDEScheduler` tells them its Brownian motion: each by
-/// way of its logarithm, in f32. And the motion's ends, the smallest sigma above 0 and the largest.
+/// Between which sigmas the increments of [`dpm_solver_sde`]'s noise lie, by draw, as `DPMSolverSDEScheduler` tells
+/// them its Brownian motion: each by way of its logarithm, in f32. And the motion's ends, the smallest sigma above 0
+/// and the largest.
 ///
-/// For [`BrownianTree`](crate::noise::BrownianTree). Errors: kind `Unsupported` for a sampler that is no such plan; kind `InvalidArgument` for one without
-/// noise.
+/// For [`BrownianTree`](crate::noise::BrownianTree). Errors: kind `Unsupported` for a sampler that is no such plan;
+/// kind `InvalidArgument` for one without noise.
 pub fn brownian_intervals(sampler: &(impl Sampler + ?Sized)) -> Result<(Vec<Between>, [f64; 2])> {
     ensure!(
         sampler.name() == NAME,

@@ -12,14 +12,14 @@ use crate::sampler::setup::Setup;
 use crate::sampler::{AlgorithmType, FinalSigmas, SolverType};
 use crate::schedule::Whole;
 
-/// DPM-Solver(++) by single steps: a step of order k goes over k levels of the path, first with order 1 to the second of them, then from
-/// the same x with order 2 to the third, and so on. What stands in between is no state of the chain.
+/// DPM-Solver(++) by single steps: a step of order k goes over k levels of the path, first with order 1 to the second
+/// of them, then from the same x with order 2 to the third, and so on. What stands in between is no state of the chain.
 ///
 /// `orders` has for each call its order: 1, or one more than the call's before it.
 ///
-/// Order of convergence (`tests/references/order.rs`): k for rounds of k calls, and 2 where the last call is of first order, as diffusers has it
-/// at a level without noise. The stochastic form has weak order 1 in all of them: what it draws at a call in between is noise in the
-/// output that it takes a difference of.
+/// Order of convergence (`tests/references/order.rs`): k for rounds of k calls, and 2 where the last call is of first
+/// order, as diffusers has it at a level without noise. The stochastic form has weak order 1 in all of them: what it
+/// draws at a call in between is noise in the output that it takes a difference of.
 ///
 /// Errors: kind `InvalidArgument` for orders that are no such list or not as many as there are steps; as
 /// [`dpm_solver_multistep`](super::dpm_solver_multistep).

@@ -61,11 +61,13 @@ pub enum ScaleConfig {
 ///
 /// - `seed`: of a generator, by default that of the training
 /// - `dims`: the dimensions of a sample, such as `[1, 28, 28]`, if the file says them otherwise
-/// - `values` of a file, what its numbers are, unless their type says it (see [`Values`]): `bytes` (0 to 255), `unit` (0 to 1) and ranges
-///   such as `0..65535` are brought to [-1, 1], the scale of all images of this library; `data` stay as they are
+/// - `values` of a file, what its numbers are, unless their type says it (see [`Values`]): `bytes` (0 to 255), `unit`
+///   (0 to 1) and ranges such as `0..65535` are brought to [-1, 1], the scale of all images of this library; `data`
+///   stay as they are
 /// - `take`: only the first so many samples, so that others can be held out
 /// - `scale`: `"unit_variance"` or `[scl, shft]`
-/// - `dequantise` (in the scale after `values`; a grey level of images is 1 / 127.5), `crop` `[height, width]`, `flips` (`none`, `horizontal`, `both`): see [`Augment`]
+/// - `dequantise` (in the scale after `values`; a grey level of images is 1 / 127.5), `crop` `[height, width]`, `flips`
+///   (`none`, `horizontal`, `both`): see [`Augment`]
 #[derive(Clone, Debug, PartialEq)]
 pub struct DataConfig {
     /// Where samples come from.
@@ -160,7 +162,8 @@ impl DataConfig {
         Ok(config)
     }
 
-    /// Reads or makes the data, and finds their scale. `beside` is where relative paths begin; `seed` that of the training.
+    /// Reads or makes the data, and finds their scale. `beside` is where relative paths begin; `seed` that of the
+    /// training.
     ///
     /// Errors: what readers and generators refuse; kind `InvalidArgument` if fewer samples are there than `take` says.
     pub fn load(&self, beside: &Path, seed: u64) -> Result<(Dataset, Scale)> {

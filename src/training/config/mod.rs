@@ -118,7 +118,8 @@ pub struct TrainConfig {
 }
 
 impl TrainConfig {
-    /// Reads a configuration from a file of at most 4 MiB. Errors name the file: those of [`TrainConfig::from_json`], kind `Io`.
+    /// Reads a configuration from a file of at most 4 MiB. Errors name the file: those of [`TrainConfig::from_json`],
+    /// kind `Io`.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let text = files::read_text(path, MAX_TEXT as u64)?;

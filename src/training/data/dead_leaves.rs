@@ -20,11 +20,12 @@ pub enum LeafShape {
     },
 }
 
-/// Opaque leaves that fall at random places and hide those below, until no ground is seen. A leaf's radius has the density
-/// r^-exponent between the bounds (3 makes images whose statistics do not change with scale); its grey is uniform in 0 .. 1.
+/// Opaque leaves that fall at random places and hide those below, until no ground is seen. A leaf's radius has the
+/// density r^-exponent between the bounds (3 makes images whose statistics do not change with scale); its grey is
+/// uniform in 0 .. 1.
 ///
-/// A pixel takes the grey of the leaf over its centre; there is no smoothing at edges. Leaves are drawn from the uppermost down, so the
-/// image is exactly what an endless fall would leave.
+/// A pixel takes the grey of the leaf over its centre; there is no smoothing at edges. Leaves are drawn from the
+/// uppermost down, so the image is exactly what an endless fall would leave.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DeadLeaves {
     /// Height and width in pixels.
@@ -78,8 +79,8 @@ impl DeadLeaves {
 
     /// `count` images of `[1, size, size]`. Image i takes the stream (seed, i, [`draw::GENERATE`]).
     ///
-    /// Errors: kind `InvalidArgument` for options out of their range, no image or too many, or leaves too small to cover the
-    /// image; `OutOfMemory`.
+    /// Errors: kind `InvalidArgument` for options out of their range, no image or too many, or leaves too small to
+    /// cover the image; `OutOfMemory`.
     pub fn images(&self, seed: u64, count: usize) -> Result<Dataset> {
         self.check()?;
         ensure!(count > 0, InvalidArgument, "0 images, expected at least 1");

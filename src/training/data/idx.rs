@@ -30,8 +30,9 @@ pub fn read_idx(path: &Path) -> Result<Dataset> {
     parse_idx(&bytes).map_err(|e| e.context(path.display()))
 }
 
-/// The array in the bytes of an idx file: two zeros, the element's type (8 u8, 9 i8, 11 i16, 12 i32, 13 f32, 14 f64), the number of
-/// dimensions, each as a big-endian u32, and the elements, big-endian. The first dimension counts the samples.
+/// The array in the bytes of an idx file: two zeros, the element's type (8 u8, 9 i8, 11 i16, 12 i32, 13 f32, 14 f64),
+/// the number of dimensions, each as a big-endian u32, and the elements, big-endian. The first dimension counts the
+/// samples.
 ///
 /// Errors: kind `InvalidArgument` for bytes that are no such file; those of [`Dataset::new`].
 pub fn parse_idx(bytes: &[u8]) -> Result<Dataset> {

@@ -10,7 +10,8 @@ use crate::tensor::Dims;
 /// The most units of a model.
 const MAX_UNITS: usize = 4096;
 
-/// p(x) proportional to exp(-E(x)), E = x^T J x, over x in {0, 1}^n, with J symmetric: the biases stand on its diagonal.
+/// p(x) proportional to exp(-E(x)), E = x^T J x, over x in {0, 1}^n, with J symmetric: the biases stand on its
+/// diagonal.
 ///
 /// ```
 /// use undiffuse::training::data::Ising;
@@ -29,7 +30,8 @@ pub struct Ising {
 impl Ising {
     /// The model of n `units` with J = `couplings`, n x n.
     ///
-    /// Errors: kind `Shape` unless there are n^2, n from 1 to 4096; `InvalidArgument` unless they are symmetric; `NonFinite`.
+    /// Errors: kind `Shape` unless there are n^2, n from 1 to 4096; `InvalidArgument` unless they are symmetric;
+    /// `NonFinite`.
     pub fn new(units: usize, couplings: &[f64]) -> Result<Self> {
         ensure!(
             (1..=MAX_UNITS).contains(&units) && couplings.len() == units * units,
@@ -47,8 +49,8 @@ impl Ising {
         Ok(model)
     }
 
-    /// The model of spins s = 2 x - 1 with E = - sum over i < j of K_ij s_i s_j - sum of K_ii s_i, as physics writes it:
-    /// J_ij = - 2 K_ij and J_ii = 2 sum over j of K_ij - 2 K_ii, the sum without j = i.
+    /// The model of spins s = 2 x - 1 with E = - sum over i < j of K_ij s_i s_j - sum of K_ii s_i, as physics writes
+    /// it: J_ij = - 2 K_ij and J_ii = 2 sum over j of K_ij - 2 K_ii, the sum without j = i.
     ///
     /// Errors: those of [`Ising::new`].
     pub fn from_spins(units: usize, k: &[f64]) -> Result<Self> {
@@ -90,8 +92,8 @@ impl Ising {
             .sum()
     }
 
-    /// `count` samples of n bits, each from a chain of its own: random bits, then `sweeps` sweeps of Gibbs sampling over the
-    /// units in their order. Sample i takes the stream (seed, i, [`draw::GENERATE`]), n values per sweep.
+    /// `count` samples of n bits, each from a chain of its own: random bits, then `sweeps` sweeps of Gibbs sampling
+    /// over the units in their order. Sample i takes the stream (seed, i, [`draw::GENERATE`]), n values per sweep.
     ///
     /// Errors: kind `InvalidArgument` for no sample or too many; `OutOfMemory`.
     pub fn samples(&self, seed: u64, count: usize, sweeps: usize) -> Result<Dataset> {

@@ -26,7 +26,8 @@ pub struct Augment {
     pub crop: Option<[usize; 2]>,
     /// Mirror images.
     pub flips: Flips,
-    /// Adds noise uniform in [0, this): one [`GREY_LEVEL`](super::GREY_LEVEL) makes a density of the grey levels of images.
+    /// Adds noise uniform in [0, this): one [`GREY_LEVEL`](super::GREY_LEVEL) makes a density of the grey levels of
+    /// images.
     pub dequantise: f64,
     /// Then x scl + shft.
     pub scale: Scale,
@@ -34,8 +35,8 @@ pub struct Augment {
 
 /// Makes batches of a data set.
 ///
-/// Each epoch goes through the data in an order of its own; what is left after the last whole batch is left out of that epoch. A
-/// batch depends on the seed and the step alone.
+/// Each epoch goes through the data in an order of its own; what is left after the last whole batch is left out of that
+/// epoch. A batch depends on the seed and the step alone.
 ///
 /// ```
 /// use undiffuse::training::data::{Augment, Loader, heartbeats};
@@ -63,8 +64,8 @@ pub struct Loader {
 impl Loader {
     /// Batches of `batch` samples.
     ///
-    /// Errors: kind `InvalidArgument` for a batch of none or of more than there are, a crop larger than the images, a crop or
-    /// flip of samples that are no images, noise or a scale that is negative or not finite.
+    /// Errors: kind `InvalidArgument` for a batch of none or of more than there are, a crop larger than the images, a
+    /// crop or flip of samples that are no images, noise or a scale that is negative or not finite.
     pub fn new(data: Dataset, batch: usize, seed: u64, augment: Augment) -> Result<Self> {
         let count = data.count();
         ensure!(

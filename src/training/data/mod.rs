@@ -8,11 +8,13 @@
 //! | a text of spike times | [`SpikeTimes`] |
 //! | a law | [`SwissRoll`], [`heartbeats`], [`DeadLeaves`], [`Ising`] |
 //!
-//! All give a [`Dataset`]; a [`Loader`] makes batches of it, the same ones for the same seed and step whatever ran before, so that a
-//! resumed run sees what an uninterrupted one would have seen. Random values come from [`noise`](crate::noise) streams keyed by
-//! (seed, sample, draw), with draws of [`draw`], which no chain of a sampler reaches.
+//! All give a [`Dataset`]; a [`Loader`] makes batches of it, the same ones for the same seed and step whatever ran
+//! before, so that a resumed run sees what an uninterrupted one would have seen. Random values come from
+//! [`noise`](crate::noise) streams keyed by (seed, sample, draw), with draws of [`draw`], which no chain of a sampler
+//! reaches.
 //!
-//! Readers take bytes of unknown origin: sizes are checked before anything is allocated, and an error names what is wrong.
+//! Readers take bytes of unknown origin: sizes are checked before anything is allocated, and an error names what is
+//! wrong.
 
 mod dead_leaves;
 mod idx;
@@ -72,7 +74,8 @@ pub struct Dataset {
 impl Dataset {
     /// Samples of dimensions `dims`, images as `[C, H, W]`, one after another in `values`.
     ///
-    /// Errors: kind `Shape` for no sample, or values that are no whole number of samples; kind `NonFinite` if one is not finite.
+    /// Errors: kind `Shape` for no sample, or values that are no whole number of samples; kind `NonFinite` if one is
+    /// not finite.
     ///
     /// ```
     /// use undiffuse::{tensor::Dims, training::data::Dataset};

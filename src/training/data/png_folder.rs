@@ -13,8 +13,8 @@ use crate::tensor::Dims;
 /// The largest image, in bytes once decoded: 64 MiB.
 const MAX_IMAGE: usize = 1 << 26;
 
-/// The channels that images are read as, and what is done with an image that has others. A grey image that is stored as RGB, with alpha
-/// or with a palette is grey.
+/// The channels that images are read as, and what is done with an image that has others. A grey image that is stored as
+/// RGB, with alpha or with a palette is grey.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Colors {
     /// One channel; an image with colours is refused.
@@ -42,11 +42,11 @@ impl Colors {
     }
 }
 
-/// All files of a folder (not of folders in it) whose names end in `.png`, in the order of their names, as samples of `[C, H, W]`
-/// with values of 0 to 255. 16-bit images are read by their upper bytes.
+/// All files of a folder (not of folders in it) whose names end in `.png`, in the order of their names, as samples of
+/// `[C, H, W]` with values of 0 to 255. 16-bit images are read by their upper bytes.
 ///
-/// Errors: kind `InvalidArgument` if there is none, they differ in size, one is larger than 64 MiB, is transparent somewhere or is no
-/// PNG; kind `Shape` for channels that `colors` refuses; kind `Io`. The message names the file.
+/// Errors: kind `InvalidArgument` if there is none, they differ in size, one is larger than 64 MiB, is transparent
+/// somewhere or is no PNG; kind `Shape` for channels that `colors` refuses; kind `Io`. The message names the file.
 pub fn read_png_folder(folder: &Path, colors: Colors) -> Result<Dataset> {
     let named = |e: std::io::Error| Error::from(e).context(folder.display());
     let mut paths: Vec<PathBuf> = Vec::new();
@@ -79,8 +79,8 @@ pub fn read_png_folder(folder: &Path, colors: Colors) -> Result<Dataset> {
 
 /// The one image in the bytes of a PNG file, as [`read_png_folder`] reads it.
 ///
-/// Errors: kind `InvalidArgument` for an image larger than 64 MiB, one that is transparent somewhere, or bytes that are no PNG; kind
-/// `Shape` for channels that `colors` refuses.
+/// Errors: kind `InvalidArgument` for an image larger than 64 MiB, one that is transparent somewhere, or bytes that are
+/// no PNG; kind `Shape` for channels that `colors` refuses.
 pub fn parse_png(bytes: &[u8], colors: Colors) -> Result<Dataset> {
     let (dims, values) = decode(bytes, colors)?;
     Ok(Dataset::new(dims, values)?.of_element(Element::U8))

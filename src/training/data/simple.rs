@@ -9,10 +9,11 @@ use crate::tensor::Dims;
 const LENGTH: usize = 20;
 const PERIOD: usize = 5;
 
-/// The paper's binary heartbeat: sequences of 20 bits in which every fifth is 1, the first of them at one of the first five
-/// places, each as likely. The truth is -log2 5 = -2.322 bits per sequence.
+/// The paper's binary heartbeat: sequences of 20 bits in which every fifth is 1, the first of them at one of the first
+/// five places, each as likely. The truth is -log2 5 = -2.322 bits per sequence.
 ///
-/// Sample i takes the stream (seed, i, [`draw::GENERATE`]). Errors: kind `InvalidArgument` for none or too many; `OutOfMemory`.
+/// Sample i takes the stream (seed, i, [`draw::GENERATE`]). Errors: kind `InvalidArgument` for none or too many;
+/// `OutOfMemory`.
 pub fn heartbeats(seed: u64, count: usize) -> Result<Dataset> {
     ensure!(count > 0, InvalidArgument, "0 heartbeats, expected at least 1");
     let dims = Dims::new(&[LENGTH])?;

@@ -56,12 +56,12 @@ impl SpikeTimes {
         &self.0
     }
 
-    /// The windows of `bins` bins of `bin` units each that lie within `from` .. `to`, in the order of time: 1 where a spike
-    /// falls into a bin, else 0. Bin k begins at `from` + k `bin`; window i begins at bin i `stride`. Two ranges of time that
-    /// do not overlap are training and held-out data.
+    /// The windows of `bins` bins of `bin` units each that lie within `from` .. `to`, in the order of time: 1 where a
+    /// spike falls into a bin, else 0. Bin k begins at `from` + k `bin`; window i begins at bin i `stride`. Two ranges
+    /// of time that do not overlap are training and held-out data.
     ///
-    /// Errors: kind `InvalidArgument` if no window fits, a number is 0 or not finite, or two spikes share a bin and `collision`
-    /// refuses them; `OutOfMemory`.
+    /// Errors: kind `InvalidArgument` if no window fits, a number is 0 or not finite, or two spikes share a bin and
+    /// `collision` refuses them; `OutOfMemory`.
     ///
     /// ```
     /// use undiffuse::training::data::{Collision, SpikeTimes};

@@ -9,9 +9,9 @@ use crate::tensor::Dims;
 
 /// Points (t cos t, t sin t) + noise (z1, z2), with t uniform in `from` .. `to` and z standard normal.
 ///
-/// The default's range, 3 pi / 2 to 9 pi / 2, is that of scikit-learn's `make_swiss_roll`, seen from the side. Its noise is
-/// small: without any, the points lie on a curve and have no density, so a bound on their log-likelihood means something only beside
-/// [`SwissRoll::entropy`].
+/// The default's range, 3 pi / 2 to 9 pi / 2, is that of scikit-learn's `make_swiss_roll`, seen from the side. Its
+/// noise is small: without any, the points lie on a curve and have no density, so a bound on their log-likelihood means
+/// something only beside [`SwissRoll::entropy`].
 ///
 /// | noise | entropy, bits | scaled to unit variance (scl 0.1461), bits | truth - L_null, bits per point |
 /// |---|---|---|---|
@@ -74,10 +74,12 @@ impl SwissRoll {
         Dataset::new(dims, values)
     }
 
-    /// The logarithm of the density at a point, in nats: ln of the mean over t of N((x, y); (t cos t, t sin t), noise^2).
+    /// The logarithm of the density at a point, in nats: ln of the mean over t of N((x, y); (t cos t, t sin t),
+    /// noise^2).
     ///
-    /// The integral is a sum over steps of a fifth of the integrand's width; it leaves out what is less than e^-40 of it. The error is
-    /// below 1e-9 but within some noise of the curve's ends, where it is below 1e-3. NaN unless [`SwissRoll::check`] holds.
+    /// The integral is a sum over steps of a fifth of the integrand's width; it leaves out what is less than e^-40 of
+    /// it. The error is below 1e-9 but within some noise of the curve's ends, where it is below 1e-3. NaN unless
+    /// [`SwissRoll::check`] holds.
     pub fn log_density(&self, x: f64, y: f64) -> f64 {
         if self.check().is_err() {
             return f64::NAN;
@@ -109,8 +111,8 @@ impl SwissRoll {
         libm::log(sum * step / (self.to - self.from)) - near / (2.0 * variance) - libm::log(2.0 * PI * variance)
     }
 
-    /// The differential entropy of the points in nats, integrated numerically: over `parts` values of t and a grid of the
-    /// noise. 128 parts give three digits or more. Values scaled by `scl` have 2 ln scl more.
+    /// The differential entropy of the points in nats, integrated numerically: over `parts` values of t and a grid of
+    /// the noise. 128 parts give three digits or more. Values scaled by `scl` have 2 ln scl more.
     ///
     /// Errors: those of [`SwissRoll::check`]; kind `InvalidArgument` for no part.
     pub fn entropy(&self, parts: u32) -> Result<f64> {

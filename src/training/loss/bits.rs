@@ -18,7 +18,8 @@ struct Step {
     posterior: [[f64; 2]; 2],
 }
 
-/// The bound of a chain of bits: KL(q(x_(t-1) | x_t, x_0) || B(p)) of each step times their number, p from a network that gives logits.
+/// The bound of a chain of bits: KL(q(x_(t-1) | x_t, x_0) || B(p)) of each step times their number, p from a network
+/// that gives logits.
 #[derive(Clone, Debug)]
 pub struct BinomialBound {
     process: Binomial,

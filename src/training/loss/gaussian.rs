@@ -71,7 +71,8 @@ struct Read {
 impl GaussianBound {
     /// The loss for a schedule of betas.
     ///
-    /// Errors: kind `InvalidArgument` for fewer than 2 betas, or one that is not in (0, 1], the last alone being 1 at most.
+    /// Errors: kind `InvalidArgument` for fewer than 2 betas, or one that is not in (0, 1], the last alone being 1 at
+    /// most.
     pub fn new(betas: &[f64], readout: Readout2015, end: End) -> Result<Self> {
         ensure!(betas.len() >= 2, InvalidArgument, "a bound over {} steps, expected at least 2", betas.len());
         let mut steps = Vec::new();
@@ -135,8 +136,9 @@ impl GaussianBound {
         }
     }
 
-    /// As [`Loss::evaluate`], with the gradient by x_t, output held fixed, written to `by_x`, and that by the schedule, x_t held fixed.
-    /// What goes through x_t, when its noise is held fixed and not itself, [`GaussianBound::through_x`] gives.
+    /// As [`Loss::evaluate`], with the gradient by x_t, output held fixed, written to `by_x`, and that by the schedule,
+    /// x_t held fixed. What goes through x_t, when its noise is held fixed and not itself, [`GaussianBound::through_x`]
+    /// gives.
     ///
     /// For the readouts of 2015; another one's loss by its schedule is NaN.
     pub fn evaluate_with_schedule(
@@ -191,8 +193,9 @@ impl GaussianBound {
         BySchedule { before: by_abar * (1.0 - s.b), beta: -by_abar * s.a }
     }
 
-    /// The gradient by the log-odds of each beta. `sums` has for each step what its samples gave, already in the scale of the mean
-    /// loss; the ends, of a sample of `n` elements, are added with weight `of_ends`. The first beta is held fixed.
+    /// The gradient by the log-odds of each beta. `sums` has for each step what its samples gave, already in the scale
+    /// of the mean loss; the ends, of a sample of `n` elements, are added with weight `of_ends`. The first beta is held
+    /// fixed.
     pub fn by_log_odds(&self, sums: &[BySchedule], n: usize, of_ends: f64, out: &mut [f64]) {
         // By ln abar behind each step, from the last one on: the entropy of the end.
         let total = self.steps.last().map_or(0.0, |s| s.abar);

@@ -6,8 +6,8 @@
 //! | [`BinomialBound`] | the bound of bits |
 //! | [`SquaredError`] | the squared error of eps, x_0 or v, with weights by the signal-to-noise ratio |
 //!
-//! A loss is one number for one sample at one index t of the schedule, and a training step is the mean of it over a batch with t uniform in
-//! [`Loss::times`]. Sums are f64; what a network gives and gets is f32.
+//! A loss is one number for one sample at one index t of the schedule, and a training step is the mean of it over a
+//! batch with t uniform in [`Loss::times`]. Sums are f64; what a network gives and gets is f32.
 
 mod bits;
 mod gaussian;
@@ -43,8 +43,8 @@ pub trait Loss: Sync {
     /// Draws x_t from q(x_t | x_0): one value of the stream for each element.
     fn corrupt(&self, t: usize, x0: &[f32], noise: &mut Stream, x_t: &mut [f32]);
 
-    /// The loss of one sample, summed over its elements, scaled so that its mean over [`Loss::times`] is the whole loss but
-    /// for [`Loss::constant`]; and its gradient by the output. Bounds are in nats.
+    /// The loss of one sample, summed over its elements, scaled so that its mean over [`Loss::times`] is the whole loss
+    /// but for [`Loss::constant`]; and its gradient by the output. Bounds are in nats.
     fn evaluate(&self, t: usize, x0: &[f32], x_t: &[f32], output: &[f32], gradient: &mut [f32]) -> f64;
 
     /// What is added to the mean for a sample of `n` elements: the ends of a chain.

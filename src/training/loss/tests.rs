@@ -115,7 +115,8 @@ fn the_divergence_is_that_of_the_process() {
     }
 }
 
-/// A network at zero is the white Gaussian model: for data of unit variance its bound is that model's log-likelihood, so the cost is 0.
+/// A network at zero is the white Gaussian model: for data of unit variance its bound is that model's log-likelihood,
+/// so the cost is 0.
 #[test]
 fn nothing_learned_costs_nothing() {
     let loss = GaussianBound::new(&betas(), Readout2015::Code, End::Entropies).unwrap();

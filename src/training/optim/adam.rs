@@ -64,7 +64,8 @@ pub struct Adam {
 impl Adam {
     /// An optimiser for `len` parameters.
     ///
-    /// Errors: kind `InvalidArgument` for a beta outside of [0, 1), an `eps` or decay below 0 or not finite; `OutOfMemory`.
+    /// Errors: kind `InvalidArgument` for a beta outside of [0, 1), an `eps` or decay below 0 or not finite;
+    /// `OutOfMemory`.
     pub fn new(options: AdamOptions, len: usize) -> Result<Self> {
         check_decay("beta1", options.beta1)?;
         check_decay("beta2", options.beta2)?;

@@ -12,8 +12,8 @@ use crate::training::state::{Saved, StateArray};
 pub enum EmaDecay {
     /// The same at each step.
     Constant(f64),
-    /// min(decay, (1 + k) / (10 + k)) at step k = 0, 1, ..., so that the random first weights are soon forgotten (the curve of
-    /// diffusers' `EMAModel` without `use_ema_warmup`).
+    /// min(decay, (1 + k) / (10 + k)) at step k = 0, 1, ..., so that the random first weights are soon forgotten (the
+    /// curve of diffusers' `EMAModel` without `use_ema_warmup`).
     Warm(f64),
 }
 

@@ -40,8 +40,8 @@ pub struct LbfgsReport {
 ///
 /// Each step meets the weak Wolfe conditions (cost by 1e-4, slope by 0.9), found by halving and doubling.
 ///
-/// Errors: kind `InvalidArgument` for a history or evaluations of 0, or a tolerance that is negative or not finite; `NonFinite` if the
-/// cost or gradient at the start is not finite (elsewhere such a point is stepped back from).
+/// Errors: kind `InvalidArgument` for a history or evaluations of 0, or a tolerance that is negative or not finite;
+/// `NonFinite` if the cost or gradient at the start is not finite (elsewhere such a point is stepped back from).
 ///
 /// ```
 /// use undiffuse::training::optim::{LbfgsOptions, minimize};

@@ -1,8 +1,9 @@
 //! Optimisers over one flat vector of parameters.
 //!
-//! An [`Optimizer`] takes the cost and its gradient at the present parameters and moves them; it draws nothing, and its state
-//! is a list of named arrays. [`Adam`] (with its decoupled form, AdamW) and [`RmsProp`] look at the gradient alone; [`Sfo`]
-//! keeps a model of each minibatch, so it needs the same minibatches again and again, and says which it wants next. [`minimize`] is L-BFGS for costs that are evaluated whole.
+//! An [`Optimizer`] takes the cost and its gradient at the present parameters and moves them; it draws nothing, and its
+//! state is a list of named arrays. [`Adam`] (with its decoupled form, AdamW) and [`RmsProp`] look at the gradient
+//! alone; [`Sfo`] keeps a model of each minibatch, so it needs the same minibatches again and again, and says which it
+//! wants next. [`minimize`] is L-BFGS for costs that are evaluated whole.
 //!
 //! ```
 //! use undiffuse::training::optim::{Adam, AdamOptions, Evaluation, Optimizer};
@@ -58,12 +59,12 @@ pub trait Optimizer {
         None
     }
 
-    /// One step: `params`, at which `at` was evaluated, become the next parameters. `rate` is the learning rate of this step,
-    /// at least 0.
+    /// One step: `params`, at which `at` was evaluated, become the next parameters. `rate` is the learning rate of this
+    /// step, at least 0.
     ///
-    /// Errors leave parameters and state as they were: kind `Shape` for another number of parameters than the optimiser was made
-    /// for, `InvalidArgument` for a rate that is negative or not finite or a minibatch that does not exist, `NonFinite` if the
-    /// gradient (or a cost that is read) is not finite.
+    /// Errors leave parameters and state as they were: kind `Shape` for another number of parameters than the optimiser
+    /// was made for, `InvalidArgument` for a rate that is negative or not finite or a minibatch that does not exist,
+    /// `NonFinite` if the gradient (or a cost that is read) is not finite.
     fn step(&mut self, params: &mut [f32], at: Evaluation<'_>, rate: f64) -> Result<()>;
 
     /// The state as named arrays. Restored, the optimiser goes on in the same bits.
@@ -71,12 +72,13 @@ pub trait Optimizer {
 
     /// Takes the state that [`Optimizer::state`] gave, in an optimiser of the same options and size.
     ///
-    /// Errors (kind `Weights`) leave the state as it was: an array is missing, unknown, of another length or not finite.
+    /// Errors (kind `Weights`) leave the state as it was: an array is missing, unknown, of another length or not
+    /// finite.
     fn restore(&mut self, state: &[StateArray]) -> Result<()>;
 }
 
-/// Scales a gradient down to a Euclidean norm of at most `max`, and gives the norm that it had. The norm is a sum of squares
-/// in f64. A norm that is not finite leaves the gradient alone: the optimiser refuses it.
+/// Scales a gradient down to a Euclidean norm of at most `max`, and gives the norm that it had. The norm is a sum of
+/// squares in f64. A norm that is not finite leaves the gradient alone: the optimiser refuses it.
 ///
 /// Errors: kind `InvalidArgument` unless `max` is above 0.
 pub fn clip_norm(gradient: &mut [f32], max: f64) -> Result<f64> {

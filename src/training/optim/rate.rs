@@ -35,7 +35,8 @@ pub enum LearningRate {
 }
 
 impl LearningRate {
-    /// The authors': 1e-3 at first, ten times less after 1000 passes over the data of `per_epoch` steps each, never below 1e-4.
+    /// The authors': 1e-3 at first, ten times less after 1000 passes over the data of `per_epoch` steps each, never
+    /// below 1e-4.
     pub fn authors_2015(per_epoch: u64) -> Self {
         LearningRate::Decayed { start: 1e-3, factor: libm::pow(0.1, 1e-3), every: per_epoch.max(1), floor: 1e-4 }
     }

@@ -32,7 +32,8 @@ impl Default for RmsPropOptions {
     }
 }
 
-/// RMSProp: v <- decay v + (1 - decay) g^2, theta <- theta - rate g / root, where root is max(sqrt(v), floor) or sqrt(v) + eps.
+/// RMSProp: v <- decay v + (1 - decay) g^2, theta <- theta - rate g / root, where root is max(sqrt(v), floor) or
+/// sqrt(v) + eps.
 ///
 /// v is f32; each element is computed in f64 and rounded once.
 #[derive(Clone, Debug)]

@@ -1,5 +1,5 @@
-//! SFO: the sum of functions optimiser of Sohl-Dickstein, Poole and Ganguli 2014, "Fast large-scale optimization by unifying
-//! stochastic gradient and quasi-Newton methods". Written from the paper's equations.
+//! SFO: the sum of functions optimiser of Sohl-Dickstein, Poole and Ganguli 2014, "Fast large-scale optimization by
+//! unifying stochastic gradient and quasi-Newton methods". Written from the paper's equations.
 
 use alloc::vec::Vec;
 
@@ -43,18 +43,20 @@ impl Default for SfoOptions {
 /// ```
 ///
 /// - H_i is BFGS's matrix of the last `history` changes (s, y) of position and gradient between visits to minibatch i,
-///   H <- H + y y^T / (y^T s) - H s s^T H / (s^T H s), from b_i I with b_i the least s^T y / s^T s among them; a minibatch seen once takes
-///   the mean b of the others. Changes that show no positive curvature are left out, so each H_i is positive definite (the
-///   paper lifts eigenvalues instead).
-/// - All of it happens in the span of the last positions and gradients, of at most 3 N + 2 dimensions for N minibatches; when it is
-///   full, it shrinks to the 2 N that are in use. So the models cost N^3 numbers, not squares of the number of parameters.
-/// - The next minibatch ([`Optimizer::wants`]) is the one farthest from x in the metric of the sum of H (each other step: of H_i). New ones
-///   come in when the mean gradient of those in use is no longer than its standard error, at the latest once each has
-///   been seen again.
+///   H <- H + y y^T / (y^T s) - H s s^T H / (s^T H s), from b_i I with b_i the least s^T y / s^T s among them; a
+///   minibatch seen once takes the mean b of the others. Changes that show no positive curvature are left out, so each
+///   H_i is positive definite (the paper lifts eigenvalues instead).
+/// - All of it happens in the span of the last positions and gradients, of at most 3 N + 2 dimensions for N
+///   minibatches; when it is full, it shrinks to the 2 N that are in use. So the models cost N^3 numbers, not squares
+///   of the number of parameters.
+/// - The next minibatch ([`Optimizer::wants`]) is the one farthest from x in the metric of the sum of H (each other
+///   step: of H_i). New ones come in when the mean gradient of those in use is no longer than its standard error, at
+///   the latest once each has been seen again.
 /// - A step is at most 10 times as long as steps were on average.
 ///
-/// Passes over the data until the cost's excess over its minimum is this part of the first, beside Adam at the best of five constant
-/// rates (`tests/training/sfo.rs`; 20 minibatches; a quadratic sum in 40 dimensions, logistic regression in 30):
+/// Passes over the data until the cost's excess over its minimum is this part of the first, beside Adam at the best of
+/// five constant rates (`tests/training/sfo.rs`; 20 minibatches; a quadratic sum in 40 dimensions, logistic regression
+/// in 30):
 ///
 /// | excess | quadratic: SFO | Adam | logistic: SFO | Adam |
 /// |---|---|---|---|---|
@@ -63,11 +65,12 @@ impl Default for SfoOptions {
 /// | 1e-4 | 6 | 87 | 6 | 71 |
 /// | 1e-6 | 8 | above 200 | 8 | above 200 |
 ///
-/// It fits problems whose minibatches are the same at each visit: fixed samples *and* fixed noise. Costs are not averaged: give
-/// each minibatch's cost and gradient in the same scale. `rate` is 1 as a rule. Memory: (3 N + 4) f64 for each parameter.
+/// It fits problems whose minibatches are the same at each visit: fixed samples *and* fixed noise. Costs are not
+/// averaged: give each minibatch's cost and gradient in the same scale. `rate` is 1 as a rule. Memory: (3 N + 4) f64
+/// for each parameter.
 ///
-/// Positions are kept in f64; the parameters that [`Optimizer::step`] writes are rounded. It does not read them: they must be
-/// those of [`Sfo::new`] or of the last step.
+/// Positions are kept in f64; the parameters that [`Optimizer::step`] writes are rounded. It does not read them: they
+/// must be those of [`Sfo::new`] or of the last step.
 #[derive(Clone, Debug)]
 pub struct Sfo {
     options: SfoOptions,
@@ -141,8 +144,8 @@ fn curved(s: &[f64], y: &[f64]) -> bool {
 impl Sfo {
     /// An optimiser that starts at `params`, for a cost that is the sum over `minibatches` fixed minibatches.
     ///
-    /// Errors: kind `InvalidArgument` for none or more than 128 minibatches, a first step that is not above 0, a history outside of 1
-    /// to 100; `NonFinite` for parameters; `OutOfMemory`.
+    /// Errors: kind `InvalidArgument` for none or more than 128 minibatches, a first step that is not above 0, a
+    /// history outside of 1 to 100; `NonFinite` for parameters; `OutOfMemory`.
     pub fn new(options: SfoOptions, params: &[f32], minibatches: usize) -> Result<Self> {
         check_positive("the first step of SFO", options.first_step)?;
         ensure!(options.first_step.is_finite(), InvalidArgument, "the first step of SFO is infinite");

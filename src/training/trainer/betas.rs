@@ -1,4 +1,5 @@
-//! Betas that are learned with the network: by gradient ascent on the bound with the noise held fixed, as the paper has it.
+//! Betas that are learned with the network: by gradient ascent on the bound with the noise held fixed, as the paper has
+//! it.
 
 use alloc::vec::Vec;
 use std::sync::{Mutex, PoisonError};
@@ -11,7 +12,8 @@ use crate::training::loss::{BySchedule, End, GaussianBound, Loss};
 use crate::training::optim::{Adam, AdamOptions, Evaluation, Optimizer};
 use crate::training::state::{Saved, StateArray};
 
-/// The log-odds of all betas; the first is held fixed, or the bound would narrow it without end around the training data.
+/// The log-odds of all betas; the first is held fixed, or the bound would narrow it without end around the training
+/// data.
 pub(super) struct LearnedBetas {
     odds: Vec<f32>,
     gradient: Vec<f32>,
@@ -43,8 +45,8 @@ impl LearnedBetas {
         values(self.first, &self.odds)
     }
 
-    /// The sum of the losses of a batch and the gradients by the network's parameters and, kept here, by the log-odds. `scale` is
-    /// what a sample's loss counts in the mean, `unit` what the ends count.
+    /// The sum of the losses of a batch and the gradients by the network's parameters and, kept here, by the log-odds.
+    /// `scale` is what a sample's loss counts in the mean, `unit` what the ends count.
     #[allow(clippy::too_many_arguments)] // A step's own parts, handed on once.
     pub fn gradients(
         &mut self,

@@ -1,4 +1,5 @@
-//! The card of a weight file: what it is and how it came about. Its author adds the data's licence and the measured quality.
+//! The card of a weight file: what it is and how it came about. Its author adds the data's licence and the measured
+//! quality.
 
 use alloc::format;
 use alloc::string::String;
@@ -6,7 +7,8 @@ use alloc::string::String;
 use super::{Objective, Trainer};
 
 impl Trainer {
-    /// The beginning of a card, Markdown; `file` is the name of the weight file. Lines that end in "..." are to be filled in.
+    /// The beginning of a card, Markdown; `file` is the name of the weight file. Lines that end in "..." are to be
+    /// filled in.
     pub fn card(&self, file: &str) -> String {
         let Self { config: c, model, scheduler, scale, .. } = self;
         let betas = match self.objective {

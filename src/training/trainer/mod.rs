@@ -67,8 +67,8 @@ pub struct StepReport {
 
 /// A training that goes on step by step.
 ///
-/// What it does is a function of the configuration alone: batches, noise and steps t are keyed by (seed, step), and neither the
-/// number of threads nor a stop in between changes a bit.
+/// What it does is a function of the configuration alone: batches, noise and steps t are keyed by (seed, step), and
+/// neither the number of threads nor a stop in between changes a bit.
 pub struct Trainer {
     config: TrainConfig,
     model: ModelConfig,
@@ -114,9 +114,11 @@ struct Buffers {
 }
 
 impl Trainer {
-    /// Reads the data, builds the network and gives it its first weights. `beside` is where relative paths of the configuration begin.
+    /// Reads the data, builds the network and gives it its first weights. `beside` is where relative paths of the
+    /// configuration begin.
     ///
-    /// Errors: kind `Config` for parts that do not go together; what readers of data, models and schedules refuse; `OutOfMemory`.
+    /// Errors: kind `Config` for parts that do not go together; what readers of data, models and schedules refuse;
+    /// `OutOfMemory`.
     pub fn new(config: TrainConfig, beside: &Path, threads: Arc<dyn Threads>) -> Result<Self> {
         let model = ModelConfig::from_json(&config.model)?;
         let mut scheduler = SchedulerConfig::from_json(&config.scheduler)?;

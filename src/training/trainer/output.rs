@@ -43,8 +43,8 @@ impl WeightSource for Flat<'_> {
 }
 
 impl Trainer {
-    /// Writes the weights as they are now (the average, if there is one) with both configurations as a packed file, piece by piece, as
-    /// [`packed::write`] does.
+    /// Writes the weights as they are now (the average, if there is one) with both configurations as a packed file,
+    /// piece by piece, as [`packed::write`] does.
     pub fn pack(&self, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         let values = self.weights()?;
         let weights = Flat { slots: self.engine.params(), values: &values };

@@ -25,8 +25,8 @@ fn part(prefix: &str, state: &[StateArray]) -> Vec<StateArray> {
 }
 
 impl Trainer {
-    /// A number that tells one training from another: model, scheduler, data, loss, optimiser, batch, seed and lanes. The number of
-    /// steps, the learning rate and the like may change when a run goes on.
+    /// A number that tells one training from another: model, scheduler, data, loss, optimiser, batch, seed and lanes.
+    /// The number of steps, the learning rate and the like may change when a run goes on.
     fn fingerprint(&self) -> u64 {
         let c = &self.config;
         let rest = format!(
@@ -57,7 +57,8 @@ impl Trainer {
         to_bytes(&state)
     }
 
-    /// Takes what [`Trainer::save`] gave from a file of at most 4 GiB. Errors name the file: those of [`Trainer::restore`], kind `Io`.
+    /// Takes what [`Trainer::save`] gave from a file of at most 4 GiB. Errors name the file: those of
+    /// [`Trainer::restore`], kind `Io`.
     pub fn restore_from(&mut self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let bytes = files::read_bounded(path, MAX_BYTES)?;
@@ -66,7 +67,8 @@ impl Trainer {
 
     /// Takes what [`Trainer::save`] gave, in a trainer of the same configuration, and goes on in the same bits.
     ///
-    /// Errors (kind `Weights`): the bytes are no checkpoint, or one of another configuration; the trainer is then to be dropped.
+    /// Errors (kind `Weights`): the bytes are no checkpoint, or one of another configuration; the trainer is then to be
+    /// dropped.
     pub fn restore(&mut self, bytes: &[u8]) -> Result<()> {
         let state = from_bytes(bytes)?;
         let own = |a: &&StateArray| ![OPTIMIZER, AVERAGE, BETAS].iter().any(|p| a.name.starts_with(p));

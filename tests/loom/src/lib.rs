@@ -1,6 +1,7 @@
-//! The pool's protocol under every interleaving of its threads, and every value that an atomic may be read as, by the crate loom:
-//! `cargo test --manifest-path tests/loom/Cargo.toml`. The lines are those of the library, on loom's atomics instead of the machine's.
-//! Panics are left to the library's own tests: loom's threads share one thread of the system, so one that unwinds poisons the others' locks.
+//! The pool's protocol under every interleaving of its threads, and every value that an atomic may be read as, by the
+//! crate loom: `cargo test --manifest-path tests/loom/Cargo.toml`. The lines are those of the library, on loom's
+//! atomics instead of the machine's. Panics are left to the library's own tests: loom's threads share one thread of the
+//! system, so one that unwinds poisons the others' locks.
 #![cfg(test)]
 
 extern crate alloc;
@@ -111,7 +112,8 @@ fn a_worker_that_sleeps_is_woken_by_the_next_call() {
             })
         };
         let caller = thread::current().id();
-        // It stays open until the worker is in: if the word of it were lost both would wait for ever, which loom reports.
+        // It stays open until the worker is in: if the word of it were lost both would wait for ever, which loom
+        // reports.
         let work = || {
             if thread::current().id() == caller {
                 let mut is_in = entered.0.lock().unwrap();

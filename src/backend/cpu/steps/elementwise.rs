@@ -1,5 +1,6 @@
 //! Operations that make each float of a value out of floats at the same place.
-#![allow(unsafe_code)] // Calls the generic vector code, and reads and writes rows of the arena, in place where the plan says so.
+// Calls the generic vector code, and reads and writes rows of the arena, in place where the plan says so.
+#![allow(unsafe_code)]
 
 use super::super::isa::Isa;
 use super::super::memory::View;

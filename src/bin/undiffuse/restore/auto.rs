@@ -8,8 +8,8 @@ use super::suited::{self, Setting};
 
 /// Network calls of a sample that may be spent unless `--calls` says otherwise, a product counted as two.
 const CALLS: usize = 1000;
-/// Groups are weighed against one another where a sample has at most so many values: of more they lose themselves to one sample, or the ladder
-/// gets long.
+/// Groups are weighed against one another where a sample has at most so many values: of more they lose themselves to
+/// one sample, or the ladder gets long.
 const FEW_VALUES: usize = 64;
 
 /// What was chosen and why.
@@ -20,7 +20,8 @@ pub struct Choice {
     pub reason: String,
 }
 
-/// In the order in which they are wanted: what is right for a prior of any shape, for a Gaussian one, and what is cheap.
+/// In the order in which they are wanted: what is right for a prior of any shape, for a Gaussian one, and what is
+/// cheap.
 fn wanted(values: usize, sigma: f64) -> Vec<MethodKind> {
     if sigma == 0.0 {
         return vec![MethodKind::Ddnm, MethodKind::Ddrm, MethodKind::DiffPir, MethodKind::Pigdm];

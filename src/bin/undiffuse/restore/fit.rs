@@ -18,8 +18,8 @@ fn described(look: &Look, wanted: usize) -> String {
     format!("{kind} is {:?}", [look.channels, h, w])
 }
 
-/// Checks that the pictures have the channels and the size of the model's, unless options say what is done with others. Where the model has
-/// no size of its own it takes that of the pictures.
+/// Checks that the pictures have the channels and the size of the model's, unless options say what is done with others.
+/// Where the model has no size of its own it takes that of the pictures.
 ///
 /// Errors (kind `Shape`) name the options that would work, all that it takes.
 pub fn check(model: &mut ModelArgs, source: &Source<'_>, input: &Input, job: &Job) -> Result<()> {

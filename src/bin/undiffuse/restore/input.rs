@@ -135,11 +135,12 @@ impl Input {
         Ok(all)
     }
 
-    /// `[N, ...dims]` in the model's units: grey levels become -1 to 1. A picture or several for `dims` of images; otherwise the array's
-    /// shape must be that of one item, or of N. `noise` is the standard deviation of the noise on values from -1 to 1, if that is what they
-    /// are.
+    /// `[N, ...dims]` in the model's units: grey levels become -1 to 1. A picture or several for `dims` of images;
+    /// otherwise the array's shape must be that of one item, or of N. `noise` is the standard deviation of the noise on
+    /// values from -1 to 1, if that is what they are.
     ///
-    /// Errors: kind `Shape` for anything else; kind `InvalidArgument` for numbers that nobody said what they are, or that they cannot be.
+    /// Errors: kind `Shape` for anything else; kind `InvalidArgument` for numbers that nobody said what they are, or
+    /// that they cannot be.
     pub fn items(&self, what: &str, dims: &Dims, reading: &Reading, noise: Option<f64>) -> Result<Array> {
         let expected = dims.as_slice();
         let shape = |text: String| invalid(ErrorKind::Shape, &self.name, text);
@@ -296,8 +297,8 @@ impl Input {
         }
     }
 
-    /// A mask for samples of `dims`: one flag for each position or each element, true (known) where the file is white: 255, 1 or True, and
-    /// false where it is 0. Other values need a threshold.
+    /// A mask for samples of `dims`: one flag for each position or each element, true (known) where the file is white:
+    /// 255, 1 or True, and false where it is 0. Other values need a threshold.
     pub fn mask(&self, dims: &Dims, reading: &Reading) -> Result<Vec<bool>> {
         self.check_opaque()?;
         let &[channels, h, w] = dims.as_slice() else {
@@ -371,7 +372,8 @@ impl Input {
     }
 }
 
-/// The axes of an array of pictures for a model of so many channels: what was said, or what its shape leaves no doubt of.
+/// The axes of an array of pictures for a model of so many channels: what was said, or what its shape leaves no doubt
+/// of.
 fn axes(shape: &[usize], channels: usize, reading: &Reading) -> std::result::Result<&'static str, String> {
     if let Some(axes) = reading.axes {
         return match axes.len() == shape.len() {

@@ -1,7 +1,7 @@
 //! `undiffuse denoise`, `inpaint`, `restore` and `posterior`: the arguments. They are one job with other beginnings.
 //!
-//! [`operator`] and [`method`] know the names on the command line and make the library's objects; [`run`] does the work;
-//! [`input`] reads, [`sheet`] draws, [`figures`] counts.
+//! [`operator`] and [`method`] know the names on the command line and make the library's objects; [`run`] does the
+//! work; [`input`] reads, [`sheet`] draws, [`figures`] counts.
 
 mod auto;
 mod figures;

@@ -1,4 +1,5 @@
-//! How the files of a command line are read: what their numbers and axes mean, and what is done with other channels and sizes.
+//! How the files of a command line are read: what their numbers and axes mean, and what is done with other channels and
+//! sizes.
 
 use undiffuse::values::Values;
 

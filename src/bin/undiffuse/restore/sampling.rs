@@ -63,7 +63,8 @@ impl SamplingArgs {
         Ok(())
     }
 
-    /// The sampler for a model with this scheduler. `evidence` is the method's, whose measurement split Gibbs's ladder follows from.
+    /// The sampler for a model with this scheduler. `evidence` is the method's, whose measurement split Gibbs's ladder
+    /// follows from.
     pub fn build(
         &self,
         config: &SchedulerConfig,

@@ -27,7 +27,8 @@ pub struct Setting<'a> {
     pub sigma: f64,
 }
 
-/// Checks evidence against the sampler that it will act on. Errors name the methods that go with the model, the operator and the options.
+/// Checks evidence against the sampler that it will act on. Errors name the methods that go with the model, the
+/// operator and the options.
 pub fn check(setting: &Setting<'_>, evidence: &dyn Evidence, sampler: &dyn Sampler) -> Result<()> {
     let Err(e) = evidence.check(setting.dims, sampler) else { return Ok(()) };
     let e = e.context(format_args!("--method {}", setting.job.method.name()));

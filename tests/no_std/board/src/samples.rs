@@ -1,5 +1,5 @@
-//! What every board and the host run and print. A line that begins with `#` is of one machine: its memory, its instructions. All other
-//! lines must be the same wherever the path that they begin with is there.
+//! What every board and the host run and print. A line that begins with `#` is of one machine: its memory, its
+//! instructions. All other lines must be the same wherever the path that they begin with is there.
 
 use alloc::format;
 use alloc::string::String;
@@ -141,8 +141,8 @@ impl Run<'_> {
         self.report(name, 0, before, x)
     }
 
-    /// A run of a network whose memory and whose chain's workspace are cut from the arena; first what is refused where either is one value
-    /// too short.
+    /// A run of a network whose memory and whose chain's workspace are cut from the arena; first what is refused where
+    /// either is one value too short.
     pub fn network(
         &mut self,
         name: &str,
@@ -180,7 +180,8 @@ impl Run<'_> {
     }
 }
 
-/// Runs a chain with an allocator that refuses everything; first what is refused where the workspace is one value too short.
+/// Runs a chain with an allocator that refuses everything; first what is refused where the workspace is one value too
+/// short.
 fn chain<E: Evidence>(
     (board, path, name): (&dyn Board, Path, &str),
     mut denoiser: impl Denoiser,

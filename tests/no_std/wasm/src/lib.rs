@@ -1,4 +1,5 @@
-//! The samples of tests/no_std/board in WebAssembly, on the portable path and on simd128; `run.mjs` is the host, which gives `print`.
+//! The samples of tests/no_std/board in WebAssembly, on the portable path and on simd128; `run.mjs` is the host, which
+//! gives `print`.
 
 extern crate alloc;
 

@@ -2,8 +2,8 @@
 
 use core::arch::{asm, global_asm};
 
-// NEON is switched on, and so is memory translation, one to one: without it all memory counts as a device's, which a vector may not
-// be read from wherever it lies. The first GiB is devices, the second RAM.
+// NEON is switched on, and so is memory translation, one to one: without it all memory counts as a device's, which a
+// vector may not be read from wherever it lies. The first GiB is devices, the second RAM.
 global_asm!(
     ".section .text.reset, \"ax\"",
     ".global reset",

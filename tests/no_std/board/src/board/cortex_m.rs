@@ -69,8 +69,8 @@ pub fn exit(good: bool) -> ! {
 
 const TIMER: usize = 0x4000_0000;
 
-/// Instructions so far, in steps of 40, when QEMU counts one for each nanosecond: the timer runs at 25 MHz. It lasts for 170
-/// thousand million of them.
+/// Instructions so far, in steps of 40, when QEMU counts one for each nanosecond: the timer runs at 25 MHz. It lasts
+/// for 170 thousand million of them.
 pub fn instructions() -> u64 {
     let register = |offset: usize| core::ptr::with_exposed_provenance_mut::<u32>(TIMER + offset);
     // SAFETY: the registers of the board's first timer: control, value, reload.

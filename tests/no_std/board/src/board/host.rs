@@ -1,4 +1,5 @@
-//! The computer that builds: prints what the boards must print. With a packed file as its argument, what that model needs on a board.
+//! The computer that builds: prints what the boards must print. With a packed file as its argument, what that model
+//! needs on a board.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -61,8 +62,8 @@ pub fn main() -> undiffuse::Result<()> {
     samples::all(&Host, &mut arena, &[Path::Portable, Path::Neon])
 }
 
-/// Prints what a packed model takes on a board, for one sample. What stands on the heap beside weights is pointers and lengths, so that a
-/// board of 32 bits needs less of it than is counted here.
+/// Prints what a packed model takes on a board, for one sample. What stands on the heap beside weights is pointers and
+/// lengths, so that a board of 32 bits needs less of it than is counted here.
 fn needs(bytes: &[u8], weights: &str) -> undiffuse::Result<()> {
     let weights: WeightType = weights.parse()?;
     let options = CpuOptions { path: Some(Path::Portable), threads: Some(1), weights };

@@ -1,4 +1,5 @@
-//! RISC-V, 32 and 64 bits, as QEMU's machine virt has it: a serial port, a device that ends the emulation, counted instructions.
+//! RISC-V, 32 and 64 bits, as QEMU's machine virt has it: a serial port, a device that ends the emulation, counted
+//! instructions.
 
 use core::arch::{asm, global_asm};
 

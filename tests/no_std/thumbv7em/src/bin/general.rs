@@ -1,4 +1,5 @@
-//! Samples on a microcontroller: core and alloc only, a heap of fixed size. Prints what `examples/embedded` prints on the host.
+//! Samples on a microcontroller: core and alloc only, a heap of fixed size. Prints what `examples/embedded` prints on
+//! the host.
 #![no_std]
 #![no_main]
 
@@ -24,7 +25,8 @@ static HEAP: LlffHeap = LlffHeap::empty();
 #[cortex_m_rt::entry]
 fn main() -> ! {
     static mut MEMORY: [MaybeUninit<u8>; HEAP_BYTES] = [MaybeUninit::uninit(); HEAP_BYTES];
-    // SAFETY: `MEMORY` is used by nothing else (the entry macro hands it out once), and the heap is made before it is used.
+    // SAFETY: `MEMORY` is used by nothing else (the entry macro hands it out once), and the heap is made before it is
+    // used.
     unsafe { HEAP.init((&raw mut *MEMORY) as usize, HEAP_BYTES) }
     match samples::report(MODEL) {
         Ok(report) => {
