@@ -1,5 +1,4 @@
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -205,7 +204,7 @@ mod written {
         assert_eq!(e.kind(), ErrorKind::InvalidArgument, "{e}");
         let pipeline =
             Pipeline::from_bytes(TINY, &portable(), &PipelineOptions { gradient: true.into(), ..Default::default() });
-        let gradient = Arc::clone(pipeline.unwrap().networks().gradient.as_ref().unwrap());
+        let gradient = alloc::sync::Arc::clone(pipeline.unwrap().networks().gradient.as_ref().unwrap());
         let e = gradient.emit_fixed(1, &mut crate::emit::Emitter::default()).unwrap_err();
         assert_eq!(e.kind(), ErrorKind::Unsupported);
         assert!(e.message().contains("cannot be a part of a program"), "{e}");

@@ -130,11 +130,8 @@ impl ModelPreconditioning {
             }
         };
         let (sigma_min, sigma_max) = (take("sigma_min", None)?, take("sigma_max", None)?);
-        ensure!(
-            sigma_min.unwrap_or(0.0) < sigma_max.unwrap_or(f64::INFINITY),
-            Config,
-            "sigma_min is not below sigma_max in the preconditioning"
-        );
+        let ordered = sigma_min.unwrap_or(0.0) < sigma_max.unwrap_or(f64::INFINITY);
+        ensure!(ordered, Config, "sigma_min is not below sigma_max in the preconditioning");
         if let Some((key, _)) = map.into_iter().find(|(k, v)| !k.starts_with('_') && !v.is_null()) {
             let shown: String = key.chars().take(40).collect();
             return Err(err!(Config, "the preconditioning {kind:?} has the unknown key {shown:?}"));

@@ -173,8 +173,18 @@ fn weights_are_adapted_once_whatever_file_they_come_from() {
     let source = Source::open(scratch.path()).unwrap();
     let (mut packed, mut as_graph) = (Vec::new(), Vec::new());
     let sink = |to: &mut Vec<u8>, piece: &[u8]| to.extend_from_slice(piece);
-    source.pack(DType::F32, &mut |p| Ok(sink(&mut packed, p))).unwrap();
-    source.pack_graph(None, DType::F32, &mut |p| Ok(sink(&mut as_graph, p))).unwrap();
+    source
+        .pack(DType::F32, &mut |p| {
+            sink(&mut packed, p);
+            Ok(())
+        })
+        .unwrap();
+    source
+        .pack_graph(None, DType::F32, &mut |p| {
+            sink(&mut as_graph, p);
+            Ok(())
+        })
+        .unwrap();
     let run = |source: &Source<'_>| {
         let pipeline = source.compile(&Reference, &PipelineOptions::default()).unwrap();
         let x = pcg::uniform(INPUT_SEED, 7, 2 * 8 * 8, 1.0);
@@ -209,7 +219,12 @@ fn a_preconditioning_goes_with_its_model() {
     assert_eq!(source.compile(&Reference, &given).unwrap().scheduler().unwrap().preconditioning, Some(vp));
     for dtype in [DType::F32, DType::F16] {
         let mut packed = Vec::new();
-        source.pack(dtype, &mut |p| Ok(packed.extend_from_slice(p))).unwrap();
+        source
+            .pack(dtype, &mut |p| {
+                packed.extend_from_slice(p);
+                Ok(())
+            })
+            .unwrap();
         assert_eq!(Source::from_bytes(&packed).unwrap().scheduler().unwrap().preconditioning, Some(vp));
     }
     source.set_scheduler_json(r#"{"_class_name": "DDIMScheduler", "preconditioning": {"type": "ve"}}"#.into()).unwrap();

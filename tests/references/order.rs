@@ -311,11 +311,8 @@ fn solvers_over_timesteps_converge_at_their_order() {
             pndm(&schedule(2 * n), &timesteps, eps, options).unwrap()
         }
     };
-    let cases: [(&'static str, f64, Box<dyn Fn(usize) -> Plan>); 3] = [
-        ("DDIM", 1.0, Box::new(euler)),
-        ("PNDM", 2.0, Box::new(pndm(false))),
-        ("PNDM without Runge-Kutta steps", 2.0, Box::new(pndm(true))),
-    ];
+    let cases: [(_, _, &dyn Fn(usize) -> Plan); 3] =
+        [("DDIM", 1.0, &euler), ("PNDM", 2.0, &pndm(false)), ("PNDM without Runge-Kutta steps", 2.0, &pndm(true))];
     let alpha = |sigma: f64| 1.0 / (1.0 + sigma * sigma).sqrt();
     for (name, order, make) in cases {
         let errors = NS.map(|n| {
