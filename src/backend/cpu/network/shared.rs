@@ -52,7 +52,7 @@ pub struct Shared {
     pub offsets: Cow<'static, [usize]>,
     /// How much the buffers take, for one sample.
     pub arena: usize,
-    /// The most samples that a worker takes through all steps at once: see [`samples_at_once`](super::samples_at_once).
+    /// The most samples that a worker takes through all steps at once: see `samples_at_once`.
     pub at_once: usize,
 }
 

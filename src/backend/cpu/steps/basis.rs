@@ -120,7 +120,7 @@ impl Step for RadialBasisGrad {
     }
 }
 
-/// [`Softmax`](crate::graph::Op::Softmax); errors as [`vmath::softmax_row`] states them.
+/// [`Softmax`](crate::graph::Op::Softmax); errors as `vmath::softmax_row` states them.
 #[derive(Debug)]
 pub struct Softmax {
     pub x: View,

@@ -56,7 +56,7 @@ impl Deref for Packed {
 #[derive(Debug)]
 pub struct Conv {
     pub name: &'static str,
-    /// Between 1 and [`MAX_SOURCES`]; without a gather one or two dense ones.
+    /// Between 1 and `MAX_SOURCES`; without a gather one or two dense ones.
     pub sources: Cow<'static, [View]>,
     pub gather: Option<Gather>,
     pub weights: Packed,

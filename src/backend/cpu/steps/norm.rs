@@ -33,7 +33,7 @@ pub struct GroupNormAffine {
     pub eps: f32,
     pub weight: Floats,
     pub bias: Floats,
-    /// Where [`Statistics`] of the groups are kept for the gradient.
+    /// Where `Statistics` of the groups are kept for the gradient.
     pub statistics: Option<View>,
 }
 
