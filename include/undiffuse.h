@@ -1517,7 +1517,9 @@ typedef struct undiffuse_noise {
   uint64_t fingerprint;
   /**
    * Whose generator, UNDIFFUSE_GENERATOR_OWN with arrays or a function. Evidence that needs noise
-   * of its own fails with such noise.
+   * of its own fails with such noise. UNDIFFUSE_SAMPLER_DPM_SOLVER_SDE with
+   * UNDIFFUSE_GENERATOR_TORCH_CPU has torchsde's Brownian tree, of the `noise_sampler_seed` of the
+   * model's scheduler, or drawn after x_T without one; f32 only.
    */
   undiffuse_generator generator;
   /** The type that the other program draws in; UNDIFFUSE_DRAWN_IN_F32 for JAX. */

@@ -5,8 +5,10 @@ use alloc::format;
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
 
-use undiffuse::noise::{DrawnFor, DrawnIn, Fingerprint, Given, NoiseSource, PythonGenerator, PythonNoise, Seeded};
-use undiffuse::sampler::Sampler;
+use undiffuse::noise::{
+    BrownianTree, DrawnFor, DrawnIn, Fingerprint, Given, NoiseSource, PythonGenerator, PythonNoise, Seeded, TreeSeed,
+};
+use undiffuse::sampler::{Sampler, SchedulerConfig, brownian_intervals};
 
 use crate::callbacks::returned;
 use crate::enums::undiffuse_drawn_in::{self, *};
@@ -60,7 +62,8 @@ pub struct undiffuse_noise {
     /// A number that differs between functions that give different noise, for saved sessions.
     pub fingerprint: u64,
     /// Whose generator, UNDIFFUSE_GENERATOR_OWN with arrays or a function. Evidence that needs noise of its own fails
-    /// with such noise.
+    /// with such noise. UNDIFFUSE_SAMPLER_DPM_SOLVER_SDE with UNDIFFUSE_GENERATOR_TORCH_CPU has torchsde's Brownian
+    /// tree, of the `noise_sampler_seed` of the model's scheduler, or drawn after x_T without one; f32 only.
     pub generator: MaybeUninit<undiffuse_generator>,
     /// The type that the other program draws in; UNDIFFUSE_DRAWN_IN_F32 for JAX.
     pub drawn_in: MaybeUninit<undiffuse_drawn_in>,
@@ -139,7 +142,7 @@ impl NoiseSource for Host {
 /// A session's noise.
 pub(crate) type BoxedNoise = Box<dyn NoiseSource + Send + Sync>;
 
-/// The noise of a session's options.
+/// The noise of a session's options. `scheduler` is the model's, if it has one.
 ///
 /// # Safety
 /// NULL or what the header asks for; arrays stay as they are as long as the source is used.
@@ -149,14 +152,15 @@ pub(crate) unsafe fn source(
     sample_len: usize,
     batch: usize,
     sampler: &dyn Sampler,
+    scheduler: Option<&SchedulerConfig>,
 ) -> Outcome<BoxedNoise> {
     if noise.is_null() {
         return Ok(Box::new(Seeded::new(seed)));
     }
     // SAFETY: the caller's promise, here and below.
     let o = unsafe { options(noise) }?;
-    if let Some(noise) = python(&o, seed, sample_len, batch, sampler)? {
-        return Ok(Box::new(noise));
+    if let Some(noise) = python(&o, seed, sample_len, batch, sampler, scheduler)? {
+        return Ok(noise);
     }
     if let Some(fill) = o.fill {
         if !o.x_t.is_null() || !o.noise.is_null() {
@@ -180,7 +184,8 @@ fn python(
     sample_len: usize,
     batch: usize,
     sampler: &dyn Sampler,
-) -> Outcome<Option<PythonNoise>> {
+    scheduler: Option<&SchedulerConfig>,
+) -> Outcome<Option<BoxedNoise>> {
     let (each, drawn_in) = (flag(o.each_seed, "undiffuse_noise.each_seed")?, value(o.drawn_in)?);
     let generator = match value(o.generator)? {
         UNDIFFUSE_GENERATOR_OWN if each || drawn_in != UNDIFFUSE_DRAWN_IN_F32 => {
@@ -204,6 +209,18 @@ fn python(
         return Err(Failure::argument(format!("undiffuse_noise.samples is {}, expected 0 with each_seed", o.samples)));
     }
     let drawn_for = if each { DrawnFor::Each { at_once: batch } } else { DrawnFor::AllOf(o.samples as u64) };
+    // diffusers gives this sampler a Brownian motion, which it draws in f32 whatever the model's type.
+    if let (PythonGenerator::TorchCpu, Ok((between, [low, high]))) = (generator, brownian_intervals(sampler)) {
+        if drawn_in != UNDIFFUSE_DRAWN_IN_F32 {
+            let text =
+                "undiffuse_noise.drawn_in: torchsde's Brownian tree is drawn in f32, expected UNDIFFUSE_DRAWN_IN_F32";
+            return Err(Failure::argument(text));
+        }
+        let given = scheduler.map(SchedulerConfig::noise_sampler_seed).transpose()?.flatten();
+        let tree = given.map_or(TreeSeed::Drawn, TreeSeed::Given);
+        let tree = BrownianTree::new(seed, tree, drawn_for, sample_len, &between)?.with_ends(low, high)?;
+        return Ok(Some(Box::new(tree)));
+    }
     let steps = (0..sampler.levels().len()).filter(|step| sampler.needs_noise(*step));
     let draws = core::iter::once(0).chain(steps.map(|step| step as u64 + 1)).collect();
     let drawn_in = match drawn_in {
@@ -211,7 +228,8 @@ fn python(
         UNDIFFUSE_DRAWN_IN_F16 => DrawnIn::F16,
         UNDIFFUSE_DRAWN_IN_BF16 => DrawnIn::Bf16,
     };
-    Ok(Some(PythonNoise::new(generator, seed, drawn_for, sample_len)?.with_type(drawn_in)?.with_draws(draws)?))
+    let noise = PythonNoise::new(generator, seed, drawn_for, sample_len)?.with_type(drawn_in)?.with_draws(draws)?;
+    Ok(Some(Box::new(noise)))
 }
 
 /// Fills `out` with `len` standard normal values: those that a session of this seed sees in draw `draw` of sample

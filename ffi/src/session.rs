@@ -20,6 +20,7 @@ use undiffuse::{Error, ErrorKind};
 use crate::callbacks::{Shared, undiffuse_level};
 use crate::cancel::undiffuse_cancel;
 use crate::condition::{given, guidance, undiffuse_condition, undiffuse_guidance};
+use crate::enums::undiffuse_sampler_kind::*;
 use crate::evidence::undiffuse_evidence;
 use crate::guard::{Handle, ok, opaque, output, read, read_optional, slice};
 use crate::memory::{heap, undiffuse_allocator};
@@ -322,7 +323,8 @@ pub(crate) unsafe fn make(
             return Err(Failure::argument(text.to_string()));
         }
         let sample = model.dims().elements();
-        let noise = source(o.noise, o.seed, sample, o.batch, &sampler)?;
+        let scheduler = model.scheduler(UNDIFFUSE_SAMPLER_OF_SCHEDULE).ok();
+        let noise = source(o.noise, o.seed, sample, o.batch, &sampler, scheduler.as_ref())?;
         let parts = Parts::new(&model, sampler, evidence, threads, o.batch, guidance.is_some())?;
         let output_len = match &parts.network {
             Prepared::Pipeline(p) => p.networks().predict.outputs().first().map_or(0, |d| d.elements()),

@@ -274,6 +274,31 @@ static void generators(void) {
   FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_sample(model, sampler, NULL, &o, y, N, E));
 }
 
+/* diffusers gives DPMSolverSDEScheduler torchsde's Brownian tree, which no batch changes, and which is drawn in f32. */
+static void tree(void) {
+  undiffuse_sampler_options how;
+  undiffuse_sampler *sde = NULL;
+  undiffuse_session_options o = session_options(4, 0);
+  undiffuse_noise n;
+  float x[4 * N], y[4 * N];
+  OK(undiffuse_sampler_options_init(&how, sizeof how));
+  how.kind = UNDIFFUSE_SAMPLER_DPM_SOLVER_SDE;
+  how.steps = STEPS;
+  OK(undiffuse_sampler_from_model(model, &how, &sde, E));
+  memset(&n, 0, sizeof n);
+  n.struct_size = sizeof n;
+  n.generator = UNDIFFUSE_GENERATOR_TORCH_CPU;
+  n.samples = 4;
+  o.noise = &n;
+  OK(undiffuse_sample(model, sde, NULL, &o, x, 4 * N, E));
+  o.batch = 3;
+  OK(undiffuse_sample(model, sde, NULL, &o, y, 4 * N, E));
+  CHECK(same_floats(x, y, 4 * N));
+  n.drawn_in = UNDIFFUSE_DRAWN_IN_F16;
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_sample(model, sde, NULL, &o, y, 4 * N, E));
+  undiffuse_sampler_free(sde);
+}
+
 int main(int argc, char **argv) {
   static float wanted[4 * N];
   CHECK(argc == 2);
@@ -282,6 +307,7 @@ int main(int argc, char **argv) {
   host_threads(wanted);
   own_noise(wanted);
   generators();
+  tree();
   undiffuse_model_free(model);
   undiffuse_sampler_free(sampler);
   return 0;
