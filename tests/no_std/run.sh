@@ -35,7 +35,8 @@ host() {
 # emulate NAME COMMAND...: its output must be the host's, but for lines of its own memory and for paths that the host has not.
 emulate() {
   local name=$1 start=$SECONDS
-  timeout 600 "${@:2}" < /dev/null > "$logs/$name" || { cat "$logs/$name"; echo "$name failed"; return 1; }
+  # Semihosting writes to one or the other, by board.
+  timeout 600 "${@:2}" < /dev/null > "$logs/$name" 2>&1 || { cat "$logs/$name"; echo "$name failed"; return 1; }
   tr -d '\r' < "$logs/$name" > "$logs/$name.lf"
   mv "$logs/$name.lf" "$logs/$name"
   cat "$logs/$name"
@@ -89,7 +90,7 @@ c() {
   arm-none-eabi-gcc -mcpu=cortex-m4 -mthumb -mfloat-abi=hard -mfpu=fpv4-sp-d16 -std=c11 -Wall -Wextra -Werror -Os \
     -ffreestanding -nostdlib -Wl,--gc-sections -Wl,-Tlink/mps2.ld -I $root/include -I $root/ffi/freestanding \
     $example/main.c $example/mps2.c "$work/models.c" "$CARGO_TARGET_DIR/thumbv7em-none-eabihf/release/libundiffuse.a" -o "$work/example"
-  timeout 600 qemu-system-arm -M mps2-an386 -nographic -monitor none "${semihosting[@]}" -kernel "$work/example" < /dev/null | tee "$logs/c"
+  timeout 600 qemu-system-arm -M mps2-an386 -nographic -monitor none "${semihosting[@]}" -kernel "$work/example" < /dev/null 2>&1 | tee "$logs/c"
   # The checksums are those of the host's lines of the same names.
   grep -E '^[^#:]*: [0-9a-f]{16}$' "$logs/c" > "$logs/same"
   [ "$(wc -l < "$logs/same")" = 2 ]

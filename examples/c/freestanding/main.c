@@ -14,7 +14,7 @@ extern const unsigned char swiss_roll[], tiny[];
 extern const size_t swiss_roll_len, tiny_len;
 
 /* Memory for models, samplers and sessions: given in order, and given again when all of it has come back. */
-static unsigned char heap[512 << 10] __attribute__((aligned(64)));
+static unsigned char heap[2 << 20] __attribute__((aligned(64)));
 static size_t heap_used, heap_most, heap_blocks;
 static bool armed;
 

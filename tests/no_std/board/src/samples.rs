@@ -6,7 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use undiffuse::backend::cpu::{Cpu, CpuOptions, Path, WeightType};
-use undiffuse::chain::{Chain, ChainOptions, Status};
+use undiffuse::chain::{Chain, Status};
 use undiffuse::denoiser::{BitSequences, Denoiser, NetworkDenoiser};
 use undiffuse::noise::Seeded;
 use undiffuse::pipeline::{Pipeline, PipelineOptions};
@@ -190,15 +190,13 @@ fn chain<E: Evidence>(
     batch: usize,
     workspace: &mut [f32],
 ) -> Result<Vec<f32>> {
-    let options = ChainOptions { batch, first_sample: 0 };
-    let need = Chain::<_, _, Seeded, _>::workspace_len_with_evidence(&denoiser, &sampler, &evidence, batch)?;
+    let parts = Chain::builder(&mut denoiser, sampler, Seeded::new(42)).evidence(&mut evidence).batch(batch);
+    let need = parts.workspace_len()?;
     let short = workspace.get_mut(..need.saturating_sub(1)).unwrap_or_default();
-    let (noise, with) = (Seeded::new(42), &mut evidence);
-    let refused = Chain::with_evidence_in_workspace(&mut denoiser, sampler, noise, with, &options, short).err();
-    board.print(&refusal(path, name, refused)?);
+    board.print(&refusal(path, name, parts.workspace(short).build().err())?);
 
-    let noise = Seeded::new(42);
-    let mut chain = Chain::with_evidence_in_workspace(denoiser, sampler, noise, evidence, &options, workspace)?;
+    let parts = Chain::builder(denoiser, sampler, Seeded::new(42)).evidence(evidence).batch(batch);
+    let mut chain = parts.workspace(workspace).build()?;
     board.arm(true);
     let done = loop {
         match chain.step() {

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use undiffuse::backend::cpu::{Cpu, CpuOptions, Path, WeightType};
 use undiffuse::chain::Chain;
-use undiffuse::noise::Seeded;
 use undiffuse::pipeline::{Pipeline, PipelineOptions};
 use undiffuse::sampler::SamplerOptions;
 
@@ -75,7 +74,7 @@ fn needs(bytes: &[u8], weights: &str) -> undiffuse::Result<()> {
     let mut memory = vec![0.0; pipeline.workspace_bytes(1)?.div_ceil(4)];
     let workspace = 4 * memory.len();
     let denoiser = pipeline.denoiser_in_memory(1, &[], memory.as_mut_slice())?;
-    let chain = 4 * Chain::<_, _, Seeded>::workspace_len(&denoiser, &sampler, 1)?;
+    let chain = 4 * Chain::builder(denoiser, &sampler, ()).workspace_len()?;
     println!("parameters           {}", pipeline.parameter_count());
     println!("operations a call    {}", pipeline.flops());
     println!("flash, the file      {} bytes", bytes.len());
