@@ -180,7 +180,7 @@ fn positions([dim, height, width]: [usize; 3], scale: f64) -> Vec<f32> {
     let value = |row: usize, column: usize, c: usize| {
         let at = if c < 2 * quarter { column } else { row };
         let angle = at as f64 * scale * libm::pow(10_000.0, -((c % quarter) as f64) / quarter as f64);
-        (if c / quarter % 2 == 0 { libm::sin(angle) } else { libm::cos(angle) }) as f32
+        (if (c / quarter).is_multiple_of(2) { libm::sin(angle) } else { libm::cos(angle) }) as f32
     };
     let places = (0..height).flat_map(|row| (0..width).map(move |column| (row, column)));
     places.flat_map(|(row, column)| (0..dim).map(move |c| value(row, column, c))).collect()
