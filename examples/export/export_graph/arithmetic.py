@@ -159,6 +159,14 @@ def reciprocal(g, x):
     return binary(g, "div", 1.0, x)
 
 
+@maps("elu")
+def elu(g, x, alpha, scale, input_scale):
+    """exp(z) - 1 = 2 h / (1 - h) for h = tanh(z / 2), exact to rounding for z <= 0."""
+    half = unary(g, affine(g, unary(g, affine(g, x, -1.0, 0.0), "relu"), -input_scale / 2, 0.0), "tanh")
+    below = binary(g, "div", affine(g, half, 2.0, 0.0), affine(g, half, -1.0, 1.0))
+    return affine(g, binary(g, "add", unary(g, x, "relu"), affine(g, below, alpha, 0.0)), scale, 0.0)
+
+
 @maps("prelu", "_prelu_kernel")
 def prelu(g, x, weight):
     slope = weight.reshape((1, -1) + (1,) * (len(x.shape) - 2)) if weight.numel() > 1 else float(weight)

@@ -18,7 +18,8 @@ def channel_norm(g, x, axes, kind, eps, weight=None, bias=None):
 def moment(g, name, given):
     """The steps of a norm that is written out; None for what is none."""
     x, other, dim = given.get("x"), given.get("other"), given.get("dim")
-    keep, biased = given.get("keepdim", False), given.get("correction", 1) == 0 or given.get("unbiased") is False
+    keep = given.get("keepdim", False)
+    correction = given.get("correction", int(given.get("unbiased", True)))
     axes = lambda v: tuple(d % len(v.shape) for d in ([dim] if isinstance(dim, int) else dim)) if dim else tuple(range(len(v.shape)))
     if name == "mean" and keep and isinstance(x, Value) and any(x.shape[a] != 1 for a in axes(x)):
         return Moment(x, axes(x), "mean")
@@ -27,8 +28,11 @@ def moment(g, name, given):
         if isinstance(of, Value):
             return Moment(of, axes(of), "square")
         return Moment(of.of, axes(of.of), "variance") if of.axes == axes(of.of) else None
-    if name in ("var", "var_mean") and keep and biased and isinstance(x, Value):
-        variance = Moment(x, axes(x), "variance")
+    if name in ("var", "var_mean") and keep and isinstance(x, Value):
+        n = math.prod(x.shape[a] for a in axes(x))
+        if n <= (correction := 1 if correction is None else correction):
+            return None
+        variance = Moment(x, axes(x), "variance", factor=n / (n - correction))
         return variance if name == "var" else [variance, Moment(x, axes(x), "mean")]
     if name in ("linalg_vector_norm", "norm") and keep and isinstance(x, Value) and given.get("ord", given.get("p", 2)) == 2:
         return Moment(x, axes(x), "length")
@@ -53,7 +57,7 @@ def moment(g, name, given):
         way = "root" if name == "div" and other is m else "inverse" if name == "mul" else None
         n = math.prod(m.of.shape[a] for a in m.axes)
         if way and m.kind == "variance " + way and isinstance(value, Centred) and value.of is m.of and value.axes == m.axes:
-            return channel_norm(g, m.of, m.axes, "layer", m.eps)
+            return affine(g, channel_norm(g, m.of, m.axes, "layer", m.eps / m.factor), m.factor**-0.5, 0.0)
         if way and m.kind == "square " + way and value is m.of:
             return channel_norm(g, m.of, m.axes, "rms", m.eps)
         if way == "root" and m.kind == "length" and value is m.of:
@@ -69,7 +73,7 @@ def settled_moment(g, m):
         made = binary(g, "mul", made, made)
     elif m.kind != "mean":
         raise Unmapped(f"a root of {'the sum of squares' if m.kind == 'length' else 'a ' + m.kind.split()[0]} that no norm divides by")
-    return affine(g, average(g, made, m.axes), 1.0, m.eps)
+    return affine(g, average(g, made, m.axes), m.factor, m.eps)
 
 
 def settled_centred(g, c):

@@ -7,8 +7,7 @@ from .registry import maps
 from .values import Unmapped, Value
 
 
-@maps("clone", "contiguous", "to", "_to_copy", "detach", "alias", "dropout", "feature_dropout", "alpha_dropout", "lift_fresh_copy", "type_as", "float", "dropout1d",
-      "dropout2d", "lift_fresh", "view_as_real_copy")
+@maps("clone", "contiguous", "to", "_to_copy", "detach", "alias", "dropout", "feature_dropout", "alpha_dropout", "lift_fresh_copy", "type_as", "lift_fresh")
 def same(g, x, other=None):
     return x
 
@@ -43,13 +42,10 @@ def repeat_interleave(g, x, repeats, dim, output_size=None):
     return g.reshape(g.expand(x, x.shape[:axis] + (repeats,) + x.shape[axis + 1 :]), g.new_shape)
 
 
-@maps("permute", "transpose", "swapaxes", "t", "movedim")
-def permute(g, x, dims=None, dim0=0, dim1=1, axis0=None, axis1=None, source=None, destination=None):
+@maps("permute", "transpose", "swapaxes", "t")
+def permute(g, x, dims=None, dim0=0, dim1=1, axis0=None, axis1=None):
     n = len(x.shape)
     order = [d % n for d in dims] if dims is not None else list(range(n))
-    if source is not None:
-        order = torch.movedim(torch.empty(n * (0,) + tuple(range(1, n + 1))), source, destination).shape
-        raise Unmapped("movedim")
     if dims is None and n > 1:
         i, j = (dim0 if axis0 is None else axis0) % n, (dim1 if axis1 is None else axis1) % n
         order[i], order[j] = order[j], order[i]
@@ -144,8 +140,3 @@ def stack(g, tensors, dim):
     axis = dim % (len(like.shape) + 1)
     shape = like.shape[:axis] + (1,) + like.shape[axis:]
     return cat(g, [g.reshape(p, shape) if isinstance(p, Value) else p.reshape(shape) for p in tensors], axis)
-
-
-@maps("diff", "meshgrid")
-def refused(g, **_):
-    raise Unmapped("there is no such operation")

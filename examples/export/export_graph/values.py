@@ -85,10 +85,10 @@ class Turned:
 
 class Moment:
     """What a norm over `axes` of `of` divides by or takes off. `kind` is mean, variance, square (the mean of squares), root or inverse of
-    either ("variance root"), or length."""
+    either ("variance root"), or length. `factor` is what the variance is beside the mean of squares: n / (n - 1) where it is unbiased."""
 
-    def __init__(self, of, axes, kind, eps=0.0):
-        self.of, self.axes, self.kind, self.eps = of, tuple(axes), kind, eps
+    def __init__(self, of, axes, kind, eps=0.0, factor=1.0):
+        self.of, self.axes, self.kind, self.eps, self.factor = of, tuple(axes), kind, eps, factor
         self.shape = tuple(1 if a in self.axes else n for a, n in enumerate(of.shape))
 
     def but(self, **changed):
