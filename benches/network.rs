@@ -1,7 +1,7 @@
 //! Times one call of whole networks: ddpm-cifar10-32, the digits model for the edge and, only by name, the 1-D UNet of
-//! a robot's policy, with seeded random weights.
+//! a robot's policy and one of each larger family, with seeded random weights.
 //!
-//!     cargo bench --bench network -- [cifar|edge|policy] [threads N] [batch N] [rounds N] [avx512|avx2|portable]
+//!     cargo bench --bench network -- [cifar|edge|policy|adm|dit|sd15|decoder] [threads N] [batch N] [rounds N] [avx512|avx2|portable]
 //!         [weights f32|f16|bf16|int8] [profile]
 //!
 //! Without options: cifar and edge at batch 1 and 16 on 1 and 2 threads, taking turns; each figure is the best of all
@@ -9,7 +9,8 @@
 //! `profile` adds where the time goes, by operation. The last line holds the process's peak memory to the bound
 //! (weights + workspace + 40 MB).
 //!
-//! `serve`, for benches/peers.py: makes one call for each line on the standard input and answers with its nanoseconds.
+//! `serve`, for benches/peers.py: makes one call for each empty line on the standard input and answers with its
+//! nanoseconds, any other line with the most bytes that the process has had.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, Write};
@@ -20,6 +21,7 @@ use undiffuse::backend::cpu::heap::Heap;
 use undiffuse::backend::cpu::network::CpuNetwork;
 use undiffuse::backend::cpu::{AlignedBuf, Cpu, CpuOptions, Path, WeightType};
 use undiffuse::model::ModelConfig;
+use undiffuse::model::autoencoder::AutoencoderConfig;
 use undiffuse::tensor::Dims;
 use undiffuse::{Cancel, Result};
 
@@ -37,6 +39,15 @@ const EDGE: &str = include_str!("common/edge.json");
 
 /// The head of LeRobot's policy for PushT: 251 million weights, 16 positions.
 const POLICY: &str = include_str!("common/policy.json");
+
+/// By name only: the UNet of guided-diffusion at 64x64, DiT-S/2 and Stable Diffusion 1.5's UNet for latents of 32x32, and
+/// the decoder of its autoencoder for images of 256x256.
+const FAMILIES: [(&str, &str); 4] = [
+    ("adm", include_str!("common/adm.json")),
+    ("dit", include_str!("common/dit.json")),
+    ("sd15", include_str!("common/sd15.json")),
+    ("decoder", include_str!("common/decoder.json")),
+];
 
 struct Options {
     names: Vec<&'static str>,
@@ -82,9 +93,12 @@ impl Options {
                 "rounds" => o.rounds = number(&mut args)?,
                 "profile" => o.profile = true,
                 "serve" => o.serve = true,
-                other => match Path::ALL.into_iter().find(|p| p.to_string() == other) {
-                    Some(p) => o.path = Some(p),
-                    None => return Err(format!("{other}: no such option")),
+                other => match FAMILIES.into_iter().find(|(name, _)| *name == other) {
+                    Some((name, _)) => o.names = vec![name],
+                    None => match Path::ALL.into_iter().find(|p| p.to_string() == other) {
+                        Some(p) => o.path = Some(p),
+                        None => return Err(format!("{other}: no such option")),
+                    },
                 },
             }
         }
@@ -111,9 +125,13 @@ impl Case {
         let config = match name {
             "cifar" => CIFAR,
             "edge" => EDGE,
-            _ => POLICY,
+            "policy" => POLICY,
+            name => FAMILIES.iter().find(|(n, _)| *n == name).map_or(CIFAR, |(_, config)| config),
         };
-        let graph = ModelConfig::from_json(config)?.build_any()?;
+        let graph = match name {
+            "decoder" => AutoencoderConfig::from_json(config)?.decoder([32, 32])?,
+            _ => ModelConfig::from_json(config)?.build_any()?,
+        };
         let cpu = Cpu::with_options(CpuOptions { path: o.path, threads: Some(threads), weights: o.weights })?;
         let net = cpu.compile_network(&graph, &weights)?;
         let by_operation = vec![Duration::MAX; net.operations().len()];
@@ -251,8 +269,9 @@ fn serve(o: &Options) -> Result<()> {
     writeln!(out, "ready {}", case.net.describe())?;
     out.flush()?;
     for line in std::io::stdin().lock().lines() {
-        line?;
-        writeln!(out, "{}", case.call(false)?.as_nanos())?;
+        // An empty line asks for a call, any other for the most bytes that the process has had.
+        let answer = if line?.is_empty() { case.call(false)?.as_nanos() } else { peak_resident().unwrap_or(0) as u128 };
+        writeln!(out, "{answer}")?;
         out.flush()?;
     }
     Ok(())

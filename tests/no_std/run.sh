@@ -43,7 +43,7 @@ emulate() {
   # Without the digits the host's lines of digits have no counterpart.
   grep '^portable' "$logs/$name" > "$logs/same"
   case $name in
-    riscv32) grep -E '^portable (swiss|tiny|heart)' "$logs/host" ;;
+    riscv32) grep -E '^portable (swiss|tiny|robot|heart)' "$logs/host" ;;
     *) grep '^portable' "$logs/host" ;;
   esac | diff - "$logs/same"
   echo "$name: $(wc -l < "$logs/same") lines as on the host, to the bit, $((SECONDS - start)) s"

@@ -51,6 +51,7 @@ impl Layers<'_> {
     ) -> Result<ValueId> {
         let Block { index, kind, out, last } = block;
         let name = format!("down_blocks.{index}");
+        ensure!(kind != BlockType::KCrossAttn, Config, "{name} is of a type that there is upwards only");
         if kind == BlockType::K {
             return self.k_down(&name, x, block, kept);
         }
@@ -70,7 +71,7 @@ impl Layers<'_> {
                 BlockType::AttnSkip => {
                     self.attention(&format!("{name}.attentions.{layer}"), x, Some(SKIP_ATTENTION_GROUPS), SQRT_2)?
                 }
-                BlockType::Plain | BlockType::Resnet | BlockType::Skip | BlockType::K => x,
+                BlockType::Plain | BlockType::Resnet | BlockType::Skip | BlockType::K | BlockType::KCrossAttn => x,
             };
             kept.push(x);
         }
@@ -107,7 +108,7 @@ impl Layers<'_> {
             BlockType::Attn if self.c.downsample_type == Resampling::Conv => {
                 self.conv_down(&format!("{sampler}.conv"), x)?
             }
-            BlockType::Attn | BlockType::Resnet | BlockType::K => {
+            BlockType::Attn | BlockType::Resnet | BlockType::K | BlockType::KCrossAttn => {
                 let resnet = Resnet { scale: Scale::Down, ..Resnet::new(out, self.groups()?) };
                 self.resnet(&sampler, x, &resnet)?
             }
@@ -144,7 +145,7 @@ impl Layers<'_> {
     ) -> Result<ValueId> {
         let Block { index, kind, out, last } = block;
         let name = format!("up_blocks.{index}");
-        if kind == BlockType::K {
+        if matches!(kind, BlockType::K | BlockType::KCrossAttn) {
             return self.k_up(&name, x, block, kept);
         }
         for layer in 0..=self.c.layers_per_block {

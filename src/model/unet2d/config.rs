@@ -30,6 +30,9 @@ pub enum BlockType {
     AttnSkip,
     /// `KDownBlock2D`, `KUpBlock2D`: norms whose factors and offsets are the embedding's, filters with mirrored edges.
     K,
+    /// `KCrossAttnUpBlock2D`, upwards only: attention after each residual layer of a K block. Its tokens are the pixels,
+    /// since this network has no others.
+    KCrossAttn,
 }
 
 impl BlockType {
@@ -158,8 +161,9 @@ const DOWN_TYPES: [(&str, BlockType); 6] = [
     ("AttnSkipDownBlock2D", BlockType::AttnSkip),
 ];
 
-const UP_TYPES: [(&str, BlockType); 6] = [
+const UP_TYPES: [(&str, BlockType); 7] = [
     ("KUpBlock2D", BlockType::K),
+    ("KCrossAttnUpBlock2D", BlockType::KCrossAttn),
     ("UpBlock2D", BlockType::Plain),
     ("AttnUpBlock2D", BlockType::Attn),
     ("ResnetUpsampleBlock2D", BlockType::Resnet),

@@ -1,16 +1,19 @@
-//! `KDownBlock2D` and `KUpBlock2D`: residual layers whose norms have the embedding's factors and offsets, and filters
-//! with mirrored edges between the levels.
+//! `KDownBlock2D`, `KUpBlock2D` and `KCrossAttnUpBlock2D`: residual layers whose norms have the embedding's factors and
+//! offsets, and filters with mirrored edges between the levels.
 
 use alloc::format;
 use alloc::vec::Vec;
 
 use super::blocks::Block;
+use super::config::BlockType;
 use super::layers::Layers;
 use crate::error::{Result, ensure, err};
 use crate::graph::{ChannelNorm, Kernel, NormKind, Op, Padding, ValueId, Window};
 
 /// Channels of a group of a norm, fixed in diffusers.
 const GROUP: usize = 32;
+/// Epsilon of the norm before attention, fixed in diffusers.
+const ATTENTION_EPS: f32 = 1e-5;
 /// The filter's one-dimensional taps, with sum 1.
 const TAPS: [f32; 4] = [0.125, 0.375, 0.375, 0.125];
 
@@ -45,9 +48,21 @@ impl Layers<'_> {
         // The last layer makes the channels of the next block.
         let upwards: Vec<usize> = self.c.block_out_channels.iter().rev().copied().collect();
         let next = upwards.get(block.index + 1).or(upwards.last()).copied().unwrap_or(block.out);
+        // diffusers takes such a block for the first of an upsampler, whose layers have no room for what it joins.
+        let first = block.kind == BlockType::KCrossAttn && [block.out, self.c.time_embed_dim()] == [next; 2];
+        ensure!(
+            !first,
+            Config,
+            "{name}: KCrossAttnUpBlock2D of {next} channels in and out with a time embedding of as many, which diffusers \
+             cannot run; expected a time_embedding_dim that differs"
+        );
         for layer in 0..layers {
             let out = if layer + 1 == layers { next } else { block.out };
             x = self.k_resnet(&format!("{name}.resnets.{layer}"), x, out, block.out)?;
+            if block.kind == BlockType::KCrossAttn {
+                let name = format!("{name}.attentions.{layer}");
+                x = self.k_attention(&name, x, block.out).map_err(|e| e.context(&name))?;
+            }
         }
         if block.last {
             return Ok(x);
@@ -64,10 +79,11 @@ impl Layers<'_> {
 
     fn k_resnet_inner(&mut self, name: &str, x: ValueId, out: usize, block: usize) -> Result<ValueId> {
         let channels = self.g.dims(x)?.channels();
-        let h = self.k_norm(&format!("{name}.norm1"), x, channels / GROUP)?;
+        let eps = self.c.norm_eps;
+        let h = self.k_norm(&format!("{name}.norm1"), x, channels / GROUP, eps)?;
         let h = self.g.activation(h, self.c.act_fn)?;
         let h = self.conv3(&format!("{name}.conv1"), h, out)?;
-        let h = self.k_norm(&format!("{name}.norm2"), h, block / GROUP)?;
+        let h = self.k_norm(&format!("{name}.norm2"), h, block / GROUP, eps)?;
         let h = self.g.activation(h, self.c.act_fn)?;
         let h = self.conv3(&format!("{name}.conv2"), h, out)?;
         let shortcut = if channels == out {
@@ -79,8 +95,28 @@ impl Layers<'_> {
         self.g.add(h, shortcut)
     }
 
+    /// Attention of the pixels to one another, which is what the block's cross attention is in a network without tokens.
+    /// A head has as many channels as `attention_head_dim` says, or `block`.
+    fn k_attention(&mut self, name: &str, x: ValueId, block: usize) -> Result<ValueId> {
+        let channels = self.g.dims(x)?.channels();
+        let head = self.c.attention_head_dim.unwrap_or(block);
+        let heads = channels / head.max(1);
+        ensure!(heads > 0, Config, "attention_head_dim is {head}, expected at most the {channels} channels");
+        let h = self.k_norm(&format!("{name}.norm2"), x, (channels / GROUP).max(1), ATTENTION_EPS)?;
+        // A norm of tokens, which are not there: the file has it, the network does not use it.
+        self.g.param(&format!("{name}.attn2.norm_cross.weight"), &[channels])?;
+        self.g.param(&format!("{name}.attn2.norm_cross.bias"), &[channels])?;
+        let mut qkv = Vec::new();
+        for part in ["to_q", "to_k", "to_v"] {
+            qkv.push(self.g.linear(&format!("{name}.attn2.{part}"), h, heads * head, true)?);
+        }
+        let h = self.g.push(Op::Attention { heads }, &qkv)?;
+        let h = self.g.linear(&format!("{name}.attn2.to_out.0"), h, channels, true)?;
+        self.g.add(h, x)
+    }
+
     /// Group normalisation with factors and offsets from the embedding.
-    fn k_norm(&mut self, name: &str, x: ValueId, groups: usize) -> Result<ValueId> {
+    fn k_norm(&mut self, name: &str, x: ValueId, groups: usize, eps: f32) -> Result<ValueId> {
         let dims = self.g.dims(x)?;
         let c = dims.channels();
         ensure!(
@@ -91,7 +127,7 @@ impl Layers<'_> {
         // A group's channels lie one after the other, so that a norm of one position does what a group norm does,
         // without its parameters.
         let h = self.g.reshape(x, &[dims.elements()])?;
-        let norm = ChannelNorm { kind: NormKind::Layer, groups, eps: self.c.norm_eps, weight: None, bias: None };
+        let norm = ChannelNorm { kind: NormKind::Layer, groups, eps, weight: None, bias: None };
         let h = self.g.push(Op::ChannelNorm(norm), &[h])?;
         let h = self.g.reshape(h, dims.as_slice())?;
         let raw = self.embedding.ok_or_else(|| err!(Config, "{name} needs an embedding"))?.raw;

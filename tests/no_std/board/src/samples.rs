@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use undiffuse::backend::cpu::{Cpu, CpuOptions, Path, WeightType};
 use undiffuse::chain::{Chain, Status};
-use undiffuse::denoiser::{BitSequences, Denoiser, NetworkDenoiser};
+use undiffuse::denoiser::{BitSequences, Conditions, Denoiser, NetworkDenoiser};
 use undiffuse::noise::Seeded;
 use undiffuse::pipeline::{Pipeline, PipelineOptions};
 use undiffuse::posterior::{BitProduct, BitSchedule, Evidence, IndependentBits, NoEvidence, RSchedule};
@@ -26,6 +26,7 @@ pub struct InFlash<T: ?Sized>(pub T);
 
 static SWISS_ROLL: &InFlash<[u8]> = &InFlash(*include_bytes!("../../../../pretrained/swiss_roll.safetensors"));
 static TINY: &InFlash<[u8]> = &InFlash(*include_bytes!("../../tiny.safetensors"));
+static POLICY: &InFlash<[u8]> = &InFlash(*include_bytes!("../../policy.safetensors"));
 
 /// What a machine has used since it was last asked.
 pub struct Memory {
@@ -66,6 +67,7 @@ pub fn all(board: &dyn Board, arena: &mut [f32], paths: &[Path]) -> Result<()> {
         let mut run = Run { board, arena: &mut *arena, path, made: Vec::new(), stack: 0 };
         run.swiss_roll(&backend)?;
         run.tiny(&backend)?;
+        run.policy(&cpu(WeightType::F16)?)?;
         run.bits()?;
         #[cfg(feature = "digits")]
         {
@@ -126,6 +128,14 @@ impl Run<'_> {
         self.network("tiny U-Net", &pipeline, &sampler, NoEvidence, 2)
     }
 
+    /// A robot's actions by the 1-D U-Net of Diffusion Policy, given what it observes, with weights in f16.
+    fn policy(&mut self, backend: &Cpu) -> Result<()> {
+        let pipeline = Pipeline::from_bytes(&POLICY.0, backend, &PipelineOptions::default())?;
+        let sampler = ddim(&pipeline, 4)?;
+        let observed = Conditions::new().with("global_cond", &[0.5, -0.25, 1.0, 0.125]);
+        self.network_with("robot policy, f16", &pipeline, &observed, &sampler, NoEvidence, 2)
+    }
+
     /// Heartbeats of the 2015 paper, completed from half of their bits: see `examples/known_bits.rs`.
     fn bits(&mut self) -> Result<()> {
         let process = Binomial::new(0.2)?;
@@ -141,12 +151,25 @@ impl Run<'_> {
         self.report(name, 0, before, x)
     }
 
-    /// A run of a network whose memory and whose chain's workspace are cut from the arena; first what is refused where
-    /// either is one value too short.
+    /// As `network_with`, of a network that takes no conditions.
     pub fn network(
         &mut self,
         name: &str,
         pipeline: &Pipeline,
+        sampler: &dyn Sampler,
+        evidence: impl Evidence,
+        batch: usize,
+    ) -> Result<()> {
+        self.network_with(name, pipeline, &Conditions::new(), sampler, evidence, batch)
+    }
+
+    /// A run of a network whose memory and whose chain's workspace are cut from the arena; first what is refused where
+    /// either is one value too short.
+    fn network_with(
+        &mut self,
+        name: &str,
+        pipeline: &Pipeline,
+        conditions: &Conditions,
         sampler: &dyn Sampler,
         evidence: impl Evidence,
         batch: usize,
@@ -156,8 +179,8 @@ impl Run<'_> {
         let short = || Error::new(ErrorKind::OutOfMemory, format!("{name}: the arena has {got} values, of {len}"));
         let (memory, rest) = self.arena.split_at_mut_checked(len).ok_or_else(short)?;
         let one_less = memory.get_mut(1..).ok_or_else(short)?;
-        self.board.print(&refusal(self.path, name, pipeline.denoiser_in_memory(batch, &[], one_less).err())?);
-        let denoiser = pipeline.denoiser_in_memory(batch, &[], memory)?;
+        self.board.print(&refusal(self.path, name, pipeline.denoiser_with_in_memory(batch, conditions, one_less).err())?);
+        let denoiser = pipeline.denoiser_with_in_memory(batch, conditions, memory)?;
         let before = self.board.instructions();
         let x = chain((self.board, self.path, name), denoiser, sampler, evidence, batch, rest)?;
         self.report(name, len, before, x)

@@ -1,0 +1,183 @@
+"""Times one call of larger families beside PyTorch eager and ONNX Runtime: calls taking turns, one table of ratios and of peak memory.
+
+Written for torch 2.15.0, diffusers 0.42.1, onnxruntime 1.32 and onnx 1.23. Run from the repository's root:
+
+    cargo bench --bench network --no-run
+    python benches/families.py adm|dit|sd15|decoder... [--threads N] [--rounds N] [--without torch|onnxruntime]
+
+Each side is a process of its own that makes one call for each line it reads; no two run at the same time. All compute in f32 at batch 1 with
+random weights. A figure is the best of all rounds. Memory is the most that a process has had, for the peers less what it had with its modules
+imported: for PyTorch that is before the network is made. SD 1.5's UNet has 860 million weights: with all three sides it takes some 20 GB.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+
+from common.child import ROOT, Child, newest
+
+NAMES = ("adm", "dit", "sd15", "decoder")
+
+
+def config(name):
+    return json.loads(pathlib.Path(ROOT, "benches/common", f"{name}.json").read_text(encoding="utf-8"))
+
+
+def network(name):
+    """The network as a function of tensors, and its inputs."""
+    import torch
+
+    class Call(torch.nn.Module):
+        def __init__(self, net, call):
+            super().__init__()
+            self.net, self.call = net, call
+
+        def forward(self, *args):
+            return self.call(self.net, *args)
+
+    torch.manual_seed(0)
+    c = {k: v for k, v in config(name).items() if k != "_class_name"}
+    t, label = torch.tensor([500]), torch.tensor([500])
+    if name == "adm":
+        sys.path.insert(0, os.path.join(ROOT, "tests/golden"))
+        import references
+
+        net = references.adm(c)
+        # The references embed the timestep in float64.
+        for module in net.modules():
+            module.register_forward_hook(lambda _module, _inputs, y: y.float() if isinstance(y, torch.Tensor) else y)
+        for p in net.parameters():
+            torch.nn.init.normal_(p, std=0.02)
+        net, inputs = Call(net, lambda net, x, t, y: net(x, t, y)), (torch.randn(1, 3, 64, 64), t, label)
+    elif name == "dit":
+        from diffusers import DiTTransformer2DModel
+
+        net = Call(DiTTransformer2DModel(**c), lambda net, x, t, y: net(x, timestep=t, class_labels=y).sample)
+        inputs = (torch.randn(1, 4, 32, 32), t, label)
+    elif name == "sd15":
+        from diffusers import UNet2DConditionModel
+
+        net = Call(UNet2DConditionModel(**c), lambda net, x, t, c: net(x, t, encoder_hidden_states=c).sample)
+        inputs = (torch.randn(1, 4, 32, 32), t, torch.randn(1, 77, 768))
+    else:
+        from diffusers import AutoencoderKL
+
+        net, inputs = Call(AutoencoderKL(**c), lambda net, z: net.decode(z).sample), (torch.randn(1, 4, 32, 32),)
+    return net.eval(), inputs
+
+
+def most():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def serve(run, before):
+    """The protocol of benches/network.rs."""
+    print("ready", flush=True)
+    for line in sys.stdin:
+        if line.strip():
+            print(most() - before, flush=True)
+            continue
+        start = time.perf_counter_ns()
+        run()
+        print(time.perf_counter_ns() - start, flush=True)
+
+
+def torch_side(name, threads):
+    import diffusers  # noqa: F401 (before memory is looked at)
+    import torch
+
+    torch.set_num_threads(threads)
+    before = most()
+    net, inputs = network(name)
+
+    def run():
+        with torch.inference_mode():
+            net(*inputs)
+
+    serve(run, before)
+
+
+def onnx_side(folder, threads):
+    import numpy as np
+    import onnxruntime
+
+    feed = dict(np.load(os.path.join(folder, "inputs.npz")))
+    before = most()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(os.path.join(folder, "network.onnx"), options, providers=["CPUExecutionProvider"])
+    serve(lambda: session.run(None, feed), before)
+
+
+def write_onnx(name, folder):
+    import numpy as np
+    import torch
+
+    net, inputs = network(name)
+    names = [f"input_{i}" for i in range(len(inputs))]
+    torch.onnx.export(net, inputs, os.path.join(folder, "network.onnx"), opset_version=17, input_names=names, output_names=["y"], dynamo=False)
+    np.savez(os.path.join(folder, "inputs.npz"), **{n: x.numpy() for n, x in zip(names, inputs)})
+
+
+class Peer(Child):
+    """This script as a child."""
+
+    def __init__(self, *options):
+        super().__init__(sys.executable, os.path.abspath(__file__), *options, serve=False)
+
+
+def bytes_of(side):
+    side.process.stdin.write("memory\n")
+    side.process.stdin.flush()
+    return int(side.process.stdout.readline())
+
+
+def main():
+    if sys.argv[1] == "--torch":
+        return torch_side(sys.argv[2], int(sys.argv[3]))
+    if sys.argv[1] == "--onnx":
+        return onnx_side(sys.argv[2], int(sys.argv[3]))
+    if sys.argv[1] == "--write":
+        return write_onnx(sys.argv[2], sys.argv[3])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="+", choices=NAMES)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--without", nargs="*", default=[])
+    args = parser.parse_args()
+    path = newest("network", "cargo bench --bench network --no-run")
+    print("| network | undiffuse, ms | PyTorch eager, ms | ONNX Runtime, ms | ratio to the better | memory, MB: ours | PyTorch | ONNX Runtime | load |")
+    print("|---|---|---|---|---|---|---|---|---|", flush=True)
+    for name in args.names:
+        with tempfile.TemporaryDirectory() as folder:
+            sides = {"ours": Child(path, name, "batch", 1, "threads", args.threads)}
+            if "torch" not in args.without:
+                sides["torch"] = Peer("--torch", name, args.threads)
+            if "onnxruntime" not in args.without:
+                subprocess.run([sys.executable, os.path.abspath(__file__), "--write", name, folder], check=True, stderr=subprocess.DEVNULL)
+                sides["onnxruntime"] = Peer("--onnx", folder, args.threads)
+            best = {side: float("inf") for side in sides}
+            for _ in range(args.rounds):
+                for side, child in sides.items():
+                    # Time for the other sides' threads, which may spin a while, to fall asleep; then a call that warms the caches.
+                    time.sleep(0.05)
+                    child.call()
+                    best[side] = min(best[side], child.call())
+            memory = {side: bytes_of(child) / 1e6 for side, child in sides.items()}
+            for child in sides.values():
+                child.close()
+        peers = [t for side, t in best.items() if side != "ours"]
+        row = [f"{best[s]:.1f}" if s in best else "" for s in ("ours", "torch", "onnxruntime")]
+        row += [f"{best['ours'] / min(peers):.2f}" if peers else ""] + [f"{memory[s]:.0f}" if s in memory else "" for s in ("ours", "torch", "onnxruntime")]
+        print(f"| {name} | " + " | ".join(row) + f" | {os.getloadavg()[0]:.1f} |", flush=True)
+    return None
+
+
+if __name__ == "__main__":
+    main()
