@@ -109,6 +109,7 @@ pub mod sampler;
 pub mod schedule;
 mod sniff;
 pub mod tensor;
+mod tiles;
 #[cfg(feature = "training")]
 pub mod training;
 pub mod values;
