@@ -106,6 +106,11 @@ impl<D: Denoiser> Tiled<D> {
         if inner.has_vjp() { 2 * one } else { one }
     }
 
+    /// Pixels that tiles overlap by at least, for a network of this reach.
+    pub fn overlap(reach: usize) -> usize {
+        2 * reach + RAMP
+    }
+
     /// How many tiles there are, which is the number of calls of the inner denoiser for an image.
     pub fn tiles(&self) -> usize {
         self.axes[0].count() * self.axes[1].count()
