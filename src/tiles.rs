@@ -215,7 +215,8 @@ mod tests {
                 }
                 assert!(sum.iter().all(|s| (s - 1.0).abs() < 1e-6), "{n}, {tile}, {factor}");
                 // From one pixel to the next a weight changes by at most what its overlap says.
-                let step = 2.0 / ((1.0 - 2.0 * Overlap::usual(tile).ignored) * (least.max(1) * factor) as f64).max(1.0) as f32;
+                let step =
+                    2.0 / ((1.0 - 2.0 * Overlap::usual(tile).ignored) * (least.max(1) * factor) as f64).max(1.0) as f32;
                 for weights in &axis.weights {
                     assert!(weights.windows(2).all(|w| (w[1] - w[0]).abs() <= step), "{n}, {tile}, {factor}");
                 }

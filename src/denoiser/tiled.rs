@@ -71,7 +71,9 @@ impl<D: Denoiser> Tiled<D> {
         let &[channels, height, width] = own.as_slice() else {
             return Err(err!(Shape, "the samples of \"{}\" are {own}, expected images [C, H, W]", inner.name()));
         };
-        if let Some(image) = inner.inputs().iter().find(|i| i.dims.rank() > 2 || matches!(i.role, Role::Image | Role::Mask)) {
+        if let Some(image) =
+            inner.inputs().iter().find(|i| i.dims.rank() > 2 || matches!(i.role, Role::Image | Role::Mask))
+        {
             return Err(err!(Unsupported, "the condition {:?} is an image, which tiles do not share out", image.name));
         }
         let axis = |side: usize, tile: usize, multiple: usize| -> Result<Axis> {
@@ -147,8 +149,7 @@ impl<D: Denoiser> Denoiser for Tiled<D> {
         let n = self.dims.elements();
         check_batch(&self.name, n, x, self.output, out)?;
         check_given(&self.name, "x", x)?;
-        let (given, rest) =
-            self.memory.split_at_mut_checked(self.inner.sample_dims().elements()).ok_or_else(short)?;
+        let (given, rest) = self.memory.split_at_mut_checked(self.inner.sample_dims().elements()).ok_or_else(short)?;
         let made = rest.get_mut(..self.inner.output_len()).ok_or_else(short)?;
         let numbers = call.first_sample..=u64::MAX;
         for ((x, out), first_sample) in x.chunks_exact(n).zip(out.chunks_exact_mut(self.output)).zip(numbers) {

@@ -258,7 +258,10 @@ impl MethodArgs {
             return usage!("--zeta is {}, expected at most 1 for diffpir", self.zeta.unwrap_or_default());
         }
         if self.of_denoiser.is_some() && !operator.is_identity() {
-            return usage!("--method {name} takes noise out of a picture, and no --operator {}: take diffpir", operator.text());
+            return usage!(
+                "--method {name} takes noise out of a picture, and no --operator {}: take diffpir",
+                operator.text()
+            );
         }
         let noise = method.map_or(MethodNoise::Any, |kind| kind.traits().noise);
         let noise = if self.of_denoiser.is_some() { MethodNoise::Positive } else { noise };
@@ -308,6 +311,11 @@ impl MethodArgs {
     /// The option that only jumps read, if one was given.
     pub fn of_jumps(&self) -> Option<&str> {
         self.given.iter().map(String::as_str).find(|o| ["jump-length", "resamplings"].contains(o))
+    }
+
+    /// zeta, if it was said.
+    pub fn given_zeta(&self) -> Option<f64> {
+        self.zeta
     }
 
     /// zeta: what was said, or what was published for the kind of operator.

@@ -107,18 +107,26 @@ impl Stated {
         let name = job.method.name();
         if job.method.method != Some(MethodKind::DiffPir) {
             let known = if job.operator.is_identity() { "mmse, reverse or diffpir" } else { "diffpir" };
-            let text = format!("--method {name} draws from noise alone, which a denoiser of a stated sigma cannot: take {known}");
+            let text = format!(
+                "--method {name} draws from noise alone, which a denoiser of a stated sigma cannot: take {known}"
+            );
             return Err(unsupported(text));
         }
         let unread = if job.method.of_denoiser.is_some() { None } else { job.method.unread(MethodKind::DiffPir) };
         if let Some(option) = unread.or(job.sampling.of_chain()) {
-            return Err(invalid(format!("--{option} is of no method that goes with a denoiser of a stated sigma: leave it out")));
+            return Err(invalid(format!(
+                "--{option} is of no method that goes with a denoiser of a stated sigma: leave it out"
+            )));
         }
         if job.method.of_denoiser == Some(OfDenoiser::Mmse) && (job.count > 1 || job.variance.is_some()) {
-            return Err(invalid("--method mmse gives one picture, the posterior's mean: --method reverse draws samples".into()));
+            return Err(invalid(
+                "--method mmse gives one picture, the posterior's mean: --method reverse draws samples".into(),
+            ));
         }
         if job.preview.is_some() {
-            return Err(unsupported("--preview: it draws pictures of the network's size, not of tiles: leave it out".into()));
+            return Err(unsupported(
+                "--preview: it draws pictures of the network's size, not of tiles: leave it out".into(),
+            ));
         }
         // In units of [-1, 1], as the user says it.
         let most = self.preconditioning.sigma_max.map_or(f64::INFINITY, |s| 2.0 * s / self.range);
@@ -244,19 +252,14 @@ impl Work<'_> {
     }
 
     /// One prediction of each picture.
-    fn one_call(
-        &self,
-        model: &mut ModelArgs,
-        source: &Source<'_>,
-        truth: Option<Array>,
-        mut y: Array,
-    ) -> Result<Done> {
+    fn one_call(&self, model: &mut ModelArgs, source: &Source<'_>, truth: Option<Array>, mut y: Array) -> Result<Done> {
         let (job, n) = (self.job, self.dims.elements());
         let images = y.shape.first().copied().unwrap_or_default();
         let places = Places::new(job, images, &self.dims, &self.dims, truth.is_some())?;
-        // What was read and what is made; while it was read, there was the file's picture and its copy besides.
+        // What was read and what is made, also as bytes; while it was read, there was the file's picture, its copy and
+        // its bytes.
         let pictures = 2 + usize::from(places.take_measured()) + usize::from(truth.is_some());
-        let held = y.data.len().saturating_mul(size_of::<f32>()).saturating_mul(pictures.max(3));
+        let held = y.data.len().saturating_mul(4 * pictures.max(3) + 2);
         let compiled = self.stated.compile(model, source, self, held)?;
         let pipeline = &compiled.pipeline;
         let tiles = self.tiles(compiled.tile)?;
@@ -334,7 +337,7 @@ impl Work<'_> {
         let from = (PIR_FROM * range).max(sigma).min(most);
         let to = (PIR_TO * range).max(sigma).min(0.5 * from);
         let sigmas = geometric(from, to, job.sampling.steps().unwrap_or(PIR_STEPS));
-        let zeta = job.method.zeta(&job.operator);
+        let zeta = job.method.given_zeta().unwrap_or(1.0);
         self.stated.preconditioning.chain(&sigmas, zeta.sqrt(), DdimNoise::Level)
     }
 
