@@ -22,8 +22,8 @@ use crate::tiles::{Axis, Overlap, Tile, tiles};
 use crate::values::Scale;
 use crate::weights::{WeightSource, check_names, read_param};
 
-/// What x is of the data: scale and shift of a 2015 model, or of a denoiser whose images lie elsewhere; else 1 and 0, as
-/// image models work on -1 to 1.
+/// What x is of the data: scale and shift of a 2015 model, or of a denoiser whose images lie elsewhere; else 1 and 0,
+/// as image models work on -1 to 1.
 pub fn scale_of(config: &SchedulerConfig) -> Scale {
     if let Some(p) = &config.preconditioning {
         return scale_behind(p);

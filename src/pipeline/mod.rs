@@ -249,8 +249,8 @@ impl Pipeline {
         self.decoder.as_ref().map_or(Ok(self.sample_dims()), Decoder::data_dims)
     }
 
-    /// What x is of the data, as the scheduler says, or of a denoiser its preconditioning: see [`scale_of`]; 1 and 0 where
-    /// no scheduler can be read.
+    /// What x is of the data, as the scheduler says, or of a denoiser its preconditioning: see [`scale_of`]; 1 and 0
+    /// where no scheduler can be read.
     pub fn scale(&self) -> Scale {
         match self.preconditioning() {
             Ok(Some(p)) => scale_behind(&p),

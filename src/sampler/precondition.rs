@@ -38,12 +38,12 @@ pub enum PreconditioningRule {
         /// T: 1000 for diffusers' networks, 1 for those that are told t itself.
         num_train_timesteps: f64,
     },
-    /// Of a denoiser of a stated sigma (FFDNet, DRUNet): it sees x_0 + sigma z, is told sigma and gives x_0. c_skip = 0,
-    /// c_out = 1, c_in = 1, c_noise = sigma. Samples, and so sigma, are in the units of its images: see
+    /// Of a denoiser of a stated sigma (FFDNet, DRUNet): it sees x_0 + sigma z, is told sigma and gives x_0. c_skip =
+    /// 0, c_out = 1, c_in = 1, c_noise = sigma. Samples, and so sigma, are in the units of its images: see
     /// [`scale_of`](crate::codec::scale_of).
     ///
     /// Such a network was trained up to a `sigma_max` at which there is much left of x_0, so nothing can be drawn from
-    /// pure noise; but what begins at a noisy picture, as [`ModelPreconditioning::chain`] does, needs no level above it.
+    /// pure noise; but what begins at a noisy picture, as [`ModelPreconditioning::chain`] does, needs no level above.
     Denoiser {
         /// Black in the units of its images, 0.
         black: f64,
@@ -58,8 +58,8 @@ pub enum PreconditioningRule {
 /// configuration the key `preconditioning`.
 ///
 /// As JSON: `type` is `edm` (with `sigma_data`), `ve`, `vp` (with `beta_d`, `beta_min` and `M`), `flow` (with
-/// `num_train_timesteps`) or `denoiser` (with `black` and `white`), all with the defaults of [`PreconditioningRule`]'s sources, and `sigma_min` and `sigma_max`,
-/// between which the network was trained (null, the default, is no bound).
+/// `num_train_timesteps`) or `denoiser` (with `black` and `white`), all with the defaults of [`PreconditioningRule`]'s
+/// sources, and `sigma_min` and `sigma_max`, between which the network was trained (null, the default, is no bound).
 ///
 /// ```
 /// use undiffuse::sampler::{ModelPreconditioning, PreconditioningRule};
@@ -259,9 +259,9 @@ impl ModelPreconditioning {
         Ok(PreconditionedCall { label, input_scale, linear })
     }
 
-    /// DDIM down the levels x_0 + sigma z of the caller's `sigmas`, the last of which, 0 as a rule, is that of the result:
-    /// x_s = x_0 + sqrt(sigma_s^2 - d^2) eps + d z. d is `eta` times sigma_s, or with [`DdimNoise::Posterior`] times the
-    /// standard deviation of q(x_s | x_t, x_0), sigma_s sqrt(1 - sigma_s^2 / sigma_t^2).
+    /// DDIM down the levels x_0 + sigma z of the caller's `sigmas`, the last of which, 0 as a rule, is that of the
+    /// result: x_s = x_0 + sqrt(sigma_s^2 - d^2) eps + d z. d is `eta` times sigma_s, or with [`DdimNoise::Posterior`]
+    /// times the standard deviation of q(x_s | x_t, x_0), sigma_s sqrt(1 - sigma_s^2 / sigma_t^2).
     ///
     /// With eta 1 of the latter it is ancestral sampling: started *at* a noisy picture y = x_0 + sigmas\[0\] z (by
     /// [`Chain::start_from`](crate::chain::Chain::start_from)) it draws from p(x_0 | y), as exactly as steps are many

@@ -27,7 +27,7 @@ fn write_model(dir: &Scratch, name: &str, channels: usize, preconditioning: Opti
         let inputs = if layer == 0 { 4 * channels + 1 } else { CHANNELS };
         let outputs = if layer + 1 == LAYERS { 4 * channels } else { CHANNELS };
         let shape = vec![outputs, inputs, 3, 3];
-        let weight = pcg::uniform(1, layer as u64, outputs * inputs * 9, 0.3);
+        let weight = pcg::uniform(1, layer as u64, outputs * inputs * 9, 0.12);
         all.push((format!("{}.weight", 2 * layer), shape, weight));
         all.push((format!("{}.bias", 2 * layer), vec![outputs], pcg::uniform(2, layer as u64, outputs, 0.2)));
     }
@@ -121,7 +121,11 @@ fn the_network_is_called_in_its_own_units_and_odd_sides_repeat_the_last_pixel() 
     let padded = |c: usize, y: usize, k: usize| 0.5 * (x[(c * 15 + y.min(14)) * 21 + k.min(20)] + 1.0);
     let given: Vec<f32> = (0..3 * 16 * 22).map(|i| padded(i / (16 * 22), i / 22 % 16, i % 22)).collect();
     s.write("in.safetensors", safetensors(&[("sample", &[1, 3, 16, 22], &given), ("timestep", &[1], &[0.1])]));
-    ok(dir, &words("predict model --size 16x22 --input in.safetensors --output y.safetensors"));
+    // Which `predict` takes from the model.
+    write_model(&s, "sized", 3, None);
+    let sized = std::fs::read_to_string(dir.join("sized/config.json")).unwrap();
+    s.write("sized/config.json", sized.replace("{", r#"{"sample_size": [16, 22], "#));
+    ok(dir, &words("predict sized --input in.safetensors --output y.safetensors"));
     let want = crate::formats::tensor(dir, "y.safetensors", "sample");
     for (i, v) in got.iter().enumerate() {
         let (c, y, k) = (i / (15 * 21), i / 21 % 15, i % 21);

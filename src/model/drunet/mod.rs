@@ -71,8 +71,8 @@ impl Architecture for DrUnetConfig {
     }
 
     fn reach(&self) -> Option<usize> {
-        // 3 x 3 at each resolution, twice a block, before the deepest and after it, and at the deepest; the ends; and as
-        // the squares of the deepest level see as one.
+        // 3 x 3 at each resolution, twice a block, before the deepest and after it, and at the deepest; the ends; and
+        // the side of what the deepest level sees as one.
         let blocks: usize = (0..LEVELS - 1).map(|level| 2 << level).sum::<usize>() + (1 << (LEVELS - 1));
         Some(2 * self.nb * blocks + 2 + (1 << (LEVELS - 1)))
     }

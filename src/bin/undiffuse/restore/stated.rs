@@ -112,8 +112,7 @@ impl Stated {
             );
             return Err(unsupported(text));
         }
-        let unread = if job.method.of_denoiser.is_some() { None } else { job.method.unread(MethodKind::DiffPir) };
-        if let Some(option) = unread.or(job.sampling.of_chain()) {
+        if let Some(option) = job.method.unread().or(job.sampling.of_chain()) {
             return Err(invalid(format!(
                 "--{option} is of no method that goes with a denoiser of a stated sigma: leave it out"
             )));
@@ -337,7 +336,7 @@ impl Work<'_> {
         let from = (PIR_FROM * range).max(sigma).min(most);
         let to = (PIR_TO * range).max(sigma).min(0.5 * from);
         let sigmas = geometric(from, to, job.sampling.steps().unwrap_or(PIR_STEPS));
-        let zeta = job.method.given_zeta().unwrap_or(1.0);
+        let zeta = job.method.zeta(&job.operator);
         self.stated.preconditioning.chain(&sigmas, zeta.sqrt(), DdimNoise::Level)
     }
 
