@@ -64,7 +64,7 @@ impl<D: Denoiser> Tiled<D> {
     /// places of tiles, rows and columns: what divides the sides that the network takes.
     ///
     /// Errors: kind `Shape` where the samples of `inner` are no images; kind `InvalidArgument` for a size of 0, or
-    /// tiles that `multiple` does not divide or that are no larger than their overlap, twice the reach and up to 16 pixels;
+    /// tiles that `multiple` does not divide or that are no larger than their [overlap](Self::overlap);
     /// kind `Unsupported` where it takes an image as a condition, which would be of the tile; kind `OutOfMemory`.
     pub fn new(inner: D, size: [usize; 2], reach: usize, multiple: [usize; 2]) -> Result<Self> {
         let own = inner.sample_dims();
