@@ -66,7 +66,7 @@
 //! | [`weights`] | bounded readers of safetensors, diffusers directories and packed files |
 //! | [`model`] | each turns a configuration into a graph |
 //! | [`backend`] | runs a graph: `reference` (the oracle), `cpu`, and `wgpu` behind the feature of its name; which of them, by name |
-//! | [`denoiser`] | what predicts: a compiled network, a closure, an analytic prior |
+//! | [`denoiser`] | what predicts: a compiled network, a closure, an analytic prior; one of tiles for images of any size |
 //! | [`chain`] | the loop as a resumable state machine |
 //! | [`evaluate`] | bounds on the log-likelihood and on entropies, the Parzen window estimate |
 //! | [`codec`] | between samples and data: the scale of 2015's models, the decoder of latents, in tiles |
@@ -109,6 +109,7 @@ pub mod sampler;
 pub mod schedule;
 mod sniff;
 pub mod tensor;
+mod tiles;
 #[cfg(feature = "training")]
 pub mod training;
 pub mod values;

@@ -140,7 +140,10 @@ def main():
     p.add_argument("--config", default="{}", help="the constructor's arguments: JSON, or a file of it")
     p.add_argument("--unpickle", action="store_true", help="run the code of the file and of its code base")
     p.add_argument("--standardise", choices=["by-deviation", "times-deviation"], help="of annotated: what its WeightStandardizedConv2d does")
+    p.add_argument("--sigma-max", type=float, help="of ffdnet and drunet: the largest noise that it was trained for, of images in 0 to 1")
     a = p.parse_args()
+    if a.sigma_max is not None and a.family not in ("ffdnet", "drunet"):
+        p.error("--sigma-max is of ffdnet and drunet")
     if a.family == "annotated" and not a.standardise:
         p.error("--standardise says what the code's WeightStandardizedConv2d does: by-deviation (`* rsqrt`) or times-deviation (`/ rsqrt`)")
     text = a.config if a.config.lstrip().startswith("{") else pathlib.Path(a.config).read_text()
@@ -165,6 +168,9 @@ def main():
     out = {k: v.detach().contiguous().clone() for k, v in tensors.items() if v.is_floating_point()}
     if a.family == "annotated":
         out = {k: standardise(v, a.standardise) if k.endswith(".proj.weight") else v for k, v in out.items()}
+    if a.family in ("ffdnet", "drunet"):
+        preconditioning = {"type": "denoiser", "black": 0.0, "white": 1.0, "sigma_max": a.sigma_max}
+        (a.output / "preconditioning.json").write_text(json.dumps(preconditioning, indent=2) + "\n")
     save_file(out, a.output / "diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
     print(f"{a.output}: {len(out)} tensors, {sum(v.numel() for v in out.values()):,} values, from {place}")
 

@@ -16,20 +16,31 @@ use crate::graph::fuse::fuse;
 use crate::graph::plan::most_alive;
 use crate::memory::zeros;
 use crate::model::autoencoder::{AutoencoderConfig, LatentScale};
-use crate::sampler::{SamplerKind, SchedulerConfig};
+use crate::sampler::{ModelPreconditioning, PreconditioningRule, SamplerKind, SchedulerConfig};
 use crate::tensor::Dims;
+use crate::tiles::{Axis, Overlap, Tile, tiles};
 use crate::values::Scale;
 use crate::weights::{WeightSource, check_names, read_param};
 
-mod tiles;
-
-use tiles::{Axis, tiles};
-
-/// What x is of the data: scale and shift of a 2015 model, else 1 and 0, as image models work on -1 to 1.
+/// What x is of the data: scale and shift of a 2015 model, or of a denoiser whose images lie elsewhere; else 1 and 0,
+/// as image models work on -1 to 1.
 pub fn scale_of(config: &SchedulerConfig) -> Scale {
+    if let Some(p) = &config.preconditioning {
+        return scale_behind(p);
+    }
     match config.class {
         SamplerKind::Ancestral2015 => {
             Scale { scl: config.chain_2015.sample_scale, shft: config.chain_2015.sample_shift }
+        }
+        _ => Scale::default(),
+    }
+}
+
+/// As [`scale_of`], of a network behind a preconditioning.
+pub(crate) fn scale_behind(p: &ModelPreconditioning) -> Scale {
+    match p.rule {
+        PreconditioningRule::Denoiser { black, white } => {
+            Scale { scl: 0.5 * (white - black), shft: 0.5 * (white + black) }
         }
         _ => Scale::default(),
     }
@@ -91,7 +102,8 @@ impl Decoder {
                 let bytes = network.workspace_len(1)?.saturating_mul(size_of::<f32>()).max(network.device_bytes(1)?);
                 if bytes <= within {
                     let factor = config.factor();
-                    let axes = [Axis::new(h, tile[0], factor), Axis::new(w, tile[1], factor)];
+                    let axis = |n, tile| Axis::new(n, tile, factor, Overlap::usual(tile));
+                    let axes = [axis(h, tile[0]), axis(w, tile[1])];
                     let data = [config.out_channels, h * factor, w * factor];
                     let (scale, parameters) = (config.scale.clone(), graph.parameter_count());
                     let class_name = config.class_name();
@@ -180,11 +192,10 @@ impl Decoder {
             return self.network.run(1, &[z], &mut [data], workspace, cancel);
         }
         data.fill(0.0);
-        for [row, column] in tiles(&self.axes) {
-            let [rows, columns] = &self.axes;
-            tiles::cut(z, tile, [rows, columns], [row, column], [h, w]);
+        for at in tiles(&self.axes) {
+            Tile::new(&self.axes, at, [h, w]).cut(z, tile, Some(1));
             self.network.run(1, &[tile], &mut [&mut *image], workspace, cancel)?;
-            tiles::blend(image, data, [rows, columns], [row, column], [self.data[1], self.data[2]]);
+            Tile::new(&self.axes, at, [self.data[1], self.data[2]]).blend(image, data);
         }
         Ok(())
     }

@@ -32,6 +32,7 @@ mod linalg;
 mod mixture;
 mod network;
 mod product;
+mod tiled;
 
 pub use bits::BitSequences;
 pub use callback::{FnDenoiser, NoVjp};
@@ -43,6 +44,7 @@ pub use guidance::Guidance;
 pub use mixture::{Component, Covariance, GaussianMixture};
 pub use network::{NetworkDenoiser, Networks};
 pub use product::Product;
+pub use tiled::Tiled;
 
 pub(crate) use conditions::{check_conditions, inputs_of};
 pub(crate) use network::classes_of;

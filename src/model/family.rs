@@ -42,6 +42,11 @@ pub(super) trait Architecture {
     /// The network for samples of this height and width, which [`Description::multiple`] divides.
     fn build(&self, size: [usize; 2]) -> Result<Graph>;
 
+    /// See [`ModelConfig::reach`](super::ModelConfig::reach).
+    fn reach(&self) -> Option<usize> {
+        None
+    }
+
     /// What the network's own code makes of a parameter before it uses it; mostly nothing.
     fn adapt(&self, _name: &str, _dims: &[usize], _values: &mut [f32]) {}
 }
@@ -111,6 +116,10 @@ impl Family {
     /// What it says of itself.
     pub fn describe(&self) -> Description {
         self.architecture().describe()
+    }
+
+    pub(super) fn reach(&self) -> Option<usize> {
+        self.architecture().reach()
     }
 
     /// See [`ModelConfig::adapt`](super::ModelConfig::adapt).

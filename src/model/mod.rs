@@ -152,6 +152,25 @@ impl ModelConfig {
         }
     }
 
+    /// Of a fully convolutional model of images: the pixels, each way, beyond which nothing of x changes the prediction
+    /// at a pixel. Images of any size can then go through it in tiles that overlap by twice as much, and nothing
+    /// changes: see [`Tiled`](crate::denoiser::Tiled). `None` where attention or a norm sees all, or it is not known.
+    pub fn reach(&self) -> Option<usize> {
+        match self {
+            Self::Family(f) => f.reach(),
+            _ => None,
+        }
+    }
+
+    /// What divides the height and the width of the images that a model of another code base takes; 1 where that is not
+    /// known before it is built.
+    pub fn multiple(&self) -> [usize; 2] {
+        match self {
+            Self::Family(f) => f.describe().multiple,
+            _ => [1; 2],
+        }
+    }
+
     /// The channels of its images, if its samples are images: those of x, without what is concatenated to it.
     pub fn channels(&self) -> Option<usize> {
         match self {

@@ -10,12 +10,12 @@ use alloc::vec::Vec;
 
 use crate::backend::threads::Threads;
 use crate::backend::{Backend, Network};
-use crate::codec::{Codec, DECODE_BYTES, Decoder, scale_of};
+use crate::codec::{Codec, DECODE_BYTES, Decoder, scale_behind, scale_of};
 use crate::denoiser::{Conditions, Guidance, NetworkDenoiser, Networks, check_conditions, classes_of};
 use crate::error::{Result, ensure, err};
 use crate::graph::{Input, Role};
 use crate::model::ModelConfig;
-use crate::sampler::{Sampler, SamplerKind, SamplerOptions, SchedulerConfig};
+use crate::sampler::{ModelPreconditioning, Sampler, SamplerKind, SamplerOptions, SchedulerConfig};
 use crate::tensor::Dims;
 use crate::values::Scale;
 
@@ -165,6 +165,15 @@ impl Pipeline {
         Ok(config)
     }
 
+    /// How the network is to be called whatever the sampler, if the model says so. Errors: as
+    /// [`ModelPreconditioning::from_json`].
+    pub fn preconditioning(&self) -> Result<Option<ModelPreconditioning>> {
+        match &self.scheduler {
+            Scheduler::Given(config) => Ok(config.preconditioning),
+            Scheduler::Found(text) => text.preconditioning(),
+        }
+    }
+
     /// The text of the scheduler's configuration: all keys where it can be read, else as it was found; `None` where
     /// there is none.
     pub fn scheduler_json(&self) -> Option<String> {
@@ -240,9 +249,13 @@ impl Pipeline {
         self.decoder.as_ref().map_or(Ok(self.sample_dims()), Decoder::data_dims)
     }
 
-    /// What x is of the data, as the scheduler says: see [`scale_of`]; 1 and 0 where no scheduler can be read.
+    /// What x is of the data, as the scheduler says, or of a denoiser its preconditioning: see [`scale_of`]; 1 and 0
+    /// where no scheduler can be read.
     pub fn scale(&self) -> Scale {
-        self.scheduler().map_or(Scale::default(), |config| scale_of(&config))
+        match self.preconditioning() {
+            Ok(Some(p)) => scale_behind(&p),
+            _ => self.scheduler().map_or(Scale::default(), |config| scale_of(&config)),
+        }
     }
 
     /// What makes data of samples, with memory of its own. Errors: as [`Codec::new`].

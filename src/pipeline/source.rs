@@ -63,7 +63,7 @@ pub(super) struct SchedulerText {
 
 impl SchedulerText {
     /// The text read now, if there is one.
-    fn preconditioning(&self) -> Result<Option<ModelPreconditioning>> {
+    pub fn preconditioning(&self) -> Result<Option<ModelPreconditioning>> {
         self.preconditioning.as_deref().map(ModelPreconditioning::from_json).transpose()
     }
 

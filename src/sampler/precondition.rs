@@ -1,8 +1,10 @@
 //! What stands between a sampler and a network that was trained behind a preconditioning, as data of the model.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 
-use super::{CallNoise, Linear, Plan, PredictionType, SamplerKind, SchedulerConfig};
+use super::plan::{Call, Mix, Of};
+use super::{CallNoise, DdimNoise, Linear, Plan, Prediction, PredictionType, SamplerKind, SchedulerConfig};
 use crate::error::{Result, ensure, err};
 use crate::json::{Object, Value, parse_object};
 use crate::schedule::Level;
@@ -36,6 +38,18 @@ pub enum PreconditioningRule {
         /// T: 1000 for diffusers' networks, 1 for those that are told t itself.
         num_train_timesteps: f64,
     },
+    /// Of a denoiser of a stated sigma (FFDNet, DRUNet): it sees x_0 + sigma z, is told sigma and gives x_0. c_skip =
+    /// 0, c_out = 1, c_in = 1, c_noise = sigma. Samples, and so sigma, are in the units of its images: see
+    /// [`scale_of`](crate::codec::scale_of).
+    ///
+    /// Such a network was trained up to a `sigma_max` at which there is much left of x_0, so nothing can be drawn from
+    /// pure noise; but what begins at a noisy picture, as [`ModelPreconditioning::chain`] does, needs no level above.
+    Denoiser {
+        /// Black in the units of its images, 0.
+        black: f64,
+        /// White, 1.
+        white: f64,
+    },
 }
 
 /// How a network is to be called, whatever sampler calls it: data of the model, beside the scheduler's configuration,
@@ -43,9 +57,9 @@ pub enum PreconditioningRule {
 /// beside the model's `config.json`, in a packed file the text `undiffuse.preconditioning`, in a scheduler's
 /// configuration the key `preconditioning`.
 ///
-/// As JSON: `type` is `edm` (with `sigma_data`), `ve`, `vp` (with `beta_d`, `beta_min` and `M`) or `flow` (with
-/// `num_train_timesteps`), all with the defaults of [`PreconditioningRule`]'s sources, and `sigma_min` and `sigma_max`,
-/// between which the network was trained (null, the default, is no bound).
+/// As JSON: `type` is `edm` (with `sigma_data`), `ve`, `vp` (with `beta_d`, `beta_min` and `M`), `flow` (with
+/// `num_train_timesteps`) or `denoiser` (with `black` and `white`), all with the defaults of [`PreconditioningRule`]'s
+/// sources, and `sigma_min` and `sigma_max`, between which the network was trained (null, the default, is no bound).
 ///
 /// ```
 /// use undiffuse::sampler::{ModelPreconditioning, PreconditioningRule};
@@ -82,7 +96,7 @@ pub struct PreconditionedCall {
 }
 
 /// The names of the rules.
-const TYPES: &str = "\"edm\", \"ve\", \"vp\" or \"flow\"";
+const TYPES: &str = "\"edm\", \"ve\", \"vp\", \"flow\" or \"denoiser\"";
 
 impl ModelPreconditioning {
     /// Reads the text of a `preconditioning.json`. Errors (kind `Config`) name the key, what is accepted and what
@@ -102,6 +116,16 @@ impl ModelPreconditioning {
     fn from_object(mut map: Object) -> Result<Self> {
         let kind = map.remove("type");
         let kind = kind.as_ref().and_then(Value::as_str).unwrap_or_default();
+        // Not above 0, as all other numbers are.
+        let mut end = |key: &str, default: f64| match (kind == "denoiser").then(|| map.remove(key)).flatten() {
+            None => Ok(default),
+            Some(v) => {
+                let n = v.as_f64().filter(|n| n.is_finite());
+                n.ok_or_else(|| err!(Config, "{key} is {} in the preconditioning, expected a number", v.brief()))
+            }
+        };
+        let (black, white) = (end("black", 0.0)?, end("white", 1.0)?);
+        ensure!(black < white, Config, "black is {black} and white {white} in the preconditioning, expected it below");
         let mut take = |key: &str, default: Option<f64>| -> Result<Option<f64>> {
             match map.remove(key) {
                 None => Ok(default),
@@ -124,6 +148,7 @@ impl ModelPreconditioning {
                 timesteps: number("M", 1000.0)?,
             },
             "flow" => PreconditioningRule::Flow { num_train_timesteps: number("num_train_timesteps", 1000.0)? },
+            "denoiser" => PreconditioningRule::Denoiser { black, white },
             other => {
                 let shown: String = other.chars().take(40).collect();
                 return Err(err!(Config, "the type of the preconditioning is {shown:?}, expected {TYPES}"));
@@ -160,6 +185,11 @@ impl ModelPreconditioning {
             PreconditioningRule::Flow { num_train_timesteps } => {
                 put("type", "flow".into());
                 put("num_train_timesteps", num_train_timesteps.into());
+            }
+            PreconditioningRule::Denoiser { black, white } => {
+                put("type", "denoiser".into());
+                put("black", black.into());
+                put("white", white.into());
             }
         }
         for (key, bound) in [("sigma_min", self.sigma_min), ("sigma_max", self.sigma_max)] {
@@ -217,6 +247,9 @@ impl ModelPreconditioning {
                 let linear = Linear { x0_x: 1.0 / sum, x0_output: -s / sum, eps_x: 1.0 / sum, eps_output: a / sum };
                 (num_train_timesteps * s / sum, 1.0 / sum, linear)
             }
+            PreconditioningRule::Denoiser { .. } => {
+                (sigma, 1.0 / a, Linear { x0_x: 0.0, x0_output: 1.0, eps_x: 1.0 / s, eps_output: -a / s })
+            }
         };
         ensure!(
             label.is_finite() && input_scale.is_finite(),
@@ -224,6 +257,42 @@ impl ModelPreconditioning {
             "the network is called at sigma {sigma}, for which its preconditioning has no label"
         );
         Ok(PreconditionedCall { label, input_scale, linear })
+    }
+
+    /// DDIM down the levels x_0 + sigma z of the caller's `sigmas`, the last of which, 0 as a rule, is that of the
+    /// result: x_s = x_0 + sqrt(sigma_s^2 - d^2) eps + d z. d is `eta` times sigma_s, or with [`DdimNoise::Posterior`]
+    /// times the standard deviation of q(x_s | x_t, x_0), sigma_s sqrt(1 - sigma_s^2 / sigma_t^2).
+    ///
+    /// With eta 1 of the latter it is ancestral sampling: started *at* a noisy picture y = x_0 + sigmas\[0\] z (by
+    /// [`Chain::start_from`](crate::chain::Chain::start_from)) it draws from p(x_0 | y), as exactly as steps are many
+    /// and the network is right, and needs no level above the noise of y. The mean of that law is the network's own
+    /// prediction at y.
+    ///
+    /// Errors: kind `InvalidArgument` for sigmas that do not fall to 0 or more, or an eta that is not 0 to 1; as
+    /// [`ModelPreconditioning::at`].
+    pub fn chain(&self, sigmas: &[f64], eta: f64, noise: DdimNoise) -> Result<Plan> {
+        let falls = sigmas.windows(2).all(|w| matches!(w, [a, b] if a > b));
+        ensure!(
+            sigmas.len() > 1 && falls && sigmas.iter().all(|s| s.is_finite() && *s >= 0.0),
+            InvalidArgument,
+            "the list of {} sigmas does not fall from above 0 to 0 or more, expected that it does",
+            sigmas.len()
+        );
+        ensure!((0.0..=1.0).contains(&eta), InvalidArgument, "eta is {eta}, expected 0 to 1");
+        let mut calls = Vec::with_capacity(sigmas.len());
+        for pair in sigmas.windows(2) {
+            let &[t, s] = pair else { continue };
+            let all = match noise {
+                DdimNoise::Posterior => s * libm::sqrt((1.0 - s * s / (t * t)).max(0.0)),
+                DdimNoise::Level => s,
+            };
+            let std = eta * all;
+            let direction = libm::sqrt((s * s - std * std).max(0.0));
+            let mean = Mix::of(&[(Of::X0, 1.0), (Of::Eps, direction)]);
+            calls.push(Call::new(Level::exploding(t, t), Level::exploding(s, s), mean).with_std(std));
+        }
+        let first = sigmas.first().copied().unwrap_or(1.0);
+        Plan::new("DDIM from a picture", Prediction::default(), 0, first, calls)?.preconditioned(self)
     }
 
     /// Why a sampler cannot call a network behind a preconditioning, if it cannot.

@@ -24,6 +24,7 @@ mod groups;
 mod latent;
 mod models;
 mod output;
+mod photographs;
 mod pictures;
 mod restore;
 mod samplers;

@@ -5,7 +5,9 @@
 use undiffuse::chain::{Chain, ChainOptions};
 use undiffuse::denoiser::FnDenoiser;
 use undiffuse::noise::Seeded;
-use undiffuse::sampler::{Churn, ModelPreconditioning, SamplerKind, SamplerOptions, SchedulerConfig, Steps};
+use undiffuse::sampler::{
+    Churn, DdimNoise, ModelPreconditioning, PreconditioningRule, SamplerKind, SamplerOptions, SchedulerConfig, Steps,
+};
 use undiffuse::schedule::Level;
 use undiffuse::tensor::Dims;
 use undiffuse::{ErrorKind, Result};
@@ -47,11 +49,12 @@ fn flow(told: f64, seen: f64) -> f64 {
     seen * (t - (1.0 - t) * DATA * DATA) / variance
 }
 
-const RULES: [(&str, &str, Net); 4] = [
+const RULES: [(&str, &str, Net); 5] = [
     ("edm", r#"{"type": "edm"}"#, edm),
     ("ve", r#"{"type": "ve"}"#, ve),
     ("vp", r#"{"type": "vp"}"#, vp),
     ("flow", r#"{"type": "flow"}"#, flow),
+    ("denoiser", r#"{"type": "denoiser"}"#, |told, seen| expected(seen, told)),
 ];
 
 /// The end of a chain of a few steps.
@@ -130,7 +133,7 @@ fn every_sampler_calls_a_network_behind_any_preconditioning() {
         }
     }
     println!("{seen} pairs, at most {worst:.1e} apart");
-    assert!(seen >= 4 * kinds.len() - 9, "{seen}");
+    assert!(seen >= 5 * kinds.len() - 12, "{seen}");
 }
 
 #[test]
@@ -200,4 +203,69 @@ fn what_does_not_suit_is_refused_with_the_reason() {
     SchedulerConfig::from_json(&json).unwrap().sampler(&heun(Churn { s_tmax: 50.0, ..churn })).unwrap();
     // The first step would raise sigma over what the network was trained for.
     refused(&json, heun(churn), unsupported, "trained from 0.002 to 80");
+}
+
+/// A denoiser of a stated sigma of data N(0, DATA^2).
+fn denoiser(n: usize, p: ModelPreconditioning) -> impl undiffuse::denoiser::Denoiser {
+    FnDenoiser::new("denoiser", Dims::new(&[n]).unwrap(), move |call, x: &[f32], out: &mut [f32]| {
+        assert!(p.sigma_max.is_none_or(|most| call.level.timestep <= most * (1.0 + 1e-6)));
+        out.iter_mut().zip(x).for_each(|(o, x)| *o = expected(f64::from(*x), call.level.timestep) as f32);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_chain_from_a_noisy_picture_draws_from_the_posterior() {
+    let p = ModelPreconditioning::from_json(r#"{"type": "denoiser", "sigma_max": 0.5}"#).unwrap();
+    let (n, s, y) = (40_000, 0.5, 0.9);
+    let law = |steps: i32| {
+        let sigmas: Vec<f64> =
+            (0..=steps).map(|i| s * 0.01f64.powf(f64::from(i) / f64::from(steps))).chain([0.0]).collect();
+        let plan = p.chain(&sigmas, 1.0, DdimNoise::Posterior).unwrap();
+        let options = ChainOptions::default();
+        let mut chain = Chain::new(denoiser(n, p), plan, Seeded::new(5), &options).unwrap();
+        chain.start_from(0, &vec![y as f32; n], 0).unwrap();
+        chain.run().unwrap();
+        let mean = chain.x().iter().map(|v| f64::from(*v)).sum::<f64>() / n as f64;
+        (mean, chain.x().iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / n as f64)
+    };
+    let (mean, variance) = (expected(y, s), DATA * DATA * s * s / (DATA * DATA + s * s));
+    let (got, spread) = law(400);
+    // Standard errors are 0.002 and 0.7 %; the steps leave 1 % of the variance.
+    assert!((got - mean).abs() < 0.008 && (spread / variance - 1.0).abs() < 0.035, "{got} {mean} {spread} {variance}");
+    // The program's 32 steps: the mean is right, the variance too small by what it says of them.
+    let (got, spread) = law(31);
+    assert!(
+        (got - mean).abs() < 0.008 && (0.75..1.0).contains(&(spread / variance)),
+        "{got} {mean} {}",
+        spread / variance
+    );
+    for (sigmas, word) in
+        [(vec![0.6, 0.0], "was trained from 0 to 0.5"), (vec![0.5], "does not fall"), (vec![0.1, 0.2], "does not fall")]
+    {
+        let e = p.chain(&sigmas, 1.0, DdimNoise::Posterior).unwrap_err();
+        assert!(e.message().contains(word), "{e}");
+    }
+    assert!(p.chain(&[0.5, 0.0], 1.5, DdimNoise::Level).is_err());
+}
+
+#[test]
+fn a_denoisers_preconditioning_is_read_and_written() {
+    let text = r#"{"type": "denoiser", "black": -1, "white": 1, "sigma_max": 0.5}"#;
+    let p = ModelPreconditioning::from_json(text).unwrap();
+    assert_eq!(p.rule, PreconditioningRule::Denoiser { black: -1.0, white: 1.0 });
+    assert_eq!(ModelPreconditioning::from_json(&p.to_json()).unwrap(), p);
+    let usual = ModelPreconditioning::from_json(r#"{"type": "denoiser"}"#).unwrap();
+    assert_eq!(usual.rule, PreconditioningRule::Denoiser { black: 0.0, white: 1.0 });
+    let call = usual.at(&Level::variance_preserving(7.0, 0.8)).unwrap();
+    assert!((call.label - 0.5).abs() < 1e-12 && (call.input_scale - 1.25f64.sqrt()).abs() < 1e-12);
+    for (text, word) in [
+        (r#"{"type": "denoiser", "black": 1}"#, "expected it below"),
+        (r#"{"type": "denoiser", "black": "0"}"#, "black is"),
+        (r#"{"type": "denoiser", "sigma_data": 1}"#, "unknown key"),
+        (r#"{"type": "edm", "white": 1}"#, "unknown key"),
+    ] {
+        let e = ModelPreconditioning::from_json(text).unwrap_err();
+        assert!(e.kind() == ErrorKind::Config && e.message().contains(word), "{text}: {e}");
+    }
 }

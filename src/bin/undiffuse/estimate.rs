@@ -63,10 +63,11 @@ pub fn tell(run: &Run<'_>, denoiser: &mut impl Denoiser, level: Level, cancel: &
 fn text(seconds: f64, bytes: usize, run: &Run<'_>) -> Option<String> {
     let Run { batch, batches, calls, products, less, .. } = run;
     let products = if *products > 0 { format!(" and {products} vector-Jacobian products") } else { String::new() };
+    let smaller = if *batch > 1 { ", a smaller --batch less memory" } else { "" };
     (seconds > LONG).then(|| {
         format!(
             "this will take about {} and {} MB of memory: {batches} batches of {batch}, {calls} network calls{products} each. {less} \
-             take less time, a smaller --batch less memory; Ctrl-C leaves nothing",
+             take less time{smaller}; Ctrl-C leaves nothing",
             time(seconds),
             bytes.div_ceil(1_000_000),
         )

@@ -5,7 +5,7 @@ use undiffuse::Result;
 use undiffuse::graph::Input;
 use undiffuse::model::ModelConfig;
 use undiffuse::pipeline::{Decoding, Pipeline};
-use undiffuse::sampler::{SamplerKind, SchedulerConfig};
+use undiffuse::sampler::{PreconditioningRule, SamplerKind, SchedulerConfig};
 
 use crate::args::{Args, Command, Outcome, Token};
 use crate::output;
@@ -99,7 +99,11 @@ fn run(args: &mut Args) -> Outcome {
     for remark in source.remarks() {
         text.push_str(&format!("{:<14}{remark}\n", "note"));
     }
-    let preconditioning = scheduler.as_ref().ok().and_then(|s| s.preconditioning).map(|p| p.to_json());
+    // The model's own, or what its scheduler says.
+    let preconditioning = source.preconditioning().ok().flatten();
+    let preconditioning = preconditioning.or(scheduler.as_ref().ok().and_then(|s| s.preconditioning));
+    let begins_at_pictures = preconditioning.is_some_and(|p| matches!(p.rule, PreconditioningRule::Denoiser { .. }));
+    let preconditioning = preconditioning.map(|p| p.to_json());
     if let Some(p) = &preconditioning {
         let row = p.split_whitespace().collect::<Vec<_>>().join(" ");
         text.push_str(&format!("{:<14}{row}\n", "precondition"));
@@ -142,6 +146,9 @@ fn run(args: &mut Args) -> Outcome {
         (Ok(config), _) => format!("\nscheduler config\n{}\n", config.to_json()),
         // As it stands, with what keeps a sampler from running as it says.
         (Err(e), Some(found)) => format!("\nscheduler config, not understood: {e}\n{}\n", found.trim()),
+        (Err(_), None) if begins_at_pictures => {
+            "\nscheduler config\nnone, as a denoiser of a stated sigma has no schedule\n".into()
+        }
         (Err(_), None) => "\nscheduler config\nnone; commands that need one take --scheduler\n".into(),
     });
     Ok(output::report(&text, &json)?)

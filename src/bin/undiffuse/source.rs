@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use undiffuse::backend::Choice;
 use undiffuse::backend::cpu::{CpuOptions, WeightType};
 use undiffuse::pipeline::{Decoding, Pipeline, PipelineOptions, Source};
-use undiffuse::sampler::{SamplerKind, SchedulerConfig};
+use undiffuse::sampler::{ModelPreconditioning, PreconditioningRule, SamplerKind, SchedulerConfig};
 use undiffuse::{Error, ErrorKind, Result};
 
 use crate::args::{Args, Classes, Outcome, usage};
@@ -180,6 +180,11 @@ impl ModelArgs {
         Ok(source)
     }
 
+    /// Whether `--scheduler` was given.
+    pub fn has_scheduler(&self) -> bool {
+        self.scheduler.is_some()
+    }
+
     /// The scheduler's configuration to run it with `sampler`, or as it says itself.
     pub fn scheduler(&self, pipeline: &Pipeline, sampler: Option<SamplerKind>) -> Result<SchedulerConfig> {
         pipeline.scheduler_for(sampler).map_err(|e| self.about_scheduler(pipeline, e))
@@ -187,8 +192,22 @@ impl ModelArgs {
 
     /// The error of a sampler that could not be made, with what to do.
     fn about_scheduler(&self, pipeline: &Pipeline, e: Error) -> Error {
+        let denoiser = |p: &ModelPreconditioning| matches!(p.rule, PreconditioningRule::Denoiser { .. });
+        if matches!(pipeline.preconditioning(), Ok(Some(p)) if denoiser(&p)) {
+            let text = "a denoiser of a stated sigma, which begins at a noisy picture and draws none from noise alone: it is for `undiffuse \
+                        denoise`, `inpaint`, `restore`, `posterior` and `predict`";
+            return Error::new(ErrorKind::Unsupported, format!("{}: {text}", self.name()));
+        }
         if pipeline.scheduler_json().is_some() {
             return e.context(self.name());
+        }
+        if pipeline.model().reach().is_some() {
+            let class = pipeline.model().class_name();
+            let text = format!(
+                "{class} is a denoiser: beside its config.json put a preconditioning.json with {{\"type\": \"denoiser\", \"sigma_max\": S}}, S being \
+                 the largest noise that it was trained for, of images in 0 to 1"
+            );
+            return Error::new(e.kind(), format!("{}: {text}", self.name()));
         }
         Error::new(
             e.kind(),

@@ -65,6 +65,10 @@ impl Architecture for DnCnnConfig {
         }
     }
 
+    fn reach(&self) -> Option<usize> {
+        Some(self.depth)
+    }
+
     fn build(&self, [height, width]: [usize; 2]) -> Result<Graph> {
         let mut g = GraphBuilder::new();
         let sample = g.input_as(Role::Sample, SAMPLE, &[self.channels, height, width])?;

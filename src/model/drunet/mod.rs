@@ -70,6 +70,13 @@ impl Architecture for DrUnetConfig {
         }
     }
 
+    fn reach(&self) -> Option<usize> {
+        // 3 x 3 at each resolution, twice a block, before the deepest and after it, and at the deepest; the ends; and
+        // the side of what the deepest level sees as one.
+        let blocks: usize = (0..LEVELS - 1).map(|level| 2 << level).sum::<usize>() + (1 << (LEVELS - 1));
+        Some(2 * self.nb * blocks + 2 + (1 << (LEVELS - 1)))
+    }
+
     fn build(&self, [height, width]: [usize; 2]) -> Result<Graph> {
         let mut b = Blocks(GraphBuilder::new());
         let sample = b.0.input_as(Role::Sample, SAMPLE, &[self.in_channels, height, width])?;

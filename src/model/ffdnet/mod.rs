@@ -57,6 +57,11 @@ impl Architecture for FfdNetConfig {
         }
     }
 
+    fn reach(&self) -> Option<usize> {
+        // 3 x 3 at half of the resolution.
+        Some(2 * self.nb)
+    }
+
     fn build(&self, [height, width]: [usize; 2]) -> Result<Graph> {
         let mut g = GraphBuilder::new();
         let sample = g.input_as(Role::Sample, SAMPLE, &[self.in_nc, height, width])?;

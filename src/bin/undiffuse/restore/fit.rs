@@ -19,16 +19,16 @@ fn described(look: &Look, wanted: usize) -> String {
 }
 
 /// Checks that the pictures have the channels and the size of the model's, unless options say what is done with others.
-/// Where the model has no size of its own it takes that of the pictures.
+/// Where the model has no size of its own, or takes `any_size`, it takes that of the pictures.
 ///
 /// Errors (kind `Shape`) name the options that would work, all that it takes.
-pub fn check(model: &mut ModelArgs, source: &Source<'_>, input: &Input, job: &Job) -> Result<()> {
+pub fn check(model: &mut ModelArgs, source: &Source<'_>, input: &Input, job: &Job, any_size: bool) -> Result<()> {
     let Some(model_channels) = source.model().channels() else { return Ok(()) };
     let whole = job.simulate || job.operator.sees_whole();
     let Some(wanted) = (if whole { Some(model_channels) } else { job.operator.channels(model_channels) }) else {
         return Ok(());
     };
-    let own = source.model().sample_size();
+    let own = source.model().sample_size().filter(|_| !any_size);
     // What is wrong with the model itself is said when it is compiled.
     if own.is_some() && source.graph(None).is_err() {
         return Ok(());
@@ -37,7 +37,7 @@ pub fn check(model: &mut ModelArgs, source: &Source<'_>, input: &Input, job: &Jo
     // The size of the model's pictures behind what is seen, which a smaller picture is a measurement of.
     let behind = |size: [usize; 2]| if whole { Some(size) } else { job.operator.picture_size(size) };
     let Some([h, w]) = behind(look.size) else { return Ok(()) };
-    let takes = |size: [usize; 2]| source.graph(Some(size)).is_ok();
+    let takes = |size: [usize; 2]| any_size || source.graph(Some(size)).is_ok();
 
     let fitted = job.reading.fit.is_some() && look.is_picture;
     if job.reading.fit.is_some() && !look.is_picture {

@@ -13,6 +13,8 @@ pub mod reading;
 mod run;
 mod sampling;
 mod sheet;
+mod start;
+mod stated;
 mod suited;
 
 use std::path::{Path, PathBuf};
@@ -39,6 +41,8 @@ pub fn method_names() -> Vec<&'static str> {
 const BATCH: usize = 16;
 /// Samples of `posterior`, unless `--count` says otherwise.
 const SAMPLES: usize = 64;
+/// The largest side of a tile.
+const MAX_TILE: usize = 1 << 13;
 /// The most samples of one picture.
 const MAX_COUNT: usize = 100_000_000;
 
@@ -85,6 +89,10 @@ macro_rules! common {
   --scheduler S   a scheduler_config.json, a pipeline's directory or JSON text, in place of the
                   model's own
   --size HxW      runs the model at another size than its own
+  --tile N        denoisers of a stated sigma (pretrained/photo.md) take pictures of any size in tiles of N x N pixels: default 512, fewer
+                  where the picture is smaller or --memory says so. The size of the tiles changes nothing but the memory and the time
+  --memory MB     of such a denoiser: refuses what takes more megabytes, once smaller tiles do not help. What it takes is said before
+                  it begins
   --backend NAME  auto (default), cpu, wgpu, wgpu:INDEX (see `undiffuse devices`) or reference
   --threads N     threads of the cpu backend (default: all)
   --weights TYPE  how the cpu backend keeps weights: f32 (default), f16, bf16 or int8 (narrower is smaller, and faster where few values share
@@ -132,7 +140,8 @@ macro_rules! operator_files {
 macro_rules! method_help {
     () => {
         "
-  --method NAME   how the posterior is sampled (default calibrated); `undiffuse restore --help` lists them
+  --method NAME   how the posterior is sampled (default calibrated, of a denoiser of a stated sigma mmse for one picture of noise, reverse for
+                  several, diffpir for the rest); `undiffuse restore --help` lists them
   --sampler NAME  ddim, ddpm, ancestral2015 or repaint (default: the method's)
   --steps N       network calls of the sampler (default: the method's)
   --eta X         ddim's noise, 0 to 1 (default: the method's)"
@@ -256,6 +265,9 @@ fn run(args: &mut Args, command: &Command, operator: &str, output: Option<&str>,
         count,
         batch: BATCH,
         seed: 0,
+        tile: None,
+        memory: None,
+        maps: output.is_none(),
     };
     while let Some(token) = args.next()? {
         let name = match token {
@@ -280,6 +292,8 @@ fn run(args: &mut Args, command: &Command, operator: &str, output: Option<&str>,
             "measured" => job.measured = Some(args.path()?),
             "count" => job.count = args.number("a whole number", 1..=MAX_COUNT)?,
             "batch" => job.batch = args.number("a whole number", 1..=MAX_COUNT)?,
+            "tile" => job.tile = Some(args.number("a whole number", 1..=MAX_TILE)?),
+            "memory" => job.memory = Some(args.number("a whole number", 1..=usize::MAX / 1_000_000)?),
             "seed" => job.seed = args.number("a whole number", 0..=u64::MAX)?,
             "class" => model.set_classes(args)?,
             // What is measured is the command's.
@@ -324,6 +338,8 @@ fn run(args: &mut Args, command: &Command, operator: &str, output: Option<&str>,
         "consistency": done.consistency.filter(|_| job.sigma > 0.0),
         "largest_misfit": done.consistency.filter(|_| job.sigma == 0.0),
         "psnr": { "measurement": measurement, "samples": samples, "mean": mean },
+        "tiles": done.tiles,
+        "memory_bytes": done.memory,
         "device": done.device,
         "seconds": seconds,
     });

@@ -145,6 +145,11 @@ impl OperatorArgs {
         &self.text
     }
 
+    /// Whether the picture itself is seen.
+    pub fn is_identity(&self) -> bool {
+        self.spec == Spec::Identity
+    }
+
     /// Whether it picks pixels: masks of all kinds and the identity.
     pub fn picks_pixels(&self) -> bool {
         self.is_mask() || self.spec == Spec::Identity

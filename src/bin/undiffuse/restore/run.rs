@@ -21,6 +21,7 @@ use super::operator::OperatorArgs;
 use super::reading::Reading;
 use super::sampling::SamplingArgs;
 use super::sheet::{SAMPLES, Sheet, picture};
+use super::stated::Stated;
 use super::suited::{self, Setting};
 use crate::arrays::Array;
 use crate::estimate::{Run, tell};
@@ -72,6 +73,12 @@ pub struct Job {
     pub batch: usize,
     /// The seed.
     pub seed: u64,
+    /// The side of a tile.
+    pub tile: Option<usize>,
+    /// Megabytes that it may take.
+    pub memory: Option<usize>,
+    /// Whether maps of many samples are what the command is for.
+    pub maps: bool,
 }
 
 /// What was done.
@@ -98,6 +105,85 @@ pub struct Done {
     pub device: String,
     /// Against the truth, in dB: the measurement as a picture, the samples, their mean.
     pub psnr: [Option<f64>; 3],
+    /// Tiles of a picture, of a denoiser that takes any size.
+    pub tiles: Option<usize>,
+    /// Bytes that it said it would take.
+    pub memory: Option<usize>,
+}
+
+/// The places of all that a job writes, known to be possible before the work.
+pub struct Places {
+    samples: Option<Place>,
+    mean: Option<Place>,
+    variance: Option<Place>,
+    measured: Option<Place>,
+    sheet: Option<(Sheet, Output)>,
+    /// Samples of each picture that are kept.
+    pub kept: usize,
+}
+
+impl Places {
+    /// For pictures of `dims` and measurements of `measured`.
+    pub fn new(job: &Job, images: usize, dims: &Dims, measured: &Dims, truth: bool) -> Result<Self> {
+        let place = |path: &Option<PathBuf>, count: usize, dims: &Dims| {
+            path.as_ref().map(|path| Place::new(path, 0, count, dims, &job.format)).transpose()
+        };
+        let samples = place(&job.output, images.saturating_mul(job.count), dims)?;
+        let mean = place(&job.mean, images, dims)?;
+        let variance = place(&job.variance, images, dims)?;
+        let measured = place(&job.measured, images, measured)?;
+        let sheet = job.sheet.as_ref().map(|_| Sheet::new(images, job.count, truth, dims)).transpose()?;
+        let sheet = sheet.zip(job.sheet.as_deref().map(sheet_file).transpose()?);
+        let kept = if samples.is_some() { job.count } else { job.count.min(SAMPLES) };
+        Ok(Self { samples, mean, variance, measured, sheet, kept })
+    }
+
+    /// Whether the measurements are written or drawn.
+    pub fn take_measured(&self) -> bool {
+        self.measured.is_some() || self.sheet.is_some()
+    }
+
+    /// Writes pictures that are the samples and their means, and have no spread, in the memory that they are in.
+    pub fn write_one(self, truth: Option<&Array>, y: Array, made: Array) -> Result<()> {
+        if let Some((sheet, output)) = self.sheet {
+            let n = made.data.len() / made.shape.first().copied().unwrap_or(1).max(1);
+            let rows: Vec<Vec<f32>> = y.data.chunks_exact(n.max(1)).map(<[f32]>::to_vec).collect();
+            sheet.write_samples(truth, &rows, &made, output)?;
+        }
+        for (to, array) in [(self.measured, &y), (self.samples, &made), (self.mean, &made)] {
+            if let Some(place) = to {
+                place.write(array)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes it all.
+    pub fn write(self, truth: Option<&Array>, y: &Array, measured: &[Vec<f32>], collected: &Collected) -> Result<()> {
+        for (to, array) in [
+            (self.samples, &collected.samples),
+            (self.mean, &collected.mean),
+            (self.variance, &collected.variance),
+            (self.measured, y),
+        ] {
+            if let Some(place) = to {
+                place.write(array)?;
+            }
+        }
+        match self.sheet {
+            Some((sheet, output)) => sheet.write(truth, measured, collected, self.kept, output),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The mean of the PSNRs of pictures against the truth, if it is known.
+pub fn compared(truth: Option<&Array>, pictures: &mut dyn Iterator<Item = &[f32]>, n: usize) -> Option<f64> {
+    let mut mean = Mean::default();
+    if let Some(truth) = truth {
+        pictures.zip(truth.data.chunks_exact(n.max(1))).for_each(|(x, t)| mean.add(psnr(x, t)));
+    }
+    mean.get()
 }
 
 /// y = A x + sigma z for every picture, `[N, ...output]`.
@@ -118,7 +204,7 @@ fn measure(operator: &dyn LinearOperator, pictures: &Array, sigma: f64, seed: Op
 }
 
 /// The truth, if it is known, and the measurement.
-fn data(job: &Job, input: &Input, operator: &dyn LinearOperator) -> Result<(Option<Array>, Array)> {
+pub fn data(job: &Job, input: &Input, operator: &dyn LinearOperator) -> Result<(Option<Array>, Array)> {
     let dims = operator.input_dims();
     let reading = &job.reading;
     let clean = job.truth.as_deref().map(Input::read).transpose()?;
@@ -166,7 +252,20 @@ fn sheet_file(path: &Path) -> Result<Output> {
 pub fn restore(model: &mut ModelArgs, job: &mut Job) -> Result<Done> {
     let input = Input::read(&job.image)?;
     let source = model.open()?;
-    fit::check(model, &source, &input, job)?;
+    if let Some(stated) = Stated::of(&source)? {
+        return stated.restore(model, job, &source, input);
+    }
+    for (name, given) in [("tile", job.tile.is_some()), ("memory", job.memory.is_some())] {
+        if given {
+            let text = format!("{}: --{name} is for denoisers of a stated sigma, which it is none of", model.name());
+            return Err(Error::new(ErrorKind::Unsupported, text));
+        }
+    }
+    if let Some(of) = job.method.of_denoiser {
+        let text = "is for denoisers of a stated sigma, which it is none of: leave it out";
+        return Err(Error::new(ErrorKind::Unsupported, format!("{}: --method {} {text}", model.name(), of.name())));
+    }
+    fit::check(model, &source, &input, job, false)?;
     let asked = job.method.method;
     model.set_gradient(asked.is_none_or(MethodKind::needs_vjp));
     let pipeline = match model.compile(&source) {
@@ -219,16 +318,8 @@ pub fn restore(model: &mut ModelArgs, job: &mut Job) -> Result<Done> {
     suited::check(&setting, &prepared.evidence, &sampler)?;
 
     let cancel = interrupt::install()?;
-    let place = |path: &Option<PathBuf>, count: usize, dims: &Dims| {
-        path.as_ref().map(|path| Place::new(path, 0, count, dims, &job.format)).transpose()
-    };
-    let samples_to = place(&job.output, images.saturating_mul(job.count), &dims)?;
-    let mean_to = place(&job.mean, images, &dims)?;
-    let variance_to = place(&job.variance, images, &dims)?;
-    let measured_to = place(&job.measured, images, &operator.linear().output_dims())?;
-    let sheet = job.sheet.as_ref().map(|_| Sheet::new(images, job.count, truth.is_some(), &dims)).transpose()?;
-    let sheet_to = job.sheet.as_deref().map(sheet_file).transpose()?;
-    let kept = if samples_to.is_some() { job.count } else { job.count.min(SAMPLES) };
+    let places = Places::new(job, images, &dims, &operator.linear().output_dims(), truth.is_some())?;
+    let kept = places.kept;
     let mut collected = Collected::new(dims, images, job.count, kept)?;
 
     let (steps, sampler_name, method) = (sampler.levels().len(), sampler.name(), prepared.evidence.name().to_string());
@@ -284,13 +375,6 @@ pub fn restore(model: &mut ModelArgs, job: &mut Job) -> Result<Done> {
 
     let measured: Vec<Vec<f32>> =
         y.data.chunks_exact(m).map(|y| picture(operator.linear(), y, &dims)).collect::<Result<_>>()?;
-    let compared = |x: &mut dyn Iterator<Item = &[f32]>| {
-        let mut mean = Mean::default();
-        if let Some(truth) = &truth {
-            x.zip(truth.data.chunks_exact(n)).for_each(|(x, t)| mean.add(psnr(x, t)));
-        }
-        mean.get()
-    };
     let done = Done {
         images,
         dims,
@@ -303,31 +387,21 @@ pub fn restore(model: &mut ModelArgs, job: &mut Job) -> Result<Done> {
         consistency: figures.consistency.get(),
         device: pipeline.network().describe(),
         psnr: [
-            compared(&mut measured.iter().map(Vec::as_slice)),
+            compared(truth.as_ref(), &mut measured.iter().map(Vec::as_slice), n),
             figures.psnr.get(),
-            compared(&mut collected.mean.data.chunks_exact(n)).filter(|_| job.count > 1),
+            compared(truth.as_ref(), &mut collected.mean.data.chunks_exact(n), n).filter(|_| job.count > 1),
         ],
+        tiles: None,
+        memory: None,
     };
 
     // Everything is computed; what is left is to write.
-    for (to, array) in [
-        (samples_to, &collected.samples),
-        (mean_to, &collected.mean),
-        (variance_to, &collected.variance),
-        (measured_to, &y),
-    ] {
-        if let Some(place) = to {
-            place.write(array)?;
-        }
-    }
-    if let (Some(sheet), Some(output)) = (sheet, sheet_to) {
-        sheet.write(truth.as_ref(), &measured, &collected, kept, output)?;
-    }
+    places.write(truth.as_ref(), &y, &measured, &collected)?;
     Ok(done)
 }
 
 /// From pictures to what the model makes: [`scale_of`].
-struct Units(Scale);
+pub struct Units(pub Scale);
 
 impl Units {
     fn of(config: &SchedulerConfig) -> Self {
@@ -335,7 +409,7 @@ impl Units {
     }
 
     /// A measurement of pictures as one of what the model makes: A (scale x + shift) = scale A x + shift A 1.
-    fn measurement(&self, operator: &dyn LinearOperator, y: &Array) -> Result<Array> {
+    pub fn measurement(&self, operator: &dyn LinearOperator, y: &Array) -> Result<Array> {
         let mut out = y.clone();
         if self.0 == Scale::default() {
             return Ok(out);
@@ -354,7 +428,7 @@ impl Units {
     }
 
     /// A picture from what the model made.
-    fn data(&self, sample: &[f32], picture: &mut [f32]) {
+    pub fn data(&self, sample: &[f32], picture: &mut [f32]) {
         picture.copy_from_slice(sample);
         if self.0 != Scale::default() {
             self.0.undo(picture);
@@ -363,7 +437,7 @@ impl Units {
 }
 
 /// Every row of `m` values `count` times.
-fn repeated(y: &Array, m: usize, count: usize) -> Result<Array> {
+pub fn repeated(y: &Array, m: usize, count: usize) -> Result<Array> {
     let images = y.data.len() / m.max(1);
     let mut rows = Array::zeros("the measurements", &[images, count, m])?;
     for (i, to) in rows.data.chunks_exact_mut(m.max(1)).enumerate() {

@@ -8,7 +8,7 @@ use undiffuse::sampler::{
 use undiffuse::schedule::{Arithmetic, NoiseSchedule};
 use undiffuse::{Error, ErrorKind, Result};
 
-use super::method::{MethodArgs, SamplerName};
+use super::method::{MethodArgs, OfDenoiser, SamplerName};
 use super::operator::OperatorArgs;
 use crate::args::{Args, Outcome, usage};
 
@@ -39,10 +39,26 @@ impl SamplingArgs {
         Ok(true)
     }
 
+    /// `--steps`.
+    pub fn steps(&self) -> Option<usize> {
+        self.steps
+    }
+
+    /// The option that chooses another chain than the method's, if one was given.
+    pub fn of_chain(&self) -> Option<&'static str> {
+        self.sampler.map(|_| "sampler").or(self.eta.map(|_| "eta"))
+    }
+
     /// Checks what concerns several options.
     pub fn check(&self, method: &MethodArgs, operator: &OperatorArgs) -> Outcome {
         if method.method.is_none() && (self.sampler.is_some() || self.steps.is_some() || self.eta.is_some()) {
             return usage!("--sampler, --steps and --eta are of a method; --method auto takes --calls");
+        }
+        if let (Some(of), Some(option)) = (method.of_denoiser, self.of_chain()) {
+            return usage!("--method {} has a chain of its own: leave out --{option}", of.name());
+        }
+        if method.of_denoiser == Some(OfDenoiser::Mmse) && self.steps.is_some() {
+            return usage!("--method mmse is one call: leave out --steps");
         }
         if method.method == Some(MethodKind::SplitGibbs) && self.sampler.is_some() {
             return usage!("--method split-gibbs has a chain of its own: leave out --sampler");

@@ -61,6 +61,29 @@ impl Sheet {
         measured: &[Vec<f32>],
         collected: &Collected,
         kept: usize,
+        out: Output,
+    ) -> Result<()> {
+        let Collected { samples, mean, variance, .. } = collected;
+        self.draw(truth, measured, (samples, kept), Some((mean, variance)), out)
+    }
+
+    /// As [`Sheet::write`], of one sample of each picture.
+    pub fn write_samples(
+        &self,
+        truth: Option<&Array>,
+        measured: &[Vec<f32>],
+        samples: &Array,
+        out: Output,
+    ) -> Result<()> {
+        self.draw(truth, measured, (samples, 1), None, out)
+    }
+
+    fn draw(
+        &self,
+        truth: Option<&Array>,
+        measured: &[Vec<f32>],
+        (samples, kept): (&Array, usize),
+        moments: Option<(&Array, &Array)>,
         mut out: Output,
     ) -> Result<()> {
         let n = measured.first().map_or(0, Vec::len).max(1);
@@ -73,11 +96,11 @@ impl Sheet {
             }
             all.extend(measured.get(i).ok_or_else(missing)?);
             for k in 0..self.columns.samples {
-                all.extend(item(&collected.samples, i * kept + k)?);
+                all.extend(item(samples, i * kept + k)?);
             }
-            if self.columns.moments {
-                all.extend(item(&collected.mean, i)?);
-                all.extend(item(&collected.variance, i)?.iter().map(|v| 2.0 * v.sqrt() - 1.0));
+            if let (true, Some((mean, variance))) = (self.columns.moments, moments) {
+                all.extend(item(mean, i)?);
+                all.extend(item(variance, i)?.iter().map(|v| 2.0 * v.sqrt() - 1.0));
             }
         }
         self.grid.write(&all, Kind::Png, &mut out)?;

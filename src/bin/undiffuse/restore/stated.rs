@@ -1,0 +1,447 @@
+//! Denoisers of a stated sigma: pictures of any size, in tiles where they are large.
+
+use std::cell::Cell;
+
+use indicatif::ProgressBar;
+use undiffuse::chain::{Chain, ChainOptions, Flow};
+use undiffuse::denoiser::{Call, Denoiser, NetworkDenoiser, Tiled};
+use undiffuse::noise::{NoiseSource, Seeded};
+use undiffuse::pipeline::{Pipeline, Source};
+use undiffuse::posterior::{Evidence, MethodKind, NoEvidence};
+use undiffuse::sampler::{DdimNoise, ModelPreconditioning, Plan, PreconditioningRule, Sampler};
+use undiffuse::schedule::Level;
+use undiffuse::tensor::Dims;
+use undiffuse::{Cancel, Error, ErrorKind, Result};
+
+use super::figures::{Agreement, Collected};
+use super::input::Input;
+use super::method::OfDenoiser;
+use super::operator::Operator;
+use super::run::{Done, Job, Places, Units, compared, data, repeated};
+use super::sheet::picture;
+use super::{fit, start};
+use crate::arrays::Array;
+use crate::estimate::{Run, tell};
+use crate::interrupt;
+use crate::output::{note, progress};
+use crate::source::ModelArgs;
+
+/// The side of a tile where nothing else is said.
+const TILE: usize = 512;
+/// Steps of the reverse chain.
+const REVERSE_STEPS: usize = 32;
+/// The least noise that a call is made at, of that of the first.
+const LEAST: f64 = 0.02;
+/// Steps of DiffPIR, the noise of the first of the range of pictures (DPIR's, Zhang et al. 2021), and that of the last.
+const PIR_STEPS: usize = 24;
+const PIR_FROM: f64 = 49.0 / 255.0;
+const PIR_TO: f64 = 1.0 / 255.0;
+/// The draw of the noise that a restoration begins with: x_T's.
+const FIRST_DRAW: u64 = 0;
+
+/// What is known of such a denoiser before it is compiled.
+pub struct Stated {
+    preconditioning: ModelPreconditioning,
+    /// White less black in its units.
+    range: f64,
+    /// How far its network sees, if that has an end.
+    reach: Option<usize>,
+    multiple: [usize; 2],
+}
+
+/// A compiled denoiser of tiles, and of whole pictures.
+struct Compiled {
+    pipeline: Pipeline,
+    tile: [usize; 2],
+    /// Bytes of weights and of all that one tile takes.
+    bytes: usize,
+}
+
+fn refused(kind: ErrorKind, model: &ModelArgs, text: String) -> Error {
+    Error::new(kind, format!("{}: {text}", model.name()))
+}
+
+impl Stated {
+    /// If the model is one. Errors: its preconditioning cannot be read.
+    pub fn of(source: &Source<'_>) -> Result<Option<Self>> {
+        let Some(preconditioning) = source.preconditioning()? else { return Ok(None) };
+        let PreconditioningRule::Denoiser { black, white } = preconditioning.rule else { return Ok(None) };
+        let (reach, multiple) = (source.model().reach(), source.model().multiple());
+        Ok(Some(Self { preconditioning, range: white - black, reach, multiple }))
+    }
+
+    /// As [`super::run::restore`].
+    pub fn restore(&self, model: &mut ModelArgs, job: &mut Job, source: &Source<'_>, input: Input) -> Result<Done> {
+        self.check(model, job)?;
+        fit::check(model, source, &input, job, self.reach.is_some())?;
+        // What is said once tiles of some size have been compiled.
+        let size = model.size().or(source.model().sample_size());
+        let (Some(channels), Some(size)) = (source.model().channels(), size) else {
+            let text = "the size of its pictures is not known: give --size".to_string();
+            return Err(refused(ErrorKind::InvalidArgument, model, text));
+        };
+        let dims = Dims::new(&[channels, size[0], size[1]])?;
+        let operator = job.operator.build(dims, job.seed, Some(&input), &job.reading)?;
+        let (truth, y) = data(job, &input, operator.linear())?;
+        drop(input);
+        let work = Work { stated: self, job, operator: &operator, dims, size };
+        if job.method.of_denoiser == Some(OfDenoiser::Mmse) {
+            return work.one_call(model, source, truth, y);
+        }
+        work.samples(model, source, truth, y)
+    }
+
+    /// Settles the method, and refuses what has no meaning here.
+    fn check(&self, model: &ModelArgs, job: &mut Job) -> Result<()> {
+        let invalid = |text: String| refused(ErrorKind::InvalidArgument, model, text);
+        let unsupported = |text: String| refused(ErrorKind::Unsupported, model, text);
+        if model.has_scheduler() {
+            return Err(invalid("--scheduler: a denoiser of a stated sigma has no schedule: leave it out".into()));
+        }
+        if !job.method.is_said {
+            let several = job.count > 1 || job.maps || job.variance.is_some() || job.sampling.steps().is_some();
+            let identity = if several { OfDenoiser::Reverse } else { OfDenoiser::Mmse };
+            job.method.method = Some(MethodKind::DiffPir);
+            job.method.of_denoiser = job.operator.is_identity().then_some(identity);
+        }
+        let name = job.method.name();
+        if job.method.method != Some(MethodKind::DiffPir) {
+            let known = if job.operator.is_identity() { "mmse, reverse or diffpir" } else { "diffpir" };
+            let text = format!(
+                "--method {name} draws from noise alone, which a denoiser of a stated sigma cannot: take {known}"
+            );
+            return Err(unsupported(text));
+        }
+        if let Some(option) = job.method.unread().or(job.sampling.of_chain()) {
+            return Err(invalid(format!(
+                "--{option} is of no method that goes with a denoiser of a stated sigma: leave it out"
+            )));
+        }
+        if job.method.of_denoiser == Some(OfDenoiser::Mmse) && (job.count > 1 || job.variance.is_some()) {
+            return Err(invalid(
+                "--method mmse gives one picture, the posterior's mean: --method reverse draws samples".into(),
+            ));
+        }
+        if job.preview.is_some() {
+            return Err(unsupported(
+                "--preview: it draws pictures of the network's size, not of tiles: leave it out".into(),
+            ));
+        }
+        // In units of [-1, 1], as the user says it.
+        let most = self.preconditioning.sigma_max.map_or(f64::INFINITY, |s| 2.0 * s / self.range);
+        if job.sigma > most * (1.0 + 1e-6) {
+            return Err(unsupported(format!(
+                "--sigma is {}, and it was trained for noise up to {most:.4} in units of [-1, 1]",
+                job.sigma
+            )));
+        }
+        let step = self.multiple[0].max(self.multiple[1]);
+        if job.tile.is_some_and(|tile| !tile.is_multiple_of(step)) {
+            return Err(invalid(format!("--tile is {}, expected a multiple of {step}", job.tile.unwrap_or_default())));
+        }
+        if let (None, true) = (self.reach, job.tile.is_some()) {
+            return Err(unsupported("--tile: how far its network sees is not known, so it takes one size".into()));
+        }
+        Ok(())
+    }
+
+    /// Compiles for tiles of the side that was said, or that memory allows beside `pictures` bytes of the rest.
+    fn compile(&self, model: &mut ModelArgs, source: &Source<'_>, work: &Work<'_>, rest: usize) -> Result<Compiled> {
+        let [m, n] = self.multiple;
+        let whole = [work.size[0].next_multiple_of(m), work.size[1].next_multiple_of(n)];
+        let overlap = self.reach.map_or(0, Tiled::<NetworkDenoiser>::overlap);
+        let step = m.max(n);
+        let limit = work.job.memory.map(|mb| mb.saturating_mul(1_000_000));
+        let mut side = work.job.tile.unwrap_or_else(|| TILE.max((2 * overlap).next_multiple_of(step)));
+        loop {
+            let tile = if self.reach.is_some() { whole.map(|n| n.min(side)) } else { work.size };
+            model.set_size(tile);
+            let pipeline = model.compile(source)?;
+            let values = tile.iter().product::<usize>().saturating_mul(2 * work.dims.channels());
+            let own = pipeline.weight_bytes().saturating_add(pipeline.workspace_bytes(1)?);
+            let own = own.saturating_add(pipeline.device_bytes(1)?);
+            let bytes = own.saturating_add(values.saturating_mul(size_of::<f32>()));
+            let all = bytes.saturating_add(rest);
+            if limit.is_none_or(|limit| all <= limit) {
+                return Ok(Compiled { pipeline, tile, bytes: all });
+            }
+            let smaller = (side.min(whole[0].max(whole[1])) / 2).next_multiple_of(step);
+            if work.job.tile.is_some() || self.reach.is_none() || smaller <= overlap + step {
+                let text = format!(
+                    "it takes {} MB, of which {} for the pictures themselves, more than --memory {}",
+                    all.div_ceil(1_000_000),
+                    rest.div_ceil(1_000_000),
+                    work.job.memory.unwrap_or_default()
+                );
+                return Err(refused(ErrorKind::OutOfMemory, model, text));
+            }
+            side = smaller;
+        }
+    }
+}
+
+/// A denoiser whose calls are counted on a bar.
+struct Counted<'a, D> {
+    inner: D,
+    bar: &'a ProgressBar,
+    calls: &'a Cell<usize>,
+}
+
+impl<D: Denoiser> Denoiser for Counted<'_, D> {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+    fn sample_dims(&self) -> Dims {
+        self.inner.sample_dims()
+    }
+    fn output_len(&self) -> usize {
+        self.inner.output_len()
+    }
+    fn max_batch(&self) -> usize {
+        self.inner.max_batch()
+    }
+    fn looks_at_numbers(&self) -> bool {
+        self.inner.looks_at_numbers()
+    }
+    fn predict(&mut self, call: &Call<'_>, x: &[f32], out: &mut [f32]) -> Result<()> {
+        self.inner.predict(call, x, out)?;
+        self.calls.set(self.calls.get() + 1);
+        self.bar.inc(1);
+        Ok(())
+    }
+}
+
+/// One job.
+struct Work<'a> {
+    stated: &'a Stated,
+    job: &'a Job,
+    operator: &'a Operator,
+    dims: Dims,
+    size: [usize; 2],
+}
+
+impl Work<'_> {
+    /// Says what will be done and what it takes.
+    fn say(&self, compiled: &Compiled, tiles: usize) -> Result<()> {
+        let ([h, w], [th, tw]) = (self.size, compiled.tile);
+        let mb = compiled.bytes.div_ceil(1_000_000);
+        note(&match tiles {
+            1 => format!("{h} x {w} pixels in one piece, {mb} MB"),
+            _ => format!("{h} x {w} pixels in {tiles} tiles of {th} x {tw}, {mb} MB"),
+        })
+    }
+
+    /// The denoiser of whole pictures.
+    fn denoiser<'b>(
+        &self,
+        tile: NetworkDenoiser,
+        bar: &'b ProgressBar,
+        calls: &'b Cell<usize>,
+    ) -> Result<Tiled<Counted<'b, NetworkDenoiser>>> {
+        let reach = self.stated.reach.unwrap_or(0);
+        Tiled::new(Counted { inner: tile, bar, calls }, self.size, reach, self.stated.multiple)
+            .map_err(|e| if self.job.tile.is_some() { e.context("--tile") } else { e })
+    }
+
+    /// How many calls of the network a picture takes.
+    fn tiles(&self, tile: [usize; 2]) -> Result<usize> {
+        let none = undiffuse::denoiser::FnDenoiser::new("", Dims::new(&[1, tile[0], tile[1]])?, |_, _, _| Ok(()));
+        let tiled = Tiled::new(none, self.size, self.stated.reach.unwrap_or(0), self.stated.multiple);
+        tiled.map(|t| t.tiles()).map_err(|e| if self.job.tile.is_some() { e.context("--tile") } else { e })
+    }
+
+    /// One prediction of each picture.
+    fn one_call(&self, model: &mut ModelArgs, source: &Source<'_>, truth: Option<Array>, mut y: Array) -> Result<Done> {
+        let (job, n) = (self.job, self.dims.elements());
+        let images = y.shape.first().copied().unwrap_or_default();
+        let places = Places::new(job, images, &self.dims, &self.dims, truth.is_some())?;
+        // What was read and what is made, also as bytes; while it was read, there was the file's picture, its copy and
+        // its bytes.
+        let pictures = 2 + usize::from(places.take_measured()) + usize::from(truth.is_some());
+        let held = y.data.len().saturating_mul(4 * pictures.max(3) + 2);
+        let compiled = self.stated.compile(model, source, self, held)?;
+        let pipeline = &compiled.pipeline;
+        let tiles = self.tiles(compiled.tile)?;
+        self.say(&compiled, tiles)?;
+        let mut tile = model.given(pipeline)?.denoiser(pipeline, 1)?;
+        let units = Units(pipeline.scale());
+        let sigma = units.0.scl * job.sigma;
+        let label = self.stated.preconditioning.at(&Level::exploding(0.0, sigma))?.label;
+        let level = Level::exploding(label, sigma);
+        let cancel = interrupt::install()?;
+        self.tell(&compiled, &mut tile, level, [images * tiles, 1], cancel)?;
+        let measured_psnr = compared(truth.as_ref(), &mut y.data.chunks_exact(n), n);
+        let kept = places.take_measured().then(|| y.clone());
+        units.0.apply(&mut y.data);
+        let bar = progress(images * tiles, None);
+        let calls = Cell::new(0);
+        let mut denoiser = self.denoiser(tile, &bar, &calls)?;
+        let mut made = Array::zeros("the pictures", &[&[images], self.dims.as_slice()].concat())?;
+        for (i, (y, made)) in y.data.chunks_exact(n).zip(made.data.chunks_exact_mut(n)).enumerate() {
+            denoiser.predict(&Call { level, first_sample: i as u64, cancel }, y, made)?;
+        }
+        units.0.undo(&mut made.data);
+        bar.finish_and_clear();
+        let y = kept.unwrap_or(y);
+        let done = Done {
+            images,
+            dims: self.dims,
+            method: OfDenoiser::Mmse.name().into(),
+            chosen: None,
+            effective: None,
+            sampler: "one call",
+            calls: 1,
+            products: 0,
+            consistency: None,
+            device: pipeline.network().describe(),
+            psnr: [measured_psnr, compared(truth.as_ref(), &mut made.data.chunks_exact(n), n), None],
+            tiles: Some(tiles),
+            memory: Some(compiled.bytes),
+        };
+        drop(denoiser);
+        places.write_one(truth.as_ref(), y, made)?;
+        Ok(done)
+    }
+
+    /// Says how long it will take, if that is long: so many calls of the network, in so many steps.
+    fn tell(
+        &self,
+        compiled: &Compiled,
+        tile: &mut NetworkDenoiser,
+        level: Level,
+        [batches, calls]: [usize; 2],
+        cancel: &Cancel,
+    ) -> Result<()> {
+        let pipeline = &compiled.pipeline;
+        let results = compiled.bytes.saturating_sub(pipeline.weight_bytes() + pipeline.workspace_bytes(1)?);
+        let workspace = pipeline.workspace_bytes(1)?;
+        let less = if calls > 1 { "Fewer --steps or --count" } else { "Smaller pictures" };
+        let run = Run { pipeline, batch: 1, batches, calls, products: 0, workspace, results, less };
+        tell(&run, tile, level, cancel)
+    }
+
+    /// The levels of the chain, in the denoiser's units.
+    fn plan(&self, sigma: f64) -> Result<Plan> {
+        let (job, range) = (self.job, self.stated.range);
+        let geometric = |from: f64, to: f64, steps: usize| -> Vec<f64> {
+            let ratio = to / from;
+            let at = |i: usize| from * ratio.powf(i as f64 / (steps.max(2) - 1) as f64);
+            (0..steps).map(at).chain([0.0]).collect()
+        };
+        if job.method.of_denoiser == Some(OfDenoiser::Reverse) {
+            let sigmas = geometric(sigma, LEAST * sigma, job.sampling.steps().unwrap_or(REVERSE_STEPS));
+            return self.stated.preconditioning.chain(&sigmas, 1.0, DdimNoise::Posterior);
+        }
+        let most = self.stated.preconditioning.sigma_max.unwrap_or(f64::INFINITY);
+        let from = (PIR_FROM * range).max(sigma).min(most);
+        let to = (PIR_TO * range).max(sigma).min(0.5 * from);
+        let sigmas = geometric(from, to, job.sampling.steps().unwrap_or(PIR_STEPS));
+        let zeta = job.method.zeta(&job.operator);
+        self.stated.preconditioning.chain(&sigmas, zeta.sqrt(), DdimNoise::Level)
+    }
+
+    /// Samples by a chain that begins at the picture.
+    fn samples(&self, model: &mut ModelArgs, source: &Source<'_>, truth: Option<Array>, y: Array) -> Result<Done> {
+        let (job, n, operator) = (self.job, self.dims.elements(), self.operator.linear());
+        let images = y.shape.first().copied().unwrap_or_default();
+        let total = images.checked_mul(job.count).filter(|&t| t > 0);
+        let total = total.ok_or_else(|| Error::new(ErrorKind::InvalidArgument, "too many samples"))?;
+        let units = Units(self.scale());
+        let sigma = units.0.scl * job.sigma;
+        let plan = self.plan(sigma)?;
+        let places = Places::new(job, images, &self.dims, &operator.output_dims(), truth.is_some())?;
+        let m = operator.output_dims().elements();
+        let reverse = job.method.of_denoiser == Some(OfDenoiser::Reverse);
+        let mut evidence: Box<dyn Evidence + '_> = if reverse {
+            Box::new(NoEvidence)
+        } else {
+            let seen = units.measurement(operator, &y)?;
+            let rows = if images == 1 { seen } else { repeated(&seen, m, job.count)? };
+            let zeta = job.method.zeta(&job.operator);
+            job.method.prepare(self.operator, zeta, &rows.data, images > 1, sigma)?.evidence
+        };
+        evidence.check(self.dims, &plan)?;
+        let method = if reverse { OfDenoiser::Reverse.name().to_string() } else { evidence.name().to_string() };
+        let (steps, sampler, first) = (plan.levels().len(), plan.name(), plan.levels().first().copied());
+        let mut collected = Collected::new(self.dims, images, job.count, places.kept)?;
+
+        // The chain's, and x, the moments, and what was read and is made.
+        let kept = collected.samples.data.len() + 2 * collected.mean.data.len();
+        let read = y.data.len() + truth.as_ref().map_or(0, |t| t.data.len());
+        let parts = Chain::builder(self.stand_in()?, &plan, ()).evidence(&mut *evidence);
+        let values = parts.workspace_len()?.saturating_add(kept + read).saturating_add(n.saturating_mul(7));
+        let compiled = self.stated.compile(model, source, self, values.saturating_mul(size_of::<f32>()))?;
+        let pipeline = &compiled.pipeline;
+        let tiles = self.tiles(compiled.tile)?;
+        self.say(&compiled, tiles)?;
+        let mut tile = model.given(pipeline)?.denoiser(pipeline, 1)?;
+        let cancel = interrupt::install()?;
+        if let Some(level) = first {
+            self.tell(&compiled, &mut tile, level, [total * tiles, steps], cancel)?;
+        }
+        let bar = progress(total * tiles * steps, None);
+        let calls = Cell::new(0);
+        let denoiser = self.denoiser(tile, &bar, &calls)?;
+        let options = ChainOptions { batch: 1, first_sample: 0 };
+        let mut chain = Chain::with_evidence(denoiser, &plan, Seeded::new(job.seed), evidence, &options)?;
+        let mut figures = Agreement::new(operator, &y, truth.as_ref(), job.sigma)?;
+        let mut x = Array::zeros("a picture", &[n])?.data;
+        for number in 0..total {
+            let image = number / job.count;
+            let y = y.data.chunks_exact(m.max(1)).nth(image).unwrap_or(&[]);
+            if reverse {
+                x.copy_from_slice(y);
+                units.0.apply(&mut x);
+            } else {
+                x.copy_from_slice(&start::picture(self.operator, y, &self.dims)?);
+                units.0.apply(&mut x);
+                let mut z = Array::zeros("the noise", &[n])?.data;
+                Seeded::new(job.seed).normal(number as u64, FIRST_DRAW, n, &mut z)?;
+                let by = first.map_or(0.0, |l| l.sigma) as f32;
+                x.iter_mut().zip(&z).for_each(|(x, z)| *x += by * z);
+            }
+            chain.start_from(0, &x, number as u64)?;
+            chain.run_with(cancel, |_| Flow::Continue)?;
+            units.data(chain.x(), &mut x);
+            figures.add(image, &x)?;
+            collected.add(&x)?;
+        }
+        bar.finish_and_clear();
+        let dims = &self.dims;
+        let measured: Vec<Vec<f32>> =
+            y.data.chunks_exact(m.max(1)).map(|y| picture(operator, y, dims)).collect::<Result<_>>()?;
+        let truth = truth.as_ref();
+        let means = compared(truth, &mut collected.mean.data.chunks_exact(n), n).filter(|_| job.count > 1);
+        let done = Done {
+            images,
+            dims: self.dims,
+            method,
+            chosen: None,
+            effective: None,
+            sampler,
+            calls: steps,
+            products: 0,
+            consistency: figures.consistency.get(),
+            device: pipeline.network().describe(),
+            psnr: [compared(truth, &mut measured.iter().map(Vec::as_slice), n), figures.psnr.get(), means],
+            tiles: Some(tiles),
+            memory: Some(compiled.bytes),
+        };
+        places.write(truth, &y, &measured, &collected)?;
+        Ok(done)
+    }
+
+    /// What the denoiser's units are of those of pictures.
+    fn scale(&self) -> undiffuse::values::Scale {
+        let (scl, black) = match self.stated.preconditioning.rule {
+            PreconditioningRule::Denoiser { black, white } => (0.5 * (white - black), black),
+            _ => (1.0, -1.0),
+        };
+        undiffuse::values::Scale { scl, shft: black + scl }
+    }
+
+    /// A denoiser of whole pictures that is never called, for the memory of a chain.
+    fn stand_in(&self) -> Result<impl Denoiser> {
+        Ok(undiffuse::denoiser::FnDenoiser::new("", self.dims, |_, _, _| Ok(())))
+    }
+}
