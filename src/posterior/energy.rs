@@ -31,9 +31,11 @@ const SWEEPS: usize = 3;
 /// is a sum over bits.
 ///
 /// E is a function of probabilities: of bits, exactly 0 or 1, the energy; between them any smooth continuation, best
-/// the mean of E over independent bits. Additive constants do not matter. Ten bits, a trained chain of T = 50 and an
-/// Ising energy fitted by minimum probability flow, 64 particles, all 1024 states enumerated (`examples/energy`): total
-/// variation TWO_PERCENT.
+/// the mean of E over independent bits. Additive constants do not matter.
+///
+/// Ten bits, a trained chain of T = 50, an Ising energy fitted by minimum probability flow, 8,192 draws of 64 particles
+/// (`examples/energy`): total variation from p r over all 1024 states 1.4 %, of which counting the draws is 1.0; the
+/// mean field without weights is 18 % off, p itself 75 %.
 ///
 /// ```
 /// use undiffuse::posterior::BitEnergy;
