@@ -228,7 +228,7 @@ fn product(c: f32, d: f32) -> f32 {
     if one + zero > 0.0 { (one / (one + zero)) as f32 } else { d }
 }
 
-fn check_bits(sampler: &dyn Sampler) -> Result<()> {
+pub(super) fn check_bits(sampler: &dyn Sampler) -> Result<()> {
     ensure!(
         matches!(sampler.space(), StateSpace::Bits { .. }),
         Unsupported,

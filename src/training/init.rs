@@ -5,10 +5,14 @@
 //! deviation `sqrt(1 / filters) / (kh kw)` as images are smooth, dense matrices orthogonal, biases 0. A `UNet2DModel`
 //! has its convolutions and matrices uniform within `1 / sqrt(fan in)`, as PyTorch has them, factors of norms 1 and
 //! offsets 0.
+//!
+//! [`InitOptions::critical`] puts the hidden layers of an `Mlp2015` at the edge of chaos instead
+//! ([`mean_field`](super::mean_field)), so that it can be trained however many they are.
 
 use alloc::vec::Vec;
 
-use crate::error::Result;
+use super::mean_field::{MeanField, Nonlinearity};
+use crate::error::{Result, err};
 use crate::graph::{Graph, Param};
 use crate::memory::{room, zeros};
 use crate::model::{ModelConfig, ParamRole};
@@ -24,18 +28,22 @@ pub struct InitOptions {
     pub centre_scale: f64,
     /// Their widths; `None` is `2 centre_scale / units^(1 / D)`, about the distance of neighbours.
     pub width: Option<f64>,
+    /// sigma_b of hidden layers at the edge of chaos: matrices are orthogonal times its sigma_w, biases normal of
+    /// deviation sigma_b. `None` (the default) for orthogonal matrices and biases of 0. For `Mlp2015` with tanh, ReLU or
+    /// leaky ReLU; see [`MeanField::critical`], 0 suits all of them.
+    pub critical: Option<f64>,
 }
 
 impl Default for InitOptions {
     fn default() -> Self {
-        Self { draw_readout: false, centre_scale: 1.0, width: None }
+        Self { draw_readout: false, centre_scale: 1.0, width: None, critical: None }
     }
 }
 
 /// Initial values of each parameter of `graph`, in its order: a function of the seed, the parameter's place and its
 /// dimensions. `graph` is what [`ModelConfig::build`] made of `model`.
 ///
-/// Errors: kind `OutOfMemory`.
+/// Errors: kind `OutOfMemory`; `Unsupported` and `InvalidArgument` for `critical` where there is no such edge.
 ///
 /// ```
 /// use undiffuse::model::ModelConfig;
@@ -50,12 +58,64 @@ impl Default for InitOptions {
 /// ```
 pub fn initial(model: &ModelConfig, graph: &Graph, options: &InitOptions, seed: u64) -> Result<Vec<Vec<f32>>> {
     let mut noise = Seeded::new(seed);
+    let edge = match options.critical {
+        Some(_) => layers(model, options)?,
+        None => None,
+    };
     let of = |(place, param): (usize, &Param)| {
         let mut values = zeros(&param.name, param.dims.elements())?;
         fill(model, param, options, place as u64, &mut noise, &mut values)?;
+        if let Some(edge) = edge.filter(|_| param.name.starts_with("hidden.")) {
+            bring_to(&edge, param, place as u64, &mut noise, &mut values)?;
+        }
         Ok(values)
     };
     graph.params().iter().enumerate().map(of).collect()
+}
+
+/// The hidden layers that [`initial`] makes, the one of them that lets least through, where the theory of
+/// [`mean_field`](super::mean_field) has them: those of an `Mlp2015`.
+///
+/// Errors: of `critical`.
+pub(super) fn layers(model: &ModelConfig, options: &InitOptions) -> Result<Option<MeanField>> {
+    let ModelConfig::Mlp2015(c) = model else {
+        return match options.critical {
+            None => Ok(None),
+            Some(_) => Err(err!(
+                Unsupported,
+                "init.critical is for Mlp2015, not for {}, whose layers are no fully connected stack of one kind",
+                model.class_name()
+            )),
+        };
+    };
+    match (Nonlinearity::of(c.act_fn), options.critical) {
+        (Some(phi), Some(sigma_b)) => MeanField::critical(phi, sigma_b).map(Some),
+        (Some(phi), None) => {
+            // An orthogonal matrix that has more rows than columns has columns of length 1, so that a row's is below it.
+            let widths = || c.hidden_features.iter();
+            let grows = widths().zip(widths().skip(1)).map(|(from, to)| (*from as f64 / *to as f64).min(1.0));
+            MeanField::new(phi, libm::sqrt(grows.fold(1.0, f64::min)), 0.0).map(Some)
+        }
+        (None, None) => Ok(None),
+        (None, Some(_)) => Err(err!(
+            Unsupported,
+            "init.critical is for act_fn tanh, relu and leaky_relu; {:?} has no edge of chaos here",
+            c.act_fn
+        )),
+    }
+}
+
+/// A hidden layer's orthogonal matrix or biases of 0 with the variances of `edge`.
+fn bring_to(edge: &MeanField, param: &Param, place: u64, noise: &mut Seeded, values: &mut [f32]) -> Result<()> {
+    let (rows, fan_in) = (param.dims.channels(), param.dims.positions());
+    let scale = if param.name.ends_with(".bias") {
+        noise.normal(place, 0, values.len(), values)?;
+        edge.sigma_b()
+    } else {
+        edge.sigma_w() * libm::sqrt((rows as f64 / fan_in as f64).max(1.0))
+    };
+    values.iter_mut().for_each(|v| *v = (f64::from(*v) * scale) as f32);
+    Ok(())
 }
 
 fn fill(
@@ -227,6 +287,41 @@ mod tests {
                 assert!((dot - f64::from(u8::from(a == b))).abs() < 1e-6, "{name}: {a} and {b}: {dot}");
             }
         }
+    }
+
+    #[test]
+    fn hidden_layers_come_to_the_edge_of_chaos() {
+        let tanh = r#"{"_class_name": "Mlp2015", "act_fn": "tanh", "features": 8, "hidden_features": [40, 60, 60], "num_train_timesteps": 6}"#;
+        let options = InitOptions { critical: Some(0.2), ..Default::default() };
+        let edge = MeanField::critical(Nonlinearity::Tanh, 0.2).unwrap();
+        for (name, fan_in) in [("hidden.0.weight", 8.0), ("hidden.1.weight", 40.0), ("hidden.2.weight", 60.0)] {
+            // An orthogonal matrix has the same sum of squares whatever was drawn.
+            let sigma = deviation(&of(tanh, &options, name).1) * libm::sqrt(fan_in);
+            assert!((sigma / edge.sigma_w() - 1.0).abs() < 1e-6, "{name}: {sigma}");
+        }
+        let biases = of(tanh, &options, "hidden.2.bias").1;
+        assert!((deviation(&biases) / 0.2 - 1.0).abs() < 4.0 * libm::sqrt(0.5 / 60.0));
+        assert!(of(tanh, &options, "readout.bias").1.iter().all(|&b| b == 0.0));
+        let (leaky, _) = model(BITS);
+        assert!(layers(&leaky, &InitOptions::default()).unwrap().unwrap().chi_1() < 0.502);
+        assert_eq!(
+            layers(&leaky, &InitOptions { critical: Some(0.0), ..Default::default() }).unwrap().unwrap().xi_c(),
+            f64::INFINITY
+        );
+        // Where there is none it is refused by name, and reported as none.
+        for (json, says) in [
+            (IMAGES, "not for Multiscale2015"),
+            (POINTS, "not for Rbf2015"),
+            (UNET, "not for UNet2DModel"),
+            (r#"{"_class_name": "Mlp2015", "act_fn": "silu", "num_train_timesteps": 6}"#, "Silu has no edge"),
+        ] {
+            let (model, graph) = model(json);
+            let e = initial(&model, &graph, &InitOptions { critical: Some(0.0), ..Default::default() }, 0).unwrap_err();
+            assert!(e.message().contains(says), "{e}");
+            assert_eq!(layers(&model, &InitOptions::default()).unwrap(), None);
+        }
+        let (model, graph) = model(BITS);
+        assert!(initial(&model, &graph, &options, 0).unwrap_err().message().contains("sigma_b = 0 only"));
     }
 
     #[test]

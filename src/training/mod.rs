@@ -11,6 +11,7 @@ mod dense;
 pub mod engine;
 pub mod init;
 pub mod loss;
+pub mod mean_field;
 pub mod mpf;
 pub mod optim;
 #[doc(hidden)] // How the trainer's files hold the state of optimisers.

@@ -1,10 +1,10 @@
 //! Particles against posteriors that are known: bits by enumeration of all states, a Gaussian mixture in closed form.
 
-use undiffuse::chain::{ParticleOptions, Particles};
+use undiffuse::chain::{Chain, ChainOptions, ParticleOptions, Particles};
 use undiffuse::denoiser::{Call, Component, Covariance, Denoiser, FnDenoiser, GaussianMixture};
 use undiffuse::noise::{Given, Seeded};
 use undiffuse::posterior::operator::{Dense, Identity};
-use undiffuse::posterior::{BitSchedule, CalibratedBits, FnTwist, IndependentBits, Measurement, RSchedule};
+use undiffuse::posterior::{BitEnergy, BitSchedule, CalibratedBits, FnTwist, IndependentBits, Measurement, RSchedule};
 use undiffuse::process::{Binomial, PredictionType};
 use undiffuse::sampler::{BitPrediction, Bits2015, Ending2015, SamplerKind, SamplerOptions, SchedulerConfig, Steps};
 use undiffuse::schedule::{Arithmetic, Betas, Level, NoiseSchedule};
@@ -154,6 +154,69 @@ fn particles_reach_the_posterior_of_noisy_bits_within_a_percent() {
 #[test]
 fn particles_reach_the_posterior_of_known_bits_within_a_percent() {
     check("known", 0.0, 1 << 16, &[64, 1 << 16]);
+}
+
+/// Couplings of all pairs and fields, of either sign.
+fn frustrated() -> Vec<f64> {
+    let mut j = vec![0.0; BITS * BITS];
+    for i in 0..BITS {
+        for k in 0..=i {
+            let value = 0.8 * ((i * 7 + k * 5 + i * k) as f64).sin();
+            (j[i * BITS + k], j[k * BITS + i]) = (value, value);
+        }
+    }
+    j
+}
+
+/// p(x) exp(-E(x)) with an energy that couples all bits: a perturbation that is no product over bits.
+#[test]
+fn particles_reach_the_product_with_an_energy_within_two_percent() {
+    let (prior, j) = (ising(), frustrated());
+    let energy = |s: usize| -> f64 {
+        let on = |i: usize| f64::from(u8::from(bit(s, i)));
+        (0..BITS * BITS).map(|at| j[at] * on(at / BITS) * on(at % BITS)).sum()
+    };
+    let joint: Vec<f64> = prior.iter().enumerate().map(|(s, p)| p * (-energy(s)).exp()).collect();
+    let total: f64 = joint.iter().sum();
+    let want = normalised(joint);
+    let (count, runs) = (64, 1 << 12);
+    let counting = 0.4 * want.iter().map(|p| p.sqrt()).sum::<f64>() / ((count * runs) as f64).sqrt();
+    let of = || BitEnergy::ising(BITS, &j).unwrap();
+    let options = ParticleOptions { count, ..Default::default() };
+    let denoiser = enumeration(&prior, Binomial::new(0.5).unwrap());
+    let mut particles = Particles::guided(denoiser, bits2015(), Seeded::new(6), of(), of(), &options).unwrap();
+    let (mut p, mut z) = (vec![0.0; STATES], 0.0);
+    for sample in 0..runs as u64 {
+        particles.run(sample).unwrap();
+        for (w, x) in particles.weights().zip(particles.x().chunks_exact(BITS)) {
+            p[state(x)] += w / runs as f64;
+        }
+        z += particles.log_evidence().exp() / runs as f64;
+    }
+    let tv = total_variation(&p, &want);
+    // Without weights: the mean field alone.
+    let alone = {
+        let mut p = vec![0.0; STATES];
+        let options = ChainOptions { batch: 1 << 13, first_sample: 0 };
+        let denoiser = enumeration(&prior, Binomial::new(0.5).unwrap());
+        let mut chain = Chain::with_evidence(denoiser, bits2015(), Seeded::new(6), of(), &options).unwrap();
+        for first in 0..8u64 {
+            chain.restart(first << 13, 1 << 13).unwrap();
+            chain.run().unwrap();
+            chain.x().chunks_exact(BITS).for_each(|x| p[state(x)] += 1.0 / 65536.0);
+        }
+        total_variation(&p, &want)
+    };
+    println!(
+        "energy, {runs} times {count} particles: total variation {:.2} %, of which counting {:.2} %; the mean of r {z:.4}, \
+         exactly {total:.4}; the mean field alone {:.1} %; p itself {:.1} %",
+        100.0 * tv,
+        100.0 * counting,
+        100.0 * alone,
+        100.0 * total_variation(&prior, &want)
+    );
+    assert!(tv < 0.02 && (z / total - 1.0).abs() < 0.02, "{tv} {z} {total}");
+    assert!(alone > tv && total_variation(&prior, &want) > 0.3);
 }
 
 /// Three Gaussians in the plane seen through one number: as in `posterior_mixture.rs`, where guided methods are 9 to 19

@@ -11,6 +11,7 @@ mod datasets;
 mod engine;
 mod experiments;
 mod learned_betas;
+mod mean_field;
 mod mpf;
 mod optim;
 mod sfo;

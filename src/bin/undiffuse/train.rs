@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use undiffuse::backend::cpu::pool::{MAX_THREADS, Pool};
 use undiffuse::training::config::TrainConfig;
+use undiffuse::training::mean_field::MeanField;
 use undiffuse::training::trainer::{StepReport, Trainer};
 use undiffuse::{Cancel, Error, ErrorKind, Result};
 
@@ -94,12 +95,37 @@ fn run(args: &mut Args) -> Outcome {
         _ => {}
     }
     let loss = last.map_or(String::new(), |r| format!(", {}", shown(&trainer, &r)));
+    let field = trainer.mean_field();
     let json = json!({
         "output": o.output.display().to_string(),
         "steps": trainer.steps_done(),
         "loss": last.map(|r| r.loss),
+        "mean_field": field.map(|f| json!({
+            "sigma_w": f.sigma_w(),
+            "sigma_b": f.sigma_b(),
+            "chi_1": f.chi_1(),
+            "q_star": f.q_star(),
+            "c_star": f.c_star(),
+            "xi_q": f.xi_q(),
+            "xi_c": f.xi_c(),
+        })),
     });
-    Ok(output::report(&format!("{}: {} steps{loss}\n", o.output.display(), trainer.steps_done()), &json)?)
+    let reach = field.map_or(String::new(), |f| format!("{}\n", reach(&f)));
+    Ok(output::report(&format!("{}: {} steps{loss}\n{reach}", o.output.display(), trainer.steps_done()), &json)?)
+}
+
+/// How deep a signal reached in the network that the training began with.
+fn reach(field: &MeanField) -> String {
+    let (chi, xi) = (field.chi_1(), field.xi_c());
+    let what = match field.c_star() {
+        _ if xi.is_infinite() && chi < 1.0 + 1e-6 => {
+            "the edge of chaos: a signal passes any number of layers".to_string()
+        }
+        _ if xi.is_infinite() => "chaos: signals grow with every layer".to_string(),
+        1.0 => format!("order: a difference of inputs, or a gradient, falls by e in {xi:.1} layers"),
+        _ => format!("chaos: the likeness of inputs falls by e in {xi:.1} layers"),
+    };
+    format!("hidden layers began with chi_1 {chi:.3}, {what}")
 }
 
 fn shown(trainer: &Trainer, report: &StepReport) -> String {

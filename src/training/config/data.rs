@@ -20,7 +20,8 @@ pub enum DataKind {
     SwissRoll(SwissRoll, usize),
     /// `heartbeat`: `count`.
     Heartbeat(usize),
-    /// `dead_leaves`: `count`, `size`, `min_radius`, `max_radius`, `exponent`, `max_ratio` (above 1 for ellipses).
+    /// `dead_leaves`: `count`, `size`, `min_radius`, `max_radius`, `exponent`, `max_ratio` (above 1 for ellipses),
+    /// `subpixels`.
     DeadLeaves(DeadLeaves, usize),
     /// `npy`: `path`.
     Npy(PathBuf),
@@ -107,10 +108,11 @@ impl DataConfig {
                 let max_ratio = k.number("max_ratio", Some(1.0), 1.0..=10.0)?;
                 let shape = if max_ratio > 1.0 { LeafShape::Ellipse { max_ratio } } else { LeafShape::Disc };
                 let leaves = DeadLeaves {
-                    min_radius: k.number("min_radius", Some(d.min_radius), 0.5..=1e4)?,
+                    min_radius: k.number("min_radius", Some(d.min_radius), 0.5 / 16.0..=1e4)?,
                     max_radius: k.number("max_radius", Some(d.max_radius), 0.5..=2e4)?,
                     exponent: k.number("exponent", Some(d.exponent), 0.0..=10.0)?,
                     shape,
+                    subpixels: k.count("subpixels", Some(d.subpixels), 16)?,
                     ..d
                 };
                 DataKind::DeadLeaves(leaves, k.count("count", None, MAX_COUNT)?)

@@ -13,7 +13,7 @@
 //! | `seed` | of everything drawn, 0 by default |
 //! | `clip` | the largest norm of a gradient; none by default |
 //! | `ema` | the decay of the average of weights, which is then what is written; none by default |
-//! | `init` | `draw_readout`, `centre_scale`, `width`: see [`InitOptions`] |
+//! | `init` | `draw_readout`, `centre_scale`, `width`: see [`InitOptions`]; `{"critical": {"sigma_b": 0}}`: the hidden layers of an `Mlp2015` begin at the edge of chaos |
 //! | `learned_betas` | `{"rate": 0.1}`: the betas but the first are learned too, with that part of the learning rate |
 //! | `lanes`, `chunk` | see [`EngineOptions`](crate::training::engine::EngineOptions) |
 //! | `checkpoint_every` | steps, 1000 by default |
@@ -268,9 +268,16 @@ fn init(mut k: Keys) -> Result<InitOptions> {
         draw_readout: k.boolean("draw_readout", d.draw_readout)?,
         centre_scale: k.number("centre_scale", Some(d.centre_scale), 1e-6..=1e6)?,
         width: k.maybe_number("width", 1e-6..=1e6)?,
+        critical: if k.has("critical") { Some(critical(k.part("critical")?)?) } else { None },
     };
     k.finish()?;
     Ok(init)
+}
+
+fn critical(mut k: Keys) -> Result<f64> {
+    let sigma_b = k.number("sigma_b", Some(0.0), 0.0..=10.0)?;
+    k.finish()?;
+    Ok(sigma_b)
 }
 
 fn learned_betas(k: &mut Keys) -> Result<Option<f64>> {

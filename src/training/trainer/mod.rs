@@ -32,8 +32,9 @@ use std::path::Path;
 use super::config::{LossConfig, OptimizerConfig, TrainConfig, TrainTimes};
 use super::data::{Augment, Loader, Scale, draw};
 use super::engine::{Batch, Engine, EngineOptions, ParamSlot};
-use super::init::initial;
+use super::init::{self, initial};
 use super::loss::{self, BinomialBound, Loss, SquaredError};
+use super::mean_field::MeanField;
 use super::optim::{Adam, Ema, EmaDecay, Evaluation, Optimizer, RmsProp, Sfo, clip_norm};
 use crate::backend::threads::Threads;
 use crate::cancel::Cancel;
@@ -219,6 +220,12 @@ impl Trainer {
     /// Whether the loss is -K in bits per dimension.
     pub fn is_bound(&self) -> bool {
         self.objective.loss().is_bound()
+    }
+
+    /// The hidden layers as they were initialised, the one of them that lets least through: how deep a signal reached
+    /// when the training began. `None` for networks that the theory of [`mean_field`](super::mean_field) does not have.
+    pub fn mean_field(&self) -> Option<MeanField> {
+        init::layers(&self.model, &self.config.init).ok().flatten()
     }
 
     /// Makes one step.
