@@ -1,10 +1,10 @@
 //! The sheet: a row for each picture with what is known of it, side by side.
 
-use undiffuse::posterior::operator::LinearOperator;
 use undiffuse::tensor::Dims;
 use undiffuse::{Error, ErrorKind, Result};
 
 use super::figures::Collected;
+use super::operator::Operator;
 use crate::arrays::Array;
 use crate::image::{Grid, Kind};
 use crate::output::Output;
@@ -14,15 +14,17 @@ pub const ROWS: usize = 16;
 /// Samples in a row.
 pub const SAMPLES: usize = 4;
 
-/// A measurement as a picture: as it is where it has the picture's shape, otherwise A^+ y.
-pub fn picture(operator: &dyn LinearOperator, y: &[f32], dims: &Dims) -> Result<Vec<f32>> {
-    if operator.output_dims() == *dims {
-        return Ok(y.to_vec());
+/// A measurement as a picture: as it is where it has the picture's shape, otherwise A^+ y; none where A is not linear
+/// and gives another shape.
+pub fn picture(operator: &Operator, y: &[f32], dims: &Dims) -> Result<Option<Vec<f32>>> {
+    if operator.forward().codomain() == *dims {
+        return Ok(Some(y.to_vec()));
     }
+    let Some(operator) = operator.as_linear() else { return Ok(None) };
     let mut scratch = Array::zeros("the scratch", &[operator.solve_scratch_len()])?.data;
     let mut x = Array::zeros("a picture", dims.as_slice())?.data;
     operator.pseudo_inverse(y, &mut x, &mut scratch)?;
-    Ok(x)
+    Ok(Some(x))
 }
 
 /// The columns of a sheet for `count` samples of each picture.
@@ -43,6 +45,8 @@ pub struct Sheet {
     grid: Grid,
     columns: Columns,
     rows: usize,
+    /// Values of a picture.
+    elements: usize,
 }
 
 impl Sheet {
@@ -51,19 +55,19 @@ impl Sheet {
         let columns = Columns { truth, samples: count.min(SAMPLES), moments: count > 1 };
         let rows = images.min(ROWS);
         let grid = Grid::with_columns(rows * columns.len(), columns.len(), dims.as_slice())?;
-        Ok(Self { grid, columns, rows })
+        Ok(Self { grid, columns, rows, elements: dims.elements() })
     }
 
-    /// Writes it: truth, measurement, samples, mean, standard deviation (black 0, white 1, which is half the range).
+    /// Writes it: truth, measurement (black where it is no picture), samples, mean, standard deviation (black 0, white 1, which is half the range).
     pub fn write(
         &self,
         truth: Option<&Array>,
-        measured: &[Vec<f32>],
+        measured: &[Option<Vec<f32>>],
         collected: &Collected,
         kept: usize,
         mut out: Output,
     ) -> Result<()> {
-        let n = measured.first().map_or(0, Vec::len).max(1);
+        let n = self.elements.max(1);
         let missing = || Error::new(ErrorKind::Shape, "the sheet has too few pictures");
         let mut all = Vec::new();
         for i in 0..self.rows {
@@ -71,7 +75,10 @@ impl Sheet {
             if let (true, Some(truth)) = (self.columns.truth, truth) {
                 all.extend(item(truth, i)?);
             }
-            all.extend(measured.get(i).ok_or_else(missing)?);
+            match measured.get(i).ok_or_else(missing)? {
+                Some(measured) => all.extend(measured),
+                None => all.extend(std::iter::repeat_n(-1.0, n)),
+            }
             for k in 0..self.columns.samples {
                 all.extend(item(&collected.samples, i * kept + k)?);
             }
