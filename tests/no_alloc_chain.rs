@@ -15,8 +15,8 @@ use undiffuse::noise::Seeded;
 use undiffuse::pipeline::{PipelineOptions, Source};
 use undiffuse::posterior::operator::{BlockAverage, Clip, FourierMagnitude, Mask};
 use undiffuse::posterior::{
-    At, Classifier, ClassifierRule, Daps, DapsOptions, Ddnm, Ddrm, DiffPir, Dps, Evidence, KnownPixels, Mcg, Measurement,
-    Misfit, Pigdm, PigdmRule, RedDiff, Tmpd,
+    At, Classifier, ClassifierRule, Daps, DapsOptions, Ddnm, Ddrm, DiffPir, Dps, Evidence, KnownPixels, Mcg,
+    Measurement, Misfit, Pigdm, PigdmRule, RedDiff, Tmpd,
 };
 use undiffuse::sampler::{PredictionType, Sampler, SamplerKind, SamplerOptions, SchedulerConfig, Steps};
 use undiffuse::tensor::{DType, Dims};

@@ -178,8 +178,8 @@ pub(super) fn check_draws(method: &str, sampler: &dyn Sampler) -> Result<()> {
         .map_err(|e| e.context(method))
 }
 
-/// v = A^T w(y - A x_0), or of what is not linear J(x_0)^T w(y - A(x_0)), for every sample of a batch; `weigh(i, r, scratch)` makes w of the residual r, in place, of
-/// sample i of the batch.
+/// v = A^T w(y - A x_0), or of what is not linear J(x_0)^T w(y - A(x_0)), for every sample of a batch; `weigh(i, r,
+/// scratch)` makes w of the residual r, in place, of sample i of the batch.
 pub(super) fn pull_back<O: ForwardOperator>(
     m: &Measurement<O>,
     at: &At,

@@ -98,10 +98,10 @@ impl Kernel<'_> {
 /// 3. [`merge`](Self::merge), when x_s is drawn: may change it.
 ///
 /// What evidence keeps of a sample from step to step it keeps in the chain ([`kept_len`](Self::kept_len)), which saves
-/// it, and nowhere else; and it treats every sample by itself: what it does to one depends neither on its batch nor on its place in it. (Where samples are
-/// weighed against one another, as [`SplitGibbs`](super::SplitGibbs) does, that holds for the group that a sample's
-/// number puts it in.) An error stops the step; the chain is then as before. NaN or infinity left in a buffer is found
-/// by the chain and reported with the evidence's name.
+/// it, and nowhere else; and it treats every sample by itself: what it does to one depends neither on its batch nor on
+/// its place in it. (Where samples are weighed against one another, as [`SplitGibbs`](super::SplitGibbs) does, that
+/// holds for the group that a sample's number puts it in.) An error stops the step; the chain is then as before. NaN or
+/// infinity left in a buffer is found by the chain and reported with the evidence's name.
 pub trait Evidence {
     /// A name for messages.
     fn name(&self) -> &str;
@@ -132,9 +132,9 @@ pub trait Evidence {
         0
     }
 
-    /// f32 values of a sample that it keeps from step to step, as an optimiser its moments. They stand before the scratch,
-    /// `[batch, kept_len]`, in addition to [`scratch_len`](Self::scratch_len): zeros when a run begins, wherever it
-    /// begins, later what stood there when the step before was over.
+    /// f32 values of a sample that it keeps from step to step, as an optimiser its moments. They stand before the
+    /// scratch, `[batch, kept_len]`, in addition to [`scratch_len`](Self::scratch_len): zeros when a run begins,
+    /// wherever it begins, later what stood there when the step before was over.
     fn kept_len(&self, dims: Dims) -> usize {
         let _ = dims;
         0

@@ -62,7 +62,7 @@ pub(super) fn levels(schedule: &NoiseSchedule, count: usize) -> Result<Vec<u32>>
 
 /// For each of decreasing `timesteps` t, `flow_steps` Euler steps of the probability flow (DDIM of eta 0) down to x_0,
 /// at timesteps whose noise falls from that of t to the least as EDM's grid does, with rho 7; then x_s = alpha_s x_0 +
-/// sigma_s z at the next timestep s, with fresh noise (Zhang et al. 2024, algorithm 1). After the last comes x_0 itself.
+/// sigma_s z at the next timestep s, with fresh noise (Zhang et al. 2024, algorithm 1). After the last comes x_0.
 ///
 /// Only the steps that end in fresh noise settle. With one flow step it is DDIM of eta 1 of the level's noise. Without
 /// evidence the chain keeps the model's law as nearly as its flow's steps do. [`Daps`](crate::posterior::Daps) draws
@@ -84,13 +84,15 @@ pub fn decoupled_annealing(
         list.len()
     );
     let noise = noises(schedule)?;
-    let level = |t: u32| -> Result<Level> {
-        Ok(Level::variance_preserving(f64::from(t), schedule.alpha_bar(t)?))
-    };
+    let level = |t: u32| -> Result<Level> { Ok(Level::variance_preserving(f64::from(t), schedule.alpha_bar(t)?)) };
     let mut calls = Vec::with_capacity(list.len());
     for (i, &t) in list.iter().enumerate() {
         let from = noise.get(t as usize).copied().ok_or_else(|| {
-            err!(InvalidArgument, "timestep {t} has no signal, expected levels with noise that is finite, such as {}", noise.len().saturating_sub(1))
+            err!(
+                InvalidArgument,
+                "timestep {t} has no signal, expected levels with noise that is finite, such as {}",
+                noise.len().saturating_sub(1)
+            )
         })?;
         let next = list.get(i + 1).map_or(Ok(Level::CLEAN), |&s| level(s))?;
         let mut way = grid(noise.get(..=t as usize).unwrap_or(&noise), from, flow_steps)?;
@@ -135,9 +137,12 @@ mod tests {
             assert_eq!(plan.needs_noise(step), plan.settles(step) && target.sigma > 0.0, "{step}");
             if plan.settles(step) {
                 assert!((conditional_std(&plan, step).unwrap() - target.sigma).abs() < 1e-6);
-                assert_eq!(target, list.get(settled + 1).map_or(Level::CLEAN, |t| {
-                    Level::variance_preserving(f64::from(*t), schedule.alpha_bar(*t).unwrap())
-                }));
+                assert_eq!(
+                    target,
+                    list.get(settled + 1).map_or(Level::CLEAN, |t| {
+                        Level::variance_preserving(f64::from(*t), schedule.alpha_bar(*t).unwrap())
+                    })
+                );
                 settled += 1;
             } else {
                 assert!(target.noise_to_signal() < level.noise_to_signal());

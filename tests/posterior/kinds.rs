@@ -4,9 +4,9 @@
 use undiffuse::ErrorKind;
 use undiffuse::posterior::operator::{Dense, Mask};
 use undiffuse::posterior::{
-    Calibrated, CalibratedWhite, Clamp, Daps, DapsOptions, Ddnm, Ddrm, DiffPir, Dps, Evidence, ExactProduct, Known, KnownPixels, Mcg,
-    MeanShift, Measurement, MethodKind, MethodNoise, MethodOperator, Misfit, Pigdm, PigdmRule, RSchedule, RedDiff, SplitGibbs,
-    SplitGibbsOptions, Tmpd,
+    Calibrated, CalibratedWhite, Clamp, Daps, DapsOptions, Ddnm, Ddrm, DiffPir, Dps, Evidence, ExactProduct, Known,
+    KnownPixels, Mcg, MeanShift, Measurement, MethodKind, MethodNoise, MethodOperator, Misfit, Pigdm, PigdmRule,
+    RSchedule, RedDiff, SplitGibbs, SplitGibbsOptions, Tmpd,
 };
 use undiffuse::tensor::Dims;
 

@@ -18,8 +18,8 @@ use undiffuse::noise::Seeded;
 use undiffuse::posterior::operator::Mask;
 use undiffuse::posterior::{
     At, BitProduct, BitSchedule, Calibrated, CalibratedBits, CalibratedClasses, CalibratedWhite, Clamp, ClassProduct,
-    ClassSchedule, Classifier, ClassifierRule, Daps, DapsOptions, Ddnm, Ddrm, DiffPir, Dps, Evidence, ExactProduct, FnLogR,
-    IndependentBits, IndependentClasses, Known, KnownPixels, Mcg, MeanShift, Measurement, Misfit, NoEvidence,
+    ClassSchedule, Classifier, ClassifierRule, Daps, DapsOptions, Ddnm, Ddrm, DiffPir, Dps, Evidence, ExactProduct,
+    FnLogR, IndependentBits, IndependentClasses, Known, KnownPixels, Mcg, MeanShift, Measurement, Misfit, NoEvidence,
     OptimalVariance, Pigdm, PigdmRule, RSchedule, RedDiff, SplitGibbs, SplitGibbsOptions, Tmpd,
 };
 use undiffuse::process::Binomial;

@@ -9,8 +9,8 @@ use undiffuse::denoiser::FnDenoiser;
 use undiffuse::noise::Seeded;
 use undiffuse::posterior::operator::{Callback, Dense, Identity, LinearOperator, Mask};
 use undiffuse::posterior::{
-    At, Classifier, ClassifierRule, Daps, DapsOptions, Ddnm, Ddrm, DiffPir, Dps, Evidence, KnownPixels, Mcg, Measurement, Misfit, Pigdm,
-    PigdmRule, Tmpd,
+    At, Classifier, ClassifierRule, Daps, DapsOptions, Ddnm, Ddrm, DiffPir, Dps, Evidence, KnownPixels, Mcg,
+    Measurement, Misfit, Pigdm, PigdmRule, Tmpd,
 };
 use undiffuse::sampler::{
     DdimNoise, Jumps, Sampler, SamplerKind, SamplerOptions, SchedulerConfig, Steps, VarianceType,

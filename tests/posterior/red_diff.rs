@@ -36,8 +36,7 @@ fn evidence() -> RedDiff<Mask> {
 #[test]
 fn a_point_is_led_to_the_mode() {
     let options = ChainOptions { batch: 64, first_sample: 0 };
-    let mut chain =
-        Chain::with_evidence(prior(0.2, 0.01), ddim(1000), Seeded::new(3), evidence(), &options).unwrap();
+    let mut chain = Chain::with_evidence(prior(0.2, 0.01), ddim(1000), Seeded::new(3), evidence(), &options).unwrap();
     chain.run().unwrap();
     for (i, want) in [0.7, -0.4, 0.2, 0.2].into_iter().enumerate() {
         let values = || chain.x().chunks(4).map(|x| f64::from(x[i]));

@@ -105,10 +105,10 @@ fn methods_that_are_sampled_do_too() {
         assert_eq!(chain.status(), Status::Done);
         [0, 1].map(|i| chain.x().chunks(2).map(|x| f64::from(x[i])).sum::<f64>() / 512.0)
     };
-    let makes: [&dyn Fn() -> Box<dyn Evidence>; 2] = [
-        &|| Box::new(Dps::new(seen(), 0.3, Misfit::Gaussian).unwrap()),
-        &|| Box::new(SplitGibbs::new(seen(), &SplitGibbsOptions { ensemble: 64, ..Default::default() }).unwrap()),
-    ];
+    let makes: [&dyn Fn() -> Box<dyn Evidence>; 2] =
+        [&|| Box::new(Dps::new(seen(), 0.3, Misfit::Gaussian).unwrap()), &|| {
+            Box::new(SplitGibbs::new(seen(), &SplitGibbsOptions { ensemble: 64, ..Default::default() }).unwrap())
+        }];
     for make in makes {
         let (trace, none) = (mean(make, false), mean(make, true));
         println!("{trace:?} {none:?}");

@@ -10,8 +10,9 @@ use undiffuse::posterior::operator::{
     BlockAverage, Clip, Dense, ForwardOperator, FourierMagnitude, Gamma, LinearOperator, Mask, Quantize,
 };
 use undiffuse::posterior::{
-    At, Calibrated, CalibratedWhite, Clamp, Classifier, ClassifierRule, Daps, DapsOptions, Ddnm, Ddrm, DiffPir, Dps, Evidence,
-    ExactProduct, Known, KnownPixels, Mcg, MeanShift, Measurement, Misfit, Pigdm, PigdmRule, RSchedule, RedDiff, Tmpd,
+    At, Calibrated, CalibratedWhite, Clamp, Classifier, ClassifierRule, Daps, DapsOptions, Ddnm, Ddrm, DiffPir, Dps,
+    Evidence, ExactProduct, Known, KnownPixels, Mcg, MeanShift, Measurement, Misfit, Pigdm, PigdmRule, RSchedule,
+    RedDiff, Tmpd,
 };
 use undiffuse::sampler::{
     DdimNoise, Jumps, PredictionType, Sampler, SamplerKind, SamplerOptions, SchedulerConfig, Steps, VarianceType,

@@ -99,11 +99,7 @@ pub struct Quantize {
 impl Quantize {
     /// Of samples of any shape. Errors: kind `InvalidArgument` for other than 2 to 65536 levels.
     pub fn new(dims: Dims, levels: u32) -> Result<Self> {
-        ensure!(
-            (2..=65536).contains(&levels),
-            InvalidArgument,
-            "quantisation to {levels} levels, expected 2 to 65536"
-        );
+        ensure!((2..=65536).contains(&levels), InvalidArgument, "quantisation to {levels} levels, expected 2 to 65536");
         Ok(Self { dims, levels })
     }
 }

@@ -2,8 +2,8 @@
 
 use undiffuse::posterior::operator::{ForwardOperator, LinearOperator};
 use undiffuse::posterior::{
-    Algorithm, Calibrated, CalibratedWhite, Clamp, Daps, DapsOptions, Ddnm, Ddrm, DiffPir, Dps, Evidence, ExactProduct, Known,
-    KnownPixels, Mcg, MeanShift, Measurement, MethodKind, MethodNoise, MethodOperator, Misfit, Pigdm, PigdmRule,
+    Algorithm, Calibrated, CalibratedWhite, Clamp, Daps, DapsOptions, Ddnm, Ddrm, DiffPir, Dps, Evidence, ExactProduct,
+    Known, KnownPixels, Mcg, MeanShift, Measurement, MethodKind, MethodNoise, MethodOperator, Misfit, Pigdm, PigdmRule,
     RSchedule, Recommended, RedDiff, SplitGibbs, SplitGibbsOptions, Tmpd,
 };
 use undiffuse::sampler::Jumps;

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use undiffuse::noise::Stream;
 use undiffuse::posterior::operator::{
-    Bicubic, BlockAverage, Channels, CircularBlur, Clip, Dense, ForwardOperator, FourierMagnitude, Gamma, Grey, Hadamard,
-    Identity, LinearOperator, Mask, Padding, Quantize, SeparableBlur, gaussian_kernel,
+    Bicubic, BlockAverage, Channels, CircularBlur, Clip, Dense, ForwardOperator, FourierMagnitude, Gamma, Grey,
+    Hadamard, Identity, LinearOperator, Mask, Padding, Quantize, SeparableBlur, gaussian_kernel,
 };
 use undiffuse::tensor::Dims;
 use undiffuse::{Error, ErrorKind, Result};

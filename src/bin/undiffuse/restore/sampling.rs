@@ -81,8 +81,7 @@ impl SamplingArgs {
         }
         if let Algorithm::DecoupledAnnealing { flow_steps } = usual.algorithm {
             let steps = self.steps.or(usual.steps).map(|n| n.min(config.num_train_timesteps));
-            let options =
-                SamplerOptions { steps: steps.map_or(Steps::All, Steps::Count), ..SamplerOptions::default() };
+            let options = SamplerOptions { steps: steps.map_or(Steps::All, Steps::Count), ..SamplerOptions::default() };
             return Ok(Box::new(config.decoupled_annealing(&options, flow_steps)?));
         }
         let sampler = self.sampler.unwrap_or(match own.has_own_class() {
@@ -109,7 +108,9 @@ impl SamplingArgs {
         };
         match sampler {
             SamplerName::Ddim => options.sampler = Some(SamplerKind::Ddim),
-            SamplerName::Ddpm | SamplerName::SplitGibbs | SamplerName::DecoupledAnnealing => options.sampler = Some(SamplerKind::Ddpm),
+            SamplerName::Ddpm | SamplerName::SplitGibbs | SamplerName::DecoupledAnnealing => {
+                options.sampler = Some(SamplerKind::Ddpm)
+            }
             SamplerName::RePaint => {
                 let jumps = match usual.algorithm {
                     Algorithm::RePaint(jumps) => jumps,
