@@ -439,6 +439,11 @@ UNDIFFUSE_ENUM(undiffuse_sampler_kind, uint32_t) {
    * only for a scheduler configuration of its class, D3PMScheduler.
    */
   UNDIFFUSE_SAMPLER_D3PM = 37,
+  /**
+   * Levels that are drawn anew from x_0, to which each leads in `flow_steps` calls (Zhang et al.
+   * 2024): for DAPS.
+   */
+  UNDIFFUSE_SAMPLER_DECOUPLED_ANNEALING = 38,
 };
 
 /** The precision of schedules and of the scalars of a step. */
@@ -568,6 +573,19 @@ UNDIFFUSE_ENUM(undiffuse_method, uint32_t) {
    * 40 %.
    */
   UNDIFFUSE_METHOD_SPLIT_GIBBS = 14,
+  /**
+   * DAPS (Zhang 2024): each level is drawn anew from x_0, which `langevin_steps` steps of Langevin
+   * dynamics draw given y. No VJP. Noise above 0; operators that are not linear too; the sampler is
+   * what undiffuse_evidence_recommend_sampler says, or DDIM of eta 1 of the level's noise. Its
+   * variance is a guess.
+   */
+  UNDIFFUSE_METHOD_DAPS = 15,
+  /**
+   * RED-diff (Mardani 2023): one point for each sample, moved by Adam with `rate` and
+   * `red_diff_lambda` to near a mode of the posterior: no variance. No VJP. Operators that are not
+   * linear too; samplers as DAPS.
+   */
+  UNDIFFUSE_METHOD_RED_DIFF = 16,
 };
 
 /** How DPS measures the misfit. */
@@ -604,26 +622,6 @@ UNDIFFUSE_ENUM(undiffuse_r_schedule, uint32_t) {
   UNDIFFUSE_R_WHITE = 2,
 };
 
-/** Which noise of a measurement a method takes. */
-UNDIFFUSE_ENUM(undiffuse_method_noise, uint32_t) {
-  /** Any: `sigma` of 0 and above. */
-  UNDIFFUSE_METHOD_NOISE_ANY = 0,
-  /** Some: `sigma` above 0. */
-  UNDIFFUSE_METHOD_NOISE_POSITIVE = 1,
-  /** None: `sigma` of 0. */
-  UNDIFFUSE_METHOD_NOISE_ZERO = 2,
-};
-
-/** Which operators a method takes. */
-UNDIFFUSE_ENUM(undiffuse_method_operator, uint32_t) {
-  /** All. */
-  UNDIFFUSE_METHOD_OPERATOR_ANY = 0,
-  /** Those whose every measured value is an element of x_0: masks and the identity. */
-  UNDIFFUSE_METHOD_OPERATOR_ELEMENTS = 1,
-  /** undiffuse_operator_mask. */
-  UNDIFFUSE_METHOD_OPERATOR_MASK = 2,
-};
-
 /** How the gradient of log r is applied. */
 UNDIFFUSE_ENUM(undiffuse_gradient_rule, uint32_t) {
   /**
@@ -641,6 +639,28 @@ UNDIFFUSE_ENUM(undiffuse_gradient_rule, uint32_t) {
    * level that of x_s.
    */
   UNDIFFUSE_GRADIENT_MEAN_SHIFT_2015 = 2,
+};
+
+/** Which noise of a measurement a method takes. */
+UNDIFFUSE_ENUM(undiffuse_method_noise, uint32_t) {
+  /** Any: `sigma` of 0 and above. */
+  UNDIFFUSE_METHOD_NOISE_ANY = 0,
+  /** Some: `sigma` above 0. */
+  UNDIFFUSE_METHOD_NOISE_POSITIVE = 1,
+  /** None: `sigma` of 0. */
+  UNDIFFUSE_METHOD_NOISE_ZERO = 2,
+};
+
+/** Which operators a method takes. */
+UNDIFFUSE_ENUM(undiffuse_method_operator, uint32_t) {
+  /** All that are linear. */
+  UNDIFFUSE_METHOD_OPERATOR_ANY = 0,
+  /** Those whose every measured value is an element of x_0: masks and the identity. */
+  UNDIFFUSE_METHOD_OPERATOR_ELEMENTS = 1,
+  /** undiffuse_operator_mask. */
+  UNDIFFUSE_METHOD_OPERATOR_MASK = 2,
+  /** All, and those that are not linear. */
+  UNDIFFUSE_METHOD_OPERATOR_FORWARD = 3,
 };
 
 /** What kind of values a noise callback is asked for. */
@@ -762,8 +782,8 @@ typedef struct undiffuse_evidence undiffuse_evidence;
 typedef struct undiffuse_model undiffuse_model;
 
 /**
- * A linear map A from a sample to a measurement. It is never changed, so any number of threads may
- * use one at once. Evidence made with it keeps what it needs: you may free it before.
+ * A map A from a sample to a measurement, mostly linear. It is never changed, so any number of
+ * threads may use one at once. Evidence made with it keeps what it needs: you may free it before.
  */
 typedef struct undiffuse_operator undiffuse_operator;
 
@@ -1149,6 +1169,10 @@ typedef struct undiffuse_sampler_options {
   double rtol;
   /** RK45: the absolute tolerance of a step, 1e-7 to 1. */
   double atol;
+  /**
+   * Decoupled annealing: network calls from each level to x_0, at least 1. `steps` are the levels.
+   */
+  size_t flow_steps;
 } undiffuse_sampler_options;
 
 /** Information about a sampler. */
@@ -1276,9 +1300,41 @@ typedef struct undiffuse_operator_info {
   size_t output_dims[4];
   /** 1 if its singular value decomposition is known, which some methods need. */
   uint32_t has_svd;
-  /** 0. */
-  uint32_t reserved;
+  /** 1 if it is linear. */
+  uint32_t linear;
 } undiffuse_operator_info;
+
+/**
+ * What an operator of yours does backwards: reads the sample `x` and a measurement's cotangent `v`,
+ * and writes all `out_len` floats of J(x)^T v at `out`, J being the derivative of the operator at
+ * x; `out_len` is `x_len`. Returns as undiffuse_predict_fn. Called as undiffuse_map_fn.
+ */
+typedef int32_t (*undiffuse_forward_vjp_fn)(void *user_data,
+                                            const float *x,
+                                            size_t x_len,
+                                            const float *v,
+                                            size_t v_len,
+                                            float *out,
+                                            size_t out_len);
+
+/** Your own operator that is not linear. That `vjp` belongs to `forward` is yours to see to. */
+typedef struct undiffuse_forward_callbacks {
+  /** sizeof(undiffuse_forward_callbacks). */
+  size_t struct_size;
+  /**
+   * Passed to the functions. It must live until the operator and all that was made with it are
+   * freed.
+   */
+  void *user_data;
+  /** y = A(x); must not be NULL. */
+  undiffuse_map_fn forward;
+  /** J(x)^T v; must not be NULL. */
+  undiffuse_forward_vjp_fn vjp;
+  /** Dimensions of a measurement, 1 to 4. */
+  size_t output_rank;
+  /** The dimensions, outermost first; the rest is ignored. */
+  size_t output_dims[4];
+} undiffuse_forward_callbacks;
 
 /** How a measurement is used. A method reads the fields that its description names. */
 typedef struct undiffuse_method_options {
@@ -1331,28 +1387,31 @@ typedef struct undiffuse_method_options {
   double ladder_ratio;
   /** Split Gibbs: how often the last return is made, at least 1. */
   size_t ladder_last;
+  /** DAPS: steps of Langevin dynamics at each level, 1 to 1,000,000; no network is called. */
+  size_t langevin_steps;
+  /**
+   * DAPS: the length of these steps at the first level, as a fraction of the inverse of the largest
+   * curvature, above 0 and below 2.
+   */
+  double langevin_length;
+  /**
+   * DAPS: what the length has fallen to at the last level, as a fraction, above 0 and at most 1.
+   */
+  double langevin_decay;
+  /**
+   * DAPS: network calls from each level to x_0, at least 1; for
+   * undiffuse_evidence_recommend_sampler.
+   */
+  size_t flow_steps;
+  /** RED-diff: Adam's rate, above 0. */
+  double rate;
+  /** RED-diff: the weight of the model against the measurement, above 0. */
+  double red_diff_lambda;
 } undiffuse_method_options;
 
-/** What a method needs and takes, with its options at their defaults. */
-typedef struct undiffuse_method_info {
-  /** sizeof(undiffuse_method_info); you set it before the call. */
-  size_t struct_size;
-  /** Its name, which the program's `--method` takes too: ASCII, NUL-terminated. */
-  char name[32];
-  /** The noise that it takes. */
-  undiffuse_method_noise noise;
-  /** The operators that it takes. */
-  undiffuse_method_operator operators;
-  /**
-   * Vector-Jacobian products of the network in a step; where it is above 0 the model must have been
-   * loaded with a gradient.
-   */
-  size_t product_count;
-} undiffuse_method_info;
-
 /**
- * A noisy linear measurement y = A x_0 + sigma n with n standard normal, in the units of the
- * model's samples.
+ * A noisy measurement y = A x_0 + sigma n with n standard normal, in the units of the model's
+ * samples.
  */
 typedef struct undiffuse_measurement {
   /** sizeof(undiffuse_measurement). */
@@ -1471,6 +1530,23 @@ typedef struct undiffuse_class_evidence {
   /** Must be 0. */
   uint32_t reserved;
 } undiffuse_class_evidence;
+
+/** What a method needs and takes, with its options at their defaults. */
+typedef struct undiffuse_method_info {
+  /** sizeof(undiffuse_method_info); you set it before the call. */
+  size_t struct_size;
+  /** Its name, which the program's `--method` takes too: ASCII, NUL-terminated. */
+  char name[32];
+  /** The noise that it takes. */
+  undiffuse_method_noise noise;
+  /** The operators that it takes. */
+  undiffuse_method_operator operators;
+  /**
+   * Vector-Jacobian products of the network in a step; where it is above 0 the model must have been
+   * loaded with a gradient.
+   */
+  size_t product_count;
+} undiffuse_method_info;
 
 /**
  * Fills `out`, [count, sample_len], with draw `draw` of the samples `first_sample`, `first_sample`
@@ -2300,7 +2376,7 @@ undiffuse_status undiffuse_noise_uniform(uint64_t seed,
                                          size_t len,
                                          undiffuse_error **error);
 
-/* ---- Linear operators ---------------------------------------------------------------- */
+/* ---- Operators ----------------------------------------------------------------------- */
 
 /**
  * A = I: the measurement is the sample itself, for denoising.
@@ -2457,9 +2533,9 @@ undiffuse_status undiffuse_operator_get_info(const undiffuse_operator *op,
                                              undiffuse_error **error);
 
 /**
- * y = A x: reads the n floats of a sample at `x` and writes the m floats of a measurement at `y`,
- * which do not overlap. Scratch comes from malloc. Status: UNDIFFUSE_SHAPE, UNDIFFUSE_NON_FINITE.
- * Any thread.
+ * y = A x, of any operator: reads the n floats of a sample at `x` and writes the m floats of a
+ * measurement at `y`, which do not overlap. Scratch comes from malloc. Status: UNDIFFUSE_SHAPE,
+ * UNDIFFUSE_NON_FINITE. Any thread.
  */
 UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_operator_apply(const undiffuse_operator *op,
@@ -2470,8 +2546,8 @@ undiffuse_status undiffuse_operator_apply(const undiffuse_operator *op,
                                           undiffuse_error **error);
 
 /**
- * x = A^T y: reads m floats at `y` and writes n floats at `x`. Otherwise as
- * undiffuse_operator_apply.
+ * x = A^T y, of a linear operator (undiffuse_operator_vjp is of any): reads m floats at `y` and
+ * writes n floats at `x`. Otherwise as undiffuse_operator_apply.
  */
 UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_operator_adjoint(const undiffuse_operator *op,
@@ -2507,6 +2583,77 @@ undiffuse_status undiffuse_gaussian_kernel(size_t len,
 UNDIFFUSE_API
 void undiffuse_operator_free(undiffuse_operator *op);
 
+/**
+ * A(x) = clamp(gain x, -1, 1): overexposure. Not linear: for DPS, DAPS and RED-diff, as those
+ * below. `gain` is above 0.
+ *
+ * Otherwise as undiffuse_operator_identity.
+ */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
+undiffuse_status undiffuse_operator_clip(const size_t *dims,
+                                         size_t rank,
+                                         double gain,
+                                         undiffuse_operator **op,
+                                         undiffuse_error **error);
+
+/**
+ * A(x) = 2 u^exponent - 1 with u = (x + 1) / 2, continued along its tangents below u = 1 / 512 and
+ * above 1. `exponent` is 0.1 to 10.
+ */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
+undiffuse_status undiffuse_operator_gamma(const size_t *dims,
+                                          size_t rank,
+                                          double exponent,
+                                          undiffuse_operator **op,
+                                          undiffuse_error **error);
+
+/**
+ * A(x) is the nearest of `levels` values, 2 to 65536, evenly spread over -1 to 1. Its gradient is
+ * taken for that of y = x.
+ */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
+undiffuse_status undiffuse_operator_quantize(const size_t *dims,
+                                             size_t rank,
+                                             uint32_t levels,
+                                             undiffuse_operator **op,
+                                             undiffuse_error **error);
+
+/**
+ * A(x) are the magnitudes of the two-dimensional Fourier transform of (x + 1) / 2 among zeros, on
+ * sides `oversampling` times as long, 1 or more, rounded up: phase retrieval. The transform keeps
+ * the sum of squares. An image turned by 180 degrees has the same.
+ */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
+undiffuse_status undiffuse_operator_fourier_magnitude(const size_t *dims,
+                                                      size_t rank,
+                                                      double oversampling,
+                                                      undiffuse_operator **op,
+                                                      undiffuse_error **error);
+
+/** A by functions of yours that is not linear. `callbacks` is read during the call. */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
+undiffuse_status undiffuse_operator_from_forward_callbacks(const size_t *dims,
+                                                           size_t rank,
+                                                           const undiffuse_forward_callbacks *callbacks,
+                                                           undiffuse_operator **op,
+                                                           undiffuse_error **error);
+
+/**
+ * out = J(x)^T v: reads the n floats of a sample at `x` and the m of a measurement at `v`, and
+ * writes n floats at `out`, J being the derivative of the operator at x; of a linear one it is A^T
+ * v. `out` overlaps neither. Scratch comes from malloc. Status: UNDIFFUSE_SHAPE,
+ * UNDIFFUSE_NON_FINITE. Any thread.
+ */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
+undiffuse_status undiffuse_operator_vjp(const undiffuse_operator *op,
+                                        const float *x,
+                                        size_t x_len,
+                                        const float *v,
+                                        size_t v_len,
+                                        float *out,
+                                        size_t out_len,
+                                        undiffuse_error **error);
+
 /* ---- Evidence ------------------------------------------------------------------------ */
 
 /**
@@ -2517,16 +2664,6 @@ void undiffuse_operator_free(undiffuse_operator *op);
 UNDIFFUSE_API
 undiffuse_status undiffuse_method_options_init(undiffuse_method_options *options,
                                                size_t struct_size);
-
-/**
- * Writes what a method needs and takes to *info, whose struct_size you set; so a program can offer
- * the methods that suit a measurement and a model. Status: UNDIFFUSE_INVALID_ARGUMENT for a number
- * that is no method. Any thread.
- */
-UNDIFFUSE_NODISCARD UNDIFFUSE_API
-undiffuse_status undiffuse_method_get_info(undiffuse_method method,
-                                           undiffuse_method_info *info,
-                                           undiffuse_error **error);
 
 /**
  * Makes evidence of a measurement.
@@ -2594,10 +2731,10 @@ undiffuse_status undiffuse_evidence_from_classes(const undiffuse_class_evidence 
  * DDPM's every step for evidence that nothing is known of.
  *
  * *options, which you have initialised, gets `kind` and `steps` and, of `eta`, `ddim_noise`,
- * `jump_length`, `resamplings` and what begins with `ladder`, those that the kind reads; the rest
- * stays. DiffPIR's is for inpainting: for super-resolution it was published with an `eta` of 0.5,
- * for deblurring of 0.316. A model of 2015 or of bits has its own chain, whatever the evidence. Any
- * thread.
+ * `jump_length`, `resamplings`, `flow_steps` and what begins with `ladder`, those that the kind
+ * reads; the rest stays. DiffPIR's is for inpainting: for super-resolution it was published with an
+ * `eta` of 0.5, for deblurring of 0.316. A model of 2015 or of bits has its own chain, whatever the
+ * evidence. Any thread.
  */
 UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_evidence_recommend_sampler(const undiffuse_evidence *evidence,
@@ -2624,6 +2761,16 @@ undiffuse_status undiffuse_evidence_start(const undiffuse_evidence *evidence,
 /** Frees evidence. Sessions made with it stay usable. NULL is ignored. */
 UNDIFFUSE_API
 void undiffuse_evidence_free(undiffuse_evidence *evidence);
+
+/**
+ * Writes what a method needs and takes to *info, whose struct_size you set; so a program can offer
+ * the methods that suit a measurement and a model. Status: UNDIFFUSE_INVALID_ARGUMENT for a number
+ * that is no method. Any thread.
+ */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
+undiffuse_status undiffuse_method_get_info(undiffuse_method method,
+                                           undiffuse_method_info *info,
+                                           undiffuse_error **error);
 
 /* ---- Sessions ------------------------------------------------------------------------ */
 

@@ -43,7 +43,7 @@
 //     undiffuse/model.hpp     networks compiled from weights, and denoisers of your own
 //     undiffuse/sampler.hpp   reverse processes, with or without a model
 //     undiffuse/noise.hpp     the values of a seed, and noise of your own
-//     undiffuse/operator.hpp  linear maps from a sample to a measurement
+//     undiffuse/operator.hpp  maps from a sample to a measurement
 //     undiffuse/evidence.hpp  measurements, gradients and known bits, which r is made of
 //     undiffuse/session.hpp   runs, and all of a run in one call
 //     undiffuse/bound.hpp     bounds on the log-likelihood

@@ -13,12 +13,12 @@ use undiffuse::model::autoencoder::AutoencoderConfig;
 use undiffuse::model::unet2d::{self, UNet2DConfig};
 use undiffuse::noise::Seeded;
 use undiffuse::pipeline::{PipelineOptions, Source};
-use undiffuse::posterior::operator::{BlockAverage, Mask};
+use undiffuse::posterior::operator::{BlockAverage, Clip, FourierMagnitude, Mask};
 use undiffuse::posterior::{
-    At, Classifier, ClassifierRule, Ddnm, Ddrm, DiffPir, Dps, Evidence, KnownPixels, Mcg, Measurement, Misfit, Pigdm,
-    PigdmRule, Tmpd,
+    At, Classifier, ClassifierRule, Daps, DapsOptions, Ddnm, Ddrm, DiffPir, Dps, Evidence, KnownPixels, Mcg,
+    Measurement, Misfit, Pigdm, PigdmRule, RedDiff, Tmpd,
 };
-use undiffuse::sampler::{PredictionType, SamplerKind, SamplerOptions, SchedulerConfig, Steps};
+use undiffuse::sampler::{PredictionType, Sampler, SamplerKind, SamplerOptions, SchedulerConfig, Steps};
 use undiffuse::tensor::{DType, Dims};
 use undiffuse::values::Scale;
 use undiffuse::weights::SafeTensorsView;
@@ -162,12 +162,29 @@ fn evidence_allocates_only_when_it_is_made_and_keeps_samples_apart() {
     ];
     let options = SamplerOptions { steps: Steps::Count(10), eta: 0.5, ..Default::default() };
     let sampler = SchedulerConfig::new(SamplerKind::Ddim).sampler(&options).unwrap();
+    keeps_apart(&methods, &*sampler, &prior);
+    // Those that draw each level anew.
+    let clip = || Measurement::new(Clip::new(dims, 2.0).unwrap(), &[0.3; 8], 0.1);
+    let phase = || Measurement::new(FourierMagnitude::new(dims, 2.0).unwrap(), &[0.3; 32], 0.1);
+    let few = DapsOptions { langevin_steps: 5, ..DapsOptions::default() };
+    let anew: [&dyn Fn() -> Box<dyn Evidence>; 3] = [
+        &|| Box::new(Daps::new(clip().unwrap(), &few).unwrap()),
+        &|| Box::new(Daps::new(phase().unwrap(), &few).unwrap()),
+        &|| Box::new(RedDiff::new(phase().unwrap(), 0.1, 0.25).unwrap()),
+    ];
+    let sampler = SchedulerConfig::new(SamplerKind::Ddpm).decoupled_annealing(&options, 3).unwrap();
+    keeps_apart(&anew, &sampler, &prior);
+}
+
+/// Runs of a batch of three and of its last sample alone, the first without an allocation.
+fn keeps_apart(methods: &[&dyn Fn() -> Box<dyn Evidence>], sampler: &dyn Sampler, prior: &dyn Fn() -> GaussianMixture) {
     for method in methods {
         let make = |batch: usize, first_sample: u64| {
             let options = ChainOptions { batch, first_sample };
-            Chain::with_evidence(prior(), &sampler, Seeded::new(1), method(), &options).unwrap()
+            Chain::with_evidence(prior(), sampler, Seeded::new(1), method(), &options).unwrap()
         };
         let mut all = make(3, 7);
+        let n = all.x().len() / 3;
         let name = all.evidence().name().to_string();
         assert_eq!(allocations(|| all.run().unwrap()), 0, "{name}");
         let mut last = make(1, 9);

@@ -2,16 +2,15 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use core::ffi::c_char;
 use core::mem::MaybeUninit;
 
 use undiffuse::error::check_finite;
-use undiffuse::posterior::operator::LinearOperator;
+use undiffuse::posterior::operator::{ForwardOperator, LinearOperator};
 use undiffuse::posterior::{
     Algorithm, BitProduct, BitSchedule, Calibrated, CalibratedClasses, CalibratedWhite, Clamp, ClassProduct,
-    ClassSchedule, Ddnm, Ddrm, DiffPir, Dps, Evidence, ExactProduct, IndependentBits, IndependentClasses, Known,
-    KnownPixels, Mcg, MeanShift, Measurement, MethodKind, MethodNoise, MethodOperator, Misfit, OptimalVariance, Pigdm,
-    PigdmRule, RSchedule, SplitGibbs, SplitGibbsOptions, Tmpd,
+    ClassSchedule, Daps, DapsOptions, Ddnm, Ddrm, DiffPir, Dps, Evidence, ExactProduct, IndependentBits,
+    IndependentClasses, Known, KnownPixels, Mcg, MeanShift, Measurement, Misfit, OptimalVariance, Pigdm, PigdmRule,
+    RSchedule, RedDiff, SplitGibbs, SplitGibbsOptions, Tmpd,
 };
 use undiffuse::process::{Binomial, Categorical};
 use undiffuse::sampler::DdimNoise;
@@ -19,8 +18,6 @@ use undiffuse::sampler::DdimNoise;
 use crate::enums::undiffuse_ddim_noise::*;
 use crate::enums::undiffuse_known::{self, *};
 use crate::enums::undiffuse_method::{self, *};
-use crate::enums::undiffuse_method_noise::{self, *};
-use crate::enums::undiffuse_method_operator::{self, *};
 use crate::enums::undiffuse_misfit::{self, *};
 use crate::enums::undiffuse_pigdm_rule::{self, *};
 use crate::enums::undiffuse_r_schedule::{self, *};
@@ -29,7 +26,7 @@ use crate::gradient::{self, HostBits, undiffuse_bit_evidence, undiffuse_gradient
 use crate::guard::{Handle, free_handle, ok, opaque, output, read, slice, slice_mut, void};
 use crate::model::undiffuse_model;
 use crate::operator::{Operator, undiffuse_operator};
-use crate::options::{VersionedStruct, flag, give, init, options, options_or_defaults, sized, value};
+use crate::options::{flag, give, init, options, options_or_defaults, sized, value};
 use crate::recipe::{BoxedEvidence, Recipe, r_schedule};
 use crate::sampler::undiffuse_sampler;
 use crate::schedule::undiffuse_sampler_options;
@@ -59,7 +56,7 @@ pub struct undiffuse_evidence(Handle<Recipes>);
 
 opaque!(undiffuse_evidence, "evidence", Recipes);
 
-/// A noisy linear measurement y = A x_0 + sigma n with n standard normal, in the units of the model's samples.
+/// A noisy measurement y = A x_0 + sigma n with n standard normal, in the units of the model's samples.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct undiffuse_measurement {
@@ -136,6 +133,19 @@ pub struct undiffuse_method_options {
     pub ladder_ratio: f64,
     /// Split Gibbs: how often the last return is made, at least 1.
     pub ladder_last: usize,
+    /// DAPS: steps of Langevin dynamics at each level, 1 to 1,000,000; no network is called.
+    pub langevin_steps: usize,
+    /// DAPS: the length of these steps at the first level, as a fraction of the inverse of the largest curvature, above
+    /// 0 and below 2.
+    pub langevin_length: f64,
+    /// DAPS: what the length has fallen to at the last level, as a fraction, above 0 and at most 1.
+    pub langevin_decay: f64,
+    /// DAPS: network calls from each level to x_0, at least 1; for undiffuse_evidence_recommend_sampler.
+    pub flow_steps: usize,
+    /// RED-diff: Adam's rate, above 0.
+    pub rate: f64,
+    /// RED-diff: the weight of the model against the measurement, above 0.
+    pub red_diff_lambda: f64,
 }
 
 sized!(undiffuse_method_options {
@@ -156,6 +166,12 @@ sized!(undiffuse_method_options {
     ladder_largest: 1.0,
     ladder_ratio: 0.0,
     ladder_last: 2,
+    langevin_steps: 100,
+    langevin_length: 0.5,
+    langevin_decay: 0.1,
+    flow_steps: 4,
+    rate: 0.1,
+    red_diff_lambda: 0.25,
 });
 
 /// Fills options with the defaults: calibrated evidence with 2 iterations and 1 product for the variance, and the
@@ -170,85 +186,9 @@ pub unsafe extern "C" fn undiffuse_method_options_init(
     unsafe { ok(core::ptr::null_mut(), || init(options, struct_size)) }
 }
 
-/// What the library calls each method.
-const METHODS: [(undiffuse_method, MethodKind); 15] = [
-    (UNDIFFUSE_METHOD_CALIBRATED, MethodKind::Calibrated),
-    (UNDIFFUSE_METHOD_CALIBRATED_WHITE, MethodKind::CalibratedWhite),
-    (UNDIFFUSE_METHOD_DPS, MethodKind::Dps),
-    (UNDIFFUSE_METHOD_MCG, MethodKind::Mcg),
-    (UNDIFFUSE_METHOD_PIGDM, MethodKind::Pigdm),
-    (UNDIFFUSE_METHOD_TMPD, MethodKind::Tmpd),
-    (UNDIFFUSE_METHOD_DDRM, MethodKind::Ddrm),
-    (UNDIFFUSE_METHOD_DDNM, MethodKind::Ddnm),
-    (UNDIFFUSE_METHOD_DDNM_PLUS, MethodKind::DdnmPlus),
-    (UNDIFFUSE_METHOD_DIFFPIR, MethodKind::DiffPir),
-    (UNDIFFUSE_METHOD_REPAINT, MethodKind::KnownPixels),
-    (UNDIFFUSE_METHOD_CLAMP, MethodKind::Clamp),
-    (UNDIFFUSE_METHOD_EXACT_PRODUCT, MethodKind::ExactProduct),
-    (UNDIFFUSE_METHOD_MEAN_SHIFT, MethodKind::MeanShift),
-    (UNDIFFUSE_METHOD_SPLIT_GIBBS, MethodKind::SplitGibbs),
-];
-
-/// What a method needs and takes, with its options at their defaults.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct undiffuse_method_info {
-    /// sizeof(undiffuse_method_info); you set it before the call.
-    pub struct_size: usize,
-    /// Its name, which the program's `--method` takes too: ASCII, NUL-terminated.
-    pub name: [c_char; 32],
-    /// The noise that it takes.
-    pub noise: MaybeUninit<undiffuse_method_noise>,
-    /// The operators that it takes.
-    pub operators: MaybeUninit<undiffuse_method_operator>,
-    /// Vector-Jacobian products of the network in a step; where it is above 0 the model must have been loaded with a
-    /// gradient.
-    pub product_count: usize,
-}
-
-sized!(undiffuse_method_info {
-    name: [0; 32],
-    noise: MaybeUninit::new(UNDIFFUSE_METHOD_NOISE_ANY),
-    operators: MaybeUninit::new(UNDIFFUSE_METHOD_OPERATOR_ANY),
-    product_count: 0,
-});
-
-/// Writes what a method needs and takes to *info, whose struct_size you set; so a program can offer the methods that
-/// suit a measurement and a model. Status: UNDIFFUSE_INVALID_ARGUMENT for a number that is no method. Any thread.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn undiffuse_method_get_info(
-    method: MaybeUninit<undiffuse_method>,
-    info: *mut undiffuse_method_info,
-    error: *mut *mut undiffuse_error,
-) -> undiffuse_status {
-    // SAFETY: as above.
-    unsafe {
-        ok(error, || {
-            let method = value(method)?;
-            let kind = METHODS.iter().find(|(m, _)| *m == method).map(|(_, kind)| *kind);
-            let of = kind.ok_or_else(|| Failure::argument("the method is not in the table"))?.traits();
-            let mut i = <undiffuse_method_info as VersionedStruct>::defaults();
-            let room = i.name.len() - 1;
-            i.name.iter_mut().zip(of.name.bytes().take(room)).for_each(|(to, b)| *to = b as c_char);
-            i.noise = MaybeUninit::new(match of.noise {
-                MethodNoise::Positive => UNDIFFUSE_METHOD_NOISE_POSITIVE,
-                MethodNoise::Zero => UNDIFFUSE_METHOD_NOISE_ZERO,
-                _ => UNDIFFUSE_METHOD_NOISE_ANY,
-            });
-            i.operators = MaybeUninit::new(match of.operator {
-                MethodOperator::Elements => UNDIFFUSE_METHOD_OPERATOR_ELEMENTS,
-                MethodOperator::Mask => UNDIFFUSE_METHOD_OPERATOR_MASK,
-                _ => UNDIFFUSE_METHOD_OPERATOR_ANY,
-            });
-            i.product_count = of.products;
-            give(info, &i)
-        })
-    }
-}
-
 type Shared = Arc<dyn LinearOperator + Send + Sync>;
 
-fn measure<O: LinearOperator>(operator: O, y: &[f32], m: &undiffuse_measurement) -> Outcome<Measurement<O>> {
+fn measure<O: ForwardOperator>(operator: O, y: &[f32], m: &undiffuse_measurement) -> Outcome<Measurement<O>> {
     Ok(if flag(m.each, "each")? {
         Measurement::each(operator, y, m.first_sample, m.sigma)?
     } else if m.sigma == 0.0 {
@@ -290,7 +230,8 @@ pub unsafe extern "C" fn undiffuse_evidence_from_measurement(
 }
 
 fn method(operator: &Operator, y: &[f32], m: &undiffuse_measurement, o: &undiffuse_method_options) -> Outcome<Recipes> {
-    let shared = || measure(Arc::clone(&operator.any), y, m);
+    let shared = || measure(Arc::clone(operator.linear()?), y, m);
+    let any = || measure(Arc::clone(&operator.forward), y, m);
     let misfit = match value(o.misfit)? {
         UNDIFFUSE_MISFIT_GAUSSIAN => Misfit::Gaussian,
         UNDIFFUSE_MISFIT_POISSON => Misfit::Poisson,
@@ -310,7 +251,7 @@ fn method(operator: &Operator, y: &[f32], m: &undiffuse_measurement, o: &undiffu
             Recipes::of(Calibrated::new(shared()?, o.iterations)?.with_variance_products(o.variance_products)?)
         }
         UNDIFFUSE_METHOD_CALIBRATED_WHITE => Recipes::of(CalibratedWhite::new(shared()?, o.variance)?),
-        UNDIFFUSE_METHOD_DPS => Recipes::of(Dps::new(shared()?, o.zeta, misfit)?),
+        UNDIFFUSE_METHOD_DPS => Recipes::of(Dps::new(any()?, o.zeta, misfit)?),
         UNDIFFUSE_METHOD_MCG => Recipes::of(Mcg::new(shared()?, o.zeta)?),
         UNDIFFUSE_METHOD_PIGDM => Recipes::of(Pigdm::new(shared()?, rule)?),
         UNDIFFUSE_METHOD_TMPD => Recipes::of(Tmpd::new(shared()?)?),
@@ -337,6 +278,16 @@ fn method(operator: &Operator, y: &[f32], m: &undiffuse_measurement, o: &undiffu
             };
             Recipes::of(SplitGibbs::new(shared()?, &options)?)
         }
+        UNDIFFUSE_METHOD_DAPS => {
+            let options = DapsOptions {
+                langevin_steps: o.langevin_steps,
+                langevin_length: o.langevin_length,
+                decay: o.langevin_decay,
+                flow_steps: o.flow_steps,
+            };
+            Recipes::of(Daps::new(any()?, &options)?)
+        }
+        UNDIFFUSE_METHOD_RED_DIFF => Recipes::of(RedDiff::new(any()?, o.rate, o.red_diff_lambda)?),
     })
 }
 
@@ -502,9 +453,9 @@ impl Recipe for Bits {
 /// nothing is known of.
 ///
 /// *options, which you have initialised, gets `kind` and `steps` and, of `eta`, `ddim_noise`, `jump_length`,
-/// `resamplings` and what begins with `ladder`, those that the kind reads; the rest stays. DiffPIR's is for inpainting:
-/// for super-resolution it was published with an `eta` of 0.5, for deblurring of 0.316. A model of 2015 or of bits has
-/// its own chain, whatever the evidence. Any thread.
+/// `resamplings`, `flow_steps` and what begins with `ladder`, those that the kind reads; the rest stays. DiffPIR's is
+/// for inpainting: for super-resolution it was published with an `eta` of 0.5, for deblurring of 0.316. A model of 2015
+/// or of bits has its own chain, whatever the evidence. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_evidence_recommend_sampler(
     evidence: *const undiffuse_evidence,
@@ -541,6 +492,10 @@ pub unsafe extern "C" fn undiffuse_evidence_recommend_sampler(
                     (o.ladder_largest, o.ladder_smallest) = (ladder.largest, ladder.smallest);
                     (o.ladder_ratio, o.ladder_last) = (ladder.ratio, ladder.last);
                     UNDIFFUSE_SAMPLER_SPLIT_GIBBS
+                }
+                Algorithm::DecoupledAnnealing { flow_steps } => {
+                    o.flow_steps = flow_steps;
+                    UNDIFFUSE_SAMPLER_DECOUPLED_ANNEALING
                 }
             });
             give(options, &o)

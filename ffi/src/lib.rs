@@ -48,8 +48,11 @@ pub mod noise;
 
 pub mod operator;
 
+pub mod forward;
+
 pub mod evidence;
 pub mod gradient;
+pub mod methods;
 
 pub mod session;
 

@@ -481,7 +481,9 @@ impl Model {
     pub fn scheduler(&self, kind: undiffuse_sampler_kind) -> Outcome<SchedulerConfig> {
         let wanted = match kind {
             // It takes the schedule of any diffusers class.
-            UNDIFFUSE_SAMPLER_REPAINT | UNDIFFUSE_SAMPLER_SPLIT_GIBBS => Some(SamplerKind::Ddpm),
+            UNDIFFUSE_SAMPLER_REPAINT | UNDIFFUSE_SAMPLER_SPLIT_GIBBS | UNDIFFUSE_SAMPLER_DECOUPLED_ANNEALING => {
+                Some(SamplerKind::Ddpm)
+            }
             _ => sampler_kind(kind),
         };
         match (&self.network, &self.given) {

@@ -1,4 +1,4 @@
-//! Linear operators: what a measurement did to a sample.
+//! Operators: what a measurement did to a sample. Those that are not linear are in `forward`.
 
 use alloc::format;
 use alloc::sync::Arc;
@@ -8,8 +8,8 @@ use core::mem::MaybeUninit;
 
 use undiffuse::error::check_finite;
 use undiffuse::posterior::operator::{
-    Bicubic, BlockAverage, Channels, CircularBlur, Dense, Grey, Hadamard, Identity, LinearOperator, Mask, Padding,
-    SeparableBlur, Svd, gaussian_kernel,
+    Bicubic, BlockAverage, Channels, CircularBlur, Dense, ForwardOperator, Grey, Hadamard, Identity, LinearOperator,
+    Mask, Padding, SeparableBlur, Svd, gaussian_kernel,
 };
 use undiffuse::tensor::Dims;
 use undiffuse::{Error, ErrorKind};
@@ -19,24 +19,36 @@ use crate::enums::undiffuse_padding::{self, *};
 use crate::guard::{Handle, check_apart, free_handle, null, ok, opaque, output, read, slice, slice_mut, void};
 use crate::memory::scratch;
 use crate::options::{give, options, sized, value};
+use crate::status::undiffuse_status::UNDIFFUSE_UNSUPPORTED;
 use crate::status::{Failure, Outcome, undiffuse_error, undiffuse_status};
 
 /// An operator that evidence shares.
 #[derive(Clone)]
 pub(crate) struct Operator {
-    pub any: Arc<dyn LinearOperator + Send + Sync>,
+    pub forward: Arc<dyn ForwardOperator + Send + Sync>,
+    /// The same where it is linear.
+    pub linear: Option<Arc<dyn LinearOperator + Send + Sync>>,
     /// For the methods that need one.
     pub mask: Option<Mask>,
 }
 
 impl<O: LinearOperator + Send + Sync + 'static> From<O> for Operator {
     fn from(operator: O) -> Self {
-        Self { any: Arc::new(operator), mask: None }
+        let linear: Shared = Arc::new(operator);
+        Self { forward: Arc::new(Arc::clone(&linear)), linear: Some(linear), mask: None }
     }
 }
 
-/// A linear map A from a sample to a measurement. It is never changed, so any number of threads may use one at once.
-/// Evidence made with it keeps what it needs: you may free it before.
+impl Operator {
+    /// As one that is linear, for what needs it to be.
+    pub fn linear(&self) -> Outcome<&Shared> {
+        let text = || format!("{} is not linear, as this needs it to be", self.forward.label());
+        self.linear.as_ref().ok_or_else(|| Failure::new(UNDIFFUSE_UNSUPPORTED, text()))
+    }
+}
+
+/// A map A from a sample to a measurement, mostly linear. It is never changed, so any number of threads may use one at
+/// once. Evidence made with it keeps what it needs: you may free it before.
 pub struct undiffuse_operator(Handle<Operator>);
 
 opaque!(undiffuse_operator, "operator", Operator);
@@ -57,8 +69,8 @@ pub struct undiffuse_operator_info {
     pub output_dims: [usize; 4],
     /// 1 if its singular value decomposition is known, which some methods need.
     pub has_svd: u32,
-    /// 0.
-    pub reserved: u32,
+    /// 1 if it is linear.
+    pub linear: u32,
 }
 
 sized!(undiffuse_operator_info {
@@ -67,7 +79,7 @@ sized!(undiffuse_operator_info {
     output_rank: 0,
     output_dims: [0; 4],
     has_svd: 0,
-    reserved: 0,
+    linear: 0,
 });
 
 /// A map of yours: reads `from_len` floats at `from` and writes all `to_len` floats at `to`. Returns as
@@ -178,7 +190,7 @@ impl LinearOperator for Host {
 ///
 /// # Safety
 /// `dims` are `rank` values.
-unsafe fn read_dims(dims: *const usize, rank: usize) -> Outcome<Dims> {
+pub(crate) unsafe fn read_dims(dims: *const usize, rank: usize) -> Outcome<Dims> {
     if rank > 4 {
         return Err(Failure::argument(format!("rank is {rank}, expected 1 to 4")));
     }
@@ -251,7 +263,7 @@ pub unsafe extern "C" fn undiffuse_operator_mask(
         new(dims, rank, op, error, |dims| {
             let known: Vec<bool> = slice(known, known_len, "known")?.iter().map(|&k| k != 0).collect();
             let mask = Mask::new(dims, &known)?;
-            Ok(Operator { any: Arc::new(mask.clone()), mask: Some(mask) })
+            Ok(Operator { mask: Some(mask.clone()), ..Operator::from(mask) })
         })
     }
 }
@@ -272,7 +284,7 @@ pub unsafe extern "C" fn undiffuse_operator_without_box(
     unsafe {
         new(dims, rank, op, error, |dims| {
             let mask = Mask::without_box(dims, top, left, height, width)?;
-            Ok(Operator { any: Arc::new(mask.clone()), mask: Some(mask) })
+            Ok(Operator { mask: Some(mask.clone()), ..Operator::from(mask) })
         })
     }
 }
@@ -455,20 +467,21 @@ pub unsafe extern "C" fn undiffuse_operator_get_info(
     unsafe {
         ok(error, || {
             let o = read(op)?;
-            let dims = o.any.output_dims();
+            let dims = o.forward.codomain();
             let mut i = <undiffuse_operator_info as crate::options::VersionedStruct>::defaults();
-            i.input_len = o.any.input_dims().elements();
+            i.input_len = o.forward.domain().elements();
             i.output_len = dims.elements();
             i.output_rank = dims.rank();
             i.output_dims[..dims.rank()].copy_from_slice(dims.as_slice());
-            i.has_svd = u32::from(o.any.svd().is_some());
+            i.has_svd = u32::from(o.linear.as_ref().is_some_and(|o| o.svd().is_some()));
+            i.linear = u32::from(o.linear.is_some());
             give(info, &i)
         })
     }
 }
 
-/// y = A x: reads the n floats of a sample at `x` and writes the m floats of a measurement at `y`, which do not
-/// overlap. Scratch comes from malloc. Status: UNDIFFUSE_SHAPE, UNDIFFUSE_NON_FINITE. Any thread.
+/// y = A x, of any operator: reads the n floats of a sample at `x` and writes the m floats of a measurement at `y`,
+/// which do not overlap. Scratch comes from malloc. Status: UNDIFFUSE_SHAPE, UNDIFFUSE_NON_FINITE. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_operator_apply(
     op: *const undiffuse_operator,
@@ -479,10 +492,15 @@ pub unsafe extern "C" fn undiffuse_operator_apply(
     error: *mut *mut undiffuse_error,
 ) -> undiffuse_status {
     // SAFETY: as above.
-    unsafe { map(op, ("x", x, x_len), ("y", y, y_len), error, |o, from, to, scratch| o.apply(from, to, scratch)) }
+    unsafe {
+        map(op, ("x", x, x_len), ("y", y, y_len), error, |o, from, to| {
+            Ok(o.forward.forward(from, to, &mut scratch(o.forward.forward_scratch_len())?)?)
+        })
+    }
 }
 
-/// x = A^T y: reads m floats at `y` and writes n floats at `x`. Otherwise as undiffuse_operator_apply.
+/// x = A^T y, of a linear operator (undiffuse_operator_vjp is of any): reads m floats at `y` and writes n floats at `x`.
+/// Otherwise as undiffuse_operator_apply.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_operator_adjoint(
     op: *const undiffuse_operator,
@@ -493,7 +511,12 @@ pub unsafe extern "C" fn undiffuse_operator_adjoint(
     error: *mut *mut undiffuse_error,
 ) -> undiffuse_status {
     // SAFETY: as above.
-    unsafe { map(op, ("y", y, y_len), ("x", x, x_len), error, |o, from, to, scratch| o.adjoint(from, to, scratch)) }
+    unsafe {
+        map(op, ("y", y, y_len), ("x", x, x_len), error, |o, from, to| {
+            let o = o.linear()?;
+            Ok(o.adjoint(from, to, &mut scratch(o.scratch_len())?)?)
+        })
+    }
 }
 
 /// x = A^+ y, the minimum-norm least-squares solution of A x = y. Status: UNDIFFUSE_UNSUPPORTED where the operator has
@@ -509,7 +532,10 @@ pub unsafe extern "C" fn undiffuse_operator_pseudo_inverse(
 ) -> undiffuse_status {
     // SAFETY: as above.
     unsafe {
-        map(op, ("y", y, y_len), ("x", x, x_len), error, |o, from, to, scratch| o.pseudo_inverse(from, to, scratch))
+        map(op, ("y", y, y_len), ("x", x, x_len), error, |o, from, to| {
+            let o = o.linear()?;
+            Ok(o.pseudo_inverse(from, to, &mut scratch(o.solve_scratch_len())?)?)
+        })
     }
 }
 
@@ -522,7 +548,7 @@ unsafe fn map(
     (from_name, from, from_len): (&str, *const f32, usize),
     (to_name, to, to_len): (&str, *mut f32, usize),
     error: *mut *mut undiffuse_error,
-    f: impl FnOnce(&Shared, &[f32], &mut [f32], &mut [f32]) -> undiffuse::Result<()>,
+    f: impl FnOnce(&Operator, &[f32], &mut [f32]) -> Outcome<()>,
 ) -> undiffuse_status {
     // SAFETY: the caller's promise.
     unsafe {
@@ -532,7 +558,7 @@ unsafe fn map(
             check_apart(&[(from_name, from)], &[(to_name, to, to_len)])?;
             let to = slice_mut(to, to_len, to_name)?;
             check_finite(from_name, from)?;
-            f(&o.any, from, to, &mut scratch(o.any.solve_scratch_len())?)?;
+            f(&o, from, to)?;
             Ok(check_finite(to_name, to)?)
         })
     }

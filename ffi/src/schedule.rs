@@ -158,6 +158,8 @@ pub struct undiffuse_sampler_options {
     pub rtol: f64,
     /// RK45: the absolute tolerance of a step, 1e-7 to 1.
     pub atol: f64,
+    /// Decoupled annealing: network calls from each level to x_0, at least 1. `steps` are the levels.
+    pub flow_steps: usize,
 }
 
 sized!(undiffuse_sampler_options {
@@ -187,6 +189,7 @@ sized!(undiffuse_sampler_options {
     ladder_last: 2,
     rtol: 1e-5,
     atol: 1e-5,
+    flow_steps: 4,
 });
 
 /// Fills a schedule with diffusers' defaults. `struct_size` is sizeof(undiffuse_schedule_options) as your program was
@@ -300,7 +303,8 @@ pub(crate) unsafe fn sampler(config: &SchedulerConfig, o: &undiffuse_sampler_opt
     let kind = value(o.kind)?;
     let chosen = sampler_kind(kind);
     // Steps without a kind are those of the configuration's own class.
-    let of_its_own = kind == UNDIFFUSE_SAMPLER_REPAINT || kind == UNDIFFUSE_SAMPLER_SPLIT_GIBBS;
+    let of_its_own = [UNDIFFUSE_SAMPLER_REPAINT, UNDIFFUSE_SAMPLER_SPLIT_GIBBS, UNDIFFUSE_SAMPLER_DECOUPLED_ANNEALING];
+    let of_its_own = of_its_own.contains(&kind);
     let given = steps.is_some() || of_its_own;
     let usual = SamplerOptions::default_for(config, if given { chosen.or(Some(config.class)) } else { chosen });
     let usual = usual.with_compat(compat);
@@ -357,6 +361,7 @@ pub(crate) unsafe fn sampler(config: &SchedulerConfig, o: &undiffuse_sampler_opt
             };
             Arc::new(config.split_gibbs(&run, &ladder)?)
         }
+        _ if kind == UNDIFFUSE_SAMPLER_DECOUPLED_ANNEALING => Arc::new(config.decoupled_annealing(&run, o.flow_steps)?),
         // The configuration is of another class, so the options say what it cannot.
         Some(class) if class.is_2015() && class != config.class => {
             let chain_2015 = Chain2015 { readout, ending, pi: o.pi, bit_prediction, logits, ..config.chain_2015 };

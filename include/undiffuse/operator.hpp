@@ -1,4 +1,4 @@
-// Linear maps from a sample to a measurement.
+// Maps from a sample to a measurement.
 //
 // Part of undiffuse.hpp, which says what holds for all of it.
 #ifndef UNDIFFUSE_OPERATOR_HPP
@@ -24,7 +24,28 @@ struct operator_functions {
   std::vector<std::size_t> output_dims;
 };
 
+// Your own operator that is not linear: y = A(x), and J(x)^T v of its derivative J.
+struct forward_functions {
+  std::function<void(view<const float> x, view<float> y)> forward;
+  std::function<void(view<const float> x, view<const float> v, view<float> out)> vjp;
+  std::vector<std::size_t> output_dims;
+};
+
 namespace detail {
+
+struct forward_state final : callbacks {
+  explicit forward_state(forward_functions f) : user(std::move(f)) {}
+  static std::int32_t forward(void *self, const float *x, std::size_t x_len, float *y, std::size_t y_len) noexcept {
+    auto *s = static_cast<forward_state *>(self);
+    return s->guard([&] { s->user.forward({x, x_len}, {y, y_len}); });
+  }
+  static std::int32_t vjp(void *self, const float *x, std::size_t x_len, const float *v, std::size_t v_len, float *out,
+                          std::size_t out_len) noexcept {
+    auto *s = static_cast<forward_state *>(self);
+    return s->guard([&] { s->user.vjp({x, x_len}, {v, v_len}, {out, out_len}); });
+  }
+  forward_functions user;
+};
 
 struct operator_state final : callbacks {
   explicit operator_state(operator_functions f) : user(std::move(f)) {}
@@ -38,7 +59,8 @@ struct operator_state final : callbacks {
 
 }  // namespace detail
 
-// A linear map A from a sample to a measurement. `dims` are those of a sample, outermost first.
+// A map A from a sample to a measurement: linear, but for clip, gamma, quantize, fourier_magnitude and
+// from_forward_functions, which DPS, DAPS and RED-diff take. `dims` are those of a sample, outermost first.
 class linear_operator {
  public:
   using dims_t = std::vector<std::size_t>;
@@ -105,6 +127,30 @@ class linear_operator {
       return undiffuse_operator_hadamard(d.data(), d.size(), measurements, seed, out, e);
     });
   }
+  static linear_operator clip(const dims_t &d, double gain) {
+    return made([&](auto out, auto e) { return undiffuse_operator_clip(d.data(), d.size(), gain, out, e); });
+  }
+  static linear_operator gamma(const dims_t &d, double exponent) {
+    return made([&](auto out, auto e) { return undiffuse_operator_gamma(d.data(), d.size(), exponent, out, e); });
+  }
+  static linear_operator quantize(const dims_t &d, std::uint32_t levels) {
+    return made([&](auto out, auto e) { return undiffuse_operator_quantize(d.data(), d.size(), levels, out, e); });
+  }
+  static linear_operator fourier_magnitude(const dims_t &d, double oversampling) {
+    return made([&](auto out, auto e) {
+      return undiffuse_operator_fourier_magnitude(d.data(), d.size(), oversampling, out, e);
+    });
+  }
+  static linear_operator from_forward_functions(const dims_t &d, const forward_functions &f) {
+    using state_t = detail::forward_state;
+    auto state = std::make_shared<state_t>(f);
+    auto c = detail::sized<undiffuse_forward_callbacks>();
+    c.user_data = state.get();
+    if (f.forward) c.forward = state_t::forward;
+    if (f.vjp) c.vjp = state_t::vjp;
+    detail::copy_dims(f.output_dims, c.output_rank, c.output_dims);
+    return made([&](auto out, auto e) { return undiffuse_operator_from_forward_callbacks(d.data(), d.size(), &c, out, e); }, state);
+  }
   static linear_operator from_functions(const dims_t &d, const operator_functions &f) {
     using state_t = detail::operator_state;
     auto state = std::make_shared<state_t>(f);
@@ -125,6 +171,14 @@ class linear_operator {
   // y = A x
   std::vector<float> apply(view<const float> x) const {
     return mapped(undiffuse_operator_apply, x, info().output_len);
+  }
+  // J(x)^T v
+  std::vector<float> vjp(view<const float> x, view<const float> v) const {
+    std::vector<float> out(x.size());
+    detail::call(keep(), [&](auto e) {
+      return undiffuse_operator_vjp(get(), x.data(), x.size(), v.data(), v.size(), out.data(), out.size(), e);
+    });
+    return out;
   }
   // x = A^T y
   std::vector<float> adjoint(view<const float> y) const {

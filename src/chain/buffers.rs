@@ -17,8 +17,10 @@ pub(super) struct Layout {
     pub sample: usize,
     /// Values of one prediction.
     pub output: usize,
-    /// Values of one sample's state.
+    /// Values of one sample's state: what the evidence keeps, then the sampler's.
     pub state: usize,
+    /// Of these the evidence's.
+    pub kept: usize,
     /// Values of one sample's cotangent: those of a prediction, or 0 where no evidence needs it.
     pub cotangent: usize,
     /// Values of the evidence's scratch, for the whole batch.
@@ -63,9 +65,12 @@ impl Layout {
         sampler
             .check_output_len(sample, output)
             .map_err(|e| e.context(format_args!("{} with the denoiser \"{}\"", sampler.name(), denoiser.name())))?;
-        let state = sampler.state_len(sample);
+        let (state, dims) = (sampler.state_len(sample), denoiser.sample_dims());
+        let kept = evidence.kept_len(dims);
+        let too_large =
+            || err!(OutOfMemory, "a batch of {batch} samples of {sample} values is too large for this machine");
+        let state = state.checked_add(kept).ok_or_else(too_large)?;
         let of_evidence = |e: crate::Error| e.context(format_args!("the evidence \"{}\"", evidence.name()));
-        let dims = denoiser.sample_dims();
         ensure!(
             sampler.takes_evidence() || !evidence.acts(),
             Unsupported,
@@ -85,7 +90,7 @@ impl Layout {
             sampler.linear(0).map_err(of_evidence)?;
         }
         let cotangent = if evidence.needs_vjp() { output } else { 0 };
-        let scratch = evidence.scratch_len(dims, batch);
+        let scratch = evidence.scratch_len(dims, batch).saturating_add(kept.saturating_mul(batch));
         let len = || -> Option<usize> {
             let per_sample = sample
                 .checked_mul(6)?
@@ -97,10 +102,8 @@ impl Layout {
                 .checked_add(scratch)
                 .filter(|len| len.checked_mul(4).is_some_and(|b| isize::try_from(b).is_ok()))
         };
-        let len = len().ok_or_else(|| {
-            err!(OutOfMemory, "a batch of {batch} samples of {sample} values is too large for this machine")
-        })?;
-        Ok(Self { batch, sample, output, state, cotangent, evidence: scratch, len })
+        let len = len().ok_or_else(too_large)?;
+        Ok(Self { batch, sample, output, state, kept, cotangent, evidence: scratch, len })
     }
 
     /// Values of the whole arena.

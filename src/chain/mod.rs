@@ -308,7 +308,8 @@ impl<'w, D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'w, D, S, N
     }
 
     fn advance(&mut self, step: usize, level: Level, cancel: &Cancel) -> Result<()> {
-        let (n, m, s) = (self.layout.sample, self.layout.output, self.layout.state);
+        let (n, m) = (self.layout.sample, self.layout.output);
+        let (s, k) = (self.layout.state, self.layout.kept);
         let b = self.layout.split(self.arena.values(), self.count)?;
         if !self.sampler.calls_network(step) {
             return self.advance_without_network(step);
@@ -354,7 +355,8 @@ impl<'w, D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'w, D, S, N
             alone.x0.copy_from_slice(b.x0_next);
             for i in 0..self.count {
                 let estimate = Estimate { x: row(b.x, i, n), x0: row(b.x0_next, i, n), eps: row(b.eps, i, n) };
-                let (state, next_state) = (row(b.state, i, s), row_mut(b.next_state, i, s));
+                let (_, state) = cut(row(b.state, i, s), k);
+                let (_, next_state) = cut_mut(row_mut(b.next_state, i, s), k);
                 let mean = row_mut(&mut alone.mean, i, n);
                 self.sampler.mean(step, step - self.start, estimate, state, next_state, mean)?;
             }
@@ -362,6 +364,10 @@ impl<'w, D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'w, D, S, N
         let of_evidence = |e: crate::Error, name: &str| e.context(format_args!("the evidence \"{name}\""));
         if self.evidence.draws_x0() && spread != Spread::None {
             spread = Spread::Scalar(conditional_std(&self.sampler, step)? as f32);
+        }
+        if k > 0 {
+            let kept = b.state.chunks_exact(s.max(1)).map(|state| cut(state, k).0);
+            b.evidence.chunks_exact_mut(k).zip(kept).for_each(|(to, kept)| to.copy_from_slice(kept));
         }
         self.evidence
             .draw(&at, self.count, &mut self.noise, b.evidence)
@@ -400,7 +406,8 @@ impl<'w, D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'w, D, S, N
         // Part 2 and 3, into the spare buffers.
         for i in 0..self.count {
             let estimate = Estimate { x: row(b.x, i, n), x0: row(b.x0_next, i, n), eps: row(b.eps, i, n) };
-            let (state, next_state) = (row(b.state, i, s), row_mut(b.next_state, i, s));
+            let (_, state) = cut(row(b.state, i, s), k);
+            let (_, next_state) = cut_mut(row_mut(b.next_state, i, s), k);
             self.sampler.mean(step, step - self.start, estimate, state, next_state, row_mut(b.spare, i, n))?;
         }
         let noise = if needs_noise { b.noise } else { &mut [] };
@@ -434,7 +441,16 @@ impl<'w, D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'w, D, S, N
                 .merge(&at, b.x, b.spare, &mut self.noise, b.evidence)
                 .map_err(|e| of_evidence(e, self.evidence.name()))?;
         }
-        ensure!(all_finite(b.spare), NonFinite, "the evidence \"{}\" gave NaN or infinity for x", self.evidence.name());
+        if k > 0 {
+            let kept = b.next_state.chunks_exact_mut(s.max(1)).map(|state| cut_mut(state, k).0);
+            b.evidence.chunks_exact(k).zip(kept).for_each(|(from, kept)| kept.copy_from_slice(from));
+        }
+        ensure!(
+            all_finite(b.spare) && (k == 0 || all_finite(b.next_state)),
+            NonFinite,
+            "the evidence \"{}\" gave NaN or infinity for x",
+            self.evidence.name()
+        );
 
         // Only now does the chain move.
         b.x.copy_from_slice(b.spare);
@@ -517,6 +533,16 @@ fn row(values: &[f32], i: usize, len: usize) -> &[f32] {
 
 fn row_mut(values: &mut [f32], i: usize, len: usize) -> &mut [f32] {
     i.checked_mul(len).and_then(|at| values.get_mut(at..)?.get_mut(..len)).unwrap_or(&mut [])
+}
+
+/// What the evidence keeps of a sample, and the sampler's state; the layout has room for both.
+fn cut(state: &[f32], kept: usize) -> (&[f32], &[f32]) {
+    state.split_at_checked(kept).unwrap_or((&[], state))
+}
+
+fn cut_mut(state: &mut [f32], kept: usize) -> (&mut [f32], &mut [f32]) {
+    let kept = kept.min(state.len());
+    state.split_at_mut(kept)
 }
 
 fn chunks(values: &[f32], len: usize) -> core::slice::ChunksExact<'_, f32> {

@@ -1,6 +1,8 @@
 //! What several methods share: checks that name the method, memory, and the way back from a residual to the sample.
 
-use super::operator::LinearOperator;
+use alloc::vec::Vec;
+
+use super::operator::{ForwardOperator, LinearOperator};
 use super::{At, Measurement};
 use crate::error::{Result, ensure, err};
 use crate::memory::zeros;
@@ -176,9 +178,9 @@ pub(super) fn check_draws(method: &str, sampler: &dyn Sampler) -> Result<()> {
         .map_err(|e| e.context(method))
 }
 
-/// v = A^T w(y - A x_0) for every sample of a batch; `weigh(i, r, scratch)` makes w of the residual r, in place, of
-/// sample i of the batch.
-pub(super) fn pull_back<O: LinearOperator>(
+/// v = A^T w(y - A x_0), or of what is not linear J(x_0)^T w(y - A(x_0)), for every sample of a batch; `weigh(i, r,
+/// scratch)` makes w of the residual r, in place, of sample i of the batch.
+pub(super) fn pull_back<O: ForwardOperator>(
     m: &Measurement<O>,
     at: &At,
     x0: &[f32],
@@ -191,7 +193,67 @@ pub(super) fn pull_back<O: LinearOperator>(
     for (i, (x0, v)) in x0.chunks_exact(n).zip(v.chunks_exact_mut(n)).enumerate() {
         m.residual(at.first_sample.saturating_add(i as u64), x0, r, scratch)?;
         weigh(i, r, scratch)?;
-        m.operator().adjoint(r, v, scratch)?;
+        m.operator().vjp(x0, r, v, scratch)?;
     }
     Ok(())
+}
+
+/// That every settled step leads to alpha_s x_0 + sigma_s z with fresh noise, so that x_s is made of x_0 alone.
+pub(super) fn check_fresh(method: &str, sampler: &dyn Sampler) -> Result<()> {
+    for step in (0..sampler.levels().len()).filter(|&step| sampler.settles(step)) {
+        let target = sampler.target(step)?;
+        let std = conditional_std(sampler, step);
+        ensure!(
+            std.is_ok_and(|std| std >= (1.0 - 1e-4) * target.sigma),
+            Unsupported,
+            "{method} makes x_s of x_0 and fresh noise alone, step {step} of {} does not: take the sampler that it recommends, or ddim with eta 1 of \
+             the level's noise",
+            sampler.name()
+        );
+    }
+    Ok(())
+}
+
+/// The largest slope of an operator: what it says, or what the power method finds of its Jacobian at three points, a
+/// tenth more.
+pub(super) fn steepest(op: &impl ForwardOperator) -> Result<f64> {
+    if let Some(slope) = op.steepest() {
+        return Ok(slope);
+    }
+    const REACH: f32 = 1e-2;
+    let (n, m) = (op.domain().elements(), op.codomain().elements());
+    let (mut u, mut x): (Vec<f32>, Vec<f32>) = (zeros("evidence", n)?, zeros("evidence", n)?);
+    let (mut ahead, mut behind): (Vec<f32>, Vec<f32>) = (zeros("evidence", m)?, zeros("evidence", m)?);
+    let mut scratch = zeros("evidence", op.forward_scratch_len())?;
+    // Values that are all different, -0.5 to 0.5: the fractions of multiples of the golden ratio never repeat.
+    let different = |i: usize| (i as f32 * 0.618_034).fract() - 0.5;
+    let mut most = 0.0f64;
+    for point in [0.0, 1.0, -1.0] {
+        u.iter_mut().enumerate().for_each(|(i, u)| *u = different(i + 1));
+        for _ in 0..20 {
+            let size = libm::sqrt(u.iter().map(|&u| f64::from(u) * f64::from(u)).sum());
+            if size <= 0.0 || !size.is_finite() {
+                break;
+            }
+            u.iter_mut().for_each(|u| *u = (f64::from(*u) / size) as f32);
+            let mut at = |by: f32, to: &mut [f32], scratch: &mut [f32]| {
+                x.iter_mut().zip(&u).enumerate().for_each(|(i, (x, u))| *x = point * different(i + 7) + by * u);
+                op.forward(&x, to, scratch)
+            };
+            at(REACH, &mut ahead, &mut scratch)?;
+            at(-REACH, &mut behind, &mut scratch)?;
+            ahead.iter_mut().zip(&behind).for_each(|(a, b)| *a = (*a - b) / (2.0 * REACH));
+            let slope = libm::sqrt(ahead.iter().map(|&a| f64::from(a) * f64::from(a)).sum());
+            most = most.max(slope);
+            x.iter_mut().enumerate().for_each(|(i, x)| *x = point * different(i + 7));
+            op.vjp(&x, &ahead, &mut u, &mut scratch)?;
+        }
+    }
+    ensure!(
+        most > 0.0 && most.is_finite(),
+        InvalidArgument,
+        "{} does not change with its input: its slope is {most} at three points",
+        op.label()
+    );
+    Ok(1.1 * most)
 }

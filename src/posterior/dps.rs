@@ -1,7 +1,7 @@
 //! DPS (Chung et al. 2022) and MCG (Chung, Sim, Ryu and Ye 2022): steps along the gradient of the misfit.
 
 use super::common::{check_exact, check_keeps_x, check_mean, check_pseudo_inverse, check_real, cut, pull_back};
-use super::operator::LinearOperator;
+use super::operator::{ForwardOperator, LinearOperator};
 use super::{At, Evidence, Jacobian, Kernel, Measurement};
 use crate::error::{Result, ensure};
 use crate::noise::{Fingerprint, NoiseSource};
@@ -33,7 +33,8 @@ pub enum Misfit {
 /// In other processes than the variance-preserving one x_t is scale times as large
 /// ([`Level::scale`](crate::schedule::Level::scale)), and with it the step: zeta scale_t scale_s J^T A^T r / |r|.
 ///
-/// r is made of the clipped x_0, J is that before clipping.
+/// A need not be linear: its derivative at x_0 then takes the place of A^T ([`ForwardOperator`]). r is made of the
+/// clipped x_0, J is that before clipping.
 #[derive(Clone, Debug)]
 pub struct Dps<O> {
     measurement: Measurement<O>,
@@ -41,7 +42,7 @@ pub struct Dps<O> {
     misfit: Misfit,
 }
 
-impl<O: LinearOperator> Dps<O> {
+impl<O: ForwardOperator> Dps<O> {
     /// Errors: kind `InvalidArgument` for a zeta that is not above 0, or a measured value that is not above 0 where it
     /// is to be a variance.
     pub fn new(measurement: Measurement<O>, zeta: f64, misfit: Misfit) -> Result<Self> {
@@ -87,7 +88,7 @@ impl<O: LinearOperator> Dps<O> {
     }
 }
 
-impl<O: LinearOperator> Evidence for Dps<O> {
+impl<O: ForwardOperator> Evidence for Dps<O> {
     fn name(&self) -> &str {
         "DPS"
     }
@@ -99,7 +100,7 @@ impl<O: LinearOperator> Evidence for Dps<O> {
     }
     fn scratch_len(&self, dims: Dims, batch: usize) -> usize {
         let whole = dims.elements().saturating_mul(batch).saturating_mul(2);
-        whole.saturating_add(self.measurement.len()).saturating_add(self.measurement.operator().scratch_len())
+        whole.saturating_add(self.measurement.len()).saturating_add(self.measurement.operator().forward_scratch_len())
     }
     fn needs_vjp(&self) -> bool {
         true

@@ -13,6 +13,11 @@ use crate::tensor::Dims;
 /// sample sees the same noise.
 const EVIDENCE_DRAWS: u64 = 1 << 63;
 
+/// Those of an inner loop are numbered from here on.
+const INNER_DRAWS: u64 = EVIDENCE_DRAWS | 1 << 62;
+/// More rounds than an inner loop makes.
+const INNER_ROUNDS: u64 = 1 << 24;
+
 /// How many draws of its own evidence may take in one step.
 pub const DRAWS_A_STEP: u64 = 16;
 
@@ -39,6 +44,11 @@ impl At {
     /// The number under which to ask the noise source for draw `k` of this step, `k` below [`DRAWS_A_STEP`].
     pub fn draw(&self, k: u64) -> u64 {
         EVIDENCE_DRAWS | (self.step as u64).wrapping_mul(DRAWS_A_STEP).wrapping_add(k % DRAWS_A_STEP)
+    }
+
+    /// Likewise for round `k` of a loop within this step, k below 2^24; never a number of [`At::draw`].
+    pub fn inner_draw(&self, k: u64) -> u64 {
+        INNER_DRAWS | (self.step as u64).wrapping_mul(INNER_ROUNDS).wrapping_add(k % INNER_ROUNDS)
     }
 }
 
@@ -87,11 +97,11 @@ impl Kernel<'_> {
 /// 2. [`kernel`](Self::kernel), when the mean of x_s and its spread are known: may change mean and noise;
 /// 3. [`merge`](Self::merge), when x_s is drawn: may change it.
 ///
-/// Evidence keeps nothing of the samples from step to step (a saved chain must continue without it) and treats every
-/// sample by itself: what it does to one depends neither on its batch nor on its place in it. (Where samples are
-/// weighed against one another, as [`SplitGibbs`](super::SplitGibbs) does, that holds for the group that a sample's
-/// number puts it in.) An error stops the step; the chain is then as before. NaN or infinity left in a buffer is found
-/// by the chain and reported with the evidence's name.
+/// What evidence keeps of a sample from step to step it keeps in the chain ([`kept_len`](Self::kept_len)), which saves
+/// it, and nowhere else; and it treats every sample by itself: what it does to one depends neither on its batch nor on
+/// its place in it. (Where samples are weighed against one another, as [`SplitGibbs`](super::SplitGibbs) does, that
+/// holds for the group that a sample's number puts it in.) An error stops the step; the chain is then as before. NaN or
+/// infinity left in a buffer is found by the chain and reported with the evidence's name.
 pub trait Evidence {
     /// A name for messages.
     fn name(&self) -> &str;
@@ -119,6 +129,14 @@ pub trait Evidence {
     /// place of the step to the next.
     fn scratch_len(&self, dims: Dims, batch: usize) -> usize {
         let _ = (dims, batch);
+        0
+    }
+
+    /// f32 values of a sample that it keeps from step to step, as an optimiser its moments. They stand before the
+    /// scratch, `[batch, kept_len]`, in addition to [`scratch_len`](Self::scratch_len): zeros when a run begins,
+    /// wherever it begins, later what stood there when the step before was over.
+    fn kept_len(&self, dims: Dims) -> usize {
+        let _ = dims;
         0
     }
 
@@ -223,6 +241,9 @@ macro_rules! forward {
             }
             fn scratch_len(&self, dims: Dims, batch: usize) -> usize {
                 (**self).scratch_len(dims, batch)
+            }
+            fn kept_len(&self, dims: Dims) -> usize {
+                (**self).kept_len(dims)
             }
             fn effective(&self) -> Option<f64> {
                 (**self).effective()

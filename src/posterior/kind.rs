@@ -3,7 +3,7 @@
 use core::fmt;
 use core::str::FromStr;
 
-use super::Recommended;
+use super::{DapsOptions, Recommended};
 use crate::error::{Error, Result, err};
 use crate::sampler::Ladder;
 
@@ -16,7 +16,7 @@ use crate::sampler::Ladder;
 /// assert_eq!(kind.traits().products, 1);
 /// assert_eq!(MethodKind::Ddnm.traits().noise, MethodNoise::Zero);
 /// let without_products = MethodKind::NAMES.iter().filter(|(_, kind)| !kind.needs_vjp());
-/// assert_eq!(without_products.count(), 9);
+/// assert_eq!(without_products.count(), 11);
 /// # Ok::<(), undiffuse::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,6 +30,10 @@ pub enum MethodKind {
     CalibratedWhite,
     /// [`Dps`](super::Dps).
     Dps,
+    /// [`Daps`](super::Daps).
+    Daps,
+    /// [`RedDiff`](super::RedDiff).
+    RedDiff,
     /// [`Mcg`](super::Mcg).
     Mcg,
     /// [`Pigdm`](super::Pigdm).
@@ -81,8 +85,10 @@ impl MethodNoise {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MethodOperator {
-    /// All.
+    /// All that are linear.
     Any,
+    /// All, and those that are not linear.
+    Forward,
     /// Those whose every measured value is an element of x_0: masks and the identity.
     Elements,
     /// [`Mask`](super::operator::Mask).
@@ -107,11 +113,13 @@ pub struct MethodTraits {
 
 impl MethodKind {
     /// Every method and its name.
-    pub const NAMES: [(&'static str, Self); 15] = [
+    pub const NAMES: [(&'static str, Self); 17] = [
         ("calibrated", Self::Calibrated),
         ("split-gibbs", Self::SplitGibbs),
         ("white", Self::CalibratedWhite),
         ("dps", Self::Dps),
+        ("daps", Self::Daps),
+        ("red-diff", Self::RedDiff),
         ("mcg", Self::Mcg),
         ("pigdm", Self::Pigdm),
         ("tmpd", Self::Tmpd),
@@ -138,13 +146,15 @@ impl MethodKind {
     /// What it needs and takes.
     pub fn traits(self) -> MethodTraits {
         use MethodNoise::{Any as AnyNoise, Positive, Zero};
-        use MethodOperator::{Any, Elements, Mask};
+        use MethodOperator::{Any, Elements, Forward, Mask};
         let (noise, operator, products, recommended) = match self {
             Self::Calibrated => (Positive, Any, 3, Recommended::CALIBRATED),
             // Its ladder follows from the measurement.
             Self::SplitGibbs => (Positive, Any, 2, Recommended::split_gibbs(Ladder::to(1.0))),
             Self::CalibratedWhite => (Positive, Any, 0, Recommended::CALIBRATED_WHITE),
-            Self::Dps => (AnyNoise, Any, 1, Recommended::EVERY_STEP),
+            Self::Dps => (AnyNoise, Forward, 1, Recommended::EVERY_STEP),
+            Self::Daps => (Positive, Forward, 0, Recommended::daps(DapsOptions::default().flow_steps)),
+            Self::RedDiff => (AnyNoise, Forward, 0, Recommended::RED_DIFF),
             Self::Mcg => (Zero, Any, 1, Recommended::EVERY_STEP),
             Self::Pigdm => (AnyNoise, Any, 1, Recommended::PIGDM),
             Self::Tmpd => (Positive, Any, 2, Recommended::TMPD),

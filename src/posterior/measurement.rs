@@ -1,15 +1,16 @@
-//! A noisy linear measurement: the evidence that most methods take.
+//! A noisy measurement: the evidence that most methods take.
 
 use alloc::vec::Vec;
 
-use super::operator::LinearOperator;
+use super::operator::{ForwardOperator, LinearOperator};
 use crate::error::{Result, ensure, err};
 use crate::memory::{room, zeros};
 use crate::noise::{Fingerprint, NoiseSource};
 use crate::schedule::Level;
 use crate::tensor::Dims;
 
-/// y = A x_0 + s n with n standard normal, in the units of the model's samples: r(x_0) = N(y; A x_0, s^2 I).
+/// y = A x_0 + s n with n standard normal, in the units of the model's samples: r(x_0) = N(y; A x_0, s^2 I). A need not
+/// be linear ([`ForwardOperator`]); the methods that need it to be ask for a [`LinearOperator`] by their types.
 ///
 /// One measurement for all samples of a chain, or one for each.
 ///
@@ -31,7 +32,7 @@ pub struct Measurement<O> {
     sigma: f64,
 }
 
-impl<O: LinearOperator> Measurement<O> {
+impl<O: ForwardOperator> Measurement<O> {
     /// One measurement of m values for all samples; `sigma`, the standard deviation s of its noise, above 0.
     ///
     /// Errors: kind `InvalidArgument` for another sigma; kind `Shape` for another number of values; kind `NonFinite`.
@@ -66,15 +67,15 @@ impl<O: LinearOperator> Measurement<O> {
     }
 
     fn build(operator: O, y: &[f32], first_sample: Option<u64>, sigma: f64) -> Result<Self> {
-        let m = operator.output_dims().elements();
+        let m = operator.codomain().elements();
         let fits = if first_sample.is_some() { !y.is_empty() && y.len().is_multiple_of(m) } else { y.len() == m };
         ensure!(
             fits,
             Shape,
             "the measurement has {} values, {} gives {m}, shape {}",
             y.len(),
-            operator.name(),
-            operator.output_dims()
+            operator.label(),
+            operator.codomain()
         );
         if let Some(i) = y.iter().position(|v| !v.is_finite()) {
             return Err(err!(NonFinite, "value {i} of the measurement is not finite"));
@@ -96,7 +97,7 @@ impl<O: LinearOperator> Measurement<O> {
 
     /// m, the values of one measurement.
     pub fn len(&self) -> usize {
-        self.operator.output_dims().elements()
+        self.operator.codomain().elements()
     }
 
     /// Whether a measurement has no values; it always has.
@@ -131,11 +132,11 @@ impl<O: LinearOperator> Measurement<O> {
     /// That the measured samples are those of the model. Errors: kind `Shape`, naming both.
     pub fn check(&self, dims: Dims) -> Result<()> {
         ensure!(
-            self.operator.input_dims().elements() == dims.elements(),
+            self.operator.domain().elements() == dims.elements(),
             Shape,
             "{} measures samples of shape {}, the model's have {dims}",
-            self.operator.name(),
-            self.operator.input_dims()
+            self.operator.label(),
+            self.operator.domain()
         );
         Ok(())
     }
@@ -148,11 +149,37 @@ impl<O: LinearOperator> Measurement<O> {
 
     /// out = y - A x, m values. Scratch as the operator's.
     pub fn residual(&self, sample: u64, x: &[f32], out: &mut [f32], scratch: &mut [f32]) -> Result<()> {
-        self.operator.apply(x, out, scratch)?;
+        self.operator.forward(x, out, scratch)?;
         out.iter_mut().zip(self.values(sample)?).for_each(|(o, y)| *o = y - *o);
         Ok(())
     }
 
+    /// What A makes of a fixed x, whose values are all different: two masks of one size differ in it.
+    fn probe(&self) -> Result<Vec<f32>> {
+        let mut x: Vec<f32> = zeros("evidence", self.operator.domain().elements())?;
+        let scratch = zeros("evidence", self.operator.forward_scratch_len())?;
+        let (mut y, mut scratch) = (zeros("evidence", self.len())?, scratch);
+        for (i, x) in x.iter_mut().enumerate() {
+            // The fractions of multiples of the golden ratio never repeat.
+            let turn = i as f64 * 0.618_033_988_749_894_9;
+            *x = (0.5 + turn - libm::floor(turn)) as f32;
+        }
+        self.operator.forward(&x, &mut y, &mut scratch)?;
+        Ok(y)
+    }
+
+    /// A number for saved chains: of y, sigma, and of the operator its name, its shapes and what it makes of one fixed
+    /// image. An operator that fails there counts by name and shapes alone. It allocates.
+    pub fn fingerprint(&self) -> u64 {
+        let f = Fingerprint::new().bytes(self.operator.label().as_bytes()).f64(self.sigma).f32s(&self.values);
+        let dims = [self.operator.domain(), self.operator.codomain()];
+        let f = dims.iter().flat_map(|d| d.as_slice().iter().copied()).fold(f, |f, d| f.u64(d as u64));
+        let f = self.probe().map_or(f, |y| f.f32s(&y));
+        f.u64(self.first_sample.map_or(u64::MAX, |s| s)).finish()
+    }
+}
+
+impl<O: LinearOperator> Measurement<O> {
     /// A start in the middle of a chain: x_t = alpha A^+ y + sigma z of `level` for the samples `first_sample` and
     /// following, as many as `out`, `[samples, n]`, has room for. z is draw 0 of each, which a chain that starts at x_T
     /// would use. For [`Chain::start_from`](crate::chain::Chain::start_from), at the step whose level this is.
@@ -177,29 +204,6 @@ impl<O: LinearOperator> Measurement<O> {
             }
         }
         Ok(())
-    }
-
-    /// What A makes of a fixed x, whose values are all different: two masks of one size differ in it.
-    fn probe(&self) -> Result<Vec<f32>> {
-        let mut x: Vec<f32> = zeros("evidence", self.operator.input_dims().elements())?;
-        let (mut y, mut scratch) = (zeros("evidence", self.len())?, zeros("evidence", self.operator.scratch_len())?);
-        for (i, x) in x.iter_mut().enumerate() {
-            // The fractions of multiples of the golden ratio never repeat.
-            let turn = i as f64 * 0.618_033_988_749_894_9;
-            *x = (0.5 + turn - libm::floor(turn)) as f32;
-        }
-        self.operator.apply(&x, &mut y, &mut scratch)?;
-        Ok(y)
-    }
-
-    /// A number for saved chains: of y, sigma, and of the operator its name, its shapes and what it makes of one fixed
-    /// image. An operator that fails there counts by name and shapes alone. It allocates.
-    pub fn fingerprint(&self) -> u64 {
-        let f = Fingerprint::new().bytes(self.operator.name().as_bytes()).f64(self.sigma).f32s(&self.values);
-        let dims = [self.operator.input_dims(), self.operator.output_dims()];
-        let f = dims.iter().flat_map(|d| d.as_slice().iter().copied()).fold(f, |f, d| f.u64(d as u64));
-        let f = self.probe().map_or(f, |y| f.f32s(&y));
-        f.u64(self.first_sample.map_or(u64::MAX, |s| s)).finish()
     }
 }
 

@@ -45,6 +45,11 @@ pub enum Algorithm {
     RePaint(Jumps),
     /// [`split_gibbs`](crate::sampler::split_gibbs).
     SplitGibbs(Ladder),
+    /// [`decoupled_annealing`](crate::sampler::decoupled_annealing).
+    DecoupledAnnealing {
+        /// Network calls from each level to x_0.
+        flow_steps: usize,
+    },
 }
 
 impl Recommended {
@@ -83,6 +88,15 @@ impl Recommended {
         Self { algorithm: Algorithm::SplitGibbs(ladder), steps: Some(40) }
     }
 
+    /// [`Daps`](super::Daps): 50 levels, each with so many steps of the flow. (Zhang et al. 2024 take 200 levels of 5
+    /// steps, and for 100 calls 50 of 2.)
+    pub const fn daps(flow_steps: usize) -> Self {
+        Self { algorithm: Algorithm::DecoupledAnnealing { flow_steps }, steps: Some(50) }
+    }
+
+    /// [`RedDiff`](super::RedDiff): Mardani et al. 2023.
+    pub const RED_DIFF: Self = Self::ddim(1.0, DdimNoise::Level, 1000);
+
     const fn ddim(eta: f64, noise: DdimNoise, steps: usize) -> Self {
         Self { algorithm: Algorithm::Ddim { eta, noise }, steps: Some(steps) }
     }
@@ -104,6 +118,9 @@ impl Recommended {
             }
             Algorithm::RePaint(jumps) => Ok(Box::new(config.repaint(&options, jumps)?)),
             Algorithm::SplitGibbs(ladder) => Ok(Box::new(config.split_gibbs(&options, &ladder)?)),
+            Algorithm::DecoupledAnnealing { flow_steps } => {
+                Ok(Box::new(config.decoupled_annealing(&options, flow_steps)?))
+            }
         }
     }
 }

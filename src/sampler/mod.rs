@@ -39,6 +39,7 @@ mod d3pm;
 mod ddim;
 mod ddim_inverse;
 mod ddpm;
+mod decoupled;
 mod deis;
 mod dpm_solver;
 mod edm;
@@ -80,6 +81,7 @@ pub use d3pm::{ClassPrediction, D3pm, classes_of};
 pub use ddim::{DdimNoise, DdimOptions, DdimPrevious, ddim};
 pub use ddim_inverse::ddim_inverse;
 pub use ddpm::{VarianceType, ddpm};
+pub use decoupled::decoupled_annealing;
 pub use deis::deis;
 pub use dpm_solver::{
     MultistepOptions, brownian_intervals, dpm_solver_multistep, dpm_solver_multistep_inverse, dpm_solver_sde,

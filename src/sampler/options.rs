@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 use super::setup::Setup;
 use super::solvers::SOLVERS;
 use super::{
-    DdimNoise, DdimPrevious, Jumps, Ladder, Plan, SampleClip, Sampler, SchedulerConfig, probability_flow, repaint,
-    split_gibbs,
+    DdimNoise, DdimPrevious, Jumps, Ladder, Plan, SampleClip, Sampler, SchedulerConfig, decoupled, decoupled_annealing,
+    probability_flow, repaint, split_gibbs,
 };
 use crate::error::{Result, ensure, err};
 use crate::schedule::{AlignYourSteps, Arithmetic, SigmaSpacing};
@@ -452,6 +452,31 @@ impl SchedulerConfig {
             Steps::Timesteps(_) | Steps::Sigmas(_) => setup.timesteps()?,
         };
         config.preconditioned(split_gibbs(&schedule, &list, setup.prediction(), ladder)?, false)
+    }
+
+    /// Makes the sampler of [`Daps`](crate::posterior::Daps), see [`decoupled_annealing`], with `flow_steps` calls from
+    /// each level to x_0. [`Steps::Count`] levels are those nearest to noises that fall as EDM's grid does, with rho 7,
+    /// from 100 times the signal or the noisiest there is to the least; there may be fewer timesteps than that.
+    /// [`Steps::All`] are all. The kind of `options` and what is DDIM's are not used.
+    ///
+    /// Errors: as [`SchedulerConfig::sampler`] and [`decoupled_annealing`].
+    pub fn decoupled_annealing(&self, options: &SamplerOptions, flow_steps: usize) -> Result<Plan> {
+        ensure!(
+            !self.class.has_own_class(),
+            Unsupported,
+            "the scheduler configuration is of {}, which only that chain runs",
+            self.class.class_name()
+        );
+        let config = self.for_sampler(SamplerKind::Ddpm)?;
+        let setup = Setup { config: &config, options, model_clip: self.model_clip() };
+        let schedule = setup.schedule()?;
+        let list = match &options.steps {
+            Steps::Count(n) => decoupled::levels(&schedule, *n)?,
+            Steps::All => decoupled::levels(&schedule, config.num_train_timesteps)?,
+            Steps::Timesteps(_) | Steps::Sigmas(_) => setup.timesteps()?,
+        };
+        let plan = decoupled_annealing(&schedule, &list, flow_steps, setup.prediction())?;
+        config.preconditioned(plan, false)
     }
 
     /// What is done to a predicted x_0: `thresholding` wins over `clip_sample`, as in diffusers. A class without these

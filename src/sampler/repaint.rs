@@ -41,7 +41,7 @@ const MAX_CALLS: usize = 1 << 20;
 /// [`Calibrated`](crate::posterior::Calibrated) should.
 ///
 /// Errors (kind `InvalidArgument`): the list is empty, not decreasing or beyond the schedule; the clip is no range;
-/// a jump of length 0, no resampling, or more than 2^20 calls; an abar of 0.
+/// a jump of length 0, no resampling, or more than 2^20 calls; an abar of 1.
 pub fn repaint(schedule: &NoiseSchedule, timesteps: &[u32], prediction: Prediction, jumps: Jumps) -> Result<Plan> {
     let list = custom_timesteps(schedule.num_train_timesteps(), timesteps)?;
     let Jumps { length, resamplings } = jumps;
@@ -61,9 +61,9 @@ pub fn repaint(schedule: &NoiseSchedule, timesteps: &[u32], prediction: Predicti
     for &t in list.iter().rev() {
         let abar = schedule.alpha_bar(t)?;
         ensure!(
-            abar > 0.0 && abar < 1.0,
+            (0.0..1.0).contains(&abar),
             InvalidArgument,
-            "timestep {t} has a product of alphas of {abar}, RePaint needs it between 0 and 1"
+            "timestep {t} has a product of alphas of {abar}, RePaint needs it from 0 on and below 1"
         );
         noisier.push(Level::variance_preserving(f64::from(t), abar));
     }
@@ -127,9 +127,16 @@ mod tests {
 
     #[test]
     fn a_jump_arrives_at_its_level() {
-        let schedule = NoiseSchedule::new(&Betas::default(), Arithmetic::Float64).unwrap();
-        let list = [900, 600, 300, 100, 0];
-        let s = repaint(&schedule, &list, Prediction::default(), Jumps { length: 2, resamplings: 3 }).unwrap();
+        let schedule = |rescale_zero_snr: bool| {
+            NoiseSchedule::new(&Betas { rescale_zero_snr, ..Betas::default() }, Arithmetic::Float64).unwrap()
+        };
+        arrives(&schedule(false), [900, 600, 300, 100, 0]);
+        // The noisiest level may have no signal.
+        arrives(&schedule(true), [999, 600, 300, 100, 0]);
+    }
+
+    fn arrives(schedule: &NoiseSchedule, list: [u32; 5]) {
+        let s = repaint(schedule, &list, Prediction::default(), Jumps { length: 2, resamplings: 3 }).unwrap();
         // With the true x_0 and x_t = alpha x_0 + sigma eps of variance 1 each step keeps the marginal of its target.
         for (i, level) in s.levels().iter().enumerate() {
             let (call, target) = (&s.calls()[i], s.target(i).unwrap());
@@ -149,9 +156,9 @@ mod tests {
         assert!(!s.needs_noise(s.levels().len() - 1) && s.needs_noise(0));
         for jumps in [(0, 1), (1, 0), (1, usize::MAX)] {
             let jumps = Jumps { length: jumps.0, resamplings: jumps.1 };
-            assert!(repaint(&schedule, &list, Prediction::default(), jumps).is_err());
+            assert!(repaint(schedule, &list, Prediction::default(), jumps).is_err());
         }
         let long = Jumps { length: usize::MAX, resamplings: 2 };
-        assert_eq!(repaint(&schedule, &list, Prediction::default(), long).unwrap().levels().len(), 5);
+        assert_eq!(repaint(schedule, &list, Prediction::default(), long).unwrap().levels().len(), 5);
     }
 }

@@ -12,7 +12,7 @@ use undiffuse::sampler::{
     Readout2015, Sampler, SamplerKind, SamplerOptions, SchedulerConfig, StateSpace, Steps, VarianceType,
     euler_maruyama,
 };
-use undiffuse::schedule::{Arithmetic, Level};
+use undiffuse::schedule::{Arithmetic, Level, TimestepSpacing};
 use undiffuse::tensor::Dims;
 
 pub type BoxedSampler = Box<dyn Sampler + Send + Sync>;
@@ -28,6 +28,12 @@ pub struct Case {
 /// What is changed of the defaults, by the reader's name for it.
 type Variant = (&'static str, fn(&mut SchedulerConfig, &mut SamplerOptions));
 
+/// A model whose last level has no signal, as Lin et al. 2024 train them.
+fn zero_snr(c: &mut SchedulerConfig) {
+    (c.rescale_betas_zero_snr, c.prediction_type) = (true, PredictionType::VPrediction);
+    c.timestep_spacing = TimestepSpacing::Trailing;
+}
+
 /// The ways to run a kind that differ in history, stages or noise; of a kind that is not named the defaults.
 fn variants(kind: SamplerKind) -> Vec<Variant> {
     use SamplerKind::*;
@@ -38,11 +44,18 @@ fn variants(kind: SamplerKind) -> Vec<Variant> {
             ("fixed_small", |c, _| c.variance_type = VarianceType::FixedSmall),
             ("fixed_large", |c, _| c.variance_type = VarianceType::FixedLarge),
             ("learned_range", |c, _| c.variance_type = VarianceType::LearnedRange),
+            ("terminal SNR of zero", |c, _| zero_snr(c)),
         ],
         Ddim => vec![
             ("eta 0", |_, _| {}),
             ("eta 1", |_, o| o.eta = 1.0),
             ("eta 0.85 of the level", |_, o| (o.eta, o.ddim_noise) = (0.85, DdimNoise::Level)),
+            ("eta 1 of the level", |_, o| (o.eta, o.ddim_noise) = (1.0, DdimNoise::Level)),
+            ("terminal SNR of zero", |c, _| zero_snr(c)),
+            ("terminal SNR of zero, eta 1 of the level", |c, o| {
+                zero_snr(c);
+                (o.eta, o.ddim_noise) = (1.0, DdimNoise::Level);
+            }),
         ],
         DpmSolverMultistep => vec![
             ("order 1", |c, _| c.solver.solver_order = 1),

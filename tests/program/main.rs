@@ -23,6 +23,7 @@ mod formats;
 mod groups;
 mod latent;
 mod models;
+mod nonlinear;
 mod output;
 mod photographs;
 mod pictures;

@@ -6,10 +6,13 @@ use undiffuse::Result;
 use undiffuse::chain::{Chain, ChainOptions};
 use undiffuse::denoiser::{Component, Covariance, GaussianMixture};
 use undiffuse::noise::NoiseSource;
-use undiffuse::posterior::operator::{BlockAverage, Dense, LinearOperator, Mask};
+use undiffuse::posterior::operator::{
+    BlockAverage, Clip, Dense, ForwardOperator, FourierMagnitude, Gamma, LinearOperator, Mask, Quantize,
+};
 use undiffuse::posterior::{
-    At, Calibrated, CalibratedWhite, Clamp, Classifier, ClassifierRule, Ddnm, Ddrm, DiffPir, Dps, Evidence,
-    ExactProduct, Known, KnownPixels, Mcg, MeanShift, Measurement, Misfit, Pigdm, PigdmRule, RSchedule, Tmpd,
+    At, Calibrated, CalibratedWhite, Clamp, Classifier, ClassifierRule, Daps, DapsOptions, Ddnm, Ddrm, DiffPir, Dps,
+    Evidence, ExactProduct, Known, KnownPixels, Mcg, MeanShift, Measurement, Misfit, Pigdm, PigdmRule, RSchedule,
+    RedDiff, Tmpd,
 };
 use undiffuse::sampler::{
     DdimNoise, Jumps, PredictionType, Sampler, SamplerKind, SamplerOptions, SchedulerConfig, Steps, VarianceType,
@@ -60,14 +63,24 @@ fn operator(name: &str) -> Box<dyn LinearOperator> {
     }
 }
 
-fn measure<O: LinearOperator>(op: O, sigma: f64) -> Measurement<O> {
-    let m = op.output_dims().elements();
-    let mut scratch = vec![0.0; op.scratch_len()];
+fn forward(name: &str) -> Box<dyn ForwardOperator> {
+    match name {
+        "clip" => Box::new(Clip::new(dims(), 2.0).unwrap()),
+        "gamma" => Box::new(Gamma::new(dims(), 1.8).unwrap()),
+        "quantize" => Box::new(Quantize::new(dims(), 4).unwrap()),
+        "phase" => Box::new(FourierMagnitude::new(dims(), 2.0).unwrap()),
+        linear => Box::new(operator(linear)),
+    }
+}
+
+fn measure<O: ForwardOperator>(op: O, sigma: f64) -> Measurement<O> {
+    let m = op.codomain().elements();
+    let mut scratch = vec![0.0; op.forward_scratch_len()];
     let mut y = vec![0.0; SAMPLES * m];
     for (i, y) in y.chunks_exact_mut(m).enumerate() {
         let z = wide(pcg::uniform(4, i as u64, N, ROOT_3));
         let x: Vec<f32> = mean(1).iter().zip(variance(1)).zip(z).map(|((m, v), z)| (m + v.sqrt() * z) as f32).collect();
-        op.apply(&x, y, &mut scratch).unwrap();
+        op.forward(&x, y, &mut scratch).unwrap();
         y.iter_mut().zip(pcg::uniform(5, i as u64, m, ROOT_3)).for_each(|(y, n)| *y += sigma as f32 * n);
     }
     Measurement::each(op, &y, FIRST, sigma).unwrap()
@@ -144,10 +157,12 @@ impl Golden {
         if let Some(x) = start {
             chain.start_from(0, x, FIRST).unwrap();
         }
-        let mut got = Vec::new();
+        let (mut got, mut settled) = (Vec::new(), 0);
         while chain.position() < chain.steps() {
+            let settles = sampler.settles(chain.position());
             chain.step().unwrap();
-            if chain.position().is_multiple_of(EVERY) || chain.position() == chain.steps() {
+            settled += usize::from(settles);
+            if settles && settled % EVERY == 0 || chain.position() == chain.steps() {
                 got.extend_from_slice(chain.x());
             }
         }
@@ -300,4 +315,40 @@ fn repaint_is_the_published_one_with_and_without_jumps() {
     let sampler = config(SamplerKind::Ddpm).repaint(&options(0.0, DdimNoise::Posterior), jumps).unwrap();
     let noise = Stored { noise: golden.get("repaint_jumps.noise"), own: golden.get("repaint_jumps.own") };
     golden.check("repaint_jumps.x", &sampler, evidence(), noise);
+}
+
+#[test]
+fn daps_is_the_published_one() {
+    let golden = Golden::open();
+    let of = DapsOptions { langevin_steps: 5, ..DapsOptions::default() };
+    for op in ["mask", "dense"] {
+        let sampler = config(SamplerKind::Ddpm).decoupled_annealing(&options(0.0, DdimNoise::Posterior), 3).unwrap();
+        assert!(sampler.levels().len() > 50);
+        golden.check(&format!("daps.{op}"), &sampler, Daps::new(measure(forward(op), 0.2), &of).unwrap(), Drawn);
+    }
+    // One step of the flow is DDIM of eta 1 of the level.
+    for op in ["clip", "gamma", "phase"] {
+        let plan = config(SamplerKind::Ddpm).decoupled_annealing(&options(0.0, DdimNoise::Posterior), 1).unwrap();
+        for sampler in [&plan as &dyn Sampler, &*sampler("ddim", 1.0)] {
+            golden.check(&format!("daps.{op}"), sampler, Daps::new(measure(forward(op), 0.2), &of).unwrap(), Drawn);
+        }
+    }
+}
+
+#[test]
+fn red_diff_is_the_published_one() {
+    let golden = Golden::open();
+    for op in ["dense", "clip", "phase"] {
+        let evidence = RedDiff::new(measure(forward(op), 0.2), 0.1, 0.25).unwrap();
+        golden.check(&format!("red_diff.{op}"), &*sampler("ddim", 1.0), evidence, Drawn);
+    }
+}
+
+#[test]
+fn dps_of_what_is_not_linear_is_the_published_one() {
+    let golden = Golden::open();
+    for op in ["clip", "gamma", "quantize", "phase"] {
+        let dps = Dps::new(measure(forward(op), 0.2), 0.3, Misfit::Gaussian).unwrap();
+        golden.check(&format!("dps.{op}"), &*sampler("ddpm", 0.0), dps, Drawn);
+    }
 }

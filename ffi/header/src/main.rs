@@ -21,7 +21,7 @@ const HEADINGS: &[(&str, &str)] = &[
     ("undiffuse_model_options_init", "Models"),
     ("undiffuse_schedule_options_init", "Samplers"),
     ("undiffuse_noise_normal", "Noise"),
-    ("undiffuse_operator_identity", "Linear operators"),
+    ("undiffuse_operator_identity", "Operators"),
     ("undiffuse_method_options_init", "Evidence"),
     ("undiffuse_session_options_init", "Sessions"),
     ("undiffuse_guidance_init", "Conditions"),

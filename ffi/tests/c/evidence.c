@@ -126,6 +126,8 @@ static void recommended(void) {
     {UNDIFFUSE_METHOD_DDNM_PLUS, 0.1, UNDIFFUSE_SAMPLER_DDIM, 100, 100},
     {UNDIFFUSE_METHOD_DPS, 0.1, UNDIFFUSE_SAMPLER_DDPM, 0, 100},
     {UNDIFFUSE_METHOD_SPLIT_GIBBS, 0.5, UNDIFFUSE_SAMPLER_SPLIT_GIBBS, 40, 0},
+    {UNDIFFUSE_METHOD_DAPS, 0.1, UNDIFFUSE_SAMPLER_DECOUPLED_ANNEALING, 50, 0},
+    {UNDIFFUSE_METHOD_RED_DIFF, 0.1, UNDIFFUSE_SAMPLER_DDIM, 100, 100},
   };
   float y[N] = {0};
   size_t i;
@@ -185,6 +187,99 @@ static void split_gibbs(void) {
   FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_sampler_from_model(model, &how, &s, E));
   undiffuse_evidence_free(e);
   measured(UNDIFFUSE_METHOD_SPLIT_GIBBS, identity, y, N, 0, UNDIFFUSE_INVALID_ARGUMENT);
+}
+
+/* y = x^3, element by element; the state is what to return. */
+static int32_t cube(void *user_data, const float *from, size_t from_len, float *to, size_t to_len) {
+  size_t i;
+  CHECK(from_len == to_len);
+  for (i = 0; i < to_len; i++) to[i] = from[i] * from[i] * from[i];
+  return *(int32_t *)user_data;
+}
+
+static int32_t of_cube(void *user_data, const float *x, size_t x_len, const float *v, size_t v_len, float *out, size_t out_len) {
+  size_t i;
+  CHECK(x_len == v_len && x_len == out_len);
+  for (i = 0; i < out_len; i++) out[i] = 3 * x[i] * x[i] * v[i];
+  return *(int32_t *)user_data;
+}
+
+/* Operators that are not linear, with the methods that take them and one that does not. */
+static void nonlinear(void) {
+  static float x[BATCH * N];
+  const uint32_t takes[] = {UNDIFFUSE_METHOD_DPS, UNDIFFUSE_METHOD_DAPS, UNDIFFUSE_METHOD_RED_DIFF};
+  size_t dims[3] = {1, 4, 4}, k, i;
+  undiffuse_session_options o = session_options(BATCH, 3);
+  undiffuse_operator_info info;
+  undiffuse_operator *op = NULL;
+  undiffuse_forward_callbacks c;
+  float y[64], back[N], one[64];
+  int32_t status = 0;
+  memset(&c, 0, sizeof c);
+  c.struct_size = sizeof c;
+  c.user_data = &status;
+  c.forward = cube;
+  c.vjp = of_cube;
+  c.output_rank = 1;
+  c.output_dims[0] = N;
+  info.struct_size = sizeof info;
+  for (k = 0; k < 5; k++) {
+    double mean = 0;
+    size_t m;
+    if (k == 0) OK(undiffuse_operator_clip(dims, 3, 2.0, &op, E));
+    if (k == 1) OK(undiffuse_operator_gamma(dims, 3, 2.2, &op, E));
+    if (k == 2) OK(undiffuse_operator_quantize(dims, 3, 4, &op, E));
+    if (k == 3) OK(undiffuse_operator_fourier_magnitude(dims, 3, 2.0, &op, E));
+    if (k == 4) OK(undiffuse_operator_from_forward_callbacks(dims, 3, &c, &op, E));
+    OK(undiffuse_operator_get_info(op, &info, E));
+    m = info.output_len;
+    CHECK(info.input_len == N && m == (k == 3 ? 64u : N) && !info.linear && !info.has_svd);
+    for (i = 0; i < N; i++) x[i] = 0.3f;
+    for (i = 0; i < m; i++) one[i] = 1.0f;
+    OK(undiffuse_operator_apply(op, x, N, y, m, E));
+    OK(undiffuse_operator_vjp(op, x, N, one, m, back, N, E));
+    if (k == 0) CHECK(fabs(y[0] - 0.6) < 1e-6 && fabs(back[3] - 2) < 1e-6);
+    if (k == 2) CHECK(fabs(y[0] - 1.0 / 3) < 1e-6 && back[3] == 1);
+    if (k == 4) CHECK(fabs(y[0] - 0.027) < 1e-6 && fabs(back[3] - 0.27) < 1e-6);
+    FAILS(UNDIFFUSE_UNSUPPORTED, undiffuse_operator_adjoint(op, y, m, back, N, E));
+    FAILS(UNDIFFUSE_UNSUPPORTED, undiffuse_operator_pseudo_inverse(op, y, m, back, N, E));
+    FAILS(UNDIFFUSE_SHAPE, undiffuse_operator_vjp(op, x, N, one, m - 1, back, N, E));
+    FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_operator_vjp(op, x, N, one, m, x, N, E));
+    measured(UNDIFFUSE_METHOD_CALIBRATED, op, y, m, 0.1, UNDIFFUSE_UNSUPPORTED);
+    for (i = 0; i < COUNT(takes); i++) {
+      undiffuse_evidence *e = measured(takes[i], op, y, m, 0.1, UNDIFFUSE_OK);
+      if (takes[i] == UNDIFFUSE_METHOD_DAPS && k != 2) {
+        size_t j;
+        OK(undiffuse_sample(model, NULL, e, &o, x, BATCH * N, E));
+        for (j = 0; j < BATCH * N; j++) mean += x[j] / (BATCH * N);
+        /* The truth, drawn to the prior's 0 where its noise is more than little. */
+        CHECK(fabs(mean - 0.3) < 0.15);
+      }
+      undiffuse_evidence_free(e);
+    }
+    if (k < 4) undiffuse_operator_free(op);
+  }
+  status = 5;
+  FAILS(UNDIFFUSE_CALLBACK, undiffuse_operator_apply(op, x, N, y, N, E));
+  FAILS(UNDIFFUSE_CALLBACK, undiffuse_operator_vjp(op, x, N, one, N, back, N, E));
+  undiffuse_operator_free(op);
+  op = NULL;
+  c.output_rank = 5;
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_operator_from_forward_callbacks(dims, 3, &c, &op, E));
+  c.output_rank = 1;
+  c.vjp = NULL;
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_operator_from_forward_callbacks(dims, 3, &c, &op, E));
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_operator_clip(dims, 3, 0.0, &op, E));
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_operator_gamma(dims, 3, 11.0, &op, E));
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_operator_quantize(dims, 3, 1, &op, E));
+  FAILS(UNDIFFUSE_SHAPE, undiffuse_operator_fourier_magnitude(dims, 1, 2.0, &op, E));
+  CHECK(op == NULL);
+  /* Of a linear one it is the adjoint. */
+  OK(undiffuse_operator_get_info(identity, &info, E));
+  CHECK(info.linear);
+  for (i = 0; i < N; i++) x[i] = y[i] = (float)i;
+  OK(undiffuse_operator_vjp(identity, x, N, y, N, back, N, E));
+  CHECK(!memcmp(back, y, sizeof back));
 }
 
 /* log r = -(x - 1)^2 / 2 at every level; stops or fails as the state says. */
@@ -347,13 +442,13 @@ static void information(void) {
   m.y = y;
   OK(undiffuse_method_options_init(&o, sizeof o));
   i.struct_size = sizeof i;
-  for (method = UNDIFFUSE_METHOD_CALIBRATED; method <= UNDIFFUSE_METHOD_SPLIT_GIBBS; method++) {
+  for (method = UNDIFFUSE_METHOD_CALIBRATED; method <= UNDIFFUSE_METHOD_RED_DIFF; method++) {
     OK(undiffuse_method_get_info((undiffuse_method)method, &i, E));
     CHECK(i.name[0] != 0 && i.product_count <= 3);
     without_products += i.product_count == 0;
     /* What it takes is taken, what it does not take is refused. */
     o.method = (undiffuse_method)method;
-    m.op = i.operators == UNDIFFUSE_METHOD_OPERATOR_ANY ? identity : mask;
+    m.op = i.operators == UNDIFFUSE_METHOD_OPERATOR_ANY || i.operators == UNDIFFUSE_METHOD_OPERATOR_FORWARD ? identity : mask;
     m.y_len = m.op == mask ? KNOWN : N;
     m.sigma = i.noise == UNDIFFUSE_METHOD_NOISE_ZERO ? 0 : 0.5;
     OK(undiffuse_evidence_from_measurement(&m, &o, &e, E));
@@ -364,10 +459,10 @@ static void information(void) {
     m.sigma = 0;
     FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_evidence_from_measurement(&m, &o, &e, E));
   }
-  CHECK(without_products == 9);
+  CHECK(without_products == 11);
   OK(undiffuse_method_get_info(UNDIFFUSE_METHOD_DDNM_PLUS, &i, E));
   CHECK(!strcmp(i.name, "ddnm+") && i.noise == UNDIFFUSE_METHOD_NOISE_POSITIVE && i.product_count == 0);
-  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_method_get_info((undiffuse_method)15, &i, E));
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_method_get_info((undiffuse_method)17, &i, E));
   FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_method_get_info(UNDIFFUSE_METHOD_DPS, NULL, E));
 }
 
@@ -513,6 +608,7 @@ int main(void) {
   ddrm_start();
   recommended();
   split_gibbs();
+  nonlinear();
   gradients();
   bits();
   information();

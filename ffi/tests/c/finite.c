@@ -63,6 +63,12 @@ static int32_t map(void *user_data, const float *from, size_t from_len, float *t
   return 0;
 }
 
+static int32_t forward_vjp(void *user_data, const float *of, size_t of_len, const float *v, size_t v_len, float *to, size_t to_len) {
+  (void)of;
+  (void)of_len;
+  return map(user_data, v, v_len, to, to_len);
+}
+
 static int32_t fill(void *user_data, undiffuse_noise_kind kind, uint64_t first, uint64_t draw, size_t len, size_t count, float *to) {
   size_t i;
   (void)user_data;
@@ -169,7 +175,9 @@ static void samplers(void) {
 static void operators(void) {
   undiffuse_operator *op = NULL;
   undiffuse_operator_callbacks c;
-  double weights[1] = {0.5}, sigma = 1.0;
+  undiffuse_forward_callbacks f;
+  double weights[1] = {0.5}, sigma = 1.0, real = 1.5;
+  float v[N];
   float taps[3] = {0.25f, 0.5f, 0.25f}, matrix[2 * N], y[2];
   size_t i;
   for (i = 0; i < 2 * N; i++) matrix[i] = (float)(i % 7) + 0.5f;
@@ -200,6 +208,22 @@ static void operators(void) {
   REFUSES("undiffuse_map_fn.to", given, undiffuse_operator_apply(op, x, N, out, N, E));
   REFUSES("undiffuse_map_fn.to", given, undiffuse_operator_adjoint(op, x, N, out, N, E));
   REFUSES("undiffuse_map_fn.to", given, undiffuse_operator_pseudo_inverse(op, x, N, out, N, E));
+  op_of(UNDIFFUSE_OK, &op);
+  REFUSES("undiffuse_operator_clip.gain", real, op_of(undiffuse_operator_clip(dims, 3, real, &op, E), &op));
+  REFUSES("undiffuse_operator_gamma.exponent", real, op_of(undiffuse_operator_gamma(dims, 3, real, &op, E), &op));
+  REFUSES("undiffuse_operator_fourier_magnitude.oversampling", real,
+          op_of(undiffuse_operator_fourier_magnitude(dims, 3, real, &op, E), &op));
+  memset(&f, 0, sizeof f);
+  f.struct_size = sizeof f;
+  f.forward = map;
+  f.vjp = forward_vjp;
+  f.output_rank = 1;
+  f.output_dims[0] = N;
+  OK(undiffuse_operator_from_forward_callbacks(dims, 3, &f, &op, E));
+  for (i = 0; i < N; i++) v[i] = 0.5f;
+  REFUSES("undiffuse_operator_vjp.x", x[3], undiffuse_operator_vjp(op, x, N, v, N, out, N, E));
+  REFUSES("undiffuse_operator_vjp.v", v[3], undiffuse_operator_vjp(op, x, N, v, N, out, N, E));
+  REFUSES("undiffuse_forward_vjp_fn.out", given, undiffuse_operator_vjp(op, x, N, v, N, out, N, E));
   op_of(UNDIFFUSE_OK, &op);
 }
 
@@ -239,6 +263,12 @@ static void evidence(void) {
   o.method = UNDIFFUSE_METHOD_SPLIT_GIBBS;
   REFUSES("undiffuse_method_options.ladder_largest", o.ladder_largest, evidence_of(&m, &o));
   REFUSES("undiffuse_method_options.ladder_ratio", o.ladder_ratio, evidence_of(&m, &o));
+  o.method = UNDIFFUSE_METHOD_DAPS;
+  REFUSES("undiffuse_method_options.langevin_length", o.langevin_length, evidence_of(&m, &o));
+  REFUSES("undiffuse_method_options.langevin_decay", o.langevin_decay, evidence_of(&m, &o));
+  o.method = UNDIFFUSE_METHOD_RED_DIFF;
+  REFUSES("undiffuse_method_options.rate", o.rate, evidence_of(&m, &o));
+  REFUSES("undiffuse_method_options.red_diff_lambda", o.red_diff_lambda, evidence_of(&m, &o));
   o.method = UNDIFFUSE_METHOD_DDRM;
   REFUSES("undiffuse_method_options.eta_b", o.eta_b, evidence_of(&m, &o));
   OK(undiffuse_evidence_from_measurement(&m, &o, &made, E));

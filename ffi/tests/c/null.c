@@ -99,6 +99,16 @@ int main(void) {
   NULLS(undiffuse_operator_dense(dims, 3, x, 1, NULL, E));
   NULLS(undiffuse_operator_hadamard(NULL, 3, 1, 0, &no_op, E));
   NULLS(undiffuse_operator_hadamard(dims, 3, 1, 0, NULL, E));
+  NULLS(undiffuse_operator_clip(NULL, 3, 2.0, &no_op, E));
+  NULLS(undiffuse_operator_clip(dims, 3, 2.0, NULL, E));
+  NULLS(undiffuse_operator_gamma(NULL, 3, 2.0, &no_op, E));
+  NULLS(undiffuse_operator_gamma(dims, 3, 2.0, NULL, E));
+  NULLS(undiffuse_operator_quantize(NULL, 3, 4, &no_op, E));
+  NULLS(undiffuse_operator_quantize(dims, 3, 4, NULL, E));
+  NULLS(undiffuse_operator_fourier_magnitude(NULL, 3, 2.0, &no_op, E));
+  NULLS(undiffuse_operator_fourier_magnitude(dims, 3, 2.0, NULL, E));
+  NULLS(undiffuse_operator_from_forward_callbacks(dims, 3, NULL, &no_op, E));
+  NULLS(undiffuse_operator_from_forward_callbacks(dims, 3, NULL, NULL, E));
   NULLS(undiffuse_operator_from_callbacks(dims, 3, NULL, &no_op, E));
   NULLS(undiffuse_operator_from_callbacks(dims, 3, NULL, NULL, E));
   OK(undiffuse_operator_identity(dims, 3, &op, E));
@@ -107,6 +117,10 @@ int main(void) {
   NULLS(undiffuse_operator_apply(NULL, x, 4, y, 4, E));
   NULLS(undiffuse_operator_apply(op, NULL, 4, y, 4, E));
   NULLS(undiffuse_operator_apply(op, x, 4, NULL, 4, E));
+  NULLS(undiffuse_operator_vjp(NULL, x, 4, x, 4, y, 4, E));
+  NULLS(undiffuse_operator_vjp(op, NULL, 4, x, 4, y, 4, E));
+  NULLS(undiffuse_operator_vjp(op, x, 4, NULL, 4, y, 4, E));
+  NULLS(undiffuse_operator_vjp(op, x, 4, x, 4, NULL, 4, E));
   NULLS(undiffuse_operator_adjoint(NULL, x, 4, y, 4, E));
   NULLS(undiffuse_operator_adjoint(op, NULL, 4, y, 4, E));
   NULLS(undiffuse_operator_adjoint(op, x, 4, NULL, 4, E));

@@ -246,6 +246,30 @@ void operators() {
     const auto again = a.apply(a.pseudo_inverse(au));
     for (std::size_t i = 0; i < au.size(); i++) CHECK(std::fabs(again[i] - au[i]) < 1e-3);
   }
+  std::vector<linear_operator> bent;
+  bent.push_back(linear_operator::clip(d, 2));
+  bent.push_back(linear_operator::gamma(d, 2.2));
+  bent.push_back(linear_operator::quantize(d, 5));
+  bent.push_back(linear_operator::fourier_magnitude(d, 1.5));
+  undiffuse::forward_functions g;
+  int throw_in = 0;
+  g.forward = [&](view<const float> x, view<float> y) {
+    if (throw_in) throw mine{6};
+    for (std::size_t i = 0; i < y.size(); i++) y[i] = x[i] * x[i];
+  };
+  g.vjp = [](view<const float> x, view<const float> v, view<float> out) {
+    for (std::size_t i = 0; i < out.size(); i++) out[i] = 2 * x[i] * v[i];
+  };
+  g.output_dims = d;
+  bent.push_back(linear_operator::from_forward_functions(d, g));
+  for (const auto &a : bent) {
+    const std::vector<float> x(192, 0.25f), v(a.info().output_len, 1.0f);
+    CHECK(!a.info().linear && a.apply(x).size() == v.size() && a.vjp(x, v).size() == 192);
+    CHECK(status([&] { a.adjoint(v); }) == UNDIFFUSE_UNSUPPORTED);
+  }
+  CHECK(bent.back().vjp(row, row)[7] == 2);
+  throw_in = 1;
+  CHECK(thrown([&] { bent.back().apply(row); }) == 6);
   throw_at = 1;
   CHECK(thrown([&] { all.back().apply(row); }) == 5);
   CHECK(status([&] { linear_operator::dense(d, box); }) == UNDIFFUSE_SHAPE);

@@ -1,8 +1,9 @@
-//! Linear operators: what a measurement did to an image.
+//! Operators: what a measurement did to an image.
 //!
 //! A [`LinearOperator`] maps one sample, f32 `[C, H, W]` row by row, to one measurement. It gives A, its adjoint A^T,
 //! where it exists the pseudo-inverse A^+, and where it is known the singular value decomposition ([`Svd`]), on which
-//! exact posteriors, DDRM and closed-form proximal steps rest. Operators know nothing of noise or of diffusion.
+//! exact posteriors, DDRM and closed-form proximal steps rest. Operators know nothing of noise or of diffusion. What is
+//! not linear, and every linear one too, is a [`ForwardOperator`]: a map and its derivative.
 //!
 //! No call allocates: scratch is passed in. Buffers never overlap.
 //!
@@ -31,12 +32,16 @@ mod callback;
 mod channels;
 mod circular;
 mod dense;
+mod forward;
+mod forward_callback;
+mod fourier;
 mod hadamard;
 mod identity;
 mod jacobi;
 mod kernel;
 mod kron;
 mod mask;
+mod pointwise;
 
 pub use bicubic::{Bicubic, BlockAverage};
 pub use blur::SeparableBlur;
@@ -44,10 +49,14 @@ pub use callback::Callback;
 pub use channels::{Channels, Grey};
 pub use circular::CircularBlur;
 pub use dense::Dense;
+pub use forward::ForwardOperator;
+pub use forward_callback::ForwardCallback;
+pub use fourier::FourierMagnitude;
 pub use hadamard::Hadamard;
 pub use identity::Identity;
 pub use kernel::{Padding, gaussian_kernel};
 pub use mask::Mask;
+pub use pointwise::{Clip, Gamma, Quantize};
 
 use crate::error::{Result, ensure, err};
 use crate::tensor::Dims;

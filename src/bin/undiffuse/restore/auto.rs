@@ -41,7 +41,11 @@ fn wanted(values: usize, sigma: f64) -> Vec<MethodKind> {
 pub fn choose(setting: &Setting<'_>, gradient: bool) -> Result<Choice> {
     let (values, budget) = (setting.dims.elements(), setting.job.method.calls.unwrap_or(CALLS));
     let mut dearer: Vec<String> = Vec::new();
-    for method in wanted(values, setting.sigma) {
+    let wanted = match setting.job.operator.is_linear() {
+        true => wanted(values, setting.sigma),
+        false => vec![MethodKind::Daps, MethodKind::Dps],
+    };
+    for method in wanted {
         if (method.needs_vjp() && !gradient) || !suited::goes(setting, method) {
             continue;
         }
@@ -53,6 +57,7 @@ pub fn choose(setting: &Setting<'_>, gradient: bool) -> Result<Choice> {
         let mut reason = match method {
             MethodKind::SplitGibbs => format!("right for a prior of any shape, of {values} values"),
             MethodKind::Calibrated => format!("the nearest for {values} values"),
+            MethodKind::Daps | MethodKind::Dps => "for operators that are not linear".to_string(),
             MethodKind::Ddnm => "for measurements without noise".to_string(),
             _ => "without products".to_string(),
         };

@@ -2,7 +2,7 @@
 
 use undiffuse::Result;
 use undiffuse::posterior::Moments;
-use undiffuse::posterior::operator::LinearOperator;
+use undiffuse::posterior::operator::ForwardOperator;
 use undiffuse::tensor::Dims;
 
 use crate::arrays::Array;
@@ -37,7 +37,7 @@ impl Mean {
 
 /// How well samples agree with the measurement and with the truth.
 pub struct Agreement<'a> {
-    operator: &'a dyn LinearOperator,
+    operator: &'a dyn ForwardOperator,
     y: &'a Array,
     truth: Option<&'a Array>,
     sigma: f64,
@@ -51,16 +51,16 @@ pub struct Agreement<'a> {
 
 impl<'a> Agreement<'a> {
     /// With measurements `[N, ...output]` and, if it is known, the truth `[N, ...input]`.
-    pub fn new(operator: &'a dyn LinearOperator, y: &'a Array, truth: Option<&'a Array>, sigma: f64) -> Result<Self> {
-        let ax = Array::zeros("A x", &[operator.output_dims().elements()])?.data;
-        let scratch = Array::zeros("the scratch", &[operator.scratch_len()])?.data;
+    pub fn new(operator: &'a dyn ForwardOperator, y: &'a Array, truth: Option<&'a Array>, sigma: f64) -> Result<Self> {
+        let ax = Array::zeros("A x", &[operator.codomain().elements()])?.data;
+        let scratch = Array::zeros("the scratch", &[operator.forward_scratch_len()])?.data;
         let none = Mean::default();
         Ok(Self { operator, y, truth, sigma, ax, scratch, consistency: none, psnr: none })
     }
 
     /// Takes a sample of picture `image` into account.
     pub fn add(&mut self, image: usize, x: &[f32]) -> Result<()> {
-        self.operator.apply(x, &mut self.ax, &mut self.scratch)?;
+        self.operator.forward(x, &mut self.ax, &mut self.scratch)?;
         let m = self.ax.len().max(1);
         if let Some(y) = self.y.data.chunks_exact(m).nth(image) {
             let gaps = y.iter().zip(&self.ax).map(|(y, a)| f64::from(y - a));

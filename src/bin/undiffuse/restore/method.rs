@@ -1,10 +1,10 @@
 //! Which method: its name and options on the command line, what it goes with, and what makes it.
 
-use undiffuse::posterior::operator::LinearOperator;
+use undiffuse::posterior::operator::{ForwardOperator, LinearOperator};
 use undiffuse::posterior::{
-    Algorithm, Calibrated, CalibratedWhite, Clamp, Ddnm, Ddrm, DiffPir, Dps, Evidence, ExactProduct, Known,
-    KnownPixels, Mcg, MeanShift, Measurement, MethodKind, MethodNoise, MethodOperator, Misfit, Pigdm, PigdmRule,
-    RSchedule, Recommended, SplitGibbs, SplitGibbsOptions, Tmpd,
+    Algorithm, Calibrated, CalibratedWhite, Clamp, Daps, DapsOptions, Ddnm, Ddrm, DiffPir, Dps, Evidence, ExactProduct,
+    Known, KnownPixels, Mcg, MeanShift, Measurement, MethodKind, MethodNoise, MethodOperator, Misfit, Pigdm, PigdmRule,
+    RSchedule, Recommended, RedDiff, SplitGibbs, SplitGibbsOptions, Tmpd,
 };
 use undiffuse::sampler::Jumps;
 use undiffuse::{Error, ErrorKind, Result};
@@ -27,6 +27,8 @@ pub enum SamplerName {
     RePaint,
     /// No word on the command line: it is that of its method alone.
     SplitGibbs,
+    /// Likewise.
+    DecoupledAnnealing,
 }
 
 impl SamplerName {
@@ -37,6 +39,7 @@ impl SamplerName {
             Algorithm::Ddim { .. } => Self::Ddim,
             Algorithm::RePaint(_) => Self::RePaint,
             Algorithm::SplitGibbs(_) => Self::SplitGibbs,
+            Algorithm::DecoupledAnnealing { .. } => Self::DecoupledAnnealing,
         }
     }
 }
@@ -91,6 +94,8 @@ fn options(method: Named) -> &'static [&'static str] {
         MethodKind::SplitGibbs => &["variance-products", "ensemble", "ladder-top", "ladder-ratio"],
         MethodKind::CalibratedWhite => &["prior-variance"],
         MethodKind::Dps | MethodKind::Mcg => &["zeta"],
+        MethodKind::Daps => &["langevin-steps", "langevin-length", "flow-steps"],
+        MethodKind::RedDiff => &["rate", "lambda"],
         MethodKind::Pigdm => &["rule"],
         MethodKind::Ddrm => &["eta-b"],
         MethodKind::DiffPir => &["zeta", "lambda"],
@@ -105,7 +110,8 @@ fn takes_operator(kind: MethodKind, operator: &OperatorArgs) -> bool {
     match kind.traits().operator {
         MethodOperator::Mask => operator.is_mask(),
         MethodOperator::Elements => operator.picks_pixels(),
-        _ => true,
+        MethodOperator::Forward => true,
+        _ => operator.is_linear(),
     }
 }
 
@@ -130,13 +136,15 @@ pub struct MethodArgs {
     iterations: usize,
     variance_products: Option<usize>,
     split_gibbs: SplitGibbsOptions,
+    daps: DapsOptions,
     /// What `auto` may spend: network calls of a sample, a product counted as two.
     pub calls: Option<usize>,
     prior_variance: f64,
     zeta: Option<f64>,
     rule: PigdmRule,
     eta_b: f64,
-    lambda: f64,
+    lambda: Option<f64>,
+    rate: f64,
     schedule: RSchedule,
     known: Known,
     jump_length: Option<usize>,
@@ -153,12 +161,14 @@ impl Default for MethodArgs {
             iterations: 2,
             variance_products: None,
             split_gibbs: SplitGibbsOptions::default(),
+            daps: DapsOptions::default(),
             calls: None,
             prior_variance: 1.0,
             zeta: None,
             rule: PigdmRule::Published,
             eta_b: 1.0,
-            lambda: 1.0,
+            lambda: None,
+            rate: 0.1,
             schedule: RSchedule::Constant,
             known: Known::Clean,
             jump_length: None,
@@ -223,6 +233,9 @@ impl MethodArgs {
             "ensemble" => self.split_gibbs.ensemble = args.number("a whole number", 1..=1_000_000)?,
             "ladder-top" => self.split_gibbs.largest = args.number("a number", above_0)?,
             "ladder-ratio" => self.split_gibbs.ratio = Some(args.number("a number", 0.01..=0.999)?),
+            "langevin-steps" => self.daps.langevin_steps = args.number("a whole number", 1..=1_000_000)?,
+            "langevin-length" => self.daps.langevin_length = args.number("a number", f64::MIN_POSITIVE..=1.999)?,
+            "flow-steps" => self.daps.flow_steps = args.number("a whole number", 1..=1000)?,
             "calls" => self.calls = Some(args.number("a whole number", 1..=usize::MAX)?),
             "prior-variance" => self.prior_variance = args.number("a number", above_0)?,
             "zeta" => self.zeta = Some(args.number("a number", above_0)?),
@@ -230,7 +243,8 @@ impl MethodArgs {
                 self.rule = args.choice(&[("published", PigdmRule::Published), ("score", PigdmRule::Score)])?;
             }
             "eta-b" => self.eta_b = args.number("a number", 0.0..=1.0)?,
-            "lambda" => self.lambda = args.number("a number", above_0)?,
+            "lambda" => self.lambda = Some(args.number("a number", above_0)?),
+            "rate" => self.rate = args.number("a number", above_0)?,
             "schedule" => {
                 self.schedule = args.choice(&[("constant", RSchedule::Constant), ("ramp", RSchedule::Ramp)])?;
             }
@@ -268,7 +282,8 @@ impl MethodArgs {
         let sigma = sigma.unwrap_or(if noise == MethodNoise::Zero { 0.0 } else { DEFAULT_SIGMA });
         let instead = fitting(operator, sigma);
         if method.is_some_and(|kind| !takes_operator(kind, operator)) {
-            return usage!("--method {name} sets known pixels, not --operator {}: take {instead}", operator.text());
+            let what = if operator.is_linear() { "sets known pixels, not" } else { "is for linear operators, not" };
+            return usage!("--method {name} {what} --operator {}: take {instead}", operator.text());
         }
         if !noise.takes(sigma) {
             return match noise {
@@ -286,6 +301,7 @@ impl MethodArgs {
         match self.method {
             None => Recommended::CALIBRATED,
             Some(MethodKind::DiffPir) => Recommended::diffpir(self.zeta(operator)),
+            Some(MethodKind::Daps) => Recommended::daps(self.daps.flow_steps),
             Some(kind) => kind.traits().recommended,
         }
     }
@@ -343,7 +359,8 @@ impl MethodArgs {
         each: bool,
         sigma: f64,
     ) -> Result<Prepared<'a>> {
-        let seen = || measure(operator.linear(), y, each, sigma);
+        let seen = || measure(operator.linear()?, y, each, sigma);
+        let any = || measure(operator.forward(), y, each, sigma);
         let Some(kind) = self.method else {
             return Err(Error::new(ErrorKind::InvalidArgument, "--method auto has chosen no method"));
         };
@@ -354,7 +371,9 @@ impl MethodArgs {
             }
             MethodKind::SplitGibbs => Box::new(SplitGibbs::new(seen()?, &self.split_gibbs())?),
             MethodKind::CalibratedWhite => Box::new(CalibratedWhite::new(seen()?, self.prior_variance)?),
-            MethodKind::Dps => Box::new(Dps::new(seen()?, zeta, Misfit::Gaussian)?),
+            MethodKind::Dps => Box::new(Dps::new(any()?, zeta, Misfit::Gaussian)?),
+            MethodKind::Daps => Box::new(Daps::new(any()?, &self.daps)?),
+            MethodKind::RedDiff => Box::new(RedDiff::new(any()?, self.rate, self.lambda.unwrap_or(0.25))?),
             MethodKind::Mcg => Box::new(Mcg::new(seen()?, zeta)?),
             MethodKind::Pigdm => Box::new(Pigdm::new(seen()?, self.rule)?),
             MethodKind::Tmpd => Box::new(Tmpd::new(seen()?)?),
@@ -364,11 +383,12 @@ impl MethodArgs {
             }
             MethodKind::Ddnm => Box::new(Ddnm::new(seen()?)?),
             MethodKind::DdnmPlus => Box::new(Ddrm::ddnm_plus(seen()?)?),
-            MethodKind::DiffPir => Box::new(DiffPir::new(seen()?, self.lambda)?),
+            MethodKind::DiffPir => Box::new(DiffPir::new(seen()?, self.lambda.unwrap_or(1.0))?),
             MethodKind::KnownPixels => match operator {
                 Operator::Mask(mask) => Box::new(KnownPixels::new(measure(mask.clone(), y, each, sigma)?)?),
-                Operator::Other(o) => {
-                    let text = format!("RePaint fills in the pixels that a mask hides; {} is no mask", o.name());
+                other => {
+                    let name = other.forward().label();
+                    let text = format!("RePaint fills in the pixels that a mask hides; {name} is no mask");
                     return Err(Error::new(ErrorKind::Unsupported, text));
                 }
             },
@@ -386,7 +406,7 @@ impl MethodArgs {
     }
 }
 
-fn measure<O: LinearOperator>(operator: O, y: &[f32], each: bool, sigma: f64) -> Result<Measurement<O>> {
+fn measure<O: ForwardOperator>(operator: O, y: &[f32], each: bool, sigma: f64) -> Result<Measurement<O>> {
     match (each, sigma == 0.0) {
         (true, _) => Measurement::each(operator, y, 0, sigma),
         (false, true) => Measurement::exact(operator, y),

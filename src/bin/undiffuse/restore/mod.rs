@@ -106,13 +106,17 @@ Of single methods, as `undiffuse restore --help` explains:
   --ladder-top X       of split-gibbs
   --ladder-ratio R     of split-gibbs
   --calls N            of auto
+  --langevin-steps N   of daps
+  --langevin-length H  of daps
+  --flow-steps K       of daps
   --jump-length J      of calibrated and repaint
   --resamplings R      of calibrated and repaint
   --prior-variance V   of white
   --zeta Z             of dps, mcg and diffpir
   --rule NAME          of pigdm
   --eta-b B            of ddrm
-  --lambda L           of diffpir
+  --lambda L           of diffpir and red-diff
+  --rate R             of red-diff
   --schedule NAME      of exact-product and mean-shift
   --known NAME         of clamp
 
@@ -194,7 +198,7 @@ pub const RESTORE: Command = Command {
     name: "restore",
     help: concat!(
         "\
-Samples pictures from what a linear operator A and noise left of them: y = A x + sigma z.
+Samples pictures from what an operator A and noise left of them: y = A(x) + sigma z.
 
 usage: undiffuse restore IMAGE --operator O [--method NAME] [OPTION...]
 

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use undiffuse::noise::Stream;
 use undiffuse::posterior::operator::{
-    Bicubic, BlockAverage, Channels, CircularBlur, Dense, Grey, Hadamard, Identity, LinearOperator, Mask, Padding,
-    SeparableBlur, gaussian_kernel,
+    Bicubic, BlockAverage, Channels, CircularBlur, Clip, Dense, ForwardOperator, FourierMagnitude, Gamma, Grey,
+    Hadamard, Identity, LinearOperator, Mask, Padding, Quantize, SeparableBlur, gaussian_kernel,
 };
 use undiffuse::tensor::Dims;
 use undiffuse::{Error, ErrorKind, Result};
@@ -20,6 +20,9 @@ const MASK_DRAW: u64 = u64::MAX - 1;
 const BLUR_SIGMA: f64 = 1.5;
 /// The share of pixels that `random` hides.
 const RANDOM_HIDDEN: f64 = 0.5;
+/// What `clip` multiplies by and the longer sides of `phase`.
+const CLIP_GAIN: f64 = 2.0;
+const OVERSAMPLING: f64 = 2.0;
 /// The largest whole number in an operator.
 const MAX_NUMBER: usize = 1 << 16;
 
@@ -46,6 +49,10 @@ enum Spec {
     Grey,
     Hadamard(Option<usize>),
     Dense,
+    Clip(f64),
+    Gamma(f64),
+    Quantize(u32),
+    Phase(f64),
 }
 
 /// `--operator` and the files that some operators need.
@@ -74,17 +81,37 @@ pub enum Task {
 pub enum Operator {
     /// Known pixels.
     Mask(Mask),
-    /// Anything else.
+    /// Anything else that is linear.
     Other(Box<dyn LinearOperator>),
+    /// What is not.
+    Forward(Box<dyn ForwardOperator>),
 }
 
 impl Operator {
     /// As any operator.
-    pub fn linear(&self) -> &dyn LinearOperator {
+    pub fn forward(&self) -> &dyn ForwardOperator {
         match self {
             Self::Mask(m) => m,
-            Self::Other(o) => o.as_ref(),
+            Self::Other(o) => o,
+            Self::Forward(o) => o.as_ref(),
         }
+    }
+
+    /// As one that is linear, where it is.
+    pub fn as_linear(&self) -> Option<&dyn LinearOperator> {
+        match self {
+            Self::Mask(m) => Some(m),
+            Self::Other(o) => Some(o.as_ref()),
+            Self::Forward(_) => None,
+        }
+    }
+
+    /// As one that is linear. Errors: kind `Unsupported`, for a method that needs it to be.
+    pub fn linear(&self) -> Result<&dyn LinearOperator> {
+        self.as_linear().ok_or_else(|| {
+            let text = format!("{} is not linear, as this method needs it to be", self.forward().label());
+            Error::new(ErrorKind::Unsupported, text)
+        })
     }
 }
 
@@ -105,7 +132,7 @@ impl OperatorArgs {
                     None => {
                         return usage!(
                             "--operator is {text:?}, expected identity, mask, box, half, random, channels:LIST, srN, \
-                             bicubic-srN, blur, kernel, grey, hadamard or dense; {}",
+                             bicubic-srN, blur, kernel, grey, hadamard, dense, clip, gamma, quantize or phase; {}",
                             args.see_help()
                         );
                     }
@@ -160,6 +187,11 @@ impl OperatorArgs {
         matches!(self.spec, Spec::Mask | Spec::Box { .. } | Spec::Half(_) | Spec::Random(_))
     }
 
+    /// Whether it is linear.
+    pub fn is_linear(&self) -> bool {
+        !matches!(self.spec, Spec::Clip(_) | Spec::Gamma(_) | Spec::Quantize(_) | Spec::Phase(_))
+    }
+
     /// The kind of task, where published step sizes differ.
     pub fn task(&self) -> Task {
         match self.spec {
@@ -186,14 +218,14 @@ impl OperatorArgs {
 
     /// Whether values of a measurement lie where those of pictures do, but for noise.
     pub fn keeps_range(&self) -> bool {
-        !matches!(self.spec, Spec::Kernel | Spec::Hadamard(_) | Spec::Dense)
+        !matches!(self.spec, Spec::Kernel | Spec::Hadamard(_) | Spec::Dense | Spec::Phase(_))
     }
 
     /// The channels of a measurement of pictures of so many; `None` where it is no picture.
     pub fn channels(&self, channels: usize) -> Option<usize> {
         match self.spec {
             Spec::Grey => Some(1),
-            Spec::Hadamard(_) | Spec::Dense => None,
+            Spec::Hadamard(_) | Spec::Dense | Spec::Phase(_) => None,
             _ => Some(channels),
         }
     }
@@ -202,7 +234,7 @@ impl OperatorArgs {
     pub fn picture_size(&self, [h, w]: [usize; 2]) -> Option<[usize; 2]> {
         match self.spec {
             Spec::Average(n) | Spec::Bicubic(n) => Some([h.checked_mul(n)?, w.checked_mul(n)?]),
-            Spec::Hadamard(_) | Spec::Dense => None,
+            Spec::Hadamard(_) | Spec::Dense | Spec::Phase(_) => None,
             _ => Some([h, w]),
         }
     }
@@ -247,6 +279,10 @@ impl OperatorArgs {
                 };
                 Box::new(CircularBlur::new(dims, &kernel.data, h, w).map_err(|e| e.context(input.name()))?)
             }
+            Spec::Clip(gain) => return Ok(Operator::Forward(Box::new(Clip::new(dims, *gain)?))),
+            Spec::Gamma(g) => return Ok(Operator::Forward(Box::new(Gamma::new(dims, *g)?))),
+            Spec::Quantize(levels) => return Ok(Operator::Forward(Box::new(Quantize::new(dims, *levels)?))),
+            Spec::Phase(by) => return Ok(Operator::Forward(Box::new(FourierMagnitude::new(dims, *by)?))),
             Spec::Grey => Box::new(Grey::mean(dims)?),
             Spec::Hadamard(m) => {
                 Box::new(Hadamard::new(dims, m.unwrap_or_else(|| (dims.positions() / 4).max(1)), seed)?)
@@ -330,6 +366,12 @@ fn parse(text: &str) -> Option<Spec> {
             None => Spec::Blur { sigma: positive(d)?, taps: None },
             Some((sigma, taps)) => Spec::Blur { sigma: positive(sigma)?, taps: Some(number(taps)?) },
         },
+        ("clip", None) => Spec::Clip(CLIP_GAIN),
+        ("clip", Some(gain)) => Spec::Clip(positive(gain)?),
+        ("gamma", Some(g)) => Spec::Gamma(positive(g)?),
+        ("quantize", Some(levels)) => Spec::Quantize(levels.parse().ok().filter(|l| (2..=65536).contains(l))?),
+        ("phase", None) => Spec::Phase(OVERSAMPLING),
+        ("phase", Some(by)) => Spec::Phase(positive(by).filter(|by| *by >= 1.0)?),
         ("hadamard", None) => Spec::Hadamard(None),
         ("hadamard", Some(m)) => Spec::Hadamard(Some(number(m)?)),
         (name, None) => match (name.strip_prefix("bicubic-sr"), name.strip_prefix("sr")) {
@@ -357,6 +399,11 @@ mod tests {
             ("bicubic-sr2", Spec::Bicubic(2)),
             ("blur:2.5,9", Spec::Blur { sigma: 2.5, taps: Some(9) }),
             ("hadamard:64", Spec::Hadamard(Some(64))),
+            ("clip", Spec::Clip(2.0)),
+            ("clip:1.5", Spec::Clip(1.5)),
+            ("gamma:0.45", Spec::Gamma(0.45)),
+            ("quantize:4", Spec::Quantize(4)),
+            ("phase:1.5", Spec::Phase(1.5)),
         ] {
             assert_eq!(parse(text), Some(spec), "{text}");
         }
@@ -383,6 +430,12 @@ mod tests {
             "hadamard:0",
             "sr2:3",
             "identity:1",
+            "clip:0",
+            "gamma",
+            "gamma:-1",
+            "quantize",
+            "quantize:1",
+            "phase:0.5",
         ] {
             assert_eq!(parse(text), None, "{text}");
         }
@@ -393,7 +446,7 @@ mod tests {
         let dims = Dims::new(&[1, 4, 4]).unwrap();
         let known = |text: &str| match OperatorArgs::new(text).build(dims, 3, None, &Reading::default()).unwrap() {
             Operator::Mask(m) => m.known().to_vec(),
-            Operator::Other(_) => Vec::new(),
+            _ => Vec::new(),
         };
         assert_eq!(known("half"), (0..8).collect::<Vec<_>>());
         assert_eq!(known("half:lower"), (8..16).collect::<Vec<_>>());

@@ -6,7 +6,7 @@ use undiffuse::chain::{Chain, ChainOptions, Flow};
 use undiffuse::codec::scale_of;
 use undiffuse::noise::{NoiseSource, Seeded};
 use undiffuse::posterior::MethodKind;
-use undiffuse::posterior::operator::LinearOperator;
+use undiffuse::posterior::operator::ForwardOperator;
 use undiffuse::sampler::{Sampler, SamplerKind, SchedulerConfig};
 use undiffuse::tensor::Dims;
 use undiffuse::values::Scale;
@@ -17,7 +17,7 @@ use super::figures::{Agreement, Collected, Mean, psnr};
 use super::fit;
 use super::input::Input;
 use super::method::MethodArgs;
-use super::operator::OperatorArgs;
+use super::operator::{Operator, OperatorArgs};
 use super::reading::Reading;
 use super::sampling::SamplingArgs;
 use super::sheet::{SAMPLES, Sheet, picture};
@@ -147,7 +147,7 @@ impl Places {
     pub fn write_one(self, truth: Option<&Array>, y: Array, made: Array) -> Result<()> {
         if let Some((sheet, output)) = self.sheet {
             let n = made.data.len() / made.shape.first().copied().unwrap_or(1).max(1);
-            let rows: Vec<Vec<f32>> = y.data.chunks_exact(n.max(1)).map(<[f32]>::to_vec).collect();
+            let rows: Vec<_> = y.data.chunks_exact(n.max(1)).map(|y| Some(y.to_vec())).collect();
             sheet.write_samples(truth, &rows, &made, output)?;
         }
         for (to, array) in [(self.measured, &y), (self.samples, &made), (self.mean, &made)] {
@@ -159,7 +159,7 @@ impl Places {
     }
 
     /// Writes it all.
-    pub fn write(self, truth: Option<&Array>, y: &Array, measured: &[Vec<f32>], collected: &Collected) -> Result<()> {
+    pub fn write(self, truth: Option<&Array>, y: &Array, measured: &[Option<Vec<f32>>], collected: &Collected) -> Result<()> {
         for (to, array) in [
             (self.samples, &collected.samples),
             (self.mean, &collected.mean),
@@ -187,14 +187,14 @@ pub fn compared(truth: Option<&Array>, pictures: &mut dyn Iterator<Item = &[f32]
 }
 
 /// y = A x + sigma z for every picture, `[N, ...output]`.
-fn measure(operator: &dyn LinearOperator, pictures: &Array, sigma: f64, seed: Option<u64>) -> Result<Array> {
-    let (n, m) = (operator.input_dims().elements(), operator.output_dims().elements());
+fn measure(operator: &dyn ForwardOperator, pictures: &Array, sigma: f64, seed: Option<u64>) -> Result<Array> {
+    let (n, m) = (operator.domain().elements(), operator.codomain().elements());
     let count = pictures.data.len() / n.max(1);
-    let mut y = Array::zeros("the measurement", &[&[count], operator.output_dims().as_slice()].concat())?;
-    let mut scratch = Array::zeros("the scratch", &[operator.scratch_len()])?.data;
+    let mut y = Array::zeros("the measurement", &[&[count], operator.codomain().as_slice()].concat())?;
+    let mut scratch = Array::zeros("the scratch", &[operator.forward_scratch_len()])?.data;
     let mut z = Array::zeros("the noise", &[m])?.data;
     for (i, (y, x)) in y.data.chunks_exact_mut(m.max(1)).zip(pictures.data.chunks_exact(n.max(1))).enumerate() {
-        operator.apply(x, y, &mut scratch)?;
+        operator.forward(x, y, &mut scratch)?;
         if let Some(seed) = seed {
             Seeded::new(seed).normal(i as u64, MEASUREMENT_DRAW, m, &mut z)?;
             y.iter_mut().zip(&z).for_each(|(y, z)| *y = (f64::from(*y) + sigma * f64::from(*z)) as f32);
@@ -204,8 +204,8 @@ fn measure(operator: &dyn LinearOperator, pictures: &Array, sigma: f64, seed: Op
 }
 
 /// The truth, if it is known, and the measurement.
-pub fn data(job: &Job, input: &Input, operator: &dyn LinearOperator) -> Result<(Option<Array>, Array)> {
-    let dims = operator.input_dims();
+pub fn data(job: &Job, input: &Input, operator: &dyn ForwardOperator) -> Result<(Option<Array>, Array)> {
+    let dims = operator.domain();
     let reading = &job.reading;
     let clean = job.truth.as_deref().map(Input::read).transpose()?;
     if input.is_picture()
@@ -226,8 +226,8 @@ pub fn data(job: &Job, input: &Input, operator: &dyn LinearOperator) -> Result<(
     } else if job.operator.sees_whole() {
         (None, measure(operator, &input.items("the picture", &dims, reading, noise)?, 0.0, None)?)
     } else {
-        let what = format!("the measurement by {}", operator.name());
-        (None, input.items(&what, &operator.output_dims(), reading, noise)?)
+        let what = format!("the measurement by {}", operator.label());
+        (None, input.items(&what, &operator.codomain(), reading, noise)?)
     };
     if let Some(input) = clean {
         input.check_opaque()?;
@@ -279,15 +279,15 @@ pub fn restore(model: &mut ModelArgs, job: &mut Job) -> Result<Done> {
     let dims = pipeline.sample_dims();
     let n = dims.elements();
     let operator = job.operator.build(dims, job.seed, Some(&input), &job.reading)?;
-    let (truth, y) = data(job, &input, operator.linear())?;
+    let (truth, y) = data(job, &input, operator.forward())?;
     let images = y.shape.first().copied().unwrap_or_default();
 
     // One measurement is all samples' own; of several, each sample gets its picture's.
-    let m = operator.linear().output_dims().elements();
+    let m = operator.forward().codomain().elements();
     // Methods run DDIM, DDPM or RePaint whatever a diffusers model was trained with.
     let scheduler = model.scheduler(&pipeline, Some(SamplerKind::Ddpm))?;
     let units = Units::of(&scheduler);
-    let seen = units.measurement(operator.linear(), &y)?;
+    let seen = units.measurement(&operator, &y)?;
     let sigma = units.0.scl * job.sigma;
     let chosen = match asked {
         None => {
@@ -318,7 +318,7 @@ pub fn restore(model: &mut ModelArgs, job: &mut Job) -> Result<Done> {
     suited::check(&setting, &prepared.evidence, &sampler)?;
 
     let cancel = interrupt::install()?;
-    let places = Places::new(job, images, &dims, &operator.linear().output_dims(), truth.is_some())?;
+    let places = Places::new(job, images, &dims, &operator.forward().codomain(), truth.is_some())?;
     let kept = places.kept;
     let mut collected = Collected::new(dims, images, job.count, kept)?;
 
@@ -348,7 +348,7 @@ pub fn restore(model: &mut ModelArgs, job: &mut Job) -> Result<Done> {
     let bar = progress(batches * steps, preview.as_ref());
     let mut start = Array::zeros("x_T", &[batch, n])?.data;
     let mut x = Array::zeros("a sample", &[n])?.data;
-    let mut figures = Agreement::new(operator.linear(), &y, truth.as_ref(), job.sigma)?;
+    let mut figures = Agreement::new(operator.forward(), &y, truth.as_ref(), job.sigma)?;
     for begin in (0..total).step_by(batch) {
         let count = batch.min(total - begin);
         chain.restart(begin as u64, count)?;
@@ -373,8 +373,12 @@ pub fn restore(model: &mut ModelArgs, job: &mut Job) -> Result<Done> {
     }
     bar.finish_and_clear();
 
-    let measured: Vec<Vec<f32>> =
-        y.data.chunks_exact(m).map(|y| picture(operator.linear(), y, &dims)).collect::<Result<_>>()?;
+    let measured: Vec<Option<Vec<f32>>> =
+        y.data.chunks_exact(m).map(|y| picture(&operator, y, &dims)).collect::<Result<_>>()?;
+    let measured_psnr = match measured.iter().map(Option::as_deref).collect::<Option<Vec<&[f32]>>>() {
+        Some(pictures) => compared(truth.as_ref(), &mut pictures.into_iter(), n),
+        None => None,
+    };
     let done = Done {
         images,
         dims,
@@ -387,7 +391,7 @@ pub fn restore(model: &mut ModelArgs, job: &mut Job) -> Result<Done> {
         consistency: figures.consistency.get(),
         device: pipeline.network().describe(),
         psnr: [
-            compared(truth.as_ref(), &mut measured.iter().map(Vec::as_slice), n),
+            measured_psnr,
             figures.psnr.get(),
             compared(truth.as_ref(), &mut collected.mean.data.chunks_exact(n), n).filter(|_| job.count > 1),
         ],
@@ -409,11 +413,13 @@ impl Units {
     }
 
     /// A measurement of pictures as one of what the model makes: A (scale x + shift) = scale A x + shift A 1.
-    pub fn measurement(&self, operator: &dyn LinearOperator, y: &Array) -> Result<Array> {
+    /// Errors: kind `Unsupported` where the scale is not 1 and A is not linear.
+    pub fn measurement(&self, operator: &Operator, y: &Array) -> Result<Array> {
         let mut out = y.clone();
         if self.0 == Scale::default() {
             return Ok(out);
         }
+        let operator = operator.linear().map_err(|e| e.context("a model whose samples are scaled"))?;
         let mut ones = Array::zeros("a picture", operator.input_dims().as_slice())?.data;
         ones.fill(1.0);
         let mut of_ones = Array::zeros("A 1", operator.output_dims().as_slice())?.data;

@@ -60,8 +60,9 @@ impl SamplingArgs {
         if method.of_denoiser == Some(OfDenoiser::Mmse) && self.steps.is_some() {
             return usage!("--method mmse is one call: leave out --steps");
         }
-        if method.method == Some(MethodKind::SplitGibbs) && self.sampler.is_some() {
-            return usage!("--method split-gibbs has a chain of its own: leave out --sampler");
+        let own = [MethodKind::SplitGibbs, MethodKind::Daps].into_iter().find(|kind| method.method == Some(*kind));
+        if let Some(kind) = own.filter(|_| self.sampler.is_some()) {
+            return usage!("--method {kind} has a chain of its own: leave out --sampler");
         }
         let sampler = self.sampler.unwrap_or(SamplerName::of(method.recommended(operator).algorithm));
         if self.eta.is_some() && sampler != SamplerName::Ddim {
@@ -94,6 +95,11 @@ impl SamplingArgs {
             let steps = self.steps.or(usual.steps).map_or(Steps::All, Steps::Count);
             return Ok(Box::new(config.split_gibbs(&SamplerOptions { steps, ..SamplerOptions::default() }, &ladder)?));
         }
+        if let Algorithm::DecoupledAnnealing { flow_steps } = usual.algorithm {
+            let steps = self.steps.or(usual.steps).map(|n| n.min(config.num_train_timesteps));
+            let options = SamplerOptions { steps: steps.map_or(Steps::All, Steps::Count), ..SamplerOptions::default() };
+            return Ok(Box::new(config.decoupled_annealing(&options, flow_steps)?));
+        }
         let sampler = self.sampler.unwrap_or(match own.has_own_class() {
             true => SamplerName::Ancestral2015,
             false => SamplerName::of(usual.algorithm),
@@ -103,7 +109,10 @@ impl SamplingArgs {
         }
         let (eta, ddim_noise) = match usual.algorithm {
             Algorithm::Ddim { eta, noise } => (eta, noise),
-            Algorithm::Ddpm | Algorithm::RePaint(_) | Algorithm::SplitGibbs(_) => (1.0, DdimNoise::Posterior),
+            Algorithm::Ddpm
+            | Algorithm::RePaint(_)
+            | Algorithm::SplitGibbs(_)
+            | Algorithm::DecoupledAnnealing { .. } => (1.0, DdimNoise::Posterior),
         };
         // What is published for a thousand timesteps is all of them where a model has fewer.
         let most = config.num_train_timesteps;
@@ -115,11 +124,13 @@ impl SamplingArgs {
         };
         match sampler {
             SamplerName::Ddim => options.sampler = Some(SamplerKind::Ddim),
-            SamplerName::Ddpm | SamplerName::SplitGibbs => options.sampler = Some(SamplerKind::Ddpm),
+            SamplerName::Ddpm | SamplerName::SplitGibbs | SamplerName::DecoupledAnnealing => {
+                options.sampler = Some(SamplerKind::Ddpm)
+            }
             SamplerName::RePaint => {
                 let jumps = match usual.algorithm {
                     Algorithm::RePaint(jumps) => jumps,
-                    Algorithm::Ddpm | Algorithm::Ddim { .. } | Algorithm::SplitGibbs(_) => Jumps::default(),
+                    _ => Jumps::default(),
                 };
                 return Ok(Box::new(config.repaint(&options, method.jumps(jumps))?));
             }

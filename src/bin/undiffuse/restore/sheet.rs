@@ -5,6 +5,7 @@ use undiffuse::tensor::Dims;
 use undiffuse::{Error, ErrorKind, Result};
 
 use super::figures::Collected;
+use super::operator::Operator;
 use crate::arrays::Array;
 use crate::image::{Grid, Kind};
 use crate::output::Output;
@@ -14,8 +15,17 @@ pub const ROWS: usize = 16;
 /// Samples in a row.
 pub const SAMPLES: usize = 4;
 
-/// A measurement as a picture: as it is where it has the picture's shape, otherwise A^+ y.
-pub fn picture(operator: &dyn LinearOperator, y: &[f32], dims: &Dims) -> Result<Vec<f32>> {
+/// A measurement as a picture: as it is where it has the picture's shape, otherwise A^+ y; none where A is not linear
+/// and gives another shape.
+pub fn picture(operator: &Operator, y: &[f32], dims: &Dims) -> Result<Option<Vec<f32>>> {
+    match operator.as_linear() {
+        Some(operator) => backwards(operator, y, dims).map(Some),
+        None => Ok((operator.forward().codomain() == *dims).then(|| y.to_vec())),
+    }
+}
+
+/// As [`picture`], of a linear operator.
+pub fn backwards(operator: &dyn LinearOperator, y: &[f32], dims: &Dims) -> Result<Vec<f32>> {
     if operator.output_dims() == *dims {
         return Ok(y.to_vec());
     }
@@ -43,6 +53,8 @@ pub struct Sheet {
     grid: Grid,
     columns: Columns,
     rows: usize,
+    /// Values of a picture.
+    elements: usize,
 }
 
 impl Sheet {
@@ -51,14 +63,14 @@ impl Sheet {
         let columns = Columns { truth, samples: count.min(SAMPLES), moments: count > 1 };
         let rows = images.min(ROWS);
         let grid = Grid::with_columns(rows * columns.len(), columns.len(), dims.as_slice())?;
-        Ok(Self { grid, columns, rows })
+        Ok(Self { grid, columns, rows, elements: dims.elements() })
     }
 
-    /// Writes it: truth, measurement, samples, mean, standard deviation (black 0, white 1, which is half the range).
+    /// Writes it: truth, measurement (black where it is no picture), samples, mean, standard deviation (black 0, white 1, which is half the range).
     pub fn write(
         &self,
         truth: Option<&Array>,
-        measured: &[Vec<f32>],
+        measured: &[Option<Vec<f32>>],
         collected: &Collected,
         kept: usize,
         out: Output,
@@ -71,7 +83,7 @@ impl Sheet {
     pub fn write_samples(
         &self,
         truth: Option<&Array>,
-        measured: &[Vec<f32>],
+        measured: &[Option<Vec<f32>>],
         samples: &Array,
         out: Output,
     ) -> Result<()> {
@@ -81,12 +93,12 @@ impl Sheet {
     fn draw(
         &self,
         truth: Option<&Array>,
-        measured: &[Vec<f32>],
+        measured: &[Option<Vec<f32>>],
         (samples, kept): (&Array, usize),
         moments: Option<(&Array, &Array)>,
         mut out: Output,
     ) -> Result<()> {
-        let n = measured.first().map_or(0, Vec::len).max(1);
+        let n = self.elements.max(1);
         let missing = || Error::new(ErrorKind::Shape, "the sheet has too few pictures");
         let mut all = Vec::new();
         for i in 0..self.rows {
@@ -94,7 +106,10 @@ impl Sheet {
             if let (true, Some(truth)) = (self.columns.truth, truth) {
                 all.extend(item(truth, i)?);
             }
-            all.extend(measured.get(i).ok_or_else(missing)?);
+            match measured.get(i).ok_or_else(missing)? {
+                Some(measured) => all.extend(measured),
+                None => all.extend(std::iter::repeat_n(-1.0, n)),
+            }
             for k in 0..self.columns.samples {
                 all.extend(item(samples, i * kept + k)?);
             }

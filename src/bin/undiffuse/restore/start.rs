@@ -9,7 +9,7 @@ use super::sheet;
 /// A^+ y; unknown pixels of a mask get the mean of what is known around them, of the smallest surroundings in which
 /// anything is.
 pub fn picture(operator: &Operator, y: &[f32], dims: &Dims) -> Result<Vec<f32>> {
-    let mut x = sheet::picture(operator.linear(), y, dims)?;
+    let mut x = sheet::backwards(operator.linear()?, y, dims)?;
     let (Operator::Mask(mask), &[_, h, w]) = (operator, dims.as_slice()) else { return Ok(x) };
     let mut known = vec![0.0f32; x.len()];
     for &i in mask.known() {

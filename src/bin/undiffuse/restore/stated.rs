@@ -82,7 +82,8 @@ impl Stated {
         };
         let dims = Dims::new(&[channels, size[0], size[1]])?;
         let operator = job.operator.build(dims, job.seed, Some(&input), &job.reading)?;
-        let (truth, y) = data(job, &input, operator.linear())?;
+        operator.linear()?;
+        let (truth, y) = data(job, &input, operator.forward())?;
         drop(input);
         let work = Work { stated: self, job, operator: &operator, dims, size };
         if job.method.of_denoiser == Some(OfDenoiser::Mmse) {
@@ -342,20 +343,20 @@ impl Work<'_> {
 
     /// Samples by a chain that begins at the picture.
     fn samples(&self, model: &mut ModelArgs, source: &Source<'_>, truth: Option<Array>, y: Array) -> Result<Done> {
-        let (job, n, operator) = (self.job, self.dims.elements(), self.operator.linear());
+        let (job, n, operator) = (self.job, self.dims.elements(), self.operator.forward());
         let images = y.shape.first().copied().unwrap_or_default();
         let total = images.checked_mul(job.count).filter(|&t| t > 0);
         let total = total.ok_or_else(|| Error::new(ErrorKind::InvalidArgument, "too many samples"))?;
         let units = Units(self.scale());
         let sigma = units.0.scl * job.sigma;
         let plan = self.plan(sigma)?;
-        let places = Places::new(job, images, &self.dims, &operator.output_dims(), truth.is_some())?;
-        let m = operator.output_dims().elements();
+        let places = Places::new(job, images, &self.dims, &operator.codomain(), truth.is_some())?;
+        let m = operator.codomain().elements();
         let reverse = job.method.of_denoiser == Some(OfDenoiser::Reverse);
         let mut evidence: Box<dyn Evidence + '_> = if reverse {
             Box::new(NoEvidence)
         } else {
-            let seen = units.measurement(operator, &y)?;
+            let seen = units.measurement(self.operator, &y)?;
             let rows = if images == 1 { seen } else { repeated(&seen, m, job.count)? };
             let zeta = job.method.zeta(&job.operator);
             job.method.prepare(self.operator, zeta, &rows.data, images > 1, sigma)?.evidence
@@ -408,8 +409,8 @@ impl Work<'_> {
         }
         bar.finish_and_clear();
         let dims = &self.dims;
-        let measured: Vec<Vec<f32>> =
-            y.data.chunks_exact(m.max(1)).map(|y| picture(operator, y, dims)).collect::<Result<_>>()?;
+        let measured: Vec<Option<Vec<f32>>> =
+            y.data.chunks_exact(m.max(1)).map(|y| picture(self.operator, y, dims)).collect::<Result<_>>()?;
         let truth = truth.as_ref();
         let means = compared(truth, &mut collected.mean.data.chunks_exact(n), n).filter(|_| job.count > 1);
         let done = Done {
@@ -423,7 +424,7 @@ impl Work<'_> {
             products: 0,
             consistency: figures.consistency.get(),
             device: pipeline.network().describe(),
-            psnr: [compared(truth, &mut measured.iter().map(Vec::as_slice), n), figures.psnr.get(), means],
+            psnr: [compared(truth, &mut measured.iter().flatten().map(Vec::as_slice), n), figures.psnr.get(), means],
             tiles: Some(tiles),
             memory: Some(compiled.bytes),
         };

@@ -1,0 +1,69 @@
+//! `restore` with operators that are not linear: what the library makes of them, what is written, who refuses.
+
+use crate::program::{files, ok, refused};
+use crate::restore::{N, floats, picture, values};
+use crate::tiny::SIDE;
+use crate::tiny_scratch::scratch;
+use undiffuse::backend::cpu::Cpu;
+use undiffuse::chain::{Chain, ChainOptions};
+use undiffuse::noise::Seeded;
+use undiffuse::pipeline::{Pipeline, PipelineOptions};
+use undiffuse::posterior::operator::{Clip, ForwardOperator};
+use undiffuse::posterior::{Daps, DapsOptions, Measurement};
+use undiffuse::sampler::{SamplerKind, SamplerOptions, Steps};
+use undiffuse::tensor::Dims;
+
+#[test]
+fn methods_and_operators_that_are_not_linear_run() {
+    let s = scratch();
+    let dir = s.path();
+    s.write("x.npy", floats(&[SIDE, SIDE], &picture(0)));
+    for operator in ["clip", "clip:3", "gamma:2.2", "gamma:0.45", "quantize:5", "phase", "phase:1.5"] {
+        for method in ["dps", "daps --langevin-steps 3 --flow-steps 2", "red-diff"] {
+            let words = format!(
+                "restore x.npy --simulate --operator {operator} --method {method} --sigma 0.1 --steps 3 --model model \
+                 --output out.npy --sheet sheet.png --measured y.npy"
+            );
+            let said = ok(dir, &words.split_whitespace().collect::<Vec<_>>());
+            // Magnitudes are no picture to compare with the truth.
+            let compared = if operator.starts_with("phase") { "PSNR: samples" } else { "PSNR: measurement" };
+            assert!(said.contains(compared) && said.contains("consistency"), "{words}: {said}");
+            assert!(values(dir.join("out.npy")).1.iter().all(|v| v.is_finite()), "{words}");
+        }
+    }
+    assert_eq!(values(dir.join("y.npy")).1.len(), (SIDE * 3 / 2).pow(2));
+    // A measurement from a file.
+    let words = "restore y.npy --operator phase:1.5 --sigma 0.1 --method daps --steps 3 --model model --output out.npy";
+    ok(dir, &words.split_whitespace().collect::<Vec<_>>());
+    let words = "restore x.npy --simulate --operator clip --sigma 0.1 --method auto --model model --output out.npy";
+    let said = ok(dir, &words.split_whitespace().collect::<Vec<_>>());
+    assert!(said.contains("by DAPS"), "{said}");
+    let before = files(dir);
+    let words = "restore x.npy --operator clip --method diffpir --sigma 0.1 --model model";
+    refused(dir, &words.split_whitespace().collect::<Vec<_>>(), 2, "take dps, daps, red-diff");
+    assert_eq!(files(dir), before);
+}
+
+#[test]
+fn it_is_what_the_library_makes() {
+    let s = scratch();
+    let dir = s.path();
+    let dims = Dims::new(&[1, SIDE, SIDE]).unwrap();
+    let clip = Clip::new(dims, 1.5).unwrap();
+    let mut y = [0.0; N];
+    clip.forward(&picture(0), &mut y, &mut []).unwrap();
+    s.write("y.npy", floats(&[SIDE, SIDE], &y));
+    let words = "restore y.npy --operator clip:1.5 --method daps --sigma 0.2 --langevin-steps 7 --langevin-length 0.3 \
+                 --flow-steps 2 --steps 4 --seed 3 --model model --output a.npy";
+    ok(dir, &words.split_whitespace().collect::<Vec<_>>());
+    let pipeline = Pipeline::open(dir.join("model"), &Cpu::new().unwrap(), &PipelineOptions::default()).unwrap();
+    let run = SamplerOptions { sampler: Some(SamplerKind::Ddpm), steps: Steps::Count(4), ..Default::default() };
+    let sampler = pipeline.scheduler().unwrap().decoupled_annealing(&run, 2).unwrap();
+    let how = DapsOptions { langevin_steps: 7, langevin_length: 0.3, flow_steps: 2, ..DapsOptions::default() };
+    let evidence = Daps::new(Measurement::new(clip, &y, 0.2).unwrap(), &how).unwrap();
+    let options = ChainOptions { batch: 1, first_sample: 0 };
+    let denoiser = pipeline.denoiser(1, &[]).unwrap();
+    let mut chain = Chain::with_evidence(denoiser, sampler, Seeded::new(3), evidence, &options).unwrap();
+    chain.run().unwrap();
+    assert_eq!(values(dir.join("a.npy")).1, chain.x());
+}
