@@ -41,6 +41,7 @@
 //! | `threads` | yes | the cpu backend's own thread pool |
 //! | `ndarray` | yes | views from and to `ndarray` |
 //! | `embed` | no | models as parts of programs, for build scripts |
+//! | `import` | no | ONNX files of denoisers, translated |
 //! | `training` | no | gradients by parameters and training |
 //! | `wgpu` | no | the GPU backend |
 //! | `cli` | no | the program `undiffuse` |
@@ -64,6 +65,7 @@
 //! | [`posterior`] | evidence: linear operators, the methods that draw from p(x) r(x) |
 //! | [`graph`] | a network as data: values, operations, shapes; fusion; the plan of memory |
 //! | [`weights`] | bounded readers of safetensors, diffusers directories and packed files |
+//! | `import` | ONNX files of denoisers, translated into graphs (feature `import`) |
 //! | [`model`] | each turns a configuration into a graph |
 //! | [`backend`] | runs a graph: `reference` (the oracle), `cpu`, and `wgpu` behind the feature of its name; which of them, by name |
 //! | [`denoiser`] | what predicts: a compiled network, a closure, an analytic prior; one of tiles for images of any size |
@@ -96,6 +98,8 @@ pub mod evaluate;
 #[cfg(feature = "std")]
 mod files;
 pub mod graph;
+#[cfg(feature = "import")]
+pub mod import;
 pub mod json;
 mod matmul;
 mod memory;

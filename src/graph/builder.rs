@@ -301,6 +301,24 @@ impl GraphBuilder {
         Ok(self.graph)
     }
 
+    /// A node made so far.
+    #[cfg(feature = "import")]
+    pub(crate) fn node(&self, id: ValueId) -> Option<&Node> {
+        self.graph.nodes.get(id.index())
+    }
+
+    /// A parameter made so far.
+    #[cfg(feature = "import")]
+    pub(crate) fn param_of(&self, id: ParamId) -> Option<&Param> {
+        self.graph.params.get(id.index())
+    }
+
+    /// Whether an input of this role was made.
+    #[cfg(feature = "import")]
+    pub(crate) fn has_role(&self, role: Role) -> bool {
+        self.graph.inputs.iter().any(|p| p.role == role)
+    }
+
     /// A builder that starts with the parameters of `graph` and nothing else: what a rewriting pass fills again.
     pub(super) fn rewriting(graph: &Graph) -> Self {
         let mut names = BTreeMap::new();

@@ -239,7 +239,7 @@ fn a_summary_for_programs_has_the_fields_that_are_documented() {
     assert_eq!(done(dir, &format!("{SAMPLE} -q")), "");
 }
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 15] = [
     "sample",
     "denoise",
     "inpaint",
@@ -248,6 +248,7 @@ const COMMANDS: [&str; 14] = [
     "info",
     "predict",
     "pack",
+    "import",
     "evaluate",
     "bench",
     "devices",

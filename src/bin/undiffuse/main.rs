@@ -14,6 +14,7 @@ mod format;
 mod generate;
 mod help;
 mod image;
+mod import;
 mod info;
 mod interrupt;
 mod output;
@@ -44,6 +45,7 @@ const COMMANDS: &[&Command] = &[
     &info::COMMAND,
     &predict::COMMAND,
     &pack::COMMAND,
+    &import::COMMAND,
     &evaluate::COMMAND,
     &bench::COMMAND,
     &devices::COMMAND,

@@ -289,7 +289,7 @@ const DEFAULTS: &str = r#"--scheduler '{"_class_name": "DDPMScheduler"}'"#;
 const MAX_SCHEDULER: u64 = 8 << 20;
 
 /// The text of `--scheduler`: JSON as it stands, a file, or the file of a pipeline's directory.
-fn scheduler_text(given: &str) -> Result<String> {
+pub fn scheduler_text(given: &str) -> Result<String> {
     if given.trim_start().starts_with('{') {
         return Ok(given.into());
     }
