@@ -167,6 +167,11 @@ def elu(g, x, alpha, scale, input_scale):
     return affine(g, binary(g, "add", unary(g, x, "relu"), affine(g, below, alpha, 0.0)), scale, 0.0)
 
 
+@maps("selu")
+def selu(g, x):
+    return elu(g, x, 1.6732632423543772, 1.0507009873554805, 1.0)
+
+
 @maps("prelu", "_prelu_kernel")
 def prelu(g, x, weight):
     slope = weight.reshape((1, -1) + (1,) * (len(x.shape) - 2)) if weight.numel() > 1 else float(weight)
