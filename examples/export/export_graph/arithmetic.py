@@ -38,8 +38,10 @@ def constant(g, tensor, like):
 
 
 def tensor_of(view):
-    """The tensor that a view shows whole."""
-    return view._base if view._base is not None and view._base.numel() == view.numel() else view
+    """The tensor that a view shows whole and in its order."""
+    base = view._base
+    whole = base is not None and base.numel() == view.numel() and base.is_contiguous() and view.is_contiguous()
+    return base if whole else view
 
 
 def uniform(tensor):
@@ -127,6 +129,12 @@ def mul(g, x, other, name, rounding_mode=None):
     if rounding_mode is not None:
         raise Unmapped(f"a division rounded by {rounding_mode!r}")
     return binary(g, name, x, other)
+
+
+@maps("addcmul")
+def addcmul(g, x, tensor1, tensor2, value):
+    product = binary(g, "mul", tensor1, tensor2)
+    return binary(g, "add", affine(g, product, value, 0.0), x)
 
 
 @maps("neg")
