@@ -38,8 +38,10 @@ def constant(g, tensor, like):
 
 
 def tensor_of(view):
-    """The tensor that a view shows whole."""
-    return view._base if view._base is not None and view._base.numel() == view.numel() else view
+    """The tensor that a view shows whole and in its order."""
+    base = view._base
+    whole = base is not None and base.numel() == view.numel() and base.is_contiguous() and view.is_contiguous()
+    return base if whole else view
 
 
 def uniform(tensor):
@@ -129,6 +131,12 @@ def mul(g, x, other, name, rounding_mode=None):
     return binary(g, name, x, other)
 
 
+@maps("addcmul")
+def addcmul(g, x, tensor1, tensor2, value):
+    product = binary(g, "mul", tensor1, tensor2)
+    return binary(g, "add", affine(g, product, value, 0.0), x)
+
+
 @maps("neg")
 def neg(g, x):
     return affine(g, x, -1.0, 0.0)
@@ -165,6 +173,11 @@ def elu(g, x, alpha, scale, input_scale):
     half = unary(g, affine(g, unary(g, affine(g, x, -1.0, 0.0), "relu"), -input_scale / 2, 0.0), "tanh")
     below = binary(g, "div", affine(g, half, 2.0, 0.0), affine(g, half, -1.0, 1.0))
     return affine(g, binary(g, "add", unary(g, x, "relu"), affine(g, below, alpha, 0.0)), scale, 0.0)
+
+
+@maps("selu")
+def selu(g, x):
+    return elu(g, x, 1.6732632423543772, 1.0507009873554805, 1.0)
 
 
 @maps("prelu", "_prelu_kernel")

@@ -99,9 +99,19 @@ def product(g, a, b):
     return None
 
 
+def spelt(equation, operands):
+    """An equation with letters in place of dots."""
+    left, right = equation.replace(" ", "").split("->")
+    free = [c for c in "ZYXWVUTSRQPONMLKJIHGFEDCBA" if c not in equation]
+    terms = left.split(",")
+    dots = ["".join(free[: len(v.shape) - len(t) + 3][::-1]) if "..." in t else "" for t, v in zip(terms, operands)]
+    terms = [t.replace("...", d) for t, d in zip(terms, dots)]
+    return ",".join(terms), right.replace("...", max(dots, key=len))
+
+
 def contraction(g, equation, operands):
     """An einsum of two as a step of attention. Its letters are of both and the result, of both alone, or of one and the result."""
-    left, right = equation.replace(" ", "").split("->")
+    left, right = spelt(equation, operands)
     if len(operands) != 2 or not all(isinstance(v, (Value, Soft, Scores)) for v in operands):
         return None
     one, two = left.split(",")
@@ -241,7 +251,7 @@ def addmm(g, x, mat1, mat2, beta, alpha):
 
 @maps("einsum")
 def einsum(g, equation, tensors, path=None):
-    left, right = equation.replace(" ", "").split("->")
+    left, right = spelt(equation, tensors)
     if len(tensors) == 1 and sorted(left) == sorted(right):
         return g.renamed(tensors[0], [left.index(c) for c in right])
     if len(tensors) == 2 and sum(isinstance(v, torch.Tensor) for v in tensors) == 1:

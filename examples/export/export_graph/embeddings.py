@@ -24,6 +24,12 @@ def angle(g, name, given):
         if not isinstance(other, torch.Tensor):
             return None
         name, other = "mul", other.reshape(1, -1)
+    if name in ("matmul", "mm", "linear") and isinstance(x, (Value, Log)) and math.prod(x.shape) == 1 and given.get("bias") is None:
+        # A number times a matrix of one row.
+        matrix = next((given[k] for k in ("other", "mat2", "weight") if k in given), None)
+        rows = 1 if name == "linear" else 0
+        if isinstance(matrix, torch.Tensor) and matrix.ndim == 2 and matrix.shape[rows] == 1:
+            name, other = "mul", matrix.reshape(-1)
     if name == "mul" and isinstance(other, torch.Tensor) and other.numel() > 1:
         if isinstance(x, Log):
             return Angle(x.of, x.scale * other.flatten().double().numpy(), g.new_shape, log=True)

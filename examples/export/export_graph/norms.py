@@ -59,7 +59,10 @@ def moment(g, name, given):
         if way and m.kind == "variance " + way and isinstance(value, Centred) and value.of is m.of and value.axes == m.axes:
             return affine(g, channel_norm(g, m.of, m.axes, "layer", m.eps / m.factor), m.factor**-0.5, 0.0)
         if way and m.kind == "square " + way and value is m.of:
-            return channel_norm(g, m.of, m.axes, "rms", m.eps)
+            made = channel_norm(g, m.of, m.axes, "rms", m.eps)
+            return made if m.weight is None else binary(g, "mul", made, m.weight)
+        if way == "inverse" and m.kind == "square inverse" and m.weight is None and isinstance(value, (Value, torch.Tensor)):
+            return m.but(weight=value)
         if way == "root" and m.kind == "length" and value is m.of:
             return affine(g, channel_norm(g, m.of, m.axes, "l2", max(m.eps, 1e-30)), n**-0.5, 0.0)
     return None
@@ -67,6 +70,8 @@ def moment(g, name, given):
 
 def settled_moment(g, m):
     made = m.of
+    if m.weight is not None:
+        raise Unmapped("a root of a mean of squares that no norm divides by")
     if m.kind == "variance":
         made = binary(g, "add", made, affine(g, average(g, made, m.axes), -1.0, 0.0))
     if m.kind in ("variance", "square"):

@@ -22,6 +22,12 @@ def expand(g, x, **_):
     return g.expand(x, g.new_shape)
 
 
+@maps("zeros_like", "ones_like", "new_zeros", "new_ones")
+def filled(g, x, name, size=None):
+    """A constant of the shape, whatever the value is."""
+    return (torch.zeros if "zeros" in name else torch.ones)(g.new_shape)
+
+
 @maps("repeat")
 def repeat(g, x, repeats):
     x = g.lifted(x, len(repeats))

@@ -101,7 +101,7 @@ def graph_of(model, inputs):
         if node.op == "placeholder":
             if node.name in fixed:
                 known[node] = stored[fixed[node.name]].detach()
-                graph.names[id(known[node])] = fixed[node.name]
+                graph.names[id(known[node])] = graph.names[id(stored[fixed[node.name]])] = fixed[node.name]
                 continue
             name, (role, example) = next(given)
             known[node] = input_of(graph, name, role, example)

@@ -85,10 +85,11 @@ class Turned:
 
 class Moment:
     """What a norm over `axes` of `of` divides by or takes off. `kind` is mean, variance, square (the mean of squares), root or inverse of
-    either ("variance root"), or length. `factor` is what the variance is beside the mean of squares: n / (n - 1) where it is unbiased."""
+    either ("variance root"), or length. `factor` is what the variance is beside the mean of squares: n / (n - 1) where it is unbiased.
+    `weight` is what an inverse has been multiplied by, if anything."""
 
-    def __init__(self, of, axes, kind, eps=0.0, factor=1.0):
-        self.of, self.axes, self.kind, self.eps, self.factor = of, tuple(axes), kind, eps, factor
+    def __init__(self, of, axes, kind, eps=0.0, factor=1.0, weight=None):
+        self.of, self.axes, self.kind, self.eps, self.factor, self.weight = of, tuple(axes), kind, eps, factor, weight
         self.shape = tuple(1 if a in self.axes else n for a, n in enumerate(of.shape))
 
     def but(self, **changed):

@@ -8,6 +8,10 @@ from .registry import maps
 from .values import Padded, Unmapped, Value
 
 
+# The most weights that a convolution of each of a batch is given.
+MOST_REPEATED = 1 << 20
+
+
 def two(v):
     return list(v) * (2 // len(v)) if isinstance(v, (list, tuple)) else [v, v]
 
@@ -63,8 +67,34 @@ def conv(g, x, weight, bias, stride, padding, dilation, groups):
             x = g.settled(x)
         else:
             pad, x = [p + q for p, q in zip(pad, (top, bottom, left, right))], x.of
+    if len(x.shape) == 4 and x.shape[0] != 1:
+        return of_each(g, x, weight, bias, pad, attributes)
     given = {"bias": g.param(bias)} if bias is not None else {}
     return of_image(g, "conv2d", [image(g, x)], g.new_shape, padding=pad, weight=g.param(weight), **attributes, **given)
+
+
+def of_each(g, x, weight, bias, pad, attributes):
+    """A convolution of a batch that was made inside, of the channels for instance: groups of one convolution, with the weight for each."""
+    n = x.shape[0]
+    if n * weight.numel() > MOST_REPEATED:
+        raise Unmapped(f"a convolution of a batch of {n} that was made inside, {x.shape}")
+    x = g.laid(x, [0, 1], [2, 3])
+    at = g.fit(x.at, [n * x.shape[1], *x.shape[2:]])
+    given = {"bias": g.param(bias.repeat(n))} if bias is not None else {}
+    attributes = {**attributes, "groups": n * attributes.get("groups", 1)}
+    dims = [n * g.new_shape[1], *g.new_shape[2:]]
+    return Value(g.add("conv2d", [at], dims, padding=pad, weight=g.param(weight.repeat(n, 1, 1, 1)), **attributes, **given), g.new_shape, [0, 1], [2, 3])
+
+
+@maps("conv3d")
+def conv3d(g, x, weight, bias, stride, padding, dilation, groups):
+    """One frame, under a kernel of one."""
+    if x.shape[2] != 1 or weight.shape[2] != 1 or isinstance(padding, str) or padding[0] or stride[0] != 1:
+        raise Unmapped(f"a convolution of {x.shape[2]} frames by a kernel of {weight.shape[2]}")
+    shape, last = g.new_shape, lambda v: list(v)[-2:]
+    g.new_shape = shape[:2] + shape[3:]
+    made = conv(g, g.reshape(x, x.shape[:2] + x.shape[3:]), weight[:, :, 0], bias, last(stride), last(padding), last(dilation), groups)
+    return g.reshape(made, shape)
 
 
 @maps("conv_transpose1d", "conv_transpose2d")
@@ -76,6 +106,18 @@ def conv_transpose(g, x, weight, bias, stride, padding, output_padding, groups, 
     dims = [shape[1], 1, shape[2]] if len(shape) == 3 else list(shape[1:])
     made = of_image(g, "conv_adjoint", [image(g, x)], shape, padding=pad, weight=g.param(weight), dims=dims, **attributes)
     return made if bias is None else binary(g, "add", made, bias.reshape((1, -1) + (1,) * (len(shape) - 2)))
+
+
+@maps("conv_transpose3d")
+def conv_transpose3d(g, x, weight, bias, stride, padding, output_padding, groups, dilation):
+    """One frame, under a kernel of one."""
+    if x.shape[2] != 1 or weight.shape[2] != 1 or padding[0] or stride[0] != 1:
+        raise Unmapped(f"a transposed convolution of {x.shape[2]} frames by a kernel of {weight.shape[2]}")
+    shape, last = g.new_shape, lambda v: list(v)[-2:]
+    g.new_shape = shape[:2] + shape[3:]
+    x = g.reshape(x, x.shape[:2] + x.shape[3:])
+    made = conv_transpose(g, x, weight[:, :, 0], bias, last(stride), last(padding), last(output_padding), groups, last(dilation))
+    return g.reshape(made, shape)
 
 
 @maps("max_pool1d", "max_pool2d", "max_pool2d_with_indices")

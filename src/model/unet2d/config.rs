@@ -30,8 +30,8 @@ pub enum BlockType {
     AttnSkip,
     /// `KDownBlock2D`, `KUpBlock2D`: norms whose factors and offsets are the embedding's, filters with mirrored edges.
     K,
-    /// `KCrossAttnUpBlock2D`, upwards only: attention after each residual layer of a K block. Its tokens are the pixels,
-    /// since this network has no others.
+    /// `KCrossAttnUpBlock2D`, upwards only: attention after each residual layer of a K block. Its tokens are the
+    /// pixels, since this network has no others.
     KCrossAttn,
 }
 

@@ -95,8 +95,8 @@ impl Layers<'_> {
         self.g.add(h, shortcut)
     }
 
-    /// Attention of the pixels to one another, which is what the block's cross attention is in a network without tokens.
-    /// A head has as many channels as `attention_head_dim` says, or `block`.
+    /// Attention of the pixels to one another, which is what the block's cross attention is in a network without
+    /// tokens. A head has as many channels as `attention_head_dim` says, or `block`.
     fn k_attention(&mut self, name: &str, x: ValueId, block: usize) -> Result<ValueId> {
         let channels = self.g.dims(x)?.channels();
         let head = self.c.attention_head_dim.unwrap_or(block);
