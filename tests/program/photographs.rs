@@ -171,7 +171,7 @@ fn what_a_denoiser_cannot_do_is_refused_with_what_it_can() {
         (&format!("{noisy} --tile 33"), "expected a multiple of 2"),
         (&format!("{noisy} --tile 28"), "expected more than the"),
         (&format!("{noisy} --jump-length 3"), "is of no method"),
-        ("sample model --count 1", "draws none from noise alone"),
+        ("sample model --count 1", "give --size"),
         ("sample model --count 1 --size 8", "draws none from noise alone"),
         ("denoise x.png --sigma 0.2 --grey --tile 32", "which it is none of"),
         ("denoise x.png --sigma 0.2 --grey --method mmse", "--method mmse is for denoisers of a stated sigma"),
