@@ -228,7 +228,7 @@ fn grey_models_many_pictures_and_maps() {
 fn changes(config: &str, size: usize) -> (usize, usize) {
     let model = ModelConfig::from_json(config).unwrap();
     let graph = model.build(Some([size; 2])).unwrap();
-    let read = |name: &str, dims: &Dims, out: &mut [f32]| {
+    let read = |name: &str, dims: &Dims, out: &mut [f32]| -> undiffuse::Result<()> {
         // All positive, so that nothing cancels and no rectifier closes.
         let key = name.bytes().fold(7, |sum, b| sum * 31 % 1009 + u64::from(b));
         let scale = 1.0 / dims.elements() as f32 * dims.as_slice()[0] as f32;
@@ -243,12 +243,13 @@ fn changes(config: &str, size: usize) -> (usize, usize) {
     let at = (size / 2) / multiple * multiple;
     for place in [at, at + multiple - 1] {
         let predict = |by: f32| {
-            let mut x = vec![0.5; size * size];
+            let mut x = vec![0.5f32; size * size];
             x[place * size + place] += by;
-            let inputs: Vec<&[f32]> = [&x[..], &[0.1]].into_iter().take(network.inputs().len()).collect();
-            let mut y = vec![0.0; size * size];
+            let (image, level): (&[f32], &[f32]) = (&x, &[0.1]);
+            let inputs: Vec<&[f32]> = [image, level].into_iter().take(network.inputs().len()).collect();
+            let mut y = vec![0.0f32; size * size];
             let mut workspace = vec![0.0; network.workspace_len(1).unwrap()];
-            network.run(1, &inputs, &mut [&mut y], &mut workspace, undiffuse::chain::never()).unwrap();
+            network.run(1, &inputs, &mut [&mut y[..]], &mut workspace, undiffuse::chain::never()).unwrap();
             y
         };
         let (before, after) = (predict(0.0), predict(1e6));
