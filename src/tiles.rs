@@ -4,8 +4,8 @@
 //! `factor` pixels each way. Tiles of an axis have one size and are spread evenly from its first cell to its last, each
 //! overlapping its neighbour by a least number of cells or more. What is nearest to a border that is none of the
 //! image's suffers most from the zeros behind it: it has no weight over a share of the overlap, then a weight that
-//! grows linearly. The weights of the tiles that see a pixel are divided by their sum. The weight of a pixel in a square
-//! is that of its row times that of its column, and sums to 1 as well.
+//! grows linearly. The weights of the tiles that see a pixel are divided by their sum. The weight of a pixel in a
+//! square is that of its row times that of its column, and sums to 1 as well.
 
 use alloc::vec::Vec;
 

@@ -18,15 +18,16 @@ const RAMP: usize = 16;
 /// Predicts for images `[C, H, W]` of any size with a denoiser of tiles `[C, h, w]`, in the memory of one tile.
 ///
 /// Tiles overlap, and where they do their predictions are blended. A prediction of a fully convolutional network at a
-/// pixel depends on the input within a `reach` of it alone ([`ModelConfig::reach`](crate::model::ModelConfig::reach)).
-/// What is nearer than that to a border that is none of the image's has no weight, so the prediction is that of the
-/// image in one piece but for the rounding of sums (1e-6 of the range), whatever the size of the tiles, and there is no
-/// seam. The chain, its noise and its evidence know nothing of tiles: they work on the whole image. Of a network that
-/// sees all of its input (attention, norms over all positions) there is no reach; with any number for it the blend is
-/// smooth, and no more is known of it.
+/// pixel depends on the input within a `reach` of the square of `multiple` pixels that it lies in alone
+/// ([`ModelConfig::reach`](crate::model::ModelConfig::reach)). What is nearer than that to a border that is none of the
+/// image's has no weight, so the prediction is that of the image in one piece but for the rounding of sums (1e-6 of the
+/// range), whatever the size of the tiles, and there is no seam. The chain, its noise and its evidence know nothing of
+/// tiles: they work on the whole image. Of a network that sees all of its input (attention, norms over all positions)
+/// there is no reach; with any number for it the blend is smooth, and no more is known of it.
 ///
 /// Beyond the last row and column, where tiles or the network's `multiple` go further than the image, these are
-/// repeated, as FFDNet and DRUNet do for sides that they do not divide.
+/// repeated, as FFDNet's own code does for odd sides. A network that sees zeros there predicts otherwise near the last
+/// pixels, so a tile is best no larger than the image's sides, rounded up to `multiple`.
 ///
 /// ```
 /// use undiffuse::Cancel;

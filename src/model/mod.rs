@@ -152,9 +152,10 @@ impl ModelConfig {
         }
     }
 
-    /// Of a fully convolutional model of images: the pixels, each way, beyond which nothing of x changes the prediction
-    /// at a pixel. Images of any size can then go through it in tiles that overlap by twice as much, and nothing
-    /// changes: see [`Tiled`](crate::denoiser::Tiled). `None` where attention or a norm sees all, or it is not known.
+    /// Of a fully convolutional model of images: how many pixels, each way, around the square of
+    /// [`multiple`](Self::multiple) that a pixel lies in its prediction depends on. Images of any size can go through
+    /// it in tiles that overlap by twice as much, and nothing changes: see [`Tiled`](crate::denoiser::Tiled). `None`
+    /// where attention or a norm sees all, or it is not known.
     pub fn reach(&self) -> Option<usize> {
         match self {
             Self::Family(f) => f.reach(),

@@ -266,7 +266,8 @@ impl ModelPreconditioning {
     /// With eta 1 of the latter it is ancestral sampling: started *at* a noisy picture y = x_0 + sigmas\[0\] z (by
     /// [`Chain::start_from`](crate::chain::Chain::start_from)) it draws from p(x_0 | y), as exactly as steps are many
     /// and the network is right, and needs no level above the noise of y. The mean of that law is the network's own
-    /// prediction at y.
+    /// prediction at y. Of a normal prior of variance v, 32 sigmas that fall evenly in their logarithm to 0.02 of the
+    /// first, s, then 0, give 0.79 to 0.87 of the variance for v / s^2 from 0.01 to 10, 100 sigmas 0.93 to 0.95.
     ///
     /// Errors: kind `InvalidArgument` for sigmas that do not fall to 0 or more, or an eta that is not 0 to 1; as
     /// [`ModelPreconditioning::at`].

@@ -3,6 +3,10 @@
 use std::path::Path;
 
 use image::{GrayImage, Luma, Rgb, RgbImage, Rgba, RgbaImage};
+use undiffuse::backend::Backend;
+use undiffuse::backend::reference::Reference;
+use undiffuse::model::ModelConfig;
+use undiffuse::tensor::Dims;
 
 use crate::formats::{bytes_of, npy, safetensors, words};
 use crate::pcg;
@@ -171,7 +175,7 @@ fn what_a_denoiser_cannot_do_is_refused_with_what_it_can() {
         (&format!("{noisy} --tile 33"), "expected a multiple of 2"),
         (&format!("{noisy} --tile 28"), "expected more than the"),
         (&format!("{noisy} --jump-length 3"), "is of no method"),
-        ("sample model --count 1", "draws none from noise alone"),
+        ("sample model --count 1", "give --size"),
         ("sample model --count 1 --size 8", "draws none from noise alone"),
         ("denoise x.png --sigma 0.2 --grey --tile 32", "which it is none of"),
         ("denoise x.png --sigma 0.2 --grey --method mmse", "--method mmse is for denoisers of a stated sigma"),
@@ -217,4 +221,57 @@ fn grey_models_many_pictures_and_maps() {
     ok(dir, &words("pack model packed.safetensors --dtype f32"));
     let (_, want, _) = made(dir, "denoise x.npy --sigma 0.2 --model model");
     assert_eq!(made(dir, "denoise x.npy --sigma 0.2 --model packed.safetensors").1, want);
+}
+
+/// How far beyond the square of the family's multiple that it lies in a pixel of the prediction sees a change of x, and
+/// the reach.
+fn changes(config: &str, size: usize) -> (usize, usize) {
+    let model = ModelConfig::from_json(config).unwrap();
+    let graph = model.build(Some([size; 2])).unwrap();
+    let read = |name: &str, dims: &Dims, out: &mut [f32]| -> undiffuse::Result<()> {
+        // All positive, so that nothing cancels and no rectifier closes.
+        let key = name.bytes().fold(7, |sum, b| sum * 31 % 1009 + u64::from(b));
+        let scale = 1.0 / dims.elements() as f32 * dims.as_slice()[0] as f32;
+        out.copy_from_slice(&pcg::uniform(key, 1, out.len(), 0.2 * scale));
+        out.iter_mut().for_each(|v| *v += scale);
+        Ok(())
+    };
+    let network = Reference.compile(&graph, &read).unwrap();
+    let multiple = model.multiple()[0];
+    // The last pixel of a square, and the first.
+    let mut furthest = 0;
+    let at = (size / 2) / multiple * multiple;
+    for place in [at, at + multiple - 1] {
+        let predict = |by: f32| {
+            let mut x = vec![0.5f32; size * size];
+            x[place * size + place] += by;
+            let (image, level): (&[f32], &[f32]) = (&x, &[0.1]);
+            let inputs: Vec<&[f32]> = [image, level].into_iter().take(network.inputs().len()).collect();
+            let mut y = vec![0.0f32; size * size];
+            let mut workspace = vec![0.0; network.workspace_len(1).unwrap()];
+            network.run(1, &inputs, &mut [&mut y[..]], &mut workspace, undiffuse::chain::never()).unwrap();
+            y
+        };
+        let (before, after) = (predict(0.0), predict(1e6));
+        for (i, _) in before.iter().zip(&after).enumerate().filter(|(_, (a, b))| a != b) {
+            // Both ways: what a pixel changes, and which square it is seen from.
+            let far = |p: usize| {
+                let (low, high) = (p / multiple * multiple, p / multiple * multiple + multiple - 1);
+                low.saturating_sub(place).max(place.saturating_sub(high))
+            };
+            furthest = furthest.max(far(i / size)).max(far(i % size));
+        }
+    }
+    (furthest, model.reach().unwrap())
+}
+
+#[test]
+fn nothing_beyond_the_reach_changes_a_prediction() {
+    let ffdnet = r#"{"_class_name": "FFDNet", "in_nc": 1, "out_nc": 1, "nc": 2, "nb": 4}"#;
+    assert_eq!(changes(ffdnet, 40), (8, 8));
+    let dncnn = r#"{"_class_name": "DnCNN", "in_channels": 1, "out_channels": 1, "nf": 2, "depth": 5}"#;
+    assert_eq!(changes(dncnn, 21), (5, 5));
+    let drunet = r#"{"_class_name": "DRUNet", "in_channels": 1, "out_channels": 1, "nc": [1, 1, 1, 1], "nb": 1}"#;
+    let (furthest, reach) = changes(drunet, 144);
+    assert!(furthest <= reach && furthest + 24 >= reach, "{furthest} {reach}");
 }
