@@ -30,8 +30,8 @@ pub enum LeafShape {
 /// than a pixel count: what Lee, Mumford and Huang need for statistics that stay the same when an image is scaled
 /// down. Leaves are drawn from the uppermost down, so the image is exactly what an endless fall would leave.
 ///
-/// The numbers that other papers took with this model are seldom printed in full; a likelihood depends on all of them,
-/// on the grey levels' noise most. `examples/dead_leaves` states those that are used here.
+/// A likelihood of such images depends on all of these numbers, and on the noise of grey levels most;
+/// `examples/dead_leaves` states those that are used here.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DeadLeaves {
     /// Height and width in pixels.
