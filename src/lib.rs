@@ -75,7 +75,7 @@
 //! | [`pipeline`] | a model and its scheduler, and of a latent model its decoder, from one directory or file |
 //! | [`embed`] | a model that is a part of the program, and the writer of such (feature `embed`) |
 //! | `arrays` | views from and to `ndarray` at the public edge (feature `ndarray`) |
-//! | `training` | networks from data: gradients for a batch, losses, optimisers, readers and generators, the loop, minimum probability flow (feature `training`) |
+//! | `training` | networks from data: gradients for a batch, losses, optimisers, readers and generators, the loop, minimum probability flow, mean-field theory of deep networks (feature `training`) |
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(unsafe_code)]

@@ -2,17 +2,17 @@
 //!
 //! `cargo run --release --features training --example dead_leaves -- FOLDER [IMAGES]`
 //!
-//! Writes `dead_leaves_train.npy` (2,000 images, or IMAGES) and `dead_leaves_test.npy` (500): 32 x 32 pixels of 8 bits,
-//! discs of radius 1/8 to 32 pixels with the density r^-3, greys uniform, 8 x 8 points a pixel. Then fits mixtures of
-//! conditional Gaussians to the first and prints the mean log-likelihood of a pixel of the second, given the 24 pixels
-//! up to three rows above and three columns beside that come before it in the order of reading: of values with unit
-//! variance, whose 8 bits were filled with uniform noise, as `undiffuse evaluate --dequantize` has them. The pixels
-//! counted have all 24, so this is an estimate of the entropy rate; a model of whole images has a harder time at the
-//! edges.
+//! Writes `dead_leaves_train.npy` (2,000 images, or IMAGES) and `dead_leaves_test.npy` (500): 32 x 32 pixels of 8
+//! bits, discs of radius 1/8 to 32 pixels with the density r^-3, greys uniform, 8 x 8 points a pixel. Then fits
+//! mixtures of conditional Gaussians to the first and prints the mean log-likelihood of a pixel of the second, given
+//! the 24 pixels up to three rows above and three columns beside that come before it in the order of reading: of
+//! values with unit variance, whose 8 bits were filled with uniform noise, as `undiffuse evaluate --dequantize` has
+//! them. The pixels counted have all 24, so this is an estimate of the entropy rate; a model of whole images has a
+//! harder time at the edges.
 //!
 //! The mixture (Theis, Hosseini and Bethge 2012 have it as MCG, and go on to scale mixtures) is that of full Gaussians
-//! over a pixel and its neighbours together, fitted by expectation and maximisation, and then divided by what it says of
-//! the neighbours alone.
+//! over a pixel and its neighbours together, fitted by expectation and maximisation, and then divided by what it says
+//! of the neighbours alone.
 
 mod mixture;
 

@@ -3,9 +3,9 @@
 //! `cargo run --release --features training --example energy`
 //!
 //! p is the binary chain of 2015 with a network, trained here on 10 bits that like to equal their neighbours. r(x) =
-//! exp(-E(x)) is an energy-based model of its own: once the Ising model that minimum probability flow finds from samples
-//! of another law, once the free energy of a restricted Boltzmann machine. Nobody normalises r, and no network is
-//! trained for the product. What is sampled is held to the product of both over all 1024 states: p's law is carried
+//! exp(-E(x)) is an energy-based model of its own: once the Ising model that minimum probability flow finds from
+//! samples of another law, once the free energy of a restricted Boltzmann machine. Nobody normalises r, and no network
+//! is trained for the product. What is sampled is held to the product of both over all 1024 states: p's law is carried
 //! through every step of the chain, with the network called on all states, so nothing in the comparison is sampled but
 //! the samples.
 

@@ -19,8 +19,8 @@ const SWEEPS: usize = 3;
 /// It is two things. As the [`Twist`] of [`Particles`](crate::chain::Particles) it weighs, so that they reach
 /// p(x_0) exp(-E(x_0)) as they become many. As [`Evidence`] it makes a binary chain whose network predicts x_0
 /// ([`BitPrediction::Clean`](crate::sampler::BitPrediction::Clean)) lean towards low energies, which by itself is an
-/// approximation and the proposal of such particles ([`Particles::guided`](crate::chain::Particles::guided)). Both take
-/// the bits of x_0 for independent given x_t, with the predicted probabilities p, and their product with r in its
+/// approximation and the proposal of such particles ([`Particles::guided`](crate::chain::Particles::guided)). Both
+/// take the bits of x_0 for independent given x_t, with the predicted probabilities p, and their product with r in its
 /// mean field m, from m = p by a few rounds of
 ///
 /// ```text
@@ -33,9 +33,9 @@ const SWEEPS: usize = 3;
 /// E is a function of probabilities: of bits, exactly 0 or 1, the energy; between them any smooth continuation, best
 /// the mean of E over independent bits. Additive constants do not matter.
 ///
-/// Ten bits, a trained chain of T = 50, an Ising energy fitted by minimum probability flow, 8,192 draws of 64 particles
-/// (`examples/energy`): total variation from p r over all 1024 states 1.4 %, of which counting the draws is 1.0; the
-/// mean field without weights is 18 % off, p itself 75 %.
+/// Ten bits, a trained chain of T = 50, an Ising energy fitted by minimum probability flow, 8,192 draws of 64
+/// particles (`examples/energy`): total variation from p r over all 1024 states 1.4 %, of which counting the draws is
+/// 1.0; the mean field without weights is 18 % off, p itself 75 %.
 ///
 /// ```
 /// use undiffuse::posterior::BitEnergy;

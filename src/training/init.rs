@@ -29,8 +29,8 @@ pub struct InitOptions {
     /// Their widths; `None` is `2 centre_scale / units^(1 / D)`, about the distance of neighbours.
     pub width: Option<f64>,
     /// sigma_b of hidden layers at the edge of chaos: matrices are orthogonal times its sigma_w, biases normal of
-    /// deviation sigma_b. `None` (the default) for orthogonal matrices and biases of 0. For `Mlp2015` with tanh, ReLU or
-    /// leaky ReLU; see [`MeanField::critical`], 0 suits all of them.
+    /// deviation sigma_b. `None` (the default) for orthogonal matrices and biases of 0. For `Mlp2015` with tanh, ReLU
+    /// or leaky ReLU; see [`MeanField::critical`], 0 suits all of them.
     pub critical: Option<f64>,
 }
 
@@ -91,7 +91,8 @@ pub(super) fn layers(model: &ModelConfig, options: &InitOptions) -> Result<Optio
     match (Nonlinearity::of(c.act_fn), options.critical) {
         (Some(phi), Some(sigma_b)) => MeanField::critical(phi, sigma_b).map(Some),
         (Some(phi), None) => {
-            // An orthogonal matrix that has more rows than columns has columns of length 1, so that a row's is below it.
+            // An orthogonal matrix that has more rows than columns has columns of length 1, so that a row's is below
+            // it.
             let widths = || c.hidden_features.iter();
             let grows = widths().zip(widths().skip(1)).map(|(from, to)| (*from as f64 / *to as f64).min(1.0));
             MeanField::new(phi, libm::sqrt(grows.fold(1.0, f64::min)), 0.0).map(Some)

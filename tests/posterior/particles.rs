@@ -219,8 +219,8 @@ fn particles_reach_the_product_with_an_energy_within_two_percent() {
     assert!(alone > tv && total_variation(&prior, &want) > 0.3);
 }
 
-/// Three Gaussians in the plane seen through one number: as in `posterior_mixture.rs`, where guided methods are 9 to 19
-/// % off.
+/// Three Gaussians in the plane seen through one number: as in `posterior_mixture.rs`, where guided methods are 9 to
+/// 19 % off.
 #[test]
 fn particles_reach_the_posterior_of_a_mixture() {
     let parts = [

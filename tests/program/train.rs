@@ -105,7 +105,7 @@ fn a_stopped_training_goes_on_in_the_same_bits() {
     assert_eq!(summary["steps"], 50);
     let fields: Vec<_> = summary.as_object().unwrap().keys().map(String::as_str).collect();
     // Those of examples/json.md.
-    assert_eq!(fields, ["loss", "output", "steps"]);
+    assert_eq!(fields, ["loss", "mean_field", "output", "steps"]);
     refused(dir, &["train", "roll.json", "-o", "x"], 2, "-o is called --output now");
 }
 

@@ -25,13 +25,13 @@ pub enum LeafShape {
 /// density r^-exponent between the bounds (3 makes images whose statistics do not change with scale); its grey is
 /// uniform in 0 .. 1.
 ///
-/// With `subpixels` 1 a pixel takes the grey of the leaf over its centre, and there is no smoothing at edges. With more
-/// it is the mean over as many rows and columns of points within it, as a camera's is, so that leaves smaller than a
-/// pixel count: what Lee, Mumford and Huang need for statistics that stay the same when an image is scaled down. Leaves
-/// are drawn from the uppermost down, so the image is exactly what an endless fall would leave.
+/// With `subpixels` 1 a pixel takes the grey of the leaf over its centre, and there is no smoothing at edges. With
+/// more it is the mean over as many rows and columns of points within it, as a camera's is, so that leaves smaller
+/// than a pixel count: what Lee, Mumford and Huang need for statistics that stay the same when an image is scaled
+/// down. Leaves are drawn from the uppermost down, so the image is exactly what an endless fall would leave.
 ///
-/// The numbers that other papers took with this model are seldom printed in full; a likelihood depends on all of them,
-/// on the grey levels' noise most. `examples/dead_leaves` states those that are used here.
+/// A likelihood of such images depends on all of these numbers, and on the noise of grey levels most;
+/// `examples/dead_leaves` states those that are used here.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DeadLeaves {
     /// Height and width in pixels.

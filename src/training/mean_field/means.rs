@@ -82,12 +82,12 @@ pub(super) fn pairs(q: f64, c: f64, f: impl Fn(f64) -> f64) -> f64 {
     points.iter().map(of).sum()
 }
 
-/// Points z from -8.5 to 8.5 and the normal density there times their distance, for functions of `root` z with poles no
-/// nearer to the line than those of tanh.
+/// Points z from -8.5 to 8.5 and the normal density there times their distance, for functions of `root` z with poles
+/// no nearer to the line than those of tanh.
 fn grid(root: f64) -> impl Iterator<Item = (f64, f64)> {
     const END: f64 = 8.5;
-    // exp(-2 pi d / h) = exp(-36), d = pi / (2 root), which leaves room for poles of the fourth order; the density alone
-    // allows 0.4.
+    // exp(-2 pi d / h) = exp(-36), d = pi / (2 root), which leaves room for poles of the fourth order; the density
+    // alone allows 0.4.
     let step = (PI * PI / (36.0 * root)).min(0.4);
     let half = (END / step) as i32;
     let scale = step / libm::sqrt(2.0 * PI);

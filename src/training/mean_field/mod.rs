@@ -1,8 +1,8 @@
 //! Mean-field theory of deep networks (Poole, Lahiri, Raghu, Sohl-Dickstein and Ganguli 2016; Schoenholz, Gilmer,
 //! Ganguli and Sohl-Dickstein 2017): how deep a signal reaches in a network that is not trained yet.
 //!
-//! Layers `z = W phi(z') + b` of N units, N large, with the entries of W normal of variance sigma_w^2 / N and those of b
-//! of variance sigma_b^2. Then the entries of z are normal. Their variance q and the correlation c of two inputs'
+//! Layers `z = W phi(z') + b` of N units, N large, with the entries of W normal of variance sigma_w^2 / N and those of
+//! b of variance sigma_b^2. Then the entries of z are normal. Their variance q and the correlation c of two inputs'
 //! follow from those of the layer before, with z_1, z_2 standard normal of correlation c:
 //!
 //! ```text
@@ -11,19 +11,19 @@
 //! chi(c) = sigma_w^2 E[phi'(sqrt(q*) z_1) phi'(sqrt(q*) z_2)],   chi_1 = chi(1)
 //! ```
 //!
-//! chi_1 is what a layer multiplies the square of a small difference of two inputs by, and that of a gradient on its way
-//! back. Below 1 inputs become alike and gradients vanish (order); above 1 like inputs part and gradients explode
-//! (chaos); networks at its edge, chi_1 = 1, can be trained however deep they are. Away from it q and c near their fixed
-//! points as exp(-layers / xi_q) and exp(-layers / xi_c).
+//! chi_1 is what a layer multiplies the square of a small difference of two inputs by, and that of a gradient on its
+//! way back. Below 1 inputs become alike and gradients vanish (order); above 1 like inputs part and gradients explode
+//! (chaos); networks at its edge, chi_1 = 1, can be trained however deep they are. Away from it q and c near their
+//! fixed points as exp(-layers / xi_q) and exp(-layers / xi_c).
 //!
 //! Orthogonal matrices times sigma_w have the same maps.
 //!
 //! # Accuracy
 //! Of ReLU, leaky ReLU and erf all means are closed forms, to rounding. Of tanh they are sums over a grid with the
-//! weight of the normal density (the trapezoidal rule), which is to quadrature on the line what Gauss and Hermite's is,
-//! and better here: tanh(sqrt(q) z) has poles at the distance d = pi / (2 sqrt(q)) from the line, which leave the grid of
-//! step h an error of exp(-2 pi d / h), below 1e-10 with the step that is taken, and Gauss and Hermite's n nodes one of
-//! exp(-2 d sqrt(n)): 1e-4 for 200 nodes at q = 25.
+//! weight of the normal density (the trapezoidal rule), which is to quadrature on the line what Gauss and Hermite's
+//! is, and better here: tanh(sqrt(q) z) has poles at the distance d = pi / (2 sqrt(q)) from the line, which leave the
+//! grid of step h an error of exp(-2 pi d / h), below 1e-10 with the step that is taken, and Gauss and Hermite's n
+//! nodes one of exp(-2 d sqrt(n)): 1e-4 for 200 nodes at q = 25.
 //!
 //! ```
 //! use undiffuse::training::mean_field::{MeanField, Nonlinearity};
@@ -195,8 +195,8 @@ impl MeanField {
         self.q_star
     }
 
-    /// The correlation, after a layer, of two inputs whose correlation is `c`, -1 to 1, both with the variance q*. Where
-    /// that is 0 or infinite, the limit.
+    /// The correlation, after a layer, of two inputs whose correlation is `c`, -1 to 1, both with the variance q*.
+    /// Where that is 0 or infinite, the limit.
     pub fn c_map(&self, c: f64) -> f64 {
         let c = c.clamp(-1.0, 1.0);
         match self.phi {

@@ -22,8 +22,8 @@ fn mean(f: impl Fn(f64) -> f64) -> f64 {
     (-9000..9000).map(|i| f(at(i)) * (-0.5 * at(i) * at(i)).exp()).sum::<f64>() * h / (2.0 * PI).sqrt()
 }
 
-/// Nodes and weights of Gauss and Hermite for the standard normal density: the roots of the orthonormal polynomial, and
-/// one over the sum of the squares of those before it.
+/// Nodes and weights of Gauss and Hermite for the standard normal density: the roots of the orthonormal polynomial,
+/// and one over the sum of the squares of those before it.
 fn gauss_hermite(n: usize) -> Vec<(f64, f64)> {
     let value = |x: f64| {
         let (mut p, mut before, mut sum) = (1.0, 0.0, 0.0);

@@ -223,7 +223,8 @@ impl Trainer {
     }
 
     /// The hidden layers as they were initialised, the one of them that lets least through: how deep a signal reached
-    /// when the training began. `None` for networks that the theory of [`mean_field`](super::mean_field) does not have.
+    /// when the training began. `None` for networks that the theory of [`mean_field`](super::mean_field) does not
+    /// have.
     pub fn mean_field(&self) -> Option<MeanField> {
         init::layers(&self.model, &self.config.init).ok().flatten()
     }
