@@ -62,7 +62,7 @@
 //! | [`schedule`] | betas, cumulative alphas, timesteps, grids of sigmas |
 //! | [`process`] | the Gaussian, binomial and categorical processes: forward and posterior moments, divergences, continuous time, what a prediction means |
 //! | [`sampler`] | one file per algorithm, nearly all of them lists of network calls with mixing coefficients (`Plan`); diffusers' scheduler configurations |
-//! | [`posterior`] | evidence: linear operators, the methods that draw from p(x) r(x) |
+//! | [`posterior`] | evidence: operators, linear and not, the methods that draw from p(x) r(x) |
 //! | [`graph`] | a network as data: values, operations, shapes; fusion; the plan of memory |
 //! | [`weights`] | bounded readers of safetensors, diffusers directories and packed files |
 //! | `import` | ONNX files of denoisers, translated into graphs (feature `import`) |

@@ -499,8 +499,8 @@ pub unsafe extern "C" fn undiffuse_operator_apply(
     }
 }
 
-/// x = A^T y, of a linear operator (undiffuse_operator_vjp is of any): reads m floats at `y` and writes n floats at `x`.
-/// Otherwise as undiffuse_operator_apply.
+/// x = A^T y, of a linear operator (undiffuse_operator_vjp is of any): reads m floats at `y` and writes n floats at
+/// `x`. Otherwise as undiffuse_operator_apply.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_operator_adjoint(
     op: *const undiffuse_operator,

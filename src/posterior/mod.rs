@@ -27,6 +27,7 @@
 //! | [`Pigdm`], published | 100 | 1 | 28 / 80 | 13 / 22 | 23 / 29 | any of real numbers |
 //! | [`Pigdm`], score | 1000 | 1 | 8 / 6 | 3 / 4 | 6 / 4 | |
 //! | [`Tmpd`] | 1000 | 2 | 6 / 4 | 2 / 1 | 24 / 27 | any of real numbers |
+//! | [`Daps`], 20 Langevin steps | 195 | 0 | 8 / 22 | 16 / 25 | 11 / 31 | its own, DDIM with eta 1 of the level |
 //!
 //! # Which variance
 //! The tables are of chains of many steps. In few, a step's own variance is what matters: the reverse step of a coarse

@@ -453,6 +453,7 @@ fn what_a_method_recommends_works() {
                 ("DDNM" | "DDNM+" | "DiffPIR" | "PiGDM" | "TMPD", 1000) => 100,
                 // Fewer timesteps below a level than steps of its flow.
                 ("DAPS", 1000) => calls.clamp(48, 50),
+                ("DAPS", _) => calls.clamp(6, 12),
                 (_, 1000) => 1000,
                 ("calibrated", _) => 20,
                 ("RePaint", _) => 102,

@@ -141,7 +141,7 @@ fn nonsense_is_refused() {
     }
 }
 
-/// A linear operator is a forward one, and a callback of the same map gives the same samples, its slope found by itself.
+/// A linear operator is a forward one; a callback of the same map, whose slope is found, gives the same samples.
 #[test]
 fn a_callback_does_as_what_it_copies() {
     let dims = Dims::new(&[1, 2, 2]).unwrap();

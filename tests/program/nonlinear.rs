@@ -1,6 +1,6 @@
 //! `restore` with operators that are not linear: what the library makes of them, what is written, who refuses.
 
-use crate::program::{files, ok, refused};
+use crate::program::{self, files, ok, refused};
 use crate::restore::{N, floats, picture, values};
 use crate::tiny::SIDE;
 use crate::tiny_scratch::scratch;
@@ -36,11 +36,25 @@ fn methods_and_operators_that_are_not_linear_run() {
     let words = "restore y.npy --operator phase:1.5 --sigma 0.1 --method daps --steps 3 --model model --output out.npy";
     ok(dir, &words.split_whitespace().collect::<Vec<_>>());
     let words = "restore x.npy --simulate --operator clip --sigma 0.1 --method auto --model model --output out.npy";
-    let said = ok(dir, &words.split_whitespace().collect::<Vec<_>>());
-    assert!(said.contains("by DAPS"), "{said}");
+    let out = program::run(dir, &words.split_whitespace().collect::<Vec<_>>());
+    let (said, told) = (String::from_utf8(out.stdout).unwrap(), String::from_utf8(out.stderr).unwrap());
+    assert!(out.status.success() && said.contains("by DAPS") && told.contains("auto takes daps"), "{said} {told}");
     let before = files(dir);
-    let words = "restore x.npy --operator clip --method diffpir --sigma 0.1 --model model";
-    refused(dir, &words.split_whitespace().collect::<Vec<_>>(), 2, "take dps, daps, red-diff");
+    for (words, text) in [
+        (
+            "restore x.npy --operator clip --method diffpir --sigma 0.1 --model model",
+            "is for linear operators, not --operator clip: take dps, daps, red-diff",
+        ),
+        ("restore x.npy --operator clip", "--method calibrated is for linear operators"),
+        ("restore x.npy --operator phase:0.5 --method daps", "--operator is \"phase:0.5\""),
+        ("restore x.npy --operator quantize --method daps", "expected identity, mask"),
+        ("restore x.npy --operator sr2 --method daps --sampler ddim", "leave out --sampler"),
+        ("restore x.npy --operator sr2 --method daps --sigma 0", "--method daps needs noise"),
+        ("restore x.npy --operator sr2 --method daps --langevin-length 2", "--langevin-length"),
+        ("restore x.npy --operator sr2 --rate 2", "--rate is for red-diff"),
+    ] {
+        refused(dir, &words.split_whitespace().collect::<Vec<_>>(), 2, text);
+    }
     assert_eq!(files(dir), before);
 }
 

@@ -66,7 +66,8 @@ impl Sheet {
         Ok(Self { grid, columns, rows, elements: dims.elements() })
     }
 
-    /// Writes it: truth, measurement (black where it is no picture), samples, mean, standard deviation (black 0, white 1, which is half the range).
+    /// Writes it: truth, measurement (black where it is no picture), samples, mean, standard deviation (black 0, white
+    /// 1, which is half the range).
     pub fn write(
         &self,
         truth: Option<&Array>,
