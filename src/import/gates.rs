@@ -63,7 +63,7 @@ impl Translator<'_> {
 
     /// By what a value is a multiple of another.
     fn multiple(&self, v: &Value, of: &Value) -> Option<f64> {
-        let alike = v.order == of.order && v.k == of.k;
+        let alike = v.order == of.order && v.k == of.k && v.shape == of.shape;
         match self.affine_of(v.at) {
             _ if !alike => None,
             _ if v.at == of.at => Some(1.0),
@@ -326,7 +326,8 @@ impl Translator<'_> {
             small.at = self.redimension(small.at, &[1])?;
         } else if row && small.order.len() == big.channels().len() {
             small = self.permute(&small, &big.channels().to_vec(), big.k)?;
-        } else if small.order.len() == big.positions().len() && small.order.iter().all(|a| big.positions().contains(a)) {
+        } else if small.order.len() == big.positions().len() && small.order.iter().all(|a| big.positions().contains(a))
+        {
             // One value at each position, the same for all channels.
             small = self.permute(&small, &big.positions().to_vec(), 0)?;
             let n = big.product(big.channels());
