@@ -1,5 +1,5 @@
 """Which ONNX files `undiffuse import` takes: networks are built small with random weights, written by both of PyTorch's exporters (the dynamo one
-with its own operator set, the TorchScript one with 17), imported, and the prediction is compared with onnxruntime's.
+with its own operator set and with 23, which has group norm and attention; the TorchScript one with 17), imported, and the prediction is compared with onnxruntime's.
 
 Made with torch 2.15.0, onnx 1.23.2, onnxscript 0.7.2, onnxruntime 1.32.0, diffusers 0.42.1, transformers 5.24.0, monai 1.6.1, einops 0.8.2,
 denoising-diffusion-pytorch 2.3.4, safetensors 0.8.0, numpy 2.4.6. Run by hand:
@@ -9,8 +9,10 @@ denoising-diffusion-pytorch 2.3.4, safetensors 0.8.0, numpy 2.4.6. Run by hand:
 The error is the relative L2 one of a run on random input, without sampling. The table goes to standard output.
 """
 
+import contextlib
 import importlib
 import importlib.util
+import io
 import json
 import math
 import pathlib
@@ -127,13 +129,16 @@ NETWORKS = [
       {**image(3, 16, 16, "x"), "noise_labels": torch.tensor([0.4])}),
     ("lucidrains", "Unet", ddp("denoising_diffusion_pytorch", "Unet", dim=16, dim_mults=(1, 2), flash_attn=False), {**image(3, 16, 16, "x"), "time": T}),
     ("lucidrains", "Unet1D", ddp("denoising_diffusion_pytorch_1d", "Unet1D", dim=16, dim_mults=(1, 2), channels=3), {"x": torch.randn(1, 3, 32), "time": T}),
+    ("lucidrains", "KarrasUnet", ddp("karras_unet", "KarrasUnet", image_size=16, dim=16, dim_max=32, num_downsamples=1, attn_res=(8,), attn_dim_head=8, fourier_dim=8,
+      num_blocks_per_stage=1, channels=3), {**image(3, 16, 16, "x"), "time": torch.tensor([0.4])}),
     ("2015", "multilayer perceptron", Mlp2015, {"x": torch.randn(1, 2)}),
 ]
 
 
 def compared(program, model, inputs, more, folder):
     path = folder / "model.onnx"
-    torch.onnx.export(model, tuple(inputs.values()), str(path), input_names=list(inputs), output_names=["out"], **more)
+    with contextlib.redirect_stdout(io.StringIO()):
+        torch.onnx.export(model, tuple(inputs.values()), str(path), input_names=list(inputs), output_names=["out"], **more)
     opset = next(o.version for o in onnx.load(str(path), load_external_data=False).opset_import if o.domain == "")
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     given = {i.name: inputs[i.name].numpy() for i in session.get_inputs()}
@@ -160,10 +165,13 @@ def main():
         torch.manual_seed(0)
         model = build().eval()
         for p in model.parameters():
-            # As trained: no zeros that would hide a branch.
-            if p.numel() > 1 and (float(p.std()) == 0 or p.ndim == 1):
+            # As trained: no zeros that would hide a branch, nothing that was left undrawn.
+            if p.ndim > 1:
+                p.data.copy_(torch.randn_like(p) / math.prod(p.shape[1:]) ** 0.5)
+            elif p.numel() > 1:
                 p.data.copy_(1 + 0.2 * torch.randn_like(p) if float(p.mean()) > 0.5 else 0.2 * torch.randn_like(p))
-        for exporter, more in (("dynamo", {"dynamo": True, "verbose": False}), ("TorchScript", {"dynamo": False, "opset_version": 17})):
+        for exporter, more in (("dynamo", {"dynamo": True, "verbose": False}), ("dynamo", {"dynamo": True, "verbose": False, "opset_version": 23}),
+                               ("TorchScript", {"dynamo": False, "opset_version": 17})):
             with tempfile.TemporaryDirectory() as folder:
                 try:
                     opset, said = compared(program, model, inputs, more, pathlib.Path(folder))

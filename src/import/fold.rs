@@ -327,7 +327,15 @@ pub(super) fn fold(
             }
             x
         }
-        "ReduceProd" | "ReduceSum" | "ReduceMean" | "ReduceMax" | "ReduceMin" => {
+        "Clip" if args.len() == 3 && !arg(0)?.is_int() => {
+            let x = arg(0)?;
+            let [low, high] = [given(1), given(2)].map(|t| t.and_then(Tensor::single));
+            let n = budget.pay(&x.shape)?;
+            let above = |v: f64| low.map_or(v, |l| v.max(l));
+            let bound = |v: f64| high.map_or(above(v), |h| above(v).min(h));
+            made(&x.shape, false, (0..n).map(|i| bound(x.get(i))))?
+        }
+        "ReduceL2" | "ReduceSumSquare" | "ReduceProd" | "ReduceSum" | "ReduceMean" | "ReduceMax" | "ReduceMin" => {
             reduce(op, a, arg(0)?, given(1), budget)?
         }
         _ => return Ok(None),
@@ -482,7 +490,8 @@ fn reduce(op: &str, a: &mut Attributes<'_>, x: &Tensor, given: Option<&Tensor>, 
     let mut sums: Vec<Option<f64>> = alloc::vec![None; count(&kept)?];
     for (i, to) in places(&x.shape, &steps).enumerate() {
         if let Some(sum) = sums.get_mut(to) {
-            let v = x.get(i);
+            let squares = matches!(op, "ReduceL2" | "ReduceSumSquare");
+            let v = if squares { x.get(i) * x.get(i) } else { x.get(i) };
             *sum = Some(match (*sum, op) {
                 (None, _) => v,
                 (Some(s), "ReduceProd") => s * v,
@@ -498,5 +507,6 @@ fn reduce(op: &str, a: &mut Attributes<'_>, x: &Tensor, given: Option<&Tensor>, 
         true => kept,
         false => (0..rank).filter(|i| !along.contains(i)).map(|i| x.shape[i]).collect(),
     };
-    made(&shape, x.is_int(), sums.into_iter().map(|s| s.unwrap_or(0.0) / by))
+    let root = |s: f64| if op == "ReduceL2" { libm::sqrt(s) } else { s };
+    made(&shape, x.is_int(), sums.into_iter().map(|s| root(s.unwrap_or(0.0) / by)))
 }

@@ -227,6 +227,7 @@ impl Translator<'_> {
 
     /// A value and a constant.
     fn with_constant(&mut self, op: &str, x: &Value, t: &Tensor) -> Result<Sym> {
+        self.budget.pay(&t.shape)?;
         let shape = super::tensor::broadcast(&x.shape, &t.shape)?;
         if super::tensor::count(&shape)? == x.size() {
             let lifted = x.lifted(shape.len());
@@ -325,11 +326,11 @@ impl Translator<'_> {
         } else if small.size() == 1 {
             small.at = self.redimension(small.at, &[1])?;
         } else if row && small.order.len() == big.channels().len() {
-            small = self.permute(&small, &big.channels().to_vec(), big.k)?;
+            small = self.permute(&small, big.channels(), big.k)?;
         } else if small.order.len() == big.positions().len() && small.order.iter().all(|a| big.positions().contains(a))
         {
             // One value at each position, the same for all channels.
-            small = self.permute(&small, &big.positions().to_vec(), 0)?;
+            small = self.permute(&small, big.positions(), 0)?;
             let n = big.product(big.channels());
             let ones = Tensor::floats(&[n, 1], alloc::vec![1.0; self.budget.pay(&[n])?]);
             let weight = self.param(&ones, &[n, 1])?;

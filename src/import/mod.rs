@@ -255,7 +255,6 @@ fn input(
     if let Some(asked) = asked {
         ensure!(asked.len() == declared.len(), Shape, "dimensions {asked:?} were given for {}", declared.len());
     }
-    let number = matches!(role, Role::Timestep | Role::Class);
     let mut shape = Vec::new();
     for (i, dim) in declared.iter().enumerate() {
         let said = asked.and_then(|a| a.get(i)).copied();
@@ -283,7 +282,7 @@ fn input(
     let builder = &mut translator.builder;
     let (at, mut made) = match role {
         Role::Timestep | Role::Class => {
-            ensure!(total == 1 && number, Shape, "it has {total} elements, expected one");
+            ensure!(total == 1, Shape, "it has {total} elements, expected one");
             let at = builder.input_as(role, info.name, &[1])?;
             (at, Value::new(at, &shape, 0))
         }

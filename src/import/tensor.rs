@@ -123,6 +123,11 @@ impl Tensor {
         }
     }
 
+    /// Whether these floats are its elements.
+    pub fn holds(&self, values: &Arc<Vec<f32>>) -> bool {
+        matches!(&self.data, Data::Float(own) if Arc::ptr_eq(own, values) || own == values)
+    }
+
     pub fn named(mut self, name: Option<Arc<str>>) -> Self {
         self.name = name;
         self
