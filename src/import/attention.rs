@@ -302,6 +302,23 @@ impl<'a> Translator<'a> {
         }
         ensure!(single, Unsupported, "the equation {text:?}, expected products of matrices");
         let (first, second) = ((a, &one, &i), (b, &two, &j));
+        if matches!(a, Sym::Scores(_)) || matches!(b, Sym::Scores(_)) {
+            // Weights times values, in whatever order the result has its axes.
+            let ((s, s_has, s_own), (v, v_has, v_own)) = match a {
+                Sym::Scores(_) => (first, second),
+                _ => (second, first),
+            };
+            ensure!(
+                *s_has == ordered(s_own, &summed),
+                Unsupported,
+                "the equation {text:?} of a softmax that is turned"
+            );
+            let v_order = to(v_has, &ordered(&summed, v_own)).ok_or_else(refused)?;
+            let v = self.permuted(v, &v_order)?;
+            let made = self.matmul(s, &v)?;
+            let order = to(&ordered(s_own, v_own), &out).ok_or_else(refused)?;
+            return self.permuted(&made, &order);
+        }
         let ((x, x_has, x_own), (y, y_has, y_own)) = match out {
             ref out if *out == ordered(&i, &j) => (first, second),
             ref out if *out == ordered(&j, &i) => (second, first),
