@@ -1,5 +1,5 @@
 """Which ONNX files `undiffuse import` takes: networks are built small with random weights, written by both of PyTorch's exporters (the dynamo one
-with its own operator set, the TorchScript one with 17), imported, and the prediction is compared with onnxruntime's.
+with its own operator set and with 23, which has group norm and attention; the TorchScript one with 17), imported, and the prediction is compared with onnxruntime's.
 
 Made with torch 2.15.0, onnx 1.23.2, onnxscript 0.7.2, onnxruntime 1.32.0, diffusers 0.42.1, transformers 5.24.0, monai 1.6.1, einops 0.8.2,
 denoising-diffusion-pytorch 2.3.4, safetensors 0.8.0, numpy 2.4.6. Run by hand:
@@ -9,8 +9,12 @@ denoising-diffusion-pytorch 2.3.4, safetensors 0.8.0, numpy 2.4.6. Run by hand:
 The error is the relative L2 one of a run on random input, without sampling. The table goes to standard output.
 """
 
+import contextlib
+import importlib
 import importlib.util
+import io
 import json
+import math
 import pathlib
 import subprocess
 import sys
@@ -48,26 +52,19 @@ def diffusers(name, call, **kw):
 
 
 def reference(name, **kw):
-    return lambda: getattr(importlib.import_module("references"), name)(kw)
+    """A network of tests/golden/references.py in single precision, as a trained one is."""
+    def build():
+        module = importlib.import_module("references")
 
+        def waves(t, dim, shift, cosines_first):
+            half = dim // 2
+            f = torch.exp(-math.log(10000) * torch.arange(half, dtype=torch.float32) / (half - shift))
+            a = t.float()[:, None] * f[None]
+            return torch.cat([a.cos(), a.sin()] if cosines_first else [a.sin(), a.cos()], 1)
 
-def policy(**kw):
-    # The reference's embedding is in double precision; a trained network is not.
-    net = importlib.import_module("references").policy(kw)
-
-    class Waves(torch.nn.Module):
-        def __init__(self, dim):
-            super().__init__()
-            self.dim = dim
-
-        def forward(self, t):
-            half = self.dim // 2
-            f = torch.exp(torch.arange(half, device=t.device) * -(torch.log(torch.tensor(10000.0)) / (half - 1)))
-            a = t[:, None] * f[None, :]
-            return torch.cat((a.sin(), a.cos()), dim=-1)
-
-    net.diffusion_step_encoder[0] = Waves(kw["diffusion_step_embed_dim"])
-    return net
+        module.waves = waves
+        return getattr(module, name)(kw)
+    return build
 
 
 def monai(**kw):
@@ -110,34 +107,38 @@ NETWORKS = [
     ("diffusers", "DiTTransformer2DModel", diffusers("DiTTransformer2DModel", lambda net, x, t, y: net(x, timestep=t, class_labels=y).sample, num_attention_heads=2,
       attention_head_dim=16, in_channels=4, num_layers=2, sample_size=8, patch_size=2, num_embeds_ada_norm=10),
       {**image(4, 8, 8), "timestep": T, "class_labels": torch.tensor([3])}),
-    ("diffusers", "UNet1DModel", diffusers("UNet1DModel", lambda net, x, t: net(x, t).sample, sample_size=32, in_channels=2, out_channels=2, extra_in_channels=16,
-      down_block_types=("DownBlock1DNoSkip", "DownBlock1D", "AttnDownBlock1D"), up_block_types=("AttnUpBlock1D", "UpBlock1D", "UpBlock1DNoSkip"),
-      block_out_channels=(16, 16, 32)), {"sample": torch.randn(1, 2, 32), "timestep": T}),
-    ("diffusers", "AutoencoderKL, decoder", diffusers("AutoencoderKL", lambda net, z: net.decode(z).sample, block_out_channels=(16, 32), norm_num_groups=8,
-      latent_channels=4, down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2), image(4, 8, 8)),
+    ("diffusers", "UNet1DModel", diffusers("UNet1DModel", lambda net, x, t: net(x, t).sample, sample_size=32, in_channels=2, out_channels=2,
+      use_timestep_embedding=True, time_embedding_type="positional", out_block_type="OutConv1DBlock", act_fn="mish", layers_per_block=1, norm_num_groups=4,
+      down_block_types=("DownResnetBlock1D", "DownResnetBlock1D"), up_block_types=("UpResnetBlock1D",), mid_block_type="MidResTemporalBlock1D",
+      block_out_channels=(16, 32)), {"sample": torch.randn(1, 2, 32), "timestep": T}),
+    ("diffusers", "AutoencoderKL", diffusers("AutoencoderKL", lambda net, x: net.decode(net.encode(x).latent_dist.mode()).sample, block_out_channels=(16, 32), norm_num_groups=8,
+      latent_channels=4, down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2), image(3, 16, 16)),
     ("diffusers", "AutoencoderTiny", diffusers("AutoencoderTiny", lambda net, x: net(x).sample, encoder_block_out_channels=(8, 8),
       decoder_block_out_channels=(8, 8), num_encoder_blocks=(1, 1), num_decoder_blocks=(1, 1)), image(3, 16, 16)),
-    ("Diffusion Policy", "ConditionalUnet1D", lambda: policy(input_dim=2, global_cond_dim=5, diffusion_step_embed_dim=16, down_dims=(16, 32), n_groups=4, horizon=8),
+    ("Diffusion Policy", "ConditionalUnet1D", reference("policy", input_dim=2, global_cond_dim=5, diffusion_step_embed_dim=16, down_dims=(16, 32), n_groups=4, horizon=8),
       {"sample": torch.randn(1, 2, 8), "timestep": T, "global_cond": torch.randn(1, 5)}),
-    ("Diffusion Policy", "ConditionalUnet1D, scale", lambda: policy(input_dim=2, global_cond_dim=5, diffusion_step_embed_dim=16, down_dims=(16, 32), n_groups=4,
+    ("Diffusion Policy", "ConditionalUnet1D, scale", reference("policy", input_dim=2, global_cond_dim=5, diffusion_step_embed_dim=16, down_dims=(16, 32), n_groups=4,
       horizon=8, cond_predict_scale=True), {"sample": torch.randn(1, 2, 8), "timestep": T, "global_cond": torch.randn(1, 5)}),
     ("MONAI", "DiffusionModelUNet", monai(in_channels=1, out_channels=1, channels=(16, 32), attention_levels=(False, True), num_res_blocks=1,
       num_head_channels=8, norm_num_groups=8), {**image(1, 16, 16, "x"), "timesteps": T}),
     ("MONAI", "DiffusionModelUNet, cross attention", monai(in_channels=1, out_channels=1, channels=(16, 32), attention_levels=(False, True), num_res_blocks=1,
       num_head_channels=8, norm_num_groups=8, with_conditioning=True, cross_attention_dim=6), {**image(1, 16, 16, "x"), "timesteps": T, "context": torch.randn(1, 3, 6)}),
-    ("guided-diffusion", "UNetModel", reference("adm", image_size=16, num_channels=32, num_res_blocks=1, channel_mult=(1, 2), attention_resolutions="8", num_heads=2,
+    ("guided-diffusion", "UNetModel", reference("adm", image_size=16, num_channels=32, num_res_blocks=1, channel_mult="1,2", attention_resolutions="8", num_heads=2,
       class_cond=True, num_classes=5, resblock_updown=True), {**image(3, 16, 16, "x"), "timesteps": T, "y": torch.tensor([3])}),
     ("EDM", "SongUNet", reference("edm", img_resolution=16, img_channels=3, model_channels=16, channel_mult=(1, 2), num_blocks=1, attn_resolutions=(8,)),
       {**image(3, 16, 16, "x"), "noise_labels": torch.tensor([0.4])}),
     ("lucidrains", "Unet", ddp("denoising_diffusion_pytorch", "Unet", dim=16, dim_mults=(1, 2), flash_attn=False), {**image(3, 16, 16, "x"), "time": T}),
     ("lucidrains", "Unet1D", ddp("denoising_diffusion_pytorch_1d", "Unet1D", dim=16, dim_mults=(1, 2), channels=3), {"x": torch.randn(1, 3, 32), "time": T}),
+    ("lucidrains", "KarrasUnet", ddp("karras_unet", "KarrasUnet", image_size=16, dim=16, dim_max=32, num_downsamples=1, attn_res=(8,), attn_dim_head=8, fourier_dim=8,
+      num_blocks_per_stage=1, channels=3), {**image(3, 16, 16, "x"), "time": torch.tensor([0.4])}),
     ("2015", "multilayer perceptron", Mlp2015, {"x": torch.randn(1, 2)}),
 ]
 
 
 def compared(program, model, inputs, more, folder):
     path = folder / "model.onnx"
-    torch.onnx.export(model, tuple(inputs.values()), str(path), input_names=list(inputs), output_names=["out"], **more)
+    with contextlib.redirect_stdout(io.StringIO()):
+        torch.onnx.export(model, tuple(inputs.values()), str(path), input_names=list(inputs), output_names=["out"], **more)
     opset = next(o.version for o in onnx.load(str(path), load_external_data=False).opset_import if o.domain == "")
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     given = {i.name: inputs[i.name].numpy() for i in session.get_inputs()}
@@ -164,10 +165,13 @@ def main():
         torch.manual_seed(0)
         model = build().eval()
         for p in model.parameters():
-            # As trained: no zeros that would hide a branch.
-            if p.numel() > 1 and (float(p.std()) == 0 or p.ndim == 1):
+            # As trained: no zeros that would hide a branch, nothing that was left undrawn.
+            if p.ndim > 1:
+                p.data.copy_(torch.randn_like(p) / math.prod(p.shape[1:]) ** 0.5)
+            elif p.numel() > 1:
                 p.data.copy_(1 + 0.2 * torch.randn_like(p) if float(p.mean()) > 0.5 else 0.2 * torch.randn_like(p))
-        for exporter, more in (("dynamo", {"dynamo": True, "verbose": False}), ("TorchScript", {"dynamo": False, "opset_version": 17})):
+        for exporter, more in (("dynamo", {"dynamo": True, "verbose": False}), ("dynamo", {"dynamo": True, "verbose": False, "opset_version": 23}),
+                               ("TorchScript", {"dynamo": False, "opset_version": 17})):
             with tempfile.TemporaryDirectory() as folder:
                 try:
                     opset, said = compared(program, model, inputs, more, pathlib.Path(folder))

@@ -10,6 +10,7 @@ use undiffuse::backend::cpu::{Cpu, CpuOptions};
 use undiffuse::chain::{Chain, ChainOptions};
 use undiffuse::denoiser::{Denoiser, FnDenoiser};
 use undiffuse::graph::Graph;
+use undiffuse::import::{self, ImportOptions};
 use undiffuse::model::ModelConfig;
 use undiffuse::noise::{Fingerprint, Seeded};
 use undiffuse::pipeline::{PipelineOptions, Source};
@@ -17,7 +18,7 @@ use undiffuse::sampler::{SamplerKind, SamplerOptions, SchedulerConfig, Steps};
 use undiffuse::tensor::Dims;
 use undiffuse::training::data::{Collision, Colors, SpikeTimes, parse_idx, parse_npy, parse_png};
 use undiffuse::training::state::{from_bytes, to_bytes};
-use undiffuse::weights::{SafeTensorsView, WeightSource};
+use undiffuse::weights::{SafeTensorsView, WeightSource, check_params};
 
 /// Opens a safetensors file and reads all of it.
 pub fn safetensors(data: &[u8]) {
@@ -57,6 +58,14 @@ pub fn graph(data: &[u8]) {
         let _ = undiffuse::graph::vjp::vjp(&graph, 0, 0);
     }
     let _ = ModelConfig::from_json(text);
+}
+
+/// Translates an ONNX file; what comes of it can be written and has all of its weights.
+pub fn onnx(data: &[u8]) {
+    let Ok(network) = import::from_bytes(data, &ImportOptions::default()) else { return };
+    let text = network.graph().to_json().expect("what is made can be written");
+    assert_eq!(&Graph::from_json(&text).expect("and read"), network.graph());
+    check_params(network.graph(), &network).expect("its weights are those of its graph");
 }
 
 /// Reads a scheduler's configuration, writes and reads it again, and makes both samplers with a few steps.

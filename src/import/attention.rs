@@ -58,7 +58,7 @@ impl Context {
         if len >= 2 {
             wanted.swap(len - 1, len - 2);
         }
-        let same = order.as_ref().is_some_and(|o| o.iter().enumerate().all(|(i, &a)| a == i as i64));
+        let same = order.as_ref().is_some_and(|o| o.len() == len && o.iter().enumerate().all(|(i, &a)| a == i as i64));
         ensure!(same || order == Some(wanted), Unsupported, "products of keys and values in another order");
         Ok(Sym::Context(Self { turned: self.turned != !same, ..self.clone() }))
     }
@@ -115,7 +115,11 @@ impl<'a> Translator<'a> {
     pub fn reshape_scores(&mut self, s: &Scores, shape: &[usize]) -> Result<Scores> {
         let old = s.shape();
         let tail = |s: &[usize]| s.len().checked_sub(2).map(|n| s[n..].to_vec());
-        ensure!(tail(&old) == tail(shape) && tail(shape).is_some(), Unsupported, "products of {old:?} become {shape:?}");
+        ensure!(
+            tail(&old) == tail(shape) && tail(shape).is_some(),
+            Unsupported,
+            "products of {old:?} become {shape:?}"
+        );
         let lead = &shape[..shape.len() - 2];
         let mut of = |v: &Value| {
             let n = v.shape.len();
@@ -253,7 +257,8 @@ impl<'a> Translator<'a> {
 
     pub fn einsum(&mut self, text: &str, a: &Sym, b: Option<&Sym>) -> Result<Sym> {
         let text: String = text.chars().filter(|c| !c.is_whitespace()).collect();
-        let refused = || err!(Unsupported, "the equation {:?}, expected one of two matrices", super::protobuf::shown(&text));
+        let refused =
+            || err!(Unsupported, "the equation {:?}, expected one of two matrices", super::protobuf::shown(&text));
         let (left, right) = text.split_once("->").ok_or_else(refused)?;
         ensure!(text.is_ascii() && !text.contains('.'), Unsupported, "an equation with an ellipsis");
         let letters = |s: &str| -> Vec<char> { s.chars().collect() };
@@ -264,10 +269,16 @@ impl<'a> Translator<'a> {
         };
         let Some(b) = b else {
             let order = to(&letters(left), &out).ok_or_else(refused)?;
+            let rank = a.shape().map_or(order.len(), |s| s.len());
+            ensure!(rank == order.len(), Shape, "the equation {text:?} of a value of {rank} dimensions");
             return self.permuted(a, &order);
         };
         let (one, two) = left.split_once(',').ok_or_else(refused)?;
         let (one, two) = (letters(one), letters(two));
+        for (sym, letters) in [(a, &one), (b, &two)] {
+            let rank = sym.shape().map_or(letters.len(), |s| s.len());
+            ensure!(rank == letters.len(), Shape, "the equation {text:?} of a value of {rank} dimensions");
+        }
         let summed: Vec<char> = one.iter().copied().filter(|c| two.contains(c) && !out.contains(c)).collect();
         let batch: Vec<char> = out.iter().copied().filter(|c| one.contains(c) && two.contains(c)).collect();
         let own = |list: &[char]| -> Vec<char> {
@@ -290,12 +301,29 @@ impl<'a> Translator<'a> {
             return self.permuted(&Sym::Value(made), &order);
         }
         ensure!(single, Unsupported, "the equation {text:?}, expected products of matrices");
-        let (first, second, (x, x_has, x_own), (y, y_has, y_own)) = match () {
-            () if out == ordered(&i, &j) => (&i, &j, (a, &one, &i), (b, &two, &j)),
-            () if out == ordered(&j, &i) => (&j, &i, (b, &two, &j), (a, &one, &i)),
-            () => return Err(refused()),
+        let (first, second) = ((a, &one, &i), (b, &two, &j));
+        if matches!(a, Sym::Scores(_)) || matches!(b, Sym::Scores(_)) {
+            // Weights times values, in whatever order the result has its axes.
+            let ((s, s_has, s_own), (v, v_has, v_own)) = match a {
+                Sym::Scores(_) => (first, second),
+                _ => (second, first),
+            };
+            ensure!(
+                *s_has == ordered(s_own, &summed),
+                Unsupported,
+                "the equation {text:?} of a softmax that is turned"
+            );
+            let v_order = to(v_has, &ordered(&summed, v_own)).ok_or_else(refused)?;
+            let v = self.permuted(v, &v_order)?;
+            let made = self.matmul(s, &v)?;
+            let order = to(&ordered(s_own, v_own), &out).ok_or_else(refused)?;
+            return self.permuted(&made, &order);
+        }
+        let ((x, x_has, x_own), (y, y_has, y_own)) = match out {
+            ref out if *out == ordered(&i, &j) => (first, second),
+            ref out if *out == ordered(&j, &i) => (second, first),
+            _ => return Err(refused()),
         };
-        let _ = (first, second);
         let x_order = to(x_has, &ordered(x_own, &summed)).ok_or_else(refused)?;
         let y_order = to(y_has, &ordered(&summed, y_own)).ok_or_else(refused)?;
         let (x, y) = (self.permuted(x, &x_order)?, self.permuted(y, &y_order)?);

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use super::model::Attribute;
 use super::protobuf::shown;
 use super::tensor::Tensor;
-use crate::error::{Result, err};
+use crate::error::{Result, ensure, err};
 
 pub(super) struct Attributes<'a> {
     list: Vec<(&'a str, Attribute<'a>)>,
@@ -62,7 +62,11 @@ impl<'a> Attributes<'a> {
     }
 
     pub fn ints(&mut self, name: &str) -> Result<Option<Vec<i64>>> {
-        self.with(name, "list of numbers", |v| if let Attribute::Ints(n) = v { Some(n) } else { None })
+        let list = self.with(name, "list of numbers", |v| if let Attribute::Ints(n) = v { Some(n) } else { None })?;
+        let most = if name == "value_ints" { usize::MAX } else { 1 << 10 };
+        let n = list.as_ref().map_or(0, Vec::len);
+        ensure!(n <= most, Unsupported, "its attribute {name} has {n} numbers, expected at most {most}");
+        Ok(list)
     }
 
     pub fn floats(&mut self, name: &str) -> Result<Option<Vec<f32>>> {
@@ -94,9 +98,11 @@ impl<'a> Attributes<'a> {
     pub fn finish(&self) -> Result<()> {
         match self.list.first() {
             None => Ok(()),
-            Some((name, Attribute::Graph)) => {
-                Err(err!(Unsupported, "its attribute {:?} is a graph, expected a network without branches", shown(name)))
-            }
+            Some((name, Attribute::Graph)) => Err(err!(
+                Unsupported,
+                "its attribute {:?} is a graph, expected a network without branches",
+                shown(name)
+            )),
             Some((name, Attribute::Other(kind))) => {
                 Err(err!(Unsupported, "its attribute {:?} is of type {kind}", shown(name)))
             }

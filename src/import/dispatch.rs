@@ -77,9 +77,14 @@ impl<'a> Translator<'a> {
             "Erf" => self.erf(of.need(0)?)?,
             "Clip" => {
                 let bound = |i: usize, name: &str, a: &mut Attributes<'a>| -> Result<Option<f64>> {
-                    let given = of.constant(i)?.and_then(Tensor::single);
                     let attribute = a.float(name, f32::NAN)?;
-                    Ok(given.or((!attribute.is_nan()).then_some(f64::from(attribute))))
+                    match of.constant(i)? {
+                        Some(t) => {
+                            let n = t.single();
+                            n.map(Some).ok_or_else(|| err!(Unsupported, "bounds of {:?}, expected numbers", t.shape))
+                        }
+                        None => Ok((!attribute.is_nan()).then_some(f64::from(attribute))),
+                    }
                 };
                 let (low, high) = (bound(1, "min", a)?, bound(2, "max", a)?);
                 self.clip(of.need(0)?, low, high)?
@@ -112,7 +117,9 @@ impl<'a> Translator<'a> {
             "Attention" => self.attention_node(a, &of)?,
             "InstanceNormalization" => self.instance_norm(a, &of)?,
             "GroupNormalization" => self.group_norm(a, &of)?,
-            "LayerNormalization" | "RMSNormalization" | "SimplifiedLayerNormalization" => self.layer_norm(op, a, &of)?,
+            "LayerNormalization" | "RMSNormalization" | "SimplifiedLayerNormalization" => {
+                self.layer_norm(op, a, &of)?
+            }
             "BatchNormalization" => self.batch_norm(a, &of)?,
             "LpNormalization" => self.lp_norm(a, &of)?,
             "ReduceMean" | "ReduceSum" | "ReduceL2" | "ReduceSumSquare" => self.reduce(op, a, &of)?,
@@ -142,7 +149,12 @@ impl<'a> Translator<'a> {
                 let mut x = self.value(of.need(0)?)?;
                 let given = [of.constant(1)?, of.constant(2)?, of.constant(3)?, of.constant(4)?];
                 for (axis, (start, len, step)) in fold::slices(&x.shape, a, &given)? {
-                    ensure!(step == 1 || len == x.shape[axis], Unsupported, "a slice in steps of {step}, expected 1");
+                    let all = len == x.shape[axis];
+                    if step == -1 && all && len > 1 {
+                        x = self.reversed(&x, axis)?;
+                        continue;
+                    }
+                    ensure!(step == 1 || len == 1, Unsupported, "a slice in steps of {step}, expected 1");
                     x = self.part(&x, axis, start, len)?;
                 }
                 Sym::Value(x)
@@ -170,16 +182,34 @@ impl<'a> Translator<'a> {
             "Transpose" => self.transposed(a, of.need(0)?)?,
             "Tile" => {
                 let times = of.need_constant(1)?.sizes("the repeats")?;
-                ensure!(times.iter().all(|&n| n == 1), Unsupported, "a value is repeated {times:?} times, expected once");
+                ensure!(
+                    times.iter().all(|&n| n == 1),
+                    Unsupported,
+                    "a value is repeated {times:?} times, expected once"
+                );
                 of.need(0)?.clone()
             }
             "Where" => match of.need(0)? {
                 Sym::Const(c) if c.uniform() == Some(1.0) => of.need(1)?.clone(),
                 Sym::Const(c) if c.uniform() == Some(0.0) => of.need(2)?.clone(),
-                _ => return Err(err!(Unsupported, "values are chosen by a mask, expected one that is the same everywhere")),
+                _ => {
+                    return Err(err!(
+                        Unsupported,
+                        "values are chosen by a mask, expected one that is the same everywhere"
+                    ));
+                }
             },
+            "If" | "Loop" | "Scan" => {
+                return Err(err!(
+                    Unsupported,
+                    "the network has branches or loops, expected the same nodes for any input"
+                ));
+            }
             _ => {
-                return Err(err!(Unsupported, "the operation has no counterpart here, nor is it a part of a known pattern"));
+                return Err(err!(
+                    Unsupported,
+                    "the operation has no counterpart here, nor is it a part of a known pattern"
+                ));
             }
         };
         Ok(alloc::vec![one])
@@ -197,7 +227,9 @@ impl<'a> Translator<'a> {
             Sym::Angle(angle) => return self.settle_angle(angle),
             Sym::Soft(soft) => return self.settle_soft(soft),
             Sym::Moment(m) => return self.settle_moment(m),
-            Sym::Const(_) => return Err(err!(Unsupported, "a constant stands where what depends on the input is expected")),
+            Sym::Const(_) => {
+                return Err(err!(Unsupported, "a constant stands where what depends on the input is expected"));
+            }
             Sym::Scores(_) => "products of two values, expected attention: softmax(q k^T) v",
             Sym::Context(_) => "products of keys and values, expected linear attention",
             Sym::Centred(..) => "a value less its mean, expected a norm over channels",
@@ -252,8 +284,12 @@ impl<'a> Translator<'a> {
         if let Sym::Context(c) = x {
             return c.transposed(a.ints("perm")?);
         }
-        let shape = x.shape().unwrap_or_default();
-        let order = fold::order(a, shape.len())?;
+        let settled = match x.shape() {
+            Some(_) => x.clone(),
+            None => Sym::Value(self.value(x)?),
+        };
+        let x = &settled;
+        let order = fold::order(a, x.shape().unwrap_or_default().len())?;
         if let Sym::Soft(soft) = x {
             let axis = order.iter().position(|&o| o == soft.axis).unwrap_or(0);
             let of = self.transpose(&soft.of, &order);

@@ -1,10 +1,10 @@
-//! What is known without running the file: arithmetic on shapes, constants made of constants. Every operation gives what
-//! ONNX says, floats rounded to f32 after each.
+//! What is known without running the file: arithmetic on shapes, constants made of constants. Every operation gives
+//! what ONNX says, floats rounded to f32 after each.
 
 use alloc::vec::Vec;
 
 use super::attributes::Attributes;
-use super::tensor::{Tensor, broadcast, count, is_float, places, strides};
+use super::tensor::{MOST_AXES, Tensor, broadcast, count, is_float, places, strides};
 use crate::error::{Result, ensure, err};
 
 /// How many elements may still be made.
@@ -33,6 +33,8 @@ pub(super) fn axis(number: i64, rank: usize) -> Result<usize> {
 
 /// Axes of a rank, none of them twice.
 pub(super) fn axes(numbers: &[i64], rank: usize) -> Result<Vec<usize>> {
+    let most = rank.min(MOST_AXES);
+    ensure!(numbers.len() <= most, InvalidArgument, "{} axes of {rank} dimensions", numbers.len());
     let mut list = Vec::new();
     for &n in numbers {
         let a = axis(n, rank)?;
@@ -44,6 +46,7 @@ pub(super) fn axes(numbers: &[i64], rank: usize) -> Result<Vec<usize>> {
 
 /// The shape that Reshape asks for.
 pub(super) fn reshaped(old: &[usize], asked: &[i64], allow_zero: bool) -> Result<Vec<usize>> {
+    ensure!(asked.len() <= MOST_AXES, Unsupported, "a value of {} dimensions is asked for", asked.len());
     let refused = || err!(Shape, "a value of {old:?} cannot become {asked:?}");
     let mut shape = Vec::new();
     let mut open = None;
@@ -70,6 +73,7 @@ pub(super) fn reshaped(old: &[usize], asked: &[i64], allow_zero: bool) -> Result
 /// The shape with axes of one entry put in, or taken out.
 pub(super) fn unsqueezed(old: &[usize], numbers: &[i64]) -> Result<Vec<usize>> {
     let rank = old.len() + numbers.len();
+    ensure!(rank <= MOST_AXES, Unsupported, "a value of {rank} dimensions is asked for");
     let new = axes(numbers, rank)?;
     let mut rest = old.iter();
     Ok((0..rank).map(|a| if new.contains(&a) { 1 } else { rest.next().copied().unwrap_or(1) }).collect())
@@ -89,6 +93,9 @@ pub(super) fn squeezed(old: &[usize], numbers: Option<&[i64]>) -> Result<Vec<usi
 /// Where a slice of an axis begins, how many entries it has, and how far apart they are.
 pub(super) fn sliced(n: usize, start: i64, end: i64, step: i64) -> Result<(usize, usize, i64)> {
     ensure!(step != 0, InvalidArgument, "a slice in steps of 0");
+    if n == 0 {
+        return Ok((0, 0, step));
+    }
     let (n, down) = (n as i64, step < 0);
     let place = |v: i64, low: i64, high: i64| (if v < 0 { v.saturating_add(n) } else { v }).clamp(low, high);
     let (from, to) = match down {
@@ -209,7 +216,7 @@ pub(super) fn fold(
         let (x, y) = (x.expanded(&shape), y.expanded(&shape));
         let compares = matches!(op, "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" | "And" | "Or");
         if op == "Mod" {
-            a.int("fmod", 0)?;
+            ensure!(a.int("fmod", 0)? == 0, Unsupported, "the remainder as C has it, expected that of whole numbers");
         }
         // The base of a power says the type.
         let whole = compares || (x.is_int() && (op == "Pow" || y.is_int()));
@@ -314,13 +321,23 @@ pub(super) fn fold(
             ensure!(times.len() == x.shape.len(), Shape, "{times:?} repeats of {:?}", x.shape);
             let mut x = x.clone();
             for (along, &n) in times.iter().enumerate().filter(|(_, n)| **n != 1) {
-                let list: Vec<&Tensor> = core::iter::repeat_n(&x, n.min(1 << 20)).collect();
-                ensure!(!list.is_empty(), Unsupported, "a value is repeated no times");
+                ensure!((1..=1 << 20).contains(&n), Unsupported, "a value is repeated {n} times");
+                let list: Vec<&Tensor> = core::iter::repeat_n(&x, n).collect();
                 x = concat(&list, along, budget)?;
             }
             x
         }
-        "ReduceProd" | "ReduceSum" | "ReduceMean" | "ReduceMax" | "ReduceMin" => reduce(op, a, arg(0)?, given(1), budget)?,
+        "Clip" if args.len() == 3 && !arg(0)?.is_int() => {
+            let x = arg(0)?;
+            let [low, high] = [given(1), given(2)].map(|t| t.and_then(Tensor::single));
+            let n = budget.pay(&x.shape)?;
+            let above = |v: f64| low.map_or(v, |l| v.max(l));
+            let bound = |v: f64| high.map_or(above(v), |h| above(v).min(h));
+            made(&x.shape, false, (0..n).map(|i| bound(x.get(i))))?
+        }
+        "ReduceL2" | "ReduceSumSquare" | "ReduceProd" | "ReduceSum" | "ReduceMean" | "ReduceMax" | "ReduceMin" => {
+            reduce(op, a, arg(0)?, given(1), budget)?
+        }
         _ => return Ok(None),
     };
     Ok(Some(alloc::vec![one]))
@@ -377,15 +394,17 @@ fn concat(list: &[&Tensor], along: usize, budget: &mut Budget) -> Result<Tensor>
     }
     budget.pay(&shape)?;
     let outer: usize = shape[..along].iter().product();
-    let whole = list.iter().all(|t| t.is_int());
-    let mut values = Vec::new();
-    for o in 0..outer {
-        for t in list {
-            let run: usize = t.shape[along..].iter().product();
-            values.extend((o * run..(o + 1) * run).map(|i| t.get(i)));
+    let runs = || (0..outer).flat_map(|o| list.iter().map(move |t| (o, *t)));
+    let run = |t: &Tensor| t.shape[along..].iter().product::<usize>();
+    if list.iter().all(|t| t.is_int()) {
+        let mut values = Vec::new();
+        for (o, t) in runs() {
+            values.extend(t.whole("a part")?.iter().skip(o * run(t)).take(run(t)));
         }
+        return Ok(Tensor::ints(&shape, values));
     }
-    made(&shape, whole, values.into_iter())
+    let each = |(o, t)| (o * run(t)..(o + 1) * run(t)).map(move |i| Tensor::get(t, i) as f32);
+    Ok(Tensor::floats(&shape, runs().flat_map(each).collect()))
 }
 
 fn gather(x: &Tensor, index: &Tensor, along: usize, budget: &mut Budget) -> Result<Tensor> {
@@ -425,8 +444,8 @@ pub(super) fn slices(
     let fits = ends.len() == n && along.len() == n && steps.len() == n;
     ensure!(fits, InvalidArgument, "a slice of {n} starts, {} ends and {} axes", ends.len(), along.len());
     let mut list = Vec::new();
-    for i in 0..n {
-        list.push((along[i], sliced(shape[along[i]], starts[i], ends[i], steps[i])?));
+    for (i, &axis) in along.iter().enumerate() {
+        list.push((axis, sliced(shape[axis], starts[i], ends[i], steps[i])?));
     }
     Ok(list)
 }
@@ -455,13 +474,7 @@ fn slice(x: &Tensor, along: usize, start: usize, len: usize, step: i64, budget: 
     Ok(x.pick(&shape, at.into_iter()))
 }
 
-fn reduce(
-    op: &str,
-    a: &mut Attributes<'_>,
-    x: &Tensor,
-    given: Option<&Tensor>,
-    budget: &mut Budget,
-) -> Result<Tensor> {
+fn reduce(op: &str, a: &mut Attributes<'_>, x: &Tensor, given: Option<&Tensor>, budget: &mut Budget) -> Result<Tensor> {
     let rank = x.shape.len();
     let list = a.ints_or("axes", given)?;
     let (keep, noop) = (a.int("keepdims", 1)? != 0, a.int("noop_with_empty_axes", 0)? != 0);
@@ -477,7 +490,8 @@ fn reduce(
     let mut sums: Vec<Option<f64>> = alloc::vec![None; count(&kept)?];
     for (i, to) in places(&x.shape, &steps).enumerate() {
         if let Some(sum) = sums.get_mut(to) {
-            let v = x.get(i);
+            let squares = matches!(op, "ReduceL2" | "ReduceSumSquare");
+            let v = if squares { x.get(i) * x.get(i) } else { x.get(i) };
             *sum = Some(match (*sum, op) {
                 (None, _) => v,
                 (Some(s), "ReduceProd") => s * v,
@@ -493,5 +507,6 @@ fn reduce(
         true => kept,
         false => (0..rank).filter(|i| !along.contains(i)).map(|i| x.shape[i]).collect(),
     };
-    made(&shape, x.is_int(), sums.into_iter().map(|s| s.unwrap_or(0.0) / by))
+    let root = |s: f64| if op == "ReduceL2" { libm::sqrt(s) } else { s };
+    made(&shape, x.is_int(), sums.into_iter().map(|s| root(s.unwrap_or(0.0) / by)))
 }

@@ -63,7 +63,7 @@ impl Translator<'_> {
 
     /// By what a value is a multiple of another.
     fn multiple(&self, v: &Value, of: &Value) -> Option<f64> {
-        let alike = v.order == of.order && v.k == of.k;
+        let alike = v.order == of.order && v.k == of.k && v.shape == of.shape;
         match self.affine_of(v.at) {
             _ if !alike => None,
             _ if v.at == of.at => Some(1.0),
@@ -227,6 +227,7 @@ impl Translator<'_> {
 
     /// A value and a constant.
     fn with_constant(&mut self, op: &str, x: &Value, t: &Tensor) -> Result<Sym> {
+        self.budget.pay(&t.shape)?;
         let shape = super::tensor::broadcast(&x.shape, &t.shape)?;
         if super::tensor::count(&shape)? == x.size() {
             let lifted = x.lifted(shape.len());
@@ -325,10 +326,11 @@ impl Translator<'_> {
         } else if small.size() == 1 {
             small.at = self.redimension(small.at, &[1])?;
         } else if row && small.order.len() == big.channels().len() {
-            small = self.permute(&small, &big.channels().to_vec(), big.k)?;
-        } else if small.order.len() == big.positions().len() && small.order.iter().all(|a| big.positions().contains(a)) {
+            small = self.permute(&small, big.channels(), big.k)?;
+        } else if small.order.len() == big.positions().len() && small.order.iter().all(|a| big.positions().contains(a))
+        {
             // One value at each position, the same for all channels.
-            small = self.permute(&small, &big.positions().to_vec(), 0)?;
+            small = self.permute(&small, big.positions(), 0)?;
             let n = big.product(big.channels());
             let ones = Tensor::floats(&[n, 1], alloc::vec![1.0; self.budget.pay(&[n])?]);
             let weight = self.param(&ones, &[n, 1])?;

@@ -52,7 +52,7 @@ impl<'a> Translator<'a> {
     }
 
     /// `[C, H, W]`, with one row where the value has but one direction.
-    fn rows(&mut self, x: &Value) -> Result<crate::graph::ValueId> {
+    pub fn rows(&mut self, x: &Value) -> Result<crate::graph::ValueId> {
         let at = self.image(x)?;
         match *x.shape.as_slice() {
             [_, c, l] => self.redimension(at, &[c, 1, l]),
@@ -61,7 +61,7 @@ impl<'a> Translator<'a> {
     }
 
     /// What was made of [`Translator::rows`], as a value of as many directions as before.
-    fn of_rows(&mut self, at: crate::graph::ValueId, x: &Value) -> Result<Value> {
+    pub fn of_rows(&mut self, at: crate::graph::ValueId, x: &Value) -> Result<Value> {
         let dims = self.builder.dims(at)?;
         let shape = match *dims.as_slice() {
             [c, _, l] if x.shape.len() == 3 => alloc::vec![1, c, l],
@@ -182,13 +182,18 @@ impl<'a> Translator<'a> {
         let sides = a.ints("kernel_shape")?.unwrap_or_default();
         let sides: Option<Vec<usize>> = sides.iter().map(|&v| usize::try_from(v).ok().filter(|v| *v > 0)).collect();
         let sides = sides.filter(|s| s.len() + 2 == x.shape.len());
-        let sides = sides.ok_or_else(|| err!(InvalidArgument, "its attribute kernel_shape does not fit {:?}", x.shape))?;
+        let sides =
+            sides.ok_or_else(|| err!(InvalidArgument, "its attribute kernel_shape does not fit {:?}", x.shape))?;
         let up = a.int("ceil_mode", 0)? != 0;
         let window = self.window(a, &sides, x)?;
         let p = window.padding;
         // Rounding up makes no difference where whole windows fill the value.
         let spatial = &x.shape[2..];
-        let pads = if sides.len() == 1 { alloc::vec![p.left + p.right] } else { alloc::vec![p.top + p.bottom, p.left + p.right] };
+        let pads = if sides.len() == 1 {
+            alloc::vec![p.left + p.right]
+        } else {
+            alloc::vec![p.top + p.bottom, p.left + p.right]
+        };
         let fills = (0..sides.len()).all(|i| {
             (spatial[i] + pads[i]).checked_sub(sides[i]).is_some_and(|rest| rest.is_multiple_of(window.stride.max(1)))
         });

@@ -3,8 +3,8 @@
 //! It is no interpreter of ONNX. Both of PyTorch's exporters write a network as operations smaller than those that its
 //! author used; they are recognised again: group norm (as instance norm of its groups, or as itself), SiLU, Mish, both
 //! forms of GELU, norms over channels, attention and linear attention, the embedding of a timestep. What is known for
-//! the stated dimensions is computed once: shapes, ranges, arithmetic of constants. A node that fits nowhere is an error
-//! with its name, its operation and what was expected.
+//! the stated dimensions is computed once: shapes, ranges, arithmetic of constants. A node that fits nowhere is an
+//! error with its name, its operation and what was expected.
 //!
 //! The file's batch is one sample, or left open; dimensions that are left open otherwise must be stated. Each input has
 //! a [`Role`], by its name ([`NAMES`]) or as the caller says. Weights may stand in the file or beside it, as f32, f64,
@@ -21,7 +21,7 @@
 //! # Ok::<(), undiffuse::Error>(())
 //! ```
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use std::io::{Read, Seek, SeekFrom};
@@ -58,8 +58,11 @@ use value::Value;
 /// The longest ONNX file that is read, as protocol buffers allow it: 2 GiB. Weights beside it may be longer.
 const MAX_FILE: u64 = 1 << 31;
 
-/// The names of inputs whose roles are known: those of diffusers, MONAI, guided-diffusion, EDM, lucidrains and Diffusion
-/// Policy.
+/// How many inputs or outputs a message lists.
+const LISTED: usize = 16;
+
+/// The names of inputs whose roles are known: those of diffusers, MONAI, guided-diffusion, EDM, lucidrains and
+/// Diffusion Policy.
 pub const NAMES: [(&str, Role); 12] = [
     ("sample", Role::Sample),
     ("x", Role::Sample),
@@ -194,7 +197,7 @@ fn import(bytes: &[u8], options: &ImportOptions, external: &mut External<'_>) ->
         constants.push((proto.name, t));
     }
     // Constants are made of constants: a file has no reason to make many times what it has.
-    let mut translator = Translator::new(model.opset, (1 << 24) + elements.saturating_mul(4));
+    let mut translator = Translator::new(model.opset, (1 << 22) + elements.saturating_mul(4));
     for (name, t) in constants {
         translator.define(name, Sym::Const(t))?;
     }
@@ -203,14 +206,15 @@ fn import(bytes: &[u8], options: &ImportOptions, external: &mut External<'_>) ->
     output(&mut translator, &model, options)?;
     let graph = sweep::sweep(&translator.builder.finish()?)?;
     let mut weights = translator.weights;
-    weights.retain(|name, _| graph.params().iter().any(|p| p.name == *name));
+    let used: BTreeSet<&str> = graph.params().iter().map(|p| p.name.as_str()).collect();
+    weights.retain(|name, _| used.contains(name.as_str()));
     Ok(Imported { graph, weights })
 }
 
 /// The inputs that are no initialisers, with their roles.
 fn inputs<'a>(translator: &mut Translator<'a>, model: &Model<'a>, options: &ImportOptions) -> Result<()> {
     let given: Vec<&ValueInfo<'a>> = model.inputs.iter().filter(|i| translator.get(i.name).is_none()).collect();
-    let list = || given.iter().map(|i| i.describe()).collect::<Vec<_>>().join(", ");
+    let list = || given.iter().take(LISTED).map(|i| i.describe()).collect::<Vec<_>>().join(", ");
     let asked = options.roles.keys().chain(options.dims.keys());
     if let Some(other) = asked.into_iter().find(|name| !given.iter().any(|i| i.name == *name)) {
         return Err(err!(InvalidArgument, "the network has no input {other:?}; its inputs are {}", list()));
@@ -239,14 +243,18 @@ fn inputs<'a>(translator: &mut Translator<'a>, model: &Model<'a>, options: &Impo
     Ok(())
 }
 
-fn input(translator: &mut Translator<'_>, info: &ValueInfo<'_>, role: Role, asked: Option<&Vec<usize>>) -> Result<Value> {
+fn input(
+    translator: &mut Translator<'_>,
+    info: &ValueInfo<'_>,
+    role: Role,
+    asked: Option<&Vec<usize>>,
+) -> Result<Value> {
     let kind = tensor::is_float(info.element);
     let float = kind.ok_or_else(|| err!(Unsupported, "elements of type {}", tensor::type_name(info.element)))?;
     let declared = info.dims.as_deref().ok_or_else(|| err!(Unsupported, "its dimensions are not said"))?;
     if let Some(asked) = asked {
         ensure!(asked.len() == declared.len(), Shape, "dimensions {asked:?} were given for {}", declared.len());
     }
-    let number = matches!(role, Role::Timestep | Role::Class);
     let mut shape = Vec::new();
     for (i, dim) in declared.iter().enumerate() {
         let said = asked.and_then(|a| a.get(i)).copied();
@@ -274,7 +282,7 @@ fn input(translator: &mut Translator<'_>, info: &ValueInfo<'_>, role: Role, aske
     let builder = &mut translator.builder;
     let (at, mut made) = match role {
         Role::Timestep | Role::Class => {
-            ensure!(total == 1 && number, Shape, "it has {total} elements, expected one");
+            ensure!(total == 1, Shape, "it has {total} elements, expected one");
             let at = builder.input_as(role, info.name, &[1])?;
             (at, Value::new(at, &shape, 0))
         }
@@ -298,7 +306,7 @@ fn input(translator: &mut Translator<'_>, info: &ValueInfo<'_>, role: Role, aske
 }
 
 fn output<'a>(translator: &mut Translator<'a>, model: &Model<'a>, options: &ImportOptions) -> Result<()> {
-    let list = || model.outputs.iter().map(|o| shown(o)).collect::<Vec<_>>().join(", ");
+    let list = || model.outputs.iter().take(LISTED).map(|o| shown(o)).collect::<Vec<_>>().join(", ");
     let name = match (&options.output, model.outputs.as_slice()) {
         (Some(name), all) => all.iter().find(|o| *o == name),
         (None, [one]) => Some(one),

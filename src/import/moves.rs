@@ -15,7 +15,8 @@ impl<'a> Translator<'a> {
     /// Entries `start .. start + len` of an axis.
     pub fn part(&mut self, x: &Value, axis: usize, start: usize, len: usize) -> Result<Value> {
         let n = x.shape[axis];
-        ensure!(len > 0, Unsupported, "a part of axis {axis} of {:?} without an entry", x.shape);
+        let inside = len > 0 && start.checked_add(len).is_some_and(|end| end <= n);
+        ensure!(inside, Unsupported, "{len} entries of axis {axis} of {:?} from {start} on", x.shape);
         if len == n {
             return Ok(x.clone());
         }
@@ -49,6 +50,15 @@ impl<'a> Translator<'a> {
         }
         let at = self.redimension(at, &made.dims())?;
         Ok(Value { at, ..made })
+    }
+
+    /// The entries of an axis from the last to the first.
+    pub fn reversed(&mut self, x: &Value, axis: usize) -> Result<Value> {
+        let n = x.shape[axis];
+        ensure!(n <= 64, Unsupported, "the {n} entries of axis {axis} in reverse order, expected at most 64");
+        let parts: Vec<Sym> = (0..n).rev().map(|i| self.part(x, axis, i, 1).map(Sym::Value)).collect::<Result<_>>()?;
+        let made = self.concat(&parts.iter().collect::<Vec<_>>(), axis as i64)?;
+        self.value(&made)
     }
 
     pub fn concat(&mut self, list: &[&Sym], axis: i64) -> Result<Sym> {
@@ -195,8 +205,13 @@ impl<'a> Translator<'a> {
         let place = a.text("coordinate_transformation_mode", default)?;
         let rounding = a.text("nearest_mode", if op == "Upsample" { "floor" } else { "round_prefer_floor" })?;
         a.ignore(&["cubic_coeff_a", "exclude_outside", "extrapolation_value", "keep_aspect_ratio_policy"]);
-        ensure!(a.ints("axes")?.is_none() && a.int("antialias", 0)? == 0, Unsupported, "its attributes axes or antialias");
-        let (scales, sizes) = if op == "Upsample" { (of.constant(1)?, None) } else { (of.constant(2)?, of.constant(3)?) };
+        ensure!(
+            a.ints("axes")?.is_none() && a.int("antialias", 0)? == 0,
+            Unsupported,
+            "its attributes axes or antialias"
+        );
+        let (scales, sizes) =
+            if op == "Upsample" { (of.constant(1)?, None) } else { (of.constant(2)?, of.constant(3)?) };
         let n = x.shape.len();
         let to: Vec<usize> = match (scales.filter(|t| t.len() > 0), sizes.filter(|t| t.len() > 0)) {
             (_, Some(sizes)) => sizes.sizes("the sizes")?,
@@ -208,21 +223,24 @@ impl<'a> Translator<'a> {
         let image = (3..=4).contains(&n) && to.len() == n && to[..2] == x.shape[..2] && !to.contains(&0);
         ensure!(image, Unsupported, "{:?} becomes {to:?}, expected an image of another size", x.shape);
         let factors: Vec<usize> = (2..n).map(|i| to[i] / x.shape[i]).collect();
-        let whole = (2..n).all(|i| to[i] == factors[i - 2] * x.shape[i]);
-        let factor = factors.first().copied().unwrap_or(0);
+        if mode == "linear" && matches!(place.as_str(), "half_pixel" | "pytorch_half_pixel") {
+            return self.bilinear(&x, &to, &factors).map(Sym::Value);
+        }
+        let whole = (2..n).all(|i| factors[i - 2] > 0 && to[i] == factors[i - 2] * x.shape[i]);
         ensure!(
-            mode == "nearest" && whole && factor > 0 && n == 4 && factors.iter().all(|&f| f == factor),
+            mode == "nearest" && whole,
             Unsupported,
-            "{mode} resizing of {:?} to {to:?}, expected each pixel repeated as often along rows and columns",
+            "{mode} resizing of {:?} to {to:?}, expected pixels repeated as often everywhere",
             x.shape
         );
         // Where entry i comes from, as the file says; it must be i / factor.
-        let source = |i: usize, n: usize| -> Option<usize> {
-            let (i, f, m) = (i as f64, factor as f64, (n * factor) as f64);
+        let source = |i: usize, n: usize, f: usize| -> Option<usize> {
+            let (i, m, f) = (i as f64, (n * f) as f64, f as f64);
             let at = match place.as_str() {
                 "asymmetric" => i / f,
                 "half_pixel" | "half_pixel_symmetric" => (i + 0.5) / f - 0.5,
-                "pytorch_half_pixel" => if m > 1.0 { (i + 0.5) / f - 0.5 } else { 0.0 },
+                "pytorch_half_pixel" if m > 1.0 => (i + 0.5) / f - 0.5,
+                "pytorch_half_pixel" => 0.0,
                 "align_corners" => i * (n as f64 - 1.0) / (m - 1.0).max(1.0),
                 _ => return None,
             };
@@ -235,15 +253,52 @@ impl<'a> Translator<'a> {
             };
             Some(at.clamp(0.0, n as f64 - 1.0) as usize)
         };
-        let longest = x.shape[2..].iter().copied().max().unwrap_or(1);
-        self.budget.pay(&[longest, factor])?;
-        let repeats = x.shape[2..].iter().all(|&n| (0..n * factor).all(|i| source(i, n) == Some(i / factor)));
-        ensure!(repeats, Unsupported, "resizing by {place:?} and {rounding:?}, expected what repeats pixels");
-        let at = self.image(&x)?;
-        let at = self.push(Op::UpsampleNearest { factor }, &[at])?;
-        let made = Value::new(at, &to, usize::from(to[1] != 1));
-        let at = self.redimension(at, &made.dims())?;
-        Ok(Sym::Value(Value { at, ..made }))
+        for (&n, &f) in x.shape[2..].iter().zip(&factors) {
+            self.budget.pay(&[n, f])?;
+            let repeats = (0..n * f).all(|i| source(i, n, f) == Some(i / f));
+            ensure!(repeats, Unsupported, "resizing by {place:?} and {rounding:?}, expected what repeats pixels");
+        }
+        let at = self.rows(&x)?;
+        let at = match *factors.as_slice() {
+            [h, w] if h == w => self.push(Op::UpsampleNearest { factor: h }, &[at])?,
+            ref other => {
+                let factor = [if other.len() == 2 { other[0] } else { 1 }, other[other.len() - 1]];
+                let copies = factor[0].saturating_mul(factor[1]);
+                ensure!(copies <= 64, Unsupported, "pixels repeated {factor:?} times, expected at most 64");
+                let at = self.push(Op::Concat, &alloc::vec![at; copies])?;
+                self.push(Op::DepthToSpace { factor, blocks_first: true }, &[at])?
+            }
+        };
+        self.of_rows(at, &x).map(Sym::Value)
+    }
+
+    /// Pixels repeated, and a filter at whose edge the outermost pixel goes on: its copies are beside it, so that
+    /// mirroring says the same. Half the size is the mean of four.
+    fn bilinear(&mut self, x: &Value, to: &[usize], factors: &[usize]) -> Result<Value> {
+        let half = to.len() == 4 && (2..4).all(|i| to[i].checked_mul(2) == Some(x.shape[i]));
+        let n = factors.first().copied().unwrap_or(0);
+        let whole = to.len() == 4 && (1..=16).contains(&n) && (2..4).all(|i| to[i] == n * x.shape[i]);
+        ensure!(
+            half || whole,
+            Unsupported,
+            "linear resizing of {:?} to {to:?}, expected a whole factor or one half",
+            x.shape
+        );
+        let at = self.rows(x)?;
+        if half {
+            let at = self.push(Op::AveragePool { factor: 2 }, &[at])?;
+            return self.of_rows(at, x);
+        }
+        let part = 1.0 / n as f32;
+        let mut taps = alloc::vec![part; n];
+        if n.is_multiple_of(2) {
+            taps[0] = part / 2.0;
+            taps.push(part / 2.0);
+        }
+        let at = self.push(Op::UpsampleNearest { factor: n }, &[at])?;
+        let at = self.push(Op::ReflectPad(Padding::all(n / 2)), &[at])?;
+        let at = self.push(Op::Fir { taps, up: 1, down: 1, pad: [0, 0] }, &[at])?;
+        self.of_rows(at, x)
     }
 
     pub fn pixels(&mut self, op: &str, x: &Value, n: usize, mode: &str) -> Result<Sym> {

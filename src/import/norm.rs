@@ -139,7 +139,9 @@ impl<'a> Translator<'a> {
         };
         for i in 1..3 {
             let t = of.constant(i)?;
-            let fits = t.is_none_or(|t| super::tensor::broadcast(&t.shape, &x.shape[first..]).is_ok_and(|s| s == x.shape[first..]));
+            let fits = t.is_none_or(|t| {
+                super::tensor::broadcast(&t.shape, &x.shape[first..]).is_ok_and(|s| s == x.shape[first..])
+            });
             ensure!(fits, Shape, "its argument {i} does not fit the axes {:?}", &x.shape[first..]);
         }
         let weight = row(of.constant(1)?)?;
@@ -214,7 +216,7 @@ impl<'a> Translator<'a> {
         ensure!(a.int("training_mode", 0)? == 0, Unsupported, "it is in training, expected a network in eval mode");
         let parts: Vec<&Tensor> = (1..5).map(|i| of.need_constant(i)).collect::<Result<_>>()?;
         let n = x.shape.get(1).copied().unwrap_or(0);
-        ensure!(parts.iter().all(|t| t.len() == n), Shape, "a norm of {:?}, expected {n} of each", x.shape);
+        ensure!(n > 0 && parts.iter().all(|t| t.len() == n), Shape, "a norm of {:?}, expected {n} of each", x.shape);
         self.budget.pay(&[n, 2])?;
         let factor = |i: usize| parts[0].get(i) / libm::sqrt(parts[3].get(i) + eps);
         let factors = (0..n).map(|i| factor(i) as f32).collect();

@@ -24,8 +24,17 @@ pub(super) struct Tensor {
     pub name: Option<Arc<str>>,
 }
 
+/// The most dimensions of what is made of tensors on the way.
+pub(super) const MOST_AXES: usize = 16;
+
 /// The number of elements, if it is one of this machine.
 pub(super) fn count(shape: &[usize]) -> Result<usize> {
+    ensure!(
+        shape.len() <= MOST_AXES,
+        Unsupported,
+        "a tensor of {} dimensions, expected at most {MOST_AXES}",
+        shape.len()
+    );
     let n = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
     n.filter(|&n| n <= 1 << 40).ok_or_else(|| err!(Shape, "a tensor of shape {shape:?} has too many elements"))
 }
@@ -112,6 +121,11 @@ impl Tensor {
             Data::Float(v) => v.clone(),
             Data::Int(v) => Arc::new(v.iter().map(|&v| v as f32).collect()),
         }
+    }
+
+    /// Whether these floats are its elements.
+    pub fn holds(&self, values: &Arc<Vec<f32>>) -> bool {
+        matches!(&self.data, Data::Float(own) if Arc::ptr_eq(own, values) || own == values)
     }
 
     pub fn named(mut self, name: Option<Arc<str>>) -> Self {
@@ -277,17 +291,14 @@ impl TensorProto<'_> {
     }
 
     /// The bytes of a tensor whose data stand in another file.
-    fn outside(
-        &self,
-        n: usize,
-        external: &mut dyn FnMut(&str, u64, usize) -> Result<Vec<u8>>,
-    ) -> Result<Vec<u8>> {
+    fn outside(&self, n: usize, external: &mut dyn FnMut(&str, u64, usize) -> Result<Vec<u8>>) -> Result<Vec<u8>> {
         let get = |key: &str| self.external.iter().find(|(k, _)| *k == key).map(|(_, v)| *v);
         let known = ["location", "offset", "length", "checksum"];
         if let Some((key, _)) = self.external.iter().find(|(k, _)| !known.contains(k)) {
             return Err(err!(Unsupported, "its data are said to be elsewhere by the unknown key {:?}", shown(key)));
         }
-        let place = get("location").ok_or_else(|| err!(InvalidArgument, "its data are elsewhere, but not said where"))?;
+        let place =
+            get("location").ok_or_else(|| err!(InvalidArgument, "its data are elsewhere, but not said where"))?;
         let number = |key: &str, default: u64| match get(key) {
             None => Ok(default),
             Some(text) => text.parse::<u64>().map_err(|_| err!(InvalidArgument, "its {key} is {:?}", shown(text))),

@@ -123,18 +123,18 @@ impl<'a> Translator<'a> {
     /// A constant as a parameter of these dimensions, under the name that it has in the file if it has one.
     pub fn param(&mut self, t: &Tensor, dims: &[usize]) -> Result<ParamId> {
         let values = t.to_floats();
-        let finite = values.iter().all(|v| v.is_finite());
         let base = t.name.as_deref().unwrap_or("constant");
-        ensure!(finite, Weights, "the tensor {} holds values that are not finite", shown(base));
-        let tensor = Tensor { shape: dims.to_vec(), data: super::tensor::Data::Float(values), name: t.name.clone() };
         let next = self.next.entry(base.to_string()).or_insert(0);
         // The same weights are one parameter, however often they are used.
         for i in (0..*next).rev().take(64) {
             let name = numbered(base, i);
-            if self.weights.get(&name) == Some(&tensor) {
+            if self.weights.get(&name).is_some_and(|known| known.shape == dims && known.holds(&values)) {
                 return self.builder.param(&name, dims);
             }
         }
+        let finite = values.iter().all(|v| v.is_finite());
+        ensure!(finite, Weights, "the tensor {} holds values that are not finite", shown(base));
+        let tensor = Tensor { shape: dims.to_vec(), data: super::tensor::Data::Float(values), name: t.name.clone() };
         let mut name = numbered(base, *next);
         *next += 1;
         while self.weights.contains_key(&name) {

@@ -174,8 +174,8 @@ impl Translator<'_> {
         if x.shape == shape {
             return Ok(x.clone());
         }
-        let groups = groups(&x.shape, shape)
-            .ok_or_else(|| err!(Shape, "a value of {:?} cannot become {shape:?}", x.shape))?;
+        let groups =
+            groups(&x.shape, shape).ok_or_else(|| err!(Shape, "a value of {:?} cannot become {shape:?}", x.shape))?;
         if let Some(pixels) = self.depth_to_space(x, shape, &groups)? {
             return Ok(pixels);
         }

@@ -22,6 +22,8 @@ mod bad_input;
 mod families;
 mod finite;
 mod graph_data;
+#[cfg(feature = "import")]
+mod import_onnx;
 mod latent;
 mod models_2015;
 mod narrow_weights;

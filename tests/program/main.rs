@@ -21,6 +21,7 @@ mod directories;
 mod evaluate;
 mod formats;
 mod groups;
+mod import;
 mod latent;
 mod models;
 mod nonlinear;

@@ -14,6 +14,7 @@ fn main() {
     safetensors();
     configs();
     graphs();
+    onnx();
     packed();
     chains();
     training_data();
@@ -64,6 +65,18 @@ fn safetensors() {
     ] {
         seed("safetensors", name, [&(entry.len() as u64).to_le_bytes()[..], entry.as_bytes(), &[0; 8]].concat());
     }
+}
+
+/// Two of the golden files, one cut and one with an operation that is unknown.
+fn onnx() {
+    let image = include_bytes!("../../../tests/golden/onnx/image_dynamo.onnx");
+    let row = include_bytes!("../../../tests/golden/onnx/row_script.onnx");
+    seed("onnx", "image", image);
+    seed("onnx", "row", row);
+    seed("onnx", "cut", &row[..row.len() / 2]);
+    let name = b"LeakyRelu";
+    let at = row.windows(name.len()).position(|w| w == name).expect("the file has it");
+    seed("onnx", "unknown_operation", [&row[..at], b"LeakyRule", &row[at + name.len()..]].concat());
 }
 
 /// A denoiser with an image beside x.

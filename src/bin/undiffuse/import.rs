@@ -116,9 +116,8 @@ fn run(args: &mut Args) -> Outcome {
         text.push_str(&format!("  relative error {error:.2e} on the given arrays\n"));
     }
     let inputs = done.inputs.iter();
-    let inputs: Vec<_> = inputs
-        .map(|i| json!({ "name": i.name, "role": i.role.name(), "dims": i.given_dims().as_slice() }))
-        .collect();
+    let inputs: Vec<_> =
+        inputs.map(|i| json!({ "name": i.name, "role": i.role.name(), "dims": i.given_dims().as_slice() })).collect();
     let json = json!({
         "output": to.display().to_string(),
         "bytes": done.bytes,
@@ -170,7 +169,7 @@ fn import(
         None => None,
         Some(output) => {
             let error = relative_error(&source, &inputs, &check.inputs, output, cancel)?;
-            if !(error <= check.tolerance) {
+            if error.is_nan() || error > check.tolerance {
                 let text = format!(
                     "{}: the imported network differs from {} by {error:.2e} (relative L2), expected at most {:.0e}; nothing was written",
                     from.display(),
