@@ -60,7 +60,7 @@ impl Context {
         }
         let same = order.as_ref().is_some_and(|o| o.len() == len && o.iter().enumerate().all(|(i, &a)| a == i as i64));
         ensure!(same || order == Some(wanted), Unsupported, "products of keys and values in another order");
-        Ok(Sym::Context(Self { turned: self.turned != !same, ..self.clone() }))
+        Ok(Sym::Context(Self { turned: self.turned == same, ..self.clone() }))
     }
 }
 

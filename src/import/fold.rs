@@ -183,7 +183,7 @@ fn made(shape: &[usize], whole: bool, values: impl Iterator<Item = f64>) -> Resu
     let mut list = Vec::new();
     for v in values {
         // Beyond 2^53 a double has not every whole number; no size is there.
-        ensure!(libm::fabs(v) <= 9007199254740992.0, Unsupported, "the whole number {v} is too large");
+        ensure!((0.0..=9007199254740992.0).contains(&libm::fabs(v)), Unsupported, "the whole number {v} is too large");
         list.push(v as i64);
     }
     Ok(Tensor::ints(shape, list))
@@ -278,7 +278,7 @@ pub(super) fn fold(
             let (from, to, step) = (arg(0)?, arg(1)?, arg(2)?);
             let [x, y, by] = [from, to, step].map(|t| t.single().unwrap_or(f64::NAN));
             let n = libm::ceil((y - x) / by).max(0.0);
-            ensure!(n < 1e9, InvalidArgument, "a range from {x} to {y} in steps of {by}");
+            ensure!((0.0..1e9).contains(&n), InvalidArgument, "a range from {x} to {y} in steps of {by}");
             let n = budget.pay(&[n as usize])?;
             made(&[n], from.is_int() && step.is_int(), (0..n).map(|i| x + by * i as f64))?
         }
@@ -428,12 +428,15 @@ fn gather(x: &Tensor, index: &Tensor, along: usize, budget: &mut Budget) -> Resu
     Ok(x.pick(&shape, at.into_iter()))
 }
 
-/// The axes of a slice, each with where it begins, how many entries it has and how far apart they are.
+/// Where a slice of an axis begins, how many entries it has and how far apart they are.
+pub(super) type Cut = (usize, usize, i64);
+
+/// The axes of a slice, each with its cut.
 pub(super) fn slices(
     shape: &[usize],
     a: &mut Attributes<'_>,
     args: &[Option<&Tensor>; 4],
-) -> Result<Vec<(usize, (usize, usize, i64))>> {
+) -> Result<Vec<(usize, Cut)>> {
     let needed = |v: Option<Vec<i64>>| v.ok_or_else(|| err!(InvalidArgument, "a slice without its ends"));
     let starts = needed(a.ints_or("starts", args[0])?)?;
     let ends = needed(a.ints_or("ends", args[1])?)?;

@@ -352,7 +352,7 @@ impl<'a> Translator<'a> {
                 Ok(Sym::Value(self.affine(&x.like(at), -1.0, high)?))
             }
             (x, Some(low), Some(high)) => {
-                ensure!(low <= high, Unsupported, "values between {low} and {high}");
+                ensure!((..=high).contains(&low), Unsupported, "values between {low} and {high}");
                 let x = self.value(x)?;
                 Ok(Sym::Value(self.clipped(&x, low, high)?))
             }

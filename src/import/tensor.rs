@@ -7,6 +7,7 @@ use half::{bf16, f16};
 
 use super::model::TensorProto;
 use super::protobuf::shown;
+use super::translate::External;
 use crate::error::{Result, ensure, err};
 
 /// Elements in row-major order. Truth values are whole numbers, 0 and 1.
@@ -227,11 +228,11 @@ pub(super) fn is_float(data_type: i64) -> Option<bool> {
 
 impl TensorProto<'_> {
     /// The tensor. `external` gives bytes of another file: its name, where they begin and how many they are.
-    pub fn read(&self, external: &mut dyn FnMut(&str, u64, usize) -> Result<Vec<u8>>) -> Result<Tensor> {
+    pub fn read(&self, external: &mut External<'_>) -> Result<Tensor> {
         self.elements(external).map_err(|e| e.context(format_args!("tensor {}", shown(self.name))))
     }
 
-    fn elements(&self, external: &mut dyn FnMut(&str, u64, usize) -> Result<Vec<u8>>) -> Result<Tensor> {
+    fn elements(&self, external: &mut External<'_>) -> Result<Tensor> {
         let kind = is_float(self.data_type);
         let kind = kind.filter(|_| !self.has_other).ok_or_else(|| {
             let name = type_name(self.data_type);
@@ -291,7 +292,7 @@ impl TensorProto<'_> {
     }
 
     /// The bytes of a tensor whose data stand in another file.
-    fn outside(&self, n: usize, external: &mut dyn FnMut(&str, u64, usize) -> Result<Vec<u8>>) -> Result<Vec<u8>> {
+    fn outside(&self, n: usize, external: &mut External<'_>) -> Result<Vec<u8>> {
         let get = |key: &str| self.external.iter().find(|(k, _)| *k == key).map(|(_, v)| *v);
         let known = ["location", "offset", "length", "checksum"];
         if let Some((key, _)) = self.external.iter().find(|(k, _)| !known.contains(k)) {
@@ -303,7 +304,7 @@ impl TensorProto<'_> {
             None => Ok(default),
             Some(text) => text.parse::<u64>().map_err(|_| err!(InvalidArgument, "its {key} is {:?}", shown(text))),
         };
-        let bytes = n.checked_mul(element_size(self.data_type)).unwrap_or(usize::MAX);
+        let bytes = n.saturating_mul(element_size(self.data_type));
         let length = number("length", bytes as u64)?;
         ensure!(length == bytes as u64, InvalidArgument, "its data have {length} bytes, expected {bytes}");
         external(place, number("offset", 0)?, bytes)

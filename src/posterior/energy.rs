@@ -102,6 +102,7 @@ impl BitEnergy<()> {
     ///
     /// Errors: kind `Shape` unless there are units^2 couplings of 1 to 4096 units; `NonFinite`; `InvalidArgument`
     /// unless they are symmetric; `OutOfMemory`.
+    #[expect(clippy::type_complexity, reason = "an `impl` has no other name")]
     pub fn ising(
         units: usize,
         couplings: &[f64],
@@ -219,14 +220,14 @@ mod tests {
         assert!((ising.evaluate().unwrap() - mean).abs() < 1e-7);
         // The gradient is that of differences, and the twist below the logarithm of the mean of r.
         let gradient = ising.gradient.clone();
-        for i in 0..3 {
+        for (i, &slope) in gradient.iter().enumerate() {
             let mut at = |v: f32| {
                 ising.mean.copy_from_slice(&m);
                 ising.mean[i] = v;
                 ising.evaluate().unwrap()
             };
             // E is linear in each.
-            assert!((at(1.0) - at(0.0) - f64::from(gradient[i])).abs() < 1e-6);
+            assert!((at(1.0) - at(0.0) - f64::from(slope)).abs() < 1e-6);
         }
         let exact = libm::log((0..8).map(|s| weight(s) * libm::exp(-of(state(s)))).sum());
         let got = ising.log_r(0, &Level::CLEAN, &m, &mut []).unwrap();

@@ -125,7 +125,11 @@ impl ModelPreconditioning {
             }
         };
         let (black, white) = (end("black", 0.0)?, end("white", 1.0)?);
-        ensure!(black < white, Config, "black is {black} and white {white} in the preconditioning, expected it below");
+        ensure!(
+            (..white).contains(&black),
+            Config,
+            "black is {black} and white {white} in the preconditioning, expected it below"
+        );
         let mut take = |key: &str, default: Option<f64>| -> Result<Option<f64>> {
             match map.remove(key) {
                 None => Ok(default),

@@ -10,17 +10,20 @@ use crate::tensor::Dims;
 /// The largest side of a transform.
 const MOST: usize = 4096;
 
-/// y = |F P u|, the magnitudes of the two-dimensional discrete Fourier transform of each channel of a picture u = (x +
-/// 1) / 2 in 0 to 1, among zeros (P) on sides `oversampling` times as long; F divides by the root of the number of its
-/// values, so it keeps the sum of squares.
+/// What is no larger, as a part of the largest magnitude, is rounding, whose direction means nothing.
+const NOTHING: f32 = 1e-6;
+
+/// y = |F P u|, the magnitudes of the two-dimensional discrete Fourier transform of each channel of a picture
+/// u = (x + 1) / 2 in 0 to 1, among zeros (P) on sides `oversampling` times as long; F divides by the root of the number
+/// of its values, so it keeps the sum of squares.
 ///
 /// A picture, the same turned by 180 degrees and (within the zeros) moved have the same y, so a method that finds one
 /// of them has done what y allows.
 ///
-/// [`vjp`](ForwardOperator::vjp) takes 0 for the derivative of |z| at z = 0, where it has none. A call multiplies by
-/// the matrix of the transform along each side: (H' + W) H W' products of complex numbers, H' and W' being the longer
-/// sides; for twice 28 they are 0.13 million, for twice 256 100 million, and `vjp` takes as many again. The matrices
-/// have 2 (H H' + W W') values.
+/// [`vjp`](ForwardOperator::vjp) takes 0 for the derivative of |z| at z = 0, where it has none, and where |z| is at
+/// most 1e-6 of the channel's largest, which is rounding. A call multiplies by the matrix of the transform along each
+/// side: (H' + W) H W' products of complex numbers, H' and W' being the longer sides; for twice 28 they are 0.13
+/// million, for twice 256 100 million, and `vjp` takes as many again. The matrices have 2 (H H' + W W') values.
 #[derive(Clone, Debug)]
 pub struct FourierMagnitude {
     sides: [usize; 3],
@@ -154,9 +157,10 @@ impl ForwardOperator for FourierMagnitude {
         let maps = x.chunks_exact(n / channels).zip(v.chunks_exact(m / channels));
         for ((x, v), out) in maps.zip(out.chunks_exact_mut(n / channels)) {
             self.transform(x, rows, z);
+            let largest = z.chunks_exact(2).fold(0.0f32, |most, z| most.max(libm::hypotf(z[0], z[1])));
             for (z, v) in z.chunks_exact_mut(2).zip(v) {
                 let size = libm::hypotf(z[0], z[1]);
-                let by = if size > 0.0 { v / size } else { 0.0 };
+                let by = if size > NOTHING * largest { v / size } else { 0.0 };
                 z.iter_mut().for_each(|z| *z *= by);
             }
             self.back(z, rows, out);

@@ -33,7 +33,7 @@
 //! let plain = MeanField::new(leaky, 1.0, 0.0)?;
 //! assert!((plain.chi_1() - 0.50125).abs() < 1e-12 && plain.xi_c() < 1.5);
 //! let edge = MeanField::critical(leaky, 0.0)?;
-//! assert!((edge.sigma_w() - 1.4124679).abs() < 1e-6 && edge.xi_c() == f64::INFINITY);
+//! assert!((edge.sigma_w() - 1.4124491).abs() < 1e-6 && edge.xi_c() == f64::INFINITY);
 //! # Ok::<(), undiffuse::Error>(())
 //! ```
 

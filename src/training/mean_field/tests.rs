@@ -157,7 +157,7 @@ fn fixed_points_are_reached_as_fast_as_the_depth_scales_say() {
 #[test]
 fn random_networks_follow_the_maps() {
     const N: usize = 300;
-    const NETWORKS: u64 = 48;
+    const NETWORKS: u64 = 64;
     const LAYERS: usize = 4;
     for (kind, w, b) in [(Nonlinearity::Tanh, 2.5, 0.3), (Nonlinearity::Erf, 1.0, 0.2), (LEAKY, 1.3, 0.5)] {
         let field = MeanField::new(kind, w, b).unwrap();

@@ -159,7 +159,13 @@ impl Places {
     }
 
     /// Writes it all.
-    pub fn write(self, truth: Option<&Array>, y: &Array, measured: &[Option<Vec<f32>>], collected: &Collected) -> Result<()> {
+    pub fn write(
+        self,
+        truth: Option<&Array>,
+        y: &Array,
+        measured: &[Option<Vec<f32>>],
+        collected: &Collected,
+    ) -> Result<()> {
         for (to, array) in [
             (self.samples, &collected.samples),
             (self.mean, &collected.mean),

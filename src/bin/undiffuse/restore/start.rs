@@ -70,7 +70,7 @@ mod tests {
         let (h, w) = (13, 18);
         // A ramp, of which a box and a scatter of pixels are hidden.
         let ramp: Vec<f32> = (0..h * w).map(|i| (i % w) as f32 / 10.0).collect();
-        let hidden = |i: usize| ((3..9).contains(&(i / w)) && (5..11).contains(&(i % w))) || i % 7 == 0;
+        let hidden = |i: usize| ((3..9).contains(&(i / w)) && (5..11).contains(&(i % w))) || i.is_multiple_of(7);
         let known: Vec<f32> = (0..h * w).map(|i| if hidden(i) { 0.0 } else { 1.0 }).collect();
         let mut x: Vec<f32> = ramp.iter().zip(&known).map(|(v, k)| if *k > 0.0 { *v } else { 9.0 }).collect();
         fill(&mut x, &known, [h, w]);
