@@ -226,7 +226,10 @@ pub(super) fn steepest(op: &impl ForwardOperator) -> Result<f64> {
     let (mut ahead, mut behind): (Vec<f32>, Vec<f32>) = (zeros("evidence", m)?, zeros("evidence", m)?);
     let mut scratch = zeros("evidence", op.forward_scratch_len())?;
     // Values that are all different, -0.5 to 0.5: the fractions of multiples of the golden ratio never repeat.
-    let different = |i: usize| (i as f32 * 0.618_034).fract() - 0.5;
+    let different = |i: usize| {
+        let v = i as f32 * 0.618_034;
+        v - libm::floorf(v) - 0.5
+    };
     let mut most = 0.0f64;
     for point in [0.0, 1.0, -1.0] {
         u.iter_mut().enumerate().for_each(|(i, u)| *u = different(i + 1));

@@ -165,10 +165,17 @@ fn a_callback_does_as_what_it_copies() {
     let (a, b) = (means(&dense), means(&copy));
     // Steps a tenth shorter, the same noise.
     assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 0.05), "{a:?} {b:?}");
-    let nothing = ForwardCallback::new(dims, dims, |_, y| Ok(y.fill(1.0)), |_, _, out| Ok(out.fill(0.0)));
+    let all = |value: f32| {
+        move |to: &mut [f32]| {
+            to.fill(value);
+            Ok(())
+        }
+    };
+    let (one, zero, nan) = (all(1.0), all(0.0), all(f32::NAN));
+    let nothing = ForwardCallback::new(dims, dims, move |_, y| one(y), move |_, _, out| zero(out));
     let e = Daps::new(Measurement::new(nothing, &[0.0; 4], 0.1).unwrap(), &DapsOptions::default()).unwrap_err();
     assert!(e.kind() == ErrorKind::InvalidArgument && e.message().contains("does not change"), "{e}");
-    let broken = ForwardCallback::new(dims, dims, |_, y| Ok(y.fill(f32::NAN)), |_, _, out| Ok(out.fill(0.0)));
+    let broken = ForwardCallback::new(dims, dims, move |_, y| nan(y), move |_, _, out| zero(out));
     assert_eq!(broken.forward(&[0.0; 4], &mut [0.0; 4], &mut []).unwrap_err().kind(), ErrorKind::NonFinite);
 }
 
