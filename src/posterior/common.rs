@@ -231,7 +231,7 @@ pub(super) fn steepest(op: &impl ForwardOperator) -> Result<f64> {
         v - libm::floorf(v) - 0.5
     };
     let mut most = 0.0f64;
-    for point in [0.0, 1.0, -1.0] {
+    for point in [0.0, 2.0, -2.0] {
         u.iter_mut().enumerate().for_each(|(i, u)| *u = different(i + 1));
         for _ in 0..20 {
             let size = libm::sqrt(u.iter().map(|&u| f64::from(u) * f64::from(u)).sum());

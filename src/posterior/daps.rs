@@ -43,7 +43,8 @@ impl Default for DapsOptions {
 /// (its algorithm 1 and eq. 7 to 9) with r_t = sigma_t / alpha_t, the authors' choice for the spread of x_0 given x_t.
 /// The length of steps h falls evenly from the first level to the last, as in their code; they give it as a number for
 /// each task, here it is a fraction of the largest stable one ([`DapsOptions::langevin_length`]), |J| being the largest
-/// slope of A. (Of an operator that does not say it, it is estimated once, at three points.)
+/// slope of A. (Of an operator that does not say it, it is estimated once, at three points of values between -1 and 1:
+/// one that grows steeper beyond, as x^3 does, may carry a sample off, which ends the run with `NonFinite`.)
 ///
 /// A need not be linear ([`ForwardOperator`]). No derivative of the network is needed.
 ///

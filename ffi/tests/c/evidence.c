@@ -189,18 +189,18 @@ static void split_gibbs(void) {
   measured(UNDIFFUSE_METHOD_SPLIT_GIBBS, identity, y, N, 0, UNDIFFUSE_INVALID_ARGUMENT);
 }
 
-/* y = x^3, element by element; the state is what to return. */
-static int32_t cube(void *user_data, const float *from, size_t from_len, float *to, size_t to_len) {
+/* y = sin x, element by element, whose slope is nowhere above 1; the state is what to return. */
+static int32_t wave(void *user_data, const float *from, size_t from_len, float *to, size_t to_len) {
   size_t i;
   CHECK(from_len == to_len);
-  for (i = 0; i < to_len; i++) to[i] = from[i] * from[i] * from[i];
+  for (i = 0; i < to_len; i++) to[i] = (float)sin(from[i]);
   return *(int32_t *)user_data;
 }
 
-static int32_t of_cube(void *user_data, const float *x, size_t x_len, const float *v, size_t v_len, float *out, size_t out_len) {
+static int32_t of_wave(void *user_data, const float *x, size_t x_len, const float *v, size_t v_len, float *out, size_t out_len) {
   size_t i;
   CHECK(x_len == v_len && x_len == out_len);
-  for (i = 0; i < out_len; i++) out[i] = 3 * x[i] * x[i] * v[i];
+  for (i = 0; i < out_len; i++) out[i] = (float)cos(x[i]) * v[i];
   return *(int32_t *)user_data;
 }
 
@@ -218,8 +218,8 @@ static void nonlinear(void) {
   memset(&c, 0, sizeof c);
   c.struct_size = sizeof c;
   c.user_data = &status;
-  c.forward = cube;
-  c.vjp = of_cube;
+  c.forward = wave;
+  c.vjp = of_wave;
   c.output_rank = 1;
   c.output_dims[0] = N;
   info.struct_size = sizeof info;
@@ -240,7 +240,7 @@ static void nonlinear(void) {
     OK(undiffuse_operator_vjp(op, x, N, one, m, back, N, E));
     if (k == 0) CHECK(fabs(y[0] - 0.6) < 1e-6 && fabs(back[3] - 2) < 1e-6);
     if (k == 2) CHECK(fabs(y[0] - 1.0 / 3) < 1e-6 && back[3] == 1);
-    if (k == 4) CHECK(fabs(y[0] - 0.027) < 1e-6 && fabs(back[3] - 0.27) < 1e-6);
+    if (k == 4) CHECK(fabs(y[0] - sin(0.3)) < 1e-6 && fabs(back[3] - cos(0.3)) < 1e-6);
     FAILS(UNDIFFUSE_UNSUPPORTED, undiffuse_operator_adjoint(op, y, m, back, N, E));
     FAILS(UNDIFFUSE_UNSUPPORTED, undiffuse_operator_pseudo_inverse(op, y, m, back, N, E));
     FAILS(UNDIFFUSE_SHAPE, undiffuse_operator_vjp(op, x, N, one, m - 1, back, N, E));
@@ -252,7 +252,7 @@ static void nonlinear(void) {
         size_t j;
         OK(undiffuse_sample(model, NULL, e, &o, x, BATCH * N, E));
         for (j = 0; j < BATCH * N; j++) mean += x[j] / (BATCH * N);
-        /* What is one to one and seen with little noise is found; a cube near 0, levels and magnitudes say less. */
+        /* What is one to one and seen with little noise is found; waves, levels and magnitudes say less. */
         CHECK(mean == mean && (k != 1 || fabs(mean - 0.3) < 0.15));
       }
       undiffuse_evidence_free(e);
@@ -502,7 +502,7 @@ static void rows(void) {
   y[3] = NAN;
   FAILS(UNDIFFUSE_NON_FINITE, undiffuse_evidence_from_measurement(&m, &method, &e, E));
   y[3] = 0;
-  method.method = (undiffuse_method)15;
+  method.method = (undiffuse_method)17;
   FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_evidence_from_measurement(&m, &method, &e, E));
   method.method = UNDIFFUSE_METHOD_REPAINT;
   FAILS(UNDIFFUSE_UNSUPPORTED, undiffuse_evidence_from_measurement(&m, &method, &e, E));

@@ -14,8 +14,8 @@ const MOST: usize = 4096;
 const NOTHING: f32 = 1e-6;
 
 /// y = |F P u|, the magnitudes of the two-dimensional discrete Fourier transform of each channel of a picture
-/// u = (x + 1) / 2 in 0 to 1, among zeros (P) on sides `oversampling` times as long; F divides by the root of the number
-/// of its values, so it keeps the sum of squares.
+/// u = (x + 1) / 2 in 0 to 1, among zeros (P) on sides `oversampling` times as long; F divides by the root of the
+/// number of its values, so it keeps the sum of squares.
 ///
 /// A picture, the same turned by 180 degrees and (within the zeros) moved have the same y, so a method that finds one
 /// of them has done what y allows.
