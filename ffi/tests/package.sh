@@ -57,7 +57,7 @@ sed -n '/^ \*     #include <stdio.h>/,/^ \*     }$/s/^ \* \{0,5\}//p' include/un
 grep -q 'int main' "$work/first.c"
 for standard in c99 c11 c17; do gcc -std=$standard "${warnings[@]}" "${cflags[@]}" -fsyntax-only "$work/first.c"; done
 gcc -std=c99 -O2 "${warnings[@]}" "${cflags[@]}" "$work/first.c" "${shared[@]}" -Wl,-rpath,"$prefix/lib" -o "$work/first_c"
-quiet cargo build --release --features bench,cli,training  # The features of .ci/run's other builds.
+quiet cargo build --release --all-features  # The features of .ci/run's other builds.
 start=$(date +%s%N)
 digits=$PWD/pretrained/digits.safetensors
 (cd "$work" && ./first_c "$digits")

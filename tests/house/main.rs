@@ -10,6 +10,7 @@ mod samples;
 mod tiny;
 
 mod layering;
+mod links;
 mod no_std;
 mod public_api;
 #[cfg(feature = "training")]

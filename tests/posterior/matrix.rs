@@ -3,7 +3,7 @@
 //! made, by an error that names the sampler, what is wrong and what to take. Both lists are walked whole, and the table
 //! in the docs is what comes out:
 //!
-//!     UNDIFFUSE_WRITE_MATRIX=1 cargo test --release --features cli,training --test posterior matrix
+//!     UNDIFFUSE_WRITE_MATRIX=1 cargo test --release --all-features --test posterior matrix
 //!
 //! Moments are without sampling error: a chain with a Gaussian prior is affine in its noise, so each value of noise is
 //! given alone (`affine::whole`). DPS and MCG divide by a norm and are sampled.

@@ -4,7 +4,7 @@
 //! The daily size holds few samples to bounds that are 5 % and what so few draws are off by; the whole size, 19,200
 //! samples, is run by hand:
 //!
-//!     cargo test --release --features cli,training --test posterior split_gibbs:: -- --ignored --nocapture
+//!     cargo test --release --all-features --test posterior split_gibbs:: -- --ignored --nocapture
 
 use undiffuse::ErrorKind;
 use undiffuse::chain::{Chain, ChainOptions};
