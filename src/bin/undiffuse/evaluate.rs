@@ -19,13 +19,14 @@ use crate::dataset::{Data, Expected, fits};
 use crate::estimate::{Run, tell};
 use crate::output::progress;
 use crate::restore::reading::values;
-use crate::source::ModelArgs;
+use crate::source::{ModelArgs, model_options};
 use crate::{interrupt, output};
 
 /// The command.
 pub const COMMAND: Command = Command {
     name: "evaluate",
-    help: "\
+    help: concat!(
+        "\
 Evaluates a lower bound K on the log-likelihood of data under a model, or the Parzen window estimate of samples.
 
 usage: undiffuse evaluate [PATH] --data FILE [OPTION...]
@@ -55,22 +56,9 @@ usage: undiffuse evaluate [PATH] --data FILE [OPTION...]
                   forward process reversed, from below and above (Sohl-Dickstein et al. 2015, Eq. 24)
   --parzen FILE   no bound: the Parzen window of the samples in a .npy file that `undiffuse sample` wrote; the bandwidth is
                   the best of ten from 0.1 to 1 for the first tenth of the data, the estimate is for the others
-  --class LIST    classes of a class model, as in 3 or 0,1,2; sample i gets entry i modulo their number.
-                  Or a FILE, a .npy or the tensor class_labels of a .safetensors: [N], or [N, D] where
-                  a class is a vector (class_embed_type identity)
-  --condition NAME=FILE
-                  an input of the model beside x (`undiffuse info` lists them): a .npy, or the tensor NAME of a .safetensors: its shape, for
-                  all samples, or [N, ...], sample i gets entry i modulo N; an image also from a PNG, JPEG or WebP of the model's size, which
-                  becomes -1 to 1 (a mask 0 to 1)
-  --guidance S    classifier-free guidance: u + S (c - u), u being the prediction under the negative conditions; with
-                  --negative-class LIST (the label that stands for none) or --negative NAME=FILE, as --class and --condition
-  --guidance-rescale PHI
-                  0 (default) to 1: how much of it gets the standard deviation of c
-  --guidance-interval LOW,HIGH
-                  guides only where LOW < sigma / alpha <= HIGH
-  --scheduler S   a scheduler_config.json, a pipeline's directory or JSON text, in place of the
-                  model's own
-  --size HxW      size of the images where the model names none
+",
+        model_options!(),
+        "  --size HxW      size of the images where the model names none
   --backend NAME  auto (default), cpu or reference
   --threads N     threads of the cpu backend (default: all)
   --weights TYPE  how the cpu backend keeps weights: f32 (default), f16, bf16 or int8 (narrower is smaller, and faster where few values share
@@ -81,7 +69,8 @@ The chain that is evaluated is the 2015 chain or the chain of classes of the mod
   white           the same distributions, evaluated for each sample
   network         the chain's own last step; of real numbers a Gaussian with variance beta_1
   grey            that Gaussian's mass in each of 256 grey levels: K bounds the log-probability of bytes
-",
+"
+    ),
     run,
 };
 

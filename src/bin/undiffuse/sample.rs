@@ -14,7 +14,7 @@ use crate::args::{Args, Command, Outcome, Token, usage};
 use crate::format::FormatArgs;
 use crate::generate::{Job, Noise, generate};
 use crate::output;
-use crate::source::ModelArgs;
+use crate::source::{ModelArgs, model_options};
 
 /// Samples at once, unless `--batch` says otherwise.
 const BATCH: usize = 16;
@@ -25,7 +25,8 @@ const MAX_COUNT: usize = 100_000_000;
 /// The command.
 pub const COMMAND: Command = Command {
     name: "sample",
-    help: "\
+    help: concat!(
+        "\
 Makes samples.
 
 usage: undiffuse sample [PATH] [OPTION...]
@@ -60,22 +61,9 @@ usage: undiffuse sample [PATH] [OPTION...]
                   rule, from 60 down, unless the file has its own; diffusers does what diffusers does, which forgets the clip; fixed is
                   usual with what diffusers has wrong put right (its third orders, churn, beta and log_linear sigmas, DDIM's steps, zero SNR)
   --seed N        (default 0) sample i of a seed is the same in every run
-  --class LIST    classes of a class model, as in 3 or 0,1,2; sample i gets entry i modulo their number.
-                  Or a FILE, a .npy or the tensor class_labels of a .safetensors: [N], or [N, D] where
-                  a class is a vector (class_embed_type identity)
-  --condition NAME=FILE
-                  an input of the model beside x (`undiffuse info` lists them): a .npy, or the tensor NAME of a .safetensors: its shape, for
-                  all samples, or [N, ...], sample i gets entry i modulo N; an image also from a PNG, JPEG or WebP of the model's size, which
-                  becomes -1 to 1 (a mask 0 to 1)
-  --guidance S    classifier-free guidance: u + S (c - u), u being the prediction under the negative conditions; with
-                  --negative-class LIST (the label that stands for none) or --negative NAME=FILE, as --class and --condition
-  --guidance-rescale PHI
-                  0 (default) to 1: how much of it gets the standard deviation of c
-  --guidance-interval LOW,HIGH
-                  guides only where LOW < sigma / alpha <= HIGH
-  --scheduler S   a scheduler_config.json, a pipeline's directory or JSON text, in place of the
-                  model's own
-  --size HxW      size of the images where the model names none; of a latent model that of the latents
+",
+        model_options!(),
+        "  --size HxW      size of the images where the model names none; of a latent model that of the latents
   --decode-bytes N
                   of a latent model (vae or vqvae beside unet): decodes in tiles what would take more than N bytes in one piece (default
                   1073741824); --latents decodes nothing and writes the latents
@@ -90,7 +78,8 @@ usage: undiffuse sample [PATH] [OPTION...]
   --each-seed     with such a NAME: sample i has a generator of its own, of seed + i, as diffusers with a list of generators
   --preview FILE  draws the predicted x_0 to a .png while it runs; - draws it on the terminal
   --trace FILE    also write x_t [steps + 1, N, C, H, W], from x_T to x_0, to a safetensors file
-",
+"
+    ),
     run,
 };
 

@@ -13,6 +13,29 @@ use crate::args::{Args, Classes, Outcome, usage};
 use crate::arrays::ArrayFile;
 use crate::conditions::{ConditionArgs, Given};
 
+/// What the help of a command says of the options from `--class` to `--scheduler`, which [`ModelArgs`] reads.
+macro_rules! model_options {
+    () => {
+        "  --class LIST    classes of a class model, as in 3 or 0,1,2; sample i gets entry i modulo their number.
+                  Or a FILE, a .npy or the tensor class_labels of a .safetensors: [N], or [N, D] where
+                  a class is a vector (class_embed_type identity)
+  --condition NAME=FILE
+                  an input of the model beside x (`undiffuse info` lists them): a .npy, or the tensor NAME of a .safetensors: its shape, for
+                  all samples, or [N, ...], sample i gets entry i modulo N; an image also from a PNG, JPEG or WebP of the model's size, which
+                  becomes -1 to 1 (a mask 0 to 1)
+  --guidance S    classifier-free guidance: u + S (c - u), u being the prediction under the negative conditions; with
+                  --negative-class LIST (the label that stands for none) or --negative NAME=FILE, as --class and --condition
+  --guidance-rescale PHI
+                  0 (default) to 1: how much of it gets the standard deviation of c
+  --guidance-interval LOW,HIGH
+                  guides only where LOW < sigma / alpha <= HIGH
+  --scheduler S   a scheduler_config.json, a pipeline's directory or JSON text, in place of the
+                  model's own
+"
+    };
+}
+pub(crate) use model_options;
+
 /// The digits that ship with the program.
 static DIGITS: &[u8] = include_bytes!("../../../pretrained/digits.safetensors");
 

@@ -25,7 +25,7 @@ use serde_json::json;
 use crate::args::{Args, Command, Outcome, Token, usage};
 use crate::format::FormatArgs;
 use crate::output;
-use crate::source::ModelArgs;
+use crate::source::{ModelArgs, model_options};
 use method::MethodArgs;
 use operator::OperatorArgs;
 use reading::Reading;
@@ -49,7 +49,8 @@ const MAX_COUNT: usize = 100_000_000;
 /// What the four helps share.
 macro_rules! common {
     () => {
-        "
+        concat!(
+            "
   --grey          a model of grey pictures takes pictures with colours: 0.299 R + 0.587 G + 0.114 B
   --colour        a model of colours takes grey pictures: the same in three channels
   --fit HOW       brings pictures to the model's size: cover (resized, then cut), stretch (resized) or crop (the middle,
@@ -73,22 +74,9 @@ macro_rules! common {
   --batch N       samples at once (default 16, whole groups of split-gibbs); it changes the time and the memory, not the
                   samples
   --seed N        (default 0) of x_T, the noise, and what is simulated
-  --class LIST    classes of a class model, as in 3 or 0,1,2; sample i gets entry i modulo their number.
-                  Or a FILE, a .npy or the tensor class_labels of a .safetensors: [N], or [N, D] where
-                  a class is a vector (class_embed_type identity)
-  --condition NAME=FILE
-                  an input of the model beside x (`undiffuse info` lists them): a .npy, or the tensor NAME of a .safetensors: its shape, for
-                  all samples, or [N, ...], sample i gets entry i modulo N; an image also from a PNG, JPEG or WebP of the model's size, which
-                  becomes -1 to 1 (a mask 0 to 1)
-  --guidance S    classifier-free guidance: u + S (c - u), u being the prediction under the negative conditions; with
-                  --negative-class LIST (the label that stands for none) or --negative NAME=FILE, as --class and --condition
-  --guidance-rescale PHI
-                  0 (default) to 1: how much of it gets the standard deviation of c
-  --guidance-interval LOW,HIGH
-                  guides only where LOW < sigma / alpha <= HIGH
-  --scheduler S   a scheduler_config.json, a pipeline's directory or JSON text, in place of the
-                  model's own
-  --size HxW      runs the model at another size than its own
+",
+            model_options!(),
+            "  --size HxW      runs the model at another size than its own
   --tile N        denoisers of a stated sigma (pretrained/photo.md) take pictures of any size in tiles of N x N pixels: default 512, fewer
                   where the picture is smaller or --memory says so. The size of the tiles changes nothing but the memory and the time
   --memory MB     of such a denoiser: refuses what takes more megabytes, once smaller tiles do not help. What it takes is said before
@@ -126,6 +114,7 @@ S is a standard deviation in these units: 1 is half the range, 0.1 are 12.75 gre
 It prints network calls, |y - A x| / (sigma sqrt(m)), which is near 1 for a sample of the posterior, and with a truth the
 PSNR in dB over the range of 2, of values clipped to [-1, 1], averaged over pictures.
 "
+        )
     };
 }
 
