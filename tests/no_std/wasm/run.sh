@@ -6,7 +6,7 @@ cd "$(dirname "$0")"
 root=$(cd ../../.. && pwd)
 mkdir -p "$root/target/bare_metal/logs"
 host=$root/target/bare_metal/logs/wasm_host
-(cd ../board && CARGO_TARGET_DIR=$root/target/bare_metal cargo run -q --release --features digits > "$host")
+(cd ../board && CARGO_TARGET_DIR=$root/target/bare_metal CARGO_PROFILE_RELEASE_OPT_LEVEL=1 cargo run -q --release --features digits > "$host")
 export CARGO_TARGET_DIR=$root/target/wasm
 flags="-Ctarget-feature=+simd128"
 if [ -d "$(rustc --print sysroot)/lib/rustlib/wasm32-unknown-unknown" ]; then
