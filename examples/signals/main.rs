@@ -15,8 +15,8 @@
 //!     cargo run --release --features cli --example signals -- [--signals N] [--samples K] [--law NAME]
 //!         [--operator NAME] [--method NAME] [--ensemble K] [--last N] [--sweeps N]
 //!
-//! The samples of split Gibbs are whole groups of `--ensemble`; `--last` is how often its last return is made, `--sweeps`
-//! how many of the Gibbs sampler make one answer of the denoiser.
+//! The samples of split Gibbs are whole groups of `--ensemble`; `--last` is how often its last return is made,
+//! `--sweeps` how many of the Gibbs sampler make one answer of the denoiser.
 //!
 //! It prints the table of `README.md` beside it.
 

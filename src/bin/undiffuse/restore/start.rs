@@ -6,8 +6,8 @@ use undiffuse::tensor::Dims;
 use super::operator::Operator;
 use super::sheet;
 
-/// Writes A^+ y to `x`, whose dimensions `dims` are; unknown pixels of a mask get the mean of what is known around them,
-/// of the smallest surroundings in which anything is.
+/// Writes A^+ y to `x`, of dimensions `dims`; unknown pixels of a mask get the mean of what is known around them, of
+/// the smallest surroundings in which anything is.
 pub fn picture(operator: &Operator, y: &[f32], dims: &Dims, x: &mut [f32]) -> Result<()> {
     let (Operator::Mask(mask), &[_, h, w]) = (operator, dims.as_slice()) else {
         x.copy_from_slice(&sheet::backwards(operator.linear()?, y, dims)?);
