@@ -13,7 +13,10 @@
 //! signals.
 //!
 //!     cargo run --release --features cli --example signals -- [--signals N] [--samples K] [--law NAME]
-//!         [--operator NAME]
+//!         [--operator NAME] [--method NAME] [--ensemble K] [--last N] [--sweeps N]
+//!
+//! The samples of split Gibbs are whole groups of `--ensemble`; `--last` is how often its last return is made,
+//! `--sweeps` how many of the Gibbs sampler make one answer of the denoiser.
 //!
 //! It prints the table of `README.md` beside it.
 
@@ -37,16 +40,26 @@ use undiffuse::{Error, ErrorKind, Result};
 use posterior::{Matrix, OPERATORS, Seen, apply, matrix};
 use prior::{Gibbs, LENGTH, Law, Signal};
 
-/// Sweeps of the denoiser: before it counts, and counted.
-const SWEEPS: (usize, usize) = (6, 16);
+/// Sweeps of the denoiser before it counts.
+const BURN_IN: usize = 6;
 /// The posterior's: before it counts, draws, sweeps between them.
 const REFERENCE: (usize, usize, usize) = (300, 300, 3);
 
 type Seeing = Measurement<Dense>;
-type Make = fn(Seeing, usize) -> Result<Box<dyn Evidence>>;
+type Make = fn(Seeing, &Args) -> Result<Box<dyn Evidence>>;
+
+/// What is said of split Gibbs, or its default.
+fn split_gibbs(args: &Args) -> SplitGibbsOptions {
+    let usual = SplitGibbsOptions::default();
+    SplitGibbsOptions {
+        ensemble: args.ensemble.unwrap_or(usual.ensemble),
+        last: args.last.unwrap_or(usual.last),
+        ..usual
+    }
+}
 
 const METHODS: [(&str, Make); 8] = [
-    ("split Gibbs", |m, k| Ok(Box::new(SplitGibbs::new(m, &SplitGibbsOptions { ensemble: k, ..Default::default() })?))),
+    ("split Gibbs", |m, args| Ok(Box::new(SplitGibbs::new(m, &split_gibbs(args))?))),
     ("calibrated", |m, _| Ok(Box::new(Calibrated::new(m, 4)?.with_variance_products(2)?))),
     ("TMPD", |m, _| Ok(Box::new(Tmpd::new(m)?))),
     ("PiGDM", |m, _| Ok(Box::new(Pigdm::new(m, PigdmRule::Published)?))),
@@ -70,10 +83,23 @@ struct Args {
     samples: usize,
     law: Option<String>,
     operator: Option<String>,
+    method: Option<String>,
+    ensemble: Option<usize>,
+    last: Option<usize>,
+    sweeps: usize,
 }
 
 fn args() -> Result<Args> {
-    let mut args = Args { signals: 2, samples: 24, law: None, operator: None };
+    let mut args = Args {
+        signals: 2,
+        samples: 24,
+        law: None,
+        operator: None,
+        method: None,
+        ensemble: None,
+        last: None,
+        sweeps: 16,
+    };
     let wrong = |text: String| Error::new(ErrorKind::InvalidArgument, text);
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -84,13 +110,26 @@ fn args() -> Result<Args> {
             "--samples" => args.samples = number()?,
             "--law" => args.law = Some(value),
             "--operator" => args.operator = Some(value),
+            "--method" => args.method = Some(value),
+            "--ensemble" => args.ensemble = Some(number()?),
+            "--last" => args.last = Some(number()?),
+            "--sweeps" => args.sweeps = number()?,
             _ => return Err(wrong(format!("unknown option {word}"))),
         }
     }
-    if args.signals < 1 || args.samples < 2 {
-        return Err(wrong("expected at least 1 signal and 2 samples".into()));
+    if args.signals < 1 || args.samples < 2 || args.sweeps < 1 || args.ensemble == Some(0) {
+        return Err(wrong("expected at least 1 signal, 2 samples, 1 sweep and groups of 1".into()));
     }
     Ok(args)
+}
+
+fn asked(wanted: &Option<String>, name: &str) -> bool {
+    wanted.as_ref().is_none_or(|w| name.contains(w.as_str()))
+}
+
+/// Those that were asked for.
+fn methods(args: &Args) -> impl Iterator<Item = &'static (&'static str, Make)> {
+    METHODS.iter().filter(|(name, _)| asked(&args.method, name))
 }
 
 fn mean(signals: &[Signal]) -> Signal {
@@ -112,14 +151,18 @@ fn sample(make: Make, law: Law, scale: f64, seen: &Seen<'_>, args: &Args, seed: 
     let a: Vec<f32> = seen.a.iter().flatten().map(|&a| a as f32).collect();
     let y: Vec<f32> = seen.y.iter().map(|&y| (y / scale) as f32).collect();
     let operator = Dense::new(Dims::new(&[LENGTH])?, Dims::new(&[y.len()])?, &a)?;
-    let evidence = make(Measurement::new(operator, &y, seen.s / scale)?, args.samples)?;
+    let evidence = make(Measurement::new(operator, &y, seen.s / scale)?, args)?;
     let kind = PredictionType::Sample;
     let config =
         SchedulerConfig { clip_sample: false, prediction_type: kind, ..SchedulerConfig::new(SamplerKind::Ddpm) };
     let sampler = evidence.recommended().sampler(&config)?;
     let calls = sampler.levels().len();
-    let options = ChainOptions { batch: args.samples, first_sample: 0 };
-    let denoiser = Gibbs::new(law, scale, SWEEPS.0, SWEEPS.1)?;
+    // Only split Gibbs has a plan with returns to x_0, and groups.
+    let group = if sampler.name() == "split Gibbs" { split_gibbs(args).ensemble } else { 1 };
+    let options = ChainOptions { batch: args.samples.next_multiple_of(group), first_sample: 0 };
+    // The variances of Gaussian increments are known.
+    let (burn_in, sweeps) = if matches!(law, Law::Gauss(_)) { (0, 1) } else { (BURN_IN, args.sweeps) };
+    let denoiser = Gibbs::new(law, scale, burn_in, sweeps)?;
     let mut chain = Chain::with_evidence(denoiser, sampler, Seeded::new(seed), evidence, &options)?;
     chain.run()?;
     let rows = chain.x().chunks_exact(LENGTH);
@@ -158,8 +201,7 @@ fn cell(law: Law, a: &Matrix, args: &Args) -> Result<Vec<(usize, Vec<Figures>)>>
         y.iter_mut().for_each(|y| *y += s * rng.normal());
         let seen = Seen { a, y, s };
         let reference = seen.posterior(law, REFERENCE.0, REFERENCE.1, REFERENCE.2, i as u64);
-        METHODS
-            .iter()
+        methods(args)
             .map(|&(_, make)| {
                 Ok(match sample(make, law, scale, &seen, args, i as u64) {
                     Ok((samples, calls)) => (calls, Some(figures(law, &seen, &reference, &samples))),
@@ -178,7 +220,7 @@ fn cell(law: Law, a: &Matrix, args: &Args) -> Result<Vec<(usize, Vec<Figures>)>>
         let failed = || Err(Error::new(ErrorKind::Callback, "a thread of the benchmark failed"));
         running.into_iter().map(|r| r.join().unwrap_or_else(|_| failed())).collect()
     });
-    let mut rows: Vec<(usize, Vec<Figures>)> = METHODS.iter().map(|_| (0, Vec::new())).collect();
+    let mut rows: Vec<(usize, Vec<Figures>)> = methods(args).map(|_| (0, Vec::new())).collect();
     for signal in parts.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten() {
         rows.iter_mut().zip(signal).for_each(|(row, (calls, f))| {
             row.0 = row.0.max(calls);
@@ -212,11 +254,10 @@ fn main() -> Result<()> {
     let args = args()?;
     let begun = Instant::now();
     println!("{} signals, {} samples of each: gap in dB / coverage of the 90 % set.", args.signals, args.samples);
-    let asked = |wanted: &Option<String>, name: &str| wanted.as_ref().is_none_or(|w| name.contains(w.as_str()));
     let laws: Vec<_> = Law::ALL.iter().filter(|(name, _)| asked(&args.law, name)).collect();
     for operator in OPERATORS.iter().filter(|name| asked(&args.operator, name)) {
         let mut rows = vec![String::new(); METHODS.len()];
-        let mut most = [0; METHODS.len()];
+        let mut most = vec![0; METHODS.len()];
         for (name, law) in &laws {
             for (i, (calls, values)) in cell(*law, &matrix(operator), &args)?.into_iter().enumerate() {
                 most[i] = most[i].max(calls);
@@ -226,7 +267,7 @@ fn main() -> Result<()> {
         }
         let names: Vec<_> = laws.iter().map(|(name, _)| *name).collect();
         println!("\n| {operator} | calls | {} |\n|---|---|{}", names.join(" | "), "---|".repeat(laws.len()));
-        for ((method, _), (row, calls)) in METHODS.iter().zip(rows.iter().zip(most)) {
+        for ((method, _), (row, calls)) in methods(&args).zip(rows.iter().zip(most)) {
             println!("| {method} | {calls} |{row}");
         }
     }

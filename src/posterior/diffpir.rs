@@ -1,7 +1,7 @@
 //! DiffPIR (Zhu et al. 2023): plug-and-play restoration.
 
 use super::common::{check_levels, check_mean, check_pseudo_inverse, check_real, cut, is_blank};
-use super::operator::LinearOperator;
+use super::operator::{Coordinates, LinearOperator};
 use super::{At, Evidence, Jacobian, Measurement, Recommended};
 use crate::error::{Result, ensure};
 use crate::noise::Fingerprint;
@@ -52,6 +52,12 @@ impl<O: LinearOperator> DiffPir<O> {
     }
 }
 
+/// The elements of x that y has, and their factors, of an operator that picks some: its step needs no memory.
+fn coordinates<O: LinearOperator>(operator: &O) -> Option<(Coordinates<'_>, &[f32])> {
+    let svd = operator.svd()?;
+    svd.coordinates().map(|places| (places, svd.singular_values()))
+}
+
 impl<O: LinearOperator> Evidence for DiffPir<O> {
     fn name(&self) -> &str {
         "DiffPIR"
@@ -66,6 +72,9 @@ impl<O: LinearOperator> Evidence for DiffPir<O> {
         Recommended::diffpir(1.0)
     }
     fn scratch_len(&self, dims: Dims, _: usize) -> usize {
+        if coordinates(self.measurement.operator()).is_some() {
+            return 0;
+        }
         let solve = self.measurement.operator().solve_scratch_len();
         self.measurement.len().saturating_mul(2).saturating_add(dims.elements()).saturating_add(solve)
     }
@@ -82,9 +91,6 @@ impl<O: LinearOperator> Evidence for DiffPir<O> {
             return Ok(());
         }
         let n = at.sample_len.max(1);
-        let (r, scratch) = cut(scratch, self.measurement.len())?;
-        let (solved, scratch) = cut(scratch, self.measurement.len())?;
-        let (shift, scratch) = cut(scratch, n)?;
         let op = self.measurement.operator();
         let (alpha, sigma) = (at.level.alpha, at.level.sigma);
         let ratio = self.measurement.sigma() * alpha / sigma;
@@ -92,15 +98,27 @@ impl<O: LinearOperator> Evidence for DiffPir<O> {
         for ((x0, eps), (x, sample)) in
             x0.chunks_exact_mut(n).zip(eps.chunks_exact_mut(n)).zip(x.chunks_exact(n).zip(at.first_sample..=u64::MAX))
         {
-            self.measurement.residual(sample, x0, r, scratch)?;
-            if rho > 0.0 {
-                op.solve(rho, r, solved, scratch)?;
-                op.adjoint(solved, shift, scratch)?;
+            if let Some((places, singular)) = coordinates(op) {
+                for (i, (y, s)) in self.measurement.values(sample)?.iter().zip(singular).enumerate() {
+                    if let Some(x0) = places.get(i).and_then(|j| x0.get_mut(j)) {
+                        let s = f64::from(*s);
+                        *x0 += (s / (s * s + rho) * (f64::from(*y) - s * f64::from(*x0))) as f32;
+                    }
+                }
             } else {
-                op.pseudo_inverse(r, shift, scratch)?;
+                let (r, scratch) = cut(scratch, self.measurement.len())?;
+                let (solved, scratch) = cut(scratch, self.measurement.len())?;
+                let (shift, scratch) = cut(scratch, n)?;
+                self.measurement.residual(sample, x0, r, scratch)?;
+                if rho > 0.0 {
+                    op.solve(rho, r, solved, scratch)?;
+                    op.adjoint(solved, shift, scratch)?;
+                } else {
+                    op.pseudo_inverse(r, shift, scratch)?;
+                }
+                x0.iter_mut().zip(&*shift).for_each(|(x0, s)| *x0 += s);
             }
-            for ((x0, eps), (x, s)) in x0.iter_mut().zip(eps).zip(x.iter().zip(&*shift)) {
-                *x0 += s;
+            for (eps, (x, x0)) in eps.iter_mut().zip(x.iter().zip(&*x0)) {
                 *eps = ((f64::from(*x) - alpha * f64::from(*x0)) / sigma) as f32;
             }
         }

@@ -177,7 +177,8 @@ pub trait Svd {
     /// y = U w, m values from k.
     fn u(&self, w: &[f32], y: &mut [f32], scratch: &mut [f32]) -> Result<()>;
 
-    /// Where every column of V is a unit vector, so that evidence acts element by element: which ones.
+    /// Where every column of V is a unit vector and U the identity, y_i being s_i times an element of x, so that
+    /// evidence acts element by element: which ones.
     fn coordinates(&self) -> Option<Coordinates<'_>> {
         None
     }

@@ -4,6 +4,7 @@
 //! work; [`input`] reads, [`sheet`] draws, [`figures`] counts.
 
 mod auto;
+mod channels;
 mod figures;
 mod fit;
 mod input;
@@ -16,6 +17,7 @@ mod sheet;
 mod start;
 mod stated;
 mod suited;
+mod walk;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;

@@ -187,6 +187,12 @@ impl OperatorArgs {
         matches!(self.spec, Spec::Mask | Spec::Box { .. } | Spec::Half(_) | Spec::Random(_))
     }
 
+    /// Whether it does the same to each channel, and nothing between them, unless its mask says otherwise.
+    pub fn is_of_channels(&self) -> bool {
+        self.picks_pixels()
+            || matches!(self.spec, Spec::Average(_) | Spec::Bicubic(_) | Spec::Blur { .. } | Spec::Kernel)
+    }
+
     /// Whether it is linear.
     pub fn is_linear(&self) -> bool {
         !matches!(self.spec, Spec::Clip(_) | Spec::Gamma(_) | Spec::Quantize(_) | Spec::Phase(_))

@@ -144,13 +144,17 @@ impl Places {
     }
 
     /// Writes pictures that are the samples and their means, and have no spread, in the memory that they are in.
-    pub fn write_one(self, truth: Option<&Array>, y: Array, made: Array) -> Result<()> {
+    pub fn write_one(
+        self,
+        truth: Option<&Array>,
+        y: &Array,
+        measured: &[Option<Vec<f32>>],
+        made: &Array,
+    ) -> Result<()> {
         if let Some((sheet, output)) = self.sheet {
-            let n = made.data.len() / made.shape.first().copied().unwrap_or(1).max(1);
-            let rows: Vec<_> = y.data.chunks_exact(n.max(1)).map(|y| Some(y.to_vec())).collect();
-            sheet.write_samples(truth, &rows, &made, output)?;
+            sheet.write_samples(truth, measured, made, output)?;
         }
-        for (to, array) in [(self.measured, &y), (self.samples, &made), (self.mean, &made)] {
+        for (to, array) in [(self.measured, y), (self.samples, made), (self.mean, made)] {
             if let Some(place) = to {
                 place.write(array)?;
             }
@@ -198,7 +202,7 @@ fn measure(operator: &dyn ForwardOperator, pictures: &Array, sigma: f64, seed: O
     let count = pictures.data.len() / n.max(1);
     let mut y = Array::zeros("the measurement", &[&[count], operator.codomain().as_slice()].concat())?;
     let mut scratch = Array::zeros("the scratch", &[operator.forward_scratch_len()])?.data;
-    let mut z = Array::zeros("the noise", &[m])?.data;
+    let mut z = Array::zeros("the noise", &[if seed.is_some() { m } else { 0 }])?.data;
     for (i, (y, x)) in y.data.chunks_exact_mut(m.max(1)).zip(pictures.data.chunks_exact(n.max(1))).enumerate() {
         operator.forward(x, y, &mut scratch)?;
         if let Some(seed) = seed {
@@ -210,7 +214,7 @@ fn measure(operator: &dyn ForwardOperator, pictures: &Array, sigma: f64, seed: O
 }
 
 /// The truth, if it is known, and the measurement.
-pub fn data(job: &Job, input: &Input, operator: &dyn ForwardOperator) -> Result<(Option<Array>, Array)> {
+pub fn data(job: &Job, input: Input, operator: &dyn ForwardOperator) -> Result<(Option<Array>, Array)> {
     let dims = operator.domain();
     let reading = &job.reading;
     let clean = job.truth.as_deref().map(Input::read).transpose()?;
@@ -230,7 +234,9 @@ pub fn data(job: &Job, input: &Input, operator: &dyn ForwardOperator) -> Result<
         let y = measure(operator, &truth, job.sigma, Some(job.seed))?;
         (Some(truth), y)
     } else if job.operator.sees_whole() {
-        (None, measure(operator, &input.items("the picture", &dims, reading, noise)?, 0.0, None)?)
+        let pictures = input.items("the picture", &dims, reading, noise)?;
+        drop(input);
+        (None, measure(operator, &pictures, 0.0, None)?)
     } else {
         let what = format!("the measurement by {}", operator.label());
         (None, input.items(&what, &operator.codomain(), reading, noise)?)
@@ -285,7 +291,7 @@ pub fn restore(model: &mut ModelArgs, job: &mut Job) -> Result<Done> {
     let dims = pipeline.sample_dims();
     let n = dims.elements();
     let operator = job.operator.build(dims, job.seed, Some(&input), &job.reading)?;
-    let (truth, y) = data(job, &input, operator.forward())?;
+    let (truth, y) = data(job, input, operator.forward())?;
     let images = y.shape.first().copied().unwrap_or_default();
 
     // One measurement is all samples' own; of several, each sample gets its picture's.

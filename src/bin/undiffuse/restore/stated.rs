@@ -1,33 +1,38 @@
 //! Denoisers of a stated sigma: pictures of any size, in tiles where they are large.
 
+mod samples;
+
 use std::cell::Cell;
 
 use indicatif::ProgressBar;
-use undiffuse::chain::{Chain, ChainOptions, Flow};
 use undiffuse::denoiser::{Call, Denoiser, NetworkDenoiser, Tiled};
-use undiffuse::noise::{NoiseSource, Seeded};
 use undiffuse::pipeline::{Pipeline, Source};
-use undiffuse::posterior::{Evidence, MethodKind, NoEvidence};
-use undiffuse::sampler::{DdimNoise, ModelPreconditioning, Plan, PreconditioningRule, Sampler};
+use undiffuse::posterior::MethodKind;
+use undiffuse::sampler::{DdimNoise, ModelPreconditioning, Plan, PreconditioningRule};
 use undiffuse::schedule::Level;
 use undiffuse::tensor::Dims;
 use undiffuse::{Cancel, Error, ErrorKind, Result};
 
-use super::figures::{Agreement, Collected};
+use super::channels::Parts;
+use super::fit;
 use super::input::Input;
 use super::method::OfDenoiser;
-use super::operator::Operator;
-use super::run::{Done, Job, Places, Units, compared, data, repeated};
-use super::sheet::picture;
-use super::{fit, start};
+use super::run::{Done, Job, Places, Units, compared, data};
 use crate::arrays::Array;
 use crate::estimate::{Run, tell};
 use crate::interrupt;
 use crate::output::{note, progress};
 use crate::source::ModelArgs;
 
-/// The side of a tile where nothing else is said.
+/// The side of a tile where nothing else is said. Where a run would take more bytes than this, it becomes smaller by
+/// so much, down to the least, if its pictures leave room for such tiles.
 const TILE: usize = 512;
+const USUAL_MEMORY: usize = 390_000_000;
+const SMALLER: usize = 64;
+const LEAST_TILE: usize = 256;
+const LEAST_TILE_MEMORY: usize = 40_000_000;
+/// Bytes of the program itself.
+const PROGRAM: usize = 16_000_000;
 /// Steps of the reverse chain.
 const REVERSE_STEPS: usize = 32;
 /// The least noise that a call is made at, of that of the first.
@@ -36,8 +41,6 @@ const LEAST: f64 = 0.02;
 const PIR_STEPS: usize = 24;
 const PIR_FROM: f64 = 49.0 / 255.0;
 const PIR_TO: f64 = 1.0 / 255.0;
-/// The draw of the noise that a restoration begins with: x_T's.
-const FIRST_DRAW: u64 = 0;
 
 /// What is known of such a denoiser before it is compiled.
 pub struct Stated {
@@ -81,11 +84,9 @@ impl Stated {
             return Err(refused(ErrorKind::InvalidArgument, model, text));
         };
         let dims = Dims::new(&[channels, size[0], size[1]])?;
-        let operator = job.operator.build(dims, job.seed, Some(&input), &job.reading)?;
-        operator.linear()?;
-        let (truth, y) = data(job, &input, operator.forward())?;
-        drop(input);
-        let work = Work { stated: self, job, operator: &operator, dims, size };
+        let parts = Parts::new(&job.operator, dims, job.seed, &input, &job.reading)?;
+        let (truth, y) = data(job, input, parts.whole()?.forward())?;
+        let work = Work { stated: self, job, parts: &parts, dims, size };
         if job.method.of_denoiser == Some(OfDenoiser::Mmse) {
             return work.one_call(model, source, truth, y);
         }
@@ -152,7 +153,10 @@ impl Stated {
         let whole = [work.size[0].next_multiple_of(m), work.size[1].next_multiple_of(n)];
         let overlap = self.reach.map_or(0, Tiled::<NetworkDenoiser>::overlap);
         let step = m.max(n);
-        let limit = work.job.memory.map(|mb| mb.saturating_mul(1_000_000));
+        // Where nothing is said, smaller tiles where they help.
+        let free = work.job.memory.is_none() && work.job.tile.is_none() && self.reach.is_some();
+        let usual = (free && rest.saturating_add(LEAST_TILE_MEMORY) <= USUAL_MEMORY).then_some(USUAL_MEMORY);
+        let limit = work.job.memory.map(|mb| mb.saturating_mul(1_000_000)).or(usual);
         let mut side = work.job.tile.unwrap_or_else(|| TILE.max((2 * overlap).next_multiple_of(step)));
         loop {
             let tile = if self.reach.is_some() { whole.map(|n| n.min(side)) } else { work.size };
@@ -162,16 +166,21 @@ impl Stated {
             let own = pipeline.weight_bytes().saturating_add(pipeline.workspace_bytes(1)?);
             let own = own.saturating_add(pipeline.device_bytes(1)?);
             let bytes = own.saturating_add(values.saturating_mul(size_of::<f32>()));
-            let all = bytes.saturating_add(rest);
+            let all = bytes.saturating_add(rest).max(work.reading()).saturating_add(PROGRAM);
             if limit.is_none_or(|limit| all <= limit) {
                 return Ok(Compiled { pipeline, tile, bytes: all });
             }
-            let smaller = (side.min(whole[0].max(whole[1])) / 2).next_multiple_of(step);
-            if work.job.tile.is_some() || self.reach.is_none() || smaller <= overlap + step {
+            let by = if free { side.saturating_sub(SMALLER) } else { side.min(whole[0].max(whole[1])) / 2 };
+            let smaller = by.next_multiple_of(step);
+            let last = work.job.tile.is_some() || self.reach.is_none() || smaller <= overlap + step;
+            if free && (last || smaller < LEAST_TILE) {
+                return Ok(Compiled { pipeline, tile, bytes: all });
+            }
+            if last {
                 let text = format!(
                     "it takes {} MB, of which {} for the pictures themselves, more than --memory {}",
                     all.div_ceil(1_000_000),
-                    rest.div_ceil(1_000_000),
+                    (all - bytes.min(all)).div_ceil(1_000_000),
                     work.job.memory.unwrap_or_default()
                 );
                 return Err(refused(ErrorKind::OutOfMemory, model, text));
@@ -216,12 +225,17 @@ impl<D: Denoiser> Denoiser for Counted<'_, D> {
 struct Work<'a> {
     stated: &'a Stated,
     job: &'a Job,
-    operator: &'a Operator,
+    parts: &'a Parts,
     dims: Dims,
     size: [usize; 2],
 }
 
 impl Work<'_> {
+    /// Bytes that were taken while the file was read: its own, its picture's, a copy, and what was made of it.
+    fn reading(&self) -> usize {
+        self.dims.elements().saturating_mul(4 * size_of::<f32>()).saturating_add(self.parts.bytes())
+    }
+
     /// Says what will be done and what it takes.
     fn say(&self, compiled: &Compiled, tiles: usize) -> Result<()> {
         let ([h, w], [th, tw]) = (self.size, compiled.tile);
@@ -256,10 +270,9 @@ impl Work<'_> {
         let (job, n) = (self.job, self.dims.elements());
         let images = y.shape.first().copied().unwrap_or_default();
         let places = Places::new(job, images, &self.dims, &self.dims, truth.is_some())?;
-        // What was read and what is made, also as bytes; while it was read, there was the file's picture, its copy and
-        // its bytes.
+        // What was read and what is made, also as bytes.
         let pictures = 2 + usize::from(places.take_measured()) + usize::from(truth.is_some());
-        let held = y.data.len().saturating_mul(4 * pictures.max(3) + 2);
+        let held = y.data.len().saturating_mul(4 * pictures + 2).saturating_add(self.parts.bytes());
         let compiled = self.stated.compile(model, source, self, held)?;
         let pipeline = &compiled.pipeline;
         let tiles = self.tiles(compiled.tile)?;
@@ -300,7 +313,9 @@ impl Work<'_> {
             memory: Some(compiled.bytes),
         };
         drop(denoiser);
-        places.write_one(truth.as_ref(), y, made)?;
+        let rows = if job.sheet.is_some() { &y.data[..] } else { &[] };
+        let rows: Vec<_> = rows.chunks_exact(n.max(1)).map(|y| Some(y.to_vec())).collect();
+        places.write_one(truth.as_ref(), &y, &rows, &made)?;
         Ok(done)
     }
 
@@ -341,97 +356,6 @@ impl Work<'_> {
         self.stated.preconditioning.chain(&sigmas, zeta.sqrt(), DdimNoise::Level)
     }
 
-    /// Samples by a chain that begins at the picture.
-    fn samples(&self, model: &mut ModelArgs, source: &Source<'_>, truth: Option<Array>, y: Array) -> Result<Done> {
-        let (job, n, operator) = (self.job, self.dims.elements(), self.operator.forward());
-        let images = y.shape.first().copied().unwrap_or_default();
-        let total = images.checked_mul(job.count).filter(|&t| t > 0);
-        let total = total.ok_or_else(|| Error::new(ErrorKind::InvalidArgument, "too many samples"))?;
-        let units = Units(self.scale());
-        let sigma = units.0.scl * job.sigma;
-        let plan = self.plan(sigma)?;
-        let places = Places::new(job, images, &self.dims, &operator.codomain(), truth.is_some())?;
-        let m = operator.codomain().elements();
-        let reverse = job.method.of_denoiser == Some(OfDenoiser::Reverse);
-        let mut evidence: Box<dyn Evidence + '_> = if reverse {
-            Box::new(NoEvidence)
-        } else {
-            let seen = units.measurement(self.operator, &y)?;
-            let rows = if images == 1 { seen } else { repeated(&seen, m, job.count)? };
-            let zeta = job.method.zeta(&job.operator);
-            job.method.prepare(self.operator, zeta, &rows.data, images > 1, sigma)?.evidence
-        };
-        evidence.check(self.dims, &plan)?;
-        let method = if reverse { OfDenoiser::Reverse.name().to_string() } else { evidence.name().to_string() };
-        let (steps, sampler, first) = (plan.levels().len(), plan.name(), plan.levels().first().copied());
-        let mut collected = Collected::new(self.dims, images, job.count, places.kept)?;
-
-        // The chain's, and x, the moments, and what was read and is made.
-        let kept = collected.samples.data.len() + 2 * collected.mean.data.len();
-        let read = y.data.len() + truth.as_ref().map_or(0, |t| t.data.len());
-        let parts = Chain::builder(self.stand_in()?, &plan, ()).evidence(&mut *evidence);
-        let values = parts.workspace_len()?.saturating_add(kept + read).saturating_add(n.saturating_mul(7));
-        let compiled = self.stated.compile(model, source, self, values.saturating_mul(size_of::<f32>()))?;
-        let pipeline = &compiled.pipeline;
-        let tiles = self.tiles(compiled.tile)?;
-        self.say(&compiled, tiles)?;
-        let mut tile = model.given(pipeline)?.denoiser(pipeline, 1)?;
-        let cancel = interrupt::install()?;
-        if let Some(level) = first {
-            self.tell(&compiled, &mut tile, level, [total * tiles, steps], cancel)?;
-        }
-        let bar = progress(total * tiles * steps, None);
-        let calls = Cell::new(0);
-        let denoiser = self.denoiser(tile, &bar, &calls)?;
-        let options = ChainOptions { batch: 1, first_sample: 0 };
-        let mut chain = Chain::with_evidence(denoiser, &plan, Seeded::new(job.seed), evidence, &options)?;
-        let mut figures = Agreement::new(operator, &y, truth.as_ref(), job.sigma)?;
-        let mut x = Array::zeros("a picture", &[n])?.data;
-        for number in 0..total {
-            let image = number / job.count;
-            let y = y.data.chunks_exact(m.max(1)).nth(image).unwrap_or(&[]);
-            if reverse {
-                x.copy_from_slice(y);
-                units.0.apply(&mut x);
-            } else {
-                x.copy_from_slice(&start::picture(self.operator, y, &self.dims)?);
-                units.0.apply(&mut x);
-                let mut z = Array::zeros("the noise", &[n])?.data;
-                Seeded::new(job.seed).normal(number as u64, FIRST_DRAW, n, &mut z)?;
-                let by = first.map_or(0.0, |l| l.sigma) as f32;
-                x.iter_mut().zip(&z).for_each(|(x, z)| *x += by * z);
-            }
-            chain.start_from(0, &x, number as u64)?;
-            chain.run_with(cancel, |_| Flow::Continue)?;
-            units.data(chain.x(), &mut x);
-            figures.add(image, &x)?;
-            collected.add(&x)?;
-        }
-        bar.finish_and_clear();
-        let dims = &self.dims;
-        let measured: Vec<Option<Vec<f32>>> =
-            y.data.chunks_exact(m.max(1)).map(|y| picture(self.operator, y, dims)).collect::<Result<_>>()?;
-        let truth = truth.as_ref();
-        let means = compared(truth, &mut collected.mean.data.chunks_exact(n), n).filter(|_| job.count > 1);
-        let done = Done {
-            images,
-            dims: self.dims,
-            method,
-            chosen: None,
-            effective: None,
-            sampler,
-            calls: steps,
-            products: 0,
-            consistency: figures.consistency.get(),
-            device: pipeline.network().describe(),
-            psnr: [compared(truth, &mut measured.iter().flatten().map(Vec::as_slice), n), figures.psnr.get(), means],
-            tiles: Some(tiles),
-            memory: Some(compiled.bytes),
-        };
-        places.write(truth, &y, &measured, &collected)?;
-        Ok(done)
-    }
-
     /// What the denoiser's units are of those of pictures.
     fn scale(&self) -> undiffuse::values::Scale {
         let (scl, black) = match self.stated.preconditioning.rule {
@@ -439,10 +363,5 @@ impl Work<'_> {
             _ => (1.0, -1.0),
         };
         undiffuse::values::Scale { scl, shft: black + scl }
-    }
-
-    /// A denoiser of whole pictures that is never called, for the memory of a chain.
-    fn stand_in(&self) -> Result<impl Denoiser> {
-        Ok(undiffuse::denoiser::FnDenoiser::new("", self.dims, |_, _, _| Ok(())))
     }
 }
