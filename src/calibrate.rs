@@ -57,8 +57,8 @@ impl Default for CalibrationOptions {
     }
 }
 
-/// Samples from the model in f32 and gives the scale and zero of the input of each layer that may be of integers, by the
-/// name of its weight: for [`Source::set_activations`].
+/// Samples from the model in f32 and gives the scale and zero of the input of each layer that may be of integers, by
+/// the name of its weight: for [`Source::set_activations`].
 ///
 /// Errors: those of compiling and sampling; kind `Unsupported` for a model without such a layer.
 pub fn calibrate(

@@ -27,8 +27,8 @@ pub enum undiffuse_precision {
     /// As 16-bit floats, about 1e-3 relative; arithmetic stays in 32 bits. Models with gradients stay in 32 bits. The
     /// cpu backend has no such mode.
     UNDIFFUSE_PRECISION_F16 = 1,
-    /// Convolutions and linear layers of images in 8-bit integers, of a model that `undiffuse pack --calibrate` wrote, on
-    /// the cpu and the reference backend. Values between layers are bf16; gradients stay in 32 bits.
+    /// Convolutions and linear layers of images in 8-bit integers, of a model that `undiffuse pack --calibrate` wrote,
+    /// on the cpu and the reference backend. Values between layers are bf16; gradients stay in 32 bits.
     UNDIFFUSE_PRECISION_INT8 = 2,
 }
 c_enum!(undiffuse_precision: UNDIFFUSE_PRECISION_F32, UNDIFFUSE_PRECISION_F16, UNDIFFUSE_PRECISION_INT8);

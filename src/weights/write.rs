@@ -39,8 +39,8 @@ struct Part<'a> {
 /// value of the row being 127 factors.
 ///
 /// `fill` is called for each tensor in that order (for one of 8-bit integers twice, first for its factors), with its
-/// name and a slice of its element count to fill; `sink` gets the file piece by piece. One tensor is held in memory at a
-/// time. Errors: two tensors of one name, the reserved name `__metadata__`, more elements than memory allows, a value
+/// name and a slice of its element count to fill; `sink` gets the file piece by piece. One tensor is held in memory at
+/// a time. Errors: two tensors of one name, the reserved name `__metadata__`, more elements than memory allows, a value
 /// that the stored type cannot hold, or what `fill` and `sink` return.
 pub fn write_safetensors(
     tensors: &[TensorToWrite<'_>],

@@ -96,7 +96,8 @@ fn every_path_has_the_references_integers() {
     let wide = Window { dilation: 2, ..Window::new([3, 3], 1, Padding { top: 3, bottom: 1, left: 0, right: 4 }) };
     let even = Window::new([3, 3], 2, Padding { top: 0, bottom: 1, left: 0, right: 1 });
     let row = Window::new([1, 5], 1, Padding { left: 2, right: 2, ..Padding::default() });
-    // Widths that fill no tile and no panel, and images of several strips. A source wants as many values as it is given.
+    // Widths that fill no tile and no panel, and images of several strips. A source wants as many values as it is
+    // given.
     let odd = [[64, 64, 9, 11], [68, 68, 7, 5], [72, 72, 40, 41]];
     let halved = [[64, 256, 8, 10], [68, 272, 6, 4], [72, 288, 40, 42]];
     let same = Window::new([3, 3], 1, Padding::all(1));

@@ -1,5 +1,5 @@
-//! Convolutions and linear maps in 8-bit integers with what surrounds them; [`Quantisation`](crate::graph::Quantisation)
-//! says what they compute.
+//! Convolutions and linear maps in 8-bit integers with what surrounds them;
+//! [`Quantisation`](crate::graph::Quantisation) says what they compute.
 //!
 //! A task is some rows of one sample's result: it makes the padded input that they need as integers (concatenated,
 //! normalised, activated, upsampled) in memory of its worker and multiplies it at once, so that the input of a whole
