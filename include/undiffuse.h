@@ -253,7 +253,7 @@ UNDIFFUSE_ENUM(undiffuse_gradient, uint32_t) {
   UNDIFFUSE_GRADIENT_RECOMPUTE = 2,
 };
 
-/** How a GPU keeps weights and the values between layers. */
+/** What a network computes in, and how it keeps the values between layers. */
 UNDIFFUSE_ENUM(undiffuse_precision, uint32_t) {
   /** As 32-bit floats. */
   UNDIFFUSE_PRECISION_F32 = 0,
@@ -262,6 +262,12 @@ UNDIFFUSE_ENUM(undiffuse_precision, uint32_t) {
    * in 32 bits. The cpu backend has no such mode.
    */
   UNDIFFUSE_PRECISION_F16 = 1,
+  /**
+   * Convolutions and linear layers of images in 8-bit integers, of a model that `undiffuse pack
+   * --calibrate` wrote, on the cpu and the reference backend. Values between layers are bf16;
+   * gradients stay in 32 bits.
+   */
+  UNDIFFUSE_PRECISION_INT8 = 2,
 };
 
 /**
@@ -861,7 +867,7 @@ typedef struct undiffuse_model_options {
    * the bytes of the weights.
    */
   undiffuse_gradient gradient;
-  /** How a GPU keeps values. */
+  /** What the network computes in. */
   undiffuse_precision precision;
   /**
    * The text of a diffusers scheduler_config.json to take the place of the model's own, which is

@@ -87,6 +87,7 @@ extern crate std;
 #[cfg(feature = "ndarray")]
 pub mod arrays;
 pub mod backend;
+pub mod calibrate;
 pub mod cancel;
 pub mod chain;
 pub mod codec;

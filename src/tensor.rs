@@ -123,10 +123,12 @@ pub enum DType {
     I64,
     /// A signed integer of 32 bits, likewise.
     I32,
+    /// A signed integer of 8 bits times a factor of its row, of weights in files.
+    I8,
 }
 
 impl DType {
-    /// Whether it is a type of whole numbers.
+    /// Whether it is a type of whole numbers. [`DType::I8`] is not: its integers come with factors.
     pub const fn is_integer(self) -> bool {
         matches!(self, Self::I64 | Self::I32)
     }
@@ -137,6 +139,7 @@ impl DType {
             Self::F64 | Self::I64 => 8,
             Self::F32 | Self::I32 => 4,
             Self::F16 | Self::BF16 => 2,
+            Self::I8 => 1,
         }
     }
 }
@@ -150,6 +153,7 @@ impl fmt::Display for DType {
             Self::BF16 => "bf16",
             Self::I64 => "i64",
             Self::I32 => "i32",
+            Self::I8 => "int8",
         })
     }
 }

@@ -18,7 +18,7 @@ pub enum undiffuse_backend {
 }
 c_enum!(undiffuse_backend: UNDIFFUSE_BACKEND_CPU, UNDIFFUSE_BACKEND_REFERENCE, UNDIFFUSE_BACKEND_WGPU);
 
-/// How a GPU keeps weights and the values between layers.
+/// What a network computes in, and how it keeps the values between layers.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum undiffuse_precision {
@@ -27,8 +27,11 @@ pub enum undiffuse_precision {
     /// As 16-bit floats, about 1e-3 relative; arithmetic stays in 32 bits. Models with gradients stay in 32 bits. The
     /// cpu backend has no such mode.
     UNDIFFUSE_PRECISION_F16 = 1,
+    /// Convolutions and linear layers of images in 8-bit integers, of a model that `undiffuse pack --calibrate` wrote,
+    /// on the cpu and the reference backend. Values between layers are bf16; gradients stay in 32 bits.
+    UNDIFFUSE_PRECISION_INT8 = 2,
 }
-c_enum!(undiffuse_precision: UNDIFFUSE_PRECISION_F32, UNDIFFUSE_PRECISION_F16);
+c_enum!(undiffuse_precision: UNDIFFUSE_PRECISION_F32, UNDIFFUSE_PRECISION_F16, UNDIFFUSE_PRECISION_INT8);
 
 /// How the CPU keeps the weights of convolutions and linear layers; sums, activations and all other weights are f32.
 /// Narrow weights take fewer bytes, and less time where a network's time is that of reading them: few values per

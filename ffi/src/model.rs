@@ -73,7 +73,7 @@ pub struct undiffuse_model_options {
     /// Whether sessions can also give vector-Jacobian products, which some evidence needs. It doubles the bytes of the
     /// weights.
     pub gradient: MaybeUninit<undiffuse_gradient>,
-    /// How a GPU keeps values.
+    /// What the network computes in.
     pub precision: MaybeUninit<undiffuse_precision>,
     /// The text of a diffusers scheduler_config.json to take the place of the model's own, which is then not looked at,
     /// or NULL. Read during the call; judged when a sampler is made.
@@ -192,7 +192,9 @@ fn compile(mut source: Source<'_>, o: &undiffuse_model_options) -> Outcome<Model
     if (height == 0) != (width == 0) {
         return Err(Failure::argument(format!("the size is {height} x {width}, expected both 0 or none")));
     }
+    let integers = value(o.precision)? == UNDIFFUSE_PRECISION_INT8;
     let pipeline_options = PipelineOptions {
+        precision: if integers { undiffuse::pipeline::Precision::Int8 } else { undiffuse::pipeline::Precision::F32 },
         size: (height > 0).then_some([height, width]),
         scheduler: None,
         gradient: match value(o.gradient)? {
@@ -213,7 +215,8 @@ fn compile(mut source: Source<'_>, o: &undiffuse_model_options) -> Outcome<Model
     // SAFETY: likewise.
     let heap = unsafe { heap(o.allocator) }?;
     let (backend, precision) = (value(o.backend)?, value(o.precision)?);
-    if backend != UNDIFFUSE_BACKEND_WGPU && precision != UNDIFFUSE_PRECISION_F32 {
+    let lacks = if backend == UNDIFFUSE_BACKEND_WGPU { UNDIFFUSE_PRECISION_INT8 } else { UNDIFFUSE_PRECISION_F16 };
+    if precision == lacks {
         return Err(Failure::new(UNDIFFUSE_UNSUPPORTED, format!("{backend:?} has no {precision:?}")));
     }
     if backend != UNDIFFUSE_BACKEND_WGPU && o.device != 0 {
@@ -242,7 +245,7 @@ fn compile(mut source: Source<'_>, o: &undiffuse_model_options) -> Outcome<Model
             use undiffuse::backend::wgpu::{Precision, Wgpu, WgpuOptions};
             let precision = match precision {
                 UNDIFFUSE_PRECISION_F32 => Precision::F32,
-                UNDIFFUSE_PRECISION_F16 => Precision::F16,
+                _ => Precision::F16,
             };
             let options = WgpuOptions { precision, ..WgpuOptions::default() };
             Box::new(Wgpu::open(Some(o.device as usize), options)?)

@@ -13,7 +13,7 @@ use crate::denoiser::{Call, Denoiser, inputs_of};
 use crate::emit::{Emit, Emitter, emits_shown};
 use crate::error::{Error, Result, ensure, err};
 use crate::graph::Role;
-use crate::pipeline::{PipelineOptions, Source};
+use crate::pipeline::{PipelineOptions, Precision, Source};
 use crate::sampler::{Sampler, SamplerOptions, SchedulerConfig};
 use crate::tensor::Dims;
 
@@ -26,6 +26,8 @@ pub struct EmbedOptions {
     pub batch: usize,
     /// How weights are kept.
     pub weights: WeightType,
+    /// What the network computes in.
+    pub precision: Precision,
     /// The steps; `None` is what [`SamplerOptions::default_for`] says.
     pub sampler: Option<SamplerOptions>,
     /// Takes the place of the model's scheduler, see [`PipelineOptions`].
@@ -37,7 +39,15 @@ pub struct EmbedOptions {
 impl Default for EmbedOptions {
     fn default() -> Self {
         let name = String::from("MODEL");
-        Self { name, batch: 1, weights: WeightType::F32, sampler: None, scheduler: None, size: None }
+        Self {
+            name,
+            batch: 1,
+            weights: WeightType::F32,
+            precision: Precision::F32,
+            sampler: None,
+            scheduler: None,
+            size: None,
+        }
     }
 }
 
@@ -126,7 +136,12 @@ fn write(source: &Source<'_>, options: &EmbedOptions, weights: &str) -> Result<(
     })?;
     let pipeline = source.compile(
         &cpu,
-        &PipelineOptions { size: options.size, scheduler: options.scheduler.clone(), ..Default::default() },
+        &PipelineOptions {
+            size: options.size,
+            scheduler: options.scheduler.clone(),
+            precision: options.precision,
+            ..Default::default()
+        },
     )?;
     let sampler = match &options.sampler {
         Some(given) => pipeline.sampler(given)?,

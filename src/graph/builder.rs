@@ -120,7 +120,7 @@ impl GraphBuilder {
         let params = &mut self.graph.params;
         ensure!(params.len() < MAX_NODES, Unsupported, "the network has more than {MAX_NODES} parameters");
         let id = ParamId(params.len() as u32);
-        params.push(Param { name: name.to_owned(), dims });
+        params.push(Param { name: name.to_owned(), dims, input: None });
         self.names.insert(name.to_owned(), id);
         Ok(id)
     }

@@ -38,6 +38,7 @@ mod op;
 mod parts;
 #[doc(hidden)] // Backends lay out their memory by it.
 pub mod plan;
+mod quantise;
 mod rebuild;
 mod recompute;
 pub mod vjp;
@@ -51,6 +52,7 @@ pub use op::ParamGrad;
 #[doc(hidden)]
 pub use op::{Epilogue, FusedConv, FusedConvAdjoint, FusedNormGrad, Prologue};
 pub use parts::{Activation, Binary, ChannelNorm, GroupNorm, Kernel, NormKind, Padding, Window};
+pub use quantise::Quantisation;
 pub(crate) use rebuild::alone;
 
 /// Names a value: the node that makes it.
@@ -104,6 +106,9 @@ pub struct Param {
     pub name: String,
     /// Its dimensions.
     pub dims: Dims,
+    /// Of a layer's weight: that the layer computes in 8-bit integers, and how its input becomes such. Models build
+    /// `None`; [precision](crate::pipeline::Precision) is a pass.
+    pub input: Option<Quantisation>,
 }
 
 /// An input or output with its name.

@@ -19,6 +19,7 @@ use crate::sampler::{ModelPreconditioning, Sampler, SamplerKind, SamplerOptions,
 use crate::tensor::Dims;
 use crate::values::Scale;
 
+mod observed;
 mod source;
 
 use source::SchedulerText;
@@ -35,6 +36,35 @@ pub struct PipelineOptions {
     pub gradient: Gradient,
     /// What becomes of the decoder of a latent model.
     pub decoding: Decoding,
+    /// What the network computes in.
+    pub precision: Precision,
+}
+
+/// What a network computes in. Gradients and decoders are always of f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Precision {
+    /// Single precision.
+    #[default]
+    F32,
+    /// Convolutions and linear maps of images in 8-bit integers, whose sums are exact, where the model was
+    /// [calibrated](crate::calibrate) and the layer is not one of the first or the last; norms, softmax, embeddings and
+    /// what is left in f32. See [`Quantisation`](crate::graph::Quantisation). Values between layers are bf16 on the cpu
+    /// backend.
+    Int8,
+}
+
+impl Precision {
+    /// Every precision.
+    pub const ALL: [Self; 2] = [Self::F32, Self::Int8];
+
+    /// The name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Int8 => "int8",
+        }
+    }
 }
 
 /// Whether the decoder of a latent model is compiled with it. Other models have none.

@@ -1,19 +1,20 @@
 //! What was found: configurations and weights of a model, its scheduler and, of a latent one, its decoder.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 
-use super::{Decoding, Gradient, Pipeline, PipelineOptions, Scheduler};
+use super::observed::Observed;
+use super::{Decoding, Gradient, Pipeline, PipelineOptions, Precision, Scheduler};
 use crate::backend::{Backend, Network};
 use crate::codec::Decoder;
 use crate::denoiser::{Networks, inputs_of};
 use crate::error::{Error, Result, ensure, err};
 use crate::graph::vjp::{self, Keep};
-use crate::graph::{Graph, Role};
+use crate::graph::{Graph, Quantisation, Role};
 use crate::json::{self, Value};
 use crate::model::ModelConfig;
 use crate::model::autoencoder::AutoencoderConfig;
@@ -31,6 +32,8 @@ pub struct Source<'a> {
     model_text: String,
     scheduler: SchedulerText,
     weights: Box<dyn WeightSource + 'a>,
+    /// How the inputs of layers become 8-bit integers, by the name of the layer's weight.
+    activations: BTreeMap<String, Quantisation>,
     /// The autoencoder of a latent model, or why it cannot be read: judged where it is used.
     decoder: Option<Result<Autoencoder<'a>>>,
     files: Vec<String>,
@@ -143,6 +146,13 @@ impl<'a> Source<'a> {
     }
 
     fn of_packed<'b>(configs: PackedConfigs, file: impl WeightSource + 'b) -> Result<Source<'b>> {
+        let activations = configs.activations.as_deref().map(packed::activations_from_json).transpose()?;
+        let mut source = Self::of_configs(configs, file)?;
+        source.activations = activations.unwrap_or_default();
+        Ok(source)
+    }
+
+    fn of_configs<'b>(configs: PackedConfigs, file: impl WeightSource + 'b) -> Result<Source<'b>> {
         let Some(decoder) = configs.decoder else {
             let mut source = Source::new(configs.model, configs.scheduler, Box::new(DiffusersNames::new(file)?))?;
             source.scheduler.preconditioning = configs.preconditioning;
@@ -172,6 +182,7 @@ impl<'a> Source<'a> {
             scheduler: SchedulerText { text: scheduler, ..SchedulerText::default() },
             model_text: model,
             weights,
+            activations: BTreeMap::new(),
             decoder: None,
             files: Vec::new(),
             remarks: Vec::new(),
@@ -202,6 +213,17 @@ impl<'a> Source<'a> {
     /// [`ModelPreconditioning::from_json`].
     pub fn preconditioning(&self) -> Result<Option<ModelPreconditioning>> {
         self.scheduler.preconditioning()
+    }
+
+    /// How the inputs of layers become 8-bit integers, by the names of the layers' weights: what
+    /// [`calibrate`](crate::calibrate) measured, here or when the file was packed. Empty where nobody has.
+    pub fn activations(&self) -> &BTreeMap<String, Quantisation> {
+        &self.activations
+    }
+
+    /// Says it. A name that no layer has, or of a layer that stays in floating point, has no effect.
+    pub fn set_activations(&mut self, activations: BTreeMap<String, Quantisation>) {
+        self.activations = activations;
     }
 
     /// The model's configuration.
@@ -292,12 +314,14 @@ impl<'a> Source<'a> {
     ) -> Result<()> {
         self.preconditioning()?;
         let (scheduler, preconditioning) = (self.scheduler.text.clone(), self.scheduler.preconditioning.clone());
+        let activations = (!self.activations.is_empty()).then(|| packed::activations_json(&self.activations));
         let (Some(found), Some(config)) = (self.found()?, self.autoencoder()?) else {
-            let configs = PackedConfigs { model, scheduler, preconditioning, decoder: None };
+            let configs = PackedConfigs { model, scheduler, preconditioning, activations, decoder: None };
             return packed::write(&configs, weights, dtype, sink);
         };
         check_names(&config.parameters()?, found.weights.as_ref()).map_err(|e| found.named(e))?;
-        let configs = PackedConfigs { model, scheduler, preconditioning, decoder: Some(found.config.clone()) };
+        let decoder = Some(found.config.clone());
+        let configs = PackedConfigs { model, scheduler, preconditioning, activations, decoder };
         packed::write(&configs, &Joined::new(weights, found.weights.as_ref()), dtype, sink)
     }
 
@@ -319,6 +343,42 @@ impl<'a> Source<'a> {
     /// Compiles the network for a backend, reading each weight once.
     pub fn compile(&self, backend: &dyn Backend, options: &PipelineOptions) -> Result<Pipeline> {
         let graph = self.graph(options.size)?;
+        let integers = match options.precision {
+            Precision::F32 => None,
+            Precision::Int8 => {
+                ensure!(
+                    !self.activations.is_empty(),
+                    InvalidArgument,
+                    "the model has no scales of activations, which 8-bit integers need: `undiffuse pack --calibrate` measures them"
+                );
+                Some(graph.clone().quantised(&self.activations))
+            }
+        };
+        self.compile_as(backend, options, &graph, integers.as_ref().unwrap_or(&graph))
+    }
+
+    /// Compiled so that its network's calls are looked at: for calibration. Errors: as [`Source::compile`].
+    pub(crate) fn observed(
+        &self,
+        backend: &dyn Backend,
+        options: &PipelineOptions,
+    ) -> Result<(Pipeline, Arc<Observed>)> {
+        let graph = self.graph(options.size)?;
+        let (predict, names) = graph.observed()?;
+        let mut pipeline = self.compile_as(backend, options, &graph, &predict)?;
+        let observed = Arc::new(Observed::new(Arc::clone(&pipeline.networks.predict), names));
+        pipeline.networks.predict = Arc::<Observed>::clone(&observed);
+        Ok((pipeline, observed))
+    }
+
+    /// Compiles `predict` as the network of the model, whose graph is `graph`.
+    fn compile_as(
+        &self,
+        backend: &dyn Backend,
+        options: &PipelineOptions,
+        graph: &Graph,
+        predict: &Graph,
+    ) -> Result<Pipeline> {
         // The sum depends neither on the order in which a backend reads nor on how often.
         let sum = Cell::new(Fingerprint::new().bytes(self.model_text.as_bytes()).finish());
         let seen = RefCell::new(BTreeSet::new());
@@ -340,9 +400,9 @@ impl<'a> Source<'a> {
             Gradient::Recompute => Some(Keep::Fewest),
         };
         let by = graph.input_of(Role::Sample).unwrap_or(0);
-        let backward = keep.map(|keep| vjp::vjp_keeping(&graph, 0, by, keep)).transpose();
+        let backward = keep.map(|keep| vjp::vjp_keeping(graph, 0, by, keep)).transpose();
         let backward = backward.map_err(|e| e.context("the gradient network"))?;
-        let graphs: Vec<&Graph> = core::iter::once(&graph).chain(&backward).collect();
+        let graphs: Vec<&Graph> = core::iter::once(predict).chain(&backward).collect();
         let mut networks = backend.compile_together(&graphs, &read)?.into_iter().map(Arc::from);
         let predict = networks.next().ok_or_else(|| err!(Unsupported, "the backend compiled no network"))?;
         let predict: Arc<dyn Network> = predict;

@@ -51,8 +51,34 @@ pub(super) fn decode(name: &str, dtype: DType, bytes: &[u8], out: &mut [f32], at
         DType::F32 => each!(4, f32::from_le_bytes),
         DType::F16 => each!(2, |b| f16::from_le_bytes(b).to_f32()),
         DType::BF16 => each!(2, |b| bf16::from_le_bytes(b).to_f32()),
+        DType::I8 => each!(1, |b| f32::from(i8::from_le_bytes(b))),
     }
     Ok(())
+}
+
+/// Multiplies 8-bit integers, of which `out[0]` is number `at` of the tensor, by the factors of their rows of `row`
+/// elements.
+pub(super) fn scale(name: &str, factors: &[f32], row: usize, out: &mut [f32], at: u64) -> Result<()> {
+    for (i, v) in out.iter_mut().enumerate() {
+        let of = usize::try_from(at.saturating_add(i as u64) / row.max(1) as u64).ok().and_then(|r| factors.get(r));
+        *v *= of.copied().ok_or_else(|| err!(Weights, "tensor {name} has fewer factors than rows"))?;
+    }
+    Ok(())
+}
+
+/// The factor of a row of 8-bit integers: the largest absolute value is 127 of them. It is one that whoever looks for
+/// the factor of the integers' values finds again.
+pub(super) fn factor(row: &[f32]) -> f32 {
+    let mut factor = row.iter().fold(0f32, |m, v| m.max(v.abs())) / 127.0;
+    while factor.is_finite() && factor * 127.0 / 127.0 != factor {
+        factor = factor.next_up();
+    }
+    factor
+}
+
+/// The integer that stands for a value; the factor may be 0.
+pub(super) fn quantised(v: f32, factor: f32) -> i8 {
+    libm::roundf(v / factor).clamp(-127.0, 127.0) as i8
 }
 
 /// Converts values to little-endian elements, which `sink` gets in pieces of at most 1 KiB. A finite value that the
@@ -87,7 +113,7 @@ pub(super) fn encode(
                     h.is_finite() || !v.is_finite()
                 }
                 // The only caller has refused them.
-                DType::I64 | DType::I32 => false,
+                DType::I64 | DType::I32 | DType::I8 => false,
             };
             if !fits {
                 return Err(err!(Weights, "tensor {name} holds {v}, which {dtype} cannot hold"));

@@ -2,6 +2,7 @@
 
 use alloc::vec;
 use alloc::vec::Vec;
+use core::ops::Range;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use super::header::{Header, LENGTH_BYTES, header_len};
 use super::{TensorInfo, WeightSource, convert, missing};
 use crate::error::{Error, Result, ensure, err};
+use crate::tensor::DType;
 
 /// Bytes read at a time; a multiple of every element size.
 const PIECE: usize = 1 << 16;
@@ -68,20 +70,42 @@ impl SafeTensorsFile {
         if !integers {
             convert::check_float(name, entry.info.dtype)?;
         }
-        let size = entry.info.dtype.size();
-        let count = (entry.data.end - entry.data.start) / size as u64;
+        let mut factors =
+            vec![0.0; if entry.factors.is_some() { entry.info.shape.first().copied().unwrap_or(0) } else { 0 }];
+        if let Some(range) = &entry.factors {
+            self.decode(name, DType::F32, range, &mut factors, &[], 1).map_err(|e| e.context("a factor"))?;
+        }
+        let row = entry.info.shape.iter().skip(1).product();
+        self.decode(name, entry.info.dtype, &entry.data, out, &factors, row)
+    }
+
+    /// Reads elements and, where there are factors, multiplies each row of `row` by its own.
+    fn decode(
+        &self,
+        name: &str,
+        dtype: DType,
+        data: &Range<u64>,
+        out: &mut [f32],
+        factors: &[f32],
+        row: usize,
+    ) -> Result<()> {
+        let size = dtype.size();
+        let count = (data.end - data.start) / size as u64;
         ensure!(out.len() as u64 == count, Weights, "tensor {name} has {count} elements, expected {}", out.len());
         // A panic while the lock was held cannot leave the file worse than at another position.
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let io = |e: std::io::Error| Error::from(e).context(format_args!("tensor {name}"));
-        file.seek(SeekFrom::Start(self.data_start.saturating_add(entry.data.start))).map_err(io)?;
+        file.seek(SeekFrom::Start(self.data_start.saturating_add(data.start))).map_err(io)?;
         let mut piece = vec![0; PIECE.min(out.len().saturating_mul(size))];
         let mut at = 0u64;
         for part in out.chunks_mut(PIECE / size) {
             let bytes =
                 piece.get_mut(..part.len() * size).ok_or_else(|| err!(Weights, "tensor {name} is too large"))?;
             file.read_exact(bytes).map_err(io)?;
-            convert::decode(name, entry.info.dtype, bytes, part, at)?;
+            convert::decode(name, dtype, bytes, part, at)?;
+            if !factors.is_empty() {
+                convert::scale(name, factors, row, part, at)?;
+            }
             at += part.len() as u64;
         }
         Ok(())

@@ -29,6 +29,8 @@ pub(super) struct Entry {
     pub info: TensorInfo,
     /// Bytes from the end of the header.
     pub data: Range<u64>,
+    /// Of 8-bit integers: where the factors of their rows lie, as f32.
+    pub factors: Option<Range<u64>>,
 }
 
 /// A checked header: every tensor lies within the file, none overlaps another and no byte is left over.
@@ -65,8 +67,28 @@ impl Header {
             tensors.insert(name, entry);
         }
         check_cover(&tensors, data_len)?;
+        let integers: Vec<String> =
+            tensors.iter().filter(|(_, e)| e.info.dtype == DType::I8).map(|(n, _)| n.clone()).collect();
+        for name in integers {
+            let factors = tensors.remove(&factors_of(&name));
+            let Some(entry) = tensors.get_mut(&name) else { continue };
+            let rows = entry.info.shape.get(..1).unwrap_or(&[]);
+            let fits = |f: &Entry| f.info.dtype == DType::F32 && f.info.shape == rows;
+            entry.factors = factors.filter(fits).map(|f| f.data);
+            ensure!(
+                entry.factors.is_some(),
+                Weights,
+                "tensor {name} has 8-bit integers and {} has not their factors, expected a tensor F32 {rows:?}",
+                factors_of(&name)
+            );
+        }
         Ok(Self { tensors, metadata: raw.metadata })
     }
+}
+
+/// The name of the factors of a tensor of 8-bit integers.
+pub(super) fn factors_of(name: &str) -> String {
+    format!("{name}/factors")
 }
 
 fn check(name: &str, stored: &StoredInfo, data_len: u64) -> Result<Entry> {
@@ -77,6 +99,7 @@ fn check(name: &str, stored: &StoredInfo, data_len: u64) -> Result<Entry> {
         Dtype::BF16 => DType::BF16,
         Dtype::I64 => DType::I64,
         Dtype::I32 => DType::I32,
+        Dtype::I8 => DType::I8,
         other => {
             return Err(err!(Weights, "tensor {name} has elements of type {other}, expected F64, F32, F16 or BF16"));
         }
@@ -100,7 +123,7 @@ fn check(name: &str, stored: &StoredInfo, data_len: u64) -> Result<Entry> {
         stored.shape,
         end - start
     );
-    Ok(Entry { info: TensorInfo { dtype, shape: stored.shape.clone() }, data: start..end })
+    Ok(Entry { info: TensorInfo { dtype, shape: stored.shape.clone() }, data: start..end, factors: None })
 }
 
 fn check_cover(tensors: &BTreeMap<String, Entry>, data_len: u64) -> Result<()> {

@@ -10,8 +10,8 @@ use alloc::vec::Vec;
 
 use super::{SafeTensorsView, TensorToWrite, WeightSource, write_safetensors};
 use crate::error::{Result, ensure, err};
-use crate::graph::data;
-use crate::json;
+use crate::graph::{Quantisation, data};
+use crate::json::{self, Value};
 use crate::tensor::DType;
 
 const FORMAT: &str = "undiffuse.format";
@@ -22,6 +22,9 @@ const GRAPH: &str = "undiffuse.graph";
 /// `decoder/` and their own names.
 const DECODER: &str = "undiffuse.decoder";
 const SCHEDULER: &str = "undiffuse.scheduler";
+/// Of a file that was calibrated: for each layer that may compute in integers, by the name of its weight, the scale and
+/// the zero of its input.
+const ACTIVATIONS: &str = "undiffuse.activations";
 /// How the network is to be called, see `sampler::ModelPreconditioning`.
 const PRECONDITIONING: &str = "undiffuse.preconditioning";
 /// The version that this library writes and the only one it reads.
@@ -36,6 +39,8 @@ pub struct PackedConfigs {
     pub scheduler: Option<String>,
     /// How the network is to be called, as in `preconditioning.json`, where it is behind a preconditioning.
     pub preconditioning: Option<String>,
+    /// How the inputs of layers become 8-bit integers, as [`activations_json`] writes it, where that was measured.
+    pub activations: Option<String>,
     /// The configuration of the autoencoder of a latent model, as in `vae/config.json`.
     pub decoder: Option<String>,
 }
@@ -69,6 +74,7 @@ impl PackedConfigs {
             model: model.to_string(),
             scheduler: text(SCHEDULER),
             preconditioning: text(PRECONDITIONING),
+            activations: text(ACTIVATIONS),
             decoder: text(DECODER),
         })
     }
@@ -78,6 +84,31 @@ impl PackedConfigs {
 fn is_graph(text: &str) -> bool {
     let class = json::parse_object(text).ok().and_then(|mut map| map.remove("_class_name"));
     class.is_some_and(|c| c.as_str() == Some(data::CLASS))
+}
+
+/// [`PackedConfigs::activations`] as text: an object of `[scale, zero]` by the names of weights.
+pub fn activations_json(activations: &BTreeMap<String, Quantisation>) -> String {
+    let pair = |q: &Quantisation| {
+        Value::Array([Value::Number(q.scale().into()), Value::Integer(q.zero().into())].into_iter().collect())
+    };
+    Value::Object(activations.iter().map(|(name, q)| (name.clone(), pair(q))).collect()).to_string()
+}
+
+/// The opposite of [`activations_json`]. Errors (kind `Config`): the text is no such object.
+pub fn activations_from_json(text: &str) -> Result<BTreeMap<String, Quantisation>> {
+    let read = |value: &Value| {
+        let &[ref scale, ref zero] = value.as_array()? else { return None };
+        let zero = zero.as_f64().filter(|z| libm::rint(*z) == *z && (-128.0..=127.0).contains(z))?;
+        Quantisation::new(scale.as_f64()? as f32, zero as i8).ok()
+    };
+    let map = json::parse_object(text).map_err(|e| e.context(ACTIVATIONS))?;
+    let each = map.into_iter().map(|(name, value)| {
+        let q = read(&value);
+        let q =
+            q.ok_or_else(|| err!(Config, "{ACTIVATIONS} of {name} is {}, expected [scale, zero]", value.brief()))?;
+        Ok((name, q))
+    });
+    each.collect()
 }
 
 /// A packed file in memory, opened: its weights and its configurations. Errors: as [`SafeTensorsView::parse`] and
@@ -91,6 +122,10 @@ pub fn open(bytes: &[u8]) -> Result<(SafeTensorsView<'_>, PackedConfigs)> {
 /// Writes a packed file, piece by piece, to `sink`. Matrices and convolution kernels are stored as `dtype`; vectors
 /// (biases, norms, Fourier frequencies) stay `f32`, because they are few and the results hang on them. Equal arguments
 /// give equal bytes.
+///
+/// With [`DType::I8`] an element is an integer times the factor of its row (output channel); matrices of fewer than 16
+/// rows, or of fewer than 64 elements a row, stay f32: as the cpu backend keeps weights of
+/// `WeightType::Int8`, so that it finds these integers and factors again.
 pub fn write(
     configs: &PackedConfigs,
     weights: &dyn WeightSource,
@@ -105,18 +140,22 @@ pub fn write(
     let tensors: Vec<TensorToWrite<'_>> = shapes
         .iter()
         .map(|(name, shape)| {
-            let dtype = if shape.len() > 1 { dtype } else { DType::F32 };
+            let rows = shape.first().copied().unwrap_or(0);
+            let small = dtype == DType::I8 && (rows < 16 || shape.iter().skip(1).product::<usize>() < 64);
+            let dtype = if shape.len() > 1 && !small { dtype } else { DType::F32 };
             TensorToWrite { name, dtype, shape }
         })
         .collect();
     let scheduler = configs.scheduler.as_deref().map(|text| (SCHEDULER, text));
     let preconditioning = configs.preconditioning.as_deref().map(|text| (PRECONDITIONING, text));
+    let activations = configs.activations.as_deref().map(|text| (ACTIVATIONS, text));
     let decoder = configs.decoder.as_deref().map(|text| (DECODER, text));
     let model = if is_graph(&configs.model) { GRAPH } else { MODEL };
     let metadata: BTreeMap<String, String> = [(FORMAT, VERSION), (model, &configs.model)]
         .into_iter()
         .chain(scheduler)
         .chain(preconditioning)
+        .chain(activations)
         .chain(decoder)
         .map(|(k, v)| (k.to_string(), v.to_string()))
         .collect();

@@ -6,6 +6,7 @@ use core::ops::Range;
 use super::header::{Header, LENGTH_BYTES, header_len};
 use super::{TensorInfo, WeightSource, convert, missing};
 use crate::error::{Result, ensure, err};
+use crate::tensor::DType;
 
 /// A safetensors file in memory: from a file system, a memory map, flash, or embedded in the program. Nothing is copied
 /// but the header.
@@ -74,6 +75,16 @@ impl WeightSource for SafeTensorsView<'_> {
             .ok_or_else(|| err!(Weights, "tensor {name} is not within the file"))?;
         let count = bytes.len() / entry.info.dtype.size();
         ensure!(out.len() == count, Weights, "tensor {name} has {count} elements, expected {}", out.len());
-        convert::decode(name, entry.info.dtype, bytes, out, 0)
+        convert::decode(name, entry.info.dtype, bytes, out, 0)?;
+        let Some(factors) = &entry.factors else { return Ok(()) };
+        let bytes = narrow(factors).and_then(|r| self.data.get(r)).unwrap_or(&[]);
+        // A row at a time, so that nothing is copied.
+        let row = entry.info.shape.iter().skip(1).product::<usize>().max(1);
+        for (r, (row, factor)) in out.chunks_mut(row).zip(bytes.chunks_exact(size_of::<f32>())).enumerate() {
+            let mut one = [0.0];
+            convert::decode(name, DType::F32, factor, &mut one, r as u64).map_err(|e| e.context("a factor"))?;
+            convert::scale(name, &one, row.len(), row, 0)?;
+        }
+        Ok(())
     }
 }

@@ -8,6 +8,7 @@ use safetensors::tensor::{Dtype, TensorInfo as StoredInfo};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::convert;
+use super::header::factors_of;
 use crate::error::{Result, ensure, err};
 use crate::tensor::DType;
 
@@ -22,21 +23,40 @@ pub struct TensorToWrite<'a> {
     pub shape: &'a [usize],
 }
 
+/// What stands in the file: a tensor, or the factors of one of 8-bit integers.
+struct Part<'a> {
+    name: String,
+    dtype: DType,
+    shape: &'a [usize],
+    of: &'a TensorToWrite<'a>,
+}
+
 /// Writes a safetensors file. The bytes depend on the arguments' values alone: tensors stand by falling element size,
 /// then by name.
 ///
-/// `fill` is called for each tensor in that order, with its name and a slice of its element count to fill; `sink` gets
-/// the file piece by piece. One tensor is held in memory at a time. Errors: two tensors of one name, the reserved name
-/// `__metadata__`, more elements than memory allows, a value that the stored type cannot hold, or what `fill` and
-/// `sink` return.
+/// A tensor of [`DType::I8`] is stored as integers beside a tensor `NAME/factors` of f32, one for each of its rows
+/// (its first dimension, which it must have): an element is the integer times its row's factor, the largest absolute
+/// value of the row being 127 factors.
+///
+/// `fill` is called for each tensor in that order (for one of 8-bit integers twice, first for its factors), with its
+/// name and a slice of its element count to fill; `sink` gets the file piece by piece. One tensor is held in memory at
+/// a time. Errors: two tensors of one name, the reserved name `__metadata__`, more elements than memory allows, a value
+/// that the stored type cannot hold, or what `fill` and `sink` return.
 pub fn write_safetensors(
     tensors: &[TensorToWrite<'_>],
     metadata: &BTreeMap<String, String>,
     fill: &mut dyn FnMut(&str, &mut [f32]) -> Result<()>,
     sink: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<()> {
-    let mut order: Vec<&TensorToWrite<'_>> = tensors.iter().collect();
-    order.sort_by_key(|t| (core::cmp::Reverse(t.dtype.size()), t.name));
+    let mut order: Vec<Part<'_>> = Vec::new();
+    for t in tensors {
+        order.push(Part { name: t.name.into(), dtype: t.dtype, shape: t.shape, of: t });
+        if t.dtype == DType::I8 {
+            let rows = t.shape.get(..1).ok_or_else(|| err!(Unsupported, "tensor {} has no rows", t.name))?;
+            order.push(Part { name: factors_of(t.name), dtype: DType::F32, shape: rows, of: t });
+        }
+    }
+    order.sort_by(|a, b| (b.dtype.size(), &a.name).cmp(&(a.dtype.size(), &b.name)));
     let mut entries: Vec<(&str, StoredInfo)> = Vec::new();
     let mut at = 0usize;
     for t in &order {
@@ -50,14 +70,15 @@ pub fn write_safetensors(
             DType::F32 => Dtype::F32,
             DType::F16 => Dtype::F16,
             DType::BF16 => Dtype::BF16,
+            DType::I8 => Dtype::I8,
             DType::I64 | DType::I32 => {
                 return Err(err!(Unsupported, "tensor {} cannot be written as {}", t.name, t.dtype));
             }
         };
-        entries.push((t.name, StoredInfo { dtype, shape: t.shape.into(), data_offsets: (at, end) }));
+        entries.push((&t.name, StoredInfo { dtype, shape: t.shape.into(), data_offsets: (at, end) }));
         at = end;
     }
-    let mut names: Vec<&str> = order.iter().map(|t| t.name).collect();
+    let mut names: Vec<&str> = order.iter().map(|t| t.name.as_str()).collect();
     names.sort_unstable();
     if let Some(twice) = names.windows(2).find(|w| w[0] == w[1]) {
         return Err(err!(InvalidArgument, "tensor {} is given twice", twice[0]));
@@ -71,15 +92,34 @@ pub fn write_safetensors(
     sink(&json)?;
 
     let mut values: Vec<f32> = Vec::new();
-    for (t, (_, info)) in order.iter().zip(&entries) {
-        let count = (info.data_offsets.1 - info.data_offsets.0) / t.dtype.size();
+    for t in &order {
+        // No overflow: of the tensor or, of its factors, of the tensor that was found to fit above.
+        let count = t.of.shape.iter().product();
         values.clear();
         values
             .try_reserve(count)
             .map_err(|_| err!(OutOfMemory, "no memory for tensor {} of {count} elements", t.name))?;
         values.resize(count, 0.0);
-        fill(t.name, &mut values)?;
-        convert::encode(t.name, t.dtype, &values, sink)?;
+        fill(t.of.name, &mut values)?;
+        if t.of.dtype != DType::I8 {
+            convert::encode(&t.name, t.dtype, &values, sink)?;
+            continue;
+        }
+        if let Some(v) = values.iter().find(|v| !v.is_finite()) {
+            return Err(err!(Weights, "tensor {} holds {v}, which int8 cannot hold", t.of.name));
+        }
+        for row in values.chunks(t.of.shape.iter().skip(1).product::<usize>().max(1)) {
+            let factor = convert::factor(row);
+            if t.dtype == DType::F32 {
+                sink(&factor.to_le_bytes())?;
+                continue;
+            }
+            let mut piece = [0u8; 1024];
+            for row in row.chunks(piece.len()) {
+                row.iter().zip(&mut piece).for_each(|(v, to)| *to = convert::quantised(*v, factor).cast_unsigned());
+                sink(piece.get(..row.len()).unwrap_or(&piece))?;
+            }
+        }
     }
     Ok(())
 }

@@ -128,6 +128,7 @@ fn numbers_that_are_not_finite_are_refused_by_name() {
 fn a_value_that_f16_cannot_hold_is_not_packed() {
     let bytes = written(&[("w", &[1, 1])], 1e6);
     let configs = packed::PackedConfigs {
+        activations: None,
         model: "{}".into(),
         scheduler: Some("{}".into()),
         preconditioning: None,
@@ -411,6 +412,7 @@ fn keys_that_do_not_go_together_are_refused_where_they_meet() {
 fn small_packed() -> Vec<u8> {
     let bytes = written(&[("a.attentions.0.query.weight", &[3, 2]), ("b", &[5]), ("c", &[1, 2, 1, 2])], 0.5);
     let configs = packed::PackedConfigs {
+        activations: None,
         model: "{}".into(),
         scheduler: Some("{}".into()),
         preconditioning: None,

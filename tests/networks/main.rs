@@ -24,6 +24,7 @@ mod finite;
 mod graph_data;
 #[cfg(feature = "import")]
 mod import_onnx;
+mod integers;
 mod latent;
 mod models_2015;
 mod narrow_weights;

@@ -20,7 +20,8 @@ fn samples_are_those_that_the_boards_print() {
     for case in models::CASES {
         let options = CpuOptions { path: Some(Kernels::Portable), threads: Some(1), weights: case.weights };
         let cpu = Cpu::with_options(options).unwrap();
-        let pipeline = Pipeline::open(root.join(case.file), &cpu, &PipelineOptions::default()).unwrap();
+        let options = PipelineOptions { precision: case.precision, ..PipelineOptions::default() };
+        let pipeline = Pipeline::open(root.join(case.file), &cpu, &options).unwrap();
         let sampler = pipeline.sampler(&(case.sampler)()).unwrap();
         let denoiser = pipeline.denoiser(1, &[]).unwrap();
         let noise = Seeded::new(models::SEED);

@@ -101,6 +101,44 @@ fn what_we_write_the_formats_own_crate_reads() {
 }
 
 #[test]
+fn integers_of_8_bits_are_read_with_the_factors_of_their_rows() {
+    let shape = [3, 5];
+    let value =
+        |_: &str, i: usize| [[-1.0, 0.5, 0.25, 0.0, 3.0], [0.0; 5], [1e-3, -7e-4, 2e-4, 1e-7, 9e-4]][i / 5][i % 5];
+    let bytes = ours(&[TensorToWrite { name: "w", dtype: DType::I8, shape: &shape }], value);
+    let scratch = Scratch::new("int8");
+    let file = SafeTensorsFile::open(scratch.write("a.safetensors", &bytes)).unwrap();
+    let view = SafeTensorsView::parse(&bytes).unwrap();
+    for source in [&view as &dyn WeightSource, &file] {
+        // The factors belong to their tensor and are none by themselves.
+        assert_eq!(source.names(), ["w"]);
+        assert_eq!(source.info("w").unwrap().dtype, DType::I8);
+        let got = read(source, "w", 15);
+        for (i, (row, largest)) in got.chunks(5).zip([3.0, 0.0, 1e-3f32]).enumerate() {
+            for (j, v) in row.iter().enumerate() {
+                assert!((v - value("w", 5 * i + j)).abs() <= largest / 254.0 * 1.0001, "row {i}: {v}");
+            }
+        }
+        // What was written is written again with the same bytes.
+        assert_eq!(ours(&[TensorToWrite { name: "w", dtype: DType::I8, shape: &shape }], |_, i| got[i]), bytes);
+    }
+    // Longer than a piece, in rows that end within pieces.
+    let shape = [7, 30_011];
+    let large = |_: &str, i: usize| ((i * 7919) % 2001) as f32 - 1000.0;
+    let bytes = ours(&[TensorToWrite { name: "w", dtype: DType::I8, shape: &shape }], large);
+    let file = SafeTensorsFile::open(scratch.write("b.safetensors", &bytes)).unwrap();
+    let view = SafeTensorsView::parse(&bytes).unwrap();
+    assert_eq!(read(&view, "w", 7 * 30_011), read(&file, "w", 7 * 30_011));
+    // Integers alone say nothing.
+    let alone = foreign(&[("w", Dtype::I8, &[2, 2], &[1, 2, 3, 4]), ("w/factors", Dtype::F32, &[1], &f32s(&[1.0]))]);
+    let e = SafeTensorsView::parse(&alone).unwrap_err().to_string();
+    assert!(e.contains("w/factors has not their factors, expected a tensor F32 [2]"), "{e}");
+    let mut fill = |_: &str, out: &mut [f32]| Ok(out.fill(f32::INFINITY));
+    let tensors = [TensorToWrite { name: "w", dtype: DType::I8, shape: &[2, 2] }];
+    assert!(write_safetensors(&tensors, &BTreeMap::new(), &mut fill, &mut |_| Ok(())).is_err());
+}
+
+#[test]
 fn shards_are_joined_by_their_index() {
     let scratch = Scratch::new("shards");
     let one = |name: &str, v: f32| ours(&[TensorToWrite { name, dtype: DType::F32, shape: &[1] }], |_, _| v);
@@ -157,6 +195,7 @@ fn a_packed_file_keeps_configs_and_vectors_exactly() {
     );
     let source = SafeTensorsView::parse(&source).unwrap();
     let configs = packed::PackedConfigs {
+        activations: None,
         model: r#"{"a":"\"ü"}"#.into(),
         scheduler: Some("{}".into()),
         preconditioning: None,

@@ -2,6 +2,7 @@
 //! their build scripts, by the programs and by `examples/embedded`, which says what they must print.
 
 use undiffuse::backend::cpu::WeightType;
+use undiffuse::pipeline::Precision;
 use undiffuse::sampler::{SamplerKind, SamplerOptions, Steps};
 
 /// One of them.
@@ -11,6 +12,7 @@ pub struct Case {
     /// Where its file lies in the repository.
     pub file: &'static str,
     pub weights: WeightType,
+    pub precision: Precision,
     pub sampler: fn() -> SamplerOptions,
 }
 
@@ -33,12 +35,23 @@ fn two_steps() -> SamplerOptions {
 
 const DIGITS: &str = "pretrained/digits.safetensors";
 
-pub const CASES: [Case; 5] = [
-    Case { name: "swiss_roll", file: "pretrained/swiss_roll.safetensors", weights: WeightType::F32, sampler: roll },
-    Case { name: "spikes", file: "tests/no_std/spikes.safetensors", weights: WeightType::F32, sampler: bits },
-    Case { name: "digits", file: DIGITS, weights: WeightType::F32, sampler: two_steps },
-    Case { name: "digits_f16", file: DIGITS, weights: WeightType::F16, sampler: two_steps },
-    Case { name: "digits_int8", file: DIGITS, weights: WeightType::Int8, sampler: two_steps },
+const fn case(
+    name: &'static str,
+    file: &'static str,
+    weights: WeightType,
+    precision: Precision,
+    sampler: fn() -> SamplerOptions,
+) -> Case {
+    Case { name, file, weights, precision, sampler }
+}
+
+pub const CASES: [Case; 6] = [
+    case("swiss_roll", "pretrained/swiss_roll.safetensors", WeightType::F32, Precision::F32, roll),
+    case("spikes", "tests/no_std/spikes.safetensors", WeightType::F32, Precision::F32, bits),
+    case("digits", DIGITS, WeightType::F32, Precision::F32, two_steps),
+    case("digits_f16", DIGITS, WeightType::F16, Precision::F32, two_steps),
+    case("digits_int8", DIGITS, WeightType::Int8, Precision::F32, two_steps),
+    case("digits_integers", DIGITS, WeightType::Int8, Precision::Int8, two_steps),
 ];
 
 /// The seed of all of them; sample 0 is made.

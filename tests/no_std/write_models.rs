@@ -44,7 +44,8 @@ impl WeightSource for Drawn {
 /// All of them into `out`, a file each; paths begin in the folder of a build script in a folder beside this file.
 pub fn write(out: &Path) -> undiffuse::Result<()> {
     for case in models::CASES {
-        let options = EmbedOptions { weights: case.weights, sampler: Some((case.sampler)()), ..Default::default() };
+        let (weights, precision) = (case.weights, case.precision);
+        let options = EmbedOptions { weights, precision, sampler: Some((case.sampler)()), ..Default::default() };
         generate(format!("../../../{}", case.file), &options, out.join(format!("{}.rs", case.name)))?;
     }
     let graph = ModelConfig::from_json(POLICY)?.build(None)?;

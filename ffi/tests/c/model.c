@@ -95,7 +95,7 @@ int main(int argc, char **argv) {
   REFUSED(height, 8, UNDIFFUSE_INVALID_ARGUMENT);
   REFUSED(gradient, (undiffuse_gradient)3, UNDIFFUSE_INVALID_ARGUMENT);
   REFUSED(precision, UNDIFFUSE_PRECISION_F16, UNDIFFUSE_UNSUPPORTED);
-  REFUSED(precision, (undiffuse_precision)2, UNDIFFUSE_INVALID_ARGUMENT);
+  REFUSED(precision, (undiffuse_precision)3, UNDIFFUSE_INVALID_ARGUMENT);
   CHECK(other == NULL);
 
   OK(undiffuse_model_options_init(&options, sizeof options));

@@ -36,6 +36,7 @@ use crate::graph::{
 };
 
 mod backward;
+mod integer;
 mod layout;
 mod statistics;
 
@@ -62,6 +63,8 @@ pub(super) struct Program {
     /// Where each output comes from.
     pub outputs: Vec<View>,
     pub arena: ArenaPlan,
+    /// For each step, where the buffers that are alive while it runs end.
+    pub ends: Vec<usize>,
 }
 
 /// Compiles `graph` for one path and type of weights, as it is: it should have been fused.
@@ -87,7 +90,12 @@ pub(super) fn compile(
         inputs.push(if used { Some(view(port.value)?) } else { None });
     }
     let outputs = graph.outputs().iter().map(|p| view(p.value)).collect::<Result<_>>()?;
-    Ok(Program { inputs, outputs, arena: plan(&c.buffers), steps: c.steps })
+    let arena = plan(&c.buffers);
+    let ends = c.times.iter().map(|&time| {
+        let alive = c.buffers.iter().zip(&arena.offsets).filter(|(b, _)| b.first <= time && time <= b.last);
+        alive.map(|(b, offset)| offset + b.size).max().unwrap_or(0)
+    });
+    Ok(Program { inputs, outputs, ends: ends.collect(), arena, steps: c.steps })
 }
 
 /// Reads parameters one at a time. One that two operations use is read twice rather than kept.
@@ -145,9 +153,13 @@ struct Compiler<'a> {
     /// For each value, the last time it is read, by itself or through a slice.
     last_use: Vec<usize>,
     statistics: Statistics,
+    /// Which values are kept as bf16.
+    halves: Vec<bool>,
     views: Vec<View>,
     buffers: Vec<Buffer>,
     steps: Vec<Box<dyn Step>>,
+    /// When each step runs.
+    times: Vec<usize>,
     now: usize,
 }
 
@@ -161,9 +173,11 @@ impl<'a> Compiler<'a> {
             packs,
             last_use: last_uses(graph),
             statistics: Statistics::of(graph),
+            halves: integer::halves(graph),
             views: Vec::new(),
             buffers: Vec::new(),
             steps: Vec::new(),
+            times: Vec::new(),
             now: 0,
         }
     }
@@ -198,6 +212,7 @@ impl<'a> Compiler<'a> {
     }
 
     fn step(&mut self, step: impl Step + 'static) {
+        self.times.push(self.now);
         self.steps.push(Box::new(step));
     }
 
@@ -209,7 +224,12 @@ impl<'a> Compiler<'a> {
     /// Makes the steps of a node and says where its value will be.
     fn node(&mut self, id: ValueId, node: &Node) -> Result<View> {
         let name = node.op.name();
-        let args = self.args(node)?;
+        let mut args = self.args(node)?;
+        if !self.reads_halves(&node.op) {
+            for x in &mut args {
+                *x = self.plain(*x)?;
+            }
+        }
         let x = args.first().copied();
         let x = move || x.ok_or_else(|| err!(InvalidArgument, "no argument"));
         match &node.op {
@@ -228,8 +248,15 @@ impl<'a> Compiler<'a> {
             Op::GroupNorm(norm) => {
                 let x = x()?;
                 let buffer = self.temporary(2 * x.channels)?;
-                let ab =
-                    View { buffer, start: 0, stride: 2 * x.channels, channels: 2 * x.channels, height: 1, width: 1 };
+                let ab = View {
+                    buffer,
+                    start: 0,
+                    stride: 2 * x.channels,
+                    channels: 2 * x.channels,
+                    height: 1,
+                    width: 1,
+                    half: false,
+                };
                 self.norm(norm, node.args.get(..1), alloc::vec![x], None, ab)?;
                 let out = self.in_place(x, id)?;
                 self.step(Elementwise { name, x, out, map: Map::ApplyAffine { ab, activation: None } });
@@ -489,6 +516,9 @@ impl<'a> Compiler<'a> {
     }
 
     fn conv(&mut self, name: &'static str, id: ValueId, c: &FusedConv, args: &[View]) -> Result<View> {
+        if let Some(input) = self.integers(c) {
+            return self.integer_conv(name, id, c, input, args);
+        }
         let (pro, epi) = (&c.prologue, &c.epilogue);
         let mut rest = args.get(pro.sources..).unwrap_or(&[]).iter().copied();
         let affine = pro.affine.then(|| rest.next()).flatten();
@@ -543,7 +573,7 @@ impl<'a> Compiler<'a> {
             && sources.iter().all(View::is_dense);
         let gather =
             if plain { None } else { Some(Gather { affine, activation: before, upsample: pro.upsample, padding }) };
-        let out = self.fresh(id)?;
+        let out = self.made(id, false)?;
         let (activation, after) = match in_kernel(epi.activation) {
             Some(f) => (f, None),
             None => (vmath::Activation::Identity, epi.activation),
@@ -554,7 +584,7 @@ impl<'a> Compiler<'a> {
         if let Some(f) = after {
             self.after(out, f);
         }
-        Ok(out)
+        self.kept(id, out)
     }
 
     /// An activation that the kernels have not, in place.

@@ -14,11 +14,13 @@ use super::steps::attention_grad::AttentionGrad;
 use super::steps::basis::{NearestRow, RadialBasis, RadialBasisGrad, Softmax, SoftmaxGrad};
 use super::steps::channel_norm::ChannelNorm;
 use super::steps::conv::{Conv, Gather, Packed};
+use super::steps::convert::Convert;
 use super::steps::elementwise::{Elementwise, Map};
 use super::steps::embed::{Embed, Kind};
 use super::steps::fallback::Fallback;
 use super::steps::fold::Fold;
 use super::steps::grad::{ActivationGrad, SumPositions};
+use super::steps::integer::{IntegerConv, Integers};
 use super::steps::linear_attention::LinearAttention;
 use super::steps::mat_vec::{MatVec, Outer, VecMat};
 use super::steps::norm::GroupNormAffine;
@@ -51,6 +53,7 @@ emits! {
     ChannelNorm { x, out, kind, groups, eps, weight, bias }
     Constant { name, values, out }
     Conv { name, sources, gather, weights, owner, channel, residual, scale, activation, out }
+    Convert { x, out }
     CopyRows { name, x, out, from, to, count, pad }
     ElementBias { x, out, bias }
     Fold { name, parts, window, residual, out }
@@ -58,6 +61,8 @@ emits! {
     Embed { name, x, out, kind }
     Gather { affine, activation, upsample, padding }
     GroupNormAffine { sources, modulation, out, groups, eps, weight, bias, statistics }
+    IntegerConv { name, sources, affine, silu, upsample, layer, channel, residual, scale, activation, out }
+    Integers { shape, out_size, weights, columns, segments, inverse, zero }
     LinearAttention { heads, q, k, v, out }
     MatVec { m, v, out }
     NearestRow { x, out, table }
@@ -196,5 +201,5 @@ impl Emit for Steps {
 }
 
 emits! {
-    Shared { inputs, outputs, input_views, output_views, steps, offsets, arena, at_once }
+    Shared { inputs, outputs, input_views, output_views, steps, offsets, arena, ends, at_once }
 }

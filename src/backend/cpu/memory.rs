@@ -34,6 +34,9 @@ pub struct View {
     pub height: usize,
     /// Columns of the image, or tokens, or 1.
     pub width: usize,
+    /// Whether its values are bf16, two in a float. It is then a whole dense buffer, and `start`, `stride` and
+    /// `channels` count values.
+    pub half: bool,
 }
 
 impl View {
@@ -43,7 +46,7 @@ impl View {
             [_, h, w] => (h, w),
             _ => (1, dims.positions()),
         };
-        Self { buffer, start: 0, stride: dims.channels(), channels: dims.channels(), height, width }
+        Self { buffer, start: 0, stride: dims.channels(), channels: dims.channels(), height, width, half: false }
     }
 
     /// Channels `start .. start + len` of this view.
@@ -97,14 +100,21 @@ impl<'a> Memory<'a> {
         Ok(Self { base, len: at + own, batch, offsets, fixed: at, _borrow: PhantomData })
     }
 
+    /// The same for a step that has for itself what is behind `end` floats, where all that is alive ends.
+    pub fn behind(self, end: usize) -> Self {
+        Self { fixed: end.min(self.fixed), ..self }
+    }
+
     /// The floats of `samples` samples of a view from sample `first` on: where they begin and how many they are.
     /// Nothing if they are not inside the arena.
     fn span(&self, v: &View, first: usize, samples: usize) -> (usize, usize) {
         let begin = || {
-            let at = self.offsets.get(v.buffer)?.checked_mul(self.batch)?.checked_add(v.start)?;
-            at.checked_add(first.checked_mul(v.positions())?.checked_mul(v.stride)?)
+            let at = self.offsets.get(v.buffer)?.checked_mul(self.batch)?;
+            let within = v.start.checked_add(first.checked_mul(v.positions())?.checked_mul(v.stride)?)?;
+            at.checked_add(if v.half { within / 2 } else { within })
         };
         let len = (v.positions() * samples).saturating_sub(1).saturating_mul(v.stride).saturating_add(v.channels);
+        let len = if v.half { len.div_ceil(2) } else { len };
         match begin() {
             Some(begin) if begin.checked_add(len).is_some_and(|end| end <= self.fixed) => (begin, len),
             _ => (0, 0),
@@ -210,7 +220,7 @@ mod tests {
         let offsets = [0, 16];
         assert!(Memory::new(&mut workspace, 3, &offsets, 48, 32).is_err());
         let m = Memory::new(&mut workspace, 3, &offsets, 32, 32).unwrap();
-        let v = View { buffer: 1, start: 2, stride: 5, channels: 3, height: 1, width: 3 };
+        let v = View { buffer: 1, start: 2, stride: 5, channels: 3, height: 1, width: 3, half: false };
         // SAFETY: one thread, one view at a time.
         unsafe {
             assert_eq!(m.read(&v).len(), 8 * 5 + 3);

@@ -46,7 +46,10 @@ mod emits;
 mod gather;
 #[allow(missing_docs)]
 mod gemm;
+mod halves;
 pub mod heap;
+#[allow(missing_docs)]
+mod integers;
 pub(crate) mod isa;
 #[cfg(feature = "bench")]
 #[doc(hidden)]
@@ -82,9 +85,11 @@ pub mod parts {
     pub use super::steps::basis::{NearestRow, RadialBasis, Softmax};
     pub use super::steps::channel_norm::ChannelNorm;
     pub use super::steps::conv::{Conv, Gather, Packed};
+    pub use super::steps::convert::Convert;
     pub use super::steps::elementwise::{Elementwise, Map};
     pub use super::steps::embed::{Embed, Kind};
     pub use super::steps::fold::Fold;
+    pub use super::steps::integer::{IntegerConv, Integers};
     pub use super::steps::linear_attention::LinearAttention;
     pub use super::steps::mat_vec::MatVec;
     pub use super::steps::norm::GroupNormAffine;

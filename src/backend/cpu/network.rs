@@ -31,6 +31,8 @@ pub struct CpuNetwork {
     threads: Arc<dyn Threads>,
     workers: usize,
     signature: Arc<[Input]>,
+    /// How many layers are of 8-bit integers.
+    integers: usize,
     program: Arc<Shared>,
 }
 
@@ -89,13 +91,14 @@ impl CpuNetwork {
         graph: &Graph,
         params: &dyn ParamSource,
     ) -> Result<Self> {
-        let Program { steps, inputs, outputs, arena } = compile(target, heap, packs, graph, params)?;
+        let Program { steps, inputs, outputs, arena, ends } = compile(target, heap, packs, graph, params)?;
         let workers = threads.count().max(1);
         Ok(Self {
             target,
             threads,
             workers,
             signature: graph.signature().into(),
+            integers: graph.params().iter().filter(|p| p.input.is_some()).count(),
             program: Arc::new(Shared {
                 inputs: graph.inputs().iter().map(|p| graph.dims(p.value)).collect(),
                 outputs: graph.outputs().iter().map(|p| graph.dims(p.value)).collect(),
@@ -104,6 +107,7 @@ impl CpuNetwork {
                 steps: Steps::Owned(steps),
                 offsets: arena.offsets.into(),
                 arena: arena.size,
+                ends: ends.into(),
                 at_once: samples_at_once(graph, arena.size),
             }),
         })
@@ -232,7 +236,8 @@ impl Network for CpuNetwork {
     fn on_threads(&self, threads: Arc<dyn Threads>) -> Result<Arc<dyn Network>> {
         let workers = threads.count().max(1);
         let (signature, program) = (Arc::clone(&self.signature), Arc::clone(&self.program));
-        Ok(Arc::new(Self { target: self.target, threads, workers, signature, program }))
+        let (target, integers) = (self.target, self.integers);
+        Ok(Arc::new(Self { target, threads, workers, signature, integers, program }))
     }
 
     fn describe(&self) -> String {
@@ -241,7 +246,11 @@ impl Network for CpuNetwork {
             WeightType::F32 => String::new(),
             narrow => format!(", {narrow} weights"),
         };
-        format!("cpu {}, {} thread{s}{kept}", self.target.isa.path(), self.workers)
+        let integers = match self.integers {
+            0 => String::new(),
+            n => format!(", {n} layers in int8"),
+        };
+        format!("cpu {}, {} thread{s}{kept}{integers}", self.target.isa.path(), self.workers)
     }
 
     #[cfg(feature = "embed")]

@@ -10,7 +10,9 @@ use alloc::vec::Vec;
 use super::{Backend, Network, ParamSource, check_run};
 use crate::cancel::Cancel;
 use crate::error::{Result, ensure};
-use crate::graph::{Binary, FusedConv, FusedConvAdjoint, FusedNormGrad, Graph, Input, Node, Op, ValueId, Window};
+use crate::graph::{
+    Binary, FusedConv, FusedConvAdjoint, FusedNormGrad, Graph, Input, Kernel, Node, Op, ValueId, Window,
+};
 use crate::tensor::Dims;
 
 mod grad;
@@ -152,10 +154,8 @@ impl ReferenceNetwork {
         let data = match &node.op {
             // Handled by the caller, which has the inputs.
             Op::Input(_) => Vec::new(),
-            Op::Conv2d { window, kernel } => {
-                ops::conv2d(args[0], param(kernel.weight), kernel.bias.map(param), window, dims)
-            }
-            Op::Linear(k) => ops::conv2d(args[0], param(k.weight), k.bias.map(param), &Window::POINT, dims),
+            Op::Conv2d { window, kernel } => self.layer(kernel, args[0], window, dims),
+            Op::Linear(k) => self.layer(k, args[0], &Window::POINT, dims),
             Op::GroupNorm(n) => {
                 let ab = ops::group_norm_affine(args[0], n, param(n.weight), param(n.bias));
                 ops::apply_affine(args[0], &ab)
@@ -320,6 +320,30 @@ impl ReferenceNetwork {
         Ok(sum)
     }
 
+    /// A convolution or linear map, in integers where its weight says so.
+    fn layer(&self, k: &Kernel, x: &Tensor, window: &Window, dims: Dims) -> Vec<f64> {
+        let weight = self.params[k.weight.index()].as_slice();
+        let bias = k.bias.map(|b| self.params[b.index()].as_slice());
+        let Some(input) = self.graph.param(k.weight).input else {
+            return ops::conv2d(x, weight, bias, window, dims);
+        };
+        let x = Tensor { dims: x.dims, data: x.data.iter().map(|&v| input.offset(v)).collect() };
+        let mut weight = weight.to_vec();
+        let mut factors = Vec::new();
+        for row in weight.chunks_mut((self.params[k.weight.index()].len() / dims.channels()).max(1)) {
+            // As kept in f32: the integers depend on it.
+            let factor = row.iter().fold(0f32, |m, w| m.max(w.abs() as f32)) / 127.0;
+            let integer = |w: f64| libm::roundf(w as f32 / factor).clamp(-127.0, 127.0);
+            row.iter_mut().for_each(|w| *w = if factor == 0.0 { 0.0 } else { integer(*w).into() });
+            factors.push(f64::from(factor * input.scale()));
+        }
+        let mut y = ops::conv2d(&x, &weight, None, window, dims);
+        for (o, plane) in y.chunks_mut(dims.positions()).enumerate() {
+            plane.iter_mut().for_each(|v| *v = *v * factors[o] + bias.map_or(0.0, |b| b[o]));
+        }
+        y
+    }
+
     /// A fused convolution as the sequence of primitive operations that it stands for.
     fn fused(&self, c: &FusedConv, args: &[&Tensor], dims: Dims) -> Result<Vec<f64>> {
         let mut next = c.prologue.sources;
@@ -340,8 +364,7 @@ impl ReferenceNetwork {
         for k in &c.kernels {
             let mut part = dims.as_slice().to_vec();
             part[0] = self.graph.param(k.weight).dims.channels();
-            let bias = k.bias.map(|b| self.params[b.index()].as_slice());
-            data.extend(ops::conv2d(&x, &self.params[k.weight.index()], bias, &c.window, Dims::new(&part)?));
+            data.extend(self.layer(k, &x, &c.window, Dims::new(&part)?));
         }
         let mut y = Tensor { dims, data };
         if c.epilogue.channel {

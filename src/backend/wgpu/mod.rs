@@ -106,6 +106,8 @@ impl Wgpu {
     /// # Errors
     /// As [`Backend::compile`].
     pub fn compile_network(&self, graph: &Graph, params: &dyn ParamSource) -> Result<WgpuNetwork> {
+        let integers = graph.params().iter().any(|p| p.input.is_some());
+        ensure!(!integers, Unsupported, "the backend wgpu has no layers of 8-bit integers");
         WgpuNetwork::new(Arc::clone(&self.gpu), self.precision, graph, params)
     }
 }

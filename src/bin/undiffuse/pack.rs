@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use undiffuse::Result;
+use undiffuse::backend::cpu::Cpu;
+use undiffuse::calibrate::{CalibrationOptions, calibrate};
 use undiffuse::tensor::DType;
 
 use crate::args::{Args, Command, Outcome, Token, usage};
@@ -23,7 +25,11 @@ usage: undiffuse pack DIRECTORY OUTPUT [OPTION...]
   DIRECTORY     a UNet2DModel pipeline: unet/config.json, unet/*.safetensors, scheduler/scheduler_config.json,
                 or all of them in one directory; or a model's own directory, without a scheduler
   OUTPUT        the packed file, a .safetensors file
-  --dtype TYPE  how matrices and kernels are stored: f16 (default), bf16 or f32; biases and norms stay f32
+  --weights W   how matrices and kernels are stored: f16 (default), bf16, f32, or int8, integers with a
+                factor for each output channel; biases and norms stay f32
+  --dtype W     the same
+  --calibrate   with the scales that --precision int8 needs, from what layers read while 16 samples are made;
+                a file that has them already keeps them without
   --scheduler S  a scheduler_config.json, a pipeline's directory or JSON text, in place of the model's
                  own or where it has none
   --graph       with the network itself in place of its configuration: one graph, for one size
@@ -32,17 +38,20 @@ usage: undiffuse pack DIRECTORY OUTPUT [OPTION...]
     run,
 };
 
+/// How weights are stored, by name.
+const TYPES: [(&str, DType); 4] =
+    [("f16", DType::F16), ("bf16", DType::BF16), ("f32", DType::F32), ("int8", DType::I8)];
+
 fn run(args: &mut Args) -> Outcome {
     let mut model = ModelArgs::default();
     let mut paths: Vec<PathBuf> = Vec::new();
-    let (mut dtype, mut graph) = (DType::F16, false);
+    let (mut dtype, mut graph, mut calibrated) = (DType::F16, false, false);
     while let Some(token) = args.next()? {
         match token {
             Token::Option(name) => match name.as_str() {
-                "dtype" => {
-                    dtype = args.choice(&[("f16", DType::F16), ("bf16", DType::BF16), ("f32", DType::F32)])?;
-                }
+                "weights" | "dtype" => dtype = args.choice(&TYPES)?,
                 "graph" => graph = true,
+                "calibrate" => calibrated = true,
                 other => {
                     if !matches!(other, "scheduler" | "size") || !model.option(other, args)? {
                         return args.unknown(other);
@@ -60,15 +69,19 @@ fn run(args: &mut Args) -> Outcome {
         return usage!("--size is for --graph; a configuration serves all sizes");
     }
     model.value(directory.into(), args)?;
-    let bytes = pack(&model, to, dtype, graph)?;
+    let bytes = pack(&model, to, dtype, [graph, calibrated])?;
     let json = json!({ "output": to.display().to_string(), "bytes": bytes });
     Ok(output::report(&format!("{}: {bytes} bytes\n", to.display()), &json)?)
 }
 
 /// Gives the bytes written.
-fn pack(model: &ModelArgs, to: &Path, dtype: DType, graph: bool) -> Result<u64> {
-    let source = model.open()?;
+fn pack(model: &ModelArgs, to: &Path, dtype: DType, [graph, calibrated]: [bool; 2]) -> Result<u64> {
+    let mut source = model.open()?;
     let cancel = interrupt::install()?;
+    if calibrated {
+        let options = CalibrationOptions { size: model.size(), ..CalibrationOptions::default() };
+        source.set_activations(calibrate(&source, &Cpu::new()?, &options).map_err(|e| e.context("--calibrate"))?);
+    }
     let mut out = Output::create(to)?;
     let mut bytes = 0;
     let mut sink = |piece: &[u8]| {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use undiffuse::backend::Choice;
 use undiffuse::backend::cpu::{CpuOptions, WeightType};
-use undiffuse::pipeline::{Decoding, Pipeline, PipelineOptions, Source};
+use undiffuse::pipeline::{Decoding, Pipeline, PipelineOptions, Precision, Source};
 use undiffuse::sampler::{ModelPreconditioning, PreconditioningRule, SamplerKind, SchedulerConfig};
 use undiffuse::{Error, ErrorKind, Result};
 
@@ -48,7 +48,7 @@ const MAX_SIDE: usize = 1 << 16;
 /// Threads that `--threads` takes.
 const MAX_THREADS: usize = 256;
 
-/// PATH, `--scheduler`, `--size`, `--backend`, `--threads` and `--weights`.
+/// PATH, `--scheduler`, `--size`, `--backend`, `--threads`, `--weights` and `--precision`.
 #[derive(Debug, Default)]
 pub struct ModelArgs {
     path: Option<PathBuf>,
@@ -57,6 +57,7 @@ pub struct ModelArgs {
     backend: Choice,
     threads: Option<usize>,
     weights: WeightType,
+    precision: Precision,
     gradient: bool,
     /// What becomes of a latent model's decoder; `None` for a command that works on pictures alone.
     decoding: Option<Decoding>,
@@ -82,6 +83,7 @@ impl ModelArgs {
                 };
             }
             "threads" => self.threads = Some(args.number("a whole number", 1..=MAX_THREADS)?),
+            "precision" => self.precision = args.choice(&Precision::ALL.map(|p| (p.name(), p)))?,
             "weights" => self.weights = args.choice(&WeightType::ALL.map(|t| (t.name(), t)))?,
             _ => return Ok(false),
         }
@@ -254,7 +256,13 @@ impl ModelArgs {
         let backend =
             self.backend.open(&CpuOptions { threads: self.threads, weights: self.weights, ..CpuOptions::default() })?;
         let gradient = self.gradient.into();
-        let options = PipelineOptions { size: self.size, gradient, decoding, ..PipelineOptions::default() };
+        let options = PipelineOptions {
+            size: self.size,
+            gradient,
+            decoding,
+            precision: self.precision,
+            ..PipelineOptions::default()
+        };
         source.compile(backend.as_ref(), &options).map_err(|e| {
             if self.size.is_none() && source.model().needs_size() {
                 return Error::new(ErrorKind::InvalidArgument, format!("{}: {e}: give --size", self.name()));

@@ -49,7 +49,13 @@ impl Trainer {
         let values = self.weights()?;
         let weights = Flat { slots: self.engine.params(), values: &values };
         let scheduler = Some(self.scheduler_json());
-        let configs = PackedConfigs { model: self.model_json(), scheduler, preconditioning: None, decoder: None };
+        let configs = PackedConfigs {
+            model: self.model_json(),
+            scheduler,
+            preconditioning: None,
+            activations: None,
+            decoder: None,
+        };
         packed::write(&configs, &weights, self.config.dtype, sink)
     }
 

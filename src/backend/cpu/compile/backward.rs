@@ -69,7 +69,7 @@ impl Compiler<'_> {
             _ => {
                 let (height, width) = (out.height + kh - 1, out.width + kw - 1);
                 let buffer = self.temporary(height.saturating_mul(width).saturating_mul(outs))?;
-                let spread = View { buffer, start: 0, stride: outs, channels: outs, height, width };
+                let spread = View { buffer, start: 0, stride: outs, channels: outs, height, width, half: false };
                 let rows = Axis::spread(x.height, height, window.stride, kh as isize - 1 - p.top as isize);
                 let columns = Axis::spread(x.width, width, window.stride, kw as isize - 1 - p.left as isize);
                 self.step(Resample { name, x, out: spread, rows, columns });
@@ -117,7 +117,8 @@ impl Compiler<'_> {
         let (outs, ins, taps) = (x.channels, out.channels, kh.saturating_mul(kw));
         let channels = taps.saturating_mul(ins);
         let buffer = self.temporary(x.positions().saturating_mul(channels))?;
-        let parts = View { buffer, start: 0, stride: channels, channels, height: x.height, width: x.width };
+        let (height, width) = (x.height, x.width);
+        let parts = View { buffer, start: 0, stride: channels, channels, height, width, half: false };
         let shape = ConvShape::square(x.height, x.width, outs, channels, 1, 1, Padding::default());
         let names = weights.iter().map(|&id| (self.graph.param(id).name.clone(), None)).collect();
         let packed = self.packs.get(Key { names, turned: true, shape }, || {

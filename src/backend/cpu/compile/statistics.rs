@@ -59,7 +59,8 @@ impl Statistics {
         let floats = norm.groups.checked_mul(norm::Statistics::FLOATS);
         let floats = floats.ok_or_else(|| err!(Shape, "{} groups are too many", norm.groups))?;
         buffers.push(Buffer { size: lines(floats)?, first: now, last });
-        let view = View { buffer: buffers.len() - 1, start: 0, stride: floats, channels: floats, height: 1, width: 1 };
+        let buffer = buffers.len() - 1;
+        let view = View { buffer, start: 0, stride: floats, channels: floats, height: 1, width: 1, half: false };
         self.kept.push((key, view));
         Ok(Some(view))
     }

@@ -52,6 +52,8 @@ pub struct Shared {
     pub offsets: Cow<'static, [usize]>,
     /// How much the buffers take, for one sample.
     pub arena: usize,
+    /// For each step, where what is alive while it runs ends, for one sample: there begins what it has for itself.
+    pub ends: Cow<'static, [usize]>,
     /// The most samples that a worker takes through all steps at once: see `samples_at_once`.
     pub at_once: usize,
 }
@@ -82,16 +84,18 @@ pub(super) struct On<'a> {
 }
 
 impl Shared {
-    /// The most that a step has for itself.
-    pub(super) fn own(&self, samples: usize, workers: usize) -> Option<usize> {
-        self.steps.iter().try_fold(0, |most, s| Some(most.max(s.own(samples, workers)?)))
+    /// The most that buffers and what a step has for itself take.
+    fn most(&self, samples: usize, workers: usize) -> Option<usize> {
+        let buffers = self.arena.checked_mul(samples)?;
+        self.steps.iter().zip(&*self.ends).try_fold(buffers, |most, (s, end)| {
+            Some(most.max(end.checked_mul(samples)?.checked_add(s.own(samples, workers)?)?))
+        })
     }
 
     /// What `workers` workers need to run `samples` samples together, alignment included.
     pub(super) fn need(&self, samples: usize, workers: usize) -> Option<usize> {
-        let own = self.own(samples, workers)?;
         // The caller's slice may begin anywhere, so a cache line less one value is for alignment.
-        self.arena.checked_mul(samples)?.checked_add(own)?.checked_add(LINE - 1)?.checked_next_multiple_of(LINE)
+        self.most(samples, workers)?.checked_add(LINE - 1)?.checked_next_multiple_of(LINE)
     }
 
     /// Takes some samples through all steps and calls `after` with the number of each.
@@ -104,7 +108,8 @@ impl Shared {
         after: &mut dyn FnMut(usize),
     ) -> Result<()> {
         let Samples { first, count } = samples;
-        let own = self.own(count, on.workers).unwrap_or(usize::MAX);
+        let most = self.most(count, on.workers).unwrap_or(usize::MAX);
+        let own = most.saturating_sub(self.arena.saturating_mul(count));
         let memory = Memory::new(workspace, count, &self.offsets, self.arena, own)?;
         let On { isa, threads, workers } = on;
         let run = Run { isa, batch: count, memory, threads, workers, cancel: call.cancel };
@@ -114,8 +119,9 @@ impl Shared {
                 edge::load(&run, from, view)?;
             }
         }
-        for (i, step) in self.steps.iter().enumerate() {
+        for (i, (step, end)) in self.steps.iter().zip(&*self.ends).enumerate() {
             call.cancel.check()?;
+            let run = Run { memory: run.memory.behind(end.saturating_mul(count)), ..run };
             step.run(&run).map_err(|e| e.context(step.name()))?;
             after(i);
         }

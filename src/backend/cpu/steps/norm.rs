@@ -10,6 +10,7 @@ use alloc::borrow::Cow;
 
 use super::super::aligned::Floats;
 use super::super::aligned::SharedMut;
+use super::super::halves;
 use super::super::memory::View;
 use super::super::simd::{Simd, dispatch};
 use super::{Run, Step};
@@ -235,42 +236,62 @@ impl Source<'_> {
     ) -> Result<()> {
         let stride = self.view.stride;
         let begin = first * stride + from;
-        let inside = rows > 0 && begin + (rows - 1) * stride + n <= self.data.len();
+        let half = self.view.half;
+        let have = if half { 2 * self.data.len() } else { self.data.len() };
+        let inside = rows > 0 && begin + (rows - 1) * stride + n <= have;
         ensure!(inside && n <= COLUMNS, Shape, "{rows} rows of {n} channels are not inside their buffer");
         // SAFETY: the rows were found inside the slice.
-        unsafe { columns_raw(run.isa, self.data.as_ptr().add(begin), stride, rows, n, columns) };
+        unsafe {
+            let x = self.data.as_ptr().cast::<u8>().add(begin * if half { 2 } else { 4 });
+            columns_raw(run.isa, x, half, stride, rows, n, columns);
+        }
         Ok(())
     }
 }
 
 /// A vector of columns at a time: rows follow each other fast enough that more at once gain nothing.
 #[inline(always)]
-unsafe fn columns_body<S: Simd>(x: *const f32, stride: usize, rows: usize, n: usize, columns: &mut Columns) {
+unsafe fn columns_body<S: Simd>(x: *const u8, half: bool, stride: usize, rows: usize, n: usize, columns: &mut Columns) {
     let mut c = 0;
     while c < n {
         let width = (n - c).min(S::LANES);
-        // SAFETY: c + width <= n, and the caller's contract: `rows` rows of n floats, `stride` apart, at x.
-        unsafe { vector::<S>(x.add(c), stride, rows, width, c, columns) };
+        // SAFETY: c + width <= n, and the caller's contract: `rows` rows of n values, `stride` apart, at x. What is
+        // known where it is compiled makes two loops without a question in them.
+        unsafe {
+            match half {
+                true => vector::<S, true>(x.add(2 * c), stride, rows, width, c, columns),
+                false => vector::<S, false>(x.add(4 * c), stride, rows, width, c, columns),
+            }
+        }
         c += width;
     }
 }
-dispatch! { unsafe fn columns_raw = columns_body(x: *const f32, stride: usize, rows: usize, n: usize, columns: &mut Columns) }
+dispatch! {
+    unsafe fn columns_raw = columns_body(
+        x: *const u8, half: bool, stride: usize, rows: usize, n: usize, columns: &mut Columns
+    )
+}
 
 /// `n` columns, at most one vector.
 #[inline(always)]
-unsafe fn vector<S: Simd>(x: *const f32, stride: usize, rows: usize, n: usize, at: usize, columns: &mut Columns) {
-    let whole = n == S::LANES;
+unsafe fn vector<S: Simd, const HALF: bool>(
+    x: *const u8,
+    stride: usize,
+    rows: usize,
+    n: usize,
+    at: usize,
+    columns: &mut Columns,
+) {
     let (mut sum, mut square) = ([0f64; 16], [0f64; 16]);
-    // SAFETY: the caller's contract: `rows` rows of n floats, `stride` apart, at x.
+    // SAFETY: the caller's contract: `rows` rows of n values, `stride` apart, at x.
     unsafe {
-        let load = |p: *const f32| if whole { S::load(p) } else { S::load_n(p, n) };
-        let pivot = load(x);
+        let pivot = halves::load::<S>(x, HALF, 0, n);
         let mut row = 0;
         while row < rows {
             let (mut s1, mut s2) = (S::zero(), S::zero());
             let end = (row + BLOCK).min(rows);
             while row < end {
-                let d = S::sub(load(x.add(row * stride)), pivot);
+                let d = S::sub(halves::load::<S>(x, HALF, row * stride, n), pivot);
                 s1 = S::add(s1, d);
                 s2 = S::mul_add(d, d, s2);
                 row += 1;

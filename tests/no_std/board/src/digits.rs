@@ -8,7 +8,7 @@ use undiffuse::backend::cpu::{Cpu, WeightType};
 use undiffuse::chain::never;
 use undiffuse::denoiser::{Call, Denoiser, NetworkDenoiser};
 use undiffuse::noise::{NoiseSource, Seeded};
-use undiffuse::pipeline::{Gradient, Pipeline, PipelineOptions};
+use undiffuse::pipeline::{Gradient, Pipeline, PipelineOptions, Precision};
 use undiffuse::posterior::operator::{Identity, LinearOperator, Mask};
 use undiffuse::posterior::{Calibrated, Ddnm, Measurement, NoEvidence};
 use undiffuse::sampler::Sampler;
@@ -46,11 +46,21 @@ impl Run<'_> {
     }
 
     /// Instructions of one call of the network of the digits, and a sample with such weights.
-    pub fn count(&mut self, weights: WeightType, backend: &Cpu) -> Result<()> {
-        let pipeline = Pipeline::from_bytes(&DIGITS.0, backend, &PipelineOptions::default())?;
+    pub fn count(&mut self, weights: WeightType, precision: Precision, backend: &Cpu) -> Result<()> {
+        let options = PipelineOptions { precision, ..PipelineOptions::default() };
+        let pipeline = Pipeline::from_bytes(&DIGITS.0, backend, &options)?;
+        let name = match precision {
+            Precision::F32 => weights.name().into(),
+            other => format!("{} weights and {} arithmetic", weights.name(), other.name()),
+        };
         let sampler = ddim(&pipeline, 2)?;
         if weights != WeightType::F32 {
-            self.network(&format!("digit, {}", weights.name()), &pipeline, &sampler, NoEvidence, 1)?;
+            self.network(&format!("digit, {name}"), &pipeline, &sampler, NoEvidence, 1)?;
+        }
+        if precision != Precision::F32 {
+            // Paths round in another order, and then a value near the middle of two integers becomes either: how far
+            // their samples are apart says nothing.
+            self.made.pop();
         }
         let len = NetworkDenoiser::<&mut [f32]>::memory_len(pipeline.networks(), 1)?;
         let mut denoiser = pipeline.denoiser_in_memory(1, &[], &mut *self.arena)?;
@@ -59,7 +69,7 @@ impl Run<'_> {
         let before = self.board.instructions();
         denoiser.predict(&Call { level, first_sample: 0, cancel: never() }, &x, &mut out)?;
         if let (Some(before), Some(after)) = (before, self.board.instructions()) {
-            let (count, flops, name) = (after - before, pipeline.flops(), weights.name());
+            let (count, flops) = (after - before, pipeline.flops());
             let each = count as f64 / flops as f64;
             let text = format!(
                 "# {}: one call of the digits, {name}: {count} instructions, {each:.2} for each of {flops} operations; \

@@ -1,0 +1,344 @@
+//! Products of 8-bit integers: the sums are exact, so they are the same on every path.
+//!
+//! B is packed in panels of [`COLUMNS`] columns; a panel holds, for each four steps of the sum, four entries of each
+//! column one after the other. A tile is some rows against one panel; what is left of a layer's rows at the end is
+//! computed with a row several times, since a tile has always as many.
+#![allow(unsafe_code)] // Vendor intrinsics and raw row pointers, inside what `Tile` promises.
+
+use super::gemm::Segment;
+use super::isa::{Isa, Path};
+
+/// Columns of a panel.
+pub const COLUMNS: usize = 8;
+/// Steps of the sum that are made at once: channels come in so many.
+pub const STEP: usize = 4;
+/// The most rows of a tile.
+pub const MOST_ROWS: usize = 8;
+
+/// One tile.
+///
+/// Contract: every row pointer is valid for every segment, whose length is a multiple of [`STEP`]; `b` for
+/// [`COLUMNS`] times all steps; `sums` for [`MOST_ROWS`] rows of [`COLUMNS`].
+pub struct Tile<'a> {
+    pub a: [*const i8; MOST_ROWS],
+    pub segments: &'a [Segment],
+    pub b: *const i8,
+    pub sums: *mut [i32; COLUMNS],
+}
+
+/// Rows of a path's tiles.
+pub fn rows(isa: Isa) -> usize {
+    match isa.path() {
+        #[cfg(target_arch = "x86_64")]
+        Path::Avx2 | Path::Avx512 => 6,
+        #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+        Path::Neon => neon::ROWS,
+        _ => 2,
+    }
+}
+
+/// Writes the sums of [`rows`] rows.
+///
+/// # Safety
+/// The contract of [`Tile`].
+pub unsafe fn run(isa: Isa, tile: &Tile<'_>) {
+    match isa.path() {
+        // SAFETY: an Isa of either path proves the features; the rest is the caller's contract.
+        #[cfg(target_arch = "x86_64")]
+        Path::Avx2 | Path::Avx512 => unsafe { avx2(tile) },
+        // SAFETY: the build has the features; the rest is the caller's contract.
+        #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+        Path::Neon => unsafe { neon::tile(tile) },
+        // SAFETY: the caller's contract.
+        _ => unsafe { portable(tile) },
+    }
+}
+
+/// Bytes of B of `k` rows and `n` columns when packed; `None` on overflow.
+pub fn packed_len(k: usize, n: usize) -> Option<usize> {
+    n.checked_next_multiple_of(COLUMNS)?.checked_mul(k)
+}
+
+/// Entry `i` of packed B of `k` rows, as its row and its column.
+pub fn entry(k: usize, i: usize) -> (usize, usize) {
+    let (panel, rest) = (i / (k * COLUMNS), i % (k * COLUMNS));
+    let (four, within) = (rest / (STEP * COLUMNS), rest % (STEP * COLUMNS));
+    (four * STEP + within % STEP, panel * COLUMNS + within / STEP)
+}
+
+/// Four integers as two registers of two, for the processors that multiply so.
+#[cfg(all(target_arch = "arm", target_feature = "dsp"))]
+mod four {
+    use core::arch::asm;
+
+    pub type Four = [u32; 2];
+
+    #[inline(always)]
+    pub unsafe fn load(p: *const i8) -> Four {
+        let (x, even, odd): (u32, u32, u32);
+        // SAFETY: four bytes, by the caller's contract; the instructions only extend them.
+        unsafe {
+            x = p.cast::<u32>().read_unaligned();
+            asm!("sxtb16 {0}, {1}", out(reg) even, in(reg) x, options(pure, nomem, nostack, preserves_flags));
+            asm!("sxtb16 {0}, {1}, ror #8", out(reg) odd, in(reg) x, options(pure, nomem, nostack, preserves_flags));
+        }
+        [even, odd]
+    }
+
+    #[inline(always)]
+    pub fn add_products(sum: i32, a: Four, b: Four) -> i32 {
+        let (half, all): (i32, i32);
+        // SAFETY: arithmetic on registers; the flag for overflow is not looked at.
+        unsafe {
+            asm!("smlad {0}, {1}, {2}, {3}", out(reg) half, in(reg) a[0], in(reg) b[0], in(reg) sum, options(pure, nomem, nostack));
+            asm!("smlad {0}, {1}, {2}, {3}", out(reg) all, in(reg) a[1], in(reg) b[1], in(reg) half, options(pure, nomem, nostack));
+        }
+        all
+    }
+}
+
+/// Four integers in plain Rust.
+#[cfg(not(all(target_arch = "arm", target_feature = "dsp")))]
+mod four {
+    pub type Four = [i32; 4];
+
+    #[inline(always)]
+    pub unsafe fn load(p: *const i8) -> Four {
+        // SAFETY: four bytes, by the caller's contract.
+        unsafe { p.cast::<[i8; 4]>().read_unaligned() }.map(i32::from)
+    }
+
+    #[inline(always)]
+    pub fn add_products(sum: i32, a: Four, b: Four) -> i32 {
+        sum + (a[0] * b[0] + a[1] * b[1]) + (a[2] * b[2] + a[3] * b[3])
+    }
+}
+
+/// Two rows by two columns at a time: as much as sixteen registers hold.
+unsafe fn portable(t: &Tile<'_>) {
+    for column in (0..COLUMNS).step_by(2) {
+        let [mut s00, mut s01, mut s10, mut s11] = [0i32; 4];
+        // SAFETY: the contract of `Tile`.
+        unsafe {
+            let mut b = t.b.add(column * STEP);
+            for s in t.segments {
+                let (mut a0, mut a1) = (t.a[0].add(s.offset), t.a[1].add(s.offset));
+                let end = a0.add(s.len);
+                while a0 < end {
+                    let (x0, x1) = (four::load(a0), four::load(a1));
+                    let (w0, w1) = (four::load(b), four::load(b.add(STEP)));
+                    s00 = four::add_products(s00, x0, w0);
+                    s01 = four::add_products(s01, x0, w1);
+                    s10 = four::add_products(s10, x1, w0);
+                    s11 = four::add_products(s11, x1, w1);
+                    (a0, a1, b) = (a0.add(STEP), a1.add(STEP), b.add(STEP * COLUMNS));
+                }
+            }
+            (&mut *t.sums)[column..column + 2].copy_from_slice(&[s00, s01]);
+            (&mut *t.sums.add(1))[column..column + 2].copy_from_slice(&[s10, s11]);
+        }
+    }
+}
+
+/// Pairs of 16 bits: no sum of two products leaves 32 bits, as it would with `vpmaddubsw` and 16.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+unsafe fn avx2(t: &Tile<'_>) {
+    use super::simd::unroll;
+    use core::arch::x86_64::*;
+    // Each vector has two partial sums of each of four columns.
+    let mut acc = [[_mm256_setzero_si256(); 2]; 6];
+    let mut b = t.b;
+    for s in t.segments {
+        let mut a = [core::ptr::null::<i8>(); 6];
+        // SAFETY: the contract of `Tile` for every pointer.
+        unsafe {
+            unroll!(i in 6 => { a[i] = t.a[i].add(s.offset) });
+            let mut k = 0;
+            while k < s.len {
+                let b0 = _mm256_cvtepi8_epi16(_mm_loadu_si128(b.cast()));
+                let b1 = _mm256_cvtepi8_epi16(_mm_loadu_si128(b.add(16).cast()));
+                unroll!(i in 6 => {
+                    let x = _mm256_cvtepi8_epi16(_mm_set1_epi32(a[i].add(k).cast::<i32>().read_unaligned()));
+                    acc[i][0] = _mm256_add_epi32(acc[i][0], _mm256_madd_epi16(x, b0));
+                    acc[i][1] = _mm256_add_epi32(acc[i][1], _mm256_madd_epi16(x, b1));
+                });
+                b = b.add(STEP * COLUMNS);
+                k += STEP;
+            }
+        }
+    }
+    unroll!(i in 6 => {
+        // Columns 0, 1, 4, 5, 2, 3, 6, 7, then in order.
+        let sums = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_hadd_epi32(acc[i][0], acc[i][1]));
+        // SAFETY: `sums` has room for all rows.
+        unsafe { _mm256_storeu_si256(t.sums.add(i).cast(), sums) };
+    });
+}
+
+/// With the dot products of ARMv8.2, four steps for four columns are one instruction.
+#[cfg(all(target_arch = "aarch64", target_feature = "neon", target_feature = "dotprod"))]
+mod neon {
+    use super::super::simd::unroll;
+    use super::{COLUMNS, STEP, Tile};
+    use core::arch::aarch64::*;
+    use core::arch::asm;
+
+    pub const ROWS: usize = 8;
+
+    /// `acc + b . a[lane]`, four by four.
+    macro_rules! dot {
+        ($acc:expr, $b:expr, $a:expr, $lane:literal) => {
+            asm!(concat!("sdot {0:v}.4s, {1:v}.16b, {2:v}.4b[", $lane, "]"),
+                inout(vreg) $acc, in(vreg) $b, in(vreg) $a, options(pure, nomem, nostack, preserves_flags))
+        };
+    }
+
+    pub unsafe fn tile(t: &Tile<'_>) {
+        // SAFETY: the build has the instructions; the contract of `Tile` for every pointer.
+        unsafe {
+            let mut acc = [[vdupq_n_s32(0); 2]; ROWS];
+            let mut b = t.b;
+            for s in t.segments {
+                let mut k = 0;
+                while k + 4 * STEP <= s.len {
+                    let mut w = [vdupq_n_s8(0); 8];
+                    unroll!(j in 8 => { w[j] = vld1q_s8(b.add(16 * j)) });
+                    unroll!(i in ROWS => {
+                        let x = vld1q_s8(t.a[i].add(s.offset + k));
+                        dot!(acc[i][0], w[0], x, 0);
+                        dot!(acc[i][1], w[1], x, 0);
+                        dot!(acc[i][0], w[2], x, 1);
+                        dot!(acc[i][1], w[3], x, 1);
+                        dot!(acc[i][0], w[4], x, 2);
+                        dot!(acc[i][1], w[5], x, 2);
+                        dot!(acc[i][0], w[6], x, 3);
+                        dot!(acc[i][1], w[7], x, 3);
+                    });
+                    b = b.add(4 * STEP * COLUMNS);
+                    k += 4 * STEP;
+                }
+                while k < s.len {
+                    let w = [vld1q_s8(b), vld1q_s8(b.add(16))];
+                    unroll!(i in ROWS => {
+                        let x = vreinterpretq_s8_s32(vld1q_dup_s32(t.a[i].add(s.offset + k).cast()));
+                        dot!(acc[i][0], w[0], x, 0);
+                        dot!(acc[i][1], w[1], x, 0);
+                    });
+                    b = b.add(STEP * COLUMNS);
+                    k += STEP;
+                }
+            }
+            unroll!(i in ROWS => {
+                let to: *mut i32 = t.sums.add(i).cast();
+                vst1q_s32(to, acc[i][0]);
+                vst1q_s32(to.add(4), acc[i][1]);
+            });
+        }
+    }
+}
+
+/// Without them: products in 16 bits, of which two fit (128 * 127 * 2 < 2^15), then added by pairs to sums in 32.
+#[cfg(all(target_arch = "aarch64", target_feature = "neon", not(target_feature = "dotprod")))]
+mod neon {
+    use super::super::simd::unroll;
+    use super::{COLUMNS, STEP, Tile};
+    use core::arch::aarch64::*;
+
+    pub const ROWS: usize = 4;
+
+    pub unsafe fn tile(t: &Tile<'_>) {
+        // SAFETY: the build has the instructions; the contract of `Tile` for every pointer.
+        unsafe {
+            // Each vector has two partial sums of each of two columns.
+            let mut acc = [[vdupq_n_s32(0); 4]; ROWS];
+            let mut b = t.b;
+            for s in t.segments {
+                let mut k = 0;
+                while k < s.len {
+                    // Two fours at once where there are two.
+                    let two = k + 2 * STEP <= s.len;
+                    let ahead = if two { STEP } else { 0 };
+                    let mut w = [[vdup_n_s8(0); 2]; 4];
+                    unroll!(j in 4 => {
+                        w[j][0] = vld1_s8(b.add(8 * j));
+                        if two {
+                            w[j][1] = vld1_s8(b.add(STEP * COLUMNS + 8 * j));
+                        }
+                    });
+                    unroll!(i in ROWS => {
+                        let a = t.a[i].add(s.offset + k);
+                        let x0 = vreinterpret_s8_s32(vld1_dup_s32(a.cast()));
+                        let x1 = vreinterpret_s8_s32(vld1_dup_s32(a.add(ahead).cast()));
+                        unroll!(j in 4 => {
+                            let products = vmlal_s8(vmull_s8(w[j][0], x0), w[j][1], x1);
+                            acc[i][j] = vpadalq_s16(acc[i][j], products);
+                        });
+                    });
+                    let steps = if two { 2 } else { 1 };
+                    b = b.add(steps * STEP * COLUMNS);
+                    k += steps * STEP;
+                }
+            }
+            unroll!(i in ROWS => {
+                let to: *mut i32 = t.sums.add(i).cast();
+                vst1q_s32(to, vpaddq_s32(acc[i][0], acc[i][1]));
+                vst1q_s32(to.add(4), vpaddq_s32(acc[i][2], acc[i][3]));
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+    use alloc::vec::Vec;
+
+    /// The extremes too, whose products are the largest.
+    fn drawn(seed: usize, i: usize, least: i32) -> i8 {
+        let x = (i * 7919 + seed * 104_729) as u64;
+        match x.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56 {
+            0..64 => least as i8,
+            64..128 => 127,
+            v => (v as i32 - 128).max(least) as i8,
+        }
+    }
+
+    #[test]
+    fn the_sums_are_exact_on_every_path() {
+        let segments = [Segment { table: 0, offset: 8, len: 20 }, Segment { table: 0, offset: 40, len: 36 }];
+        let (k, n) = (56, 19);
+        let b: Vec<i8> = (0..k * n).map(|i| drawn(1, i, -127)).collect();
+        let packed: Vec<i8> = (0..packed_len(k, n).unwrap())
+            .map(|i| match entry(k, i) {
+                (row, column) if column < n => b[row * n + column],
+                _ => 0,
+            })
+            .collect();
+        let a: Vec<i8> = (0..MOST_ROWS * 80).map(|i| drawn(2, i, -128)).collect();
+        for isa in Path::ALL.into_iter().filter_map(Isa::try_new) {
+            for panel in 0..n.div_ceil(COLUMNS) {
+                let mut sums = [[i32::MIN; COLUMNS]; MOST_ROWS];
+                let rows_at = core::array::from_fn(|r| a[r * 80..].as_ptr());
+                let b_at = packed[panel * k * COLUMNS..].as_ptr();
+                let tile = Tile { a: rows_at, segments: &segments, b: b_at, sums: sums.as_mut_ptr() };
+                // SAFETY: the slices hold what the segments say.
+                unsafe { run(isa, &tile) };
+                for (r, c) in (0..rows(isa)).flat_map(|r| (0..COLUMNS).map(move |c| (r, c))) {
+                    let column = panel * COLUMNS + c;
+                    let mut step = 0;
+                    let mut want = vec![0i32];
+                    for s in &segments {
+                        for i in 0..s.len {
+                            let w = if column < n { b[step * n + column] } else { 0 };
+                            want[0] += i32::from(a[r * 80 + s.offset + i]) * i32::from(w);
+                            step += 1;
+                        }
+                    }
+                    assert_eq!(sums[r][c], want[0], "{}, row {r}, column {column}", isa.path());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,452 @@
+//! Convolutions and linear maps in 8-bit integers with what surrounds them;
+//! [`Quantisation`](crate::graph::Quantisation) says what they compute.
+//!
+//! A task is some rows of one sample's result: it makes the padded input that they need as integers (concatenated,
+//! normalised, activated, upsampled) in memory of its worker and multiplies it at once, so that the input of a whole
+//! layer is nowhere. Sources, residual and result may be bf16.
+#![allow(unsafe_code)] // Raw rows of the arena; tasks write disjoint rows of the result.
+
+use alloc::borrow::Cow;
+
+use super::super::aligned::Floats;
+use super::super::conv::ConvShape;
+use super::super::gemm::Segment;
+use super::super::halves;
+use super::super::heap::Heap;
+use super::super::integers::{self, COLUMNS, MOST_ROWS, Tile};
+use super::super::memory::{LINE, View};
+use super::super::simd::{Simd, dispatch};
+use super::super::vmath::{Activation, activate, silu_v};
+use super::{Run, Step};
+use crate::error::{Result, ensure, err};
+use crate::graph::Quantisation;
+
+/// Bytes of padded input that a task makes, unless a single row of the result needs more.
+const STRIP: usize = 32 * 1024;
+
+/// The weights of a layer.
+#[derive(Debug)]
+pub struct Integers {
+    pub shape: ConvShape,
+    pub out_size: [usize; 2],
+    /// Packed integers, four in a float.
+    pub weights: Floats,
+    /// Of each column, rounded up to whole panels: factors, then what the input's zero adds to the sums (whole
+    /// numbers, as bits), then biases.
+    pub columns: Floats,
+    pub segments: Cow<'static, [Segment]>,
+    /// The inverse of the input's scale.
+    pub inverse: f32,
+    /// The input's zero.
+    pub zero: f32,
+}
+
+/// A layer.
+#[derive(Debug)]
+pub struct IntegerConv {
+    pub name: &'static str,
+    pub sources: Cow<'static, [View]>,
+    /// `[2 * C]` factors and offsets.
+    pub affine: Option<View>,
+    pub silu: bool,
+    pub upsample: usize,
+    pub layer: Integers,
+    pub channel: Option<View>,
+    pub residual: Option<View>,
+    pub scale: f32,
+    pub activation: Activation,
+    pub out: View,
+}
+
+impl Integers {
+    /// Packs `weights` (`[out][in][ky][kx]`) and `bias`.
+    ///
+    /// # Errors
+    /// `Shape` for sizes that do not fit; `OutOfMemory`.
+    pub fn pack(
+        heap: &Heap,
+        shape: ConvShape,
+        input: Quantisation,
+        weights: &[f32],
+        bias: Option<&[f32]>,
+    ) -> Result<Self> {
+        let out_size = shape.output()?;
+        let (cin, cout, [kh, kw]) = (shape.in_channels, shape.out_channels, shape.kernel);
+        let k = cin * kh * kw;
+        let fits = cin.is_multiple_of(integers::STEP) && weights.len() == k * cout;
+        ensure!(fits, Shape, "{} weights of a layer of integers of {shape:?}", weights.len());
+        let too_large = || err!(Shape, "convolution of {shape:?} is too large");
+        let bytes = integers::packed_len(k, cout).ok_or_else(too_large)?;
+        let n = cout.next_multiple_of(COLUMNS);
+        let mut packed = heap.zeroed(bytes.div_ceil(4))?;
+        let mut columns = heap.zeroed(3 * n)?;
+        let (factors, rest) = columns.split_at_mut(n);
+        for (factor, row) in factors.iter_mut().zip(weights.chunks_exact(k)) {
+            *factor = row.iter().fold(0f32, |m, w| m.max(w.abs())) / 127.0;
+        }
+        let integer = |row: usize, o: usize| {
+            let (tap, c) = (row / cin, row % cin);
+            let w = weights.get((o * cin + c) * kh * kw + tap).copied().unwrap_or(0.0);
+            // The factor may be 0; the cast takes NaN to 0.
+            libm::roundf(w / factors.get(o).copied().unwrap_or(0.0)).clamp(-127.0, 127.0) as i8
+        };
+        for (word, to) in packed.iter_mut().enumerate() {
+            let byte = |b: usize| {
+                let (row, column) = integers::entry(k, 4 * word + b);
+                if column < cout { integer(row, column).cast_unsigned() } else { 0 }
+            };
+            *to = f32::from_bits(u32::from_ne_bytes([byte(0), byte(1), byte(2), byte(3)]));
+        }
+        let zero = i32::from(input.zero());
+        for o in 0..cout {
+            let sum: i32 = (0..k).map(|row| i32::from(integer(row, o))).sum();
+            rest[o] = f32::from_bits((zero * sum).cast_unsigned());
+        }
+        rest[n..].iter_mut().zip(bias.unwrap_or(&[])).for_each(|(to, b)| *to = *b);
+        factors.iter_mut().for_each(|factor| *factor *= input.scale());
+        let [ph, pw] = shape.padded().ok_or_else(too_large)?;
+        ph.checked_mul(pw).and_then(|n| n.checked_mul(cin)).ok_or_else(too_large)?;
+        let (runs, taps) = if shape.dilation == 1 { (1, kw) } else { (kw, 1) };
+        let segments = (0..kh * runs).map(|i| Segment {
+            table: 0,
+            offset: (i / runs * pw * cin + i % runs * cin) * shape.dilation,
+            len: taps * cin,
+        });
+        Ok(Self {
+            shape,
+            out_size,
+            weights: packed.into(),
+            columns: columns.into(),
+            segments: segments.collect(),
+            inverse: 1.0 / input.scale(),
+            zero: f32::from(input.zero()),
+        })
+    }
+
+    /// Bytes of a row of the padded input.
+    fn pitch(&self) -> usize {
+        let s = &self.shape;
+        (s.width + s.padding.left + s.padding.right) * s.in_channels
+    }
+
+    /// Rows of the padded input that `rows` rows of the result need.
+    fn rows_for(&self, rows: usize) -> usize {
+        (rows.max(1) - 1) * self.shape.stride[0] + (self.shape.kernel[0] - 1) * self.shape.dilation + 1
+    }
+
+    /// Into how many strips a sample's result is cut, and how many rows each has, the last perhaps fewer.
+    fn strips(&self) -> (usize, usize) {
+        let (oh, fit) = (self.out_size[0], STRIP / self.pitch().max(1));
+        let most = fit.saturating_sub(self.rows_for(1)) / self.shape.stride[0].max(1) + 1;
+        // As even as can be.
+        let rows = oh.div_ceil(oh.div_ceil(most)).max(1);
+        (oh.div_ceil(rows), rows)
+    }
+
+    /// Floats that a worker needs.
+    fn scratch(&self) -> usize {
+        let (_, rows) = self.strips();
+        (self.rows_for(rows) * self.pitch()).div_ceil(4).next_multiple_of(LINE)
+    }
+}
+
+/// One row of pixels of one source, on its way to integers.
+struct Line {
+    input: *const u8,
+    half: bool,
+    stride: usize,
+    out: *mut u8,
+    out_stride: usize,
+    pixels: usize,
+    channels: usize,
+    repeat: usize,
+    scale: *const f32,
+    shift: *const f32,
+    silu: bool,
+    inverse: f32,
+    zero: f32,
+}
+
+/// 1.5 * 2^23: a float this large has no room for a fraction, so adding it rounds to an integer, ties to even, which
+/// then stands in its low bits.
+const MAGIC: f32 = 12_582_912.0;
+
+#[inline(always)]
+unsafe fn line_body<S: Simd>(l: &Line) {
+    // SAFETY: the caller gives `pixels` pixels of `channels` values, `stride` apart, as many floats of scale and shift
+    // or null, and `pixels * repeat` pixels of integers that lie `out_stride` apart.
+    unsafe {
+        let (inverse, zero) = (S::splat(l.inverse), S::splat(l.zero));
+        let (least, most) = (S::splat(-128.0), S::splat(127.0));
+        for x in 0..l.pixels {
+            let mut c = 0;
+            while c < l.channels {
+                let n = (l.channels - c).min(S::LANES);
+                let mut v = halves::load::<S>(l.input, l.half, x * l.stride + c, n);
+                if !l.scale.is_null() {
+                    let affine = |p: *const f32| halves::load::<S>(p.cast(), false, c, n);
+                    v = S::mul_add(v, affine(l.scale), affine(l.shift));
+                }
+                if l.silu {
+                    v = silu_v::<S>(v);
+                }
+                // Not multiplied and added in one: all paths make the same integers of the same values.
+                v = S::add(S::mul(v, inverse), zero);
+                v = S::add(S::min(S::max(v, least), most), S::splat(MAGIC));
+                let q = S::to_array(v);
+                for r in 0..l.repeat {
+                    let to = l.out.add((x * l.repeat + r) * l.out_stride + c);
+                    for (i, q) in q.iter().enumerate().take(n) {
+                        *to.add(i) = q.to_bits() as u8;
+                    }
+                }
+                c += n;
+            }
+        }
+    }
+}
+dispatch! { unsafe fn line_raw = line_body(l: &Line) }
+
+/// What becomes of a tile's sums.
+struct Finish {
+    sums: [[i32; COLUMNS]; MOST_ROWS],
+    rows: usize,
+    /// Columns that are stored.
+    n: usize,
+    factor: *const f32,
+    offset: *const i32,
+    bias: *const f32,
+    channel: *const f32,
+    residual: [*const u8; MOST_ROWS],
+    residual_half: bool,
+    scale: f32,
+    values: [[f32; COLUMNS]; MOST_ROWS],
+    out: [*mut u8; MOST_ROWS],
+    out_half: bool,
+}
+
+#[inline(always)]
+unsafe fn finish_body<S: Simd>(f: &mut Finish) {
+    for r in 0..f.rows.min(MOST_ROWS) {
+        let to = &mut f.values[r];
+        for c in 0..COLUMNS {
+            // SAFETY: factor, offset and bias have whole panels.
+            let (factor, offset, bias) = unsafe { (*f.factor.add(c), *f.offset.add(c), *f.bias.add(c)) };
+            to[c] = (f.sums[r][c] - offset) as f32 * factor + bias;
+        }
+        for (c, to) in to.iter_mut().enumerate().take(f.n) {
+            // SAFETY: channel and residual, where there are, have n values.
+            unsafe {
+                if !f.channel.is_null() {
+                    *to += *f.channel.add(c);
+                }
+                if !f.residual[r].is_null() {
+                    *to += match f.residual_half {
+                        true => halves::widen(*f.residual[r].cast::<u16>().add(c)),
+                        false => *f.residual[r].cast::<f32>().add(c),
+                    };
+                }
+            }
+        }
+        to.iter_mut().for_each(|v| *v *= f.scale);
+    }
+}
+dispatch! { unsafe fn finish_raw = finish_body(f: &mut Finish) }
+
+#[inline(always)]
+unsafe fn store_body<S: Simd>(f: &Finish) {
+    for r in 0..f.rows.min(MOST_ROWS) {
+        for (c, v) in f.values[r].iter().enumerate().take(f.n) {
+            // SAFETY: the rows of the result have n values.
+            unsafe {
+                match f.out_half {
+                    true => *f.out[r].cast::<u16>().add(c) = halves::narrow(*v),
+                    false => *f.out[r].cast::<f32>().add(c) = *v,
+                }
+            }
+        }
+    }
+}
+dispatch! { unsafe fn store_raw = store_body(f: &Finish) }
+
+/// A value's rows, found inside the arena for all samples.
+#[derive(Clone, Copy)]
+struct Rows {
+    data: *mut u8,
+    /// Bytes of a value.
+    size: usize,
+    stride: usize,
+}
+
+impl Rows {
+    /// Element `c` of row `r`.
+    fn at(self, r: usize, c: usize) -> *mut u8 {
+        self.data.wrapping_add((r * self.stride + c) * self.size)
+    }
+}
+
+impl IntegerConv {
+    /// The rows of a view that has `count` for each sample.
+    fn rows(&self, run: &Run<'_>, v: &View, count: usize, channels: usize) -> Result<Rows> {
+        // SAFETY: only a pointer is made of it; the plan gives the result to this step alone and keeps the arguments
+        // unwritten.
+        let memory = unsafe { run.memory.write(v) };
+        let size = if v.half { 2 } else { 4 };
+        let need = (count * run.batch).saturating_sub(1) * v.stride + channels;
+        ensure!(
+            v.channels == channels && need * size <= memory.len() * 4,
+            Shape,
+            "{} floats for {} rows of {channels} values",
+            memory.len(),
+            count * run.batch
+        );
+        Ok(Rows { data: memory.as_ptr().cast(), size, stride: v.stride })
+    }
+
+    /// Makes rows `first ..` of the padded input of a sample, `count` of them.
+    fn gather(&self, run: &Run<'_>, sample: usize, first: usize, count: usize, to: &mut [u8]) -> Result<()> {
+        let (l, s) = (&self.layer, &self.layer.shape);
+        let (pitch, c) = (l.pitch(), s.in_channels);
+        let affine = self.affine.as_ref().map(|v| self.rows(run, v, 1, 2 * c)).transpose()?;
+        let zero = (l.zero as i8).cast_unsigned();
+        for (row, to) in to.chunks_exact_mut(pitch.max(1)).enumerate().take(count) {
+            let inside = (first + row).checked_sub(s.padding.top).filter(|y| *y < s.height).map(|y| y / self.upsample);
+            let Some(y) = inside else {
+                to.fill(zero);
+                continue;
+            };
+            let (left, rest) = to.split_at_mut(s.padding.left * c);
+            let (middle, right) = rest.split_at_mut((s.width * c).min(rest.len()));
+            left.fill(zero);
+            right.fill(zero);
+            let mut done = 0;
+            for v in &*self.sources {
+                let rows = self.rows(run, v, v.positions(), v.channels)?;
+                let fits = v.width * self.upsample == s.width && y < v.height && done + v.channels <= c;
+                ensure!(fits, Shape, "a source of {}x{} for an input of {}x{}", v.height, v.width, s.height, s.width);
+                let norm =
+                    |at: usize| affine.map_or(core::ptr::null(), |a| a.at(sample, at + done).cast_const().cast());
+                let line = Line {
+                    input: rows.at(sample * v.positions() + y * v.width, 0),
+                    half: v.half,
+                    stride: v.stride,
+                    out: middle.as_mut_ptr().wrapping_add(done),
+                    out_stride: c,
+                    pixels: v.width,
+                    channels: v.channels,
+                    repeat: self.upsample,
+                    scale: norm(0),
+                    shift: norm(c),
+                    silu: self.silu,
+                    inverse: l.inverse,
+                    zero: l.zero,
+                };
+                // SAFETY: the sizes were checked above.
+                unsafe { line_raw(run.isa, &line) };
+                done += v.channels;
+            }
+            ensure!(done == c, Shape, "sources of {done} channels, expected {c}");
+        }
+        Ok(())
+    }
+
+    /// Rows `first .. last` of a sample's result.
+    fn strip(&self, run: &Run<'_>, sample: usize, [first, last]: [usize; 2], scratch: &mut [f32]) -> Result<()> {
+        let (l, s) = (&self.layer, &self.layer.shape);
+        let (pitch, [oh, ow], cout) = (l.pitch(), l.out_size, s.out_channels);
+        let have = size_of_val(scratch);
+        // SAFETY: floats are bytes, and any bytes are floats.
+        let bytes = unsafe { core::slice::from_raw_parts_mut(scratch.as_mut_ptr().cast::<u8>(), have) };
+        let (begin, count) = (first * s.stride[0], l.rows_for(last - first));
+        let input = bytes.get_mut(..count * pitch);
+        let input = input.ok_or_else(|| err!(Shape, "{have} bytes for {count} rows of {pitch}"))?;
+        self.gather(run, sample, begin, count, input)?;
+        let out = self.rows(run, &self.out, oh * ow, cout)?;
+        let residual = self.residual.as_ref().map(|v| self.rows(run, v, oh * ow, cout)).transpose()?;
+        let channel = self.channel.as_ref().map(|v| self.rows(run, v, 1, cout)).transpose()?;
+        let k = s.in_channels * s.kernel[0] * s.kernel[1];
+        let n = cout.next_multiple_of(COLUMNS);
+        let weights = l.weights.as_ptr().cast::<i8>();
+        let fits = l.weights.len() * 4 >= n * k && l.columns.len() >= 3 * n;
+        ensure!(fits, Shape, "{} weights for {k} x {n}", l.weights.len() * 4);
+        let (rows, pixels) = (integers::rows(run.isa), (last - first) * ow);
+        let mut f = Finish {
+            sums: [[0; COLUMNS]; MOST_ROWS],
+            rows: 0,
+            n: 0,
+            factor: core::ptr::null(),
+            offset: core::ptr::null(),
+            bias: core::ptr::null(),
+            channel: core::ptr::null(),
+            residual: [core::ptr::null(); MOST_ROWS],
+            residual_half: self.residual.is_some_and(|v| v.half),
+            scale: self.scale,
+            values: [[0.0; COLUMNS]; MOST_ROWS],
+            out: [core::ptr::null_mut(); MOST_ROWS],
+            out_half: self.out.half,
+        };
+        for column in (0..cout).step_by(COLUMNS) {
+            f.n = COLUMNS.min(cout - column);
+            let of = |i: usize| l.columns.as_ptr().wrapping_add(i * n + column);
+            (f.factor, f.offset, f.bias) = (of(0), of(1).cast(), of(2));
+            f.channel = channel.map_or(core::ptr::null(), |c| c.at(sample, column).cast_const().cast());
+            for pixel in (0..pixels).step_by(rows) {
+                f.rows = rows.min(pixels - pixel);
+                let mut a = [core::ptr::null(); MOST_ROWS];
+                for (r, a) in a.iter_mut().enumerate().take(rows) {
+                    // The last row again, where there are not enough.
+                    let p = pixel + r.min(f.rows - 1);
+                    let at = p / ow * s.stride[0] * pitch + p % ow * s.stride[1] * s.in_channels;
+                    *a = input.as_ptr().wrapping_add(at).cast();
+                    let row = (sample * oh + first) * ow + p;
+                    f.residual[r] = residual.map_or(core::ptr::null(), |v| v.at(row, column).cast_const());
+                    f.out[r] = out.at(row, column);
+                }
+                let b = weights.wrapping_add(column * k);
+                let tile = Tile { a, segments: &l.segments, b, sums: f.sums.as_mut_ptr() };
+                // SAFETY: the padded rows are those that these pixels need, the weights were found to be all there, the
+                // rows of result, residual and channel value inside the arena; these rows of the result are this
+                // task's.
+                unsafe {
+                    integers::run(run.isa, &tile);
+                    finish_raw(run.isa, &mut f);
+                    if self.activation != Activation::Identity {
+                        for values in f.values.iter_mut().take(f.rows) {
+                            activate(run.isa, self.activation, values);
+                        }
+                    }
+                    store_raw(run.isa, &f);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Step for IntegerConv {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn own(&self, _batch: usize, workers: usize) -> Option<usize> {
+        self.layer.scratch().checked_mul(workers)
+    }
+
+    fn weight_bytes(&self) -> usize {
+        (self.layer.weights.len() + self.layer.columns.len()) * size_of::<f32>()
+    }
+
+    fn run(&self, run: &Run<'_>) -> Result<()> {
+        let (strips, rows) = self.layer.strips();
+        let (scratch, oh) = (self.layer.scratch(), self.layer.out_size[0]);
+        let s = &self.layer.shape;
+        let macs = [s.out_channels, s.kernel[0], s.kernel[1], self.out.positions(), run.batch];
+        let cost = macs.iter().fold(s.in_channels, |a, &b| a.saturating_mul(b)) / 16;
+        run.each(cost, strips * run.batch, &|worker, i| {
+            let (sample, strip) = (i / strips, i % strips);
+            // SAFETY: one worker number is one thread's at a time.
+            let own = unsafe { run.memory.own(worker * scratch, scratch).part(0, scratch) };
+            self.strip(run, sample, [strip * rows, ((strip + 1) * rows).min(oh)], own)
+        })
+    }
+}
