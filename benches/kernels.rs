@@ -1,12 +1,14 @@
 //! Times the CPU kernels on the layers of the ddpm-cifar10-32 network, on one thread.
 //!
 //!     cargo bench --features bench --bench kernels -- \
-//!         [avx512|avx2|portable] [direct|winograd] [batch N] [only TEXT] [layer SIDE,IN,OUT,FILTER]... [rounds N] [errors]
+//!         [avx512|avx2|portable] [direct|winograd] [batch N] [only TEXT] [layer SIDE,IN,OUT,FILTER]... [rounds N] \
+//!         [errors]
 //!
 //! Layers take turns, each figure is the sum over the layer's tasks of the best of all rounds (a task is shorter than a
 //! time slice, so that other processes disturb it less), and every ratio is to the peak of fused multiply-adds measured
-//! in the same process on the same path. `layer` gives other layers than those of that network. `errors` prints each algorithm's relative L2 error against sums in f64
-//! instead, for inputs like those of a network (SiLU of normal values).
+//! in the same process on the same path. `layer` gives other layers than those of that network. `errors` prints each
+//! algorithm's relative L2 error against sums in f64 instead, for inputs like those of a network (SiLU of normal
+//! values).
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
