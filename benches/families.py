@@ -3,14 +3,16 @@
 Written for torch 2.15.0, diffusers 0.42.1, onnxruntime 1.32 and onnx 1.23. Run from the repository's root:
 
     cargo bench --bench network --no-run
-    python benches/families.py adm|dit|sd15|decoder... [--threads N] [--rounds N] [--without torch|onnxruntime]
+    python benches/families.py adm|dit|sd15|decoder... [--threads N] [--rounds N] [--without torch|onnxruntime] [--keep FOLDER]
 
 Each side is a process of its own that makes one call for each line it reads; no two run at the same time. All compute in f32 at batch 1 with
 random weights. A figure is the best of all rounds. Memory is the most that a process has had, for the peers less what it had with its modules
 imported: for PyTorch that is before the network is made. SD 1.5's UNet has 860 million weights: with all three sides it takes some 20 GB.
+`--keep` writes the ONNX files once, for all later runs.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -50,8 +52,7 @@ def network(name):
 
         net = references.adm(c)
         # The references embed the timestep in float64.
-        for module in net.modules():
-            module.register_forward_hook(lambda _module, _inputs, y: y.float() if isinstance(y, torch.Tensor) else y)
+        net.time_embed.register_forward_pre_hook(lambda _module, inputs: (inputs[0].float(),))
         for p in net.parameters():
             torch.nn.init.normal_(p, std=0.02)
         net, inputs = Call(net, lambda net, x, t, y: net(x, t, y)), (torch.randn(1, 3, 64, 64), t, label)
@@ -150,17 +151,21 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--without", nargs="*", default=[])
+    parser.add_argument("--keep")
     args = parser.parse_args()
     path = newest("network", "cargo bench --bench network --no-run")
     print("| network | undiffuse, ms | PyTorch eager, ms | ONNX Runtime, ms | ratio to the better | memory, MB: ours | PyTorch | ONNX Runtime | load |")
     print("|---|---|---|---|---|---|---|---|---|", flush=True)
     for name in args.names:
-        with tempfile.TemporaryDirectory() as folder:
+        with contextlib.ExitStack() as stack:
+            folder = os.path.join(args.keep, name) if args.keep else stack.enter_context(tempfile.TemporaryDirectory())
             sides = {"ours": Child(path, name, "batch", 1, "threads", args.threads)}
             if "torch" not in args.without:
                 sides["torch"] = Peer("--torch", name, args.threads)
             if "onnxruntime" not in args.without:
-                subprocess.run([sys.executable, os.path.abspath(__file__), "--write", name, folder], check=True, stderr=subprocess.DEVNULL)
+                if not os.path.exists(os.path.join(folder, "inputs.npz")):
+                    os.makedirs(folder, exist_ok=True)
+                    subprocess.run([sys.executable, os.path.abspath(__file__), "--write", name, folder], check=True, stderr=subprocess.DEVNULL)
                 sides["onnxruntime"] = Peer("--onnx", folder, args.threads)
             best = {side: float("inf") for side in sides}
             for _ in range(args.rounds):

@@ -1,12 +1,14 @@
 //! Times the CPU kernels on the layers of the ddpm-cifar10-32 network, on one thread.
 //!
 //!     cargo bench --features bench --bench kernels -- \
-//!         [avx512|avx2|portable] [direct|winograd] [batch N] [only TEXT] [rounds N] [errors]
+//!         [avx512|avx2|portable] [direct|winograd] [batch N] [only TEXT] [layer SIDE,IN,OUT,FILTER]... [rounds N] \
+//!         [errors]
 //!
 //! Layers take turns, each figure is the sum over the layer's tasks of the best of all rounds (a task is shorter than a
 //! time slice, so that other processes disturb it less), and every ratio is to the peak of fused multiply-adds measured
-//! in the same process on the same path. `errors` prints each algorithm's relative L2 error against sums in f64
-//! instead, for inputs like those of a network (SiLU of normal values).
+//! in the same process on the same path. `layer` gives other layers than those of that network. `errors` prints each
+//! algorithm's relative L2 error against sums in f64 instead, for inputs like those of a network (SiLU of normal
+//! values).
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -22,7 +24,9 @@ use undiffuse::backend::cpu::{AlignedBuf, Cpu, CpuOptions, Path};
 mod peak;
 
 /// Name, side, channels in and out, filter, how often the network has it.
-const LAYERS: &[(&str, usize, usize, usize, usize, usize)] = &[
+type Layer = (&'static str, usize, usize, usize, usize, usize);
+
+const LAYERS: &[Layer] = &[
     ("conv_in", 32, 3, 128, 3, 1),
     ("32 128-128", 32, 128, 128, 3, 7),
     ("32 256-128", 32, 256, 128, 3, 2),
@@ -88,6 +92,7 @@ fn main() {
 fn run() -> undiffuse::Result<()> {
     let (mut isa, mut algorithm) = (Isa::best(), None);
     let (mut batches, mut only, mut rounds, mut errors) = (vec![1, 16], String::new(), 15, false);
+    let mut layers: Vec<Layer> = Vec::new();
     let mut args = std::env::args().skip(1).filter(|a| a != "--bench");
     while let Some(a) = args.next() {
         match a.as_str() {
@@ -95,6 +100,14 @@ fn run() -> undiffuse::Result<()> {
             "winograd" => algorithm = Some(Algorithm::Winograd),
             "errors" => errors = true,
             "batch" => batches = args.next().and_then(|v| v.parse().ok()).into_iter().collect(),
+            "layer" => {
+                // The name lives as long as the program.
+                let text: &'static str = args.next().unwrap_or_default().leak();
+                let sizes: Vec<usize> = text.split(',').filter_map(|v| v.parse().ok()).collect();
+                if let [side, ins, outs, filter] = sizes[..] {
+                    layers.push((text, side, ins, outs, filter, 0));
+                }
+            }
             "only" => only = args.next().unwrap_or_default(),
             "rounds" => rounds = args.next().and_then(|v| v.parse().ok()).unwrap_or(rounds),
             name => match Path::ALL.into_iter().find(|p| p.to_string() == name).and_then(Isa::try_new) {
@@ -106,23 +119,32 @@ fn run() -> undiffuse::Result<()> {
             },
         }
     }
+    if layers.is_empty() {
+        layers = LAYERS.to_vec();
+    }
+    layers.retain(|l| l.0.contains(&only));
     if errors {
-        return bench_errors(isa, &only);
+        return bench_errors(isa, &layers);
     }
     for batch in batches {
-        bench(isa, algorithm, batch, &only, rounds)?;
+        bench(isa, algorithm, batch, &layers, rounds)?;
         bench_gathers(isa, batch, rounds)?;
     }
     Ok(())
 }
 
-fn bench(isa: Isa, algorithm: Option<Algorithm>, batch: usize, only: &str, rounds: usize) -> undiffuse::Result<()> {
+fn bench(
+    isa: Isa,
+    algorithm: Option<Algorithm>,
+    batch: usize,
+    layers: &[Layer],
+    rounds: usize,
+) -> undiffuse::Result<()> {
     let mut cases = Vec::new();
     // As in a network, all layers share the memory of activations.
     let (mut most, mut scratch_len) = ([0; 3], 0);
     let both = [Algorithm::Direct, Algorithm::Winograd];
-    let wanted = LAYERS.iter().filter(|l| l.0.contains(only));
-    for (&(name, side, ci, co, k, count), a) in wanted.flat_map(|l| both.map(|a| (l, a))) {
+    for (&(name, side, ci, co, k, count), a) in layers.iter().flat_map(|l| both.map(|a| (l, a))) {
         if algorithm.is_some_and(|only| only != a && k == 3) {
             continue;
         }
@@ -230,9 +252,9 @@ fn normals(x: &mut [f32], seed: u32) {
     }
 }
 
-fn bench_errors(isa: Isa, only: &str) -> undiffuse::Result<()> {
+fn bench_errors(isa: Isa, layers: &[Layer]) -> undiffuse::Result<()> {
     println!("{:18} {:>10} {:>10}   relative L2 error on {}", "layer", "Direct", "Winograd", isa.path());
-    for &(name, side, ci, co, k, _) in LAYERS.iter().filter(|l| l.0.contains(only)) {
+    for &(name, side, ci, co, k, _) in layers {
         let s = ConvShape::square(side, side, ci, co, k, 1, Padding::same(k / 2));
         let mut w = vec![0.0; ci * co * k * k];
         normals(&mut w, 1);
