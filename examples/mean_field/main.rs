@@ -142,8 +142,6 @@ fn phase(output: &Path) -> Result<()> {
         Err(_) => [1.0; 3],
     });
     let edge: Vec<(f64, f64)> = grid(0.0, 1.0, 60)
-        // It begins flat.
-        .map(|b| b.powi(3))
         .filter_map(|b| match MeanField::critical(TANH, b.sqrt()) {
             Ok(field) => Some((field.sigma_w().powi(2), b)),
             Err(e) => {
@@ -170,7 +168,7 @@ fn phase(output: &Path) -> Result<()> {
 /// Schoenholz et al. 2017, figure 2: how q and c approach their fixed points, and the depth scales.
 fn depth(output: &Path, count: usize) -> Result<()> {
     let mut canvas = Canvas::new(700, 330);
-    let (scales, decays) = (chart(0, [0.5, 4.0], [0.2, 50.0], true), chart(1, [0.0, 12.0], [1e-2, 1.0], true));
+    let (scales, decays) = (chart(0, [0.5, 4.0], [0.2, 50.0], true), chart(1, [0.0, 12.0], [1e-3, 1.0], true));
     let of = |w: f64| MeanField::new(TANH, w.sqrt(), BIAS.sqrt());
     let theory = grid(0.5, 4.0, 140).map(|w| Ok((w, of(w)?))).collect::<Result<Vec<_>>>()?;
     for (color, scale) in [(Q, MeanField::xi_q as fn(&MeanField) -> f64), (C, MeanField::xi_c)] {
@@ -184,7 +182,7 @@ fn depth(output: &Path, count: usize) -> Result<()> {
         let (q, c) = (field.q_star(), field.c_star());
         // A small step to each side, or below where there is no other side.
         let c_of = if c == 1.0 { [0.998, 1.0] } else { [c - 0.02, (c + 0.02).min(1.0)] };
-        let layers = (field.xi_c().round() as usize).clamp(2, 16);
+        let layers = (field.xi_c().round() as usize).clamp(2, 12);
         let networks = run(&field, Inputs { q: [q, 1.02 * q], c: c_of }, layers, count, 10 + i as u64);
         let q_layers = (field.xi_q().round() as usize).clamp(2, layers);
         let xi_q = scale(&networks, q_layers, |s| s.q[1] - s.q[0]);
@@ -222,7 +220,7 @@ fn depth(output: &Path, count: usize) -> Result<()> {
         }
     }
     scales.axes(&mut canvas, &[1.0, 2.0, 3.0, 4.0], &[0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0]);
-    decays.axes(&mut canvas, &[0.0, 4.0, 8.0, 12.0], &[0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0]);
+    decays.axes(&mut canvas, &[0.0, 4.0, 8.0, 12.0], &[0.001, 0.01, 0.1, 1.0]);
     canvas.write(output)
 }
 
