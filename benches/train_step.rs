@@ -1,6 +1,6 @@
 //! Steps of training the authors' MNIST network (examples/experiments/mnist.json): forward, backward, Adam.
 //!
-//!     cargo bench --bench train_step -- [batch N] [threads N] [rounds N]
+//!     cargo bench --bench train_step -- [batch N] [threads N] [rounds N] [chunk N]
 //!
 //! A step is whole: batch, noise, gradients of the bound by all 2.3 million parameters, optimiser. The images are
 //! noise; speed does not depend on them. The figure is the best of all rounds.
@@ -27,8 +27,8 @@ const CONFIG: &str = r#"{
         "num_train_timesteps": 1000
     },
     "scheduler": {"_class_name": "Ancestral2015Scheduler", "num_train_timesteps": 1000, "beta_schedule": "authors_2015"},
-    "data": {"kind": "npy", "path": "{path}"}, "loss": {"kind": "bound"}, "optimizer": {"kind": "adam"},
-    "learning_rate": 1e-3, "batch": {batch}, "steps": 1000000, "lanes": 2
+    "data": {"kind": "npy", "path": "{path}", "values": "data"}, "loss": {"kind": "bound"}, "optimizer": {"kind": "adam"},
+    "learning_rate": 1e-3, "batch": {batch}, "steps": 1000000, "lanes": 2{chunk}
 }"#;
 
 /// As many images of 28 x 28 as a batch has, as a .npy file.
@@ -45,13 +45,14 @@ fn images(path: &Path, count: usize) -> Result<()> {
 }
 
 fn main() -> Result<()> {
-    let (mut batch, mut threads, mut rounds, mut serve) = (128, 2, 10, false);
+    let (mut batch, mut threads, mut rounds, mut chunk, mut serve) = (128, 2, 10, 0, false);
     let mut args = std::env::args().skip(1).filter(|a| a != "--bench");
     while let Some(a) = args.next() {
         let to = match a.as_str() {
             "batch" => &mut batch,
             "threads" => &mut threads,
             "rounds" => &mut rounds,
+            "chunk" => &mut chunk,
             "serve" => {
                 serve = true;
                 continue;
@@ -63,7 +64,11 @@ fn main() -> Result<()> {
     }
     let path = std::env::temp_dir().join(format!("undiffuse-bench-{}.npy", std::process::id()));
     images(&path, batch)?;
-    let config = CONFIG.replace("{batch}", &batch.to_string()).replace("{path}", &path.to_string_lossy());
+    let chunk = if chunk > 0 { format!(", \"chunk\": {chunk}") } else { String::new() };
+    let config = CONFIG
+        .replace("{batch}", &batch.to_string())
+        .replace("{chunk}", &chunk)
+        .replace("{path}", &path.to_string_lossy());
     let trainer = Trainer::new(TrainConfig::from_json(&config)?, Path::new("."), Arc::new(Pool::new(threads)?));
     std::fs::remove_file(&path)?;
     let mut trainer = trainer?;

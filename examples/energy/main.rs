@@ -3,15 +3,18 @@
 //! `cargo run --release --features training --example energy`
 //!
 //! p is the binary chain of 2015 with a network, trained here on 10 bits that like to equal their neighbours. r(x) =
-//! exp(-E(x)) is an energy-based model of its own: once the Ising model that minimum probability flow finds from
-//! samples of another law, once the free energy of a restricted Boltzmann machine. Nobody normalises r, and no network
-//! is trained for the product. What is sampled is held to the product of both over all 1024 states: p's law is carried
+//! exp(-E(x)) is an energy-based model of its own, which minimum probability flow finds from samples of another law:
+//! once an Ising model, once the free energy of a restricted Boltzmann machine. Nobody normalises r, and no network is
+//! trained for the product. What is sampled is held to the product of both over all 1024 states: p's law is carried
 //! through every step of the chain, with the network called on all states, so nothing in the comparison is sampled but
 //! the samples.
+
+mod machine;
 
 use std::path::Path;
 use std::sync::Arc;
 
+use machine::{HIDDEN, Machine};
 use undiffuse::backend::cpu::Cpu;
 use undiffuse::backend::cpu::pool::Pool;
 use undiffuse::chain::{Chain, ChainOptions, ParticleOptions, Particles};
@@ -38,7 +41,7 @@ fn main() -> Result<()> {
     let pipeline = trained(&chain_of_spins()?.samples(1, 20_000, 30)?)?;
     let sampler = pipeline.sampler(&Default::default())?;
     let p = law(&pipeline, &*sampler)?;
-    let data = normalised(energies(&chain_of_spins()?).iter().map(|e| (-e).exp()).collect());
+    let data = boltzmann(&energies(&chain_of_spins()?));
     println!("the trained chain, T = {STEPS}: total variation from the law of its data {}", percent(&p, &data));
 
     let truth = pairs_at_odds()?;
@@ -50,15 +53,22 @@ fn main() -> Result<()> {
         100.0 * (square(&|i| got[i] - want[i]) / square(&|i| want[i])).sqrt(),
         report.evaluations
     );
+
+    let truth = boltzmann(&Machine::random(6, 1.2).energies());
+    let (machine, report) = Machine::fit(&counted(&truth, 100_000), 8)?;
+    println!(
+        "the same of a Boltzmann machine with {HIDDEN} hidden units: total variation from the law of its data {} after {} \
+         evaluations",
+        percent(&boltzmann(&machine.energies()), &truth),
+        report.evaluations
+    );
     println!("total variation from p r over all {STATES} states, in % (of this, counting so many draws)");
     println!("{:26}{:>12}{:>22}{:>26}", "", "p itself", "the mean field alone", "64 particles");
+    let free = || BitEnergy::new(Dims::new(&[BITS])?, |v: &[f32], g: &mut [f32]| Ok(machine.free_energy(v, g)));
     let ising = || BitEnergy::ising(BITS, fitted.couplings());
     compare("Ising, fitted", &pipeline, &*sampler, &p, &energies(&fitted), &ising)?;
 
-    let machine = Machine::new();
-    let energies: Vec<f64> = (0..STATES).map(|s| machine.free_energy(&bits(s), &mut [0.0; BITS])).collect();
-    let free = || BitEnergy::new(Dims::new(&[BITS])?, |v: &[f32], g: &mut [f32]| Ok(machine.free_energy(v, g)));
-    compare("Boltzmann machine", &pipeline, &*sampler, &p, &energies, &free)
+    compare("machine, fitted", &pipeline, &*sampler, &p, &machine.energies(), &free)
 }
 
 /// Samples p r in two ways and prints how far they are from it.
@@ -199,41 +209,28 @@ fn pairs_at_odds() -> Result<Ising> {
     Ising::from_spins(BITS, &k)
 }
 
-/// A restricted Boltzmann machine of six hidden units.
-struct Machine {
-    weights: Vec<[f64; BITS]>,
-    hidden: Vec<f64>,
-    visible: [f64; BITS],
-}
-
-impl Machine {
-    fn new() -> Self {
-        let mut stream = Stream::new(6, 0, 0);
-        let weights: Vec<[f64; BITS]> = (0..6).map(|_| std::array::from_fn(|_| 1.2 * stream.normal())).collect();
-        // Hidden units that are on half of the time, bits likewise.
-        let hidden = weights.iter().map(|row| -0.5 * row.iter().sum::<f64>()).collect();
-        let visible = std::array::from_fn(|i| -0.5 * weights.iter().map(|row| row[i]).sum::<f64>());
-        Self { weights, hidden, visible }
-    }
-
-    /// F(v) = -b v - sum over j of log(1 + exp(c_j + W_j v)), and its gradient.
-    fn free_energy(&self, v: &[f32], gradient: &mut [f32]) -> f64 {
-        let dot = |row: &[f64; BITS]| row.iter().zip(v).map(|(w, &v)| w * f64::from(v)).sum::<f64>();
-        let mut slope = self.visible;
-        let mut energy = -dot(&self.visible);
-        for (row, c) in self.weights.iter().zip(&self.hidden) {
-            let input = c + dot(row);
-            energy -= input.max(0.0) + (-input.abs()).exp().ln_1p();
-            let on = 1.0 / (1.0 + (-input).exp());
-            slope.iter_mut().zip(row).for_each(|(s, w)| *s += on * w);
-        }
-        gradient.iter_mut().zip(slope).for_each(|(g, s)| *g = -s as f32);
-        energy
-    }
-}
-
 fn energies(model: &Ising) -> Vec<f64> {
     (0..STATES).map(|s| model.energy(&bits(s).map(f64::from))).collect()
+}
+
+/// The law exp(-E).
+fn boltzmann(energies: &[f64]) -> Vec<f64> {
+    normalised(energies.iter().map(|e| (-e).exp()).collect())
+}
+
+/// The shares of states among so many draws.
+fn counted(p: &[f64], draws: usize) -> Vec<f64> {
+    let mut stream = Stream::new(7, 0, 0);
+    let mut shares = vec![0.0; STATES];
+    for _ in 0..draws {
+        let mut left = stream.uniform();
+        let state = p.iter().position(|p| {
+            left -= p;
+            left < 0.0
+        });
+        shares[state.unwrap_or(STATES - 1)] += 1.0 / draws as f64;
+    }
+    shares
 }
 
 fn bits(state: usize) -> [f32; BITS] {
