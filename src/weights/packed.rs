@@ -97,7 +97,7 @@ pub fn activations_json(activations: &BTreeMap<String, Quantisation>) -> String 
 /// The opposite of [`activations_json`]. Errors (kind `Config`): the text is no such object.
 pub fn activations_from_json(text: &str) -> Result<BTreeMap<String, Quantisation>> {
     let read = |value: &Value| {
-        let &[ref scale, ref zero] = value.as_array()? else { return None };
+        let [scale, zero] = value.as_array()? else { return None };
         let zero = zero.as_f64().filter(|z| libm::rint(*z) == *z && (-128.0..=127.0).contains(z))?;
         Quantisation::new(scale.as_f64()? as f32, zero as i8).ok()
     };

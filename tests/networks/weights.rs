@@ -133,7 +133,10 @@ fn integers_of_8_bits_are_read_with_the_factors_of_their_rows() {
     let alone = foreign(&[("w", Dtype::I8, &[2, 2], &[1, 2, 3, 4]), ("w/factors", Dtype::F32, &[1], &f32s(&[1.0]))]);
     let e = SafeTensorsView::parse(&alone).unwrap_err().to_string();
     assert!(e.contains("w/factors has not their factors, expected a tensor F32 [2]"), "{e}");
-    let mut fill = |_: &str, out: &mut [f32]| Ok(out.fill(f32::INFINITY));
+    let mut fill = |_: &str, out: &mut [f32]| {
+        out.fill(f32::INFINITY);
+        Ok(())
+    };
     let tensors = [TensorToWrite { name: "w", dtype: DType::I8, shape: &[2, 2] }];
     assert!(write_safetensors(&tensors, &BTreeMap::new(), &mut fill, &mut |_| Ok(())).is_err());
 }

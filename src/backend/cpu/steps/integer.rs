@@ -98,9 +98,9 @@ impl Integers {
             *to = f32::from_bits(u32::from_ne_bytes([byte(0), byte(1), byte(2), byte(3)]));
         }
         let zero = i32::from(input.zero());
-        for o in 0..cout {
+        for (o, to) in rest.iter_mut().enumerate().take(cout) {
             let sum: i32 = (0..k).map(|row| i32::from(integer(row, o))).sum();
-            rest[o] = f32::from_bits((zero * sum).cast_unsigned());
+            *to = f32::from_bits((zero * sum).cast_unsigned());
         }
         rest[n..].iter_mut().zip(bias.unwrap_or(&[])).for_each(|(to, b)| *to = *b);
         factors.iter_mut().for_each(|factor| *factor *= input.scale());
@@ -229,10 +229,10 @@ struct Finish {
 unsafe fn finish_body<S: Simd>(f: &mut Finish) {
     for r in 0..f.rows.min(MOST_ROWS) {
         let to = &mut f.values[r];
-        for c in 0..COLUMNS {
+        for (c, (to, sum)) in to.iter_mut().zip(&f.sums[r]).enumerate() {
             // SAFETY: factor, offset and bias have whole panels.
             let (factor, offset, bias) = unsafe { (*f.factor.add(c), *f.offset.add(c), *f.bias.add(c)) };
-            to[c] = (f.sums[r][c] - offset) as f32 * factor + bias;
+            *to = (sum - offset) as f32 * factor + bias;
         }
         for (c, to) in to.iter_mut().enumerate().take(f.n) {
             // SAFETY: channel and residual, where there are, have n values.

@@ -1,6 +1,6 @@
 //! Operators that do the same to every channel: what is known of one channel is enough for all.
 
-use std::sync::Arc;
+use std::rc::Rc;
 
 use undiffuse::Result;
 use undiffuse::posterior::operator::LinearOperator;
@@ -14,7 +14,7 @@ use super::reading::Reading;
 #[derive(Clone)]
 pub struct Parts {
     /// The operator of a part.
-    pub one: Arc<Operator>,
+    pub one: Rc<Operator>,
     /// How many parts a picture has.
     pub count: usize,
     /// The dimensions of a part.
@@ -37,7 +37,7 @@ impl Parts {
             _ => (whole()?, 1, dims),
         };
         one.linear()?;
-        Ok(Self { one: Arc::new(one), count, dims })
+        Ok(Self { one: Rc::new(one), count, dims })
     }
 
     /// The operator of a part, which is linear.
