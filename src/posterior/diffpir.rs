@@ -100,7 +100,9 @@ impl<O: LinearOperator> Evidence for DiffPir<O> {
         {
             if let Some((places, singular)) = coordinates(op) {
                 for (i, (y, s)) in self.measurement.values(sample)?.iter().zip(singular).enumerate() {
-                    if let Some(x0) = places.get(i).and_then(|j| x0.get_mut(j)) {
+                    // A does not see what its factor is 0 of.
+                    let seen = places.get(i).filter(|_| *s > 0.0);
+                    if let Some(x0) = seen.and_then(|j| x0.get_mut(j)) {
                         let s = f64::from(*s);
                         *x0 += (s / (s * s + rho) * (f64::from(*y) - s * f64::from(*x0))) as f32;
                     }
