@@ -73,6 +73,7 @@
 //! | [`evaluate`] | bounds on the log-likelihood and on entropies, the Parzen window estimate |
 //! | [`codec`] | between samples and data: the scale of 2015's models, the decoder of latents, in tiles |
 //! | [`pipeline`] | a model and its scheduler, and of a latent model its decoder, from one directory or file |
+//! | [`calibrate`] | the scales with which a model computes in 8-bit integers, measured by sampling from it |
 //! | [`embed`] | a model that is a part of the program, and the writer of such (feature `embed`) |
 //! | `arrays` | views from and to `ndarray` at the public edge (feature `ndarray`) |
 //! | `training` | networks from data: gradients for a batch, losses, optimisers, readers and generators, the loop, minimum probability flow, mean-field theory of deep networks (feature `training`) |

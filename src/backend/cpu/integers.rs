@@ -6,7 +6,9 @@
 #![allow(unsafe_code)] // Vendor intrinsics and raw row pointers, inside what `Tile` promises.
 
 use super::gemm::Segment;
-use super::isa::{Isa, Path};
+use super::isa::Isa;
+#[cfg(any(target_arch = "x86_64", all(target_arch = "aarch64", target_feature = "neon")))]
+use super::isa::Path;
 
 /// Columns of a panel.
 pub const COLUMNS: usize = 8;
