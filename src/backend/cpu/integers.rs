@@ -293,6 +293,7 @@ mod neon {
 
 #[cfg(test)]
 mod tests {
+    use super::super::isa::Path;
     use super::*;
     use alloc::vec::Vec;
 
