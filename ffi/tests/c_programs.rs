@@ -9,12 +9,13 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 /// What each program is given.
-const PROGRAMS: [(&str, &[Argument]); 13] = [
+const PROGRAMS: [(&str, &[Argument]); 14] = [
     ("abi", &[]),
     ("model", &[Argument::Network]),
     ("sampler", &[]),
     ("operator", &[]),
     ("evidence", &[]),
+    ("evidence_discrete", &[]),
     ("session", &[Argument::Network]),
     ("session_given", &[Argument::Network]),
     ("bound", &[]),

@@ -27,6 +27,16 @@ for file in libundiffuse.so libundiffuse.a; do
   fi
 done
 
+# What trains is no part of it: of the crate's own names those of sampling are there, and none of training.
+rlib=$(find target/ffi/deps -name 'libundiffuse-*.rlib' -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d ' ' -f 2)
+grep -qa 9undiffuse7sampler "$rlib"
+for name in 9undiffuse8training 5graph9gradients 9reference10param_grad; do
+  if grep -qa "$name" "$rlib"; then
+    echo "$rlib has $name"
+    exit 1
+  fi
+done
+
 for kind in shared static; do
   cmake -S ffi/tests/consumer -B "$work/$kind" -DCMAKE_PREFIX_PATH="$prefix" -DKIND=$kind > "$work/log"
   cmake --build "$work/$kind" > "$work/log" || { cat "$work/log"; exit 1; }

@@ -31,12 +31,14 @@ mod adaptive;
 mod alone;
 mod buffers;
 mod builder;
+mod in_place;
 mod jacobian;
 mod noising;
 mod particles;
 mod save;
 
 pub use builder::ChainBuilder;
+pub use in_place::InPlace;
 pub use particles::{ParticleOptions, Particles};
 
 use crate::cancel::Cancel;

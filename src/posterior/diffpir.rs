@@ -130,3 +130,107 @@ impl<O: LinearOperator> Evidence for DiffPir<O> {
         Fingerprint::new().bytes(b"diffpir").f64(self.lambda).u64(self.measurement.fingerprint()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::err;
+    use crate::posterior::operator::Svd;
+    use crate::schedule::Level;
+    use crate::tensor::Dims;
+
+    /// A = diag(2, 0, 0.5), which says that it is one or keeps it to itself.
+    struct Diagonal {
+        says: bool,
+    }
+
+    const FACTORS: [f32; 3] = [2.0, 0.0, 0.5];
+
+    fn times(from: &[f32], to: &mut [f32]) {
+        to.iter_mut().zip(from).zip(FACTORS).for_each(|((to, from), s)| *to = s * from);
+    }
+
+    impl LinearOperator for Diagonal {
+        fn name(&self) -> &'static str {
+            "a diagonal"
+        }
+        fn input_dims(&self) -> Dims {
+            Dims::new(&[3]).unwrap()
+        }
+        fn output_dims(&self) -> Dims {
+            self.input_dims()
+        }
+        fn apply(&self, x: &[f32], y: &mut [f32], _: &mut [f32]) -> Result<()> {
+            times(x, y);
+            Ok(())
+        }
+        fn adjoint(&self, y: &[f32], x: &mut [f32], _: &mut [f32]) -> Result<()> {
+            times(y, x);
+            Ok(())
+        }
+        fn svd(&self) -> Option<&dyn Svd> {
+            Some(self)
+        }
+    }
+
+    impl Svd for Diagonal {
+        fn singular_values(&self) -> &[f32] {
+            &FACTORS
+        }
+        fn vt(&self, x: &[f32], z: &mut [f32], _: &mut [f32]) -> Result<()> {
+            z.copy_from_slice(x);
+            Ok(())
+        }
+        fn v(&self, z: &[f32], x: &mut [f32], _: &mut [f32]) -> Result<()> {
+            x.copy_from_slice(z);
+            Ok(())
+        }
+        fn ut(&self, y: &[f32], w: &mut [f32], _: &mut [f32]) -> Result<()> {
+            w.copy_from_slice(y);
+            Ok(())
+        }
+        fn u(&self, w: &[f32], y: &mut [f32], _: &mut [f32]) -> Result<()> {
+            y.copy_from_slice(w);
+            Ok(())
+        }
+        fn coordinates(&self) -> Option<Coordinates<'_>> {
+            self.says.then_some(Coordinates::All)
+        }
+    }
+
+    struct NoProducts;
+
+    impl Jacobian for NoProducts {
+        fn vjp(&mut self, _: &[f32], _: &mut [f32]) -> Result<()> {
+            Err(err!(Unsupported, "a product"))
+        }
+    }
+
+    /// The element by element step is the general one, and what A has the factor 0 of stays, with and without noise.
+    #[test]
+    fn the_step_of_a_diagonal() {
+        let level = Level { alpha: 0.8, sigma: 0.6, timestep: 7.0 };
+        for sigma in [0.0, 0.3] {
+            let step = |says: bool| {
+                let (op, y) = (Diagonal { says }, [1.0, 5.0, -0.25]);
+                let seen = if sigma > 0.0 { Measurement::new(op, &y, sigma) } else { Measurement::exact(op, &y) };
+                let mut evidence = DiffPir::new(seen.unwrap(), 2.0).unwrap();
+                let mut scratch = alloc::vec![0.0; evidence.scratch_len(Dims::new(&[3]).unwrap(), 1)];
+                assert_eq!(scratch.is_empty(), says);
+                let at = At { step: 1, steps: 4, level, target: level, first_sample: 0, sample_len: 3, range: None };
+                let (x, mut x0, mut eps) = ([0.9, -0.4, 0.3], [0.2, 0.7, 0.1], [0.0; 3]);
+                evidence.estimate(&at, &x, &mut x0, &mut eps, &mut NoProducts, &mut scratch).unwrap();
+                (x0, eps)
+            };
+            let ((x0, eps), (general, general_eps)) = (step(true), step(false));
+            assert_eq!(x0[1], 0.7);
+            for (a, b) in x0.iter().chain(&eps).zip(general.iter().chain(&general_eps)) {
+                assert!((a - b).abs() < 1e-6, "sigma {sigma}: {x0:?} {eps:?}, in general {general:?} {general_eps:?}");
+            }
+            // The minimum of (y - s x_0)^2 / s_y^2 + lambda alpha^2 / sigma^2 (x_0 - 0.2)^2 of the first element.
+            let prior = 2.0 * 0.64 / 0.36;
+            let expected = if sigma > 0.0 { (2.0 / 0.09 + prior * 0.2) / (4.0 / 0.09 + prior) } else { 0.5 };
+            assert!((f64::from(x0[0]) - expected).abs() < 1e-6, "sigma {sigma}: {}, expected {expected}", x0[0]);
+        }
+    }
+}

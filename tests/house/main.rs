@@ -13,5 +13,3 @@ mod layering;
 mod links;
 mod no_std;
 mod public_api;
-#[cfg(feature = "training")]
-mod training_symbols;

@@ -33,5 +33,7 @@ mod pretrained_2015;
 mod programs;
 mod recompute;
 mod same_bits;
+#[cfg(all(feature = "import", feature = "training"))]
+mod seeds;
 mod unet_gradient;
 mod weights;

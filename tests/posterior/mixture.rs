@@ -1,5 +1,5 @@
 //! A posterior with several modes, known in closed form: a Gaussian mixture seen through one noisy number. Mean and
-//! covariance over 20,000 samples of each method.
+//! covariance over 20,000 samples of each method, or of fewer where the figures need not be those of the docs.
 
 use undiffuse::chain::{Chain, ChainOptions};
 use undiffuse::denoiser::{Component, Covariance, GaussianMixture};
@@ -22,7 +22,6 @@ const PARTS: [(f64, [f64; 2], [f64; 3]); 3] = [
 const A: [f64; 2] = [1.0, 0.5];
 const Y: f64 = 0.1;
 const S: f64 = 0.4;
-const SAMPLES: usize = 20_000;
 
 fn normal(x: f64, mean: f64, variance: f64) -> f64 {
     (-(x - mean) * (x - mean) / (2.0 * variance)).exp() / (2.0 * std::f64::consts::PI * variance).sqrt()
@@ -87,11 +86,11 @@ fn prior() -> GaussianMixture {
 }
 
 /// Error of the mean over the root of the trace, and of the covariance relative to it.
-fn errors(sampler: &dyn Sampler, evidence: impl Evidence, want: &([f64; 2], [f64; 3])) -> (f64, f64) {
-    let options = ChainOptions { batch: SAMPLES, first_sample: 0 };
+fn errors(sampler: &dyn Sampler, evidence: impl Evidence, samples: usize, want: &([f64; 2], [f64; 3])) -> (f64, f64) {
+    let options = ChainOptions { batch: samples, first_sample: 0 };
     let mut chain = Chain::with_evidence(prior(), sampler, Seeded::new(21), evidence, &options).unwrap();
     chain.run().unwrap();
-    let n = SAMPLES as f64;
+    let n = samples as f64;
     let rows = || chain.x().chunks_exact(2).map(|r| [f64::from(r[0]), f64::from(r[1])]);
     let mean = [0, 1].map(|i| rows().map(|r| r[i]).sum::<f64>() / n);
     let cov =
@@ -103,22 +102,22 @@ fn errors(sampler: &dyn Sampler, evidence: impl Evidence, want: &([f64; 2], [f64
 }
 
 /// Runs a method with `steps` of DDPM, prints its row and holds both errors below `bound`.
-fn check(name: &str, steps: usize, evidence: impl Evidence, bound: f64) {
+fn check(name: &str, steps: usize, evidence: impl Evidence, samples: usize, bound: f64) {
     let conditioned = PARTS.map(|(w, m, c)| {
         let (factor, m, c) = condition(m, &c);
         (w * factor, m, c)
     });
     let config = SchedulerConfig { clip_sample: false, ..SchedulerConfig::new(SamplerKind::Ddpm) };
     let options = SamplerOptions { steps: Steps::Count(steps), arithmetic: Arithmetic::Float64, ..Default::default() };
-    let (mean, cov) = errors(&*config.sampler(&options).unwrap(), evidence, &moments(&conditioned));
+    let (mean, cov) = errors(&*config.sampler(&options).unwrap(), evidence, samples, &moments(&conditioned));
     println!("| {name} | {steps} | {:.1} % | {:.1} % |", 100.0 * mean, 100.0 * cov);
     assert!(mean < bound && cov < bound, "{name}: mean {mean}, covariance {cov}, expected below {bound}");
 }
 
 /// The theory of `posterior::calibrated`: with the true r_t, here a closure, the chain samples the posterior, whatever
-/// its modes. Sampling alone puts the mean off by 1 / sqrt(20,000) = 0.7 % and the covariance by about 1 %.
-#[test]
-fn the_true_r_gives_the_posterior_of_a_mixture() {
+/// its modes. Sampling alone puts the mean off by 1 / sqrt(n), 0.7 % of 20,000, and the covariance by about 1.5 times
+/// that.
+fn the_true_r(samples: usize, bound: f64) {
     let gradient = |_: u64, level: &Level, x: &[f32], out: &mut [f32]| {
         let at = [f64::from(x[0]), f64::from(x[1])];
         let h = 1e-4;
@@ -127,15 +126,37 @@ fn the_true_r_gives_the_posterior_of_a_mixture() {
         Ok(())
     };
     let exact = MeanShift::new(FnLogR::new(gradient), RSchedule::Constant);
-    check("mean shift by the true log p(y given x_t)", 500, exact, 0.02);
+    check("mean shift by the true log p(y given x_t)", 500, exact, samples, bound);
 }
 
-/// What takes p(x_0 | x_t) for Gaussian, or r for the same at every level, is off; the docs print these figures.
 #[test]
-fn approximations_are_off_by_what_the_docs_say() {
+#[ignore = "long: `.ci/run long`"]
+fn the_true_r_gives_the_posterior_of_a_mixture_within_two_percent() {
+    the_true_r(20_000, 0.02);
+}
+
+#[test]
+fn the_true_r_gives_the_posterior_of_a_mixture() {
+    the_true_r(3_000, 0.05);
+}
+
+/// What takes p(x_0 | x_t) for Gaussian, or r for the same at every level, is off; the docs print these figures, of
+/// 20,000 samples.
+fn approximations(samples: usize, more: f64) {
     let op = Dense::new(Dims::new(&[2]).unwrap(), Dims::new(&[1]).unwrap(), &A.map(|a| a as f32)).unwrap();
     let seen = || Measurement::new(&op, &[Y as f32], S).unwrap();
-    check("calibrated", 250, Calibrated::new(seen(), 1).unwrap(), 0.15);
-    check("calibrated to a white prior", 250, CalibratedWhite::new(seen(), 1.0).unwrap(), 0.22);
-    check("2015, exact product", 250, ExactProduct::new(seen(), RSchedule::Constant).unwrap(), 0.15);
+    check("calibrated", 250, Calibrated::new(seen(), 1).unwrap(), samples, 0.15 + more);
+    check("calibrated to a white prior", 250, CalibratedWhite::new(seen(), 1.0).unwrap(), samples, 0.22 + more);
+    check("2015, exact product", 250, ExactProduct::new(seen(), RSchedule::Constant).unwrap(), samples, 0.15 + more);
+}
+
+#[test]
+#[ignore = "long: `.ci/run long`"]
+fn approximations_are_off_by_what_the_docs_say() {
+    approximations(20_000, 0.0);
+}
+
+#[test]
+fn approximations_are_off_by_about_what_the_docs_say() {
+    approximations(3_000, 0.03);
 }

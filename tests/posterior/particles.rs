@@ -122,8 +122,10 @@ fn law(prior: &[f64], flip: f64, count: usize, runs: u64) -> (Vec<f64>, f64) {
     (p, log_evidence)
 }
 
-/// Holds the law of one of `count` particles, estimated from `total` of them, to the posterior over all 1024 states.
+/// Holds the law of one of `count` particles, estimated from `total` of them, to the posterior over all 1024 states:
+/// within a percent, or what so many independent draws are off by.
 fn check(name: &str, flip: f64, total: usize, sizes: &[usize]) {
+    let bound = 0.01f64;
     let prior = ising();
     let (want, evidence) = posterior(&prior, flip);
     // What counting so many independent draws would be off by.
@@ -136,7 +138,7 @@ fn check(name: &str, flip: f64, total: usize, sizes: &[usize]) {
             100.0 * tv,
             100.0 * counting
         );
-        assert!(tv < 0.01, "{name}, {count} particles: {tv}");
+        assert!(tv < bound.max(1.2 * counting), "{name}, {count} particles: {tv}");
         if runs == 1 {
             println!("{name}: log p(y) {log_evidence:.4}, exactly {:.4}", evidence.ln());
             assert!((log_evidence - evidence.ln()).abs() < 0.01);
@@ -147,13 +149,25 @@ fn check(name: &str, flip: f64, total: usize, sizes: &[usize]) {
 }
 
 #[test]
+#[ignore = "long: `.ci/run long`"]
 fn particles_reach_the_posterior_of_noisy_bits_within_a_percent() {
     check("one in ten flipped", 0.1, 1 << 19, &[64]);
 }
 
 #[test]
+fn particles_reach_the_posterior_of_noisy_bits() {
+    check("one in ten flipped", 0.1, 1 << 16, &[64]);
+}
+
+#[test]
+#[ignore = "long: `.ci/run long`"]
 fn particles_reach_the_posterior_of_known_bits_within_a_percent() {
     check("known", 0.0, 1 << 16, &[64, 1 << 16]);
+}
+
+#[test]
+fn particles_reach_the_posterior_of_known_bits() {
+    check("known", 0.0, 1 << 14, &[64, 1 << 14]);
 }
 
 /// Couplings of all pairs and fields, of either sign.
@@ -227,10 +241,21 @@ fn particles_reach_the_product_with_an_energy() {
     assert!(alone > 0.2 && total_variation(&prior, &want) > 0.3);
 }
 
-/// Three Gaussians in the plane seen through one number: as in `posterior_mixture.rs`, where guided methods are 9 to
-/// 19 % off.
+#[test]
+#[ignore = "long: `.ci/run long`"]
+fn many_particles_reach_the_posterior_of_a_mixture() {
+    mixture(30_000, 0.025);
+}
+
+/// A sixth of them scatter by the root of that more.
 #[test]
 fn particles_reach_the_posterior_of_a_mixture() {
+    mixture(5_000, 0.06);
+}
+
+/// Three Gaussians in the plane seen through one number: as in `mixture.rs`, where guided methods are 9 to
+/// 19 % off.
+fn mixture(count: usize, bound: f64) {
     let parts = [
         (0.5, [0.9, 0.3], [0.10, 0.04, 0.08]),
         (0.3, [-0.8, 0.7], [0.12, -0.05, 0.06]),
@@ -267,7 +292,7 @@ fn particles_reach_the_posterior_of_a_mixture() {
     let sampler = config
         .sampler(&SamplerOptions { steps: Steps::Count(500), arithmetic: Arithmetic::Float64, ..Default::default() })
         .unwrap();
-    let options = ParticleOptions { count: 30_000, ..Default::default() };
+    let options = ParticleOptions { count, ..Default::default() };
     let mut particles = Particles::new(prior, sampler, Seeded::new(4), seen, &options).unwrap();
     particles.run(0).unwrap();
     let over = |f: &dyn Fn(&[f32]) -> f64| -> f64 {
@@ -279,12 +304,12 @@ fn particles_reach_the_posterior_of_a_mixture() {
     let norm = |c: [f64; 3]| (c[0] * c[0] + 2.0 * c[1] * c[1] + c[2] * c[2]).sqrt();
     let off_cov = norm([0, 1, 2].map(|i| second[i] - cov[i])) / norm(cov);
     println!(
-        "30,000 particles, resampled {} times: {:.1} % / {:.1} %",
+        "{count} particles, resampled {} times: {:.1} % / {:.1} %",
         particles.resampled(),
         100.0 * off,
         100.0 * off_cov
     );
-    assert!(off < 0.025 && off_cov < 0.025, "{off} {off_cov}");
+    assert!(off < bound && off_cov < bound, "{off} {off_cov}");
 }
 
 fn line() -> GaussianMixture {

@@ -156,6 +156,7 @@ mod wgpu {
     use undiffuse::backend::wgpu::{Wgpu, WgpuOptions, adapters};
 
     #[test]
+    #[ignore = "long: `.ci/run long`"]
     fn networks_and_gradients_on_the_wgpu_backend() {
         let Some(adapter) = adapters().into_iter().find(|a| a.unusable.is_none()) else {
             println!("skipped: no Vulkan adapter");

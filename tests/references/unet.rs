@@ -177,6 +177,7 @@ mod wgpu {
     }
 
     #[test]
+    #[ignore = "long: `.ci/run long`"]
     fn ddpm_cifar10_32_on_the_wgpu_backend() {
         for (precision, bound) in [(Precision::F32, BOUND), (Precision::F16, HALF_BOUND)] {
             if let Some(backend) = open(precision) {
@@ -217,11 +218,13 @@ mod wgpu {
     }
 
     #[test]
+    #[ignore = "long: `.ci/run long`"]
     fn gradients_of_every_family_on_the_wgpu_backend() {
         check_gradients(&Reference, |name| name != LARGE);
     }
 
     #[test]
+    #[ignore = "long: `.ci/run long`"]
     fn the_gradient_of_ddpm_cifar10_32_on_the_wgpu_backend() {
         // Plain loops would take a minute. The cpu backend has its own tests.
         check_gradients(&Cpu::new().unwrap(), |name| name == LARGE);

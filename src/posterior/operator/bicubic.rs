@@ -1,8 +1,9 @@
 //! The operators of super-resolution: an image made smaller.
 
+use super::axis::Factor;
 use super::image;
 use super::kernel::{Padding, shrink};
-use super::kron::{Factor, Kron, is_kron};
+use super::kron::{Kron, is_kron};
 use crate::error::{Result, ensure};
 use crate::tensor::Dims;
 
@@ -18,8 +19,10 @@ impl BlockAverage {
     /// Errors: kind `Shape` if `dims` is no image; kind `InvalidArgument` if the factor is 0 or 1 or divides not both
     /// sides.
     pub fn new(dims: Dims, factor: usize) -> Result<Self> {
-        let kron = downsampler("block average", dims, factor, Padding::Zero, 0.5, |_| 1.0)?;
-        Ok(Self { kron })
+        let name = "block average";
+        let [c, h, w] = divided(name, dims, factor)?;
+        let factors = [Factor::Same(c), Factor::Means(h, factor), Factor::Means(w, factor)];
+        Ok(Self { kron: Kron::new(name, factors)? })
     }
 }
 
@@ -34,9 +37,12 @@ pub struct Bicubic {
 impl Bicubic {
     /// For images `dims` `[C, H, W]`.
     ///
-    /// Errors: as [`BlockAverage::new`].
+    /// Errors: as [`BlockAverage::new`]; kind `InvalidArgument` where a side would be above 1024 when reduced.
     pub fn new(dims: Dims, factor: usize, padding: Padding) -> Result<Self> {
-        Ok(Self { kron: downsampler("bicubic reduction", dims, factor, padding, 2.0, keys)? })
+        let name = "bicubic reduction";
+        let [c, h, w] = divided(name, dims, factor)?;
+        let axis = |n| shrink(n, factor, padding, 2.0, keys).map(Factor::Dense);
+        Ok(Self { kron: Kron::new(name, [Factor::Same(c), axis(h)?, axis(w)?])? })
     }
 }
 
@@ -52,22 +58,15 @@ fn keys(x: f64) -> f64 {
     }
 }
 
-fn downsampler(
-    name: &'static str,
-    dims: Dims,
-    factor: usize,
-    padding: Padding,
-    support: f64,
-    filter: impl Fn(f64) -> f64,
-) -> Result<Kron> {
+/// The sides of an image that a factor divides.
+fn divided(name: &str, dims: Dims, factor: usize) -> Result<[usize; 3]> {
     let [c, h, w] = image(name, dims)?;
     ensure!(
         factor >= 2 && h.is_multiple_of(factor) && w.is_multiple_of(factor),
         InvalidArgument,
         "{name}: factor {factor} for an image of {h} x {w}, expected at least 2 and a divisor of both sides"
     );
-    let axis = |n| shrink(n, factor, padding, support, &filter).map(Factor::Dense);
-    Kron::new(name, [Factor::Same(c), axis(h)?, axis(w)?])
+    Ok([c, h, w])
 }
 
 is_kron!(BlockAverage, Bicubic);

@@ -1,8 +1,9 @@
 //! Operators on the channels of an image.
 
+use super::axis::Factor;
 use super::image;
 use super::jacobi::Matrix;
-use super::kron::{Factor, Kron, is_kron};
+use super::kron::{Kron, is_kron};
 use crate::error::{Result, ensure, err};
 use crate::tensor::Dims;
 

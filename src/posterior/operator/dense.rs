@@ -1,7 +1,8 @@
 //! A matrix given entry by entry.
 
+use super::axis::Factor;
 use super::jacobi::Matrix;
-use super::kron::{Factor, Kron, Map};
+use super::kron::{Kron, Map};
 use super::{LinearOperator, Svd};
 use crate::error::{Result, ensure};
 use crate::tensor::Dims;

@@ -21,7 +21,7 @@ pub enum Padding {
 
 impl Padding {
     /// The element of an axis of `n` that stands at `i`; `None` for a zero.
-    fn at(self, i: i64, n: i64) -> Option<usize> {
+    pub(super) fn at(self, i: i64, n: i64) -> Option<usize> {
         let inside = match self {
             Self::Zero => return usize::try_from(i).ok().filter(|_| i < n),
             Self::Circular => i.rem_euclid(n),

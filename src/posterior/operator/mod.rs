@@ -26,11 +26,13 @@
 //! # Ok::<(), undiffuse::Error>(())
 //! ```
 
+mod axis;
 mod bicubic;
 mod blur;
 mod callback;
 mod channels;
 mod circular;
+mod cosine;
 mod dense;
 mod forward;
 mod forward_callback;

@@ -71,6 +71,9 @@ fn all() -> Vec<(&'static str, Box<dyn LinearOperator>, Option<usize>)> {
         op!("bicubic 2, zeros", Bicubic::new(colour, 2, Padding::Zero), Some(72)),
         op!("blur, zeros", SeparableBlur::new(odd, &g, &[0.2, 0.5, 0.4], Padding::Zero), Some(126)),
         op!("blur, symmetric", SeparableBlur::new(odd, &g, &g, Padding::Symmetric), Some(126)),
+        op!("blur, taps of both signs", SeparableBlur::new(odd, &[0.45, 0.4, 0.45], &g, Padding::Symmetric), Some(126)),
+        op!("blur, a direction lost", SeparableBlur::new(odd, &g, &[0.5; 3], Padding::Symmetric), Some(112)),
+        op!("blur, uneven taps", SeparableBlur::new(odd, &g, &[0.2, 0.5, 0.4], Padding::Symmetric), Some(126)),
         op!("blur, circular and separable", SeparableBlur::new(odd, &g, &g, Padding::Circular), Some(126)),
         op!("kernel, even sides", CircularBlur::new(colour, &motion, 3, 4), Some(288)),
         op!("kernel, odd sides", CircularBlur::new(odd, &motion, 4, 3), Some(126)),
@@ -228,6 +231,47 @@ fn wrong_lengths_are_refused() {
         if op.scratch_len() > 0 {
             shape(svd.vt(&x[..n], &mut to[..k], &mut scratch[..op.scratch_len() - 1]), "short scratch");
         }
+    }
+}
+
+/// By cosines and by the matrix, also with taps beyond both ends.
+#[test]
+fn a_mirrored_blur_is_its_matrix() {
+    for (w, len) in [(1, 3), (2, 5), (9, 5), (12, 31), (61, 13)] {
+        let taps = gaussian_kernel(len, len as f64 / 4.0).unwrap();
+        let matrix = super::kernel::convolution(&taps, w, Padding::Symmetric).unwrap();
+        let op = SeparableBlur::new(dims(&[1, 3, w]), &[1.0], &taps, Padding::Symmetric).unwrap();
+        let x = random(31, 3 * w);
+        let mut y = vec![0.0; 3 * w];
+        op.apply(&x, &mut y, &mut vec![0.0; op.scratch_len()]).unwrap();
+        for (x, y) in x.chunks_exact(w).zip(y.chunks_exact(w)) {
+            for (row, y) in matrix.data.chunks_exact(w).zip(y) {
+                let expected: f64 = row.iter().zip(x).map(|(m, x)| m * f64::from(*x)).sum();
+                assert!((f64::from(*y) - expected).abs() < 1e-6, "{w} {len}: {y}, expected {expected}");
+            }
+        }
+    }
+}
+
+/// Sides of photographs, which no matrix is decomposed for: what `solve` gives solves, to f32's precision over c.
+#[test]
+fn photographs_are_small_enough() {
+    let large = dims(&[1, 6, 4032]);
+    let g = gaussian_kernel(9, 1.5).unwrap();
+    let ops: [Box<dyn LinearOperator>; 2] = [
+        Box::new(SeparableBlur::new(large, &g, &g, Padding::Symmetric).unwrap()),
+        Box::new(BlockAverage::new(large, 3).unwrap()),
+    ];
+    for op in ops {
+        let (m, c) = (op.output_dims().elements(), 0.01);
+        let r = random(32, m);
+        let (mut out, mut back, mut again) = (vec![0.0; m], vec![0.0; 6 * 4032], vec![0.0; m]);
+        let mut scratch = vec![f32::NAN; op.solve_scratch_len()];
+        op.solve(c, &r, &mut out, &mut scratch).unwrap();
+        op.adjoint(&out, &mut back, &mut scratch).unwrap();
+        op.apply(&back, &mut again, &mut scratch).unwrap();
+        again.iter_mut().zip(&out).for_each(|(a, o)| *a += c as f32 * o);
+        assert!(difference(&again, &r) < 1e-5, "{}: {}", op.name(), difference(&again, &r));
     }
 }
 

@@ -17,7 +17,6 @@ mod sheet;
 mod start;
 mod stated;
 mod suited;
-mod walk;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;

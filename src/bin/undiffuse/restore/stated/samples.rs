@@ -5,8 +5,10 @@
 
 use std::cell::Cell;
 
+use undiffuse::chain::InPlace;
 use undiffuse::noise::Stream;
 use undiffuse::pipeline::Source;
+use undiffuse::posterior::Jacobian;
 use undiffuse::posterior::operator::LinearOperator;
 use undiffuse::sampler::{Plan, Sampler};
 use undiffuse::values::Scale;
@@ -17,7 +19,6 @@ use super::super::method::OfDenoiser;
 use super::super::run::{Done, Places, compared};
 use super::super::sheet::picture;
 use super::super::start;
-use super::super::walk::{Buffers, MEMORY, NoProducts, Run, walk};
 use super::Work;
 use crate::arrays::Array;
 use crate::interrupt;
@@ -28,6 +29,15 @@ use crate::source::ModelArgs;
 const FIRST_DRAW: u64 = 0;
 /// Columns of a sheet at most.
 const COLUMNS: usize = 8;
+
+/// Evidence of methods that ask for no product.
+struct NoProducts;
+
+impl Jacobian for NoProducts {
+    fn vjp(&mut self, _: &[f32], _: &mut [f32]) -> Result<()> {
+        Err(Error::new(ErrorKind::Unsupported, "a product of a network in tiles"))
+    }
+}
 
 /// What is kept of the samples.
 enum Kept {
@@ -131,7 +141,16 @@ impl Work<'_> {
         // Of a part its measurement and a step's scratch, or what its beginning takes.
         let begun = if parts.picks() { part / 2 } else { 2 * part + part_m + one.solve_scratch_len() };
         let step = if reverse { 0 } else { part_m.saturating_add(scratch_len).max(begun) };
-        let values = [y.data.len(), truth.as_ref().map_or(0, |t| t.data.len()), measured, sheet, n, part, step, MEMORY];
+        let values = [
+            y.data.len(),
+            truth.as_ref().map_or(0, |t| t.data.len()),
+            measured,
+            sheet,
+            n,
+            part,
+            step,
+            InPlace::<Plan>::MEMORY,
+        ];
         let values = values.into_iter().fold(n.saturating_mul(kept), usize::saturating_add);
         let held = values.saturating_mul(size_of::<f32>()).saturating_add(parts.bytes());
         let compiled = self.stated.compile(model, source, self, held)?;
@@ -167,6 +186,7 @@ impl Work<'_> {
         let mut x0 = Array::zeros("a prediction", &[n])?.data;
         let mut eps = Array::zeros("the noise of a part", &[part])?.data;
         let mut scratch = Array::zeros("the scratch", &[scratch_len])?.data;
+        let mut run = InPlace::new(&plan)?;
         let (mut consistency, mut agreement) = (Mean::default(), Mean::default());
         for number in 0..total {
             let image = number / job.count;
@@ -180,11 +200,12 @@ impl Work<'_> {
             } else {
                 self.start(y, &seen, number as u64, &plan, x)?;
             }
-            let run = Run { plan: &plan, seed: job.seed, number: number as u64, cancel };
-            let buffers = Buffers { x, x0: &mut x0, eps: eps.get_mut(..part).unwrap_or(&mut []) };
-            walk(&mut denoiser, &run, buffers, |at, k, x, x0, eps| match y.chunks_exact(part_m.max(1)).nth(k) {
-                Some(y) if !reverse => evidence(y)?.estimate(at, x, x0, eps, &mut NoProducts, &mut scratch),
-                _ => Ok(()),
+            let buffers = [&mut *x, &mut x0, eps.get_mut(..part).unwrap_or(&mut [])];
+            run.run(&mut denoiser, job.seed, number as u64, buffers, cancel, |at, k, x, x0, eps| {
+                match y.chunks_exact(part_m.max(1)).nth(k) {
+                    Some(y) if !reverse => evidence(y)?.estimate(at, x, x0, eps, &mut NoProducts, &mut scratch),
+                    _ => Ok(()),
+                }
             })?;
             let (mut sum, mut most) = (0.0, 0.0f64);
             for (x, y) in x.chunks_exact(part.max(1)).zip(y.chunks_exact(part_m.max(1))) {

@@ -1,0 +1,300 @@
+//! A symmetric blur along an axis with mirrored edges: diagonal in the cosines of the DCT-II, for axes of any length.
+
+use alloc::vec::Vec;
+use core::f64::consts::PI;
+
+use super::kernel::Padding;
+use super::kron::{Map, axpy, dot};
+use crate::error::{Result, ensure};
+use crate::memory::filled;
+
+/// Lines that are transformed at once.
+const LANES: usize = 8;
+
+/// A complex number of each of them: real parts, imaginary parts.
+type Complex = [[f32; LANES]; 2];
+
+/// A = C^T diag(lambda) C with C the orthonormal DCT-II: lambda_k = sum_a taps_a cos(pi k (a - len / 2) / n) for taps
+/// that read the same from both ends. Then s = |lambda|, V = C^T, and U is V with the signs of lambda.
+///
+/// The transform is Makhoul's (1980), by a Fourier transform of n points in Stockham's order. It takes n times the sum of
+/// n's prime factors, so an axis that is a large prime costs what a matrix would.
+#[derive(Clone, Debug)]
+pub(super) struct Cosine {
+    taps: Vec<f32>,
+    /// |lambda|.
+    s: Vec<f64>,
+    /// Those of lambda.
+    signs: Vec<f32>,
+    /// e^(-2 pi i t / n).
+    turns: Vec<[f32; 2]>,
+    /// e^(-pi i k / 2 n) for each k, times the factor that makes the transform orthonormal.
+    halves: Vec<[f32; 2]>,
+    /// n as a product.
+    factors: Vec<usize>,
+}
+
+impl Cosine {
+    /// Whether taps are those of such a blur.
+    pub fn suits(taps: &[f32], padding: Padding) -> bool {
+        padding == Padding::Symmetric && taps.len() % 2 == 1 && taps.iter().eq(taps.iter().rev())
+    }
+
+    /// For an axis of `n` elements, at least 1, and taps that suit.
+    ///
+    /// Errors: kind `InvalidArgument` where the taps cancel each other.
+    pub fn new(taps: &[f32], n: usize) -> Result<Self> {
+        let mut kept = filled("an operator", taps.len(), 0.0f32)?;
+        kept.copy_from_slice(taps);
+        let (mut s, mut signs) = (filled("an operator", n, 0.0f64)?, filled("an operator", n, 1.0f32)?);
+        let centre = taps.len() / 2;
+        for (k, (s, sign)) in s.iter_mut().zip(&mut signs).enumerate() {
+            let wave = |a: usize| libm::cos(PI * ((k * a.abs_diff(centre)) % (2 * n)) as f64 / n as f64);
+            let lambda: f64 = taps.iter().enumerate().map(|(a, t)| f64::from(*t) * wave(a)).sum();
+            *s = lambda.abs();
+            *sign = if lambda < 0.0 { -1.0 } else { 1.0 };
+        }
+        ensure!(s.iter().any(|s| *s > 0.0), InvalidArgument, "the taps of a blur cancel each other");
+        let (mut turns, mut halves) = (filled("an operator", n, [0.0f32; 2])?, filled("an operator", n, [0.0f32; 2])?);
+        for (t, (turn, half)) in turns.iter_mut().zip(&mut halves).enumerate() {
+            let (whole, quarter) = (-2.0 * PI * t as f64 / n as f64, -0.5 * PI * t as f64 / n as f64);
+            *turn = [libm::cos(whole) as f32, libm::sin(whole) as f32];
+            let scale = libm::sqrt(if t == 0 { 1.0 } else { 2.0 } / n as f64);
+            *half = [(scale * libm::cos(quarter)) as f32, (scale * libm::sin(quarter)) as f32];
+        }
+        Ok(Self { taps: kept, s, signs, turns, halves, factors: factors(n) })
+    }
+
+    pub fn len(&self) -> usize {
+        self.s.len()
+    }
+
+    pub fn singular_values(&self) -> &[f64] {
+        &self.s
+    }
+
+    pub fn scratch_len(&self) -> usize {
+        2 * self.len().saturating_mul(size_of::<Complex>() / size_of::<f32>())
+    }
+
+    /// `write` = map of `read`, both `[outer, n, inner]`.
+    pub fn run(&self, map: Map, inner: usize, read: &[f32], write: &mut [f32], scratch: &mut [f32]) {
+        match map {
+            // The matrix is symmetric.
+            Map::A | Map::At => self.blur(inner, read, write),
+            Map::V | Map::U => self.inverse(map == Map::U, inner, read, write, scratch),
+            Map::Vt | Map::Ut => self.transform(map == Map::Ut, inner, read, write, scratch),
+        }
+    }
+
+    fn blur(&self, inner: usize, read: &[f32], write: &mut [f32]) {
+        let (n, taps) = (self.len(), self.taps.len());
+        let centre = taps / 2;
+        for (from, to) in read.chunks_exact(n * inner).zip(write.chunks_exact_mut(n * inner)) {
+            for (i, to) in to.chunks_exact_mut(inner).enumerate() {
+                if inner == 1 && i >= centre && i + centre < n {
+                    to.fill(dot(&self.taps, &from[i - centre..][..taps]));
+                    continue;
+                }
+                to.fill(0.0);
+                for (a, &tap) in self.taps.iter().enumerate() {
+                    let at = Padding::Symmetric.at(i as i64 + a as i64 - centre as i64, n as i64);
+                    if let Some(j) = at {
+                        axpy(tap, &from[j * inner..][..inner], to);
+                    }
+                }
+            }
+        }
+    }
+
+    /// z = C x, each of them with its sign for U^T.
+    fn transform(&self, signed: bool, inner: usize, read: &[f32], write: &mut [f32], scratch: &mut [f32]) {
+        let n = self.len();
+        self.lines(inner, read.len(), scratch, |lines, x, y| {
+            for i in 0..n {
+                // Even elements forward, odd ones back.
+                let place = if i % 2 == 0 { i / 2 } else { n - 1 - i / 2 };
+                x[place] = [lines.load(read, i), [0.0; LANES]];
+            }
+            let v = self.fourier(x, y);
+            for (k, ([re, im], [c, d])) in v.iter().zip(&self.halves).enumerate() {
+                let sign = if signed { self.signs[k] } else { 1.0 };
+                lines.store(write, k, core::array::from_fn(|l| sign * (re[l] * c - im[l] * d)));
+            }
+        });
+    }
+
+    /// x = C^T z, each z with its sign for U. The transform of a real sequence turned by k quarter steps has the real
+    /// part X_k and the imaginary part -X_(n - k).
+    fn inverse(&self, signed: bool, inner: usize, read: &[f32], write: &mut [f32], scratch: &mut [f32]) {
+        let n = self.len();
+        let by = |k: usize| if signed { self.signs[k] } else { 1.0 };
+        self.lines(inner, read.len(), scratch, |lines, x, y| {
+            for (k, (x, [c, d])) in x.iter_mut().zip(&self.halves).enumerate() {
+                let (z, sign) = (lines.load(read, k), by(k));
+                // The conjugate, so that the same transform goes back.
+                *x = if k == 0 {
+                    [z.map(|z| sign * c * z), [0.0; LANES]]
+                } else {
+                    let (other, other_sign) = (lines.load(read, n - k), by(n - k));
+                    let [mut re, mut im] = [[0.0; LANES]; 2];
+                    for l in 0..LANES {
+                        let (a, b) = (0.5 * sign * z[l], 0.5 * other_sign * other[l]);
+                        (re[l], im[l]) = (a * c - b * d, a * d + b * c);
+                    }
+                    [re, im]
+                };
+            }
+            let v = self.fourier(x, y);
+            for i in 0..n {
+                let place = if i % 2 == 0 { i / 2 } else { n - 1 - i / 2 };
+                lines.store(write, i, v[place][0]);
+            }
+        });
+    }
+
+    /// Calls `each` with some lines of an array `[outer, n, inner]` of `len` values, and memory of 2 n numbers for them.
+    fn lines(
+        &self,
+        inner: usize,
+        len: usize,
+        scratch: &mut [f32],
+        mut each: impl FnMut(&Lines, &mut [Complex], &mut [Complex]),
+    ) {
+        let n = self.len();
+        let (numbers, _) = scratch.as_chunks_mut::<LANES>().0.as_chunks_mut::<2>();
+        let (x, y) = numbers.split_at_mut(n);
+        let all = len / n;
+        for first in (0..all).step_by(LANES) {
+            let count = LANES.min(all - first);
+            let mut starts = [0; LANES];
+            for (line, start) in (first..all).zip(&mut starts) {
+                *start = line / inner * n * inner + line % inner;
+            }
+            each(&Lines { starts, count, inner }, x, &mut y[..n]);
+        }
+    }
+
+    /// The sums over j of x_j e^(-2 pi i j k / n), in order of k, in either of the two.
+    fn fourier<'a>(&self, mut x: &'a mut [Complex], mut y: &'a mut [Complex]) -> &'a [Complex] {
+        let n = self.len();
+        let (mut stride, mut len) = (1, n);
+        for &p in &self.factors {
+            let m = len / p;
+            for k in 0..m {
+                for r in 0..p {
+                    let twiddle = self.turns[k * r * stride % n];
+                    for q in 0..stride {
+                        let [mut re, mut im] = [[0.0f32; LANES]; 2];
+                        for j in 0..p {
+                            let [c, d] = self.turns[j * r % p * (n / p)];
+                            let [a, b] = &x[q + stride * (k + m * j)];
+                            for l in 0..LANES {
+                                re[l] += a[l] * c - b[l] * d;
+                                im[l] += a[l] * d + b[l] * c;
+                            }
+                        }
+                        let [c, d] = twiddle;
+                        let to = &mut y[q + stride * (p * k + r)];
+                        for l in 0..LANES {
+                            to[0][l] = re[l] * c - im[l] * d;
+                            to[1][l] = re[l] * d + im[l] * c;
+                        }
+                    }
+                }
+            }
+            core::mem::swap(&mut x, &mut y);
+            (stride, len) = (stride * p, m);
+        }
+        x
+    }
+}
+
+/// Up to eight lines of an array `[outer, n, inner]` along n.
+struct Lines {
+    starts: [usize; LANES],
+    count: usize,
+    inner: usize,
+}
+
+impl Lines {
+    fn load(&self, from: &[f32], i: usize) -> [f32; LANES] {
+        let mut values = [0.0; LANES];
+        for (v, start) in values.iter_mut().zip(self.starts).take(self.count) {
+            *v = from[start + i * self.inner];
+        }
+        values
+    }
+
+    fn store(&self, to: &mut [f32], i: usize, values: [f32; LANES]) {
+        for (v, start) in values.into_iter().zip(self.starts).take(self.count) {
+            to[start + i * self.inner] = v;
+        }
+    }
+}
+
+/// n as a product of fours and primes.
+fn factors(mut n: usize) -> Vec<usize> {
+    let mut all = Vec::new();
+    for p in [4, 2, 3] {
+        while n.is_multiple_of(p) {
+            all.push(p);
+            n /= p;
+        }
+    }
+    let mut p = 5;
+    while p * p <= n {
+        while n.is_multiple_of(p) {
+            all.push(p);
+            n /= p;
+        }
+        p += 2;
+    }
+    if n > 1 {
+        all.push(n);
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    /// Against the sum that defines it, in f64, for products of several primes, primes, and 1.
+    #[test]
+    fn transforms_are_the_cosines() {
+        for n in [1usize, 2, 3, 4, 5, 7, 12, 13, 16, 30, 49, 64, 97, 210] {
+            for inner in [1, 3, 11] {
+                let op = Cosine::new(&[0.25, 0.5, 0.25], n).unwrap();
+                let x: Vec<f32> = (0..2 * n * inner).map(|i| ((i * i + 5 * i) as f32 * 0.37).sin()).collect();
+                let (mut z, mut back) = (vec![f32::NAN; x.len()], vec![f32::NAN; x.len()]);
+                let mut scratch = vec![f32::NAN; op.scratch_len()];
+                op.run(Map::Vt, inner, &x, &mut z, &mut scratch);
+                op.run(Map::V, inner, &z, &mut back, &mut scratch);
+                for (at, z) in z.iter().enumerate() {
+                    let (outer, k, along) = (at / (n * inner), at / inner % n, at % inner);
+                    let scale = (if k == 0 { 1.0 } else { 2.0 } / n as f64).sqrt();
+                    let term = |i: usize| {
+                        let wave = (PI * (2 * i + 1) as f64 * k as f64 / (2 * n) as f64).cos();
+                        f64::from(x[(outer * n + i) * inner + along]) * wave
+                    };
+                    let expected = scale * (0..n).map(term).sum::<f64>();
+                    assert!((f64::from(*z) - expected).abs() < 2e-6 * (n as f64).sqrt(), "{n}, {k}: {z}, {expected}");
+                }
+                for (x, back) in x.iter().zip(&back) {
+                    assert!((x - back).abs() < 4e-6, "{n}: {back}, expected {x}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn taps_that_suit() {
+        let suits = |taps: &[f32]| Cosine::suits(taps, Padding::Symmetric);
+        assert!(suits(&[1.0]) && suits(&[0.2, -0.5, 0.2]));
+        assert!(!suits(&[0.5, 0.5]) && !suits(&[0.1, 0.5, 0.2]));
+        assert!(!Cosine::suits(&[1.0], Padding::Zero) && !Cosine::suits(&[1.0], Padding::Circular));
+        assert!(Cosine::new(&[0.0], 3).is_err());
+    }
+}
