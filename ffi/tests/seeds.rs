@@ -1,5 +1,5 @@
-//! The seeds of the fuzz target `c_calls`, as they are and with a few bytes changed: sequences of calls in whatever order,
-//! with whatever numbers, end without a panic.
+//! The seeds of the fuzz target `c_calls`, as they are and with a few bytes changed: sequences of calls in whatever
+//! order, with whatever numbers, end without a panic.
 
 use std::fs;
 use std::path::Path;

@@ -16,12 +16,12 @@ const PIECE: usize = 1 << 14;
 /// Runs the reverse process on one sample, as [`Chain`](super::Chain) does with [`Seeded`](crate::noise::Seeded) noise,
 /// to the bit, in the memory of the sample and its predicted x_0.
 ///
-/// A chain keeps x as it was until a step is whole, so that it can go on after an error; with the step's mean, noise and
-/// output it holds nine arrays of a sample or more. This holds two, which are the caller's, and
+/// A chain keeps x as it was until a step is whole, so that it can go on after an error; with the step's mean, noise
+/// and output it holds seven arrays of a sample or more. This holds two, which are the caller's, and
 /// [`MEMORY`](InPlace::MEMORY) values; after an error or a cancel x is in the middle of a step, and the run is over.
 ///
-/// Evidence sees a sample in parts, one after the other, where it acts on each by itself, as an operator on each channel
-/// of a picture does: x_0 and eps of a part after the prediction, as
+/// Evidence sees a sample in parts, one after the other, where it acts on each by itself, as an operator on each
+/// channel of a picture does: x_0 and eps of a part after the prediction, as
 /// [`Evidence::estimate`](crate::posterior::Evidence::estimate) does.
 ///
 /// ```
@@ -79,8 +79,8 @@ impl<S: Sampler> InPlace<S> {
     /// in the end the sample; `x0`, as long, is the last step's prediction then; `eps` is as long as a part, or as the
     /// sample. Allocates nothing.
     ///
-    /// After each prediction `evidence` is given the step, the number of the part, and its x_t, x_0 and eps, of which it
-    /// changes the last two. `At::sample_len` is a part's.
+    /// After each prediction `evidence` is given the step, the number of the part, and its x_t, x_0 and eps, of which
+    /// it changes the last two. `At::sample_len` is a part's.
     ///
     /// Errors: kind `Shape` for lengths that do not suit; `Unsupported` for a learned variance and for steps whose size
     /// follows from all elements; `NonFinite`, naming the step; `Cancelled`; those of denoiser and evidence. `x` is

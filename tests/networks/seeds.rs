@@ -1,5 +1,5 @@
-//! The seeds of the fuzz targets, cut short and with a few bytes changed: what a target does with its input ends without
-//! a panic. The fuzzers themselves, which look for new inputs, are `.ci/run fuzz`.
+//! The seeds of the fuzz targets, cut short and with a few bytes changed: what a target does with its input ends
+//! without a panic. The fuzzers themselves, which look for new inputs, are `.ci/run fuzz`.
 
 use std::fs;
 use std::path::Path;

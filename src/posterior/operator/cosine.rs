@@ -17,8 +17,8 @@ type Complex = [[f32; LANES]; 2];
 /// A = C^T diag(lambda) C with C the orthonormal DCT-II: lambda_k = sum_a taps_a cos(pi k (a - len / 2) / n) for taps
 /// that read the same from both ends. Then s = |lambda|, V = C^T, and U is V with the signs of lambda.
 ///
-/// The transform is Makhoul's (1980), by a Fourier transform of n points in Stockham's order. It takes n times the sum of
-/// n's prime factors, so an axis that is a large prime costs what a matrix would.
+/// The transform is Makhoul's (1980), by a Fourier transform of n points in Stockham's order. It takes n times the sum
+/// of n's prime factors, so an axis that is a large prime costs what a matrix would.
 #[derive(Clone, Debug)]
 pub(super) struct Cosine {
     taps: Vec<f32>,
@@ -153,7 +153,8 @@ impl Cosine {
         });
     }
 
-    /// Calls `each` with some lines of an array `[outer, n, inner]` of `len` values, and memory of 2 n numbers for them.
+    /// Calls `each` with some lines of an array `[outer, n, inner]` of `len` values, and memory of 2 n numbers for
+    /// them.
     fn lines(
         &self,
         inner: usize,
