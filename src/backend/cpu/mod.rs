@@ -174,6 +174,13 @@ impl Cpu {
         Self { target: Target { weights, ..self.target }, ..self }
     }
 
+    /// The same, whose layers of 8-bit integers do without AVX-512's VNNI, as on a CPU with AVX-512 alone: for tests of
+    /// those kernels, since the results are the same.
+    #[must_use]
+    pub fn without_vnni(self) -> Self {
+        Self { target: Target { isa: self.target.isa.without_vnni(), ..self.target }, ..self }
+    }
+
     /// How it keeps weights.
     pub fn weights(&self) -> WeightType {
         self.target.weights

@@ -68,6 +68,38 @@ pub(crate) trait Simd: Copy {
         unsafe { decode::<Self, i8>(p, f32::from) }
     }
 
+    /// `*p - *q` of the first `n <= LANES` integers, made f32; the other lanes are any.
+    #[inline(always)]
+    unsafe fn load_differences(p: *const i32, q: *const i32, n: usize) -> Self::V {
+        let mut a = [0.0; 16];
+        for (i, v) in a.iter_mut().enumerate().take(n) {
+            // SAFETY: i < n.
+            *v = unsafe { (*p.add(i)).wrapping_sub(*q.add(i)) } as f32;
+        }
+        // SAFETY: the trait's contract; LANES <= 16.
+        unsafe { Self::load(a.as_ptr()) }
+    }
+    /// Stores the first `n <= LANES` lanes as the nearest bf16, see [`narrow`](super::halves::narrow).
+    #[inline(always)]
+    unsafe fn store_bf16(p: *mut u16, n: usize, v: Self::V) {
+        // SAFETY: the trait's contract.
+        let a = unsafe { Self::to_array(v) };
+        for (i, v) in a.into_iter().enumerate().take(n) {
+            // SAFETY: i < n.
+            unsafe { *p.add(i) = super::halves::narrow(v) };
+        }
+    }
+    /// Stores the lowest byte of each of the first `n <= LANES` lanes.
+    #[inline(always)]
+    unsafe fn store_low_bytes(p: *mut u8, n: usize, v: Self::V) {
+        // SAFETY: the trait's contract.
+        let a = unsafe { Self::to_array(v) };
+        for (i, v) in a.into_iter().enumerate().take(n) {
+            // SAFETY: i < n.
+            unsafe { *p.add(i) = v.to_bits() as u8 };
+        }
+    }
+
     #[inline(always)]
     unsafe fn zero() -> Self::V {
         // SAFETY: the trait's contract.
@@ -224,6 +256,19 @@ mod x86 {
         }
     }
 
+    /// Stores the first `n <= 8` elements of a vector that begins with them.
+    #[inline(always)]
+    unsafe fn store_some<T: Copy>(p: *mut T, n: usize, v: __m128i) {
+        // SAFETY: the caller's `p` is valid for n elements of at most two bytes, of which the vector has 8.
+        unsafe {
+            if n == 8 {
+                if size_of::<T>() == 2 { _mm_storeu_si128(p.cast(), v) } else { _mm_storel_epi64(p.cast(), v) }
+            } else {
+                core::ptr::copy_nonoverlapping((&raw const v).cast::<T>(), p, n);
+            }
+        }
+    }
+
     // SAFETY of every block below: the trait's contract gives the instructions and the memory.
     macro_rules! op {
         ($($name:ident($($a:ident: $t:ty),*) $(-> $r:ty)? { $e:expr })*) => {
@@ -278,6 +323,32 @@ mod x86 {
             load_i8(p: *const i8) -> __m256 {
                 _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p.cast())))
             }
+            load_differences(p: *const i32, q: *const i32, n: usize) -> __m256 {
+                {
+                    let m = mask8(n);
+                    let (p, q) = (_mm256_maskload_epi32(p, m), _mm256_maskload_epi32(q, m));
+                    _mm256_cvtepi32_ps(_mm256_sub_epi32(p, q))
+                }
+            }
+            store_bf16(p: *mut u16, n: usize, v: __m256) {
+                {
+                    let bits = _mm256_castps_si256(v);
+                    let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+                    let rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+                    let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(v, v));
+                    let quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x40_0000));
+                    let all = _mm256_srli_epi32::<16>(_mm256_blendv_epi8(rounded, quiet, nan));
+                    let packed = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(all, all));
+                    store_some(p, n, _mm256_castsi256_si128(packed))
+                }
+            }
+            store_low_bytes(p: *mut u8, n: usize, v: __m256) {
+                {
+                    let low = _mm256_and_si256(_mm256_castps_si256(v), _mm256_set1_epi32(0xff));
+                    let words = _mm_packus_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256::<1>(low));
+                    store_some(p, n, _mm_packus_epi16(words, words))
+                }
+            }
         }
     }
 
@@ -320,6 +391,38 @@ mod x86 {
             }
             load_i8(p: *const i8) -> __m512 {
                 _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast())))
+            }
+            load_differences(p: *const i32, q: *const i32, n: usize) -> __m512 {
+                {
+                    let m = mask16(n);
+                    let (p, q) = (_mm512_maskz_loadu_epi32(m, p), _mm512_maskz_loadu_epi32(m, q));
+                    _mm512_cvtepi32_ps(_mm512_sub_epi32(p, q))
+                }
+            }
+            store_bf16(p: *mut u16, n: usize, v: __m512) {
+                {
+                    let bits = _mm512_castps_si512(v);
+                    let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+                    let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+                    let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
+                    let all = _mm512_mask_or_epi32(rounded, nan, bits, _mm512_set1_epi32(0x40_0000));
+                    let packed = _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(all));
+                    if n == 16 {
+                        _mm256_storeu_si256(p.cast(), packed)
+                    } else {
+                        _mm256_mask_storeu_epi16(p.cast(), mask16(n), packed)
+                    }
+                }
+            }
+            store_low_bytes(p: *mut u8, n: usize, v: __m512) {
+                {
+                    let packed = _mm512_cvtepi32_epi8(_mm512_castps_si512(v));
+                    if n == 16 {
+                        _mm_storeu_si128(p.cast(), packed)
+                    } else {
+                        _mm_mask_storeu_epi8(p.cast(), mask16(n), packed)
+                    }
+                }
             }
             prefetch(p: *const f32) { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
             prefetch_far(p: *const f32) { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
