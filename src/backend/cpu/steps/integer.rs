@@ -19,7 +19,7 @@ use super::super::integers::{self, MOST_COLUMNS, MOST_ROWS, Tile};
 use super::super::isa::Isa;
 use super::super::memory::{LINE, View};
 use super::super::simd::{Simd, dispatch};
-use super::super::vmath::{Activation, activate, silu_v};
+use super::super::vmath::{Activation, activate, silu_near_v};
 use super::{Run, Step};
 use crate::error::{Result, ensure, err};
 use crate::graph::Quantisation;
@@ -200,7 +200,7 @@ unsafe fn line_body<S: Simd>(l: &Line) {
                     v = S::mul_add(v, affine(l.scale), affine(l.shift));
                 }
                 if l.silu {
-                    v = silu_v::<S>(v);
+                    v = silu_near_v::<S>(v);
                 }
                 // Not multiplied and added in one: all paths make the same integers of the same values.
                 v = S::add(S::mul(v, inverse), zero);
@@ -240,16 +240,18 @@ unsafe fn finish_body<S: Simd>(f: &mut Finish) {
     // rows of the result have n values.
     unsafe {
         let scale = S::splat(f.scale);
-        for r in 0..f.rows.min(MOST_ROWS) {
-            let mut c = 0;
-            while c < f.n {
-                let n = (f.n - c).min(S::LANES);
-                let floats = |p: *const f32| halves::load::<S>(p.cast(), false, c, n);
-                let sums = S::load_differences(f.sums.as_ptr().add(r * f.width + c), f.offset.add(c), n);
+        let mut c = 0;
+        while c < f.n {
+            let n = (f.n - c).min(S::LANES);
+            let floats = |p: *const f32| halves::load::<S>(p.cast(), false, c, n);
+            let (factor, bias, offset) = (floats(f.factor), floats(f.bias), f.offset.add(c));
+            let channel = if f.channel.is_null() { None } else { Some(floats(f.channel)) };
+            for r in 0..f.rows.min(MOST_ROWS) {
+                let sums = S::load_differences(f.sums.as_ptr().add(r * f.width + c), offset, n);
                 // Not multiplied and added in one: all paths make the same of the same sums.
-                let mut v = S::add(S::mul(sums, floats(f.factor)), floats(f.bias));
-                if !f.channel.is_null() {
-                    v = S::add(v, floats(f.channel));
+                let mut v = S::add(S::mul(sums, factor), bias);
+                if let Some(channel) = channel {
+                    v = S::add(v, channel);
                 }
                 if let Some(x) = f.residual {
                     v = S::add(v, halves::load::<S>(x.at(r, 0), x.half(), c, n));
@@ -259,8 +261,8 @@ unsafe fn finish_body<S: Simd>(f: &mut Finish) {
                     Some(values) => S::store_n(values.as_mut_ptr().add(r * f.width + c), n, v),
                     None => f.out.store::<S>(r, c, n, v),
                 }
-                c += n;
             }
+            c += n;
         }
     }
 }
