@@ -45,7 +45,7 @@ mod conv;
 mod emits;
 mod gather;
 #[allow(missing_docs)]
-mod gemm;
+pub(crate) mod gemm;
 mod halves;
 pub mod heap;
 #[allow(missing_docs)]
