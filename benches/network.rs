@@ -2,11 +2,12 @@
 //! a robot's policy and one of each larger family, with seeded random weights.
 //!
 //!     cargo bench --bench network -- [cifar|edge|policy|adm|dit|sd15|decoder] [threads N] [batch N] [rounds N]
-//!         [avx512|avx2|portable] [weights f32|f16|bf16|int8] [profile]
+//!         [avx512|avx2|portable] [weights f32|f16|bf16|int8] [int8] [profile]
 //!
 //! Without options: cifar and edge at batch 1 and 16 on 1 and 2 threads, taking turns; each figure is the best of all
 //! rounds. The share of the peak is against fused multiply-adds measured in the same process, times the threads.
-//! `profile` adds where the time goes, by operation. The last line holds the process's peak memory to the bound
+//! `int8` times the networks with their layers in 8-bit integers too, taking turns with f32, and how much of its time
+//! they take. `profile` adds where the time goes, by operation. The last line holds the process's peak memory to the bound
 //! (weights + workspace + 40 MB).
 //!
 //! `serve`, for benches/peers.py: makes one call for each empty line on the standard input and answers with its
@@ -30,6 +31,8 @@ mod peak;
 #[path = "common/random.rs"]
 mod random;
 use random::{fill, weights};
+#[path = "common/quantised.rs"]
+mod quantised;
 
 /// The configuration of google/ddpm-cifar10-32.
 const CIFAR: &str = include_str!("common/cifar.json");
@@ -56,6 +59,7 @@ struct Options {
     rounds: usize,
     path: Option<Path>,
     weights: WeightType,
+    int8: Vec<bool>,
     profile: bool,
     serve: bool,
 }
@@ -69,6 +73,7 @@ impl Options {
             rounds: 7,
             path: None,
             weights: WeightType::F32,
+            int8: vec![false],
             profile: false,
             serve: false,
         };
@@ -91,6 +96,7 @@ impl Options {
                 "threads" => o.threads = vec![number(&mut args)?],
                 "batch" => o.batches = vec![number(&mut args)?],
                 "rounds" => o.rounds = number(&mut args)?,
+                "int8" => o.int8 = vec![false, true],
                 "profile" => o.profile = true,
                 "serve" => o.serve = true,
                 other => match FAMILIES.into_iter().find(|(name, _)| *name == other) {
@@ -109,6 +115,7 @@ impl Options {
 /// A network with the buffers of one call.
 struct Case {
     name: &'static str,
+    int8: bool,
     threads: usize,
     batch: usize,
     flops: f64,
@@ -121,7 +128,7 @@ struct Case {
 }
 
 impl Case {
-    fn new(name: &'static str, threads: usize, batch: usize, o: &Options) -> Result<Self> {
+    fn new(name: &'static str, int8: bool, threads: usize, batch: usize, o: &Options) -> Result<Self> {
         let config = match name {
             "cifar" => CIFAR,
             "edge" => EDGE,
@@ -132,6 +139,7 @@ impl Case {
             "decoder" => AutoencoderConfig::from_json(config)?.decoder([32, 32])?,
             _ => ModelConfig::from_json(config)?.build_any()?,
         };
+        let graph = if int8 { quantised::quantised(&graph)? } else { graph };
         let cpu = Cpu::with_options(CpuOptions { path: o.path, threads: Some(threads), weights: o.weights })?;
         let net = cpu.compile_network(&graph, &weights)?;
         let by_operation = vec![Duration::MAX; net.operations().len()];
@@ -144,6 +152,7 @@ impl Case {
         };
         Ok(Self {
             name,
+            int8,
             threads,
             batch,
             flops: graph.flops() as f64 * batch as f64,
@@ -220,8 +229,8 @@ fn bench(o: &Options) -> Result<()> {
     for &name in &o.names {
         for &batch in &o.batches {
             let mut cases = Vec::new();
-            for &threads in &o.threads {
-                cases.push(Case::new(name, threads, batch, o)?);
+            for (&threads, &int8) in o.threads.iter().flat_map(|t| o.int8.iter().map(move |i| (t, i))) {
+                cases.push(Case::new(name, int8, threads, batch, o)?);
             }
             stated = stated.max(cases.iter().map(|c| c.net.weight_bytes() + c.workspace.bytes()).sum());
             for round in 0..=o.rounds {
@@ -242,6 +251,9 @@ fn bench(o: &Options) -> Result<()> {
             }
             for c in &cases {
                 c.report(peak);
+                if let Some(plain) = cases.iter().find(|f| c.int8 && !f.int8 && f.threads == c.threads) {
+                    println!("    {:.3} of the time of f32", c.best.as_secs_f64() / plain.best.as_secs_f64());
+                }
                 if o.profile {
                     c.report_profile();
                 }
@@ -264,7 +276,7 @@ fn bench(o: &Options) -> Result<()> {
 }
 
 fn serve(o: &Options) -> Result<()> {
-    let mut case = Case::new(o.names[0], o.threads[0], o.batches[0], o)?;
+    let mut case = Case::new(o.names[0], o.int8[o.int8.len() - 1], o.threads[0], o.batches[0], o)?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "ready {}", case.net.describe())?;
     out.flush()?;

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # diffusers' DPMSolverMultistepScheduler of solver_order 3 converges with order 2.
 #
-# The third-order update takes half of the second derivative's term: its D2 is h^2 f'' / 2, and it is multiplied by the weight that belongs
-# to h^2 f''. So the error of a run falls by 4 where the steps are halved, as with solver_order 2, and not by 8. On a one-dimensional mixture
-# whose denoiser is known exactly, in float64, this script measures the slope of ln(error) over ln(steps) for orders 1, 2 and 3, and of
-# order 3 with D2 doubled, which has order 3.
+# The third-order update takes half of the second derivative's term: its D2 is h^2 f'' / 2, and it is multiplied by the
+# weight that belongs to h^2 f''. So the error of a run falls by 4 where the steps are halved, as with solver_order 2,
+# and not by 8. On a one-dimensional mixture whose denoiser is known exactly, in float64, this script measures the slope
+# of ln(error) over ln(steps) for orders 1, 2 and 3, and of order 3 with D2 doubled, which has order 3.
 #
 # It exits non-zero where that is no longer so. It needs Python and installs pinned packages in a temporary folder.
 set -euo pipefail

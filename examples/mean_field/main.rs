@@ -183,7 +183,7 @@ fn depth(output: &Path, count: usize) -> Result<()> {
         // A small step to each side, or below where there is no other side.
         let c_of = if c == 1.0 { [0.998, 1.0] } else { [c - 0.02, (c + 0.02).min(1.0)] };
         let layers = (field.xi_c().round() as usize).clamp(2, 12);
-        let networks = run(&field, Inputs { q: [q, 1.02 * q], c: c_of }, layers, count, 10 + i as u64);
+        let networks = run(&field, Inputs { q: [q, 1.002 * q], c: c_of }, layers, count, 10 + i as u64);
         let q_layers = (field.xi_q().round() as usize).clamp(2, layers);
         let xi_q = scale(&networks, q_layers, |s| s.q[1] - s.q[0]);
         let xi_c = scale(&networks, layers, |s| s.c[1] - s.c[0]);

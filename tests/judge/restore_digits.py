@@ -117,7 +117,8 @@ METHODS = {  # name: (options, tasks, sigma or None for the task's)
     "red-diff": ("--steps 200", BENT + ["box", "sr4"], None),
     "mcg": ("--steps 50", MASKS, 0),
 }
-# Run only if they are named: the calls with which they are published, 3 minutes of processor time for 20 digits of one task.
+# Run only if they are named: the calls with which they are published, 3 minutes of processor time for 20 digits of one
+# task.
 PUBLISHED = {
     "dps-1000": ("--steps 1000", LINEAR, None),
     "mcg-1000": ("--steps 1000", MASKS, 0),

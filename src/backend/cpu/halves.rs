@@ -16,14 +16,7 @@ pub(super) unsafe fn load<S: Simd>(row: *const u8, half: bool, i: usize, n: usiz
             return if n == S::LANES { S::load(p) } else { S::load_n(p, n) };
         }
         let p = row.cast::<u16>().add(i);
-        if n == S::LANES {
-            return S::load_bf16(p);
-        }
-        let mut some = [0u16; 16];
-        for (i, v) in some.iter_mut().enumerate().take(n) {
-            *v = *p.add(i);
-        }
-        S::load_bf16(some.as_ptr())
+        if n == S::LANES { S::load_bf16(p) } else { S::load_bf16_n(p, n) }
     }
 }
 

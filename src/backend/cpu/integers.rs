@@ -1,8 +1,9 @@
 //! Products of 8-bit integers: the sums are exact, so they are the same on every path.
 //!
-//! B is packed in panels of [`COLUMNS`] columns; a panel holds, for each four steps of the sum, four entries of each
-//! column one after the other. A tile is some rows against one panel; what is left of a layer's rows at the end is
-//! computed with a row several times, since a tile has always as many.
+//! B is packed in panels of [`Sizes::columns`] columns, the last perhaps narrower; a panel holds, for each four steps of
+//! the sum, four entries of each column one after the other. A tile is some rows against one panel. Where a path's
+//! instruction takes bytes without a sign, those of A are A + [`Sizes::excess`], and who reads the sums takes away what
+//! that adds to a column: the excess times the sum of the column of B.
 #![allow(unsafe_code)] // Vendor intrinsics and raw row pointers, inside what `Tile` promises.
 
 use super::gemm::Segment;
@@ -10,41 +11,81 @@ use super::isa::Isa;
 #[cfg(any(target_arch = "x86_64", all(target_arch = "aarch64", target_feature = "neon")))]
 use super::isa::Path;
 
-/// Columns of a panel.
-pub const COLUMNS: usize = 8;
+#[cfg(target_arch = "x86_64")]
+mod vnni;
+
 /// Steps of the sum that are made at once: channels come in so many.
 pub const STEP: usize = 4;
 /// The most rows of a tile.
-pub const MOST_ROWS: usize = 8;
+pub const MOST_ROWS: usize = if cfg!(target_arch = "x86_64") { 14 } else { 8 };
+/// The most columns of a panel.
+pub const MOST_COLUMNS: usize = if cfg!(target_arch = "x86_64") { 32 } else { COLUMNS };
+/// Columns of a panel of all kernels but those for VNNI.
+const COLUMNS: usize = 8;
 
 /// One tile.
 ///
-/// Contract: every row pointer is valid for every segment, whose length is a multiple of [`STEP`]; `b` for
-/// [`COLUMNS`] times all steps; `sums` for [`MOST_ROWS`] rows of [`COLUMNS`].
+/// Contract: every row pointer below [`Sizes::rows`] is valid for every segment, whose length is a multiple of
+/// [`STEP`]; `b` for the panel's `width` times all steps; `sums` for [`Sizes::rows`] rows of `width` numbers.
 pub struct Tile<'a> {
-    pub a: [*const i8; MOST_ROWS],
+    pub a: [*const u8; MOST_ROWS],
     pub segments: &'a [Segment],
     pub b: *const i8,
-    pub sums: *mut [i32; COLUMNS],
+    pub sums: *mut i32,
+    /// Rows whose sums are wanted; others may be computed too.
+    pub rows: usize,
+    /// Columns of the panel.
+    pub width: usize,
 }
 
-/// Rows of a path's tiles.
-pub fn rows(isa: Isa) -> usize {
-    match isa.path() {
-        #[cfg(target_arch = "x86_64")]
-        Path::Avx2 | Path::Avx512 => 6,
-        #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
-        Path::Neon => neon::ROWS,
-        _ => 2,
+/// The sizes of a path's tiles, and what its instructions want.
+#[derive(Clone, Copy)]
+pub struct Sizes {
+    /// The most rows of a tile.
+    pub rows: usize,
+    /// Columns of a full panel.
+    pub columns: usize,
+    /// What the columns of the last panel are a multiple of.
+    unit: usize,
+    /// What is added to the integers of A.
+    pub excess: u8,
+}
+
+impl Sizes {
+    /// Columns of the panel that holds `n` remaining columns.
+    pub fn width(self, n: usize) -> usize {
+        n.min(self.columns).next_multiple_of(self.unit)
+    }
+
+    /// Columns of all panels for `n` columns; `None` on overflow.
+    pub fn padded(self, n: usize) -> Option<usize> {
+        n.checked_next_multiple_of(self.unit)
     }
 }
 
-/// Writes the sums of [`rows`] rows.
+/// Those of a path.
+pub fn sizes(isa: Isa) -> Sizes {
+    let plain = |rows| Sizes { rows, columns: COLUMNS, unit: COLUMNS, excess: 0 };
+    match isa.path() {
+        #[cfg(target_arch = "x86_64")]
+        Path::Avx512 if isa.has_vnni() => vnni::SIZES,
+        #[cfg(target_arch = "x86_64")]
+        Path::Avx2 | Path::Avx512 => plain(6),
+        #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+        Path::Neon => plain(neon::ROWS),
+        _ => plain(2),
+    }
+}
+
+/// Writes the sums of the tile's rows.
 ///
 /// # Safety
 /// The contract of [`Tile`].
 pub unsafe fn run(isa: Isa, tile: &Tile<'_>) {
     match isa.path() {
+        // SAFETY: the Isa proves the features; the rest is the caller's contract.
+        #[cfg(target_arch = "x86_64")]
+        Path::Avx512 if isa.has_vnni() => unsafe { vnni::run(tile) },
         // SAFETY: an Isa of either path proves the features; the rest is the caller's contract.
         #[cfg(target_arch = "x86_64")]
         Path::Avx2 | Path::Avx512 => unsafe { avx2(tile) },
@@ -57,15 +98,17 @@ pub unsafe fn run(isa: Isa, tile: &Tile<'_>) {
 }
 
 /// Bytes of B of `k` rows and `n` columns when packed; `None` on overflow.
-pub fn packed_len(k: usize, n: usize) -> Option<usize> {
-    n.checked_next_multiple_of(COLUMNS)?.checked_mul(k)
+pub fn packed_len(isa: Isa, k: usize, n: usize) -> Option<usize> {
+    sizes(isa).padded(n)?.checked_mul(k)
 }
 
-/// Entry `i` of packed B of `k` rows, as its row and its column.
-pub fn entry(k: usize, i: usize) -> (usize, usize) {
-    let (panel, rest) = (i / (k * COLUMNS), i % (k * COLUMNS));
-    let (four, within) = (rest / (STEP * COLUMNS), rest % (STEP * COLUMNS));
-    (four * STEP + within % STEP, panel * COLUMNS + within / STEP)
+/// Entry `i` of packed B of `k` rows and `n` columns, as its row and its column.
+pub fn entry(isa: Isa, [k, n]: [usize; 2], i: usize) -> (usize, usize) {
+    let sizes = sizes(isa);
+    let (panel, rest) = (i / (k * sizes.columns), i % (k * sizes.columns));
+    let width = sizes.width(n - panel * sizes.columns);
+    let (four, within) = (rest / (STEP * width), rest % (STEP * width));
+    (four * STEP + within % STEP, panel * sizes.columns + within / STEP)
 }
 
 /// Four integers as two registers of two, for the processors that multiply so.
@@ -124,7 +167,7 @@ unsafe fn portable(t: &Tile<'_>) {
         unsafe {
             let mut b = t.b.add(column * STEP);
             for s in t.segments {
-                let (mut a0, mut a1) = (t.a[0].add(s.offset), t.a[1].add(s.offset));
+                let (mut a0, mut a1) = (t.a[0].cast::<i8>().add(s.offset), t.a[1].cast::<i8>().add(s.offset));
                 let end = a0.add(s.len);
                 while a0 < end {
                     let (x0, x1) = (four::load(a0), four::load(a1));
@@ -136,8 +179,8 @@ unsafe fn portable(t: &Tile<'_>) {
                     (a0, a1, b) = (a0.add(STEP), a1.add(STEP), b.add(STEP * COLUMNS));
                 }
             }
-            (&mut *t.sums)[column..column + 2].copy_from_slice(&[s00, s01]);
-            (&mut *t.sums.add(1))[column..column + 2].copy_from_slice(&[s10, s11]);
+            t.sums.add(column).cast::<[i32; 2]>().write([s00, s01]);
+            t.sums.add(COLUMNS + column).cast::<[i32; 2]>().write([s10, s11]);
         }
     }
 }
@@ -152,7 +195,7 @@ unsafe fn avx2(t: &Tile<'_>) {
     let mut acc = [[_mm256_setzero_si256(); 2]; 6];
     let mut b = t.b;
     for s in t.segments {
-        let mut a = [core::ptr::null::<i8>(); 6];
+        let mut a = [core::ptr::null::<u8>(); 6];
         // SAFETY: the contract of `Tile` for every pointer.
         unsafe {
             unroll!(i in 6 => { a[i] = t.a[i].add(s.offset) });
@@ -174,7 +217,7 @@ unsafe fn avx2(t: &Tile<'_>) {
         // Columns 0, 1, 4, 5, 2, 3, 6, 7, then in order.
         let sums = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_hadd_epi32(acc[i][0], acc[i][1]));
         // SAFETY: `sums` has room for all rows.
-        unsafe { _mm256_storeu_si256(t.sums.add(i).cast(), sums) };
+        unsafe { _mm256_storeu_si256(t.sums.add(i * COLUMNS).cast(), sums) };
     });
 }
 
@@ -207,7 +250,7 @@ mod neon {
                     let mut w = [vdupq_n_s8(0); 8];
                     unroll!(j in 8 => { w[j] = vld1q_s8(b.add(16 * j)) });
                     unroll!(i in ROWS => {
-                        let x = vld1q_s8(t.a[i].add(s.offset + k));
+                        let x = vld1q_s8(t.a[i].add(s.offset + k).cast());
                         dot!(acc[i][0], w[0], x, 0);
                         dot!(acc[i][1], w[1], x, 0);
                         dot!(acc[i][0], w[2], x, 1);
@@ -232,7 +275,7 @@ mod neon {
                 }
             }
             unroll!(i in ROWS => {
-                let to: *mut i32 = t.sums.add(i).cast();
+                let to = t.sums.add(i * COLUMNS);
                 vst1q_s32(to, acc[i][0]);
                 vst1q_s32(to.add(4), acc[i][1]);
             });
@@ -283,7 +326,7 @@ mod neon {
                 }
             }
             unroll!(i in ROWS => {
-                let to: *mut i32 = t.sums.add(i).cast();
+                let to = t.sums.add(i * COLUMNS);
                 vst1q_s32(to, vpaddq_s32(acc[i][0], acc[i][1]));
                 vst1q_s32(to.add(4), vpaddq_s32(acc[i][2], acc[i][3]));
             });
@@ -307,40 +350,68 @@ mod tests {
         }
     }
 
+    /// Every path that there is, with and without VNNI.
+    fn all() -> Vec<Isa> {
+        let found = Path::ALL.into_iter().filter_map(Isa::try_new);
+        let mut all: Vec<Isa> = found.flat_map(|isa| [isa.without_vnni(), isa]).collect();
+        all.dedup();
+        all
+    }
+
     #[test]
     fn the_sums_are_exact_on_every_path() {
         let segments = [Segment { table: 0, offset: 8, len: 20 }, Segment { table: 0, offset: 40, len: 36 }];
-        let (k, n) = (56, 19);
-        let b: Vec<i8> = (0..k * n).map(|i| drawn(1, i, -127)).collect();
-        let packed: Vec<i8> = (0..packed_len(k, n).unwrap())
-            .map(|i| match entry(k, i) {
-                (row, column) if column < n => b[row * n + column],
-                _ => 0,
-            })
-            .collect();
-        let a: Vec<i8> = (0..MOST_ROWS * 80).map(|i| drawn(2, i, -128)).collect();
-        for isa in Path::ALL.into_iter().filter_map(Isa::try_new) {
-            for panel in 0..n.div_ceil(COLUMNS) {
-                let mut sums = [[i32::MIN; COLUMNS]; MOST_ROWS];
-                let rows_at = core::array::from_fn(|r| a[r * 80..].as_ptr());
-                let b_at = packed[panel * k * COLUMNS..].as_ptr();
-                let tile = Tile { a: rows_at, segments: &segments, b: b_at, sums: sums.as_mut_ptr() };
-                // SAFETY: the slices hold what the segments say.
-                unsafe { run(isa, &tile) };
-                for (r, c) in (0..rows(isa)).flat_map(|r| (0..COLUMNS).map(move |c| (r, c))) {
-                    let column = panel * COLUMNS + c;
-                    let mut step = 0;
-                    let mut want = 0i32;
-                    for s in &segments {
-                        for i in 0..s.len {
-                            let w = if column < n { b[step * n + column] } else { 0 };
-                            want += i32::from(a[r * 80 + s.offset + i]) * i32::from(w);
-                            step += 1;
+        // A last panel of either width, and of a few columns.
+        for (k, n) in [(56, 19), (56, 48), (56, 64)] {
+            let b: Vec<i8> = (0..k * n).map(|i| drawn(1, i, -127)).collect();
+            let a: Vec<i8> = (0..MOST_ROWS * 80).map(|i| drawn(2, i, -128)).collect();
+            for isa in all() {
+                let of = sizes(isa);
+                let packed: Vec<i8> = (0..packed_len(isa, k, n).unwrap())
+                    .map(|i| match entry(isa, [k, n], i) {
+                        (row, column) if column < n => b[row * n + column],
+                        _ => 0,
+                    })
+                    .collect();
+                let bytes: Vec<u8> = a.iter().map(|a| a.cast_unsigned().wrapping_add(of.excess)).collect();
+                for (first, rows) in (0..n).step_by(of.columns).flat_map(|c| (1..=of.rows).map(move |r| (c, r))) {
+                    let width = of.width(n - first);
+                    let mut sums = [i32::MIN; MOST_COLUMNS * MOST_ROWS];
+                    let rows_at = core::array::from_fn(|r| bytes[r * 80..].as_ptr());
+                    let b_at = packed[first * k..].as_ptr();
+                    let tile = Tile { a: rows_at, segments: &segments, b: b_at, sums: sums.as_mut_ptr(), rows, width };
+                    // SAFETY: the slices hold what the segments say.
+                    unsafe { run(isa, &tile) };
+                    for (r, c) in (0..rows).flat_map(|r| (0..width).map(move |c| (r, c))) {
+                        let column = first + c;
+                        let mut step = 0;
+                        let mut want = 0i32;
+                        for s in &segments {
+                            for i in 0..s.len {
+                                let w = if column < n { b[step * n + column] } else { 0 };
+                                let a = i32::from(a[r * 80 + s.offset + i]) + i32::from(of.excess);
+                                want += a * i32::from(w);
+                                step += 1;
+                            }
                         }
+                        assert_eq!(sums[r * width + c], want, "{isa:?}, {rows} rows: row {r}, column {column}");
                     }
-                    assert_eq!(sums[r][c], want, "{}, row {r}, column {column}", isa.path());
                 }
             }
         }
+    }
+
+    #[test]
+    fn entries_and_their_places_correspond() {
+        for (isa, n) in all().into_iter().flat_map(|isa| [1, 16, 17, 40, 70].map(|n| (isa, n))) {
+            let k = 8;
+            let len = packed_len(isa, k, n).unwrap();
+            let mut all: Vec<(usize, usize)> = (0..len).map(|i| entry(isa, [k, n], i)).collect();
+            all.sort_unstable();
+            let columns = sizes(isa).padded(n).unwrap();
+            let want: Vec<(usize, usize)> = (0..k).flat_map(|r| (0..columns).map(move |c| (r, c))).collect();
+            assert_eq!(all, want, "{isa:?}, {n} columns");
+        }
+        assert_eq!(packed_len(Isa::best(), 2, usize::MAX), None);
     }
 }

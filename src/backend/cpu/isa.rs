@@ -42,11 +42,14 @@ impl fmt::Display for Path {
 
 /// A path that this CPU was found to have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Isa(Path);
+pub struct Isa {
+    path: Path,
+    vnni: bool,
+}
 
 impl Isa {
     /// Plain Rust, which every CPU runs.
-    pub const PORTABLE: Self = Self(Path::Portable);
+    pub const PORTABLE: Self = Self { path: Path::Portable, vnni: false };
 
     /// The given path, if this build has it and this CPU can run it. With `std` the CPU is asked at run time; without
     /// it only what the build's target features promise is used.
@@ -58,17 +61,36 @@ impl Isa {
             Path::Neon => cfg!(all(target_arch = "aarch64", target_feature = "neon")),
             Path::Simd128 => cfg!(all(target_arch = "wasm32", target_feature = "simd128")),
         };
-        present.then_some(Self(path))
+        present.then_some(Self { path, vnni: path == Path::Avx512 && has_vnni() })
     }
 
     /// The fastest path of this CPU.
     pub fn best() -> Self {
-        Path::ALL.into_iter().rev().find_map(Self::try_new).unwrap_or(Self(Path::Portable))
+        Path::ALL.into_iter().rev().find_map(Self::try_new).unwrap_or(Self::PORTABLE)
     }
 
     /// The path this value stands for.
     pub fn path(self) -> Path {
-        self.0
+        self.path
+    }
+
+    /// Whether there are also VNNI's dot products of four 8-bit integers in vectors of 512 bits, which not all with
+    /// AVX-512 have.
+    pub fn has_vnni(self) -> bool {
+        self.vnni
+    }
+
+    /// The same path without them.
+    pub fn without_vnni(self) -> Self {
+        Self { vnni: false, ..self }
+    }
+
+    /// The path for rows of eight values: AVX2 in place of AVX-512, which has all of it.
+    pub fn of_eight_lanes(self) -> Self {
+        match self.path {
+            Path::Avx512 => Self { path: Path::Avx2, vnni: false },
+            _ => self,
+        }
     }
 }
 
@@ -105,6 +127,16 @@ fn has_avx512() -> bool {
         target_feature = "avx512dq",
         target_feature = "avx512bw"
     ))
+}
+
+#[cfg(all(target_arch = "x86_64", feature = "std"))]
+fn has_vnni() -> bool {
+    std::arch::is_x86_feature_detected!("avx512vnni")
+}
+
+#[cfg(not(all(target_arch = "x86_64", feature = "std")))]
+fn has_vnni() -> bool {
+    cfg!(all(target_arch = "x86_64", target_feature = "avx512vnni"))
 }
 
 #[cfg(test)]

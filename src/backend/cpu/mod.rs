@@ -45,7 +45,7 @@ mod conv;
 mod emits;
 mod gather;
 #[allow(missing_docs)]
-mod gemm;
+pub(crate) mod gemm;
 mod halves;
 pub mod heap;
 #[allow(missing_docs)]
@@ -172,6 +172,13 @@ impl Cpu {
     #[must_use]
     pub fn with_weights(self, weights: WeightType) -> Self {
         Self { target: Target { weights, ..self.target }, ..self }
+    }
+
+    /// The same, whose layers of 8-bit integers do without AVX-512's VNNI, as on a CPU with AVX-512 alone: for tests of
+    /// those kernels, since the results are the same.
+    #[must_use]
+    pub fn without_vnni(self) -> Self {
+        Self { target: Target { isa: self.target.isa.without_vnni(), ..self.target }, ..self }
     }
 
     /// How it keeps weights.

@@ -61,11 +61,60 @@ pub(crate) trait Simd: Copy {
         // SAFETY: the trait's contract.
         unsafe { decode::<Self, u16>(p, |bits| f32::from_bits(u32::from(bits) << 16)) }
     }
+    /// The same for the first `n <= LANES`; the other lanes are 0.
+    #[inline(always)]
+    unsafe fn load_bf16_n(p: *const u16, n: usize) -> Self::V {
+        let mut a = [0u16; 16];
+        for (i, v) in a.iter_mut().enumerate().take(n) {
+            // SAFETY: i < n.
+            *v = unsafe { *p.add(i) };
+        }
+        // SAFETY: LANES <= 16 for every path.
+        unsafe { Self::load_bf16(a.as_ptr()) }
+    }
     /// `LANES` integers, made f32.
     #[inline(always)]
     unsafe fn load_i8(p: *const i8) -> Self::V {
         // SAFETY: the trait's contract.
         unsafe { decode::<Self, i8>(p, f32::from) }
+    }
+
+    /// `1 / a` for `1 <= a < 2^127`; relative error below 3e-7.
+    #[inline(always)]
+    unsafe fn inverse(a: Self::V) -> Self::V {
+        // SAFETY: the trait's contract.
+        unsafe { Self::div(Self::splat(1.0), a) }
+    }
+    /// `*p - *q` of the first `n <= LANES` integers, made f32; the other lanes are any.
+    #[inline(always)]
+    unsafe fn load_differences(p: *const i32, q: *const i32, n: usize) -> Self::V {
+        let mut a = [0.0; 16];
+        for (i, v) in a.iter_mut().enumerate().take(n) {
+            // SAFETY: i < n.
+            *v = unsafe { (*p.add(i)).wrapping_sub(*q.add(i)) } as f32;
+        }
+        // SAFETY: the trait's contract; LANES <= 16.
+        unsafe { Self::load(a.as_ptr()) }
+    }
+    /// Stores the first `n <= LANES` lanes as the nearest bf16, see [`narrow`](super::halves::narrow).
+    #[inline(always)]
+    unsafe fn store_bf16(p: *mut u16, n: usize, v: Self::V) {
+        // SAFETY: the trait's contract.
+        let a = unsafe { Self::to_array(v) };
+        for (i, v) in a.into_iter().enumerate().take(n) {
+            // SAFETY: i < n.
+            unsafe { *p.add(i) = super::halves::narrow(v) };
+        }
+    }
+    /// Stores the lowest byte of each of the first `n <= LANES` lanes.
+    #[inline(always)]
+    unsafe fn store_low_bytes(p: *mut u8, n: usize, v: Self::V) {
+        // SAFETY: the trait's contract.
+        let a = unsafe { Self::to_array(v) };
+        for (i, v) in a.into_iter().enumerate().take(n) {
+            // SAFETY: i < n.
+            unsafe { *p.add(i) = v.to_bits() as u8 };
+        }
     }
 
     #[inline(always)]
@@ -206,126 +255,7 @@ impl Simd for Portable {
 pub(crate) use x86::{Avx2, Avx512};
 
 #[cfg(target_arch = "x86_64")]
-mod x86 {
-    use super::{Path, Simd};
-    use core::arch::x86_64::*;
-
-    /// Eight lanes: AVX2, FMA and F16C.
-    #[derive(Clone, Copy)]
-    pub(crate) struct Avx2;
-
-    /// The mask of the first `n` of 8 lanes.
-    #[inline(always)]
-    unsafe fn mask8(n: usize) -> __m256i {
-        // SAFETY: AVX2, by the trait's contract.
-        unsafe {
-            let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-            _mm256_cmpgt_epi32(_mm256_set1_epi32(n as i32), lane)
-        }
-    }
-
-    // SAFETY of every block below: the trait's contract gives the instructions and the memory.
-    macro_rules! op {
-        ($($name:ident($($a:ident: $t:ty),*) $(-> $r:ty)? { $e:expr })*) => {
-            $(
-                #[inline(always)]
-                unsafe fn $name($($a: $t),*) $(-> $r)? {
-                    // SAFETY: the trait's contract gives the instructions and the memory.
-                    unsafe { $e }
-                }
-            )*
-        };
-    }
-
-    impl Simd for Avx2 {
-        const PATH: Path = Path::Avx2;
-        const LANES: usize = 8;
-        type V = __m256;
-        op! {
-            splat(x: f32) -> __m256 { _mm256_set1_ps(x) }
-            load(p: *const f32) -> __m256 { _mm256_loadu_ps(p) }
-            store(p: *mut f32, v: __m256) { _mm256_storeu_ps(p, v) }
-            load_n(p: *const f32, n: usize) -> __m256 { _mm256_maskload_ps(p, mask8(n)) }
-            store_n(p: *mut f32, n: usize, v: __m256) { _mm256_maskstore_ps(p, mask8(n), v) }
-            add(a: __m256, b: __m256) -> __m256 { _mm256_add_ps(a, b) }
-            sub(a: __m256, b: __m256) -> __m256 { _mm256_sub_ps(a, b) }
-            mul(a: __m256, b: __m256) -> __m256 { _mm256_mul_ps(a, b) }
-            div(a: __m256, b: __m256) -> __m256 { _mm256_div_ps(a, b) }
-            mul_add(a: __m256, b: __m256, c: __m256) -> __m256 { _mm256_fmadd_ps(a, b, c) }
-            min(a: __m256, b: __m256) -> __m256 { _mm256_min_ps(a, b) }
-            max(a: __m256, b: __m256) -> __m256 { _mm256_max_ps(a, b) }
-            abs(a: __m256) -> __m256 { _mm256_andnot_ps(_mm256_set1_ps(-0.0), a) }
-            select_lt(a: __m256, b: __m256, t: __m256, e: __m256) -> __m256 {
-                _mm256_blendv_ps(e, t, _mm256_cmp_ps::<_CMP_LT_OQ>(a, b))
-            }
-            round(a: __m256) -> __m256 { _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a) }
-            scale_pow2(a: __m256, n: __m256) -> __m256 {
-                {
-                    let n = _mm256_cvtps_epi32(n);
-                    let half = _mm256_srai_epi32::<1>(n);
-                    let bias = _mm256_set1_epi32(127);
-                    let p1 = _mm256_slli_epi32::<23>(_mm256_add_epi32(half, bias));
-                    let p2 = _mm256_slli_epi32::<23>(_mm256_add_epi32(_mm256_sub_epi32(n, half), bias));
-                    _mm256_mul_ps(_mm256_mul_ps(a, _mm256_castsi256_ps(p1)), _mm256_castsi256_ps(p2))
-                }
-            }
-            prefetch(p: *const f32) { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
-            prefetch_far(p: *const f32) { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
-            load_f16(p: *const u16) -> __m256 { _mm256_cvtph_ps(_mm_loadu_si128(p.cast())) }
-            load_bf16(p: *const u16) -> __m256 {
-                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast()))))
-            }
-            load_i8(p: *const i8) -> __m256 {
-                _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p.cast())))
-            }
-        }
-    }
-
-    /// Sixteen lanes: AVX-512 F, VL, DQ, BW.
-    #[derive(Clone, Copy)]
-    pub(crate) struct Avx512;
-
-    /// The mask of the first `n` of 16 lanes.
-    #[inline(always)]
-    fn mask16(n: usize) -> __mmask16 {
-        ((1u32 << n) - 1) as u16
-    }
-
-    impl Simd for Avx512 {
-        const PATH: Path = Path::Avx512;
-        const LANES: usize = 16;
-        type V = __m512;
-        op! {
-            splat(x: f32) -> __m512 { _mm512_set1_ps(x) }
-            load(p: *const f32) -> __m512 { _mm512_loadu_ps(p) }
-            store(p: *mut f32, v: __m512) { _mm512_storeu_ps(p, v) }
-            load_n(p: *const f32, n: usize) -> __m512 { _mm512_maskz_loadu_ps(mask16(n), p) }
-            store_n(p: *mut f32, n: usize, v: __m512) { _mm512_mask_storeu_ps(p, mask16(n), v) }
-            add(a: __m512, b: __m512) -> __m512 { _mm512_add_ps(a, b) }
-            sub(a: __m512, b: __m512) -> __m512 { _mm512_sub_ps(a, b) }
-            mul(a: __m512, b: __m512) -> __m512 { _mm512_mul_ps(a, b) }
-            div(a: __m512, b: __m512) -> __m512 { _mm512_div_ps(a, b) }
-            mul_add(a: __m512, b: __m512, c: __m512) -> __m512 { _mm512_fmadd_ps(a, b, c) }
-            min(a: __m512, b: __m512) -> __m512 { _mm512_min_ps(a, b) }
-            max(a: __m512, b: __m512) -> __m512 { _mm512_max_ps(a, b) }
-            abs(a: __m512) -> __m512 { _mm512_abs_ps(a) }
-            select_lt(a: __m512, b: __m512, t: __m512, e: __m512) -> __m512 {
-                _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b), e, t)
-            }
-            round(a: __m512) -> __m512 { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a) }
-            scale_pow2(a: __m512, n: __m512) -> __m512 { _mm512_scalef_ps(a, n) }
-            load_f16(p: *const u16) -> __m512 { _mm512_cvtph_ps(_mm256_loadu_si256(p.cast())) }
-            load_bf16(p: *const u16) -> __m512 {
-                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast()))))
-            }
-            load_i8(p: *const i8) -> __m512 {
-                _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast())))
-            }
-            prefetch(p: *const f32) { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
-            prefetch_far(p: *const f32) { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
-        }
-    }
-}
+mod x86;
 
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod wasm;

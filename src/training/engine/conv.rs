@@ -1,12 +1,20 @@
-//! Convolutions, linear maps and their gradients as matrix products over unfolded rows of pixels.
+//! Convolutions, linear maps and their gradients as matrix products.
+//!
+//! Of stride 1 they need no unfolded pixels: see [`Planes`]. Other convolutions unfold rows of pixels.
 
 use alloc::vec::Vec;
 
+use super::planes::Planes;
 use super::value::{Value, image};
+use crate::backend::cpu::gemm::pack::transpose;
+use crate::backend::cpu::gemm::rows::{Dots, Rows, Start};
+use crate::backend::cpu::isa::Isa;
 use crate::error::Result;
 use crate::graph::Window;
-use crate::matmul::{Strided, product_f32};
 use crate::tensor::Dims;
+
+/// The columns from which on a product of many short rows takes less time than reading the weights in another order.
+const WIDE: usize = 256;
 
 /// The most unfolded values at a time: they should stay in the second cache.
 const TILE: usize = 96 * 1024;
@@ -105,18 +113,38 @@ impl<'w> Unfold<'w> {
     }
 }
 
-fn scratch_of(scratch: &mut Vec<f32>, len: usize) -> &mut [f32] {
-    if scratch.len() < len {
-        scratch.resize(len, 0.0);
+/// The first floats of a scratch as slices of these lengths, which hold anything.
+fn scratch_of<const N: usize>(scratch: &mut Vec<f32>, lens: [usize; N]) -> [&mut [f32]; N] {
+    let all = lens.iter().sum();
+    if scratch.len() < all {
+        scratch.resize(all, 0.0);
     }
-    &mut scratch[..len]
+    let mut rest = &mut scratch[..all];
+    lens.map(|len| {
+        let (head, tail) = core::mem::take(&mut rest).split_at_mut(len);
+        rest = tail;
+        head
+    })
+}
+
+/// Where `count` rows of `len` floats begin.
+fn rows_of(count: usize, len: usize) -> Vec<usize> {
+    (0..count).map(|i| i * len).collect()
+}
+
+/// `to = from^T`, where `from` has rows of `columns` floats.
+fn turn(from: &[f32], columns: usize, to: &mut [f32]) {
+    let rows = from.len() / columns.max(1);
+    if rows > 0 && columns > 0 {
+        transpose(from, columns, [rows, columns], to, rows);
+    }
 }
 
 /// `y = W x + b`, with a window.
 pub(super) fn forward(
+    isa: Isa,
     x: Value<'_>,
-    weight: &[f32],
-    bias: Option<&[f32]>,
+    (weight, bias): (&[f32], Option<&[f32]>),
     window: &Window,
     dims: Dims,
     out: &mut [f32],
@@ -124,30 +152,37 @@ pub(super) fn forward(
 ) -> Result<()> {
     let outs = dims.channels();
     let row = x.batch * dims.positions();
-    let keep = match bias {
-        Some(bias) => {
-            out.chunks_exact_mut(row).zip(bias).for_each(|(y, b)| y.fill(*b));
-            1.0
-        }
-        None => 0.0,
+    let start = bias.map_or(Start::Zero, Start::Bias);
+    let product = |a_stride: usize, b: &[f32], offsets: &[usize], n: usize, c_stride: usize, c: &mut [f32]| {
+        Rows { isa, m: outs, n, a: weight, a_stride, b, offsets, start, c_stride }.run(c).map(|_| ())
     };
     if window.is_point() {
-        let w = Strided::new(weight, outs, x.channels(), x.channels())?;
-        return product_f32(w, Strided::new(x.data, x.channels(), row, row)?, keep, out, row);
+        let ins = x.channels();
+        return product(ins, x.data, &rows_of(ins, row), row, row, out);
+    }
+    if let Some(planes) = Planes::new(window, x.dims, dims) {
+        return planes.groups(x.batch, |samples| {
+            let (plane, n) = (planes.len(samples.len()), planes.outputs(samples.len()));
+            let [spread, wide] = scratch_of(scratch, [x.channels() * plane, outs * n]);
+            planes.spread(x, &samples, spread);
+            product(planes.depth(), spread, &planes.offsets(plane), n, n, wide)?;
+            planes.collect(wide, &samples, x.batch, out);
+            Ok(())
+        });
     }
     let u = Unfold::new(window, x.dims, dims, x.batch);
     let depth = u.depth();
-    let w = Strided::new(weight, outs, depth, depth)?;
     u.tiles(|tile| {
         let n = tile.len() * u.columns;
-        let unfolded = scratch_of(scratch, depth * n);
+        let [unfolded] = scratch_of(scratch, [depth * n]);
         u.unfold(x.data, &tile, unfolded);
-        product_f32(w, Strided::new(unfolded, depth, n, n)?, keep, &mut out[tile.start * u.columns..], row)
+        product(depth, unfolded, &rows_of(depth, n), n, row, &mut out[tile.start * u.columns..])
     })
 }
 
 /// `dx = W^T dy`.
 pub(super) fn adjoint(
+    isa: Isa,
     dy: Value<'_>,
     weight: &[f32],
     window: &Window,
@@ -155,22 +190,49 @@ pub(super) fn adjoint(
     out: &mut [f32],
     scratch: &mut Vec<f32>,
 ) -> Result<()> {
-    let outs = dy.channels();
+    let (outs, ins) = (dy.channels(), dims.channels());
     let row = dy.row();
+    let start = Start::Zero;
     if window.is_point() {
-        let ins = dims.channels();
-        let w = Strided::new(weight, outs, ins, ins)?.transposed();
-        return product_f32(w, Strided::new(dy.data, outs, row, row)?, 0.0, out, row);
+        if row >= WIDE {
+            let [turned] = scratch_of(scratch, [weight.len()]);
+            turn(weight, ins, turned);
+            let offsets = &rows_of(outs, row);
+            let product =
+                Rows { isa, m: ins, n: row, a: turned, a_stride: outs, b: dy.data, offsets, start, c_stride: row };
+            return product.run(out).map(|_| ());
+        }
+        // dx^T = dy^T W, which reads W as it lies.
+        let [turned, by_sample] = scratch_of(scratch, [dy.data.len(), out.len()]);
+        turn(dy.data, row, turned);
+        let offsets = &rows_of(outs, ins);
+        let product = Rows { isa, m: row, n: ins, a: turned, a_stride: outs, b: weight, offsets, start, c_stride: ins };
+        product.run(by_sample)?;
+        turn(by_sample, ins, out);
+        return Ok(());
+    }
+    if let Some(planes) = Planes::of_adjoint(window, dy.dims, dims) {
+        let flipped = planes.flipped(weight, ins);
+        return planes.groups(dy.batch, |samples| {
+            let (plane, n) = (planes.len(samples.len()), planes.outputs(samples.len()));
+            let [spread, wide] = scratch_of(scratch, [outs * plane, ins * n]);
+            planes.spread(dy, &samples, spread);
+            let (a, offsets) = (&*flipped, &*planes.offsets(plane));
+            let a_stride = planes.depth();
+            Rows { isa, m: ins, n, a, a_stride, b: spread, offsets, start, c_stride: n }.run(wide)?;
+            planes.collect(wide, &samples, dy.batch, out);
+            Ok(())
+        });
     }
     let u = Unfold::new(window, dims, dy.dims, dy.batch);
     let depth = u.depth();
-    let w = Strided::new(weight, outs, depth, depth)?.transposed();
     out.fill(0.0);
     u.tiles(|tile| {
         let n = tile.len() * u.columns;
-        let unfolded = scratch_of(scratch, depth * n);
-        let part = Strided::new(&dy.data[tile.start * u.columns..], outs, n, row)?;
-        product_f32(w, part, 0.0, unfolded, n)?;
+        let [turned, unfolded] = scratch_of(scratch, [weight.len(), depth * n]);
+        turn(weight, depth, turned);
+        let (b, offsets) = (&dy.data[tile.start * u.columns..], &*rows_of(outs, row));
+        Rows { isa, m: depth, n, a: turned, a_stride: outs, b, offsets, start, c_stride: n }.run(unfolded)?;
         u.fold(unfolded, &tile, out);
         Ok(())
     })
@@ -178,30 +240,44 @@ pub(super) fn adjoint(
 
 /// Adds `dW = dy x^T`.
 pub(super) fn add_weight(
+    isa: Isa,
     x: Value<'_>,
     dy: Value<'_>,
     window: &Window,
     to: &mut [f32],
     scratch: &mut Vec<f32>,
 ) -> Result<()> {
-    let outs = dy.channels();
+    let (outs, ins) = (dy.channels(), x.channels());
     let row = dy.row();
+    let product = |n: usize, a: &[f32], a_stride: usize, b: &[f32], offsets: &[usize], to: &mut [f32]| {
+        Dots { isa, m: outs, n, a, a_stride, b, offsets }.run(to).map(|_| ())
+    };
     if window.is_point() {
-        let x = Strided::new(x.data, x.channels(), row, row)?.transposed();
-        return product_f32(Strided::new(dy.data, outs, row, row)?, x, 1.0, to, dy_columns(to, outs));
+        if row >= WIDE {
+            return product(row, dy.data, row, x.data, &rows_of(ins, row), to);
+        }
+        let [turned] = scratch_of(scratch, [x.data.len()]);
+        turn(x.data, row, turned);
+        let (offsets, start) = (&*rows_of(row, ins), Start::Keep);
+        let product =
+            Rows { isa, m: outs, n: ins, a: dy.data, a_stride: row, b: turned, offsets, start, c_stride: ins };
+        return product.run(to).map(|_| ());
+    }
+    if let Some(planes) = Planes::new(window, x.dims, dy.dims) {
+        return planes.groups(x.batch, |samples| {
+            let (plane, n) = (planes.len(samples.len()), planes.outputs(samples.len()));
+            let [spread, wide] = scratch_of(scratch, [ins * plane, outs * n]);
+            planes.spread(x, &samples, spread);
+            planes.spread_outputs(dy, &samples, wide);
+            product(n, wide, n, spread, &planes.offsets(plane), to)
+        });
     }
     let u = Unfold::new(window, x.dims, dy.dims, x.batch);
     let depth = u.depth();
     u.tiles(|tile| {
         let n = tile.len() * u.columns;
-        let unfolded = scratch_of(scratch, depth * n);
+        let [unfolded] = scratch_of(scratch, [depth * n]);
         u.unfold(x.data, &tile, unfolded);
-        let part = Strided::new(&dy.data[tile.start * u.columns..], outs, n, row)?;
-        product_f32(part, Strided::new(unfolded, depth, n, n)?.transposed(), 1.0, to, depth)
+        product(n, &dy.data[tile.start * u.columns..], row, unfolded, &rows_of(depth, n), to)
     })
-}
-
-/// The inputs of a weight of `outs` rows.
-fn dy_columns(weight: &[f32], outs: usize) -> usize {
-    weight.len() / outs
 }

@@ -1,8 +1,8 @@
 //! Runs a network and its backward sweep for a batch, in `f32`.
 //!
 //! A value `[C, ..]` of a chunk of B samples lies in memory as `[C, B, positions]`: linear maps are one matrix product
-//! each, channels are contiguous, and an element-wise operation does not see the batch at all. Products are by the
-//! crate `matrixmultiply`.
+//! each, channels are contiguous, and an element-wise operation does not see the batch at all. Weights and images are
+//! multiplied where they lie, neither packed nor unfolded, since each is read a few times only before it changes.
 //!
 //! The batch is cut into *lanes*, each a run of samples with a gradient of its own; a lane is worked through in chunks,
 //! and the lanes' gradients are added in their order. Lanes and chunks depend on the batch and the options alone, so
@@ -26,6 +26,7 @@ mod elementwise;
 mod embed;
 mod norm;
 mod param;
+mod planes;
 mod program;
 mod resample;
 mod value;
@@ -124,8 +125,8 @@ impl Engine {
         }
         let largest = whole.graph.nodes().iter().filter(|n| !matches!(n.op, Op::ParamGrad(_)));
         let largest = largest.map(|n| n.ty.dims.elements()).max().unwrap_or(1);
-        // Half a mebibyte for the largest value.
-        let chunk = chunk.unwrap_or_else(|| ((1usize << 17) / largest).clamp(1, 256));
+        // A mebibyte for the largest value.
+        let chunk = chunk.unwrap_or_else(|| ((1usize << 18) / largest).clamp(1, 256));
         let program = Program::new(graph, whole, inputs.len())?;
         Ok(Self {
             program,

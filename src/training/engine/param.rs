@@ -4,11 +4,13 @@ use alloc::vec::Vec;
 
 use super::value::Value;
 use super::{basis, conv, embed, norm};
+use crate::backend::cpu::isa::Isa;
 use crate::error::{Result, err};
 use crate::graph::{ParamGrad, ParamId};
 
 /// Adds what the samples of a chunk give to the gradient of a parameter. `param` looks parameters up.
 pub(super) fn add<'p>(
+    isa: Isa,
     of: &ParamGrad,
     args: &[Value<'_>],
     to: &mut [f32],
@@ -16,7 +18,7 @@ pub(super) fn add<'p>(
     scratch: &mut Vec<f32>,
 ) -> Result<()> {
     match (of, args) {
-        (ParamGrad::Weight { window, .. }, [x, dy]) => return conv::add_weight(*x, *dy, window, to, scratch),
+        (ParamGrad::Weight { window, .. }, [x, dy]) => return conv::add_weight(isa, *x, *dy, window, to, scratch),
         (ParamGrad::Bias, [dy]) => {
             to.iter_mut().zip(dy.data.chunks_exact(dy.row())).for_each(|(to, dy)| *to += sum(dy));
         }

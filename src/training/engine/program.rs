@@ -196,7 +196,7 @@ impl Program {
         let done = if let (Op::ParamGrad(of), Some(range)) = (&node.op, &self.target[id.index()]) {
             let to = gradient.get_mut(range.clone()).unwrap_or_default();
             let frequencies = |id: ParamId| self.param(params, id);
-            param::add(of, &args(ws), to, &frequencies, &mut scratch)
+            param::add(self.isa, of, &args(ws), to, &frequencies, &mut scratch)
         } else {
             let b = self.buffer[id.index()];
             let mut out = core::mem::take(&mut ws.buffers[b]);
@@ -228,13 +228,15 @@ impl Program {
         match node.op {
             Op::Conv2d { window, kernel } => {
                 let bias = kernel.bias.map(param);
-                conv::forward(x, param(kernel.weight), bias, &window, dims, out, scratch)
+                conv::forward(self.isa, x, (param(kernel.weight), bias), &window, dims, out, scratch)
             }
             Op::Linear(kernel) => {
                 let bias = kernel.bias.map(param);
-                conv::forward(x, param(kernel.weight), bias, &Window::POINT, dims, out, scratch)
+                conv::forward(self.isa, x, (param(kernel.weight), bias), &Window::POINT, dims, out, scratch)
             }
-            Op::ConvAdjoint { window, weight, .. } => conv::adjoint(x, param(weight), &window, dims, out, scratch),
+            Op::ConvAdjoint { window, weight, .. } => {
+                conv::adjoint(self.isa, x, param(weight), &window, dims, out, scratch)
+            }
             Op::GroupNorm(n) => {
                 norm::forward(x, &n, param(n.weight), param(n.bias), out);
                 Ok(())

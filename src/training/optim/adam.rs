@@ -1,8 +1,13 @@
 //! Adam (Kingma and Ba 2015) and AdamW (Loshchilov and Hutter 2019).
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt;
+use std::sync::{Mutex, PoisonError};
 
 use super::{Evaluation, Optimizer, check, check_decay, check_size};
+use crate::backend::threads::{Serial, Threads, for_each};
+use crate::cancel::Cancel;
 use crate::error::Result;
 use crate::memory::zeros;
 use crate::training::state::{Saved, StateArray};
@@ -53,13 +58,26 @@ impl AdamOptions {
 /// ```
 ///
 /// m and v are f32; each element is computed in f64 and rounded once.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Adam {
     options: AdamOptions,
     m: Vec<f32>,
     v: Vec<f32>,
     steps: u64,
+    threads: Arc<dyn Threads>,
 }
+
+impl fmt::Debug for Adam {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Adam({:?}, {} parameters, {} steps)", self.options, self.m.len(), self.steps)
+    }
+}
+
+/// Parameters that a thread takes at a time.
+const PIECE: usize = 1 << 15;
+
+/// A piece of the parameters, gradient and moments.
+type Piece<'a> = (&'a mut [f32], &'a [f32], &'a mut [f32], &'a mut [f32]);
 
 impl Adam {
     /// An optimiser for `len` parameters.
@@ -73,7 +91,13 @@ impl Adam {
         if let WeightDecay::Coupled(w) | WeightDecay::Decoupled(w) = options.weight_decay {
             check_size("the weight decay", w)?;
         }
-        Ok(Self { options, m: zeros("Adam", len)?, v: zeros("Adam", len)?, steps: 0 })
+        let threads = Arc::new(Serial);
+        Ok(Self { options, m: zeros("Adam", len)?, v: zeros("Adam", len)?, steps: 0, threads })
+    }
+
+    /// The same on these threads, and to the same bits.
+    pub fn on(self, threads: Arc<dyn Threads>) -> Self {
+        Self { threads, ..self }
     }
 }
 
@@ -96,15 +120,24 @@ impl Optimizer for Adam {
             WeightDecay::Coupled(w) => (w, 1.0),
             WeightDecay::Decoupled(w) => (0.0, 1.0 - rate * w),
         };
-        for (((p, g), m), v) in params.iter_mut().zip(at.gradient).zip(&mut self.m).zip(&mut self.v) {
-            let theta = f64::from(*p);
-            let g = f64::from(*g) + coupled * theta;
-            let mean = beta1 * f64::from(*m) + (1.0 - beta1) * g;
-            let square = beta2 * f64::from(*v) + (1.0 - beta2) * g * g;
-            (*m, *v) = (mean as f32, square as f32);
-            *p = (keep * theta - scale * mean / (libm::sqrt(square) / root + eps)) as f32;
-        }
-        Ok(())
+        let pieces = params.chunks_mut(PIECE).zip(at.gradient.chunks(PIECE));
+        let moments = self.m.chunks_mut(PIECE).zip(self.v.chunks_mut(PIECE));
+        let pieces: Vec<Mutex<Piece<'_>>> =
+            pieces.zip(moments).map(|((p, g), (m, v))| Mutex::new((p, g, m, v))).collect();
+        for_each(&*self.threads, self.threads.count(), &Cancel::new(), pieces.len(), &|_, i| {
+            let Some(piece) = pieces.get(i) else { return Ok(()) };
+            let mut piece = piece.lock().unwrap_or_else(PoisonError::into_inner);
+            let (params, gradient, m, v) = &mut *piece;
+            for (((p, g), m), v) in params.iter_mut().zip(*gradient).zip(&mut **m).zip(&mut **v) {
+                let theta = f64::from(*p);
+                let g = f64::from(*g) + coupled * theta;
+                let mean = beta1 * f64::from(*m) + (1.0 - beta1) * g;
+                let square = beta2 * f64::from(*v) + (1.0 - beta2) * g * g;
+                (*m, *v) = (mean as f32, square as f32);
+                *p = (keep * theta - scale * mean / (libm::sqrt(square) / root + eps)) as f32;
+            }
+            Ok(())
+        })
     }
 
     fn state(&self) -> Vec<StateArray> {

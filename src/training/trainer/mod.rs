@@ -28,6 +28,7 @@ use alloc::vec::Vec;
 use core::f64::consts::LN_2;
 use core::ops::Range;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use super::config::{LossConfig, OptimizerConfig, TrainConfig, TrainTimes};
 use super::data::{Augment, Loader, Scale, draw};
@@ -35,8 +36,8 @@ use super::engine::{Batch, Engine, EngineOptions, ParamSlot};
 use super::init::{self, initial};
 use super::loss::{self, BinomialBound, Loss, SquaredError};
 use super::mean_field::MeanField;
-use super::optim::{Adam, Ema, EmaDecay, Evaluation, Optimizer, RmsProp, Sfo, clip_norm};
-use crate::backend::threads::Threads;
+use super::optim::{Adam, Ema, EmaDecay, Evaluation, Optimizer, RmsProp, Sfo, clip_norm, norm};
+use crate::backend::threads::{Threads, for_each};
 use crate::cancel::Cancel;
 use crate::error::{Result, ensure, err};
 use crate::graph::{Graph, Param};
@@ -86,6 +87,7 @@ pub struct Trainer {
     step: u64,
     seconds: f64,
     buffers: Buffers,
+    threads: Arc<dyn Threads>,
 }
 
 /// The loss, and the betas if they are learned with it.
@@ -158,12 +160,12 @@ impl Trainer {
         }
         let by_inputs: &[usize] = if matches!(objective, Objective::Learned(_)) { &[0] } else { &[] };
         let options = EngineOptions { lanes: config.lanes, chunk: config.chunk };
-        let engine = Engine::new(&graph, by_inputs, threads, options)?;
+        let engine = Engine::new(&graph, by_inputs, Arc::clone(&threads), options)?;
         let readouts = readouts(&model, &graph, engine.params(), config.readout_rate);
         let params = initial(&model, &graph, &config.init, config.seed)?.concat();
         let n = params.len();
         let optimizer: Box<dyn Optimizer> = match config.optimizer {
-            OptimizerConfig::Adam(options) => Box::new(Adam::new(options, n)?),
+            OptimizerConfig::Adam(options) => Box::new(Adam::new(options, n)?.on(Arc::clone(&threads))),
             OptimizerConfig::RmsProp(options) => Box::new(RmsProp::new(options, n)?),
             OptimizerConfig::Sfo(options) => {
                 ensure!(config.clip.is_none(), Config, "optimizer is sfo, which takes no clipped gradients");
@@ -189,6 +191,7 @@ impl Trainer {
             step,
             seconds,
             buffers,
+            threads,
         })
     }
 
@@ -235,7 +238,7 @@ impl Trainer {
     pub fn step(&mut self, cancel: &Cancel) -> Result<StepReport> {
         let start = std::time::Instant::now();
         let key = self.optimizer.wants().map_or(self.step, |m| m as u64);
-        self.draw(key)?;
+        self.draw(key, cancel)?;
         let (batch, n) = (self.config.batch, self.loader.dims().elements());
         let loss = self.objective.loss();
         // Of a bound in bits per dimension; each sample's loss is its part of the mean.
@@ -276,7 +279,7 @@ impl Trainer {
         let gradient = &mut self.buffers.gradient;
         let gradient_norm = match self.config.clip {
             Some(max) => clip_norm(gradient, max)?,
-            None => libm::sqrt(gradient.iter().map(|&g| f64::from(g) * f64::from(g)).sum()),
+            None => norm(gradient),
         };
         let rate = self.config.learning_rate.at(self.step);
         let at = Evaluation { minibatch: key as usize, cost: value, gradient };
@@ -300,7 +303,7 @@ impl Trainer {
     }
 
     /// Fills x_0, the steps t and x_t of the batch with this key.
-    fn draw(&mut self, key: u64) -> Result<()> {
+    fn draw(&mut self, key: u64, cancel: &Cancel) -> Result<()> {
         let loss = self.objective.loss();
         let (range, batch, n) = (loss.times(), self.config.batch, self.loader.dims().elements());
         let Buffers { x0, x, times, .. } = &mut self.buffers;
@@ -310,18 +313,25 @@ impl Trainer {
         self.loader.fill(key, x0)?;
         let mut stream = Stream::new(self.config.seed, key, draw::TIMES);
         let one = stream.uniform();
-        for (i, (t, (x0, x))) in times.iter_mut().zip(x0.chunks_exact(n).zip(x.chunks_exact_mut(n))).enumerate() {
+        let mut indices = Vec::with_capacity(batch);
+        for (i, t) in times.iter_mut().enumerate() {
             let place = match self.config.times {
                 TrainTimes::PerBatch => one,
                 TrainTimes::PerSample => (i as f64 + stream.uniform()) / batch as f64,
             };
             let index = (range.start + (place * range.len() as f64) as usize).min(range.end - 1);
             *t = index as f32;
-            let mut noise =
-                Stream::new(self.config.seed, key.wrapping_mul(batch as u64).wrapping_add(i as u64), draw::FORWARD);
-            loss.corrupt(index, x0, &mut noise, x);
+            indices.push(index);
         }
-        Ok(())
+        let (seed, x0) = (self.config.seed, &*x0);
+        let samples: Vec<Mutex<&mut [f32]>> = x.chunks_exact_mut(n).map(Mutex::new).collect();
+        for_each(&*self.threads, self.threads.count(), cancel, batch, &|_, i| {
+            let (Some(x), Some(&index)) = (samples.get(i), indices.get(i)) else { return Ok(()) };
+            let mut noise = Stream::new(seed, key.wrapping_mul(batch as u64).wrapping_add(i as u64), draw::FORWARD);
+            let mut x = x.lock().unwrap_or_else(PoisonError::into_inner);
+            loss.corrupt(index, &x0[i * n..][..n], &mut noise, &mut x);
+            Ok(())
+        })
     }
 
     /// The weights that are written: the average, if there is one.

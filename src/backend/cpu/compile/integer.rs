@@ -147,7 +147,7 @@ impl Compiler<'_> {
         };
         let layer = {
             let (weights, bias) = self.kernels(&c.kernels)?;
-            Integers::pack(self.params.heap, shape, input, &weights, bias.as_deref())
+            Integers::pack(self.params.heap, self.isa, shape, input, &weights, bias.as_deref())
         };
         let layer = layer.map_err(|e| match c.kernels.first() {
             Some(k) => e.context(self.graph.param(k.weight).name.clone()),

@@ -9,6 +9,8 @@
 
 pub mod matmul;
 pub mod pack;
+#[cfg(feature = "training")]
+pub(crate) mod rows;
 mod tile;
 
 pub(crate) use tile::{Bf16, Entry, F16, F32, Int8, MAX_MR, kernels, tiles};

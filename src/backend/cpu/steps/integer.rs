@@ -1,28 +1,34 @@
 //! Convolutions and linear maps in 8-bit integers with what surrounds them;
 //! [`Quantisation`](crate::graph::Quantisation) says what they compute.
 //!
-//! A task is some rows of one sample's result: it makes the padded input that they need as integers (concatenated,
-//! normalised, activated, upsampled) in memory of its worker and multiplies it at once, so that the input of a whole
-//! layer is nowhere. Sources, residual and result may be bf16.
+//! A task is some rows and columns of one sample's result, all of them where there are as many samples as workers. It
+//! goes from strip to strip of its rows: it makes the padded input that a strip needs as integers (concatenated,
+//! normalised, activated, upsampled) in memory of its worker, but for the rows that the strip before needed too, and
+//! multiplies it at once, so that the input of a whole layer is nowhere. Sources, residual and result may be bf16.
 #![allow(unsafe_code)] // Raw rows of the arena; tasks write disjoint rows of the result.
 
 use alloc::borrow::Cow;
+use core::ops::Range;
 
 use super::super::aligned::Floats;
 use super::super::conv::ConvShape;
 use super::super::gemm::Segment;
 use super::super::halves;
 use super::super::heap::Heap;
-use super::super::integers::{self, COLUMNS, MOST_ROWS, Tile};
+use super::super::integers::{self, MOST_COLUMNS, MOST_ROWS, Tile};
+use super::super::isa::Isa;
 use super::super::memory::{LINE, View};
 use super::super::simd::{Simd, dispatch};
-use super::super::vmath::{Activation, activate, silu_v};
+use super::super::vmath::{Activation, activate, silu_near_v};
 use super::{Run, Step};
 use crate::error::{Result, ensure, err};
 use crate::graph::Quantisation;
 
-/// Bytes of padded input that a task makes, unless a single row of the result needs more.
+/// Bytes of padded input that a strip has, unless a single row of the result needs more.
 const STRIP: usize = 32 * 1024;
+
+/// Pixels of a task's rows that are enough for tiles of some height. With fewer, workers share the columns.
+const ENOUGH: usize = 28;
 
 /// The weights of a layer.
 #[derive(Debug)]
@@ -31,8 +37,10 @@ pub struct Integers {
     pub out_size: [usize; 2],
     /// Packed integers, four in a float.
     pub weights: Floats,
-    /// Of each column, rounded up to whole panels: factors, then what the input's zero adds to the sums (whole
-    /// numbers, as bits), then biases.
+    /// Of each column, rounded up to whole panels: factors, then what the input's zero and [excess] add to the sums
+    /// (whole numbers, as bits), then biases.
+    ///
+    /// [excess]: integers::Sizes::excess
     pub columns: Floats,
     pub segments: Cow<'static, [Segment]>,
     /// The inverse of the input's scale.
@@ -65,6 +73,7 @@ impl Integers {
     /// `Shape` for sizes that do not fit; `OutOfMemory`.
     pub fn pack(
         heap: &Heap,
+        isa: Isa,
         shape: ConvShape,
         input: Quantisation,
         weights: &[f32],
@@ -76,8 +85,9 @@ impl Integers {
         let fits = cin.is_multiple_of(integers::STEP) && weights.len() == k * cout;
         ensure!(fits, Shape, "{} weights of a layer of integers of {shape:?}", weights.len());
         let too_large = || err!(Shape, "convolution of {shape:?} is too large");
-        let bytes = integers::packed_len(k, cout).ok_or_else(too_large)?;
-        let n = cout.next_multiple_of(COLUMNS);
+        let bytes = integers::packed_len(isa, k, cout).ok_or_else(too_large)?;
+        let sizes = integers::sizes(isa);
+        let n = sizes.padded(cout).ok_or_else(too_large)?;
         let mut packed = heap.zeroed(bytes.div_ceil(4))?;
         let mut columns = heap.zeroed(3 * n)?;
         let (factors, rest) = columns.split_at_mut(n);
@@ -92,12 +102,12 @@ impl Integers {
         };
         for (word, to) in packed.iter_mut().enumerate() {
             let byte = |b: usize| {
-                let (row, column) = integers::entry(k, 4 * word + b);
+                let (row, column) = integers::entry(isa, [k, cout], 4 * word + b);
                 if column < cout { integer(row, column).cast_unsigned() } else { 0 }
             };
             *to = f32::from_bits(u32::from_ne_bytes([byte(0), byte(1), byte(2), byte(3)]));
         }
-        let zero = i32::from(input.zero());
+        let zero = i32::from(input.zero()) + i32::from(sizes.excess);
         for (o, to) in rest.iter_mut().enumerate().take(cout) {
             let sum: i32 = (0..k).map(|row| i32::from(integer(row, o))).sum();
             *to = f32::from_bits((zero * sum).cast_unsigned());
@@ -165,10 +175,12 @@ struct Line {
     silu: bool,
     inverse: f32,
     zero: f32,
+    /// [`MAGIC`] and the excess.
+    magic: f32,
 }
 
 /// 1.5 * 2^23: a float this large has no room for a fraction, so adding it rounds to an integer, ties to even, which
-/// then stands in its low bits.
+/// then stands in its low bits. As it is even, so it does with any even number more.
 const MAGIC: f32 = 12_582_912.0;
 
 #[inline(always)]
@@ -177,7 +189,7 @@ unsafe fn line_body<S: Simd>(l: &Line) {
     // or null, and `pixels * repeat` pixels of integers that lie `out_stride` apart.
     unsafe {
         let (inverse, zero) = (S::splat(l.inverse), S::splat(l.zero));
-        let (least, most) = (S::splat(-128.0), S::splat(127.0));
+        let (least, most, magic) = (S::splat(-128.0), S::splat(127.0), S::splat(l.magic));
         for x in 0..l.pixels {
             let mut c = 0;
             while c < l.channels {
@@ -188,17 +200,13 @@ unsafe fn line_body<S: Simd>(l: &Line) {
                     v = S::mul_add(v, affine(l.scale), affine(l.shift));
                 }
                 if l.silu {
-                    v = silu_v::<S>(v);
+                    v = silu_near_v::<S>(v);
                 }
                 // Not multiplied and added in one: all paths make the same integers of the same values.
                 v = S::add(S::mul(v, inverse), zero);
-                v = S::add(S::min(S::max(v, least), most), S::splat(MAGIC));
-                let q = S::to_array(v);
+                v = S::add(S::min(S::max(v, least), most), magic);
                 for r in 0..l.repeat {
-                    let to = l.out.add((x * l.repeat + r) * l.out_stride + c);
-                    for (i, q) in q.iter().enumerate().take(n) {
-                        *to.add(i) = q.to_bits() as u8;
-                    }
+                    S::store_low_bytes(l.out.add((x * l.repeat + r) * l.out_stride + c), n, v);
                 }
                 c += n;
             }
@@ -209,7 +217,9 @@ dispatch! { unsafe fn line_raw = line_body(l: &Line) }
 
 /// What becomes of a tile's sums.
 struct Finish {
-    sums: [[i32; COLUMNS]; MOST_ROWS],
+    /// The sums of a row, `width` of them, and so on.
+    sums: [i32; MOST_ROWS * MOST_COLUMNS],
+    width: usize,
     rows: usize,
     /// Columns that are stored.
     n: usize,
@@ -217,53 +227,61 @@ struct Finish {
     offset: *const i32,
     bias: *const f32,
     channel: *const f32,
-    residual: [*const u8; MOST_ROWS],
-    residual_half: bool,
+    residual: Option<Rows>,
     scale: f32,
-    values: [[f32; COLUMNS]; MOST_ROWS],
-    out: [*mut u8; MOST_ROWS],
-    out_half: bool,
+    /// The results if an activation that is to come needs them; else they are stored at once.
+    values: Option<[f32; MOST_ROWS * MOST_COLUMNS]>,
+    out: Rows,
 }
 
 #[inline(always)]
 unsafe fn finish_body<S: Simd>(f: &mut Finish) {
-    for r in 0..f.rows.min(MOST_ROWS) {
-        let to = &mut f.values[r];
-        for (c, (to, sum)) in to.iter_mut().zip(&f.sums[r]).enumerate() {
-            // SAFETY: factor, offset and bias have whole panels.
-            let (factor, offset, bias) = unsafe { (*f.factor.add(c), *f.offset.add(c), *f.bias.add(c)) };
-            *to = (sum - offset) as f32 * factor + bias;
-        }
-        for (c, to) in to.iter_mut().enumerate().take(f.n) {
-            // SAFETY: channel and residual, where there are, have n values.
-            unsafe {
-                if !f.channel.is_null() {
-                    *to += *f.channel.add(c);
+    // SAFETY: factor, offset and bias have whole panels, as the sums do; channel and residual, where there are, and the
+    // rows of the result have n values.
+    unsafe {
+        let scale = S::splat(f.scale);
+        let mut c = 0;
+        while c < f.n {
+            let n = (f.n - c).min(S::LANES);
+            let floats = |p: *const f32| halves::load::<S>(p.cast(), false, c, n);
+            let (factor, bias, offset) = (floats(f.factor), floats(f.bias), f.offset.add(c));
+            let channel = if f.channel.is_null() { None } else { Some(floats(f.channel)) };
+            for r in 0..f.rows.min(MOST_ROWS) {
+                let sums = S::load_differences(f.sums.as_ptr().add(r * f.width + c), offset, n);
+                // Not multiplied and added in one: all paths make the same of the same sums.
+                let mut v = S::add(S::mul(sums, factor), bias);
+                if let Some(channel) = channel {
+                    v = S::add(v, channel);
                 }
-                if !f.residual[r].is_null() {
-                    *to += match f.residual_half {
-                        true => halves::widen(*f.residual[r].cast::<u16>().add(c)),
-                        false => *f.residual[r].cast::<f32>().add(c),
-                    };
+                if let Some(x) = f.residual {
+                    v = S::add(v, halves::load::<S>(x.at(r, 0), x.half(), c, n));
+                }
+                v = S::mul(v, scale);
+                match &mut f.values {
+                    Some(values) => S::store_n(values.as_mut_ptr().add(r * f.width + c), n, v),
+                    None => f.out.store::<S>(r, c, n, v),
                 }
             }
+            c += n;
         }
-        to.iter_mut().for_each(|v| *v *= f.scale);
     }
 }
 dispatch! { unsafe fn finish_raw = finish_body(f: &mut Finish) }
 
+/// Stores what was kept for an activation.
 #[inline(always)]
 unsafe fn store_body<S: Simd>(f: &Finish) {
+    let Some(values) = &f.values else { return };
     for r in 0..f.rows.min(MOST_ROWS) {
-        for (c, v) in f.values[r].iter().enumerate().take(f.n) {
+        let mut c = 0;
+        while c < f.n {
+            let n = (f.n - c).min(S::LANES);
             // SAFETY: the rows of the result have n values.
             unsafe {
-                match f.out_half {
-                    true => *f.out[r].cast::<u16>().add(c) = halves::narrow(*v),
-                    false => *f.out[r].cast::<f32>().add(c) = *v,
-                }
+                let v = halves::load::<S>(values.as_ptr().add(r * f.width).cast(), false, c, n);
+                f.out.store::<S>(r, c, n, v);
             }
+            c += n;
         }
     }
 }
@@ -280,8 +298,37 @@ struct Rows {
 
 impl Rows {
     /// Element `c` of row `r`.
+    #[inline(always)]
     fn at(self, r: usize, c: usize) -> *mut u8 {
         self.data.wrapping_add((r * self.stride + c) * self.size)
+    }
+
+    /// Those from element `c` of row `r` on.
+    fn from(self, r: usize, c: usize) -> Self {
+        Self { data: self.at(r, c), ..self }
+    }
+
+    /// Whether they are bf16.
+    #[inline(always)]
+    fn half(self) -> bool {
+        self.size == 2
+    }
+
+    /// Writes `n` values of row `r` from element `c` on.
+    ///
+    /// # Safety
+    /// They are inside and the caller's alone, and the CPU has the instructions of `S`.
+    #[inline(always)]
+    unsafe fn store<S: Simd>(self, r: usize, c: usize, n: usize, v: S::V) {
+        let to = self.at(r, c);
+        // SAFETY: the caller's contract.
+        unsafe {
+            match self.half() {
+                true => S::store_bf16(to.cast(), n, v),
+                false if n == S::LANES => S::store(to.cast(), v),
+                false => S::store_n(to.cast(), n, v),
+            }
+        }
     }
 }
 
@@ -303,14 +350,25 @@ impl IntegerConv {
         Ok(Rows { data: memory.as_ptr().cast(), size, stride: v.stride })
     }
 
-    /// Makes rows `first ..` of the padded input of a sample, `count` of them.
-    fn gather(&self, run: &Run<'_>, sample: usize, first: usize, count: usize, to: &mut [u8]) -> Result<()> {
+    /// Makes rows `first ..` of the padded input of a sample, as many as there is room for.
+    fn gather(&self, run: &Run<'_>, sample: usize, first: usize, to: &mut [u8]) -> Result<()> {
         let (l, s) = (&self.layer, &self.layer.shape);
-        let (pitch, c) = (l.pitch(), s.in_channels);
+        let (pitch, c) = (l.pitch().max(1), s.in_channels);
         let affine = self.affine.as_ref().map(|v| self.rows(run, v, 1, 2 * c)).transpose()?;
-        let zero = (l.zero as i8).cast_unsigned();
-        for (row, to) in to.chunks_exact_mut(pitch.max(1)).enumerate().take(count) {
+        let excess = integers::sizes(run.isa).excess;
+        let zero = (l.zero as i8).cast_unsigned().wrapping_add(excess);
+        let mut before = None;
+        for row in 0..to.len() / pitch {
+            let (done, to) = to.split_at_mut(row * pitch);
+            let to = &mut to[..pitch];
             let inside = (first + row).checked_sub(s.padding.top).filter(|y| *y < s.height).map(|y| y / self.upsample);
+            let again = before == Some(inside);
+            before = Some(inside);
+            if again {
+                // The same row once more, upsampled or of padding.
+                to.copy_from_slice(&done[done.len() - pitch..]);
+                continue;
+            }
             let Some(y) = inside else {
                 to.fill(zero);
                 continue;
@@ -340,6 +398,7 @@ impl IntegerConv {
                     silu: self.silu,
                     inverse: l.inverse,
                     zero: l.zero,
+                    magic: MAGIC + f32::from(excess),
                 };
                 // SAFETY: the sizes were checked above.
                 unsafe { line_raw(run.isa, &line) };
@@ -350,76 +409,132 @@ impl IntegerConv {
         Ok(())
     }
 
-    /// Rows `first .. last` of a sample's result.
-    fn strip(&self, run: &Run<'_>, sample: usize, [first, last]: [usize; 2], scratch: &mut [f32]) -> Result<()> {
+    /// Rows and columns of a sample's result.
+    fn task(
+        &self,
+        run: &Run<'_>,
+        sample: usize,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        own: &mut [f32],
+    ) -> Result<()> {
+        let (l, stride) = (&self.layer, self.layer.shape.stride[0]);
+        let (pitch, (_, most)) = (l.pitch(), l.strips());
+        let have = size_of_val(own);
+        // SAFETY: floats are bytes, and any bytes are floats.
+        let bytes = unsafe { core::slice::from_raw_parts_mut(own.as_mut_ptr().cast::<u8>(), have) };
+        // Rows of the padded input that are there.
+        let mut made: Range<usize> = 0..0;
+        for first in rows.clone().step_by(most) {
+            run.cancel.check()?;
+            let last = (first + most).min(rows.end);
+            let need = first * stride..first * stride + l.rows_for(last - first);
+            ensure!(need.len() * pitch <= have, Shape, "{have} bytes for {} rows of {pitch}", need.len());
+            // What the strip before needed too is at its end.
+            let again = made.end.saturating_sub(need.start.max(made.start)).min(need.len());
+            if again > 0 {
+                let from = (need.start - made.start) * pitch;
+                bytes.copy_within(from..from + again * pitch, 0);
+            }
+            let input = &mut bytes[..need.len() * pitch];
+            self.gather(run, sample, need.start + again, &mut input[again * pitch..])?;
+            made = need;
+            self.multiply(run, sample, first..last, columns.clone(), input)?;
+        }
+        Ok(())
+    }
+
+    /// Rows and columns of a sample's result, from the padded input that the rows need.
+    fn multiply(
+        &self,
+        run: &Run<'_>,
+        sample: usize,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        input: &[u8],
+    ) -> Result<()> {
         let (l, s) = (&self.layer, &self.layer.shape);
         let (pitch, [oh, ow], cout) = (l.pitch(), l.out_size, s.out_channels);
-        let have = size_of_val(scratch);
-        // SAFETY: floats are bytes, and any bytes are floats.
-        let bytes = unsafe { core::slice::from_raw_parts_mut(scratch.as_mut_ptr().cast::<u8>(), have) };
-        let (begin, count) = (first * s.stride[0], l.rows_for(last - first));
-        let input = bytes.get_mut(..count * pitch);
-        let input = input.ok_or_else(|| err!(Shape, "{have} bytes for {count} rows of {pitch}"))?;
-        self.gather(run, sample, begin, count, input)?;
         let out = self.rows(run, &self.out, oh * ow, cout)?;
         let residual = self.residual.as_ref().map(|v| self.rows(run, v, oh * ow, cout)).transpose()?;
         let channel = self.channel.as_ref().map(|v| self.rows(run, v, 1, cout)).transpose()?;
         let k = s.in_channels * s.kernel[0] * s.kernel[1];
-        let n = cout.next_multiple_of(COLUMNS);
+        let sizes = integers::sizes(run.isa);
+        let n = sizes.padded(cout).unwrap_or(usize::MAX);
         let weights = l.weights.as_ptr().cast::<i8>();
         let fits = l.weights.len() * 4 >= n * k && l.columns.len() >= 3 * n;
         ensure!(fits, Shape, "{} weights for {k} x {n}", l.weights.len() * 4);
-        let (rows, pixels) = (integers::rows(run.isa), (last - first) * ow);
+        let pixels = rows.len() * ow;
+        // As even as can be.
+        let tiles = pixels.div_ceil(sizes.rows);
+        let height = pixels.div_ceil(tiles.max(1)).max(1);
         let mut f = Finish {
-            sums: [[0; COLUMNS]; MOST_ROWS],
+            sums: [0; MOST_ROWS * MOST_COLUMNS],
+            width: 0,
             rows: 0,
             n: 0,
             factor: core::ptr::null(),
             offset: core::ptr::null(),
             bias: core::ptr::null(),
             channel: core::ptr::null(),
-            residual: [core::ptr::null(); MOST_ROWS],
-            residual_half: self.residual.is_some_and(|v| v.half),
+            residual: None,
             scale: self.scale,
-            values: [[0.0; COLUMNS]; MOST_ROWS],
-            out: [core::ptr::null_mut(); MOST_ROWS],
-            out_half: self.out.half,
+            values: (self.activation != Activation::Identity).then_some([0.0; MOST_ROWS * MOST_COLUMNS]),
+            out,
         };
-        for column in (0..cout).step_by(COLUMNS) {
-            f.n = COLUMNS.min(cout - column);
+        let isa = if sizes.columns <= 8 { run.isa.of_eight_lanes() } else { run.isa };
+        let steps = [s.stride[0] * pitch, s.stride[1] * s.in_channels];
+        for column in columns.clone().step_by(sizes.columns) {
+            f.width = sizes.width(cout - column);
+            f.n = sizes.columns.min(cout - column);
             let of = |i: usize| l.columns.as_ptr().wrapping_add(i * n + column);
             (f.factor, f.offset, f.bias) = (of(0), of(1).cast(), of(2));
             f.channel = channel.map_or(core::ptr::null(), |c| c.at(sample, column).cast_const().cast());
-            for pixel in (0..pixels).step_by(rows) {
-                f.rows = rows.min(pixels - pixel);
+            let [mut y, mut x] = [0, 0];
+            for pixel in (0..pixels).step_by(height) {
+                f.rows = height.min(pixels - pixel);
                 let mut a = [core::ptr::null(); MOST_ROWS];
-                for (r, a) in a.iter_mut().enumerate().take(rows) {
+                let mut at = input.as_ptr();
+                for (r, a) in a.iter_mut().enumerate().take(sizes.rows) {
                     // The last row again, where there are not enough.
-                    let p = pixel + r.min(f.rows - 1);
-                    let at = p / ow * s.stride[0] * pitch + p % ow * s.stride[1] * s.in_channels;
-                    *a = input.as_ptr().wrapping_add(at).cast();
-                    let row = (sample * oh + first) * ow + p;
-                    f.residual[r] = residual.map_or(core::ptr::null(), |v| v.at(row, column).cast_const());
-                    f.out[r] = out.at(row, column);
-                }
-                let b = weights.wrapping_add(column * k);
-                let tile = Tile { a, segments: &l.segments, b, sums: f.sums.as_mut_ptr() };
-                // SAFETY: the padded rows are those that these pixels need, the weights were found to be all there, the
-                // rows of result, residual and channel value inside the arena; these rows of the result are this
-                // task's.
-                unsafe {
-                    integers::run(run.isa, &tile);
-                    finish_raw(run.isa, &mut f);
-                    if self.activation != Activation::Identity {
-                        for values in f.values.iter_mut().take(f.rows) {
-                            activate(run.isa, self.activation, values);
+                    if r < f.rows {
+                        at = input.as_ptr().wrapping_add(y * steps[0] + x * steps[1]);
+                        x += 1;
+                        if x == ow {
+                            (y, x) = (y + 1, 0);
                         }
                     }
-                    store_raw(run.isa, &f);
+                    *a = at;
+                }
+                let row = (sample * oh + rows.start) * ow + pixel;
+                (f.out, f.residual) = (out.from(row, column), residual.map(|v| v.from(row, column)));
+                let b = weights.wrapping_add(column * k);
+                let (sums, width) = (f.sums.as_mut_ptr(), f.width);
+                let tile = Tile { a, segments: &l.segments, b, sums, rows: f.rows, width };
+                // SAFETY: the padded rows are those that these pixels need, the weights were found to be all there, the
+                // rows of result, residual and channel value inside the arena; these rows and columns of the result are
+                // this task's.
+                unsafe {
+                    integers::run(run.isa, &tile);
+                    finish_raw(isa, &mut f);
+                    if let Some(values) = &mut f.values {
+                        activate(run.isa, self.activation, &mut values[..f.rows * f.width]);
+                        store_raw(isa, &f);
+                    }
                 }
             }
         }
         Ok(())
+    }
+
+    /// Into how many parts the rows of a sample's result, and its panels of columns, are cut.
+    fn cut(&self, run: &Run<'_>) -> [usize; 2] {
+        let l = &self.layer;
+        let [oh, ow] = l.out_size;
+        let panels = l.shape.out_channels.div_ceil(integers::sizes(run.isa).columns);
+        let want = run.workers.div_ceil(run.batch.max(1));
+        let rows = want.min(oh * ow / ENOUGH).min(oh).max(1);
+        [rows, want.div_ceil(rows).min(panels)]
     }
 }
 
@@ -437,16 +552,21 @@ impl Step for IntegerConv {
     }
 
     fn run(&self, run: &Run<'_>) -> Result<()> {
-        let (strips, rows) = self.layer.strips();
         let (scratch, oh) = (self.layer.scratch(), self.layer.out_size[0]);
         let s = &self.layer.shape;
         let macs = [s.out_channels, s.kernel[0], s.kernel[1], self.out.positions(), run.batch];
         let cost = macs.iter().fold(s.in_channels, |a, &b| a.saturating_mul(b)) / 16;
-        run.each(cost, strips * run.batch, &|worker, i| {
-            let (sample, strip) = (i / strips, i % strips);
+        let wide = integers::sizes(run.isa).columns;
+        let [rows, columns] = self.cut(run);
+        let panels = s.out_channels.div_ceil(wide);
+        let part = |i: usize, parts: usize, of: usize| of * i / parts..of * (i + 1) / parts;
+        run.each(cost, rows * columns * run.batch, &|worker, i| {
+            let (sample, part_of) = (i / (rows * columns), i % (rows * columns));
             // SAFETY: one worker number is one thread's at a time.
             let own = unsafe { run.memory.own(worker * scratch, scratch).part(0, scratch) };
-            self.strip(run, sample, [strip * rows, ((strip + 1) * rows).min(oh)], own)
+            let of = part(part_of % columns, columns, panels);
+            let of = of.start * wide..(of.end * wide).min(s.out_channels);
+            self.task(run, sample, part(part_of / columns, rows, oh), of, own)
         })
     }
 }

@@ -256,11 +256,13 @@ unsafe fn columns_body<S: Simd>(x: *const u8, half: bool, stride: usize, rows: u
     while c < n {
         let width = (n - c).min(S::LANES);
         // SAFETY: c + width <= n, and the caller's contract: `rows` rows of n values, `stride` apart, at x. What is
-        // known where it is compiled makes two loops without a question in them.
+        // known where it is compiled makes loops without a question in them.
         unsafe {
-            match half {
-                true => vector::<S, true>(x.add(2 * c), stride, rows, width, c, columns),
-                false => vector::<S, false>(x.add(4 * c), stride, rows, width, c, columns),
+            match (half, width == S::LANES) {
+                (true, true) => vector::<S, true>(x.add(2 * c), stride, rows, S::LANES, c, columns),
+                (true, false) => vector::<S, true>(x.add(2 * c), stride, rows, width, c, columns),
+                (false, true) => vector::<S, false>(x.add(4 * c), stride, rows, S::LANES, c, columns),
+                (false, false) => vector::<S, false>(x.add(4 * c), stride, rows, width, c, columns),
             }
         }
         c += width;
