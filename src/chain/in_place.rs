@@ -197,7 +197,7 @@ mod tests {
     }
 
     /// eps, from a prior of N(0.3, 1/4), and something of its neighbour so that elements are not alone.
-    fn denoiser() -> FnDenoiser<impl FnMut(&Call<'_>, &[f32], &mut [f32]) -> Result<()>> {
+    fn denoiser() -> impl Denoiser {
         FnDenoiser::new("near", Dims::new(&[N]).unwrap(), |call: &Call<'_>, x: &[f32], out: &mut [f32]| {
             let (alpha, sigma) = (call.level.alpha, call.level.sigma);
             let by = sigma / (alpha * alpha / 4.0 + sigma * sigma);

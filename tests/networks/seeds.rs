@@ -19,6 +19,9 @@ fn seeds(name: &str) -> Vec<Vec<u8>> {
     files.iter().map(|file| fs::read(file).unwrap()).collect()
 }
 
+/// A target's name and what it does with its input.
+type Target = (&'static str, fn(&[u8]));
+
 /// Now and then cut short, and with one to four bytes replaced.
 fn changed(seed: &[u8], mut random: Stream) -> Vec<u8> {
     let mut below = |n: usize| (random.bits() % n as u64) as usize;
@@ -37,7 +40,7 @@ fn changed(seed: &[u8], mut random: Stream) -> Vec<u8> {
 
 #[test]
 fn no_seed_panics_whole_cut_or_changed() {
-    let targets: [(&str, fn(&[u8])); 8] = [
+    let targets: [Target; 8] = [
         ("chain_restore", inputs::chain_restore),
         ("graph", inputs::graph),
         ("onnx", inputs::onnx),

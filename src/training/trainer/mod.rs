@@ -93,7 +93,7 @@ pub struct Trainer {
 /// The loss, and the betas if they are learned with it.
 enum Objective {
     Fixed(Box<dyn Loss>),
-    Learned(LearnedBetas),
+    Learned(Box<LearnedBetas>),
 }
 
 impl Objective {
@@ -388,7 +388,7 @@ fn objective(config: &TrainConfig, scheduler: &SchedulerConfig, betas: &[f64]) -
                 "learned_betas need adam, adamw or rmsprop"
             );
             let rate = config.learned_betas.unwrap_or(1.0);
-            Ok(Objective::Learned(LearnedBetas::new(betas, chain.readout, end, rate)?))
+            Ok(Objective::Learned(Box::new(LearnedBetas::new(betas, chain.readout, end, rate)?)))
         }
         SamplerKind::Ancestral2015 => {
             Ok(Objective::Fixed(Box::new(loss::GaussianBound::new(betas, chain.readout, end)?)))
