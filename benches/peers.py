@@ -4,12 +4,12 @@ Written for torch 2.15.0 and diffusers 0.42.1 (others work if they have UNet2DMo
 timed where they are installed. Run from the repository's root:
 
     cargo bench --bench network --no-run
-    python benches/peers.py [cifar|edge|policy] [--batch N] [--threads N] [--rounds N] [--weights f32|f16|bf16|int8 ...]
+    python benches/peers.py [cifar|edge|policy] [--batch N] [--threads N] [--rounds N] [--weights f32|f16|bf16|int8 ...] [--int8]
 
 The peers run in this process; our side is the bench's program as a child that makes one call for each line it reads. No two ever run
 at the same time. All use as many threads and compute in f32 (OpenVINO is told so; by itself it takes bf16 where the CPU has it, the
 column "openvino own"); weights and inputs are random (speed does not depend on them). Ours can be timed with several types of weights, each
-in a process of its own; ratios are to the first. `policy` is a robot's 1-D UNet of 251 million weights, in PyTorch by
+in a process of its own, and with `--int8` with its layers in 8-bit integers; ratios are to the first. `policy` is a robot's 1-D UNet of 251 million weights, in PyTorch by
 tests/golden/references.py, at batch 1 only. PyTorch is eager, in both memory layouts. Before
 each timed call a side makes another, so that what it needs is in its caches and its threads are awake. A figure is the best or the
 median of all rounds, so a busy machine moves all sides alike.
@@ -122,6 +122,7 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--weights", nargs="+", default=["f32"])
+    parser.add_argument("--int8", action="store_true", help="ours in 8-bit integers too")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     path = newest("network", "cargo bench --bench network --no-run")
@@ -134,6 +135,9 @@ def main():
             for kind in args.weights:
                 sides.append(Child(path, name, "batch", batch, "threads", args.threads, "weights", kind))
                 sides[-1].column = "ours" if args.weights == ["f32"] else f"ours {kind}"
+            if args.int8:
+                sides.append(Child(path, name, "batch", batch, "threads", args.threads, "int8"))
+                sides[-1].column = "ours in int8"
             if name == "policy":
                 x, model = torch.randn(1, config["input_dim"], config["horizon"]), policy(config)
                 peers = [eager(model, x, t, torch.contiguous_format, "torch")]

@@ -30,6 +30,9 @@ const STRIP: usize = 32 * 1024;
 /// Pixels of a task's rows that are enough for tiles of some height. With fewer, workers share the columns.
 const ENOUGH: usize = 28;
 
+/// Multiplications of a worker that are worth two tasks.
+const LONG: usize = 1 << 24;
+
 /// The weights of a layer.
 #[derive(Debug)]
 pub struct Integers {
@@ -527,13 +530,23 @@ impl IntegerConv {
         Ok(())
     }
 
-    /// Into how many parts the rows of a sample's result, and its panels of columns, are cut.
+    /// Multiplications for one sample.
+    fn products(&self) -> usize {
+        let s = &self.layer.shape;
+        let all = [s.out_channels, s.kernel[0], s.kernel[1], self.out.positions()];
+        all.iter().fold(s.in_channels, |a, &b| a.saturating_mul(b))
+    }
+
+    /// Into how many parts the rows of a sample's result, and its panels of columns, are cut. A cut between rows costs
+    /// a few rows of input that are made twice, one between columns all of them.
     fn cut(&self, run: &Run<'_>) -> [usize; 2] {
         let l = &self.layer;
         let [oh, ow] = l.out_size;
         let panels = l.shape.out_channels.div_ceil(integers::sizes(run.isa).columns);
         let want = run.workers.div_ceil(run.batch.max(1));
-        let rows = want.min(oh * ow / ENOUGH).min(oh).max(1);
+        // Two for each where that is long enough, as a worker may be held up.
+        let many = if run.workers > 1 && self.products() / want >= LONG { 2 * want } else { want };
+        let rows = many.min(oh * ow / ENOUGH).min(oh).max(1);
         [rows, want.div_ceil(rows).min(panels)]
     }
 }
@@ -554,8 +567,7 @@ impl Step for IntegerConv {
     fn run(&self, run: &Run<'_>) -> Result<()> {
         let (scratch, oh) = (self.layer.scratch(), self.layer.out_size[0]);
         let s = &self.layer.shape;
-        let macs = [s.out_channels, s.kernel[0], s.kernel[1], self.out.positions(), run.batch];
-        let cost = macs.iter().fold(s.in_channels, |a, &b| a.saturating_mul(b)) / 16;
+        let cost = self.products().saturating_mul(run.batch) / 16;
         let wide = integers::sizes(run.isa).columns;
         let [rows, columns] = self.cut(run);
         let panels = s.out_channels.div_ceil(wide);
