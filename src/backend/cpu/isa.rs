@@ -14,7 +14,7 @@ pub enum Path {
     Portable,
     /// x86-64 with AVX2, FMA and F16C, as all with AVX2 have: 8 lanes.
     Avx2,
-    /// x86-64 with AVX-512 F, VL, DQ and BW: 16 lanes.
+    /// x86-64 with AVX-512 F, VL, DQ and BW: 16 lanes. 8-bit integers are multiplied by VNNI where there is that too.
     Avx512,
     /// AArch64 Advanced SIMD: 4 lanes.
     Neon,
