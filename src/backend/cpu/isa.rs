@@ -150,6 +150,19 @@ mod tests {
         assert_eq!(Isa::try_new(best.path()), Some(best));
     }
 
+    #[test]
+    fn only_avx512_has_vnni_and_it_can_be_done_without() {
+        for isa in Path::ALL.into_iter().filter_map(Isa::try_new) {
+            assert!(!isa.has_vnni() || isa.path() == Path::Avx512);
+            let without = isa.without_vnni();
+            assert!(!without.has_vnni() && without.path() == isa.path());
+            let eight = isa.of_eight_lanes();
+            let want = if isa.path() == Path::Avx512 { Path::Avx2 } else { isa.path() };
+            // Nothing is used that was not found.
+            assert_eq!((Isa::try_new(want), eight.path()), (Some(eight), want));
+        }
+    }
+
     #[cfg(target_arch = "x86_64")]
     #[test]
     fn no_path_of_another_architecture() {
