@@ -6,9 +6,9 @@
 //!
 //! Without options: cifar and edge at batch 1 and 16 on 1 and 2 threads, taking turns; each figure is the best of all
 //! rounds. The share of the peak is against fused multiply-adds measured in the same process, times the threads.
-//! `int8` times the networks with their layers in 8-bit integers too, taking turns with f32, and how much of its time
-//! they take. `profile` adds where the time goes, by operation. The last line holds the process's peak memory to the bound
-//! (weights + workspace + 40 MB).
+//! `int8` times the networks with their layers in 8-bit integers too, taking turns with f32, and says how much of its
+//! time they take. `profile` adds where the time goes, by operation. The last line holds the process's peak memory to
+//! the bound (weights + workspace + 40 MB).
 //!
 //! `serve`, for benches/peers.py: makes one call for each empty line on the standard input and answers with its
 //! nanoseconds, any other line with the most bytes that the process has had.

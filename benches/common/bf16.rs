@@ -1,5 +1,5 @@
-//! A prototype: convolutions as direct products of bf16 with sums of f32, by VDPBF16PS. It is here to be timed beside the
-//! library's kernels of f32, which benches/README.md reports; nothing else uses it.
+//! A prototype: convolutions as direct products of bf16 with sums of f32, by VDPBF16PS. It is here to be timed beside
+//! the library's kernels of f32, which benches/README.md reports; nothing else uses it.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -35,8 +35,11 @@ mod x86 {
                     for i in 0..H {
                         let x = _mm512_set1_epi32(a[i].add(run * step + 4 * k).cast::<i32>().read_unaligned());
                         for j in 0..2 {
-                            acc[i][j] =
-                                _mm512_dpbf16_ps(acc[i][j], core::mem::transmute(x), core::mem::transmute(w[j]));
+                            acc[i][j] = _mm512_dpbf16_ps(
+                                acc[i][j],
+                                core::mem::transmute::<__m512i, __m512bh>(x),
+                                core::mem::transmute::<__m512i, __m512bh>(w[j]),
+                            );
                         }
                     }
                 }

@@ -1,7 +1,7 @@
 //! Products of 8-bit integers: the sums are exact, so they are the same on every path.
 //!
-//! B is packed in panels of [`Sizes::columns`] columns, the last perhaps narrower; a panel holds, for each four steps of
-//! the sum, four entries of each column one after the other. A tile is some rows against one panel. Where a path's
+//! B is packed in panels of [`Sizes::columns`] columns, the last perhaps narrower; a panel holds, for each four steps
+//! of the sum, four entries of each column one after the other. A tile is some rows against one panel. Where a path's
 //! instruction takes bytes without a sign, those of A are A + [`Sizes::excess`], and who reads the sums takes away what
 //! that adds to a column: the excess times the sum of the column of B.
 #![allow(unsafe_code)] // Vendor intrinsics and raw row pointers, inside what `Tile` promises.
@@ -82,6 +82,7 @@ pub fn sizes(isa: Isa) -> Sizes {
 /// # Safety
 /// The contract of [`Tile`].
 pub unsafe fn run(isa: Isa, tile: &Tile<'_>) {
+    debug_assert!((1..=sizes(isa).rows).contains(&tile.rows) && tile.width <= sizes(isa).columns);
     match isa.path() {
         // SAFETY: the Isa proves the features; the rest is the caller's contract.
         #[cfg(target_arch = "x86_64")]

@@ -14,7 +14,7 @@ pub enum Path {
     Portable,
     /// x86-64 with AVX2, FMA and F16C, as all with AVX2 have: 8 lanes.
     Avx2,
-    /// x86-64 with AVX-512 F, VL, DQ and BW: 16 lanes.
+    /// x86-64 with AVX-512 F, VL, DQ and BW: 16 lanes. 8-bit integers are multiplied by VNNI where there is that too.
     Avx512,
     /// AArch64 Advanced SIMD: 4 lanes.
     Neon,
@@ -148,6 +148,19 @@ mod tests {
         assert_eq!(Isa::try_new(Path::Portable).map(Isa::path), Some(Path::Portable));
         let best = Isa::best();
         assert_eq!(Isa::try_new(best.path()), Some(best));
+    }
+
+    #[test]
+    fn only_avx512_has_vnni_and_it_can_be_done_without() {
+        for isa in Path::ALL.into_iter().filter_map(Isa::try_new) {
+            assert!(!isa.has_vnni() || isa.path() == Path::Avx512);
+            let without = isa.without_vnni();
+            assert!(!without.has_vnni() && without.path() == isa.path());
+            let eight = isa.of_eight_lanes();
+            let want = if isa.path() == Path::Avx512 { Path::Avx2 } else { isa.path() };
+            // Nothing is used that was not found.
+            assert_eq!((Isa::try_new(want), eight.path()), (Some(eight), want));
+        }
     }
 
     #[cfg(target_arch = "x86_64")]

@@ -1,5 +1,5 @@
-//! Tiles for AVX-512 with VNNI: one instruction multiplies four bytes without a sign by four with one, adds the products
-//! to 32 bits without saturation, and does so for 16 columns.
+//! Tiles for AVX-512 with VNNI: one instruction multiplies four bytes without a sign by four with one, adds the
+//! products to 32 bits without saturation, and does so for 16 columns.
 //!
 //! Fourteen rows by two vectors of columns are 28 sums in registers, beside two of B and one of A: as many independent
 //! additions as hide the instruction's latency, and 16 loads for 28 products.

@@ -463,7 +463,7 @@ impl IntegerConv {
         let channel = self.channel.as_ref().map(|v| self.rows(run, v, 1, cout)).transpose()?;
         let k = s.in_channels * s.kernel[0] * s.kernel[1];
         let sizes = integers::sizes(run.isa);
-        let n = sizes.padded(cout).unwrap_or(usize::MAX);
+        let n = sizes.padded(cout).ok_or_else(|| err!(Shape, "{cout} output channels are too many"))?;
         let weights = l.weights.as_ptr().cast::<i8>();
         let fits = l.weights.len() * 4 >= n * k && l.columns.len() >= 3 * n;
         ensure!(fits, Shape, "{} weights for {k} x {n}", l.weights.len() * 4);
