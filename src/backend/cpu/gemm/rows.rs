@@ -332,7 +332,6 @@ unsafe fn square<S: Simd, const MR: usize, const NR: usize>(t: Square<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use alloc::vec;
     use alloc::vec::Vec;
 
     use super::*;
