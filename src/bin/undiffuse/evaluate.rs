@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use undiffuse::codec::scale_of;
 use undiffuse::evaluate::{
     Bound, BoundOptions, Edges, Times, Unit, bound_with, null_fitted_gaussian, parzen, parzen_bandwidth,
-    parzen_bandwidths,
+    parzen_bandwidths, parzen_bandwidths_near,
 };
 use undiffuse::noise::Seeded;
 use undiffuse::sampler::{Sampler, SamplerKind, SamplerOptions, SchedulerConfig, StateSpace};
@@ -55,7 +55,8 @@ usage: undiffuse evaluate [PATH] --data FILE [OPTION...]
   --table         also a line for each step: its divergence, the entropy of p(x_s | x_t) and what bounds that of the
                   forward process reversed, from below and above (Sohl-Dickstein et al. 2015, Eq. 24)
   --parzen FILE   no bound: the Parzen window of the samples in a .npy file that `undiffuse sample` wrote; the bandwidth is
-                  the best of ten from 0.1 to 1 for the first tenth of the data, the estimate is for the others
+                  the best of ten from 0.1 to 1, and then of eleven around that one, for the first tenth of the data; the
+                  estimate is for the others
 ",
         model_options!(),
         "  --size HxW      size of the images where the model names none
@@ -177,7 +178,8 @@ fn window(job: &Job, samples: &Path) -> Result<(String, Value)> {
     let (samples, data) = (unit(&samples.x), unit(&data.x));
     let count = data.len() / n;
     let (validation, test) = data.split_at(count.div_ceil(10).min(count - 1) * n);
-    let bandwidth = parzen_bandwidth(&samples, validation, n, &parzen_bandwidths(), cancel)?;
+    let coarse = parzen_bandwidth(&samples, validation, n, &parzen_bandwidths(), cancel)?;
+    let bandwidth = parzen_bandwidth(&samples, validation, n, &parzen_bandwidths_near(coarse), cancel)?;
     let found = parzen(&samples, test, n, bandwidth, cancel)?;
     let value = |nats| job.unit.of(nats, n);
     let json = json!({
@@ -191,7 +193,7 @@ fn window(job: &Job, samples: &Path) -> Result<(String, Value)> {
     });
     let text = format!(
         "Parzen window  {:.4} +- {:.4} {} ({:.2} +- {:.2} nats per sample)\n\
-         bandwidth      {bandwidth:.4}, the best of ten from 0.1 to 1 for {} samples of the data\n\
+         bandwidth      {bandwidth:.4}, the best from 0.1 to 1 in steps of 5 % for {} samples of the data\n\
          samples        {} of the model against {} of the data, values {}\n",
         value(found.log_likelihood),
         value(found.standard_error),
