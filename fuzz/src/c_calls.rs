@@ -187,7 +187,7 @@ unsafe fn step(state: *mut State, b: &mut Bytes<'_>) {
                     struct_size: size_of::<undiffuse_denoiser>(),
                     user_data: state.cast(),
                     predict: Some(predict),
-                    vjp: (b.byte() % 2 == 0).then_some(vjp as unsafe extern "C" fn(_, _, _, _, _) -> _),
+                    vjp: (b.byte().is_multiple_of(2)).then_some(vjp as unsafe extern "C" fn(_, _, _, _, _) -> _),
                     rank: 3,
                     dims: [1, 2, 2, 0],
                     output_len: b.len(9),
@@ -278,7 +278,7 @@ unsafe fn step(state: *mut State, b: &mut Bytes<'_>) {
                 if o.batch > 4 && o.batch < 1 << 60 {
                     o.batch = 4;
                 }
-                (o.thread_count, o.cancel) = (1, if b.byte() % 2 == 0 { s.cancel } else { null_mut() });
+                (o.thread_count, o.cancel) = (1, if b.byte().is_multiple_of(2) { s.cancel } else { null_mut() });
                 o.progress = Some(progress);
                 o.progress_user_data = state.cast();
                 let (model, sampler) = (b.pick(&s.models), b.pick(&s.samplers));
@@ -352,9 +352,9 @@ unsafe fn step(state: *mut State, b: &mut Bytes<'_>) {
                     output_len: b.len(5),
                     model_output: floats.as_ptr(),
                     x: floats.as_ptr(),
-                    noise: if b.byte() % 4 == 0 { null() } else { floats.as_ptr() },
+                    noise: if b.byte().is_multiple_of(4) { null() } else { floats.as_ptr() },
                     next: out.as_mut_ptr(),
-                    x0: if b.byte() % 2 == 0 { null_mut() } else { out.as_mut_ptr() },
+                    x0: if b.byte().is_multiple_of(2) { null_mut() } else { out.as_mut_ptr() },
                     state: null(),
                     next_state: null_mut(),
                     done: b.number() as usize,
@@ -382,7 +382,7 @@ unsafe fn step(state: *mut State, b: &mut Bytes<'_>) {
                 }
             }
             26 => {
-                if b.byte() % 2 == 0 {
+                if b.byte().is_multiple_of(2) {
                     undiffuse_cancel_set(s.cancel)
                 } else {
                     undiffuse_cancel_reset(s.cancel)
