@@ -40,10 +40,8 @@ pub struct Integers {
     pub out_size: [usize; 2],
     /// Packed integers, four in a float.
     pub weights: Floats,
-    /// Of each column, rounded up to whole panels: factors, then what the input's zero and [excess] add to the sums
-    /// (whole numbers, as bits), then biases.
-    ///
-    /// [excess]: integers::Sizes::excess
+    /// Of each column, rounded up to whole panels: factors, then what the input's zero and the path's excess add to
+    /// the sums (whole numbers, as bits), then biases.
     pub columns: Floats,
     pub segments: Cow<'static, [Segment]>,
     /// The inverse of the input's scale.
