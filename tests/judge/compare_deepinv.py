@@ -6,7 +6,8 @@ times, in one run. pretrained/photo.md has what it printed.
 
 The network is FFDNet with the weights of photo.safetensors, written here in PyTorch. Its sigma is held within the range that it was trained for, 0 to 75/255;
 deepinv's methods ask for up to 78 times as much. Each method's settings are chosen by PSNR on the first --tune pictures, of a grid that is printed, and measured
-on the others: of ours the best, of theirs the --finalists best, of which the one that is best on the others counts. DiffPIR is ours of `undiffuse restore`; the program has no DDRM and no DPS for denoisers of a stated sigma, so the three are held against its one.
+on the others: of ours the best, of theirs the --finalists best, of which the one that is best on the others counts. DiffPIR is ours of `undiffuse restore`; the
+program has no DDRM and no DPS for denoisers of a stated sigma, so the three are held against its one.
 Pictures are the --side x --side pixels in the middle, the first --pictures of restore_photographs.py's list in its order. Times: ours is what the program says it
 took, of one process for all pictures; deepinv's is that of its calls, the pictures in one batch. Runs of both are in turn, and the least of each counts; on a busy
 machine the processor's seconds say more, ours with the start of the process and the reading of the model.
