@@ -65,17 +65,19 @@ def main():
     p.add_argument("--levels", default="25,50")
     p.add_argument("--samples", type=int, default=0, help="samples of each picture by the reverse chain (32 calls each)")
     p.add_argument("--pictures", type=int, default=20)
+    p.add_argument("--skip", type=int, default=0, help="leave out the first ones; the others have the noise and the seeds of a whole run")
     p.add_argument("--no-bm3d", action="store_true")
     a = p.parse_args()
     names, truth = zip(*list(photographs(a.data, a.side, a.whole))[: a.pictures])
     truth = [t.astype(np.float64) for t in truth]
-    print(f"{len(truth)} pictures, {sum(t[0].size for t in truth) / 1e6:.2f} megapixels", flush=True)
+    measured = truth[a.skip :]
+    print(f"{len(measured)} pictures, {sum(t[0].size for t in measured) / 1e6:.2f} megapixels", flush=True)
     for level in map(float, a.levels.split(",")):
         rng = np.random.default_rng(0)
         noisy = [t + rng.normal(0, level, t.shape) for t in truth]
         rows, seconds, deviation, consistency = {}, {}, [], []
         put = lambda name, x, t: rows.setdefault(name, []).append(psnr(x, t))
-        for i, (y, t) in enumerate(zip(noisy, truth)):
+        for i, (y, t) in list(enumerate(zip(noisy, truth)))[a.skip :]:
             put("measurement", y, t)
             with tempfile.TemporaryDirectory() as at:
                 at = pathlib.Path(at)
@@ -104,7 +106,7 @@ def main():
                 x = bm3d.bm3d_rgb(y.transpose(1, 2, 0) / 255, level / 255)
                 seconds["bm3d"] = seconds.get("bm3d", 0) + time.time() - start
                 put("bm3d", 255 * x.transpose(2, 0, 1), t)
-            print(f"    {names[i]:20} {t.shape[1]} x {t.shape[2]}  " + "  ".join(f"{k} {v[i]:.2f}" for k, v in rows.items()), flush=True)
+            print(f"    {names[i]:20} {t.shape[1]} x {t.shape[2]}  " + "  ".join(f"{k} {v[-1]:.2f}" for k, v in rows.items()), flush=True)
         for name, values in rows.items():
             print(f"level {level:.0f}: {name}: {np.mean(values):.2f} dB" + (f", {seconds[name]:.1f} s in all" if name in seconds else ""), flush=True)
         if a.samples:
