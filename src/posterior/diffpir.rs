@@ -12,6 +12,7 @@ use crate::tensor::Dims;
 ///
 /// ```text
 /// x_0' = argmin |y - A x|^2 + rho |x - x_0|^2 = x_0 + A^T (A A^T + rho I)^-1 (y - A x_0)
+///      = x_0 + V (s / (s^2 + rho)) U^T (y - A x_0)
 /// rho  = lambda s_y^2 alpha_t^2 / sigma_t^2,   eps' = (x_t - alpha_t x_0') / sigma_t
 /// ```
 ///
@@ -75,8 +76,12 @@ impl<O: LinearOperator> Evidence for DiffPir<O> {
         if coordinates(self.measurement.operator()).is_some() {
             return 0;
         }
-        let solve = self.measurement.operator().solve_scratch_len();
-        self.measurement.len().saturating_mul(2).saturating_add(dims.elements()).saturating_add(solve)
+        let (op, m, n) = (self.measurement.operator(), self.measurement.len(), dims.elements());
+        let (both, rest) = match op.svd() {
+            Some(svd) => (m.max(n), svd.singular_values().len().saturating_add(op.scratch_len())),
+            None => (m.saturating_add(n), op.solve_scratch_len()),
+        };
+        both.saturating_add(rest)
     }
     fn estimate(
         &mut self,
@@ -108,16 +113,28 @@ impl<O: LinearOperator> Evidence for DiffPir<O> {
                     }
                 }
             } else {
-                let (r, scratch) = cut(scratch, self.measurement.len())?;
-                let (solved, scratch) = cut(scratch, self.measurement.len())?;
-                let (shift, scratch) = cut(scratch, n)?;
-                self.measurement.residual(sample, x0, r, scratch)?;
-                if rho > 0.0 {
-                    op.solve(rho, r, solved, scratch)?;
-                    op.adjoint(solved, shift, scratch)?;
-                } else {
-                    op.pseudo_inverse(r, shift, scratch)?;
-                }
+                let shift = match op.svd() {
+                    Some(svd) => {
+                        let (both, scratch) = cut(scratch, self.measurement.len().max(n))?;
+                        let (w, scratch) = cut(scratch, svd.singular_values().len())?;
+                        let (r, _) = cut(both, self.measurement.len())?;
+                        self.measurement.residual(sample, x0, r, scratch)?;
+                        svd.ut(r, w, scratch)?;
+                        for (w, s) in w.iter_mut().zip(svd.singular_values()).map(|(w, s)| (w, f64::from(*s))) {
+                            *w = if s > 0.0 { (s / (s * s + rho) * f64::from(*w)) as f32 } else { 0.0 };
+                        }
+                        let (shift, _) = cut(both, n)?;
+                        svd.v(w, shift, scratch)?;
+                        shift
+                    }
+                    None => {
+                        let (r, scratch) = cut(scratch, self.measurement.len())?;
+                        let (shift, scratch) = cut(scratch, n)?;
+                        self.measurement.residual(sample, x0, r, scratch)?;
+                        op.pseudo_inverse(r, shift, scratch)?;
+                        shift
+                    }
+                };
                 x0.iter_mut().zip(&*shift).for_each(|(x0, s)| *x0 += s);
             }
             for (eps, (x, x0)) in eps.iter_mut().zip(x.iter().zip(&*x0)) {

@@ -140,7 +140,22 @@ impl Axis {
                     Map::U | Map::Ut => write.copy_from_slice(read),
                 }
             }
-            Self::Cosine(c) => c.run(map, inner, read, write, scratch),
+            Self::Cosine(c) => {
+                write.copy_from_slice(read);
+                c.run(map, inner, write, scratch);
+            }
+        }
+    }
+
+    /// Whether [`run_in_place`](Self::run_in_place) is for it.
+    pub fn is_in_place(&self) -> bool {
+        matches!(self, Self::Cosine(_))
+    }
+
+    /// As [`run`](Self::run), in the memory of `values`.
+    pub fn run_in_place(&self, map: Map, inner: usize, values: &mut [f32], scratch: &mut [f32]) {
+        if let (Self::Cosine(c), 1..) = (self, inner) {
+            c.run(map, inner, values, scratch);
         }
     }
 }

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::f64::consts::PI;
 
 use super::kernel::Padding;
-use super::kron::{Map, axpy, dot};
+use super::kron::Map;
 use crate::error::{Result, ensure};
 use crate::memory::filled;
 
@@ -77,102 +77,78 @@ impl Cosine {
         2 * self.len().saturating_mul(size_of::<Complex>() / size_of::<f32>())
     }
 
-    /// `write` = map of `read`, both `[outer, n, inner]`.
-    pub fn run(&self, map: Map, inner: usize, read: &[f32], write: &mut [f32], scratch: &mut [f32]) {
-        match map {
-            // The matrix is symmetric.
-            Map::A | Map::At => self.blur(inner, read, write),
-            Map::V | Map::U => self.inverse(map == Map::U, inner, read, write, scratch),
-            Map::Vt | Map::Ut => self.transform(map == Map::Ut, inner, read, write, scratch),
+    /// Changes `values`, `[outer, n, inner]`, into their map.
+    pub fn run(&self, map: Map, inner: usize, values: &mut [f32], scratch: &mut [f32]) {
+        let all = values.len() / self.len();
+        let (numbers, _) = scratch.as_chunks_mut::<LANES>().0.as_chunks_mut::<2>();
+        let (x, y) = numbers.split_at_mut(self.len());
+        for first in (0..all).step_by(LANES) {
+            let lines = Lines::new(first, LANES.min(all - first), self.len(), inner);
+            match map {
+                // The matrix is symmetric.
+                Map::A | Map::At => self.blur(&lines, values, x),
+                Map::V | Map::U => self.inverse(map == Map::U, &lines, values, x, y),
+                Map::Vt | Map::Ut => self.transform(map == Map::Ut, &lines, values, x, y),
+            }
         }
     }
 
-    fn blur(&self, inner: usize, read: &[f32], write: &mut [f32]) {
-        let (n, taps) = (self.len(), self.taps.len());
-        let centre = taps / 2;
-        for (from, to) in read.chunks_exact(n * inner).zip(write.chunks_exact_mut(n * inner)) {
-            for (i, to) in to.chunks_exact_mut(inner).enumerate() {
-                if inner == 1 && i >= centre && i + centre < n {
-                    to.fill(dot(&self.taps, &from[i - centre..][..taps]));
-                    continue;
-                }
-                to.fill(0.0);
-                for (a, &tap) in self.taps.iter().enumerate() {
+    fn blur(&self, lines: &Lines, values: &mut [f32], x: &mut [Complex]) {
+        let (n, centre) = (self.len(), self.taps.len() / 2);
+        for (i, x) in x.iter_mut().enumerate() {
+            x[0] = lines.load(values, i);
+        }
+        for i in 0..n {
+            let mut sum = [0.0f32; LANES];
+            let mut add = |tap: f32, x: &Complex| sum.iter_mut().zip(x[0]).for_each(|(sum, x)| *sum += tap * x);
+            if i >= centre && i + centre < n {
+                self.taps.iter().zip(&x[i - centre..]).for_each(|(tap, x)| add(*tap, x));
+            } else {
+                for (a, tap) in self.taps.iter().enumerate() {
                     let at = Padding::Symmetric.at(i as i64 + a as i64 - centre as i64, n as i64);
-                    if let Some(j) = at {
-                        axpy(tap, &from[j * inner..][..inner], to);
-                    }
+                    at.and_then(|at| x.get(at)).into_iter().for_each(|x| add(*tap, x));
                 }
             }
+            lines.store(values, i, sum);
         }
     }
 
     /// z = C x, each of them with its sign for U^T.
-    fn transform(&self, signed: bool, inner: usize, read: &[f32], write: &mut [f32], scratch: &mut [f32]) {
+    fn transform(&self, signed: bool, lines: &Lines, values: &mut [f32], x: &mut [Complex], y: &mut [Complex]) {
         let n = self.len();
-        self.lines(inner, read.len(), scratch, |lines, x, y| {
-            for i in 0..n {
-                // Even elements forward, odd ones back.
-                let place = if i % 2 == 0 { i / 2 } else { n - 1 - i / 2 };
-                x[place] = [lines.load(read, i), [0.0; LANES]];
-            }
-            let v = self.fourier(x, y);
-            for (k, ([re, im], [c, d])) in v.iter().zip(&self.halves).enumerate() {
-                let sign = if signed { self.signs[k] } else { 1.0 };
-                lines.store(write, k, core::array::from_fn(|l| sign * (re[l] * c - im[l] * d)));
-            }
-        });
+        for i in 0..n {
+            x[place(i, n)] = [lines.load(values, i), [0.0; LANES]];
+        }
+        let v = self.fourier(x, &mut y[..n]);
+        for (k, ([re, im], [c, d])) in v.iter().zip(&self.halves).enumerate() {
+            let sign = if signed { self.signs[k] } else { 1.0 };
+            lines.store(values, k, core::array::from_fn(|l| sign * (re[l] * c - im[l] * d)));
+        }
     }
 
     /// x = C^T z, each z with its sign for U. The transform of a real sequence turned by k quarter steps has the real
     /// part X_k and the imaginary part -X_(n - k).
-    fn inverse(&self, signed: bool, inner: usize, read: &[f32], write: &mut [f32], scratch: &mut [f32]) {
+    fn inverse(&self, signed: bool, lines: &Lines, values: &mut [f32], x: &mut [Complex], y: &mut [Complex]) {
         let n = self.len();
         let by = |k: usize| if signed { self.signs[k] } else { 1.0 };
-        self.lines(inner, read.len(), scratch, |lines, x, y| {
-            for (k, (x, [c, d])) in x.iter_mut().zip(&self.halves).enumerate() {
-                let (z, sign) = (lines.load(read, k), by(k));
-                // The conjugate, so that the same transform goes back.
-                *x = if k == 0 {
-                    [z.map(|z| sign * c * z), [0.0; LANES]]
-                } else {
-                    let (other, other_sign) = (lines.load(read, n - k), by(n - k));
-                    let [mut re, mut im] = [[0.0; LANES]; 2];
-                    for l in 0..LANES {
-                        let (a, b) = (0.5 * sign * z[l], 0.5 * other_sign * other[l]);
-                        (re[l], im[l]) = (a * c - b * d, a * d + b * c);
-                    }
-                    [re, im]
-                };
-            }
-            let v = self.fourier(x, y);
-            for i in 0..n {
-                let place = if i % 2 == 0 { i / 2 } else { n - 1 - i / 2 };
-                lines.store(write, i, v[place][0]);
-            }
-        });
-    }
-
-    /// Calls `each` with some lines of an array `[outer, n, inner]` of `len` values, and memory of 2 n numbers for
-    /// them.
-    fn lines(
-        &self,
-        inner: usize,
-        len: usize,
-        scratch: &mut [f32],
-        mut each: impl FnMut(&Lines, &mut [Complex], &mut [Complex]),
-    ) {
-        let n = self.len();
-        let (numbers, _) = scratch.as_chunks_mut::<LANES>().0.as_chunks_mut::<2>();
-        let (x, y) = numbers.split_at_mut(n);
-        let all = len / n;
-        for first in (0..all).step_by(LANES) {
-            let count = LANES.min(all - first);
-            let mut starts = [0; LANES];
-            for (line, start) in (first..all).zip(&mut starts) {
-                *start = line / inner * n * inner + line % inner;
-            }
-            each(&Lines { starts, count, inner }, x, &mut y[..n]);
+        for (k, (x, [c, d])) in x.iter_mut().zip(&self.halves).enumerate() {
+            let (z, sign) = (lines.load(values, k), by(k));
+            // The conjugate, so that the same transform goes back.
+            *x = if k == 0 {
+                [z.map(|z| sign * c * z), [0.0; LANES]]
+            } else {
+                let (other, other_sign) = (lines.load(values, n - k), by(n - k));
+                let [mut re, mut im] = [[0.0; LANES]; 2];
+                for l in 0..LANES {
+                    let (a, b) = (0.5 * sign * z[l], 0.5 * other_sign * other[l]);
+                    (re[l], im[l]) = (a * c - b * d, a * d + b * c);
+                }
+                [re, im]
+            };
+        }
+        let v = self.fourier(x, &mut y[..n]);
+        for i in 0..n {
+            lines.store(values, i, v[place(i, n)][0]);
         }
     }
 
@@ -211,6 +187,11 @@ impl Cosine {
     }
 }
 
+/// Where element i of n stands in the sequence that is transformed: even ones forward, odd ones back.
+fn place(i: usize, n: usize) -> usize {
+    if i % 2 == 0 { i / 2 } else { n - 1 - i / 2 }
+}
+
 /// Up to eight lines of an array `[outer, n, inner]` along n.
 struct Lines {
     starts: [usize; LANES],
@@ -219,6 +200,12 @@ struct Lines {
 }
 
 impl Lines {
+    /// `count` of them from `first` on.
+    fn new(first: usize, count: usize, n: usize, inner: usize) -> Self {
+        let start = |l: usize| (first + l) / inner * n * inner + (first + l) % inner;
+        Self { starts: core::array::from_fn(start), count, inner }
+    }
+
     fn load(&self, from: &[f32], i: usize) -> [f32; LANES] {
         let mut values = [0.0; LANES];
         for (v, start) in values.iter_mut().zip(self.starts).take(self.count) {
@@ -269,10 +256,11 @@ mod tests {
             for inner in [1, 3, 11] {
                 let op = Cosine::new(&[0.25, 0.5, 0.25], n).unwrap();
                 let x: Vec<f32> = (0..2 * n * inner).map(|i| ((i * i + 5 * i) as f32 * 0.37).sin()).collect();
-                let (mut z, mut back) = (vec![f32::NAN; x.len()], vec![f32::NAN; x.len()]);
                 let mut scratch = vec![f32::NAN; op.scratch_len()];
-                op.run(Map::Vt, inner, &x, &mut z, &mut scratch);
-                op.run(Map::V, inner, &z, &mut back, &mut scratch);
+                let mut z = x.clone();
+                op.run(Map::Vt, inner, &mut z, &mut scratch);
+                let mut back = z.clone();
+                op.run(Map::V, inner, &mut back, &mut scratch);
                 for (at, z) in z.iter().enumerate() {
                     let (outer, k, along) = (at / (n * inner), at / inner % n, at % inner);
                     let scale = (if k == 0 { 1.0 } else { 2.0 } / n as f64).sqrt();

@@ -80,15 +80,26 @@ impl Kron {
         &self.s
     }
 
-    /// One intermediate array between two axes that do something, two that take turns between three; and what an axis
-    /// needs.
+    /// One intermediate array between two axes that write what they make elsewhere, two that take turns between three;
+    /// and what an axis needs.
     pub fn scratch_len(&self) -> usize {
         self.between().saturating_add(self.axes.iter().map(Axis::scratch_len).max().unwrap_or(0))
     }
 
     fn between(&self) -> usize {
-        let active = self.axes.iter().filter(|a| a.changes(Map::A)).count();
-        self.intermediate.saturating_mul(active.saturating_sub(1))
+        self.intermediate.saturating_mul(self.moves(Map::A).saturating_sub(1))
+    }
+
+    /// The axes that change something in a map: columns, rows, channels.
+    fn active(&self, map: Map) -> impl Iterator<Item = usize> {
+        (0..3).rev().filter(move |&i| self.axes[i].changes(map))
+    }
+
+    /// How often the values go from one array to another in a map: by the first axis, and by each that cannot do its
+    /// work in place.
+    fn moves(&self, map: Map) -> usize {
+        let mut active = self.active(map);
+        usize::from(active.next().is_some()) + active.filter(|&i| !self.axes[i].is_in_place()).count()
     }
 
     /// `to` = map of `from`.
@@ -116,24 +127,27 @@ impl Kron {
         );
         let (between, scratch) = split(scratch, self.between())?;
         let (mut free, mut busy) = split(between, self.between().min(self.intermediate))?;
-        // Columns, rows, channels; those that change something. The last one writes to the output.
-        let mut todo = (0..3).rev().filter(|&i| self.axes[i].changes(map)).peekable();
-        if todo.peek().is_none() {
+        // The last move writes to the output.
+        let mut moves = self.moves(map);
+        if moves == 0 {
             to.copy_from_slice(from);
             return Ok(());
         }
         let mut first = true;
-        while let Some(i) = todo.next() {
+        for i in self.active(map) {
             let outer: usize = shape[..i].iter().product();
             let inner: usize = shape[i + 1..].iter().product();
             let (before, after) = (shape[i], lens[i][target]);
-            let read: &[f32] = if first { from } else { &busy[..outer * before * inner] };
-            let write: &mut [f32] = match todo.peek() {
-                None => to,
-                Some(_) => &mut free[..outer * after * inner],
-            };
-            self.axes[i].run(map, inner, read, write, scratch);
             shape[i] = after;
+            if !first && self.axes[i].is_in_place() {
+                let values = if moves == 0 { &mut *to } else { &mut busy[..outer * after * inner] };
+                self.axes[i].run_in_place(map, inner, values, scratch);
+                continue;
+            }
+            moves -= 1;
+            let read: &[f32] = if first { from } else { &busy[..outer * before * inner] };
+            let write = if moves == 0 { &mut *to } else { &mut free[..outer * after * inner] };
+            self.axes[i].run(map, inner, read, write, scratch);
             core::mem::swap(&mut free, &mut busy);
             first = false;
         }
