@@ -42,6 +42,12 @@ pub(crate) trait Simd: Copy {
     unsafe fn round(a: Self::V) -> Self::V;
     /// `a * 2^n` for integer-valued `|n| <= 252`, with one rounding where the result is subnormal.
     unsafe fn scale_pow2(a: Self::V, n: Self::V) -> Self::V;
+    /// The same for `|n| <= 126` and results that are normal numbers.
+    #[inline(always)]
+    unsafe fn scale_normal(a: Self::V, n: Self::V) -> Self::V {
+        // SAFETY: the trait's contract.
+        unsafe { Self::scale_pow2(a, n) }
+    }
     /// Asks for the cache line at `p`, which need not be valid memory.
     #[inline(always)]
     unsafe fn prefetch(_p: *const f32) {}

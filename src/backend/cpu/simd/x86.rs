@@ -75,6 +75,12 @@ impl Simd for Avx2 {
                 _mm256_mul_ps(_mm256_mul_ps(a, _mm256_castsi256_ps(p1)), _mm256_castsi256_ps(p2))
             }
         }
+        scale_normal(a: __m256, n: __m256) -> __m256 {
+            {
+                let n = _mm256_slli_epi32::<23>(_mm256_cvtps_epi32(n));
+                _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), n))
+            }
+        }
         prefetch(p: *const f32) { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
         prefetch_far(p: *const f32) { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
         load_f16(p: *const u16) -> __m256 { _mm256_cvtph_ps(_mm_loadu_si128(p.cast())) }
@@ -146,6 +152,12 @@ impl Simd for Avx512 {
         }
         round(a: __m512) -> __m512 { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a) }
         scale_pow2(a: __m512, n: __m512) -> __m512 { _mm512_scalef_ps(a, n) }
+        scale_normal(a: __m512, n: __m512) -> __m512 {
+            {
+                let n = _mm512_slli_epi32::<23>(_mm512_cvtps_epi32(n));
+                _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a), n))
+            }
+        }
         load_f16(p: *const u16) -> __m512 { _mm512_cvtph_ps(_mm256_loadu_si256(p.cast())) }
         load_bf16(p: *const u16) -> __m512 {
             _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast()))))

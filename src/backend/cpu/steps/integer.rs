@@ -189,8 +189,9 @@ unsafe fn line_body<S: Simd>(l: &Line) {
     // SAFETY: the caller gives `pixels` pixels of `channels` values, `stride` apart, as many floats of scale and shift
     // or null, and `pixels * repeat` pixels of integers that lie `out_stride` apart.
     unsafe {
-        let (inverse, zero) = (S::splat(l.inverse), S::splat(l.zero));
-        let (least, most, magic) = (S::splat(-128.0), S::splat(127.0), S::splat(l.magic));
+        let inverse = S::splat(l.inverse);
+        // The input's zero is added with the number that rounds, as it then is exactly.
+        let (least, most, magic) = (S::splat(-128.0 - l.zero), S::splat(127.0 - l.zero), S::splat(l.magic + l.zero));
         for x in 0..l.pixels {
             let mut c = 0;
             while c < l.channels {
@@ -204,8 +205,7 @@ unsafe fn line_body<S: Simd>(l: &Line) {
                     v = silu_near_v::<S>(v);
                 }
                 // Not multiplied and added in one: all paths make the same integers of the same values.
-                v = S::add(S::mul(v, inverse), zero);
-                v = S::add(S::min(S::max(v, least), most), magic);
+                v = S::add(S::min(S::max(S::mul(v, inverse), least), most), magic);
                 for r in 0..l.repeat {
                     S::store_low_bytes(l.out.add((x * l.repeat + r) * l.out_stride + c), n, v);
                 }
@@ -491,21 +491,23 @@ impl IntegerConv {
             let of = |i: usize| l.columns.as_ptr().wrapping_add(i * n + column);
             (f.factor, f.offset, f.bias) = (of(0), of(1).cast(), of(2));
             f.channel = channel.map_or(core::ptr::null(), |c| c.at(sample, column).cast_const().cast());
-            let [mut y, mut x] = [0, 0];
+            // Where the next pixel and its row begin, and which of the row it is.
+            let [mut next, mut begin] = [input.as_ptr(); 2];
+            let mut x = 0;
             for pixel in (0..pixels).step_by(height) {
                 f.rows = height.min(pixels - pixel);
-                let mut a = [core::ptr::null(); MOST_ROWS];
-                let mut at = input.as_ptr();
+                let mut a = [next; MOST_ROWS];
                 for (r, a) in a.iter_mut().enumerate().take(sizes.rows) {
-                    // The last row again, where there are not enough.
+                    // The first row again, where there are not enough.
                     if r < f.rows {
-                        at = input.as_ptr().wrapping_add(y * steps[0] + x * steps[1]);
+                        *a = next;
+                        next = next.wrapping_add(steps[1]);
                         x += 1;
                         if x == ow {
-                            (y, x) = (y + 1, 0);
+                            begin = begin.wrapping_add(steps[0]);
+                            (next, x) = (begin, 0);
                         }
                     }
-                    *a = at;
                 }
                 let row = (sample * oh + rows.start) * ow + pixel;
                 (f.out, f.residual) = (out.from(row, column), residual.map(|v| v.from(row, column)));
