@@ -24,6 +24,9 @@ use super::{Run, Step};
 use crate::error::{Result, ensure, err};
 use crate::graph::Quantisation;
 
+mod finish;
+use finish::{Finish, Rows, ask_raw, finish_raw, store_raw};
+
 /// Bytes of padded input that a strip has, unless a single row of the result needs more.
 const STRIP: usize = 32 * 1024;
 
@@ -216,123 +219,6 @@ unsafe fn line_body<S: Simd>(l: &Line) {
 }
 dispatch! { unsafe fn line_raw = line_body(l: &Line) }
 
-/// What becomes of a tile's sums.
-struct Finish {
-    /// The sums of a row, `width` of them, and so on.
-    sums: [i32; MOST_ROWS * MOST_COLUMNS],
-    width: usize,
-    rows: usize,
-    /// Columns that are stored.
-    n: usize,
-    factor: *const f32,
-    offset: *const i32,
-    bias: *const f32,
-    channel: *const f32,
-    residual: Option<Rows>,
-    scale: f32,
-    /// The results if an activation that is to come needs them; else they are stored at once.
-    values: Option<[f32; MOST_ROWS * MOST_COLUMNS]>,
-    out: Rows,
-}
-
-#[inline(always)]
-unsafe fn finish_body<S: Simd>(f: &mut Finish) {
-    // SAFETY: factor, offset and bias have whole panels, as the sums do; channel and residual, where there are, and the
-    // rows of the result have n values.
-    unsafe {
-        let scale = S::splat(f.scale);
-        let mut c = 0;
-        while c < f.n {
-            let n = (f.n - c).min(S::LANES);
-            let floats = |p: *const f32| halves::load::<S>(p.cast(), false, c, n);
-            let (factor, bias, offset) = (floats(f.factor), floats(f.bias), f.offset.add(c));
-            let channel = if f.channel.is_null() { None } else { Some(floats(f.channel)) };
-            for r in 0..f.rows.min(MOST_ROWS) {
-                let sums = S::load_differences(f.sums.as_ptr().add(r * f.width + c), offset, n);
-                // Not multiplied and added in one: all paths make the same of the same sums.
-                let mut v = S::add(S::mul(sums, factor), bias);
-                if let Some(channel) = channel {
-                    v = S::add(v, channel);
-                }
-                if let Some(x) = f.residual {
-                    v = S::add(v, halves::load::<S>(x.at(r, 0), x.half(), c, n));
-                }
-                v = S::mul(v, scale);
-                match &mut f.values {
-                    Some(values) => S::store_n(values.as_mut_ptr().add(r * f.width + c), n, v),
-                    None => f.out.store::<S>(r, c, n, v),
-                }
-            }
-            c += n;
-        }
-    }
-}
-dispatch! { unsafe fn finish_raw = finish_body(f: &mut Finish) }
-
-/// Stores what was kept for an activation.
-#[inline(always)]
-unsafe fn store_body<S: Simd>(f: &Finish) {
-    let Some(values) = &f.values else { return };
-    for r in 0..f.rows.min(MOST_ROWS) {
-        let mut c = 0;
-        while c < f.n {
-            let n = (f.n - c).min(S::LANES);
-            // SAFETY: the rows of the result have n values.
-            unsafe {
-                let v = halves::load::<S>(values.as_ptr().add(r * f.width).cast(), false, c, n);
-                f.out.store::<S>(r, c, n, v);
-            }
-            c += n;
-        }
-    }
-}
-dispatch! { unsafe fn store_raw = store_body(f: &Finish) }
-
-/// A value's rows, found inside the arena for all samples.
-#[derive(Clone, Copy)]
-struct Rows {
-    data: *mut u8,
-    /// Bytes of a value.
-    size: usize,
-    stride: usize,
-}
-
-impl Rows {
-    /// Element `c` of row `r`.
-    #[inline(always)]
-    fn at(self, r: usize, c: usize) -> *mut u8 {
-        self.data.wrapping_add((r * self.stride + c) * self.size)
-    }
-
-    /// Those from element `c` of row `r` on.
-    fn from(self, r: usize, c: usize) -> Self {
-        Self { data: self.at(r, c), ..self }
-    }
-
-    /// Whether they are bf16.
-    #[inline(always)]
-    fn half(self) -> bool {
-        self.size == 2
-    }
-
-    /// Writes `n` values of row `r` from element `c` on.
-    ///
-    /// # Safety
-    /// They are inside and the caller's alone, and the CPU has the instructions of `S`.
-    #[inline(always)]
-    unsafe fn store<S: Simd>(self, r: usize, c: usize, n: usize, v: S::V) {
-        let to = self.at(r, c);
-        // SAFETY: the caller's contract.
-        unsafe {
-            match self.half() {
-                true => S::store_bf16(to.cast(), n, v),
-                false if n == S::LANES => S::store(to.cast(), v),
-                false => S::store_n(to.cast(), n, v),
-            }
-        }
-    }
-}
-
 impl IntegerConv {
     /// The rows of a view that has `count` for each sample.
     fn rows(&self, run: &Run<'_>, v: &View, count: usize, channels: usize) -> Result<Rows> {
@@ -518,6 +404,7 @@ impl IntegerConv {
                 // rows of result, residual and channel value inside the arena; these rows and columns of the result are
                 // this task's.
                 unsafe {
+                    ask_raw(isa, &f);
                     integers::run(run.isa, &tile);
                     finish_raw(isa, &mut f);
                     if let Some(values) = &mut f.values {

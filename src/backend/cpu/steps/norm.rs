@@ -12,7 +12,7 @@ use super::super::aligned::Floats;
 use super::super::aligned::SharedMut;
 use super::super::halves;
 use super::super::memory::View;
-use super::super::simd::{Simd, dispatch};
+use super::super::simd::{Simd, dispatch, unroll};
 use super::{Run, Step};
 use crate::error::{Result, ensure};
 
@@ -249,7 +249,8 @@ impl Source<'_> {
     }
 }
 
-/// A vector of columns at a time: rows follow each other fast enough that more at once gain nothing.
+/// A vector of columns at a time: rows follow each other fast enough that more at once gain nothing. Of bf16 two, where
+/// those are a cache line.
 #[inline(always)]
 unsafe fn columns_body<S: Simd>(x: *const u8, half: bool, stride: usize, rows: usize, n: usize, columns: &mut Columns) {
     let mut c = 0;
@@ -258,11 +259,16 @@ unsafe fn columns_body<S: Simd>(x: *const u8, half: bool, stride: usize, rows: u
         // SAFETY: c + width <= n, and the caller's contract: `rows` rows of n values, `stride` apart, at x. What is
         // known where it is compiled makes loops without a question in them.
         unsafe {
+            if half && S::LANES == 16 && n - c >= 32 {
+                vectors::<S, true, 2>(x.add(2 * c), stride, rows, S::LANES, c, columns);
+                c += 32;
+                continue;
+            }
             match (half, width == S::LANES) {
-                (true, true) => vector::<S, true>(x.add(2 * c), stride, rows, S::LANES, c, columns),
-                (true, false) => vector::<S, true>(x.add(2 * c), stride, rows, width, c, columns),
-                (false, true) => vector::<S, false>(x.add(4 * c), stride, rows, S::LANES, c, columns),
-                (false, false) => vector::<S, false>(x.add(4 * c), stride, rows, width, c, columns),
+                (true, true) => vectors::<S, true, 1>(x.add(2 * c), stride, rows, S::LANES, c, columns),
+                (true, false) => vectors::<S, true, 1>(x.add(2 * c), stride, rows, width, c, columns),
+                (false, true) => vectors::<S, false, 1>(x.add(4 * c), stride, rows, S::LANES, c, columns),
+                (false, false) => vectors::<S, false, 1>(x.add(4 * c), stride, rows, width, c, columns),
             }
         }
         c += width;
@@ -274,9 +280,9 @@ dispatch! {
     )
 }
 
-/// `n` columns, at most one vector.
+/// `NV` vectors of `n` columns each.
 #[inline(always)]
-unsafe fn vector<S: Simd, const HALF: bool>(
+unsafe fn vectors<S: Simd, const HALF: bool, const NV: usize>(
     x: *const u8,
     stride: usize,
     rows: usize,
@@ -284,31 +290,39 @@ unsafe fn vector<S: Simd, const HALF: bool>(
     at: usize,
     columns: &mut Columns,
 ) {
-    let (mut sum, mut square) = ([0f64; 16], [0f64; 16]);
+    let (mut sum, mut square) = ([[0f64; 16]; NV], [[0f64; 16]; NV]);
     // SAFETY: the caller's contract: `rows` rows of n values, `stride` apart, at x.
     unsafe {
-        let pivot = halves::load::<S>(x, HALF, 0, n);
+        let mut pivot = [S::zero(); NV];
+        unroll!(j in NV => { pivot[j] = halves::load::<S>(x, HALF, j * S::LANES, n) });
         let mut row = 0;
         while row < rows {
-            let (mut s1, mut s2) = (S::zero(), S::zero());
+            let (mut s1, mut s2) = ([S::zero(); NV], [S::zero(); NV]);
             let end = (row + BLOCK).min(rows);
             while row < end {
-                let d = S::sub(halves::load::<S>(x, HALF, row * stride, n), pivot);
-                s1 = S::add(s1, d);
-                s2 = S::mul_add(d, d, s2);
+                unroll!(j in NV => {
+                    let d = S::sub(halves::load::<S>(x, HALF, row * stride + j * S::LANES, n), pivot[j]);
+                    s1[j] = S::add(s1[j], d);
+                    s2[j] = S::mul_add(d, d, s2[j]);
+                });
                 row += 1;
             }
-            let (s1, s2) = (S::to_array(s1), S::to_array(s2));
-            for lane in 0..S::LANES {
-                sum[lane] += f64::from(s1[lane]);
-                square[lane] += f64::from(s2[lane]);
-            }
+            unroll!(j in NV => {
+                let (s1, s2) = (S::to_array(s1[j]), S::to_array(s2[j]));
+                for lane in 0..S::LANES {
+                    sum[j][lane] += f64::from(s1[lane]);
+                    square[j][lane] += f64::from(s2[lane]);
+                }
+            });
         }
-        let (count, pivot) = (rows as f64, S::to_array(pivot));
-        let to = columns.mean.iter_mut().zip(&mut columns.deviation).skip(at);
-        for (lane, (mean, deviation)) in to.take(n).enumerate() {
-            *mean = f64::from(pivot[lane]) + sum[lane] / count;
-            *deviation = (square[lane] - sum[lane] * sum[lane] / count).max(0.0);
+        let count = rows as f64;
+        for j in 0..NV {
+            let (pivot, sum, square) = (S::to_array(pivot[j]), &sum[j], &square[j]);
+            let to = columns.mean.iter_mut().zip(&mut columns.deviation).skip(at + j * S::LANES);
+            for (lane, (mean, deviation)) in to.take(n).enumerate() {
+                *mean = f64::from(pivot[lane]) + sum[lane] / count;
+                *deviation = (square[lane] - sum[lane] * sum[lane] / count).max(0.0);
+            }
         }
     }
 }
