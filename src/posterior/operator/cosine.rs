@@ -189,7 +189,7 @@ impl Cosine {
 
 /// Where element i of n stands in the sequence that is transformed: even ones forward, odd ones back.
 fn place(i: usize, n: usize) -> usize {
-    if i % 2 == 0 { i / 2 } else { n - 1 - i / 2 }
+    if i.is_multiple_of(2) { i / 2 } else { n - 1 - i / 2 }
 }
 
 /// Up to eight lines of an array `[outer, n, inner]` along n.
