@@ -139,9 +139,7 @@ impl Work<'_> {
         // A sample, the moments and the pictures that are kept; or the pictures alone.
         let kept = if single { images } else { 5 + images.saturating_mul(places.kept + 2) };
         // Of a part its measurement and a step's scratch, or what its beginning takes.
-        // (Of an operator that gives pictures of the same size that is the measurement itself.)
-        let solve = if one.output_dims() == parts.dims { 0 } else { one.solve_scratch_len() };
-        let begun = if parts.picks() { part / 2 } else { part + part_m + solve };
+        let begun = if parts.picks() { part / 2 } else { 2 * part + part_m + one.solve_scratch_len() };
         let step = if reverse { 0 } else { part_m.saturating_add(scratch_len).max(begun) };
         let values = [
             y.data.len(),
