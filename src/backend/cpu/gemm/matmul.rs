@@ -93,20 +93,10 @@ impl Matmul<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::numbers;
     use super::super::pack::{Source, pack};
     use super::*;
     use alloc::vec;
-    use alloc::vec::Vec;
-
-    fn numbers(n: usize, seed: u32) -> Vec<f32> {
-        let mut s = seed;
-        (0..n)
-            .map(|_| {
-                s = s.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                (s >> 8) as f32 / (1 << 23) as f32 - 1.0
-            })
-            .collect()
-    }
 
     #[test]
     fn equals_plain_loops_on_every_path() {

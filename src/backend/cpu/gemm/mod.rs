@@ -21,3 +21,15 @@ pub fn tile_size(isa: super::isa::Isa) -> (usize, usize) {
     let k = kernels(isa);
     (k.mr, k.nr())
 }
+
+/// Floats from -1 to 1, for tests.
+#[cfg(test)]
+fn numbers(n: usize, seed: u32) -> alloc::vec::Vec<f32> {
+    let mut s = seed;
+    (0..n)
+        .map(|_| {
+            s = s.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (s >> 8) as f32 / (1 << 23) as f32 - 1.0
+        })
+        .collect()
+}

@@ -334,17 +334,8 @@ unsafe fn square<S: Simd, const MR: usize, const NR: usize>(t: Square<'_>) {
 mod tests {
     use alloc::vec::Vec;
 
+    use super::super::numbers;
     use super::*;
-
-    fn numbers(n: usize, seed: u32) -> Vec<f32> {
-        let mut s = seed;
-        (0..n)
-            .map(|_| {
-                s = s.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                (s >> 8) as f32 / (1 << 23) as f32 - 1.0
-            })
-            .collect()
-    }
 
     fn isas() -> impl Iterator<Item = (Path, Isa)> {
         Path::ALL.into_iter().filter_map(|p| Isa::try_new(p).map(|isa| (p, isa)))
