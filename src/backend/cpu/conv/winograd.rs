@@ -234,8 +234,8 @@ unsafe fn products(tasks: &ConvTasks<'_>, cut: &Cut, run: [usize; 2], i: usize, 
                     tile.ahead = height * c;
                     for r in 0..height.min(MAX_MR) {
                         tile.a[0][r] = patches.add(point * plane + (first + r) * c);
-                        tile.out[r] = products.add(point * product_plane + (first + r) * width);
                     }
+                    tile.sums = products.add(point * product_plane + first * width);
                     tile.stream =
                         later.as_ptr().wrapping_add(((point * groups + g) * lines / (POINTS * groups)) * LINE);
                     if let Some(f) = kn.tile_fn(height, width) {

@@ -11,9 +11,10 @@ pub(crate) const MAX_MR: usize = 14;
 /// Floats of a cache line.
 const LINE: usize = 16;
 
-/// Tiles of at most so many rows wait for B more than they compute, and B comes from memory where the tiles are all of
-/// a layer's rows. They ask for it this many bytes before: processors look ahead by themselves, but not into the next
-/// page, whose address may take as long to find as its first line.
+/// Tiles of at most so many rows, and of fewer than the path's tallest, wait for B more than they compute, and B comes
+/// from memory where the tiles are all of a layer's rows. They ask for it this many bytes before: processors look ahead
+/// by themselves, but not into the next page, whose address may take as long to find as its first line. Of the tallest
+/// there are several to a panel of most layers, and all but the first find it in cache.
 const FEW: usize = 8;
 const AHEAD: usize = 4096;
 
@@ -82,7 +83,8 @@ pub struct Segment {
 ///
 /// Contract: every row pointer is valid for every segment of its table, `b` for `sum(len) * nr` entries of the kernel's
 /// type, `factor` and `bias` (if not null) for `nr` floats, and `out` and (if `has_..`)
-/// `sample` and `residual` rows for `n` floats, `1 <= n <= nr`.
+/// `sample` and `residual` rows for `n` floats, `1 <= n <= nr`. If `sums` is not null, it is valid for all rows of whole
+/// panels, and nothing after it is looked at.
 #[derive(Clone, Copy)]
 pub struct Tile<'a> {
     pub a: [[*const f32; MAX_MR]; 2],
@@ -95,6 +97,8 @@ pub struct Tile<'a> {
     /// Memory that will be wanted much later, and how many of its cache lines to ask for at each 16th step of the sum.
     pub stream: *const f32,
     pub stream_lines: usize,
+    /// Where the sums lie as they are, a panel's width after one another, or null: then as `out` and the rest say.
+    pub sums: *mut f32,
     /// Columns to store.
     pub n: usize,
     pub out: [*mut f32; MAX_MR],
@@ -118,6 +122,7 @@ impl<'a> Tile<'a> {
             ahead: 0,
             stream: core::ptr::null(),
             stream_lines: 0,
+            sums: core::ptr::null_mut(),
             n,
             out: [core::ptr::null_mut(); MAX_MR],
             bias: core::ptr::null(),
@@ -207,42 +212,77 @@ pub static PORTABLE_TILES: [Tiles; 4] = portable::TILES;
 
 /// The body of all kernels. `acc` lives in registers.
 #[inline(always)]
-unsafe fn tile_body<S: Simd, E: Entry, const MR: usize, const NV: usize>(t: &Tile<'_>, sums: *mut f32) {
+unsafe fn tile_body<S: Simd, E: Entry, const MR: usize, const NV: usize, const TALLEST: usize>(
+    t: &Tile<'_>,
+    sums: *mut f32,
+) {
     // SAFETY: the contract of `Tile` for every pointer, of `S` for the instructions; `sums` has room for all.
     unsafe {
         let mut acc = [[S::zero(); NV]; MR];
         let mut b = t.b;
         let mut stream = t.stream;
-        for s in t.segments {
-            let mut a = [core::ptr::null::<f32>(); MR];
-            unroll!(i in MR => { a[i] = t.a[s.table & 1][i].add(s.offset) });
-            let mut k = 0;
-            while k < s.len {
-                // A cache line of each row: ask for the line that the next tile will want.
-                let end = s.len.min(k + LINE);
+        let mut a = [core::ptr::null::<f32>(); MR];
+        let (mut k, mut end, mut len) = (0, 0, 0);
+        macro_rules! begin {
+            ($segment:expr) => {
+                unroll!(i in MR => { a[i] = t.a[$segment.table & 1][i].add($segment.offset) });
+                (k, len) = (0, $segment.len);
+            };
+        }
+        // A cache line of each row: asks for the line that the next tile will want.
+        macro_rules! line {
+            () => {
+                end = len.min(k + LINE);
                 unroll!(i in MR => { S::prefetch(a[i].wrapping_add(k + t.ahead)) });
-                for _ in 0..t.stream_lines {
+                // Read anew each time, or the compiler makes a second kernel for tiles that ask for nothing.
+                for _ in 0..(&raw const t.stream_lines).read_volatile() {
                     S::prefetch_far(stream);
                     stream = stream.wrapping_add(LINE);
                 }
-                while k < end {
-                    let mut bv = [S::zero(); NV];
-                    unroll!(j in NV => { bv[j] = E::load::<S>(b.add(j * S::LANES * E::BYTES)) });
-                    if MR <= FEW {
-                        let lines = const { (NV * S::LANES * E::BYTES).div_ceil(4 * LINE) };
-                        let mut line = 0;
-                        while line < lines {
-                            S::prefetch(b.wrapping_add(AHEAD + 4 * LINE * line).cast());
-                            line += 1;
-                        }
+            };
+        }
+        macro_rules! step {
+            () => {
+                let mut bv = [S::zero(); NV];
+                unroll!(j in NV => { bv[j] = E::load::<S>(b.add(j * S::LANES * E::BYTES)) });
+                if MR <= FEW && MR < TALLEST {
+                    let lines = const { (NV * S::LANES * E::BYTES).div_ceil(4 * LINE) };
+                    let mut line = 0;
+                    while line < lines {
+                        S::prefetch(b.wrapping_add(AHEAD + 4 * LINE * line).cast());
+                        line += 1;
                     }
-                    b = b.add(NV * S::LANES * E::BYTES);
-                    unroll!(i in MR => {
-                        let av = S::splat(*a[i].add(k));
-                        unroll!(j in NV => { acc[i][j] = S::mul_add(av, bv[j], acc[i][j]) });
-                    });
-                    k += 1;
                 }
+                b = b.add(NV * S::LANES * E::BYTES);
+                unroll!(i in MR => {
+                    let av = S::splat(*a[i].add(k));
+                    unroll!(j in NV => { acc[i][j] = S::mul_add(av, bv[j], acc[i][j]) });
+                });
+                k += 1;
+            };
+        }
+        if MR * NV <= 16 {
+            for s in t.segments {
+                begin!(s);
+                while k < len {
+                    line!();
+                    while k < end {
+                        step!();
+                    }
+                }
+            }
+        } else {
+            // The same in one loop: around loops within one another compilers spill so many sums.
+            let mut segments = t.segments.iter();
+            loop {
+                if k == end {
+                    if k == len {
+                        let Some(s) = segments.find(|s| s.len > 0) else { break };
+                        begin!(s);
+                    }
+                    line!();
+                }
+                step!();
             }
         }
         unroll!(i in MR => {
@@ -300,8 +340,10 @@ macro_rules! kernel_set {
                 let sums: *mut f32 = sums.as_mut_ptr().cast();
                 // SAFETY: the features are enabled here; the rest is the caller's contract.
                 unsafe {
-                    tile_body::<$simd, E, MR, NV>(t, sums);
-                    store::<NV>(t, sums, MR);
+                    tile_body::<$simd, E, MR, NV, $mr>(t, if t.sums.is_null() { sums } else { t.sums });
+                    if t.sums.is_null() {
+                        store::<NV>(t, sums, MR);
+                    }
                 }
                 <$simd>::PATH
             }
