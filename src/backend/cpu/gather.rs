@@ -246,18 +246,15 @@ unsafe fn line_body<S: Simd>(l: &Line) {
             let mut c = 0;
             while c < l.channels {
                 let n = (l.channels - c).min(S::LANES);
-                let whole = n == S::LANES;
-                let get = |p: *const f32| if whole { S::load(p) } else { S::load_n(p, n) };
-                let mut v = get(from.add(c));
+                let mut v = S::load_most(from.add(c), n);
                 if !l.scale.is_null() {
-                    v = S::mul_add(v, get(l.scale.add(c)), get(l.shift.add(c)));
+                    v = S::mul_add(v, S::load_most(l.scale.add(c), n), S::load_most(l.shift.add(c), n));
                 }
                 if l.silu {
                     v = silu_v::<S>(v);
                 }
                 for r in 0..l.repeat {
-                    let p = to.add(r * l.out_stride + c);
-                    if whole { S::store(p, v) } else { S::store_n(p, n, v) }
+                    S::store_most(to.add(r * l.out_stride + c), n, v);
                 }
                 c += n;
             }

@@ -13,7 +13,7 @@ pub(super) unsafe fn load<S: Simd>(row: *const u8, half: bool, i: usize, n: usiz
     unsafe {
         if !half {
             let p = row.cast::<f32>().add(i);
-            return if n == S::LANES { S::load(p) } else { S::load_n(p, n) };
+            return S::load_most(p, n);
         }
         let p = row.cast::<u16>().add(i);
         if n == S::LANES { S::load_bf16(p) } else { S::load_bf16_n(p, n) }

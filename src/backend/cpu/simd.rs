@@ -1,8 +1,9 @@
 //! The vector operations that all kernels are written in, once, generically; one implementation per path.
 //!
 //! A kernel body is an `#[inline(always)]` function over `S: Simd`; [`dispatch`] and the tables in `gemm` put it into a
-//! function compiled with the path's target features, where every operation becomes its instruction. Only the modules
-//! of this folder use it.
+//! function compiled with the path's target features, where every operation becomes its instruction. A body has no
+//! closures: one that is not inlined is a function without those features, in which every operation is a call. Only the
+//! modules of this folder use it.
 #![allow(unsafe_code)] // Vendor intrinsics and raw loads and stores; the bodies say what they read and write.
 #![allow(clippy::missing_safety_doc)] // One contract for all of it, stated on the trait.
 
@@ -25,6 +26,18 @@ pub(crate) trait Simd: Copy {
     unsafe fn load_n(p: *const f32, n: usize) -> Self::V;
     /// Stores the first `n <= LANES` lanes.
     unsafe fn store_n(p: *mut f32, n: usize, v: Self::V);
+    /// [`load_n`](Self::load_n), quick where `n` is `LANES`.
+    #[inline(always)]
+    unsafe fn load_most(p: *const f32, n: usize) -> Self::V {
+        // SAFETY: the trait's contract.
+        unsafe { if n == Self::LANES { Self::load(p) } else { Self::load_n(p, n) } }
+    }
+    /// [`store_n`](Self::store_n), quick where `n` is `LANES`.
+    #[inline(always)]
+    unsafe fn store_most(p: *mut f32, n: usize, v: Self::V) {
+        // SAFETY: the trait's contract.
+        unsafe { if n == Self::LANES { Self::store(p, v) } else { Self::store_n(p, n, v) } }
+    }
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;

@@ -313,18 +313,17 @@ struct Input {
 unsafe fn input_1d<S: Simd>(d: [S::V; PATCH]) -> [S::V; PATCH] {
     // SAFETY: the caller's contract is that of S.
     unsafe {
-        let k = |x: f32| S::splat(x);
-        let even_a = S::mul_add(k(-B2), d[2], d[4]);
-        let odd_a = S::mul_add(k(-B2), d[1], d[3]);
-        let even_b = S::mul_add(k(-A2), d[2], d[4]);
-        let odd_b = S::mul_add(k(-A2), d[1], d[3]);
+        let even_a = S::mul_add(S::splat(-B2), d[2], d[4]);
+        let odd_a = S::mul_add(S::splat(-B2), d[1], d[3]);
+        let even_b = S::mul_add(S::splat(-A2), d[2], d[4]);
+        let odd_b = S::mul_add(S::splat(-A2), d[1], d[3]);
         [
-            S::mul_add(k(PRODUCT), d[0], S::mul_add(k(-SUM), d[2], d[4])),
-            S::mul_add(k(A), odd_a, even_a),
-            S::mul_add(k(-A), odd_a, even_a),
-            S::mul_add(k(B), odd_b, even_b),
-            S::mul_add(k(-B), odd_b, even_b),
-            S::mul_add(k(PRODUCT), d[1], S::mul_add(k(-SUM), d[3], d[5])),
+            S::mul_add(S::splat(PRODUCT), d[0], S::mul_add(S::splat(-SUM), d[2], d[4])),
+            S::mul_add(S::splat(A), odd_a, even_a),
+            S::mul_add(S::splat(-A), odd_a, even_a),
+            S::mul_add(S::splat(B), odd_b, even_b),
+            S::mul_add(S::splat(-B), odd_b, even_b),
+            S::mul_add(S::splat(PRODUCT), d[1], S::mul_add(S::splat(-SUM), d[3], d[5])),
         ]
     }
 }
@@ -336,10 +335,11 @@ unsafe fn input_body<S: Simd>(t: &Input) {
         let mut c = 0;
         while c < t.channels {
             let n = (t.channels - c).min(S::LANES);
+            // What is known where it is compiled makes a body without a question in it.
             if n == S::LANES {
-                input_vector::<S>(t, c, |p| S::load(p), |p, v| S::store(p, v));
+                input_vector::<S>(t, c, S::LANES);
             } else {
-                input_vector::<S>(t, c, |p| S::load_n(p, n), |p, v| S::store_n(p, n, v));
+                input_vector::<S>(t, c, n);
             }
             c += n;
         }
@@ -348,22 +348,20 @@ unsafe fn input_body<S: Simd>(t: &Input) {
 
 #[allow(clippy::needless_range_loop)] // A column of an array of rows.
 #[inline(always)]
-unsafe fn input_vector<S: Simd>(
-    t: &Input,
-    c: usize,
-    load: impl Fn(*const f32) -> S::V,
-    store: impl Fn(*mut f32, S::V),
-) {
+unsafe fn input_vector<S: Simd>(t: &Input, c: usize, n: usize) {
     // SAFETY: as in `input_body`.
     unsafe {
         let mut half = [[S::zero(); PATCH]; PATCH];
         unroll!(x in [0 1 2 3 4 5] => {
-            let at = |y: usize| load(t.input.add(y * t.pitch + x * t.channels + c));
-            half[x] = input_1d::<S>([at(0), at(1), at(2), at(3), at(4), at(5)]);
+            let mut d = [S::zero(); PATCH];
+            unroll!(y in [0 1 2 3 4 5] => {
+                d[y] = S::load_most(t.input.add(y * t.pitch + x * t.channels + c), n)
+            });
+            half[x] = input_1d::<S>(d);
         });
         unroll!(y in [0 1 2 3 4 5] => {
             let v = input_1d::<S>([half[0][y], half[1][y], half[2][y], half[3][y], half[4][y], half[5][y]]);
-            unroll!(x in [0 1 2 3 4 5] => { store(t.out.add((y * PATCH + x) * t.plane + c), v[x]) });
+            unroll!(x in [0 1 2 3 4 5] => { S::store_most(t.out.add((y * PATCH + x) * t.plane + c), n, v[x]) });
         });
     }
 }
@@ -388,22 +386,27 @@ unsafe fn filter_body<S: Simd, E: Entry>(t: &Filter) {
     // SAFETY: the caller gives weights and room for all channels and widths.
     unsafe {
         let g = [S::splat((*t.g)[0]), S::splat((*t.g)[1]), S::splat((*t.g)[2])];
-        let k = |i: usize, j: usize| S::splat(G[i][j]);
         for c in 0..t.channels {
             for v in (0..t.width).step_by(S::LANES) {
                 let w = t.weights.add((9 * c * t.width + v) * E::BYTES);
-                let raw = |tap: usize| E::load::<S>(w.add(tap * t.width * E::BYTES));
-                let factor = if t.factor.is_null() { S::splat(1.0) } else { S::load(t.factor.add(v)) };
-                let at = |tap: usize| if E::BYTES == 1 { S::mul(raw(tap), factor) } else { raw(tap) };
-                let column = |x: usize| S::mul_add(g[2], at(6 + x), S::mul_add(g[1], at(3 + x), S::mul(g[0], at(x))));
-                let f = [column(0), column(1), column(2)];
-                let even_a = S::mul_add(k(1, 2), f[2], S::mul(k(1, 0), f[0]));
-                let odd_a = S::mul(k(1, 1), f[1]);
-                let even_b = S::mul_add(k(3, 2), f[2], S::mul(k(3, 0), f[0]));
-                let odd_b = S::mul(k(3, 1), f[1]);
+                let mut f = [S::zero(); 3];
+                unroll!(x in [0 1 2] => {
+                    let mut taps = [S::zero(); 3];
+                    unroll!(y in [0 1 2] => {
+                        taps[y] = E::load::<S>(w.add((3 * y + x) * t.width * E::BYTES));
+                        if E::BYTES == 1 && !t.factor.is_null() {
+                            taps[y] = S::mul(taps[y], S::load(t.factor.add(v)));
+                        }
+                    });
+                    f[x] = S::mul_add(g[2], taps[2], S::mul_add(g[1], taps[1], S::mul(g[0], taps[0])));
+                });
+                let even_a = S::mul_add(S::splat(G[1][2]), f[2], S::mul(S::splat(G[1][0]), f[0]));
+                let odd_a = S::mul(S::splat(G[1][1]), f[1]);
+                let even_b = S::mul_add(S::splat(G[3][2]), f[2], S::mul(S::splat(G[3][0]), f[0]));
+                let odd_b = S::mul(S::splat(G[3][1]), f[1]);
                 let out = t.out.add(c * t.width + v);
                 let plane = t.channels * t.width;
-                S::store(out, S::mul(k(0, 0), f[0]));
+                S::store(out, S::mul(S::splat(G[0][0]), f[0]));
                 S::store(out.add(plane), S::add(even_a, odd_a));
                 S::store(out.add(2 * plane), S::sub(even_a, odd_a));
                 S::store(out.add(3 * plane), S::add(even_b, odd_b));
@@ -488,53 +491,64 @@ struct Output {
 unsafe fn output_1d<S: Simd>(m: [S::V; PATCH]) -> [S::V; OUT] {
     // SAFETY: the caller's contract is that of S.
     unsafe {
-        let k = |x: f32| S::splat(x);
         let (sum_a, dif_a) = (S::add(m[1], m[2]), S::sub(m[1], m[2]));
         let (sum_b, dif_b) = (S::add(m[3], m[4]), S::sub(m[3], m[4]));
         [
             S::add(m[0], S::add(sum_a, sum_b)),
-            S::mul_add(k(B), dif_b, S::mul(k(A), dif_a)),
-            S::mul_add(k(B2), sum_b, S::mul(k(A2), sum_a)),
-            S::mul_add(k(B * B2), dif_b, S::mul_add(k(A * A2), dif_a, m[5])),
+            S::mul_add(S::splat(B), dif_b, S::mul(S::splat(A), dif_a)),
+            S::mul_add(S::splat(B2), sum_b, S::mul(S::splat(A2), sum_a)),
+            S::mul_add(S::splat(B * B2), dif_b, S::mul_add(S::splat(A * A2), dif_a, m[5])),
         ]
     }
 }
 
-#[allow(clippy::needless_range_loop)] // A column of an array of rows.
 #[inline(always)]
 unsafe fn output_body<S: Simd>(t: &Output) {
     // SAFETY: the caller gives 36 planes of products, and `size` pixels of `n` floats in out and residual.
     unsafe {
-        let scale = S::splat(t.scale);
         let mut c = 0;
         while c < t.n {
             let n = (t.n - c).min(S::LANES);
-            let whole = n == S::LANES;
-            let get = |p: *const f32| if whole { S::load(p) } else { S::load_n(p, n) };
-            let mut half = [[S::zero(); OUT]; PATCH];
-            unroll!(x in [0 1 2 3 4 5] => {
-                let at = |y: usize| S::load(t.products.add((y * PATCH + x) * t.plane + c));
-                half[x] = output_1d::<S>([at(0), at(1), at(2), at(3), at(4), at(5)]);
-            });
-            let mut add = S::load(t.bias.add(c));
-            if let Some(p) = t.sample {
-                add = S::add(add, get(p.add(c)));
-            }
-            for y in 0..t.size[0].min(OUT) {
-                let v = output_1d::<S>([half[0][y], half[1][y], half[2][y], half[3][y], half[4][y], half[5][y]]);
-                for (x, v) in v.into_iter().enumerate().take(t.size[1]) {
-                    let pixel = y * t.row + x;
-                    let mut v = S::add(v, add);
-                    if let Some((p, stride)) = t.residual {
-                        v = S::add(v, get(p.add(pixel * stride + c)));
-                    }
-                    v = S::mul(v, scale);
-                    let out = t.out.add(pixel * t.out_stride + c);
-                    if whole { S::store(out, v) } else { S::store_n(out, n, v) }
-                }
+            // As in `input_body`.
+            if n == S::LANES {
+                output_vector::<S>(t, c, S::LANES);
+            } else {
+                output_vector::<S>(t, c, n);
             }
             c += n;
         }
+    }
+}
+
+#[inline(always)]
+unsafe fn output_vector<S: Simd>(t: &Output, c: usize, n: usize) {
+    // SAFETY: as in `output_body`.
+    unsafe {
+        let mut half = [[S::zero(); OUT]; PATCH];
+        unroll!(x in [0 1 2 3 4 5] => {
+            let mut m = [S::zero(); PATCH];
+            unroll!(y in [0 1 2 3 4 5] => { m[y] = S::load(t.products.add((y * PATCH + x) * t.plane + c)) });
+            half[x] = output_1d::<S>(m);
+        });
+        let (scale, mut add) = (S::splat(t.scale), S::load(t.bias.add(c)));
+        if let Some(p) = t.sample {
+            add = S::add(add, S::load_most(p.add(c), n));
+        }
+        unroll!(y in [0 1 2 3] => {
+            if y < t.size[0] {
+                let v = output_1d::<S>([half[0][y], half[1][y], half[2][y], half[3][y], half[4][y], half[5][y]]);
+                unroll!(x in [0 1 2 3] => {
+                    if x < t.size[1] {
+                        let pixel = y * t.row + x;
+                        let mut v = S::add(v[x], add);
+                        if let Some((p, stride)) = t.residual {
+                            v = S::add(v, S::load_most(p.add(pixel * stride + c), n));
+                        }
+                        S::store_most(t.out.add(pixel * t.out_stride + c), n, S::mul(v, scale));
+                    }
+                });
+            }
+        });
     }
 }
 dispatch! { unsafe fn output_raw = output_body(t: &Output) }

@@ -186,17 +186,21 @@ unsafe fn columns<S: Simd, const MR: usize>(t: &Band<'_>) {
 unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const WHOLE: bool>(t: &Band<'_>, at: usize, left: usize) {
     // SAFETY: the contract of `Rows::run` for every pointer, of `S` for the instructions.
     unsafe {
-        let get = |p: *const f32| if WHOLE { S::load(p) } else { S::load_n(p, left) };
+        let n = if WHOLE { S::LANES } else { left };
         let mut acc = [[S::zero(); NV]; MR];
         unroll!(i in MR => {
             unroll!(j in NV => {
-                acc[i][j] = if t.keep { get(t.c[i].add(at + j * S::LANES)) } else { S::splat(t.start[i]) };
+                acc[i][j] = if t.keep {
+                    S::load_most(t.c[i].add(at + j * S::LANES), n)
+                } else {
+                    S::splat(t.start[i])
+                };
             });
         });
         let b = t.b.wrapping_add(at);
         for (k, &offset) in t.offsets.iter().enumerate() {
             let mut bv = [S::zero(); NV];
-            unroll!(j in NV => { bv[j] = get(b.wrapping_add(offset + j * S::LANES)) });
+            unroll!(j in NV => { bv[j] = S::load_most(b.wrapping_add(offset + j * S::LANES), n) });
             unroll!(i in MR => {
                 let av = S::splat(*t.a[i].add(k));
                 unroll!(j in NV => { acc[i][j] = S::mul_add(av, bv[j], acc[i][j]) });
@@ -204,8 +208,7 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const WHOLE: bool>(t: 
         }
         unroll!(i in MR => {
             unroll!(j in NV => {
-                let to = t.c[i].add(at + j * S::LANES);
-                if WHOLE { S::store(to, acc[i][j]) } else { S::store_n(to, left, acc[i][j]) }
+                S::store_most(t.c[i].add(at + j * S::LANES), n, acc[i][j])
             });
         });
     }

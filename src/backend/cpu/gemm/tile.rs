@@ -156,21 +156,25 @@ pub(crate) struct Kernels {
 
 impl Kernels {
     /// Columns of a full panel.
+    #[inline]
     pub fn nr(&self) -> usize {
         self.lanes * self.nv
     }
 
     /// Width of the panel that holds `n` remaining columns.
+    #[inline]
     pub fn panel_width(&self, n: usize) -> usize {
         n.min(self.nr()).next_multiple_of(self.lanes)
     }
 
     /// The kernel for `rows` rows and a panel of f32, `width` columns wide.
+    #[inline(always)]
     pub fn tile_fn(&self, rows: usize, width: usize) -> Option<TileFn> {
         self.tile_fn_of(self.f32, rows, width)
     }
 
     /// The one of `tiles` for `rows` rows and a panel `width` columns wide.
+    #[inline(always)]
     pub fn tile_fn_of(&self, tiles: Tiles, rows: usize, width: usize) -> Option<TileFn> {
         tiles.get((width / self.lanes).checked_sub(1)?)?.get(rows.checked_sub(1)?).copied()
     }
@@ -297,15 +301,13 @@ unsafe fn tile_body<S: Simd, E: Entry, const MR: usize, const NV: usize, const T
 unsafe fn store_body<S: Simd, const NV: usize>(t: &Tile<'_>, sums: *const f32, rows: usize) {
     // SAFETY: the contract of `Tile` for every pointer, of `S` for the instructions; `sums` is what a body wrote.
     unsafe {
-        let whole = t.n == NV * S::LANES;
         let scale = S::splat(t.scale);
         for j in 0..NV {
             let at = j * S::LANES;
-            let left = if whole { S::LANES } else { t.n.saturating_sub(at).min(S::LANES) };
+            let left = t.n.saturating_sub(at).min(S::LANES);
             if left == 0 {
                 break;
             }
-            let get = |p: *const f32| if whole { S::load(p.add(at)) } else { S::load_n(p.add(at), left) };
             let bias = if t.bias.is_null() { S::zero() } else { S::load(t.bias.add(at)) };
             for i in 0..rows.min(MAX_MR) {
                 let mut v = S::load(sums.add((i * NV + j) * S::LANES));
@@ -314,14 +316,13 @@ unsafe fn store_body<S: Simd, const NV: usize>(t: &Tile<'_>, sums: *const f32, r
                 }
                 v = S::add(v, bias);
                 if t.has_sample {
-                    v = S::add(v, get(t.sample[i]));
+                    v = S::add(v, S::load_most(t.sample[i].add(at), left));
                 }
                 if t.has_residual {
-                    v = S::add(v, get(t.residual[i]));
+                    v = S::add(v, S::load_most(t.residual[i].add(at), left));
                 }
                 v = S::mul(v, scale);
-                let out = t.out[i].add(at);
-                if whole { S::store(out, v) } else { S::store_n(out, left, v) }
+                S::store_most(t.out[i].add(at), left, v);
             }
         }
     }

@@ -346,18 +346,14 @@ unsafe fn score_gradient_body<S: Simd>(p: *const f32, ds: *mut f32, n: usize, sc
             i += S::LANES;
         }
         let rest = S::mul(S::load_n(p.add(full), n - full), S::load_n(ds.add(full), n - full));
-        let lanes = |v| S::to_array(v).into_iter().map(f64::from).sum::<f64>();
-        let mean = S::splat((lanes(sum) + lanes(rest)) as f32);
-        let scale = S::splat(scale);
-        let value = |p, d| S::mul(S::mul(p, S::sub(d, mean)), scale);
+        let [sum, rest] = [S::to_array(sum), S::to_array(rest)].map(|v| v.into_iter().map(f64::from).sum::<f64>());
+        let (mean, scale) = (S::splat((sum + rest) as f32), S::splat(scale));
         i = 0;
-        while i < full {
-            S::store(ds.add(i), value(S::load(p.add(i)), S::load(ds.add(i))));
-            i += S::LANES;
-        }
-        if full < n {
-            let v = value(S::load_n(p.add(full), n - full), S::load_n(ds.add(full), n - full));
-            S::store_n(ds.add(full), n - full, v);
+        while i < n {
+            let len = (n - i).min(S::LANES);
+            let d = S::sub(S::load_most(ds.add(i), len), mean);
+            S::store_most(ds.add(i), len, S::mul(S::mul(S::load_most(p.add(i), len), d), scale));
+            i += len;
         }
     }
 }

@@ -39,8 +39,7 @@ unsafe fn sums_body<S: Simd>(x: *const f32, n: usize, mean: f32, out: *mut [f32;
             square = S::mul_add(v, v, square);
             i += S::LANES;
         }
-        let add = |v: S::V| S::to_array(v).into_iter().take(S::LANES).sum::<f32>();
-        let (mut sum, mut square) = (add(sum), add(square));
+        let [mut sum, mut square] = [S::to_array(sum), S::to_array(square)].map(|v| v[..S::LANES].iter().sum::<f32>());
         while i < n {
             let v = *x.add(i) - mean;
             sum += v;
@@ -71,19 +70,14 @@ unsafe fn apply_body<S: Simd>(out: *mut f32, line: &Line) {
         let mut i = 0;
         while i < n {
             let len = (n - i).min(S::LANES);
-            let get = |p: *const f32| if len == S::LANES { S::load(p.add(i)) } else { S::load_n(p.add(i), len) };
-            let mut v = S::mul(S::sub(get(x), S::splat(mean)), S::splat(r));
+            let mut v = S::mul(S::sub(S::load_most(x.add(i), len), S::splat(mean)), S::splat(r));
             if !w.is_null() {
-                v = S::mul(v, get(w));
+                v = S::mul(v, S::load_most(w.add(i), len));
             }
             if !b.is_null() {
-                v = S::add(v, get(b));
+                v = S::add(v, S::load_most(b.add(i), len));
             }
-            if len == S::LANES {
-                S::store(out.add(i), v)
-            } else {
-                S::store_n(out.add(i), len, v)
-            }
+            S::store_most(out.add(i), len, v);
             i += len;
         }
     }

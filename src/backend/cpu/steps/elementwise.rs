@@ -139,7 +139,7 @@ impl Place {
     #[inline(always)]
     unsafe fn load<S: Simd>(self, p: *const f32) -> S::V {
         // SAFETY: the caller's row holds the place.
-        unsafe { if self.n == S::LANES { S::load(p.add(self.i)) } else { S::load_n(p.add(self.i), self.n) } }
+        unsafe { S::load_most(p.add(self.i), self.n) }
     }
 }
 

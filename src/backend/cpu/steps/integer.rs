@@ -201,8 +201,7 @@ unsafe fn line_body<S: Simd>(l: &Line) {
                 let n = (l.channels - c).min(S::LANES);
                 let mut v = halves::load::<S>(l.input, l.half, x * l.stride + c, n);
                 if !l.scale.is_null() {
-                    let affine = |p: *const f32| halves::load::<S>(p.cast(), false, c, n);
-                    v = S::mul_add(v, affine(l.scale), affine(l.shift));
+                    v = S::mul_add(v, S::load_most(l.scale.add(c), n), S::load_most(l.shift.add(c), n));
                 }
                 if l.silu {
                     v = silu_near_v::<S>(v);

@@ -341,31 +341,37 @@ dispatch! {
     unsafe fn slopes_raw = slopes_body(p: &mut Place, f: Option<Activation>)
 }
 
+/// Means, a, b and weights of the `n` columns from `c` on, at most one vector.
+#[inline(always)]
+unsafe fn column_values<S: Simd>(p: &Place, c: usize, n: usize) -> [S::V; 4] {
+    // SAFETY: the caller gives c + n <= COLUMNS.
+    unsafe {
+        [
+            S::load_most(p.mean.as_ptr().add(c), n),
+            S::load_most(p.a.as_ptr().add(c), n),
+            S::load_most(p.b.as_ptr().add(c), n),
+            S::load_most(p.weight.as_ptr().add(c), n),
+        ]
+    }
+}
+
 /// The `n` columns from `c` on, at most one vector.
 #[inline(always)]
 unsafe fn slope_columns<S: Simd>(p: &mut Place, c: usize, n: usize, slope: impl Slope) {
-    let whole = n == S::LANES;
     let mut row = 0;
     // SAFETY: c + n <= p.n <= COLUMNS, rows below p.rows.
     unsafe {
-        let load = |q: *const f32| if whole { S::load(q) } else { S::load_n(q, n) };
-        let of = |values: &[f32; COLUMNS]| load(values.as_ptr().add(c));
-        let (mean, a, b, weight) = (of(&p.mean), of(&p.a), of(&p.b), of(&p.weight));
+        let [mean, a, b, weight] = column_values::<S>(p, c, n);
         while row < p.rows {
             let (mut s, mut sx) = (S::zero(), S::zero());
             let end = (row + BLOCK).min(p.rows);
             while row < end {
-                let x = load(p.x.0.add(row * p.x.1 + c));
-                let dy = load(p.dy.0.add(row * p.dy.1 + c));
+                let x = S::load_most(p.x.0.add(row * p.x.1 + c), n);
+                let dy = S::load_most(p.dy.0.add(row * p.dy.1 + c), n);
                 let g = S::mul(S::mul(dy, weight), slope.at::<S>(S::mul_add(x, a, b)));
                 s = S::add(s, g);
                 sx = S::mul_add(g, S::sub(x, mean), sx);
-                let to = p.out.0.add(row * p.out.1 + c);
-                if whole {
-                    S::store(to, g)
-                } else {
-                    S::store_n(to, n, g)
-                }
+                S::store_most(p.out.0.add(row * p.out.1 + c), n, g);
                 row += 1;
             }
             let (s, sx) = (S::to_array(s), S::to_array(sx));
@@ -386,20 +392,17 @@ unsafe fn combine_body<S: Simd>(p: &Place) {
 
 #[inline(always)]
 unsafe fn combine_columns<S: Simd>(p: &Place, c: usize, n: usize) {
-    let whole = n == S::LANES;
     // SAFETY: as in `slope_columns`.
     unsafe {
-        let load = |q: *const f32| if whole { S::load(q) } else { S::load_n(q, n) };
-        let of = |values: &[f32; COLUMNS]| load(values.as_ptr().add(c));
-        let (mean, a, b, weight) = (of(&p.mean), of(&p.a), of(&p.b), of(&p.weight));
+        let [mean, a, b, weight] = column_values::<S>(p, c, n);
         for row in 0..p.rows {
-            let x = S::sub(load(p.x.0.add(row * p.x.1 + c)), mean);
+            let x = S::sub(S::load_most(p.x.0.add(row * p.x.1 + c), n), mean);
             let to = p.out.0.add(row * p.out.1 + c);
-            let mut sum = S::mul_add(load(to), a, S::mul_add(x, weight, b));
+            let mut sum = S::mul_add(S::load_most(to, n), a, S::mul_add(x, weight, b));
             if !p.residual.0.is_null() {
-                sum = S::add(sum, load(p.residual.0.add(row * p.residual.1 + c)));
+                sum = S::add(sum, S::load_most(p.residual.0.add(row * p.residual.1 + c), n));
             }
-            if whole { S::store(to, sum) } else { S::store_n(to, n, sum) }
+            S::store_most(to, n, sum);
         }
     }
 }

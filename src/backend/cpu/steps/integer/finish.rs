@@ -49,9 +49,9 @@ unsafe fn finish_body<S: Simd>(f: &mut Finish) {
         let mut c = 0;
         while c < f.n {
             let n = (f.n - c).min(S::LANES);
-            let floats = |p: *const f32| halves::load::<S>(p.cast(), false, c, n);
-            let (factor, bias, offset) = (floats(f.factor), floats(f.bias), f.offset.add(c));
-            let channel = if f.channel.is_null() { None } else { Some(floats(f.channel)) };
+            let (factor, bias) = (S::load_most(f.factor.add(c), n), S::load_most(f.bias.add(c), n));
+            let offset = f.offset.add(c);
+            let channel = if f.channel.is_null() { None } else { Some(S::load_most(f.channel.add(c), n)) };
             for r in 0..f.rows.min(MOST_ROWS) {
                 let sums = S::load_differences(f.sums.as_ptr().add(r * f.width + c), offset, n);
                 // Not multiplied and added in one: all paths make the same of the same sums.
