@@ -12,7 +12,7 @@
 //! batch nor on tasks.
 #![allow(unsafe_code)] // Transforms over raw memory, within bounds that `bind` checks.
 
-use super::super::gemm::{Bf16, Entry, F16, F32, Int8, MAX_MR, Segment, Tile, kernels};
+use super::super::gemm::{Bf16, Entry, F16, F32, Int4, Int8, MAX_MR, Segment, Tile, kernels};
 use super::super::isa::Path;
 use super::super::simd::{Simd, dispatch, unroll};
 use super::super::vmath::{Activation, activate};
@@ -212,12 +212,12 @@ unsafe fn products(tasks: &ConvTasks<'_>, cut: &Cut, run: [usize; 2], i: usize, 
     unsafe {
         let products = filters.add(PATCH * c * kn.nr());
         let product_plane = count * width + LINE;
-        let (weights, factor) = (conv.weights.at(9 * c * column), conv.weights.factor(column));
+        let (weights, factor) = (conv.weights.panel(column), conv.weights.factor(column));
         let patches = aligned(tasks.shared.as_ptr()).add(from * c);
         let mut tile = Tile::new(&segments, width, 1.0);
         // Bring a later panel's weights into cache, spread over this block's products.
-        let later = 9 * c * (column + LATER * kn.nr());
-        let later = conv.weights.memory(later, later + 9 * c * kn.nr());
+        let later = column + LATER * kn.nr();
+        let later = conv.weights.memory(later, later + kn.nr());
         let lines = later.len() / LINE;
         let steps = POINTS * groups * c.div_ceil(LINE);
         tile.stream_lines = if block == 0 { lines.div_ceil(steps) } else { 0 };
@@ -370,7 +370,7 @@ unsafe fn input_vector<S: Simd>(
 dispatch! { unsafe fn input_raw = input_body(t: &Input) }
 
 pub struct Filter {
-    /// `[channel][tap][width]`, of the type that the function is for.
+    /// `[channel][tap][width]`, of the type that the function is for; of those with scales `[tap][channel][width]`.
     weights: *const u8,
     /// `[width]`, for types with factors.
     factor: *const f32,
@@ -391,10 +391,17 @@ unsafe fn filter_body<S: Simd, E: Entry>(t: &Filter) {
         let k = |i: usize, j: usize| S::splat(G[i][j]);
         for c in 0..t.channels {
             for v in (0..t.width).step_by(S::LANES) {
-                let w = t.weights.add((9 * c * t.width + v) * E::BYTES);
-                let raw = |tap: usize| E::load::<S>(w.add(tap * t.width * E::BYTES));
                 let factor = if t.factor.is_null() { S::splat(1.0) } else { S::load(t.factor.add(v)) };
-                let at = |tap: usize| if E::BYTES == 1 { S::mul(raw(tap), factor) } else { raw(tap) };
+                let at = |tap: usize| {
+                    if E::GROUP > 0 {
+                        let k = tap * t.channels + c;
+                        let group = t.weights.add(k / E::GROUP * (2 * t.width + E::bytes(E::GROUP * t.width)));
+                        let entry = group.add(2 * t.width + E::bytes(k % E::GROUP * t.width + v));
+                        return S::mul(E::load::<S>(entry), S::load_bf16(group.add(2 * v).cast()));
+                    }
+                    let raw = E::load::<S>(t.weights.add(E::bytes((9 * c + tap) * t.width + v)));
+                    if E::BITS == 8 { S::mul(raw, factor) } else { raw }
+                };
                 let column = |x: usize| S::mul_add(g[2], at(6 + x), S::mul_add(g[1], at(3 + x), S::mul(g[0], at(x))));
                 let f = [column(0), column(1), column(2)];
                 let even_a = S::mul_add(k(1, 2), f[2], S::mul(k(1, 0), f[0]));
@@ -442,6 +449,13 @@ unsafe fn filter_int8<S: Simd>(t: &Filter) {
 }
 dispatch! { unsafe fn filter_int8_raw = filter_int8(t: &Filter) }
 
+#[inline(always)]
+unsafe fn filter_int4<S: Simd>(t: &Filter) {
+    // SAFETY: the caller's contract.
+    unsafe { filter_body::<S, Int4>(t) }
+}
+dispatch! { unsafe fn filter_int4_raw = filter_int4(t: &Filter) }
+
 /// One row of G g G^T, of filters of this type.
 ///
 /// # Safety
@@ -462,8 +476,13 @@ const fn method(filter: FilterFn) -> Method {
 }
 
 /// By type of weights.
-pub(super) static METHODS: [Method; 4] =
-    [method(filter_f32_raw), method(filter_f16_raw), method(filter_bf16_raw), method(filter_int8_raw)];
+pub(super) static METHODS: [Method; 5] = [
+    method(filter_f32_raw),
+    method(filter_f16_raw),
+    method(filter_bf16_raw),
+    method(filter_int8_raw),
+    method(filter_int4_raw),
+];
 
 struct Output {
     /// The tile's row in the first plane.

@@ -4,6 +4,7 @@
 use super::super::isa::{Isa, Path};
 use super::super::simd::{Portable, Simd, unroll};
 use super::super::stored::WeightType;
+use crate::int4;
 
 /// The largest tile height of any path; `unroll` counts so far.
 pub(crate) const MAX_MR: usize = 14;
@@ -19,23 +20,32 @@ const AHEAD: usize = 4096;
 
 /// How an entry of B is read.
 pub(crate) trait Entry {
-    const BYTES: usize;
+    const BITS: usize;
+    /// Rows of a panel that share scales: a row of bf16 that stands before them. 0 for entries without.
+    const GROUP: usize = 0;
 
-    /// `LANES` entries from `p` on.
+    /// `LANES` entries from `p` on, without scales.
     ///
     /// # Safety
     /// `p` is valid for them, and the CPU has the instructions of `S`.
     unsafe fn load<S: Simd>(p: *const u8) -> S::V;
+
+    /// Bytes of `n` entries, whole vectors of them.
+    #[inline(always)]
+    fn bytes(n: usize) -> usize {
+        n * Self::BITS / 8
+    }
 }
 
-/// Entries of f32, f16, bf16 and 8-bit integers with factors.
+/// Entries of f32, f16, bf16, 8-bit integers with factors and 4-bit integers with scales.
 pub(crate) struct F32;
 pub(crate) struct F16;
 pub(crate) struct Bf16;
 pub(crate) struct Int8;
+pub(crate) struct Int4;
 
 impl Entry for F32 {
-    const BYTES: usize = 4;
+    const BITS: usize = 32;
     #[inline(always)]
     unsafe fn load<S: Simd>(p: *const u8) -> S::V {
         // SAFETY: the caller's contract.
@@ -44,7 +54,7 @@ impl Entry for F32 {
 }
 
 impl Entry for F16 {
-    const BYTES: usize = 2;
+    const BITS: usize = 16;
     #[inline(always)]
     unsafe fn load<S: Simd>(p: *const u8) -> S::V {
         // SAFETY: the caller's contract.
@@ -53,7 +63,7 @@ impl Entry for F16 {
 }
 
 impl Entry for Bf16 {
-    const BYTES: usize = 2;
+    const BITS: usize = 16;
     #[inline(always)]
     unsafe fn load<S: Simd>(p: *const u8) -> S::V {
         // SAFETY: the caller's contract.
@@ -62,11 +72,21 @@ impl Entry for Bf16 {
 }
 
 impl Entry for Int8 {
-    const BYTES: usize = 1;
+    const BITS: usize = 8;
     #[inline(always)]
     unsafe fn load<S: Simd>(p: *const u8) -> S::V {
         // SAFETY: the caller's contract.
         unsafe { S::load_i8(p.cast()) }
+    }
+}
+
+impl Entry for Int4 {
+    const BITS: usize = 4;
+    const GROUP: usize = int4::GROUP;
+    #[inline(always)]
+    unsafe fn load<S: Simd>(p: *const u8) -> S::V {
+        // SAFETY: the caller's contract.
+        unsafe { S::load_i4(p) }
     }
 }
 
@@ -81,7 +101,7 @@ pub struct Segment {
 /// One output tile. Rows at and beyond the kernel's height are not looked at.
 ///
 /// Contract: every row pointer is valid for every segment of its table, `b` for `sum(len) * nr` entries of the kernel's
-/// type, `factor` and `bias` (if not null) for `nr` floats, and `out` and (if `has_..`)
+/// type and their scales, `factor` and `bias` (if not null) for `nr` floats, and `out` and (if `has_..`)
 /// `sample` and `residual` rows for `n` floats, `1 <= n <= nr`.
 #[derive(Clone, Copy)]
 pub struct Tile<'a> {
@@ -203,7 +223,7 @@ pub(crate) fn tiles(isa: Isa, kind: WeightType) -> Tiles {
 }
 
 /// The portable path's, by type.
-pub static PORTABLE_TILES: [Tiles; 4] = portable::TILES;
+pub static PORTABLE_TILES: [Tiles; 5] = portable::TILES;
 
 /// The body of all kernels. `acc` lives in registers.
 #[inline(always)]
@@ -213,13 +233,23 @@ unsafe fn tile_body<S: Simd, E: Entry, const MR: usize, const NV: usize>(t: &Til
         let mut acc = [[S::zero(); NV]; MR];
         let mut b = t.b;
         let mut stream = t.stream;
+        let mut scales = [S::zero(); NV];
+        let mut scaled = 0; // Rows for which these are the scales.
         for s in t.segments {
             let mut a = [core::ptr::null::<f32>(); MR];
             unroll!(i in MR => { a[i] = t.a[s.table & 1][i].add(s.offset) });
             let mut k = 0;
             while k < s.len {
                 // A cache line of each row: ask for the line that the next tile will want.
-                let end = s.len.min(k + LINE);
+                let mut end = s.len.min(k + LINE);
+                if E::GROUP > 0 {
+                    if scaled == 0 {
+                        unroll!(j in NV => { scales[j] = S::load_bf16(b.add(2 * j * S::LANES).cast()) });
+                        (b, scaled) = (b.add(2 * NV * S::LANES), E::GROUP);
+                    }
+                    end = end.min(k + scaled);
+                    scaled -= end - k;
+                }
                 unroll!(i in MR => { S::prefetch(a[i].wrapping_add(k + t.ahead)) });
                 for _ in 0..t.stream_lines {
                     S::prefetch_far(stream);
@@ -227,16 +257,19 @@ unsafe fn tile_body<S: Simd, E: Entry, const MR: usize, const NV: usize>(t: &Til
                 }
                 while k < end {
                     let mut bv = [S::zero(); NV];
-                    unroll!(j in NV => { bv[j] = E::load::<S>(b.add(j * S::LANES * E::BYTES)) });
+                    unroll!(j in NV => {
+                        let v = E::load::<S>(b.add(E::bytes(j * S::LANES)));
+                        bv[j] = if E::GROUP > 0 { S::mul(v, scales[j]) } else { v };
+                    });
                     if MR <= FEW {
-                        let lines = const { (NV * S::LANES * E::BYTES).div_ceil(4 * LINE) };
+                        let lines = const { (NV * S::LANES * E::BITS).div_ceil(8 * 4 * LINE) };
                         let mut line = 0;
                         while line < lines {
                             S::prefetch(b.wrapping_add(AHEAD + 4 * LINE * line).cast());
                             line += 1;
                         }
                     }
-                    b = b.add(NV * S::LANES * E::BYTES);
+                    b = b.add(E::bytes(NV * S::LANES));
                     unroll!(i in MR => {
                         let av = S::splat(*a[i].add(k));
                         unroll!(j in NV => { acc[i][j] = S::mul_add(av, bv[j], acc[i][j]) });
@@ -325,11 +358,12 @@ macro_rules! kernel_set {
             };
 
             /// By type of B's entries.
-            pub(super) static TILES: [Tiles; 4] = [
+            pub(super) static TILES: [Tiles; 5] = [
                 &[$(&const { heights::<F32, $w>() }),*],
                 &[$(&const { heights::<F16, $w>() }),*],
                 &[$(&const { heights::<Bf16, $w>() }),*],
                 &[$(&const { heights::<Int8, $w>() }),*],
+                &[$(&const { heights::<Int4, $w>() }),*],
             ];
         }
     };
