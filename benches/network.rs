@@ -2,7 +2,7 @@
 //! a robot's policy and one of each larger family, with seeded random weights.
 //!
 //!     cargo bench --bench network -- [cifar|edge|policy|adm|dit|sd15|decoder] [threads N] [batch N] [rounds N]
-//!         [avx512|avx2|portable] [weights f32|f16|bf16|int8] [int8] [profile]
+//!         [avx512|avx2|portable] [weights f32|f16|bf16|int8|int4] [int8] [profile]
 //!
 //! Without options: cifar and edge at batch 1 and 16 on 1 and 2 threads, taking turns; each figure is the best of all
 //! rounds. The share of the peak is against fused multiply-adds measured in the same process, times the threads.

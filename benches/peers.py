@@ -4,7 +4,7 @@ Written for torch 2.15.0 and diffusers 0.42.1 (others work if they have UNet2DMo
 timed where they are installed. Run from the repository's root:
 
     cargo bench --bench network --no-run
-    python benches/peers.py [cifar|edge|policy] [--batch N] [--threads N] [--rounds N] [--weights f32|f16|bf16|int8 ...] [--int8]
+    python benches/peers.py [cifar|edge|policy] [--batch N] [--threads N] [--rounds N] [--weights f32|f16|bf16|int8|int4 ...] [--int8]
 
 The peers run in this process; our side is the bench's program as a child that makes one call for each line it reads. No two ever run
 at the same time. All use as many threads and compute in f32 (OpenVINO is told so; by itself it takes bf16 where the CPU has it, the

@@ -102,6 +102,7 @@ mod files;
 pub mod graph;
 #[cfg(feature = "import")]
 pub mod import;
+mod int4;
 pub mod json;
 mod matmul;
 mod memory;

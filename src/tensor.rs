@@ -125,21 +125,24 @@ pub enum DType {
     I32,
     /// A signed integer of 8 bits times a factor of its row, of weights in files.
     I8,
+    /// A signed integer of 4 bits times a scale that 32 of them share, of weights in files.
+    I4,
 }
 
 impl DType {
-    /// Whether it is a type of whole numbers. [`DType::I8`] is not: its integers come with factors.
+    /// Whether it is a type of whole numbers. [`DType::I8`] and [`DType::I4`] are not: their integers come with
+    /// factors.
     pub const fn is_integer(self) -> bool {
         matches!(self, Self::I64 | Self::I32)
     }
 
-    /// Bytes of one element.
+    /// Bytes of one element. Of [`DType::I4`], of which two share a byte, 1.
     pub const fn size(self) -> usize {
         match self {
             Self::F64 | Self::I64 => 8,
             Self::F32 | Self::I32 => 4,
             Self::F16 | Self::BF16 => 2,
-            Self::I8 => 1,
+            Self::I8 | Self::I4 => 1,
         }
     }
 }
@@ -154,6 +157,7 @@ impl fmt::Display for DType {
             Self::I64 => "i64",
             Self::I32 => "i32",
             Self::I8 => "int8",
+            Self::I4 => "int4",
         })
     }
 }

@@ -10,8 +10,7 @@ use crate::options::c_enum;
 pub enum undiffuse_backend {
     /// The CPU, with the fastest kernels that it supports.
     UNDIFFUSE_BACKEND_CPU = 0,
-    /// Plain loops in double precision: slow, the reference that the others are tested against. Only in builds for
-    /// tests.
+    /// Plain loops in double precision: the reference that the others are tested against. Only in builds for tests.
     UNDIFFUSE_BACKEND_REFERENCE = 1,
     /// A GPU, through wgpu and Vulkan, in builds that include it.
     UNDIFFUSE_BACKEND_WGPU = 2,
@@ -24,8 +23,7 @@ c_enum!(undiffuse_backend: UNDIFFUSE_BACKEND_CPU, UNDIFFUSE_BACKEND_REFERENCE, U
 pub enum undiffuse_precision {
     /// As 32-bit floats.
     UNDIFFUSE_PRECISION_F32 = 0,
-    /// As 16-bit floats, about 1e-3 relative; arithmetic stays in 32 bits. Models with gradients stay in 32 bits. The
-    /// cpu backend has no such mode.
+    /// As 16-bit floats, about 1e-3 relative; arithmetic stays in 32 bits, as do models with gradients. Not on the cpu.
     UNDIFFUSE_PRECISION_F16 = 1,
     /// Convolutions and linear layers of images in 8-bit integers, of a model that `undiffuse pack --calibrate` wrote,
     /// on the cpu and the reference backend. Values between layers are bf16; gradients stay in 32 bits.
@@ -45,11 +43,13 @@ pub enum undiffuse_weight_type {
     UNDIFFUSE_WEIGHT_F16 = 1,
     /// 2 bytes, rounded to the nearest; exact where the file has bf16.
     UNDIFFUSE_WEIGHT_BF16 = 2,
-    /// 1 byte: s round(w / s), where s is the largest |w| of an output channel divided by 127. Layers of fewer than
-    /// 16 output channels, or of fewer than 64 weights for each, stay f32.
+    /// 1 byte: s round(w / s), where s is the largest |w| of an output channel divided by 127. With 8 and 4 bits,
+    /// layers of fewer than 16 output channels, or of fewer than 64 weights for each, stay f32.
     UNDIFFUSE_WEIGHT_INT8 = 3,
+    /// 9/16 byte: s q, q from -8 to 7; a bf16 s for each 32 of an output channel in the order (ky, kx, input channel).
+    UNDIFFUSE_WEIGHT_INT4 = 4,
 }
-c_enum!(undiffuse_weight_type: UNDIFFUSE_WEIGHT_F32, UNDIFFUSE_WEIGHT_F16, UNDIFFUSE_WEIGHT_BF16, UNDIFFUSE_WEIGHT_INT8);
+c_enum!(undiffuse_weight_type: UNDIFFUSE_WEIGHT_F32, UNDIFFUSE_WEIGHT_F16, UNDIFFUSE_WEIGHT_BF16, UNDIFFUSE_WEIGHT_INT8, UNDIFFUSE_WEIGHT_INT4);
 
 /// Whether a model can also give vector-Jacobian products.
 #[repr(u32)]

@@ -231,6 +231,7 @@ fn compile(mut source: Source<'_>, o: &undiffuse_model_options) -> Outcome<Model
         UNDIFFUSE_WEIGHT_F16 => WeightType::F16,
         UNDIFFUSE_WEIGHT_BF16 => WeightType::Bf16,
         UNDIFFUSE_WEIGHT_INT8 => WeightType::Int8,
+        UNDIFFUSE_WEIGHT_INT4 => WeightType::Int4,
     };
     let backend: Box<dyn Backend> = match backend {
         // Sessions have threads of their own.

@@ -171,9 +171,12 @@ mod written {
 
     #[test]
     fn the_digits_weights_are_as_narrow_as_they_were_asked_to_be() {
-        for (weights, most) in
-            [(WeightType::F32, 4_600_000), (WeightType::F16, 2_400_000), (WeightType::Int8, 1_300_000)]
-        {
+        for (weights, most) in [
+            (WeightType::F32, 4_600_000),
+            (WeightType::F16, 2_400_000),
+            (WeightType::Int8, 1_300_000),
+            (WeightType::Int4, 700_000),
+        ] {
             let options = EmbedOptions { weights, ..Default::default() };
             let (report, text, bytes) = made(weights.name(), "pretrained/digits.safetensors", &options);
             assert_eq!(report.weight_bytes, bytes.len());

@@ -3,6 +3,7 @@
 use half::{bf16, f16};
 
 use crate::error::{Result, ensure, err};
+use crate::int4;
 use crate::tensor::DType;
 
 /// Refuses whole numbers, which weights are not.
@@ -52,8 +53,42 @@ pub(super) fn decode(name: &str, dtype: DType, bytes: &[u8], out: &mut [f32], at
         DType::F16 => each!(2, |b| f16::from_le_bytes(b).to_f32()),
         DType::BF16 => each!(2, |b| bf16::from_le_bytes(b).to_f32()),
         DType::I8 => each!(1, |b| f32::from(i8::from_le_bytes(b))),
+        // They come in pairs, see `decode_pairs`.
+        DType::I4 => return Err(err!(Weights, "tensor {name} has 4-bit integers, expected none")),
     }
     Ok(())
+}
+
+/// Converts row `row` of a tensor of 4-bit integers for `channels` input channels: pairs in the order (tap, channel), a
+/// bf16 for each group of them; `out` is in the order (channel, tap). A value that is not finite is an error.
+pub(super) fn decode_pairs(
+    name: &str,
+    [pairs, scales]: [&[u8]; 2],
+    channels: usize,
+    out: &mut [f32],
+    row: usize,
+) -> Result<()> {
+    let n = out.len();
+    for (g, (pairs, scale)) in pairs.chunks(int4::GROUP / 2).zip(scales.as_chunks::<2>().0).enumerate() {
+        let scale = bf16::from_le_bytes(*scale).to_f32();
+        for (i, q) in pairs.iter().flat_map(|b| int4::unpair(*b)).enumerate() {
+            let (k, v) = (g * int4::GROUP + i, f32::from(q) * scale);
+            ensure!(v.is_finite(), Weights, "tensor {name} holds {v} in row {row}, expected finite numbers");
+            if let Some(to) = out.get_mut(int4::place(k, n, channels)) {
+                *to = v;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The groups of a row of weights in the order (channel, tap).
+pub(super) fn groups(row: &[f32], channels: usize) -> impl Iterator<Item = int4::Group> {
+    let n = row.len();
+    (0..n).step_by(int4::GROUP).map(move |first| {
+        let at = |i| row.get(int4::place(first + i, n, channels)).copied().unwrap_or(0.0);
+        int4::Group::of(n - first, at)
+    })
 }
 
 /// Multiplies 8-bit integers, of which `out[0]` is number `at` of the tensor, by the factors of their rows of `row`
@@ -113,7 +148,7 @@ pub(super) fn encode(
                     h.is_finite() || !v.is_finite()
                 }
                 // The only caller has refused them.
-                DType::I64 | DType::I32 | DType::I8 => false,
+                DType::I64 | DType::I32 | DType::I8 | DType::I4 => false,
             };
             if !fits {
                 return Err(err!(Weights, "tensor {name} holds {v}, which {dtype} cannot hold"));

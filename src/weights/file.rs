@@ -8,7 +8,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use super::header::{Header, LENGTH_BYTES, header_len};
+use super::header::{Entry, Header, LENGTH_BYTES, header_len, scales_shape};
 use super::{TensorInfo, WeightSource, convert, missing};
 use crate::error::{Error, Result, ensure, err};
 use crate::tensor::DType;
@@ -70,6 +70,9 @@ impl SafeTensorsFile {
         if !integers {
             convert::check_float(name, entry.info.dtype)?;
         }
+        if entry.info.dtype == DType::I4 {
+            return self.read_pairs(name, entry, out);
+        }
         let mut factors =
             vec![0.0; if entry.factors.is_some() { entry.info.shape.first().copied().unwrap_or(0) } else { 0 }];
         if let Some(range) = &entry.factors {
@@ -77,6 +80,30 @@ impl SafeTensorsFile {
         }
         let row = entry.info.shape.iter().skip(1).product();
         self.decode(name, entry.info.dtype, &entry.data, out, &factors, row)
+    }
+
+    /// Reads 4-bit integers, a row at a time.
+    fn read_pairs(&self, name: &str, entry: &Entry, out: &mut [f32]) -> Result<()> {
+        let shape = &entry.info.shape;
+        let count: usize = shape.iter().product();
+        ensure!(out.len() == count, Weights, "tensor {name} has {count} elements, expected {}", out.len());
+        let [rows, groups] = scales_shape(shape);
+        let (row, channels) = (count / rows.max(1), shape.get(1).copied().unwrap_or(1));
+        let first = |bytes: u64| self.data_start.saturating_add(bytes);
+        let (pairs_at, scales_at) = (first(entry.data.start), first(entry.factors.as_ref().map_or(0, |f| f.start)));
+        let (mut pairs, mut scales) = (vec![0; row / 2], vec![0; 2 * groups]);
+        // A panic while the lock was held cannot leave the file worse than at another position.
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        for (r, out) in out.chunks_exact_mut(row.max(1)).enumerate() {
+            for (at, bytes) in [(pairs_at, &mut pairs), (scales_at, &mut scales)] {
+                let at = at.saturating_add((r as u64).saturating_mul(bytes.len() as u64));
+                let io = |e: std::io::Error| Error::from(e).context(format_args!("tensor {name}"));
+                file.seek(SeekFrom::Start(at)).map_err(io)?;
+                file.read_exact(bytes).map_err(io)?;
+            }
+            convert::decode_pairs(name, [&pairs, &scales], channels, out, r)?;
+        }
+        Ok(())
     }
 
     /// Reads elements and, where there are factors, multiplies each row of `row` by its own.

@@ -15,6 +15,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 
 use super::TensorInfo;
 use crate::error::{Result, ensure, err};
+use crate::int4;
 use crate::sniff::seems_to_be;
 use crate::tensor::{DType, MAX_ELEMENTS};
 
@@ -29,7 +30,8 @@ pub(super) struct Entry {
     pub info: TensorInfo,
     /// Bytes from the end of the header.
     pub data: Range<u64>,
-    /// Of 8-bit integers: where the factors of their rows lie, as f32.
+    /// Of 8-bit integers: where the factors of their rows lie, as f32; of 4-bit integers, where their scales lie, as
+    /// bf16.
     pub factors: Option<Range<u64>>,
 }
 
@@ -62,9 +64,10 @@ impl Header {
         let raw: Raw =
             serde_json::from_slice(json).map_err(|e| err!(Weights, "the safetensors header is malformed: {e}"))?;
         let mut tensors = BTreeMap::new();
-        for (name, stored) in raw.tensors {
-            let entry = check(&name, &stored, data_len)?;
-            tensors.insert(name, entry);
+        let has = |name: &str| raw.tensors.binary_search_by(|(n, _)| n.as_str().cmp(name)).is_ok();
+        for (name, stored) in &raw.tensors {
+            let pairs = stored.dtype == Dtype::U8 && has(&scales_of(name));
+            tensors.insert(name.clone(), check(name, stored, data_len, pairs)?);
         }
         check_cover(&tensors, data_len)?;
         let integers: Vec<String> =
@@ -82,8 +85,53 @@ impl Header {
                 factors_of(&name)
             );
         }
+        let pairs: Vec<String> =
+            tensors.iter().filter(|(_, e)| e.info.dtype == DType::I4).map(|(n, _)| n.clone()).collect();
+        for name in pairs {
+            let scales = tensors.remove(&scales_of(&name));
+            let Some(entry) = tensors.get_mut(&name) else { continue };
+            let shape = scales_shape(&entry.info.shape);
+            let fits = |s: &Entry| s.info.dtype == DType::BF16 && s.info.shape == shape;
+            entry.factors = scales.filter(fits).map(|s| s.data);
+            ensure!(
+                entry.factors.is_some(),
+                Weights,
+                "tensor {name} has 4-bit integers and {} has not their scales, expected a tensor BF16 {shape:?}",
+                scales_of(&name)
+            );
+        }
         Ok(Self { tensors, metadata: raw.metadata })
     }
+}
+
+/// The name of the scales of a tensor of 4-bit integers.
+pub(super) fn scales_of(name: &str) -> String {
+    format!("{name}/scales")
+}
+
+/// The dimensions of the scales of 4-bit integers of this shape.
+pub(super) fn scales_shape(shape: &[usize]) -> [usize; 2] {
+    let fan_in = shape.iter().skip(1).fold(1usize, |n, &d| n.saturating_mul(d));
+    [shape.first().copied().unwrap_or(0), int4::groups(fan_in)]
+}
+
+/// The dimensions of the bytes of 4-bit integers of this shape, `[out, in, ...]` of an even `in`: `[out, ..., in / 2]`.
+pub(super) fn pairs_shape(shape: &[usize]) -> Option<Vec<usize>> {
+    let (&[out, ins], taps) = (shape.get(..2)?.as_array()?, shape.get(2..)?);
+    let mut pairs = Vec::from([out]);
+    pairs.extend_from_slice(taps);
+    pairs.push(ins / 2);
+    ins.is_multiple_of(2).then_some(pairs)
+}
+
+/// The opposite of [`pairs_shape`].
+fn shape_of_pairs(pairs: &[usize]) -> Option<Vec<usize>> {
+    let (&out, rest) = pairs.split_first()?;
+    let (&half, taps) = rest.split_last()?;
+    let mut shape = Vec::from([out, half.checked_mul(2)?]);
+    shape.extend_from_slice(taps);
+    shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d))?;
+    Some(shape)
 }
 
 /// The name of the factors of a tensor of 8-bit integers.
@@ -91,7 +139,8 @@ pub(super) fn factors_of(name: &str) -> String {
     format!("{name}/factors")
 }
 
-fn check(name: &str, stored: &StoredInfo, data_len: u64) -> Result<Entry> {
+/// `pairs` says that bytes are pairs of 4-bit integers.
+fn check(name: &str, stored: &StoredInfo, data_len: u64, pairs: bool) -> Result<Entry> {
     let dtype = match stored.dtype {
         Dtype::F64 => DType::F64,
         Dtype::F32 => DType::F32,
@@ -100,6 +149,7 @@ fn check(name: &str, stored: &StoredInfo, data_len: u64) -> Result<Entry> {
         Dtype::I64 => DType::I64,
         Dtype::I32 => DType::I32,
         Dtype::I8 => DType::I8,
+        Dtype::U8 if pairs => DType::I4,
         other => {
             return Err(err!(Weights, "tensor {name} has elements of type {other}, expected F64, F32, F16 or BF16"));
         }
@@ -123,7 +173,17 @@ fn check(name: &str, stored: &StoredInfo, data_len: u64) -> Result<Entry> {
         stored.shape,
         end - start
     );
-    Ok(Entry { info: TensorInfo { dtype, shape: stored.shape.clone() }, data: start..end, factors: None })
+    let shape = match dtype {
+        DType::I4 => shape_of_pairs(&stored.shape).ok_or_else(|| {
+            err!(
+                Weights,
+                "tensor {name} of 4-bit integers has the shape {:?}, expected two or more that this machine can count",
+                stored.shape
+            )
+        })?,
+        _ => stored.shape.clone(),
+    };
+    Ok(Entry { info: TensorInfo { dtype, shape }, data: start..end, factors: None })
 }
 
 fn check_cover(tensors: &BTreeMap<String, Entry>, data_len: u64) -> Result<()> {

@@ -11,6 +11,7 @@ use alloc::vec::Vec;
 use super::{SafeTensorsView, TensorToWrite, WeightSource, write_safetensors};
 use crate::error::{Result, ensure, err};
 use crate::graph::{Quantisation, data};
+use crate::int4;
 use crate::json::{self, Value};
 use crate::tensor::DType;
 
@@ -125,7 +126,9 @@ pub fn open(bytes: &[u8]) -> Result<(SafeTensorsView<'_>, PackedConfigs)> {
 ///
 /// With [`DType::I8`] an element is an integer times the factor of its row (output channel); matrices of fewer than 16
 /// rows, or of fewer than 64 elements a row, stay f32: as the cpu backend keeps weights of
-/// `WeightType::Int8`, so that it finds these integers and factors again.
+/// `WeightType::Int8`, so that it finds these integers and factors again. With [`DType::I4`] it is an integer times the
+/// scale of its group, see [`write_safetensors`]; the same matrices stay f32, and one with an odd number of columns
+/// (input channels) becomes I8.
 pub fn write(
     configs: &PackedConfigs,
     weights: &dyn WeightSource,
@@ -141,8 +144,14 @@ pub fn write(
         .iter()
         .map(|(name, shape)| {
             let rows = shape.first().copied().unwrap_or(0);
-            let small = dtype == DType::I8 && (rows < 16 || shape.iter().skip(1).product::<usize>() < 64);
-            let dtype = if shape.len() > 1 && !small { dtype } else { DType::F32 };
+            let pays = int4::pays(rows, shape.iter().skip(1).product());
+            let odd = shape.get(1).is_some_and(|n| n % 2 == 1);
+            let dtype = match dtype {
+                _ if shape.len() < 2 => DType::F32,
+                DType::I8 | DType::I4 if !pays => DType::F32,
+                DType::I4 if odd => DType::I8,
+                other => other,
+            };
             TensorToWrite { name, dtype, shape }
         })
         .collect();

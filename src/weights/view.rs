@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use super::header::{Header, LENGTH_BYTES, header_len};
+use super::header::{Header, LENGTH_BYTES, header_len, scales_shape};
 use super::{TensorInfo, WeightSource, convert, missing};
 use crate::error::{Result, ensure, err};
 use crate::tensor::DType;
@@ -73,8 +73,19 @@ impl WeightSource for SafeTensorsView<'_> {
         let bytes = narrow(&entry.data)
             .and_then(|r| self.data.get(r))
             .ok_or_else(|| err!(Weights, "tensor {name} is not within the file"))?;
-        let count = bytes.len() / entry.info.dtype.size();
+        let four = entry.info.dtype == DType::I4;
+        let count = if four { entry.info.shape.iter().product() } else { bytes.len() / entry.info.dtype.size() };
         ensure!(out.len() == count, Weights, "tensor {name} has {count} elements, expected {}", out.len());
+        if four {
+            let scales = entry.factors.as_ref().and_then(narrow).and_then(|r| self.data.get(r)).unwrap_or(&[]);
+            let [rows, groups] = scales_shape(&entry.info.shape);
+            let (row, channels) = (count / rows.max(1), entry.info.shape.get(1).copied().unwrap_or(1));
+            let parts = bytes.chunks_exact((row / 2).max(1)).zip(scales.chunks_exact((2 * groups).max(1)));
+            for (r, (out, (pairs, scales))) in out.chunks_exact_mut(row.max(1)).zip(parts).enumerate() {
+                convert::decode_pairs(name, [pairs, scales], channels, out, r)?;
+            }
+            return Ok(());
+        }
         convert::decode(name, entry.info.dtype, bytes, out, 0)?;
         let Some(factors) = &entry.factors else { return Ok(()) };
         let bytes = narrow(factors).and_then(|r| self.data.get(r)).unwrap_or(&[]);

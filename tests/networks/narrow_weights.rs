@@ -1,14 +1,18 @@
 //! Narrow weights on the cpu backend: a network of them is, to the bit or nearly, the f32 network of the weights that
 //! they round to.
 
+use std::collections::BTreeMap;
+
 use crate::draw;
 use undiffuse::Cancel;
 use undiffuse::backend::cpu::{Cpu, CpuOptions, Path, WeightType};
-use undiffuse::backend::{Choice, Network, ParamSource};
+use undiffuse::backend::reference::Reference;
+use undiffuse::backend::{Backend, Choice, Network, ParamSource};
 use undiffuse::graph::Graph;
 use undiffuse::graph::vjp::vjp;
 use undiffuse::model::unet2d::{self, UNet2DConfig};
-use undiffuse::tensor::Dims;
+use undiffuse::tensor::{DType, Dims};
+use undiffuse::weights::{SafeTensorsView, TensorToWrite, WeightSource, write_safetensors};
 
 const BATCH: usize = 3;
 
@@ -52,6 +56,30 @@ fn int8(weights: &mut [f32], fan_in: usize) {
     }
 }
 
+/// The drawn weights as a file of 4-bit integers gives them back.
+struct Int4(fn(usize, usize) -> bool);
+
+impl ParamSource for Int4 {
+    fn read(&self, name: &str, dims: &Dims, out: &mut [f32]) -> undiffuse::Result<()> {
+        draw::Weights.read(name, dims, out)?;
+        let shape = dims.as_slice();
+        if !(self.0)(shape[0], dims.elements() / shape[0]) {
+            return Ok(());
+        }
+        let tensors = [TensorToWrite { name, dtype: DType::I4, shape }];
+        let (mut bytes, values) = (Vec::new(), out.to_vec());
+        let mut fill = |_: &str, to: &mut [f32]| {
+            to.copy_from_slice(&values);
+            Ok(())
+        };
+        write_safetensors(&tensors, &BTreeMap::new(), &mut fill, &mut |b| {
+            bytes.extend_from_slice(b);
+            Ok(())
+        })?;
+        SafeTensorsView::parse(&bytes)?.read_f32(name, out)
+    }
+}
+
 fn cpu(path: Path, threads: usize, weights: WeightType) -> Option<Cpu> {
     let cpu = Cpu::with_options(CpuOptions { path: Some(path), threads: Some(threads), weights });
     if cpu.is_err() {
@@ -62,13 +90,17 @@ fn cpu(path: Path, threads: usize, weights: WeightType) -> Option<Cpu> {
 
 fn run(cpu: &Cpu, graph: &Graph, params: &dyn ParamSource) -> (Vec<f32>, usize) {
     let net = cpu.compile_network(graph, params).unwrap();
+    (outputs(&net, graph), net.weight_bytes())
+}
+
+fn outputs(net: &dyn Network, graph: &Graph) -> Vec<f32> {
     let inputs = draw::inputs(graph, BATCH);
     let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
     let mut outputs: Vec<Vec<f32>> = net.outputs().iter().map(|d| vec![f32::NAN; BATCH * d.elements()]).collect();
     let mut out: Vec<&mut [f32]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
     let mut workspace = vec![f32::NAN; net.workspace_len(BATCH).unwrap()];
     net.run(BATCH, &inputs, &mut out, &mut workspace, &Cancel::new()).unwrap();
-    (outputs.concat(), net.weight_bytes())
+    outputs.concat()
 }
 
 fn relative(got: &[f32], want: &[f32]) -> f64 {
@@ -123,6 +155,33 @@ fn int8_is_the_network_of_its_integers_and_factors_and_so_is_its_gradient() {
     }
 }
 
+/// The measure is the reference backend with the weights that a packed file of 4-bit integers has: files and kernels
+/// round alike, and rounding twice is rounding once.
+#[test]
+fn int4_is_the_network_of_its_integers_and_scales_and_so_is_its_gradient() {
+    let pays = |outs, fan_in| outs >= 16 && fan_in >= 64;
+    let forward = graph();
+    let backward = vjp(&forward, 0, 0).unwrap();
+    for (graph, most) in [(&forward, 19), (&backward, 70)] {
+        let want = outputs(&*Reference.compile(graph, &Int4(pays)).unwrap(), graph);
+        let exact = outputs(&*Reference.compile(graph, &draw::Weights).unwrap(), graph);
+        for path in Path::ALL {
+            let (Some(plain), Some(narrow)) = (cpu(path, 1, WeightType::F32), cpu(path, 2, WeightType::Int4)) else {
+                continue;
+            };
+            let (_, f32_bytes) = run(&plain, graph, &draw::Weights);
+            let (got, bytes) = run(&narrow, graph, &draw::Weights);
+            let error = relative(&got, &want);
+            assert!(error < 3e-6, "{error:e} on {path}");
+            assert!(bytes < f32_bytes * most / 100, "{bytes} of {f32_bytes} bytes");
+            assert_eq!(run(&narrow, graph, &Int4(pays)).0, got, "{path}");
+            // And 4 bits do change it, by as much as one expects of them.
+            let error = relative(&got, &exact);
+            assert!((1e-2..0.3).contains(&error), "{error:e} on {path}");
+        }
+    }
+}
+
 #[test]
 fn only_the_cpu_backend_has_them_and_says_so() {
     let narrow = |weights| CpuOptions { weights, ..CpuOptions::default() };
@@ -136,7 +195,7 @@ fn only_the_cpu_backend_has_them_and_says_so() {
     assert!(net.describe().ends_with(", int8 weights"), "{}", net.describe());
     assert_eq!(
         "f8".parse::<WeightType>().unwrap_err().to_string(),
-        "weights are \"f8\", expected f32, f16, bf16 or int8"
+        "weights are \"f8\", expected f32, f16, bf16, int8 or int4"
     );
     // A weight that f16 has not is refused with its name.
     let large = |name: &str, dims: &Dims, out: &mut [f32]| {

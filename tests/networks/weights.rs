@@ -141,6 +141,73 @@ fn integers_of_8_bits_are_read_with_the_factors_of_their_rows() {
     assert!(write_safetensors(&tensors, &BTreeMap::new(), &mut fill, &mut |_| Ok(())).is_err());
 }
 
+/// Written out by hand: two channels of 2 x 1 x 3 inputs, in the order (ky, kx, input channel) two a byte.
+#[test]
+fn integers_of_4_bits_are_read_with_the_scales_of_their_groups() {
+    let bytes = foreign(&[
+        ("w", Dtype::U8, &[2, 1, 3, 1], &[0x21, 0xf7, 0x08, 0x10, 0x32, 0x54]),
+        ("w/scales", Dtype::BF16, &[2, 1], &[0x00, 0x3f, 0x80, 0xbf]),
+    ]);
+    let view = SafeTensorsView::parse(&bytes).unwrap();
+    assert_eq!((view.names(), view.info("w").unwrap().shape), (vec!["w"], vec![2, 2, 1, 3]));
+    assert_eq!(view.info("w").unwrap().dtype, DType::I4);
+    // Of 0.5: taps of the first channel, of the second; then of -1.
+    assert_eq!(read(&view, "w", 12), [0.5, 3.5, -4.0, 1.0, -0.5, 0.0, -0.0, -2.0, -4.0, -1.0, -3.0, -5.0]);
+
+    // Groups that end with a channel and within one, files and views, and again what was written.
+    let scratch = Scratch::new("int4");
+    for (at, shape) in [&[3, 64][..], &[2, 70], &[4, 6, 3, 3], &[2, 4, 5]].into_iter().enumerate() {
+        let count = shape.iter().product();
+        let value = |_: &str, i: usize| (((i * 7919) % 2001) as f32 - 1000.0) * [1.0, 1e-6][i * shape[0] / count % 2];
+        let write = [TensorToWrite { name: "w", dtype: DType::I4, shape }];
+        let bytes = ours(&write, value);
+        let file = SafeTensorsFile::open(scratch.write(&format!("{at}.safetensors"), &bytes)).unwrap();
+        let view = SafeTensorsView::parse(&bytes).unwrap();
+        let got = read(&view, "w", count);
+        assert_eq!(read(&file, "w", count), got);
+        assert_eq!(view.info("w").unwrap().shape, shape);
+        for (r, row) in got.chunks(count / shape[0]).enumerate() {
+            let first = r * row.len();
+            let largest = (0..row.len()).map(|i| value("", first + i).abs()).fold(0.0, f32::max);
+            let worst = row.iter().enumerate().map(|(i, v)| (v - value("", first + i)).abs()).fold(0.0, f32::max);
+            assert!(worst > 0.0 && worst < largest / 7.0, "row {r} of {shape:?}: {worst} of {largest}");
+        }
+        assert_eq!(ours(&write, |_, i| got[i]), bytes);
+    }
+
+    let refused = |scales: &[(Dtype, &[usize], &[u8])], shape: &[usize]| {
+        let bytes = vec![0x11; shape.iter().product()];
+        let mut tensors = vec![("w", Dtype::U8, shape, &bytes[..])];
+        tensors.extend(scales.iter().map(|(t, s, b)| ("w/scales", *t, *s, *b)));
+        SafeTensorsView::parse(&foreign(&tensors)).unwrap_err().to_string()
+    };
+    let e = refused(&[(Dtype::BF16, &[1, 1], &[0; 2])], &[2, 16]);
+    assert!(e.contains("w/scales has not their scales, expected a tensor BF16 [2, 1]"), "{e}");
+    let e = refused(&[(Dtype::F16, &[2, 1], &[0; 4])], &[2, 16]);
+    assert!(e.contains("expected a tensor BF16 [2, 1]"), "{e}");
+    let e = refused(&[(Dtype::BF16, &[2, 1], &[0; 4])], &[2]);
+    assert!(e.contains("tensor w of 4-bit integers has the shape [2]"), "{e}");
+    // Bytes alone are no weights.
+    assert!(refused(&[], &[2, 16]).contains("tensor w has elements of type U8"));
+    let nan = foreign(&[("w", Dtype::U8, &[1, 1], &[0x11]), ("w/scales", Dtype::BF16, &[1, 1], &[0xc0, 0x7f])]);
+    let e = SafeTensorsView::parse(&nan).unwrap().read_f32("w", &mut [0.0; 2]).unwrap_err().to_string();
+    assert!(e.contains("tensor w holds NaN in row 0"), "{e}");
+    // What cannot be written.
+    for (shape, value, what) in [
+        (&[2, 2][..], f32::NAN, "tensor w holds NaN, which int4 cannot hold"),
+        (&[2, 3], 1.0, "tensor w of shape [2, 3] cannot be int4, expected [out, in, ...] of an even in"),
+        (&[2], 1.0, "cannot be int4"),
+    ] {
+        let mut fill = |_: &str, out: &mut [f32]| {
+            out.fill(value);
+            Ok(())
+        };
+        let tensors = [TensorToWrite { name: "w", dtype: DType::I4, shape }];
+        let e = write_safetensors(&tensors, &BTreeMap::new(), &mut fill, &mut |_| Ok(())).unwrap_err().to_string();
+        assert!(e.contains(what), "{e}");
+    }
+}
+
 #[test]
 fn shards_are_joined_by_their_index() {
     let scratch = Scratch::new("shards");

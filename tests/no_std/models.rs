@@ -45,12 +45,13 @@ const fn case(
     Case { name, file, weights, precision, sampler }
 }
 
-pub const CASES: [Case; 6] = [
+pub const CASES: [Case; 7] = [
     case("swiss_roll", "pretrained/swiss_roll.safetensors", WeightType::F32, Precision::F32, roll),
     case("spikes", "tests/no_std/spikes.safetensors", WeightType::F32, Precision::F32, bits),
     case("digits", DIGITS, WeightType::F32, Precision::F32, two_steps),
     case("digits_f16", DIGITS, WeightType::F16, Precision::F32, two_steps),
     case("digits_int8", DIGITS, WeightType::Int8, Precision::F32, two_steps),
+    case("digits_int4", DIGITS, WeightType::Int4, Precision::F32, two_steps),
     case("digits_integers", DIGITS, WeightType::Int8, Precision::Int8, two_steps),
 ];
 

@@ -2,7 +2,7 @@
 # Builds the program of tests/no_std/board for boards and runs each in QEMU; what it prints must be what the host prints, to the bit:
 #     tests/no_std/run.sh [cortex-m4 | riscv32 | riscv64 | aarch64 | c]...
 # all of them without arguments. What a model of your own takes on a board:
-#     tests/no_std/run.sh needs FILE [f32 | f16 | bf16 | int8]
+#     tests/no_std/run.sh needs FILE [f32 | f16 | bf16 | int8 | int4]
 # Logs stand in target/bare_metal/logs. No compiler for bare targets can be fetched everywhere, so
 # Debian's rustc builds core and alloc from Debian's source; `.ci/run bare_metal` installs it, and QEMU.
 set -euo pipefail

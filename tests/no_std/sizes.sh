@@ -7,7 +7,7 @@ cd "$(dirname "$0")/../.."
 largest=${1:-0}
 lld=$(rustc --print sysroot)/lib/rustlib/x86_64-unknown-linux-gnu/bin/rust-lld
 out=$PWD/target/sizes
-programs=(swiss_roll spikes unet1d digits digits_int8 digits_integers)
+programs=(swiss_roll spikes unet1d digits digits_int8 digits_int4 digits_integers)
 
 # build TARGET FLAGS...
 build() {

@@ -302,7 +302,7 @@ fn wrong_arguments_are_refused_with_a_hint() {
         ("sample model --strength 3", "unknown option --strength"),
         ("sample model -x", "unknown option -x; see"),
         ("sample model -o x.png", "unknown option -o: did you mean --output or --order? see"),
-        ("sample --weights f8", "--weights is \"f8\", expected f32 or f16 or bf16 or int8"),
+        ("sample --weights f8", "--weights is \"f8\", expected f32 or f16 or bf16 or int8 or int4"),
         ("sample --weights f16 --backend reference", "--weights f16 is for the cpu backend, not for reference"),
         ("sample model --count", "--count needs a value"),
         ("sample model --count 0", "--count is \"0\", expected a whole number from 1"),

@@ -127,12 +127,12 @@ impl Emit for Isa {
 
 impl Emit for Stored {
     fn emit(&self, to: &mut Emitter) -> Result<String> {
-        let (kind, len) = (self.kind.emit(to)?, self.len);
+        let (kind, column) = (self.kind.emit(to)?, self.column);
         let (buffer, factors) = (self.buffer.emit(to)?, self.factors.emit(to)?);
         // The paths other than the portable one are refused with the convolution's.
         let tiles = self.kind as usize;
         Ok(format!(
-            "Stored {{ kind: {kind}, len: {len}, buffer: {buffer}, factors: {factors}, tiles: PORTABLE_TILES[{tiles}] }}"
+            "Stored {{ kind: {kind}, column: {column}, buffer: {buffer}, factors: {factors}, tiles: PORTABLE_TILES[{tiles}] }}"
         ))
     }
 }

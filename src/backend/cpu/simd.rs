@@ -98,6 +98,18 @@ pub(crate) trait Simd: Copy {
         unsafe { decode::<Self, i8>(p, f32::from) }
     }
 
+    /// `LANES` integers of 4 bits from half as many bytes, the first one in the lowest bits, made f32.
+    #[inline(always)]
+    unsafe fn load_i4(p: *const u8) -> Self::V {
+        let mut a = [0.0; 16];
+        for (i, pair) in a.as_chunks_mut::<2>().0.iter_mut().enumerate().take(Self::LANES / 2) {
+            // SAFETY: i < LANES / 2.
+            *pair = crate::int4::unpair(unsafe { *p.add(i) }).map(f32::from);
+        }
+        // SAFETY: the trait's contract; LANES <= 16.
+        unsafe { Self::load(a.as_ptr()) }
+    }
+
     /// `1 / a` for `1 <= a < 2^127`; relative error below 3e-7.
     #[inline(always)]
     unsafe fn inverse(a: Self::V) -> Self::V {
@@ -258,6 +270,13 @@ impl Simd for Portable {
         map2(a, a, |x, _| (x + MAGIC) - MAGIC)
     }
     #[inline(always)]
+    unsafe fn load_i4(p: *const u8) -> F4 {
+        // SAFETY: the trait's contract.
+        let bits = u32::from(unsafe { p.cast::<u16>().read_unaligned() }.to_le());
+        let each = |i: u32| ((bits << (28 - 4 * i)) as i32 >> 28) as f32;
+        F4([each(0), each(1), each(2), each(3)])
+    }
+    #[inline(always)]
     unsafe fn scale_pow2(a: F4, n: F4) -> F4 {
         // 2^n in two exact halves, as n may lie beyond the exponents of normal numbers.
         map2(a, n, |x, n| {
@@ -268,6 +287,25 @@ impl Simd for Portable {
             x * p(half) * p(n.wrapping_sub(half))
         })
     }
+}
+
+/// Functions of [`Simd`] that are one expression each; for the modules below.
+#[cfg(any(
+    target_arch = "x86_64",
+    all(target_arch = "aarch64", target_feature = "neon"),
+    all(target_arch = "wasm32", target_feature = "simd128")
+))]
+macro_rules! op {
+    ($($name:ident($($a:ident: $t:ty),*) $(-> $r:ty)? { $e:expr })*) => {
+        $(
+            #[inline(always)]
+            unsafe fn $name($($a: $t),*) $(-> $r)? {
+                // SAFETY: the trait's contract gives the instructions and the memory.
+                #[allow(unused_unsafe)]
+                unsafe { $e }
+            }
+        )*
+    };
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -293,19 +331,6 @@ mod arm {
     #[derive(Clone, Copy)]
     pub(crate) struct Neon;
 
-    macro_rules! op {
-        ($($name:ident($($a:ident: $t:ty),*) $(-> $r:ty)? { $e:expr })*) => {
-            $(
-                #[inline(always)]
-                unsafe fn $name($($a: $t),*) $(-> $r)? {
-                    // SAFETY: the trait's contract gives the instructions and the memory.
-                    #[allow(unused_unsafe)]
-                    unsafe { $e }
-                }
-            )*
-        };
-    }
-
     impl Simd for Neon {
         const PATH: Path = Path::Neon;
         const LANES: usize = 4;
@@ -326,6 +351,14 @@ mod arm {
                 vbslq_f32(vcltq_f32(a, b), t, e)
             }
             round(a: float32x4_t) -> float32x4_t { vrndnq_f32(a) }
+            load_bf16(p: *const u16) -> float32x4_t { vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(p))) }
+            load_i4(p: *const u8) -> float32x4_t {
+                {
+                    const LEFT: [i32; 4] = [28, 24, 20, 16];
+                    let bits = vdupq_n_s32(i32::from(p.cast::<u16>().read_unaligned().to_le()));
+                    vcvtq_f32_s32(vshrq_n_s32::<28>(vshlq_s32(bits, vld1q_s32(LEFT.as_ptr()))))
+                }
+            }
             scale_pow2(a: float32x4_t, n: float32x4_t) -> float32x4_t {
                 {
                     let n = vcvtq_s32_f32(n);

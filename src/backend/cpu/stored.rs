@@ -11,11 +11,12 @@ use core::str::FromStr;
 use half::{bf16, f16};
 
 use super::aligned::{AlignedBuf, Floats};
-use super::gemm::pack::{pack_with, packed_len};
+use super::gemm::pack::{for_each_panel, pack_with, packed_len};
 use super::gemm::{Tiles, kernels, tiles};
 use super::heap::Heap;
 use super::isa::Isa;
 use crate::error::{Error, Result, ensure, err};
+use crate::int4;
 
 /// How the cpu backend keeps the weights of convolutions and linear layers. Biases, norms and embeddings are f32
 /// always.
@@ -26,9 +27,14 @@ use crate::error::{Error, Result, ensure, err};
 /// | [`F16`](Self::F16) | 2 | the nearest f16: w itself where the file has f16; one beyond 65,504 is refused |
 /// | [`Bf16`](Self::Bf16) | 2 | the nearest bf16: w itself where the file has bf16 |
 /// | [`Int8`](Self::Int8) | 1 | s round(w / s), where s is the largest abs w of an output channel / 127 |
+/// | [`Int4`](Self::Int4) | 9/16 | s q, q an integer from -8 to 7; s is a bf16 of either sign, one for each group |
 ///
-/// With 8 bits, layers of fewer than 16 output channels, or of fewer than 64 weights for each, stay f32. A network's
-/// gradients take the same weights. The bits of a sample do not depend on batch or threads, as with f32.
+/// A group of 4-bit weights is 32 neighbours of an output channel in the order (ky, kx, input channel); its s is found
+/// by a search for a small sum of squared errors. Weights that were rounded so before stay what they are.
+///
+/// With 8 and 4 bits, layers of fewer than 16 output channels, or of fewer than 64 weights for each, stay f32. A
+/// network's gradients take the same weights. The bits of a sample do not depend on batch or threads, as with f32.
+/// What 4 bits cost the embedded digits is in `pretrained/README.md`.
 ///
 /// ```
 /// use undiffuse::backend::cpu::WeightType;
@@ -49,11 +55,13 @@ pub enum WeightType {
     Bf16,
     /// Integers with a factor for each output channel.
     Int8,
+    /// Integers of 4 bits with a scale for each 32 of them.
+    Int4,
 }
 
 impl WeightType {
     /// Every type.
-    pub const ALL: [Self; 4] = [Self::F32, Self::F16, Self::Bf16, Self::Int8];
+    pub const ALL: [Self; 5] = [Self::F32, Self::F16, Self::Bf16, Self::Int8, Self::Int4];
 
     /// The name, as it is parsed.
     pub const fn name(self) -> &'static str {
@@ -62,15 +70,17 @@ impl WeightType {
             Self::F16 => "f16",
             Self::Bf16 => "bf16",
             Self::Int8 => "int8",
+            Self::Int4 => "int4",
         }
     }
 
-    /// Bytes of one weight.
-    const fn bytes(self) -> usize {
+    /// Bytes of `k` weights of a channel with their scales; `None` if that overflows.
+    const fn bytes(self, k: usize) -> Option<usize> {
         match self {
-            Self::F32 => 4,
-            Self::F16 | Self::Bf16 => 2,
-            Self::Int8 => 1,
+            Self::F32 => k.checked_mul(4),
+            Self::F16 | Self::Bf16 => k.checked_mul(2),
+            Self::Int8 => Some(k),
+            Self::Int4 => int4::groups(k).checked_mul(GROUP_BYTES),
         }
     }
 
@@ -78,16 +88,18 @@ impl WeightType {
     /// network, which have few of either, are where 8 bits lose most and save least: of the embedded digits, the last
     /// layer has 288 of 1.1 million weights and made two thirds of the error at high noise.
     pub(super) fn of_layer(self, outs: usize, fan_in: usize) -> Self {
-        if self == Self::Int8 && (fan_in < 64 || outs < 16) { Self::F32 } else { self }
+        let pays = int4::pays(outs, fan_in);
+        if matches!(self, Self::Int8 | Self::Int4) && !pays { Self::F32 } else { self }
     }
 
     /// The type for the adjoint of a layer of this type, whose factors would be by rows.
     pub(super) fn of_adjoint(self) -> Self {
-        if self == Self::Int8 { Self::F32 } else { self }
+        if matches!(self, Self::Int8 | Self::Int4) { Self::F32 } else { self }
     }
 
-    /// Replaces `weights` (`[out][fan_in]`) of layers of `outs` channels by what they become.
-    pub(super) fn round(self, weights: &mut [f32], outs: usize, fan_in: usize) {
+    /// Replaces `weights` (`[out][in][tap]`) of layers of `outs` channels by what they become.
+    pub(super) fn round(self, weights: &mut [f32], outs: usize, [ins, taps]: [usize; 2]) {
+        let fan_in = ins.saturating_mul(taps);
         match self.of_layer(outs, fan_in) {
             Self::F32 => {}
             Self::F16 => weights.iter_mut().for_each(|w| *w = f16::from_f32(*w).to_f32()),
@@ -98,6 +110,7 @@ impl WeightType {
                     row.iter_mut().for_each(|w| *w = f32::from(quantised(*w, scale)) * scale);
                 }
             }
+            Self::Int4 => weights.chunks_mut(fan_in.max(1)).for_each(|row| int4::round(row, ins)),
         }
     }
 }
@@ -113,7 +126,7 @@ impl FromStr for WeightType {
 
     fn from_str(text: &str) -> Result<Self> {
         let found = Self::ALL.into_iter().find(|t| t.name() == text);
-        found.ok_or_else(|| err!(InvalidArgument, "weights are {text:?}, expected f32, f16, bf16 or int8"))
+        found.ok_or_else(|| err!(InvalidArgument, "weights are {text:?}, expected f32, f16, bf16, int8 or int4"))
     }
 }
 
@@ -127,12 +140,16 @@ fn quantised(w: f32, scale: f32) -> i8 {
     libm::roundf(w / scale).clamp(-127.0, 127.0) as i8
 }
 
-/// Matrix B packed into panels, its entries of one type.
+/// Bytes of a group of 4-bit weights with their scale.
+const GROUP_BYTES: usize = 2 + int4::GROUP / 2;
+
+/// Matrix B packed into panels, its entries of one type. Of 4 bits, a panel is, for each group of rows, a row of scales
+/// and then the group's rows; the last group has all of its rows, which nothing reads.
 #[derive(Debug)]
 pub struct Stored {
     pub kind: WeightType,
-    /// Entries, the zeros at the end of the last panel counted.
-    pub len: usize,
+    /// Bytes that a column takes in its panel.
+    pub column: usize,
     pub buffer: Floats,
     /// A factor for each column, rounded up to whole panels; empty without factors.
     pub factors: Floats,
@@ -152,8 +169,11 @@ impl Stored {
         [k, n]: [usize; 2],
         at: impl Fn(usize, usize) -> f32,
     ) -> Result<Self> {
-        let len = packed_len(isa, k, n).ok_or_else(|| err!(Shape, "a matrix of {k} x {n} is too large"))?;
-        let mut buffer = heap.zeroed(len.div_ceil(4 / kind.bytes()))?;
+        let too_large = || err!(Shape, "a matrix of {k} x {n} is too large");
+        let column = kind.bytes(k).ok_or_else(too_large)?;
+        let len = packed_len(isa, k, n).ok_or_else(too_large)?;
+        let bytes = packed_len(isa, column, n).ok_or_else(too_large)?;
+        let mut buffer = heap.zeroed(bytes.div_ceil(4))?;
         let mut factors = heap.zeroed(0)?;
         match kind {
             WeightType::F32 => pack_with(isa, k, n, &mut buffer, at)?,
@@ -173,10 +193,11 @@ impl Stored {
                     *s = factor((0..k).map(|k| at(k, n)));
                 }
                 let scale = |n: usize| factors.get(n).copied().unwrap_or(0.0);
-                pack_with(isa, k, n, bytes(&mut buffer, len), |k, n| quantised(at(k, n), scale(n)))?;
+                pack_with(isa, k, n, integers(&mut buffer, len), |k, n| quantised(at(k, n), scale(n)))?;
             }
+            WeightType::Int4 => pack_groups(isa, [k, n], integers(&mut buffer, bytes), at)?,
         }
-        Ok(Self { kind, len, buffer: buffer.into(), factors: factors.into(), tiles: tiles(isa, kind) })
+        Ok(Self { kind, column, buffer: buffer.into(), factors: factors.into(), tiles: tiles(isa, kind) })
     }
 
     /// The type of its entries.
@@ -189,9 +210,10 @@ impl Stored {
         (self.buffer.len() + self.factors.len()) * size_of::<f32>()
     }
 
-    /// Where entry `i` lies, inside the buffer or at its end.
-    pub fn at(&self, i: usize) -> *const u8 {
-        self.buffer.as_ptr().cast::<u8>().wrapping_add(i.min(self.len) * self.kind.bytes())
+    /// Where the panel that begins with this column lies, inside the buffer or at its end.
+    pub fn panel(&self, column: usize) -> *const u8 {
+        let end = self.buffer.len() * size_of::<f32>();
+        self.buffer.as_ptr().cast::<u8>().wrapping_add(column.saturating_mul(self.column).min(end))
     }
 
     /// Where column `n`'s factor lies; null without factors.
@@ -199,11 +221,30 @@ impl Stored {
         self.factors.get(n..).filter(|f| !f.is_empty()).map_or(core::ptr::null(), <[f32]>::as_ptr)
     }
 
-    /// The memory of entries `first..last`, cut off at the end, as floats of no meaning.
+    /// The memory of columns `first..last` of whole panels, cut off at the end, as floats of no meaning.
     pub fn memory(&self, first: usize, last: usize) -> &[f32] {
-        let float = |i: usize| (i.saturating_mul(self.kind.bytes()) / 4).min(self.buffer.len());
+        let float = |n: usize| (n.saturating_mul(self.column) / 4).min(self.buffer.len());
         self.buffer.get(float(first)..float(last)).unwrap_or(&[])
     }
+}
+
+/// Packs `at(k, n)` as groups of 4-bit weights into zeros.
+fn pack_groups(isa: Isa, [k, n]: [usize; 2], to: &mut [i8], at: impl Fn(usize, usize) -> f32) -> Result<()> {
+    for_each_panel(isa, int4::groups(k) * GROUP_BYTES, n, to, |panel, width, j, have| {
+        for (g, block) in panel.chunks_exact_mut(GROUP_BYTES * width).enumerate() {
+            let first = g * int4::GROUP;
+            let (scales, rows) = block.split_at_mut(2 * width);
+            for (c, scale) in scales.as_chunks_mut::<2>().0.iter_mut().enumerate().take(have) {
+                let group = int4::Group::of(k - first, |i| at(first + i, j + c));
+                *scale = group.scale.to_ne_bytes().map(u8::cast_signed);
+                for (row, q) in rows.chunks_exact_mut(width / 2).zip(group.integers) {
+                    let [low, high] = int4::unpair(row[c / 2].cast_unsigned());
+                    let both = if c % 2 == 0 { int4::pair(q, high) } else { int4::pair(low, q) };
+                    row[c / 2] = both.cast_signed();
+                }
+            }
+        }
+    })
 }
 
 /// The first `len` halves of a buffer that is long enough.
@@ -214,7 +255,7 @@ fn halves(buffer: &mut AlignedBuf, len: usize) -> &mut [u16] {
 }
 
 /// The first `len` bytes of a buffer that is long enough.
-fn bytes(buffer: &mut AlignedBuf, len: usize) -> &mut [i8] {
+fn integers(buffer: &mut AlignedBuf, len: usize) -> &mut [i8] {
     debug_assert!(len <= 4 * buffer.len());
     // SAFETY: as in `halves`, with four for each float.
     unsafe { core::slice::from_raw_parts_mut(buffer.as_mut_ptr().cast(), len.min(4 * buffer.len())) }

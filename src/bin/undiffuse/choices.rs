@@ -17,7 +17,7 @@ pub fn of(command: &str, option: &str) -> Vec<&'static str> {
         "format" => vec!["png", "jpg", "webp", "npy", "safetensors"],
         "depth" => vec!["8", "16"],
         "precision" => vec!["f32", "int8"],
-        "dtype" => vec!["f16", "bf16", "f32", "int8"],
+        "dtype" => vec!["f16", "bf16", "f32", "int8", "int4"],
         "sampler" if restores => vec!["ddim", "ddpm", "ancestral2015", "repaint"],
         "sampler" => SamplerKind::NAMES.iter().map(|(name, _)| *name).collect(),
         "method" => restore::method_names(),

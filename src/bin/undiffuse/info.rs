@@ -29,7 +29,7 @@ usage: undiffuse info [PATH] [OPTION...]
                   of a latent model: decodes in tiles what would take more than N bytes in one piece (default 1073741824)
   --backend NAME  auto (default), cpu, wgpu, wgpu:INDEX (see `undiffuse devices`) or reference
   --threads N     threads of the cpu backend (default: all)
-  --weights TYPE  how the cpu backend keeps weights: f32 (default), f16, bf16 or int8 (narrower is smaller, and faster where few values share
+  --weights TYPE  how the cpu backend keeps weights: f32 (default), f16, bf16, int8 or int4 (narrower is smaller, and faster where few values share
                   a weight; sums are f32)
   --precision P   what the network computes in: f32 (default) or int8 (8-bit integers in layers of a model that `pack --calibrate` wrote)
 ",

@@ -25,8 +25,8 @@ usage: undiffuse pack DIRECTORY OUTPUT [OPTION...]
   DIRECTORY     a UNet2DModel pipeline: unet/config.json, unet/*.safetensors, scheduler/scheduler_config.json,
                 or all of them in one directory; or a model's own directory, without a scheduler
   OUTPUT        the packed file, a .safetensors file
-  --weights W   how matrices and kernels are stored: f16 (default), bf16, f32, or int8, integers with a
-                factor for each output channel; biases and norms stay f32
+  --weights W   how matrices and kernels are stored: f16 (default), bf16, f32, int8, integers with a
+                factor for each output channel, or int4, with one for each 32 weights; biases and norms stay f32
   --dtype W     the same
   --calibrate   with the scales that --precision int8 needs, from what layers read while 16 samples are made;
                 a file that has them already keeps them without
@@ -39,8 +39,8 @@ usage: undiffuse pack DIRECTORY OUTPUT [OPTION...]
 };
 
 /// How weights are stored, by name.
-const TYPES: [(&str, DType); 4] =
-    [("f16", DType::F16), ("bf16", DType::BF16), ("f32", DType::F32), ("int8", DType::I8)];
+const TYPES: [(&str, DType); 5] =
+    [("f16", DType::F16), ("bf16", DType::BF16), ("f32", DType::F32), ("int8", DType::I8), ("int4", DType::I4)];
 
 fn run(args: &mut Args) -> Outcome {
     let mut model = ModelArgs::default();

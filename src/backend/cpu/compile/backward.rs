@@ -89,7 +89,7 @@ impl Compiler<'_> {
         let names = weights.iter().map(|&id| (self.graph.param(id).name.clone(), None)).collect();
         let (weights, owner) = self.packs.get(Key { names, turned: true, shape }, || {
             let mut plain = self.params.stacked(weights.iter().copied())?;
-            self.weights.round(&mut plain, self.outs(weights.iter().copied()), ins * taps);
+            self.weights.round(&mut plain, self.outs(weights.iter().copied()), [ins, taps]);
             let mut turned = self.params.staging.lend(plain.len())?;
             let filters = (0..ins).flat_map(|i| (0..outs).map(move |o| (i, o)));
             for ((i, o), to) in filters.zip(turned.chunks_exact_mut(taps)) {
@@ -123,7 +123,7 @@ impl Compiler<'_> {
         let names = weights.iter().map(|&id| (self.graph.param(id).name.clone(), None)).collect();
         let packed = self.packs.get(Key { names, turned: true, shape }, || {
             let mut plain = self.params.stacked(weights.iter().copied())?;
-            self.weights.round(&mut plain, self.outs(weights.iter().copied()), ins * taps);
+            self.weights.round(&mut plain, self.outs(weights.iter().copied()), [ins, taps]);
             let mut by_tap = self.params.staging.lend(plain.len())?;
             for (n, row) in by_tap.chunks_exact_mut(outs).enumerate() {
                 let (tap, i) = (n / ins, n % ins);

@@ -12,6 +12,7 @@ use super::super::steps::fallback::Fallback;
 use super::super::steps::linear_attention::LinearAttention;
 use super::super::steps::resample::{Axis, Resample};
 use super::super::steps::rows::{Constant, CopyRows, Order, Rearrange};
+use super::super::stored::WeightType;
 use super::super::vmath;
 use super::Compiler;
 use crate::error::{Result, err};
@@ -136,10 +137,13 @@ impl Compiler<'_> {
         let taps = window.kernel[0] * window.kernel[1];
         let p = window.padding;
         let padding = Padding { top: p.top, bottom: p.bottom, left: p.left, right: p.right };
+        let kind = self.weights.of_layer(out.channels, ins * taps);
         let weights = self.params.take(kernel.weight)?;
         let bias = kernel.bias.map(|b| self.params.take(b)).transpose()?;
         for first in (0..window.groups).step_by(together) {
             let count = together.min(window.groups - first);
+            // Weights that share a scale would reach over the zeros between groups of channels.
+            let kept = if count > 1 && kind == WeightType::Int4 { WeightType::F32 } else { kind };
             let shape = ConvShape {
                 height: x.height,
                 width: x.width,
@@ -160,11 +164,13 @@ impl Compiler<'_> {
                     let at = o / outs * ins * taps;
                     if let (Some(to), Some(from)) = (to.get_mut(at..at + ins * taps), from) {
                         to.copy_from_slice(from);
+                        if kept != kind {
+                            self.weights.round(to, out.channels, [ins, taps]);
+                        }
                     }
                 }
                 let bias = bias.as_deref().and_then(|b| b.get(first * outs..(first + count) * outs));
-                let kind = self.weights.of_layer(out.channels, ins * taps);
-                PackedConv::in_heap(self.params.heap, self.isa, kind, shape, &block, bias)
+                PackedConv::in_heap(self.params.heap, self.isa, kept, shape, &block, bias)
                     .map_err(|e| e.context(self.graph.param(kernel.weight).name.clone()))
             })?;
             let source = x.slice(first * ins, count * ins);

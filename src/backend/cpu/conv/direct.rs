@@ -97,16 +97,15 @@ unsafe fn run_tile(tasks: &ConvTasks<'_>, first: usize, last: usize, column: usi
     let kn = kernels(conv.isa);
     let s = &conv.shape;
     let segments = if call.second > 0 { &call.segments } else { &*conv.segments };
-    let k = s.in_channels * s.kernel[0] * s.kernel[1];
     let mut tile = Tile::new(segments, n, call.args.scale);
     let [oh, ow] = conv.out_size;
     let pw = s.width + s.padding.left + s.padding.right;
     let ph = s.height + s.padding.top + s.padding.bottom;
     let (mut image, mut y, mut x) = (first / (oh * ow), first / ow % oh, first % ow);
     // SAFETY: every pointer is inside its slice for the rows and columns of this tile, as `bind` and `on` checked the
-    // slices for all of them; the packed weights hold k * width entries from k * column on.
+    // slices for all of them; the packed weights hold a panel of this width at this column.
     unsafe {
-        tile.b = conv.weights.at(k * column);
+        tile.b = conv.weights.panel(column);
         tile.factor = conv.weights.factor(column);
         tile.ahead = (last - first) * s.stride[1] * s.in_channels;
         tile.bias = conv.bias.as_ptr().add(column);

@@ -216,8 +216,13 @@ impl Method {
     pub const DIRECT: &'static Self = &direct::METHOD;
 
     /// Winograd's, by type of weights.
-    pub const WINOGRAD: [&'static Self; 4] =
-        [&winograd::METHODS[0], &winograd::METHODS[1], &winograd::METHODS[2], &winograd::METHODS[3]];
+    pub const WINOGRAD: [&'static Self; 5] = [
+        &winograd::METHODS[0],
+        &winograd::METHODS[1],
+        &winograd::METHODS[2],
+        &winograd::METHODS[3],
+        &winograd::METHODS[4],
+    ];
 
     /// Which it is.
     #[cfg(feature = "embed")]
@@ -334,10 +339,11 @@ impl PackedConv {
             "Winograd convolution of {shape:?}, expected a 3x3 filter and stride 1"
         );
         let packed = Stored::pack(heap, isa, kind, [k, cout], |k, o| {
-            // Direct sums run over (tap, channel); the filter transform takes the taps of a channel together.
+            // Direct sums run over (tap, channel), and so do groups that share a scale; the filter transform takes the
+            // taps of a channel together.
             let (tap, c) = match algorithm {
-                Algorithm::Direct => (k / cin, k % cin),
-                Algorithm::Winograd => (k % 9, k / 9),
+                Algorithm::Winograd if kind != WeightType::Int4 => (k % 9, k / 9),
+                Algorithm::Winograd | Algorithm::Direct => (k / cin, k % cin),
             };
             weights.get((o * cin + c) * kh * kw + tap).copied().unwrap_or(0.0)
         })?;

@@ -164,9 +164,9 @@ fn narrow_weights_equal_what_they_round_to() {
         let x = padded(&s, batch, &numbers(batch * s.height * s.width * s.in_channels, 1));
         let fan_in = s.in_channels * s.kernel[0] * s.kernel[1];
         let (w, bias) = (numbers(s.out_channels * fan_in, 2), numbers(s.out_channels, 3));
-        for kind in [WeightType::F16, WeightType::Bf16, WeightType::Int8] {
+        for kind in [WeightType::F16, WeightType::Bf16, WeightType::Int8, WeightType::Int4] {
             let mut rounded = w.clone();
-            kind.round(&mut rounded, s.out_channels, fan_in);
+            kind.round(&mut rounded, s.out_channels, [s.in_channels, s.kernel[0] * s.kernel[1]]);
             assert_eq!(rounded == w, kind.of_layer(s.out_channels, fan_in) == WeightType::F32);
             let want = plain_conv(&s, batch, &x, &rounded, &bias);
             for (isa, algorithm) in paths().into_iter().flat_map(|i| [(i, Algorithm::Direct), (i, Algorithm::Winograd)])
@@ -194,14 +194,16 @@ fn narrow_weights_take_fewer_bytes_and_f16_refuses_what_it_cannot_hold() {
     for isa in paths() {
         let bytes = |kind| PackedConv::in_heap(&Heap::default(), isa, kind, s, &w, None).unwrap().bytes();
         let bias = 4 * 96;
-        let [f32s, f16s, bf16s, int8s] = WeightType::ALL.map(bytes);
+        let [f32s, f16s, bf16s, int8s, int4s] = WeightType::ALL.map(bytes);
         assert_eq!(f16s - bias, (f32s - bias) / 2);
         assert_eq!(bf16s, f16s);
         assert_eq!(int8s - bias, (f32s - bias) / 4 + 4 * 96);
+        // Half a byte each, and two bytes for 32.
+        assert_eq!(int4s - bias, (f32s - bias) / 4 * 9 / 16);
     }
     w[5] = 7e4;
     let refused = |kind| PackedConv::in_heap(&Heap::default(), Isa::best(), kind, s, &w, None).is_err();
-    assert_eq!(WeightType::ALL.map(refused), [false, true, false, false]);
+    assert_eq!(WeightType::ALL.map(refused), [false, true, false, false, false]);
 }
 
 #[test]

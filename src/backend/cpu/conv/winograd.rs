@@ -12,7 +12,7 @@
 //! batch nor on tasks.
 #![allow(unsafe_code)] // Transforms over raw memory, within bounds that `bind` checks.
 
-use super::super::gemm::{Bf16, Entry, F16, F32, Int8, MAX_MR, Segment, Tile, kernels};
+use super::super::gemm::{Bf16, Entry, F16, F32, Int4, Int8, MAX_MR, Segment, Tile, kernels};
 use super::super::isa::Path;
 use super::super::simd::{Simd, dispatch, unroll};
 use super::super::vmath::{Activation, activate};
@@ -212,12 +212,12 @@ unsafe fn products(tasks: &ConvTasks<'_>, cut: &Cut, run: [usize; 2], i: usize, 
     unsafe {
         let products = filters.add(PATCH * c * kn.nr());
         let product_plane = count * width + LINE;
-        let (weights, factor) = (conv.weights.at(9 * c * column), conv.weights.factor(column));
+        let (weights, factor) = (conv.weights.panel(column), conv.weights.factor(column));
         let patches = aligned(tasks.shared.as_ptr()).add(from * c);
         let mut tile = Tile::new(&segments, width, 1.0);
         // Bring a later panel's weights into cache, spread over this block's products.
-        let later = 9 * c * (column + LATER * kn.nr());
-        let later = conv.weights.memory(later, later + 9 * c * kn.nr());
+        let later = column + LATER * kn.nr();
+        let later = conv.weights.memory(later, later + kn.nr());
         let lines = later.len() / LINE;
         let steps = POINTS * groups * c.div_ceil(LINE);
         tile.stream_lines = if block == 0 { lines.div_ceil(steps) } else { 0 };
@@ -368,7 +368,7 @@ unsafe fn input_vector<S: Simd>(t: &Input, c: usize, n: usize) {
 dispatch! { unsafe fn input_raw = input_body(t: &Input) }
 
 pub struct Filter {
-    /// `[channel][tap][width]`, of the type that the function is for.
+    /// `[channel][tap][width]`, of the type that the function is for; of those with scales `[tap][channel][width]`.
     weights: *const u8,
     /// `[width]`, for types with factors.
     factor: *const f32,
@@ -388,14 +388,21 @@ unsafe fn filter_body<S: Simd, E: Entry>(t: &Filter) {
         let g = [S::splat((*t.g)[0]), S::splat((*t.g)[1]), S::splat((*t.g)[2])];
         for c in 0..t.channels {
             for v in (0..t.width).step_by(S::LANES) {
-                let w = t.weights.add((9 * c * t.width + v) * E::BYTES);
                 let mut f = [S::zero(); 3];
                 unroll!(x in [0 1 2] => {
                     let mut taps = [S::zero(); 3];
                     unroll!(y in [0 1 2] => {
-                        taps[y] = E::load::<S>(w.add((3 * y + x) * t.width * E::BYTES));
-                        if E::BYTES == 1 && !t.factor.is_null() {
-                            taps[y] = S::mul(taps[y], S::load(t.factor.add(v)));
+                        let tap = 3 * y + x;
+                        if E::GROUP > 0 {
+                            let k = tap * t.channels + c;
+                            let group = t.weights.add(k / E::GROUP * (2 * t.width + E::bytes(E::GROUP * t.width)));
+                            let entry = group.add(2 * t.width + E::bytes(k % E::GROUP * t.width + v));
+                            taps[y] = S::mul(E::load::<S>(entry), S::load_bf16(group.add(2 * v).cast()));
+                        } else {
+                            taps[y] = E::load::<S>(t.weights.add(E::bytes((9 * c + tap) * t.width + v)));
+                            if E::BITS == 8 && !t.factor.is_null() {
+                                taps[y] = S::mul(taps[y], S::load(t.factor.add(v)));
+                            }
                         }
                     });
                     f[x] = S::mul_add(g[2], taps[2], S::mul_add(g[1], taps[1], S::mul(g[0], taps[0])));
@@ -445,6 +452,13 @@ unsafe fn filter_int8<S: Simd>(t: &Filter) {
 }
 dispatch! { unsafe fn filter_int8_raw = filter_int8(t: &Filter) }
 
+#[inline(always)]
+unsafe fn filter_int4<S: Simd>(t: &Filter) {
+    // SAFETY: the caller's contract.
+    unsafe { filter_body::<S, Int4>(t) }
+}
+dispatch! { unsafe fn filter_int4_raw = filter_int4(t: &Filter) }
+
 /// One row of G g G^T, of filters of this type.
 ///
 /// # Safety
@@ -465,8 +479,13 @@ const fn method(filter: FilterFn) -> Method {
 }
 
 /// By type of weights.
-pub(super) static METHODS: [Method; 4] =
-    [method(filter_f32_raw), method(filter_f16_raw), method(filter_bf16_raw), method(filter_int8_raw)];
+pub(super) static METHODS: [Method; 5] = [
+    method(filter_f32_raw),
+    method(filter_f16_raw),
+    method(filter_bf16_raw),
+    method(filter_int8_raw),
+    method(filter_int4_raw),
+];
 
 struct Output {
     /// The tile's row in the first plane.

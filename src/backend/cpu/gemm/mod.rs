@@ -13,7 +13,7 @@ pub mod pack;
 pub(crate) mod rows;
 mod tile;
 
-pub(crate) use tile::{Bf16, Entry, F16, F32, Int8, MAX_MR, kernels, tiles};
+pub(crate) use tile::{Bf16, Entry, F16, F32, Int4, Int8, MAX_MR, kernels, tiles};
 pub use tile::{PORTABLE_TILES, Segment, Tile, Tiles};
 
 /// Rows and columns of an output tile of a path's widest kernel: `(mr, nr)`.

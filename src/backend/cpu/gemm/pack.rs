@@ -36,7 +36,10 @@ pub fn packed_len(isa: Isa, k: usize, n: usize) -> Option<usize> {
 
 /// Calls `fill(panel, width, j, have)` for each panel of `dst`: `width` floats a row, of which `have` are the columns
 /// from `j` on and the rest zeros to be.
-fn for_each_panel<T>(
+///
+/// # Errors
+/// `Shape` if `dst` has not the floats that `k` rows of `n` columns take.
+pub fn for_each_panel<T>(
     isa: Isa,
     k: usize,
     n: usize,

@@ -4,6 +4,7 @@
 use super::super::isa::{Isa, Path};
 use super::super::simd::{Portable, Simd, unroll};
 use super::super::stored::WeightType;
+use crate::int4;
 
 /// The largest tile height of any path; `unroll` counts so far.
 pub(crate) const MAX_MR: usize = 14;
@@ -20,23 +21,32 @@ const AHEAD: usize = 4096;
 
 /// How an entry of B is read.
 pub(crate) trait Entry {
-    const BYTES: usize;
+    const BITS: usize;
+    /// Rows of a panel that share scales: a row of bf16 that stands before them. 0 for entries without.
+    const GROUP: usize = 0;
 
-    /// `LANES` entries from `p` on.
+    /// `LANES` entries from `p` on, without scales.
     ///
     /// # Safety
     /// `p` is valid for them, and the CPU has the instructions of `S`.
     unsafe fn load<S: Simd>(p: *const u8) -> S::V;
+
+    /// Bytes of `n` entries, whole vectors of them.
+    #[inline(always)]
+    fn bytes(n: usize) -> usize {
+        n * Self::BITS / 8
+    }
 }
 
-/// Entries of f32, f16, bf16 and 8-bit integers with factors.
+/// Entries of f32, f16, bf16, 8-bit integers with factors and 4-bit integers with scales.
 pub(crate) struct F32;
 pub(crate) struct F16;
 pub(crate) struct Bf16;
 pub(crate) struct Int8;
+pub(crate) struct Int4;
 
 impl Entry for F32 {
-    const BYTES: usize = 4;
+    const BITS: usize = 32;
     #[inline(always)]
     unsafe fn load<S: Simd>(p: *const u8) -> S::V {
         // SAFETY: the caller's contract.
@@ -45,7 +55,7 @@ impl Entry for F32 {
 }
 
 impl Entry for F16 {
-    const BYTES: usize = 2;
+    const BITS: usize = 16;
     #[inline(always)]
     unsafe fn load<S: Simd>(p: *const u8) -> S::V {
         // SAFETY: the caller's contract.
@@ -54,7 +64,7 @@ impl Entry for F16 {
 }
 
 impl Entry for Bf16 {
-    const BYTES: usize = 2;
+    const BITS: usize = 16;
     #[inline(always)]
     unsafe fn load<S: Simd>(p: *const u8) -> S::V {
         // SAFETY: the caller's contract.
@@ -63,11 +73,21 @@ impl Entry for Bf16 {
 }
 
 impl Entry for Int8 {
-    const BYTES: usize = 1;
+    const BITS: usize = 8;
     #[inline(always)]
     unsafe fn load<S: Simd>(p: *const u8) -> S::V {
         // SAFETY: the caller's contract.
         unsafe { S::load_i8(p.cast()) }
+    }
+}
+
+impl Entry for Int4 {
+    const BITS: usize = 4;
+    const GROUP: usize = int4::GROUP;
+    #[inline(always)]
+    unsafe fn load<S: Simd>(p: *const u8) -> S::V {
+        // SAFETY: the caller's contract.
+        unsafe { S::load_i4(p) }
     }
 }
 
@@ -82,7 +102,7 @@ pub struct Segment {
 /// One output tile. Rows at and beyond the kernel's height are not looked at.
 ///
 /// Contract: every row pointer is valid for every segment of its table, `b` for `sum(len) * nr` entries of the kernel's
-/// type, `factor` and `bias` (if not null) for `nr` floats, and `out` and (if `has_..`)
+/// type and their scales, `factor` and `bias` (if not null) for `nr` floats, and `out` and (if `has_..`)
 /// `sample` and `residual` rows for `n` floats, `1 <= n <= nr`. If `sums` is not null, it is valid for all rows of whole
 /// panels, and nothing after it is looked at.
 #[derive(Clone, Copy)]
@@ -212,7 +232,7 @@ pub(crate) fn tiles(isa: Isa, kind: WeightType) -> Tiles {
 }
 
 /// The portable path's, by type.
-pub static PORTABLE_TILES: [Tiles; 4] = portable::TILES;
+pub static PORTABLE_TILES: [Tiles; 5] = portable::TILES;
 
 /// The body of all kernels. `acc` lives in registers.
 #[inline(always)]
@@ -225,6 +245,8 @@ unsafe fn tile_body<S: Simd, E: Entry, const MR: usize, const NV: usize, const T
         let mut acc = [[S::zero(); NV]; MR];
         let mut b = t.b;
         let mut stream = t.stream;
+        let mut scales = [S::zero(); NV];
+        let mut scaled = 0; // Rows of B for which these are the scales.
         let mut a = [core::ptr::null::<f32>(); MR];
         let (mut k, mut end, mut len) = (0, 0, 0);
         macro_rules! begin {
@@ -237,6 +259,14 @@ unsafe fn tile_body<S: Simd, E: Entry, const MR: usize, const NV: usize, const T
         macro_rules! line {
             () => {
                 end = len.min(k + LINE);
+                if E::GROUP > 0 {
+                    if scaled == 0 {
+                        unroll!(j in NV => { scales[j] = S::load_bf16(b.add(2 * j * S::LANES).cast()) });
+                        (b, scaled) = (b.add(2 * NV * S::LANES), E::GROUP);
+                    }
+                    end = end.min(k + scaled);
+                    scaled -= end - k;
+                }
                 unroll!(i in MR => { S::prefetch(a[i].wrapping_add(k + t.ahead)) });
                 // Read anew each time, or the compiler makes a second kernel for tiles that ask for nothing.
                 for _ in 0..(&raw const t.stream_lines).read_volatile() {
@@ -248,16 +278,19 @@ unsafe fn tile_body<S: Simd, E: Entry, const MR: usize, const NV: usize, const T
         macro_rules! step {
             () => {
                 let mut bv = [S::zero(); NV];
-                unroll!(j in NV => { bv[j] = E::load::<S>(b.add(j * S::LANES * E::BYTES)) });
+                unroll!(j in NV => {
+                    let v = E::load::<S>(b.add(E::bytes(j * S::LANES)));
+                    bv[j] = if E::GROUP > 0 { S::mul(v, scales[j]) } else { v };
+                });
                 if MR <= FEW && MR < TALLEST {
-                    let lines = const { (NV * S::LANES * E::BYTES).div_ceil(4 * LINE) };
+                    let lines = const { (NV * S::LANES * E::BITS).div_ceil(8 * 4 * LINE) };
                     let mut line = 0;
                     while line < lines {
                         S::prefetch(b.wrapping_add(AHEAD + 4 * LINE * line).cast());
                         line += 1;
                     }
                 }
-                b = b.add(NV * S::LANES * E::BYTES);
+                b = b.add(E::bytes(NV * S::LANES));
                 unroll!(i in MR => {
                     let av = S::splat(*a[i].add(k));
                     unroll!(j in NV => { acc[i][j] = S::mul_add(av, bv[j], acc[i][j]) });
@@ -368,11 +401,12 @@ macro_rules! kernel_set {
             };
 
             /// By type of B's entries.
-            pub(super) static TILES: [Tiles; 4] = [
+            pub(super) static TILES: [Tiles; 5] = [
                 &[$(&const { heights::<F32, $w>() }),*],
                 &[$(&const { heights::<F16, $w>() }),*],
                 &[$(&const { heights::<Bf16, $w>() }),*],
                 &[$(&const { heights::<Int8, $w>() }),*],
+                &[$(&const { heights::<Int4, $w>() }),*],
             ];
         }
     };

@@ -9,19 +9,6 @@ use core::arch::wasm32::*;
 #[derive(Clone, Copy)]
 pub(crate) struct Simd128;
 
-macro_rules! op {
-    ($($name:ident($($a:ident: $t:ty),*) $(-> $r:ty)? { $e:expr })*) => {
-        $(
-            #[inline(always)]
-            unsafe fn $name($($a: $t),*) $(-> $r)? {
-                // SAFETY: the trait's contract gives the instructions and the memory.
-                #[allow(unused_unsafe)]
-                unsafe { $e }
-            }
-        )*
-    };
-}
-
 impl Simd for Simd128 {
     const PATH: Path = Path::Simd128;
     const LANES: usize = 4;
@@ -72,6 +59,13 @@ impl Simd for Simd128 {
         load_bf16(p: *const u16) -> v128 { i32x4_shl(u32x4_load_extend_u16x4(p), 16) }
         load_i8(p: *const i8) -> v128 {
             f32x4_convert_i32x4(i32x4_extend_low_i16x8(i16x8_extend_low_i8x16(v128_load32_zero(p.cast()))))
+        }
+        load_i4(p: *const u8) -> v128 {
+            {
+                // Each lane's four bits go to its top; there is no shift by lane.
+                let bits = i32x4_splat(i32::from(p.cast::<u16>().read_unaligned()));
+                f32x4_convert_i32x4(i32x4_shr(i32x4_mul(bits, i32x4(1 << 28, 1 << 24, 1 << 20, 1 << 16)), 28))
+            }
         }
     }
 

@@ -30,19 +30,6 @@ unsafe fn store_some<T: Copy>(p: *mut T, n: usize, v: __m128i) {
     }
 }
 
-// SAFETY of every block below: the trait's contract gives the instructions and the memory.
-macro_rules! op {
-    ($($name:ident($($a:ident: $t:ty),*) $(-> $r:ty)? { $e:expr })*) => {
-        $(
-            #[inline(always)]
-            unsafe fn $name($($a: $t),*) $(-> $r)? {
-                // SAFETY: the trait's contract gives the instructions and the memory.
-                unsafe { $e }
-            }
-        )*
-    };
-}
-
 impl Simd for Avx2 {
     const PATH: Path = Path::Avx2;
     const LANES: usize = 8;
@@ -89,6 +76,14 @@ impl Simd for Avx2 {
         }
         load_i8(p: *const i8) -> __m256 {
             _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p.cast())))
+        }
+        load_i4(p: *const u8) -> __m256 {
+            {
+                // Each lane's four bits go to its top.
+                let bits = _mm256_set1_epi32(p.cast::<i32>().read_unaligned());
+                let top = _mm256_sllv_epi32(bits, _mm256_setr_epi32(28, 24, 20, 16, 12, 8, 4, 0));
+                _mm256_cvtepi32_ps(_mm256_srai_epi32::<28>(top))
+            }
         }
         load_differences(p: *const i32, q: *const i32, n: usize) -> __m256 {
             {
@@ -176,6 +171,18 @@ impl Simd for Avx512 {
         }
         load_i8(p: *const i8) -> __m512 {
             _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast())))
+        }
+        load_i4(p: *const u8) -> __m512 {
+            {
+                // Each lane's four bits go to its lowest ones, which choose one of 16 numbers.
+                let half = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
+                let right = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28);
+                let numbers = _mm512_setr_ps(
+                    0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, -8.0, -7.0, -6.0, -5.0, -4.0, -3.0, -2.0, -1.0,
+                );
+                let bits = _mm512_permutexvar_epi32(half, _mm512_castsi128_si512(_mm_loadl_epi64(p.cast())));
+                _mm512_permutexvar_ps(_mm512_srlv_epi32(bits, right), numbers)
+            }
         }
         load_differences(p: *const i32, q: *const i32, n: usize) -> __m512 {
             {
