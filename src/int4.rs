@@ -104,11 +104,9 @@ pub const fn unpair(byte: u8) -> [i8; 2] {
 
 /// Where weight `k` of a channel, in the order (tap, input channel), stands in the order (input channel, tap) of files
 /// and graphs.
-pub const fn place(k: usize, fan_in: usize, channels: usize) -> usize {
-    let taps = if channels == 0 { 1 } else { fan_in / channels };
-    let taps = if taps == 0 { 1 } else { taps };
-    let channels = if channels == 0 { 1 } else { channels };
-    (k % channels) * taps + k / channels
+pub fn place(k: usize, fan_in: usize, channels: usize) -> usize {
+    let channels = channels.max(1);
+    (k % channels) * (fan_in / channels).max(1) + k / channels
 }
 
 /// Replaces a channel's weights, in the order (input channel, tap), by what they become.

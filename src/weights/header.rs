@@ -117,8 +117,8 @@ pub(super) fn scales_shape(shape: &[usize]) -> [usize; 2] {
 
 /// The dimensions of the bytes of 4-bit integers of this shape, `[out, in, ...]` of an even `in`: `[out, ..., in / 2]`.
 pub(super) fn pairs_shape(shape: &[usize]) -> Option<Vec<usize>> {
-    let (&[out, ins], taps) = (shape.get(..2)?.as_array()?, shape.get(2..)?);
-    let mut pairs = Vec::from([out]);
+    let [out, ins, taps @ ..] = shape else { return None };
+    let mut pairs = Vec::from([*out]);
     pairs.extend_from_slice(taps);
     pairs.push(ins / 2);
     ins.is_multiple_of(2).then_some(pairs)

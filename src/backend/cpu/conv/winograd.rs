@@ -386,6 +386,7 @@ unsafe fn filter_body<S: Simd, E: Entry>(t: &Filter) {
     // SAFETY: the caller gives weights and room for all channels and widths.
     unsafe {
         let g = [S::splat((*t.g)[0]), S::splat((*t.g)[1]), S::splat((*t.g)[2])];
+        let rows = E::GROUP.max(1);
         for c in 0..t.channels {
             for v in (0..t.width).step_by(S::LANES) {
                 let mut f = [S::zero(); 3];
@@ -395,8 +396,8 @@ unsafe fn filter_body<S: Simd, E: Entry>(t: &Filter) {
                         let tap = 3 * y + x;
                         if E::GROUP > 0 {
                             let k = tap * t.channels + c;
-                            let group = t.weights.add(k / E::GROUP * (2 * t.width + E::bytes(E::GROUP * t.width)));
-                            let entry = group.add(2 * t.width + E::bytes(k % E::GROUP * t.width + v));
+                            let group = t.weights.add(k / rows * (2 * t.width + E::bytes(rows * t.width)));
+                            let entry = group.add(2 * t.width + E::bytes(k % rows * t.width + v));
                             taps[y] = S::mul(E::load::<S>(entry), S::load_bf16(group.add(2 * v).cast()));
                         } else {
                             taps[y] = E::load::<S>(t.weights.add(E::bytes((9 * c + tap) * t.width + v)));
