@@ -15,10 +15,11 @@ use std::time::{Duration, Instant};
 
 use undiffuse::backend::cpu::heap::Heap;
 use undiffuse::backend::cpu::kernels::{
-    Activation, Affine, Algorithm, ConvArgs, ConvShape, GatherArgs, GatherSource, Isa, PackedConv, Padding, SharedMut,
+    Activation, Affine, Algorithm, ConvArgs, ConvShape, GatherArgs, GatherSource, Isa, PackedConv, SharedMut,
     choose_algorithm,
 };
 use undiffuse::backend::cpu::{AlignedBuf, Cpu, CpuOptions, Path};
+use undiffuse::graph::Padding;
 
 #[path = "common/bf16.rs"]
 mod bf16;
@@ -156,7 +157,7 @@ fn bench(
         if algorithm.is_some_and(|only| only != a && k == 3) {
             continue;
         }
-        let s = ConvShape::square(side, side, ci, co, k, 1, Padding::same(k / 2));
+        let s = ConvShape::square(side, side, ci, co, k, 1, Padding::all(k / 2));
         let mut w = zeroed(ci * co * k * k)?;
         fill(&mut w, 1);
         let Ok(conv) = PackedConv::with_algorithm(isa, s, a, &w, None) else { continue };
@@ -260,7 +261,7 @@ fn bench_gathers(isa: Isa, batch: usize, rounds: usize) -> undiffuse::Result<()>
             affine: Some(Affine { scale, shift, stride: channels }),
             activation: Activation::Silu,
             upsample: 1,
-            padding: Padding::same(1),
+            padding: Padding::all(1),
         };
         let call = args.bind()?;
         let mut best = Duration::MAX;
@@ -289,7 +290,7 @@ fn normals(x: &mut [f32], seed: u32) {
 fn bench_errors(isa: Isa, layers: &[Layer]) -> undiffuse::Result<()> {
     println!("{:18} {:>10} {:>10}   relative L2 error on {}", "layer", "Direct", "Winograd", isa.path());
     for &(name, side, ci, co, k, _) in layers {
-        let s = ConvShape::square(side, side, ci, co, k, 1, Padding::same(k / 2));
+        let s = ConvShape::square(side, side, ci, co, k, 1, Padding::all(k / 2));
         let mut w = vec![0.0; ci * co * k * k];
         normals(&mut w, 1);
         let pitch = side + 2 * (k / 2);

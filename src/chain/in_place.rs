@@ -181,20 +181,13 @@ mod tests {
     use crate::error::{Error, ErrorKind};
     use crate::noise::{NoiseSource, Seeded};
     use crate::posterior::operator::Mask;
-    use crate::posterior::{DiffPir, Evidence, Jacobian, Measurement};
+    use crate::posterior::{DiffPir, Evidence, Measurement, NoProducts};
     use crate::sampler::{SamplerKind, SamplerOptions, SchedulerConfig, Steps};
     use crate::tensor::Dims;
 
     /// More than two pieces, so that the last is not whole.
     const PART: usize = 2 * PIECE + 100;
     const N: usize = 3 * PART;
-
-    struct NoProducts;
-    impl Jacobian for NoProducts {
-        fn vjp(&mut self, _: &[f32], _: &mut [f32]) -> Result<()> {
-            Err(err!(Unsupported, "a product"))
-        }
-    }
 
     /// eps, from a prior of N(0.3, 1/4), and something of its neighbour so that elements are not alone.
     fn denoiser() -> impl Denoiser {

@@ -51,7 +51,7 @@ use crate::sampler::{Plan, Sampler};
 pub mod parts {
     pub use crate::backend::cpu::parts::*;
     pub use crate::embed::{Model, Port};
-    pub use crate::graph::{Activation, Binary, NormKind, Padding as WindowPadding, Role, Window};
+    pub use crate::graph::{Activation, Binary, NormKind, Padding, Role, Window};
     pub use crate::process::{Binomial, Linear};
     pub use crate::sampler::parts::*;
     pub use crate::sampler::{

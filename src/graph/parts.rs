@@ -42,7 +42,7 @@ pub enum Binary {
 }
 
 /// Rows and columns of zeros around an image.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Padding {
     /// Rows above.
     pub top: usize,

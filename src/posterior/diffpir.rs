@@ -151,7 +151,7 @@ impl<O: LinearOperator> Evidence for DiffPir<O> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::err;
+    use crate::posterior::NoProducts;
     use crate::posterior::operator::Svd;
     use crate::schedule::Level;
     use crate::tensor::Dims;
@@ -212,14 +212,6 @@ mod tests {
         }
         fn coordinates(&self) -> Option<Coordinates<'_>> {
             self.says.then_some(Coordinates::All)
-        }
-    }
-
-    struct NoProducts;
-
-    impl Jacobian for NoProducts {
-        fn vjp(&mut self, _: &[f32], _: &mut [f32]) -> Result<()> {
-            Err(err!(Unsupported, "a product"))
         }
     }
 

@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 
 use super::Recommended;
-use crate::error::Result;
+use crate::error::{Result, err};
 use crate::noise::NoiseSource;
 use crate::sampler::{Sampler, Spread};
 use crate::schedule::Level;
@@ -60,6 +60,16 @@ pub trait Jacobian {
     /// Errors: kind `Unsupported` if the denoiser has none or the evidence did not say that it
     /// [needs it](Evidence::needs_vjp); otherwise the denoiser's.
     fn vjp(&mut self, v: &[f32], out: &mut [f32]) -> Result<()>;
+}
+
+/// Of a denoiser that has no products, for evidence that [needs none](Evidence::needs_vjp): refuses each.
+#[derive(Clone, Copy, Debug)]
+pub struct NoProducts;
+
+impl Jacobian for NoProducts {
+    fn vjp(&mut self, _: &[f32], _: &mut [f32]) -> Result<()> {
+        Err(err!(Unsupported, "the denoiser has no vector-Jacobian products"))
+    }
 }
 
 /// What a step draws from: x_s = mean + std * noise. In a binary chain ([`Spread::Bits`]) the mean is the probability

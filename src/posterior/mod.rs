@@ -148,7 +148,7 @@ pub use ddrm::Ddrm;
 pub use diffpir::DiffPir;
 pub use dps::{Dps, Mcg, Misfit};
 pub use energy::BitEnergy;
-pub use evidence::{At, DRAWS_A_STEP, Evidence, Jacobian, Kernel, NoEvidence};
+pub use evidence::{At, DRAWS_A_STEP, Evidence, Jacobian, Kernel, NoEvidence, NoProducts};
 pub use kind::{MethodKind, MethodNoise, MethodOperator, MethodTraits};
 pub use log_r::{FnLogR, LogR, RSchedule};
 pub use measurement::Measurement;

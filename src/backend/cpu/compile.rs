@@ -7,7 +7,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::aligned::AlignedBuf;
-use super::conv::{ConvShape, PackedConv, Padding};
+use super::conv::{ConvShape, PackedConv};
 use super::heap::Heap;
 use super::isa::Isa;
 use super::memory::{View, lines};
@@ -32,7 +32,7 @@ use crate::backend::ParamSource;
 use crate::error::{Result, err};
 use crate::graph::plan::{ArenaPlan, Buffer, last_uses, plan};
 use crate::graph::{
-    Activation, FusedConv, FusedNormGrad, Graph, GroupNorm, Kernel, Node, Op, ParamId, ValueId, Window,
+    Activation, FusedConv, FusedNormGrad, Graph, GroupNorm, Kernel, Node, Op, Padding, ParamId, ValueId, Window,
 };
 
 mod backward;
@@ -543,8 +543,7 @@ impl<'a> Compiler<'a> {
         let before = before.unwrap_or(vmath::Activation::Identity);
         let first = *sources.first().ok_or_else(|| err!(InvalidArgument, "no sources"))?;
         let in_channels = sources.iter().map(|v| v.channels).sum();
-        let p = c.window.padding;
-        let padding = Padding { top: p.top, bottom: p.bottom, left: p.left, right: p.right };
+        let padding = c.window.padding;
         let shape = ConvShape {
             height: first.height * pro.upsample,
             width: first.width * pro.upsample,
@@ -568,7 +567,7 @@ impl<'a> Compiler<'a> {
         let plain = affine.is_none()
             && before == vmath::Activation::Identity
             && pro.upsample == 1
-            && c.window.padding == crate::graph::Padding::default()
+            && c.window.padding == Padding::default()
             && (sources.len() == 1 || (sources.len() == 2 && c.window.kernel == [1, 1]))
             && sources.iter().all(View::is_dense);
         let gather =

@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::string::String;
 
 use super::aligned::Floats;
-use super::conv::{Algorithm, ConvShape, Method, PackedConv, Padding};
+use super::conv::{Algorithm, ConvShape, Method, PackedConv};
 use super::gemm::Segment;
 use super::isa::{Isa, Path};
 use super::memory::View;
@@ -32,7 +32,7 @@ use super::stored::{Stored, WeightType};
 use super::vmath;
 use crate::emit::{Emit, Emitter, emits, emits_shown};
 use crate::error::{Result, ensure, err};
-use crate::graph::{Activation, Binary, NormKind, Window};
+use crate::graph::{Activation, Binary, NormKind, Padding, Window};
 
 emits_shown! {
     View => "",
@@ -101,7 +101,7 @@ impl Emit for Window {
         let Self { kernel, stride, padding: p, dilation, groups } = self;
         let sides = format!("top: {}, bottom: {}, left: {}, right: {}", p.top, p.bottom, p.left, p.right);
         Ok(format!(
-            "Window {{ kernel: {kernel:?}, stride: {stride}, padding: WindowPadding {{ {sides} }}, dilation: {dilation}, \
+            "Window {{ kernel: {kernel:?}, stride: {stride}, padding: Padding {{ {sides} }}, dilation: {dilation}, \
              groups: {groups} }}"
         ))
     }

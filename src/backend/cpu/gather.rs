@@ -5,11 +5,11 @@
 #![allow(unsafe_code)] // Calls the generic vector code, compiled per path, and writes shared output.
 
 use super::aligned::SharedMut;
-use super::conv::Padding;
 use super::isa::{Isa, Path};
 use super::simd::{Simd, dispatch};
 use super::vmath::{Activation, activate, silu_v};
 use crate::error::{Result, ensure, err};
+use crate::graph::Padding;
 
 /// A source of channels: `[batch][height][width]` pixels.
 #[derive(Clone, Copy, Debug)]

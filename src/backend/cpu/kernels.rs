@@ -33,7 +33,7 @@
 //! ```
 
 pub use super::aligned::SharedMut;
-pub use super::conv::{Algorithm, ConvArgs, ConvShape, PackedConv, Padding, choose_algorithm};
+pub use super::conv::{Algorithm, ConvArgs, ConvShape, PackedConv, choose_algorithm};
 pub use super::gather::{Affine, GatherArgs, GatherSource};
 pub use super::isa::Isa;
 pub use super::vmath::Activation;

@@ -75,7 +75,7 @@ pub(crate) mod vmath;
 #[doc(hidden)]
 pub mod parts {
     pub use super::aligned::{Block, Floats};
-    pub use super::conv::{ConvShape, Method, PackedConv, Padding};
+    pub use super::conv::{ConvShape, Method, PackedConv};
     pub use super::gemm::{PORTABLE_TILES, Segment};
     pub use super::isa::Isa;
     pub use super::memory::View;

@@ -2,7 +2,7 @@
 
 use alloc::sync::Arc;
 
-use super::super::conv::{ConvShape, PackedConv, Padding};
+use super::super::conv::{ConvShape, PackedConv};
 use super::super::memory::View;
 use super::super::packs::Key;
 use super::super::steps::conv::{Conv, Gather, Packed};
@@ -12,7 +12,7 @@ use super::super::steps::resample::{Axis, Resample};
 use super::super::vmath;
 use super::Compiler;
 use crate::error::{Result, err};
-use crate::graph::{FusedNormGrad, Node, ParamId, ValueId, Window};
+use crate::graph::{FusedNormGrad, Node, Padding, ParamId, ValueId, Window};
 
 impl Compiler<'_> {
     /// The gradient of a group norm and what follows it.

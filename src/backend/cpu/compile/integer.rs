@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::super::conv::{ConvShape, Padding};
+use super::super::conv::ConvShape;
 use super::super::memory::{View, lines};
 use super::super::steps::activation::in_kernel;
 use super::super::steps::convert::Convert;
@@ -134,7 +134,6 @@ impl Compiler<'_> {
             affine = None;
         }
         let first = *sources.first().ok_or_else(|| err!(InvalidArgument, "no sources"))?;
-        let p = c.window.padding;
         let shape = ConvShape {
             height: first.height * pro.upsample,
             width: first.width * pro.upsample,
@@ -142,7 +141,7 @@ impl Compiler<'_> {
             out_channels: self.graph.dims(id).channels(),
             kernel: c.window.kernel,
             stride: [c.window.stride; 2],
-            padding: Padding { top: p.top, bottom: p.bottom, left: p.left, right: p.right },
+            padding: c.window.padding,
             dilation: c.window.dilation,
         };
         let layer = {

@@ -2,7 +2,7 @@
 //! convolutions.
 
 use super::super::aligned::Floats;
-use super::super::conv::{ConvShape, PackedConv, Padding};
+use super::super::conv::{ConvShape, PackedConv};
 use super::super::memory::View;
 use super::super::packs::Key;
 use super::super::steps::channel_norm::ChannelNorm;
@@ -16,7 +16,7 @@ use super::super::stored::WeightType;
 use super::super::vmath;
 use super::Compiler;
 use crate::error::{Result, err};
-use crate::graph::{Kernel, Node, Op, ParamId, ValueId, Window};
+use crate::graph::{Kernel, Node, Op, Padding, ParamId, ValueId, Window};
 
 /// Input channels that groups are put together to, so that a narrow group fills a vector: the filters between groups
 /// are zeros.
@@ -135,8 +135,7 @@ impl Compiler<'_> {
         let (ins, outs) = (x.channels / window.groups, out.channels / window.groups);
         let together = (TOGETHER / ins.max(1)).clamp(1, window.groups);
         let taps = window.kernel[0] * window.kernel[1];
-        let p = window.padding;
-        let padding = Padding { top: p.top, bottom: p.bottom, left: p.left, right: p.right };
+        let padding = window.padding;
         let kind = self.weights.of_layer(out.channels, ins * taps);
         let weights = self.params.take(kernel.weight)?;
         let bias = kernel.bias.map(|b| self.params.take(b)).transpose()?;

@@ -21,28 +21,8 @@ use super::isa::{Isa, Path};
 use super::stored::{Stored, WeightType};
 use super::vmath::Activation;
 use crate::error::{Result, ensure, err};
+use crate::graph::Padding;
 use crate::memory::room;
-
-/// Zeros around an image.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Padding {
-    /// Rows above.
-    pub top: usize,
-    /// Rows below.
-    pub bottom: usize,
-    /// Columns on the left.
-    pub left: usize,
-    /// Columns on the right.
-    pub right: usize,
-}
-
-impl Padding {
-    /// `n` on every side.
-    #[cfg(any(test, feature = "bench"))]
-    pub const fn same(n: usize) -> Self {
-        Self { top: n, bottom: n, left: n, right: n }
-    }
-}
 
 /// The sizes of a convolution of one image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -69,7 +49,7 @@ impl ConvShape {
     /// A linear layer on rows: a 1x1 convolution of a 1x1 image, where the batch counts the rows.
     #[cfg(any(test, feature = "bench"))]
     pub const fn linear(in_features: usize, out_features: usize) -> Self {
-        Self::square(1, 1, in_features, out_features, 1, 1, Padding::same(0))
+        Self::square(1, 1, in_features, out_features, 1, 1, Padding::all(0))
     }
 
     /// A convolution with a square filter and one stride.

@@ -11,7 +11,8 @@ use super::super::heap::Heap;
 use super::super::isa::{Isa, Path};
 use super::super::stored::WeightType;
 use super::super::vmath::Activation;
-use super::{Algorithm, ConvArgs, ConvShape, PackedConv, Padding, Rows};
+use super::{Algorithm, ConvArgs, ConvShape, PackedConv, Rows};
+use crate::graph::Padding;
 
 pub(super) fn numbers(n: usize, seed: u32) -> Vec<f32> {
     let mut s = seed;
@@ -93,16 +94,16 @@ fn shapes() -> Vec<ConvShape> {
     let mut v = Vec::new();
     for (h, w) in [(1, 1), (2, 3), (4, 4), (5, 17), (8, 8), (17, 6)] {
         for (ci, co) in [(1, 1), (3, 5), (5, 16), (16, 33), (33, 3), (128, 40)] {
-            v.push(ConvShape::square(h, w, ci, co, 3, 1, Padding::same(1)));
-            v.push(ConvShape::square(h, w, ci, co, 1, 1, Padding::same(0)));
+            v.push(ConvShape::square(h, w, ci, co, 3, 1, Padding::all(1)));
+            v.push(ConvShape::square(h, w, ci, co, 1, 1, Padding::all(0)));
             if h > 1 && w > 1 {
                 v.push(ConvShape::square(h, w, ci, co, 3, 2, down));
-                v.push(ConvShape::square(h, w, ci, co, 3, 2, Padding::same(1)));
-                v.push(ConvShape::square(h, w, ci, co, 1, 2, Padding::same(0)));
+                v.push(ConvShape::square(h, w, ci, co, 3, 2, Padding::all(1)));
+                v.push(ConvShape::square(h, w, ci, co, 1, 2, Padding::all(0)));
             }
             if h >= 7 && w >= 7 && ci <= 16 {
-                v.push(ConvShape::square(h, w, ci, co, 7, 1, Padding::same(0)));
-                v.push(ConvShape::square(h, w, ci, co, 3, 1, Padding::same(0)));
+                v.push(ConvShape::square(h, w, ci, co, 7, 1, Padding::all(0)));
+                v.push(ConvShape::square(h, w, ci, co, 3, 1, Padding::all(0)));
                 v.push(ConvShape { kernel: [2, 5], stride: [1, 2], ..ConvShape::square(h, w, ci, co, 1, 1, down) });
             }
         }
@@ -189,7 +190,7 @@ fn narrow_weights_equal_what_they_round_to() {
 
 #[test]
 fn narrow_weights_take_fewer_bytes_and_f16_refuses_what_it_cannot_hold() {
-    let s = ConvShape::square(4, 4, 128, 96, 3, 1, Padding::same(1));
+    let s = ConvShape::square(4, 4, 128, 96, 3, 1, Padding::all(1));
     let mut w = numbers(96 * 128 * 9, 2);
     for isa in paths() {
         let bytes = |kind| PackedConv::in_heap(&Heap::default(), isa, kind, s, &w, None).unwrap().bytes();
@@ -210,7 +211,7 @@ fn narrow_weights_take_fewer_bytes_and_f16_refuses_what_it_cannot_hold() {
 fn everything_added_at_the_store() {
     let batch = 3;
     for (h, w, ci, co) in [(4, 5, 8, 40), (3, 3, 5, 3), (8, 8, 16, 32)] {
-        let s = ConvShape::square(h, w, ci, co, 3, 1, Padding::same(1));
+        let s = ConvShape::square(h, w, ci, co, 3, 1, Padding::all(1));
         let x = padded(&s, batch, &numbers(batch * h * w * ci, 1));
         let (wt, bias) = (numbers(co * ci * 9, 2), numbers(co, 3));
         let (sample, residual) = (numbers(batch * (co + 7), 4), numbers(batch * h * w * (co + 2), 5));
@@ -251,7 +252,7 @@ fn everything_added_at_the_store() {
 
 #[test]
 fn too_little_memory_for_the_stages_is_refused() {
-    let s = ConvShape::square(8, 8, 4, 4, 3, 1, Padding::same(1));
+    let s = ConvShape::square(8, 8, 4, 4, 3, 1, Padding::all(1));
     let conv = PackedConv::with_algorithm(Isa::best(), s, Algorithm::Winograd, &numbers(144, 1), None).unwrap();
     let x = numbers(conv.input_len(1).unwrap(), 2);
     let call = conv.bind(1, ConvArgs::new(&x, 4)).unwrap();
@@ -271,7 +272,7 @@ fn two_sources_equal_one_concatenated() {
         let (a, b) = (numbers(batch * h * w * c0, 1), numbers(batch * h * w * c1, 2));
         let cat: Vec<f32> =
             a.chunks(c0).zip(b.chunks(c1)).flat_map(|(a, b)| a.iter().chain(b).copied().collect::<Vec<_>>()).collect();
-        let s = ConvShape::square(h, w, c0 + c1, co, 1, 1, Padding::same(0));
+        let s = ConvShape::square(h, w, c0 + c1, co, 1, 1, Padding::all(0));
         let wt = numbers(co * (c0 + c1), 3);
         for isa in paths() {
             let conv = PackedConv::new(isa, s, &wt, None).unwrap();
@@ -287,7 +288,7 @@ fn two_sources_equal_one_concatenated() {
 #[test]
 fn wrong_arguments_are_refused() {
     let isa = Isa::best();
-    let s = ConvShape::square(4, 4, 3, 5, 3, 1, Padding::same(1));
+    let s = ConvShape::square(4, 4, 3, 5, 3, 1, Padding::all(1));
     let w = numbers(135, 1);
     assert!(PackedConv::new(isa, s, &w[1..], None).is_err());
     assert!(PackedConv::new(isa, s, &w, Some(&[0.0; 4])).is_err());
@@ -296,7 +297,7 @@ fn wrong_arguments_are_refused() {
         ConvShape { stride: [0, 1], ..s },
         ConvShape { kernel: [7, 3], ..s },
         ConvShape { out_channels: usize::MAX, ..s },
-        ConvShape { padding: Padding::same(usize::MAX), ..s },
+        ConvShape { padding: Padding::all(usize::MAX), ..s },
         ConvShape { height: usize::MAX, ..s },
     ] {
         assert!(PackedConv::new(isa, bad, &w, None).is_err(), "{bad:?}");
@@ -328,7 +329,7 @@ fn wrong_arguments_are_refused() {
 fn gathers_equal_plain_loops_on_every_path() {
     let odd = Padding { top: 0, bottom: 1, left: 2, right: 1 };
     for (h, w, c0, c1) in [(1, 1, 1, 0), (3, 5, 3, 0), (4, 4, 16, 5), (5, 2, 33, 16)] {
-        for (upsample, padding) in [(1, Padding::same(1)), (2, Padding::same(1)), (1, Padding::default()), (3, odd)] {
+        for (upsample, padding) in [(1, Padding::all(1)), (2, Padding::all(1)), (1, Padding::default()), (3, odd)] {
             for (affine, activation) in [
                 (false, Activation::Identity),
                 (true, Activation::Silu),
@@ -381,7 +382,7 @@ fn gathers_equal_plain_loops_on_every_path() {
                     };
                     let mut refused = |args: GatherArgs<'_>| args.bind().and_then(|call| call.run(&mut out)).is_err();
                     assert!(refused(GatherArgs { height: h + 1, ..args }));
-                    assert!(refused(GatherArgs { padding: Padding::same(4), ..args }));
+                    assert!(refused(GatherArgs { padding: Padding::all(4), ..args }));
                     assert!(GatherArgs { upsample: 0, ..args }.bind().is_err());
                     args.bind().unwrap().run(&mut out).unwrap();
                     for (g, w) in out.iter().zip(&want) {

@@ -425,40 +425,26 @@ unsafe fn filter_body<S: Simd, E: Entry>(t: &Filter) {
     }
 }
 
-#[inline(always)]
-unsafe fn filter_f32<S: Simd>(t: &Filter) {
-    // SAFETY: the caller's contract.
-    unsafe { filter_body::<S, F32>(t) }
+macro_rules! filters {
+    ($($body:ident $raw:ident $entry:ty),*) => {
+        $(
+            #[inline(always)]
+            unsafe fn $body<S: Simd>(t: &Filter) {
+                // SAFETY: the caller's contract.
+                unsafe { filter_body::<S, $entry>(t) }
+            }
+            dispatch! { unsafe fn $raw = $body(t: &Filter) }
+        )*
+    };
 }
-dispatch! { unsafe fn filter_f32_raw = filter_f32(t: &Filter) }
 
-#[inline(always)]
-unsafe fn filter_f16<S: Simd>(t: &Filter) {
-    // SAFETY: the caller's contract.
-    unsafe { filter_body::<S, F16>(t) }
+filters! {
+    filter_f32 filter_f32_raw F32,
+    filter_f16 filter_f16_raw F16,
+    filter_bf16 filter_bf16_raw Bf16,
+    filter_int8 filter_int8_raw Int8,
+    filter_int4 filter_int4_raw Int4
 }
-dispatch! { unsafe fn filter_f16_raw = filter_f16(t: &Filter) }
-
-#[inline(always)]
-unsafe fn filter_bf16<S: Simd>(t: &Filter) {
-    // SAFETY: the caller's contract.
-    unsafe { filter_body::<S, Bf16>(t) }
-}
-dispatch! { unsafe fn filter_bf16_raw = filter_bf16(t: &Filter) }
-
-#[inline(always)]
-unsafe fn filter_int8<S: Simd>(t: &Filter) {
-    // SAFETY: the caller's contract.
-    unsafe { filter_body::<S, Int8>(t) }
-}
-dispatch! { unsafe fn filter_int8_raw = filter_int8(t: &Filter) }
-
-#[inline(always)]
-unsafe fn filter_int4<S: Simd>(t: &Filter) {
-    // SAFETY: the caller's contract.
-    unsafe { filter_body::<S, Int4>(t) }
-}
-dispatch! { unsafe fn filter_int4_raw = filter_int4(t: &Filter) }
 
 /// One row of G g G^T, of filters of this type.
 ///

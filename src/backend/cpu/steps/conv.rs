@@ -9,12 +9,13 @@ use alloc::sync::Arc;
 use core::ops::Deref;
 
 use super::super::aligned::SharedMut;
-use super::super::conv::{ConvArgs, PackedConv, Padding, Rows};
+use super::super::conv::{ConvArgs, PackedConv, Rows};
 use super::super::gather::{Affine, GatherArgs, GatherSource};
 use super::super::memory::{LINE, View};
 use super::super::vmath::Activation;
 use super::{Run, Step};
 use crate::error::{Result, ensure, err};
+use crate::graph::Padding;
 
 /// The most sources that are gathered; more are concatenated before.
 pub(in super::super) const MAX_SOURCES: usize = 4;

@@ -8,7 +8,7 @@ use std::cell::Cell;
 use undiffuse::chain::InPlace;
 use undiffuse::noise::Stream;
 use undiffuse::pipeline::Source;
-use undiffuse::posterior::Jacobian;
+use undiffuse::posterior::NoProducts;
 use undiffuse::posterior::operator::LinearOperator;
 use undiffuse::sampler::{Plan, Sampler};
 use undiffuse::values::Scale;
@@ -29,15 +29,6 @@ use crate::source::ModelArgs;
 const FIRST_DRAW: u64 = 0;
 /// Columns of a sheet at most.
 const COLUMNS: usize = 8;
-
-/// Evidence of methods that ask for no product.
-struct NoProducts;
-
-impl Jacobian for NoProducts {
-    fn vjp(&mut self, _: &[f32], _: &mut [f32]) -> Result<()> {
-        Err(Error::new(ErrorKind::Unsupported, "a product of a network in tiles"))
-    }
-}
 
 /// What is kept of the samples.
 enum Kept {
