@@ -188,8 +188,7 @@ fn depth(output: &Path, count: usize) -> Result<()> {
         let (q, c) = (field.q_star(), field.c_star());
         // A small step to each side, or below where there is no other side.
         let c_of = if c == 1.0 { [0.998, 1.0] } else { [c - 0.02, (c + 0.02).min(1.0)] };
-        // As many layers for each point, as what is left of a difference varies by some 3 % a layer from network to
-        // network.
+        // As many layers for each point: what a layer leaves of a difference varies by some 3 % between networks.
         let seen = |xi: f64, q: [f64; 2], c: [f64; 2], seed: u64| {
             let layers = (xi.round() as usize).clamp(2, DEEPEST);
             (layers, run(&field, Inputs { q, c }, layers, (count * DEEPEST).div_ceil(layers), seed))
