@@ -150,6 +150,12 @@ fn a_parzen_window_of_the_data_itself_is_narrow() {
     let far: Vec<f32> = pcg::uniform(6, 0, 40 * 64, 0.9);
     dir.write("far.npy", npy("40, 1, 8, 8", &far));
     let parzen = |samples: &str| ok(dir.path(), &["evaluate", "--data", "samples.npy", "--parzen", samples]);
+    // Samples of a model that was hardly trained are samples; grey levels are none.
+    dir.write("wild.npy", npy("40, 1, 8, 8", &far.iter().map(|v| 4.0 * v).collect::<Vec<_>>()));
+    assert!(number(&parzen("wild.npy"), "Parzen window") < number(&parzen("far.npy"), "Parzen window"));
+    dir.write("grey.npy", npy("40, 1, 8, 8", &far.iter().map(|v| 255.0 * v.abs()).collect::<Vec<_>>()));
+    let wrong = "expected -1 to 1, as `undiffuse sample` writes them";
+    refused(dir.path(), &["evaluate", "--data", "samples.npy", "--parzen", "grey.npy"], 1, wrong);
     let (right, wrong) = (parzen("samples.npy"), parzen("far.npy"));
     assert!(number(&right, "bandwidth") == 0.1 && right.contains("36 of the data"), "{right}");
     assert!(number(&right, "Parzen window") > number(&wrong, "Parzen window"), "{right}{wrong}");

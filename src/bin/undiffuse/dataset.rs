@@ -30,6 +30,8 @@ pub struct Data {
     pub grey: bool,
     /// Grey becomes three equal channels.
     pub colour: bool,
+    /// Whether they are what a model sampled.
+    pub sampled: bool,
     /// What the model takes.
     pub of: Expected,
 }
@@ -45,6 +47,8 @@ pub struct Expected {
 
 /// Images of floats that nobody called anything else are far outside of [-1, 1] beyond this.
 const FAR: f32 = 2.0;
+/// A model's own samples may go further, as those of one that has hardly been trained do; grey levels go beyond this.
+const FAR_OF_SAMPLES: f32 = 16.0;
 
 /// What was read.
 pub struct Loaded {
@@ -92,9 +96,14 @@ impl Data {
             return Err(named(format!("values are out of the range {values}{has}: give --values with their range")));
         }
         let images = self.of.channels.is_some() || dims.rank() == 3;
-        if self.values.is_none() && images && element.is_some() && most > FAR {
-            let text = format!("the numbers go to {most}, expected -1 to 1: give --values 0..255, 0..1 or data");
-            return Err(named(text));
+        let far = if self.sampled { FAR_OF_SAMPLES } else { FAR };
+        if self.values.is_none() && images && element.is_some() && most > far {
+            let advice = if self.sampled {
+                "as `undiffuse sample` writes them"
+            } else {
+                "or give --values 0..255, 0..1 or data"
+            };
+            return Err(named(format!("the numbers go to {most}, expected -1 to 1, {advice}")));
         }
         if self.dequantize {
             for (i, sample) in x.chunks_exact_mut(n).enumerate() {
@@ -115,6 +124,9 @@ impl Data {
         let usual = Values::usual(element).filter(|v| images || *v == Values::Data);
         let usual = if bits { Some(Values::Data) } else { usual };
         self.values.or(usual).ok_or_else(|| match element {
+            other if self.sampled => {
+                format!("the numbers are {}, expected floats as `undiffuse sample` writes them", other.name())
+            }
             Element::Bool => "the numbers are bool, expected a model's samples: give --values data for 0 and 1".into(),
             other if !images => format!(
                 "the numbers are {}, expected floats where there are no images: give --values data to take them as they are",

@@ -161,12 +161,9 @@ fn window(job: &Job, samples: &Path) -> Result<(String, Value)> {
     let cancel = interrupt::install()?;
     let data = job.data.read()?;
     let path = samples;
-    let samples = Data { from: Some(path.into()), ..Data::default() }.read().map_err(|e| {
-        Error::new(
-            e.kind(),
-            format!("--parzen {e}; --values is for --data, samples are as `undiffuse sample` writes them"),
-        )
-    })?;
+    let samples = Data { from: Some(path.into()), sampled: true, ..Data::default() }
+        .read()
+        .map_err(|e| Error::new(e.kind(), format!("--parzen {e}")))?;
     let n = data.dims.elements();
     if !(fits(&samples.dims, &data.dims) || fits(&data.dims, &samples.dims)) {
         let text = format!("the samples are {}, the data {}", samples.dims, data.dims);
