@@ -8,15 +8,16 @@
 //! Per cell two figures. The gap in dB: 10 log10 of the mean squared error of a method's mean over the least there is,
 //! the posterior's variance; what so few samples would be off by if they were right is taken off. And the coverage: how
 //! much of the posterior lies in the set that a method takes for the 90 % of highest density, whose threshold is the
-//! 10th percentile of the density at its own samples; 0.90 is right. Both are taken over draws of the posterior given y
-//! in place of the one signal that y came from, the same in the mean and less in doubt; +- is the standard error over
-//! signals.
+//! 10th percentile of the density at its own samples; 0.90 is right, and what right draws give in the mean, however
+//! few. Both are taken over draws of the posterior given y in place of the one signal that y came from, the same in the
+//! mean and less in doubt; +- is the standard error over signals.
 //!
 //!     cargo run --release --features cli --example signals -- [--signals N] [--samples K] [--law NAME]
-//!         [--operator NAME] [--method NAME] [--ensemble K] [--last N] [--sweeps N]
+//!         [--operator NAME] [--method NAME] [--ensemble K] [--last N] [--products N]
+//!         [--sweeps N]
 //!
 //! The samples of split Gibbs are whole groups of `--ensemble`; `--last` is how often its last return is made,
-//! `--sweeps` how many of the Gibbs sampler make one answer of the denoiser.
+//! `--products` how many it spends on a step, `--sweeps` how many of the Gibbs sampler make one answer of the denoiser.
 //!
 //! It prints the table of `README.md` beside it.
 
@@ -54,6 +55,7 @@ fn split_gibbs(args: &Args) -> SplitGibbsOptions {
     SplitGibbsOptions {
         ensemble: args.ensemble.unwrap_or(usual.ensemble),
         last: args.last.unwrap_or(usual.last),
+        products: args.products.unwrap_or(usual.products),
         ..usual
     }
 }
@@ -86,6 +88,7 @@ struct Args {
     method: Option<String>,
     ensemble: Option<usize>,
     last: Option<usize>,
+    products: Option<usize>,
     sweeps: usize,
 }
 
@@ -98,6 +101,7 @@ fn args() -> Result<Args> {
         method: None,
         ensemble: None,
         last: None,
+        products: None,
         sweeps: 16,
     };
     let wrong = |text: String| Error::new(ErrorKind::InvalidArgument, text);
@@ -113,6 +117,7 @@ fn args() -> Result<Args> {
             "--method" => args.method = Some(value),
             "--ensemble" => args.ensemble = Some(number()?),
             "--last" => args.last = Some(number()?),
+            "--products" => args.products = Some(number()?),
             "--sweeps" => args.sweeps = number()?,
             _ => return Err(wrong(format!("unknown option {word}"))),
         }
@@ -176,8 +181,8 @@ fn figures(law: Law, seen: &Seen<'_>, reference: &[Signal], samples: &[Signal]) 
     let off = distance(&m, &s) - least / samples.len() as f64 - least / reference.len() as f64;
     let mut heights: Vec<f64> = samples.iter().map(|x| seen.log_posterior(law, x)).collect();
     heights.sort_by(f64::total_cmp);
-    // Between the two draws at the 10th percentile.
-    let place = 0.1 * (heights.len() as f64 - 1.0);
+    // Above the k-th lowest of K right draws lies 1 - k / (K + 1) of the posterior in the mean: so many that it is 0.9.
+    let place = (0.1 * (heights.len() as f64 + 1.0) - 1.0).max(0.0);
     let (low, part) = (place as usize, place.fract());
     let threshold = heights[low] + part * (heights[(low + 1).min(heights.len() - 1)] - heights[low]);
     let inside = reference.iter().filter(|x| seen.log_posterior(law, x) >= threshold).count();

@@ -405,9 +405,8 @@ pub enum undiffuse_method {
     /// Split Gibbs sampling in groups of `ensemble` samples that are weighed against one another: the posterior for
     /// priors of any shape, several modes too, where the number of measured values times the precision is small.
     /// `prior_products` VJPs a step. Noise above 0; the batch holds whole groups; the sampler is what
-    /// undiffuse_evidence_recommend_sampler says. Of mixtures in 2 and 8 dimensions 134 to 225 calls are within 2.4 %
-    /// of mean and covariance and 1.3 points of a mode's weight, half as many within 10 % and 2.5 points; the
-    /// calibrated method misses the mean by 18 to 40 %.
+    /// undiffuse_evidence_recommend_sampler says. Of mixtures in 2 and 8 dimensions 157 to 252 calls are within 4 % of
+    /// the mean and 2 points of a mode's weight; the calibrated method misses the mean by 18 to 40 %.
     UNDIFFUSE_METHOD_SPLIT_GIBBS = 14,
     /// DAPS (Zhang 2024): each level is drawn anew from x_0, which `langevin_steps` steps of Langevin dynamics draw
     /// given y. No VJP. Noise above 0; operators that are not linear too; the sampler is what

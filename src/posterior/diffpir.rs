@@ -77,11 +77,12 @@ impl<O: LinearOperator> Evidence for DiffPir<O> {
             return 0;
         }
         let (op, m, n) = (self.measurement.operator(), self.measurement.len(), dims.elements());
-        let (both, rest) = match op.svd() {
-            Some(svd) => (m.max(n), svd.singular_values().len().saturating_add(op.scratch_len())),
-            None => (m.saturating_add(n), op.solve_scratch_len()),
+        let (residual, rest) = match op.svd() {
+            Some(svd) => (m, svd.singular_values().len().saturating_add(op.scratch_len())),
+            None => (m, n.saturating_add(op.solve_scratch_len())),
         };
-        both.saturating_add(rest)
+        // What is no longer than a sample stands in eps, which is written last.
+        rest.saturating_add(if residual > n { residual } else { 0 })
     }
     fn estimate(
         &mut self,
@@ -113,29 +114,31 @@ impl<O: LinearOperator> Evidence for DiffPir<O> {
                     }
                 }
             } else {
+                // The residual, where a sample has room for it in eps, and then what x_0 is moved by.
+                let m = self.measurement.len();
+                let (own, scratch) = cut(scratch, if m > n { m } else { 0 })?;
+                let into = if m > n { &mut *own } else { &mut *eps };
+                let (r, _) = cut(into, m)?;
                 let shift = match op.svd() {
                     Some(svd) => {
-                        let (both, scratch) = cut(scratch, self.measurement.len().max(n))?;
                         let (w, scratch) = cut(scratch, svd.singular_values().len())?;
-                        let (r, _) = cut(both, self.measurement.len())?;
                         self.measurement.residual(sample, x0, r, scratch)?;
                         svd.ut(r, w, scratch)?;
                         for (w, s) in w.iter_mut().zip(svd.singular_values()).map(|(w, s)| (w, f64::from(*s))) {
                             *w = if s > 0.0 { (s / (s * s + rho) * f64::from(*w)) as f32 } else { 0.0 };
                         }
-                        let (shift, _) = cut(both, n)?;
-                        svd.v(w, shift, scratch)?;
-                        shift
+                        svd.v(w, eps, scratch)?;
+                        &*eps
                     }
                     None => {
-                        let (r, scratch) = cut(scratch, self.measurement.len())?;
-                        let (shift, scratch) = cut(scratch, n)?;
                         self.measurement.residual(sample, x0, r, scratch)?;
+                        // eps may hold the residual.
+                        let (shift, scratch) = cut(scratch, n)?;
                         op.pseudo_inverse(r, shift, scratch)?;
-                        shift
+                        &*shift
                     }
                 };
-                x0.iter_mut().zip(&*shift).for_each(|(x0, s)| *x0 += s);
+                x0.iter_mut().zip(shift).for_each(|(x0, s)| *x0 += s);
             }
             for (eps, (x, x0)) in eps.iter_mut().zip(x.iter().zip(&*x0)) {
                 *eps = ((f64::from(*x) - alpha * f64::from(*x0)) / sigma) as f32;

@@ -8,8 +8,8 @@
 //! # Which method
 //! [`Calibrated`] samples the posterior of a Gaussian prior; of others it is as near as one Gaussian at each level can
 //! be, which is far where modes are undecided (the mixture below: 18 to 40 % off in the mean). It is the one to take
-//! for pictures where derivatives are at hand. [`SplitGibbs`] is right for priors of any shape, a few per cent in 130
-//! to 220 calls, where the values are few or the noise is large; [`Particles`](crate::chain::Particles) are too,
+//! for pictures where derivatives are at hand. [`SplitGibbs`] is right for priors of any shape, a few per cent in 160
+//! to 250 calls, where the values are few or the noise is large; [`Particles`](crate::chain::Particles) are too,
 //! without derivatives, and take many. `examples/signals` has methods on signals with jumps and heavy tails, with the
 //! coverage of their sets. The others are here because they are published, cheap or both; each page says what it
 //! samples. [`Evidence::recommended`] gives the sampler and the number of steps that each is best run with. Their error
@@ -127,6 +127,7 @@ mod moments;
 pub mod operator;
 pub mod paper2015;
 mod pigdm;
+mod pinned;
 mod recommended;
 mod red_diff;
 mod repaint;

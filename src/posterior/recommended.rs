@@ -82,10 +82,10 @@ impl Recommended {
         Self::ddim(libm::sqrt(zeta), DdimNoise::Level, 100)
     }
 
-    /// [`SplitGibbs`](super::SplitGibbs): 40 levels on the way down, so that what the steps between them lose is 1 or 2
+    /// [`SplitGibbs`](super::SplitGibbs): 60 levels on the way down, so that what the steps between them lose is 1 or 2
     /// per cent. The ladder follows from the measurement.
     pub const fn split_gibbs(ladder: Ladder) -> Self {
-        Self { algorithm: Algorithm::SplitGibbs(ladder), steps: Some(40) }
+        Self { algorithm: Algorithm::SplitGibbs(ladder), steps: Some(60) }
     }
 
     /// [`Daps`](super::Daps): 50 levels, each with so many steps of the flow. (Zhang et al. 2024 take 200 levels of 5

@@ -2,8 +2,9 @@
 
 use alloc::vec::Vec;
 
-use super::common::{check_draws, check_real, cut};
+use super::common::{check_draws, check_real, cut, is_blank};
 use super::operator::{LinearOperator, RANK_TOLERANCE};
+use super::pinned::{self, Pass};
 use super::scatter::{self, Undecided, check_products};
 use super::spectral::Spectral;
 use super::{At, Evidence, Jacobian, Kernel, Measurement, Recommended};
@@ -11,6 +12,7 @@ use crate::error::{Result, ensure, err};
 use crate::memory::filled;
 use crate::noise::{Fingerprint, NoiseSource};
 use crate::sampler::{Ladder, Sampler, conditional_std};
+use crate::schedule::Level;
 use crate::tensor::Dims;
 
 /// How a posterior is sampled by [`SplitGibbs`].
@@ -43,52 +45,61 @@ impl Default for SplitGibbsOptions {
 ///
 /// # What it does
 /// With A = U S V^T and tau a noise, write r_tau for the likelihood whose variance, in each coordinate i of V^T x, is
-/// max(s^2 / s_i^2, tau^2) in place of s^2 / s_i^2. The chain ([`split_gibbs`](crate::sampler::split_gibbs)) draws x
-/// from the prior and then, for tau falling from [`largest`](SplitGibbsOptions::largest) to s / s_max, where r_tau is
-/// r:
+/// max(s^2 / s_i^2, tau^2) in place of s^2 / s_i^2. The chain ([`split_gibbs`](crate::sampler::split_gibbs)) begins at
+/// noise and then, for tau falling from [`largest`](SplitGibbsOptions::largest) to s / s_max, where r_tau is r:
 ///
-/// 1. weighs the samples of a group by r_tau(x) / r_tau'(x), tau' being the tau before, and draws as many by weight
-///    (systematic resampling): a sequential Monte Carlo sampler (Del Moral, Doucet and Jasra 2006). So the weights of
-///    separate modes are right, which no method that steers single samples can promise;
-/// 2. draws w given x and y: in coordinate i, with g = tau^2 / max(s^2 / s_i^2, tau^2),
-///    w_i = x_i + g (y_i / s_i - x_i) + tau sqrt(1 - g) z; elsewhere w_i = x_i + tau z;
-/// 3. draws x from p(x_0 | x_0 + tau z = w) by the reverse chain from the level of noise tau.
+/// 1. goes down to the level of noise tau by reverse steps that hold seen coordinates where y says that they are, and
+///    weighs each sample of a group by how likely that was. Where less than half of a group is effective it is drawn
+///    anew by weight (systematic resampling): a sequential Monte Carlo sampler (Del Moral, Doucet and Jasra 2006) whose
+///    targets are those of Monte Carlo guided diffusion (Cardoso et al. 2024). So the weights of separate modes are
+///    right, which no method that steers single samples can promise;
+/// 2. draws x from p(x_0 | x_0 + tau z = w), w being the values at that level, by the reverse chain;
+/// 3. draws w given x and y: in coordinate i, with g = tau^2 / max(s^2 / s_i^2, tau^2),
+///    w_i = x_i + g (y_i / s_i - x_i) + tau sqrt(1 - g) z; elsewhere w_i = x_i + tau z.
 ///
 /// 2 and 3 are a split Gibbs sampler (Vono, Dobigeon and Chainais 2019), as PnP-DM is for diffusion priors (Wu et al.
 /// 2024), with the split chosen so that x has the law p(x) r_tau(x) exactly, and not that of a likelihood with more
 /// noise: nothing is approximate but the prior's own steps, which are drawn with the covariance of x_0 given x_t
-/// ([`OptimalVariance`](super::OptimalVariance)), and the number of samples in a group.
+/// ([`OptimalVariance`](super::OptimalVariance)), the weights' share of that covariance, an error of the square of a
+/// step in 1, and the number of samples in a group.
+///
+/// A weight is of what a sample's values at a level foretell, the mean and the variance of x_0 in seen coordinates (2 +
+/// products further vector-Jacobian products on these steps), and not of what was then drawn. Weights of drawn x_0, as
+/// one might take, are mostly of noise that has nothing to do with what y does not see, and each time a group is drawn
+/// by them the spread of that is lost by some 1 / K: of a walk with a hole of 16 of 64 values the mean of groups of 64
+/// was then off by 22 % of the posterior's trace more than independent draws, in place of 6 %
+/// (`examples/signals/groups.py`). Of one or two measured values there is little such noise, and a step between
+/// undecided modes is no Gaussian: there the x_0 that each return begins with are weighed, by r_tau(x) / r_tau'(x), and
+/// 1 holds nothing.
 ///
 /// # Which budget buys which error
-/// The number of levels on the way down sets the error, a call and `products` vector-Jacobian products each; the ladder
-/// multiplies it. Of mixtures of three Gaussians in 2 and 8 dimensions, 19,200 samples in groups of 64
-/// (`tests/posterior/split_gibbs.rs` prints it): calls, error of the mean over the root of the trace / of the
-/// covariance / largest of a mode's weight, in % and points. Independent draws are off by 0.7 / 1.2 / 0.4.
+/// The number of levels on the way down sets the error, a call and `products` vector-Jacobian products each, twice as
+/// many products and two more where samples are held; the ladder multiplies it. Of mixtures of three Gaussians in 2 and
+/// 8 dimensions (`tests/posterior/split_gibbs.rs` prints it): calls, error of the mean over the root of the trace / of
+/// the covariance / largest of a mode's weight, in % and points; 60 levels, which are recommended, in groups of 64:
 ///
-/// | | 20 levels | 30 levels | 40 levels (recommended) |
+/// | | denoising, s 0.5 | inpainting, s 0.1 | dense A, s 0.3 |
 /// |---|---|---|---|
-/// | 2, denoising, s 0.5 | 71: 0.9 / 1.5 / 0.4 | 109: 0.6 / 2.4 / 0.2 | 146: 0.8 / 2.2 / 0.1 |
-/// | 2, inpainting, s 0.1 | 65: 7.9 / 10.4 / 2.5 | 100: 5.9 / 4.0 / 1.6 | 134: 2.0 / 1.0 / 0.5 |
-/// | 2, dense A, s 0.3 | 71: 0.8 / 1.9 / 0.6 | 107: 0.3 / 1.6 / 0.3 | 144: 0.4 / 0.9 / 0.0 |
-/// | 8, denoising, s 0.5 | 86: 1.1 / 5.0 / 0.5 | 131: 1.4 / 1.5 / 0.5 | 174: 0.5 / 2.3 / 0.1 |
-/// | 8, inpainting, s 0.1 | 99: 0.5 / 0.9 / 0.0 | 151: 0.9 / 1.5 / 0.1 | 201: 2.4 / 0.7 / 1.3 |
-/// | 8, dense A, s 0.3 | 110: 0.5 / 0.8 / 0.0 | 167: 0.8 / 0.7 / 0.3 | 225: 1.5 / 2.4 / 0.5 |
+/// | 2 values | 171: 1.4 / 5.4 / 0.9 | 157: 3.8 / 8.7 / 1.8 | 169: 1.2 / 2.4 / 0.6 |
+/// | 8 values | 200: 2.7 / 6.8 / 0.5 | 228: 1.5 / 1.7 / 0.7 | 252: 2.5 / 2.8 / 1.1 |
 ///
-/// In groups of 16 30 levels are off by up to 8.7 / 7.7 / 2.6 (of 1,920 4.2 / 2.4 / 1.2); with a third product by no
-/// less than with two; with one, 60 levels by up to 3 / 11 / 3. [`Calibrated`](super::Calibrated) misses such means by
-/// 18 to 40 %, whatever its steps.
+/// These are of 1,920 samples, of which independent ones are off by up to 2.3 / 4 / 1.1. Of 19,200 in the plane,
+/// denoising is off by 0.0 / 0.7 / 0.2 with 60 levels, by 0.7 / 1.9 / 0.3 with 30 (84 calls).
 ///
-/// The likelihood of many values with little noise takes a finer ladder, since a group loses its samples to one where
-/// r_tau changes by more than they differ: some sqrt(m) rungs for each factor of e in tau
-/// ([`ratio`](SplitGibbsOptions::ratio)), and [`Evidence::effective`] tells whether that was enough. For pictures that
-/// is many calls; there [`Calibrated`](super::Calibrated) is the method to take.
+/// Before seen coordinates were held, 19,200 samples in groups of 16 were off by up to 8.7 / 7.7 / 2.6.
+/// [`Calibrated`](super::Calibrated) misses such means by 18 to 40 %, whatever its steps.
+///
+/// The likelihood of many values with little noise takes a finer ladder: some sqrt(m) rungs for each factor of e in tau
+/// ([`ratio`](SplitGibbsOptions::ratio)), so that returns keep up with it, and [`Evidence::effective`] tells whether
+/// levels and ladder were fine enough. For pictures that is many calls; there [`Calibrated`](super::Calibrated) is the
+/// method to take.
 ///
 /// # A group is the unit
 /// What a sample becomes depends on its group of `ensemble` samples, by their numbers, and on nothing else: not on the
 /// batch (which holds whole groups), nor on threads. A group has the measurement of its first sample. Samples of one
 /// group are not independent: some come of one ancestor, and were drawn anew since.
 ///
-/// Scratch: (products + 3) n + products^2 + 1 values for a sample, and of f64 two for each of a group.
+/// Scratch: at most (products + 7) n + products^2 + 4 values for a sample, and of f64 two for each of a group.
 ///
 /// ```
 /// use undiffuse::chain::{Chain, ChainOptions};
@@ -118,19 +129,29 @@ pub struct SplitGibbs<O> {
     options: SplitGibbsOptions,
     /// s over the largest singular value.
     smallest: f64,
-    usual_ratio: f64,
+    /// Coordinates that y sees.
+    rank: usize,
     returns: Vec<Return>,
+    passes: Vec<Pass>,
     log_w: Vec<f64>,
     ancestors: Vec<usize>,
     effective: f64,
 }
 
-/// A step that leads back into noise: the noise before (infinite before the first) and now.
+/// A group draws its ancestors when its weights leave no more than this part of it effective.
+const FEW: f64 = 0.5;
+/// Of at most so many measured values x_0 itself is weighed, as drawn.
+const FEW_SEEN: usize = 2;
+/// The logarithm of a weight that is none.
+const LEAST: f64 = -1e4;
+
+/// A step that leads back into noise.
 #[derive(Clone, Copy, Debug)]
 struct Return {
     step: usize,
-    before: f64,
     now: f64,
+    /// Where its x_0 is weighed: the noise up to which y had its say, infinite if it had none.
+    before: Option<f64>,
 }
 
 /// The returns of a sampler: steps that lead from x_0 alone to a level that is no less noisy than theirs.
@@ -142,9 +163,45 @@ fn returns(sampler: &dyn Sampler) -> Result<Vec<Return>> {
             && target.timestep >= level.timestep
             && conditional_std(sampler, step)? > (1.0 - 1e-6) * target.sigma
         {
-            let before = found.last().map_or(f64::INFINITY, |r| r.now);
-            found.push(Return { step, before, now: target.noise_to_signal() });
+            found.push(Return { step, now: target.noise_to_signal(), before: None });
         }
+    }
+    Ok(found)
+}
+
+/// The steps on the way down to each return's level: on them y has its say. Those from there to x_0 are the model's.
+/// Not `held`, none is, and every return weighs its x_0.
+fn passes(sampler: &dyn Sampler, returns: &mut [Return], held: bool) -> Result<Vec<Pass>> {
+    let (mut found, mut begin, mut before): (Vec<Pass>, usize, f64) = (Vec::new(), 0, f64::INFINITY);
+    let mut begun = f64::INFINITY;
+    for back in returns {
+        for step in if held { begin..back.step } else { 0..0 } {
+            let now = sampler.target(step)?.noise_to_signal();
+            if now < back.now {
+                break;
+            }
+            let level = sampler.levels().get(step).map_or(f64::INFINITY, Level::noise_to_signal);
+            let std = sampler.target(step)?.alpha * now * libm::sqrt((1.0 - (now / level) * (now / level)).max(0.0));
+            let got = conditional_std(sampler, step)?;
+            let same = (got - std).abs() <= 1e-3 * std;
+            ensure!(
+                same,
+                Unsupported,
+                "step {step} of {} adds {got:.4e} of noise, split Gibbs sampling is for steps that add that of DDPM, {std:.4e}",
+                sampler.name()
+            );
+            found.push(Pass { step, before, now, last: false });
+            before = now;
+        }
+        // Of held steps that is where the chain begins at the return's level.
+        if found.is_empty() {
+            back.before = (back.now < begun).then_some(begun);
+            begun = back.now;
+        }
+        begin = back.step + 1;
+    }
+    if let Some(last) = found.last_mut() {
+        last.last = true;
     }
     Ok(found)
 }
@@ -173,15 +230,16 @@ impl<O: LinearOperator> SplitGibbs<O> {
         let spectral = Spectral::new(measurement)?;
         let singular = spectral.svd()?.singular_values();
         let most = singular.iter().fold(0.0, |m: f64, &s| m.max(f64::from(s)));
-        let usual_ratio = halving_ratio(singular.iter().filter(|&&s| f64::from(s) > RANK_TOLERANCE * most).count());
+        let rank = singular.iter().filter(|&&s| f64::from(s) > RANK_TOLERANCE * most).count();
         ensure!(most != 0.0, InvalidArgument, "split Gibbs sampling with an operator that gives 0 for every x");
         let smallest = spectral.measurement.sigma() / most;
         let of = Self {
             spectral,
             options,
             smallest,
-            usual_ratio,
+            rank,
             returns: Vec::new(),
+            passes: Vec::new(),
             log_w: Vec::new(),
             ancestors: Vec::new(),
             effective: 1.0,
@@ -194,7 +252,15 @@ impl<O: LinearOperator> SplitGibbs<O> {
     /// [`split_gibbs`](crate::sampler::split_gibbs).
     pub fn ladder(&self) -> Ladder {
         let SplitGibbsOptions { largest, ratio, last, .. } = self.options;
-        Ladder { largest, smallest: self.smallest, ratio: ratio.unwrap_or(self.usual_ratio), last }
+        Ladder { largest, smallest: self.smallest, ratio: ratio.unwrap_or_else(|| halving_ratio(self.rank)), last }
+    }
+
+    fn pass(&self, step: usize) -> Option<Pass> {
+        self.passes.binary_search_by_key(&step, |p| p.step).ok().and_then(|i| self.passes.get(i)).copied()
+    }
+
+    fn back(&self, step: usize) -> Option<Return> {
+        self.returns.binary_search_by_key(&step, |r| r.step).ok().and_then(|i| self.returns.get(i)).copied()
     }
 
     /// 1 / max(s^2, tau^2 s_i^2): the weight of a squared residual of coordinate i.
@@ -206,29 +272,21 @@ impl<O: LinearOperator> SplitGibbs<O> {
         1.0 / (s * s).max(tau * tau * singular * singular)
     }
 
-    /// Weighs a group and draws its ancestors, with `u` in 0 .. 1.
-    fn weigh(
-        &mut self,
-        Return { before, now, .. }: Return,
-        sample: u64,
-        (x, alpha): (&[f32], f64),
-        u: f64,
-        scratch: &mut [f32],
-    ) -> Result<()> {
-        let n = self.spectral.measurement.operator().input_dims().elements().max(1);
+    /// The logarithm of r_tau(x) of one sample, `alpha` x.
+    fn log_r(&self, tau: f64, sample: u64, (x, alpha): (&[f32], f64), scratch: &mut [f32]) -> Result<f64> {
         let svd = self.spectral.svd()?;
         let (c, scratch) = cut(scratch, svd.singular_values().len())?;
-        let seen = self.spectral.seen(sample)?;
-        let mut log_w = core::mem::take(&mut self.log_w);
-        for (log_w, x) in log_w.iter_mut().zip(x.chunks_exact(n)) {
-            svd.vt(x, c, scratch)?;
-            let terms = c.iter().zip(seen).zip(svd.singular_values()).map(|((&c, &y), &s)| {
-                let (s, r) = (f64::from(s), f64::from(y) - f64::from(s) * f64::from(c) / alpha);
-                r * r * (self.precision(now, s) - self.precision(before, s))
-            });
-            *log_w = -0.5 * terms.sum::<f64>();
-        }
-        self.log_w = log_w;
+        svd.vt(x, c, scratch)?;
+        let terms = c.iter().zip(self.spectral.seen(sample)?).zip(svd.singular_values()).map(|((&c, &y), &s)| {
+            let r = f64::from(y) - f64::from(s) * f64::from(c) / alpha;
+            r * r * self.precision(tau, f64::from(s))
+        });
+        Ok(-0.5 * terms.sum::<f64>())
+    }
+
+    /// With the logarithms of a group's weights in `log_w`: whether it is time to draw its ancestors, which it then
+    /// does, with `u` in 0 .. 1.
+    fn resample(&mut self, sample: u64, u: f64, at_once: bool) -> Result<bool> {
         let most = self.log_w.iter().fold(f64::NEG_INFINITY, |m, &w| m.max(w));
         ensure!(most.is_finite(), NonFinite, "the weights of the samples from {sample} on are not finite");
         let (mut sum, mut squares) = (0.0, 0.0);
@@ -238,7 +296,11 @@ impl<O: LinearOperator> SplitGibbs<O> {
             squares += *w * *w;
         }
         let count = self.log_w.len();
-        self.effective = self.effective.min(sum * sum / squares / count as f64);
+        let effective = sum * sum / squares / count as f64;
+        self.effective = self.effective.min(effective);
+        if effective > FEW && !at_once {
+            return Ok(false);
+        }
         let (mut of, mut reached) = (0, self.log_w.first().copied().unwrap_or(0.0) / sum);
         for (k, ancestor) in self.ancestors.iter_mut().enumerate() {
             let place = (k as f64 + u) / count as f64;
@@ -253,7 +315,7 @@ impl<O: LinearOperator> SplitGibbs<O> {
             let heaviest = self.log_w.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |b| b.0);
             self.ancestors.iter_mut().filter(|a| **a == of).for_each(|a| *a = heaviest);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Moves the mean alpha x_0 of one sample to that of alpha w, and its noise to that of alpha w.
@@ -288,6 +350,37 @@ impl<O: LinearOperator> SplitGibbs<O> {
     }
 }
 
+/// The scratch of a step.
+struct Parts<'a> {
+    /// The logarithm of each sample's weight, kept from step to step.
+    kept: &'a mut [f32],
+    /// Normal values for x_0, `[batch, n]`.
+    z: &'a mut [f32],
+    /// One normal value for each group.
+    u: &'a mut [f32],
+    /// Normal values for the signs of probes, and around what y says, `[batch, n]`.
+    signs: &'a mut [f32],
+    around: &'a mut [f32],
+    /// One for each sample: the logarithm of a step's weight, and the share of its covariance that is kept.
+    foretold: &'a mut [f32],
+    share: &'a mut [f32],
+    rest: &'a mut [f32],
+}
+
+impl<'a> Parts<'a> {
+    fn of(scratch: &'a mut [f32], batch: usize, n: usize, ensemble: usize) -> Result<Self> {
+        let all = batch.saturating_mul(n);
+        let (kept, scratch) = cut(scratch, batch)?;
+        let (z, scratch) = cut(scratch, all)?;
+        let (u, scratch) = cut(scratch, batch / ensemble.max(1))?;
+        let (signs, scratch) = cut(scratch, all)?;
+        let (around, scratch) = cut(scratch, all)?;
+        let (foretold, scratch) = cut(scratch, batch)?;
+        let (share, rest) = cut(scratch, batch)?;
+        Ok(Self { kept, z, u, signs, around, foretold, share, rest })
+    }
+}
+
 impl<O: LinearOperator> Evidence for SplitGibbs<O> {
     fn name(&self) -> &str {
         "split Gibbs"
@@ -316,6 +409,7 @@ impl<O: LinearOperator> Evidence for SplitGibbs<O> {
             "a batch of {batch} samples, expected whole groups of {k} (the option ensemble)"
         );
         self.returns = returns(sampler)?;
+        self.passes = passes(sampler, &mut self.returns, self.rank > FEW_SEEN)?;
         self.log_w = filled("split Gibbs sampling", k, 0.0)?;
         self.ancestors = filled("split Gibbs sampling", k, 0)?;
         self.effective = 1.0;
@@ -324,11 +418,18 @@ impl<O: LinearOperator> Evidence for SplitGibbs<O> {
     fn recommended(&self) -> Recommended {
         Recommended::split_gibbs(self.ladder())
     }
+    fn kept_len(&self, _: Dims) -> usize {
+        1
+    }
     fn scratch_len(&self, dims: Dims, batch: usize) -> usize {
-        let n = dims.elements();
-        let drawn = n.saturating_mul(batch).saturating_add(batch.div_ceil(self.options.ensemble.max(1)));
-        let moved = n.saturating_mul(batch).saturating_add(self.spectral.scratch_len(dims));
-        drawn.saturating_add(moved.max(scatter::scratch_len(n, batch, self.options.products)))
+        let all = dims.elements().saturating_mul(batch);
+        let own = self.spectral.scratch_len(dims).saturating_add(dims.elements());
+        let drawn = scatter::scratch_len(dims.elements(), batch, self.options.products);
+        let groups = batch.div_ceil(self.options.ensemble.max(1));
+        // The draws, and the weights; then x_0's draw, or its conditioning, or a group in its new order.
+        let most = drawn.max(all.saturating_mul(4).saturating_add(own));
+        let draws = all.saturating_mul(3).saturating_add(batch.saturating_mul(2)).saturating_add(groups);
+        draws.saturating_add(most)
     }
     fn needs_vjp(&self) -> bool {
         true
@@ -344,10 +445,14 @@ impl<O: LinearOperator> Evidence for SplitGibbs<O> {
             "{batch} samples from number {} on, expected whole groups of {k} (the option ensemble)",
             at.first_sample
         );
-        let (z, scratch) = cut(scratch, batch.saturating_mul(at.sample_len))?;
-        let (u, _) = cut(scratch, batch / k)?;
+        let Parts { z, u, signs, around, .. } = Parts::of(scratch, batch, at.sample_len, k)?;
         noise.normal(at.first_sample, at.draw(0), at.sample_len, z)?;
-        if self.returns.binary_search_by_key(&at.step, |r| r.step).is_ok() {
+        let pass = self.pass(at.step).is_some();
+        if pass {
+            noise.normal(at.first_sample, at.draw(2), at.sample_len, signs)?;
+            noise.normal(at.first_sample, at.draw(3), at.sample_len, around)?;
+        }
+        if pass || self.back(at.step).is_some() {
             for (i, u) in u.iter_mut().enumerate() {
                 let first = at.first_sample.saturating_add((i * k) as u64);
                 noise.normal(first, at.draw(1), 1, core::slice::from_mut(u))?;
@@ -364,36 +469,68 @@ impl<O: LinearOperator> Evidence for SplitGibbs<O> {
         jacobian: &mut dyn Jacobian,
         scratch: &mut [f32],
     ) -> Result<()> {
-        let groups = x0.len() / at.sample_len.max(1) / self.options.ensemble.max(1);
-        let (z, scratch) = cut(scratch, x0.len())?;
-        let (_, scratch) = cut(scratch, groups)?;
-        scatter::draw_x0(at, (self.options.products, Undecided::Whole), x, (x0, eps), z, jacobian, scratch)
+        let (n, products) = (at.sample_len.max(1), self.options.products);
+        let parts = Parts::of(scratch, x0.len() / n, n, self.options.ensemble)?;
+        let Parts { z, signs, around, foretold, share, rest, .. } = parts;
+        let pass = self.pass(at.step);
+        if let Some(pass) = pass {
+            pinned::variances(&self.spectral, pass, at, x0, signs, (foretold, share), jacobian, rest)?;
+            pinned::weights(&self.spectral, pass, at, (x, x0), foretold, rest)?;
+        }
+        scatter::draw_x0(at, (products, Undecided::Whole), x, (x0, eps), z, jacobian, rest)?;
+        match pass {
+            Some(pass) if !is_blank(at) => {
+                let drawn = (around as &[f32], share as &[f32]);
+                pinned::condition(&self.spectral, (pass, products), at, x, (x0, eps), drawn, jacobian, rest)
+            }
+            _ => Ok(()),
+        }
     }
     fn kernel(&mut self, at: &At, _: &[f32], kernel: Kernel<'_>, scratch: &mut [f32]) -> Result<()> {
-        let found = self.returns.binary_search_by_key(&at.step, |r| r.step);
-        let Some(&back) = found.ok().and_then(|i| self.returns.get(i)) else { return Ok(()) };
+        let (pass, back) = (self.pass(at.step), self.back(at.step));
+        if pass.is_none() && back.is_none() {
+            return Ok(());
+        }
         let Kernel { mean, noise, .. } = kernel;
         let (n, k) = (at.sample_len.max(1), self.options.ensemble.max(1));
-        let alpha = at.target.alpha;
         ensure!(noise.len() == mean.len(), Shape, "{} values of noise, expected {}", noise.len(), mean.len());
-        let (_, scratch) = cut(scratch, mean.len())?;
-        let (u, scratch) = cut(scratch, mean.len() / n / k)?;
-        let (moved, scratch) = cut(scratch, mean.len())?;
-        let groups = mean.chunks_mut(n * k).zip(noise.chunks_mut(n * k)).zip(moved.chunks_mut(n * k));
-        for (i, ((mean, noise), moved)) in groups.enumerate() {
+        let Parts { kept, u, foretold, rest, .. } = Parts::of(scratch, mean.len() / n, n, k)?;
+        let (moved, rest) = cut(rest, n * k)?;
+        let groups = mean.chunks_mut(n * k).zip(noise.chunks_mut(n * k));
+        let own = kept.chunks_mut(k).zip(foretold.chunks(k)).zip(&*u);
+        for (i, ((mean, noise), ((kept, foretold), &u))) in groups.zip(own).enumerate() {
             let sample = at.first_sample.saturating_add((i * k) as u64);
-            if k > 1 && back.now < back.before {
-                let z = u.get(i).copied().map_or(0.0, f64::from);
-                let u = 0.5 * libm::erfc(-z * core::f64::consts::FRAC_1_SQRT_2);
-                self.weigh(back, sample, (mean, alpha), u, scratch)?;
-                for (moved, &ancestor) in moved.chunks_exact_mut(n).zip(&self.ancestors) {
-                    let from = mean.get(ancestor * n..(ancestor + 1) * n);
-                    moved.copy_from_slice(from.ok_or_else(|| err!(Shape, "a group of {} values", mean.len()))?);
+            let rows = mean.chunks_exact_mut(n).zip(noise.chunks_exact_mut(n));
+            let mut log_w = core::mem::take(&mut self.log_w);
+            for (((mean, noise), (&kept, &foretold)), log_w) in rows.zip(kept.iter().zip(foretold)).zip(&mut log_w) {
+                *log_w = f64::from(kept);
+                if let Some(pass) = pass {
+                    *log_w += f64::from(foretold);
+                    pinned::hold(&self.spectral, pass, at, sample, (mean, noise), rest)?;
+                } else if let Some(Return { now, before: Some(before), .. }) = back {
+                    let mut log_r = |tau: f64| self.log_r(tau, sample, (mean, at.target.alpha), rest);
+                    *log_w = log_r(now)? - log_r(before)?;
                 }
-                mean.copy_from_slice(moved);
             }
-            for (mean, noise) in mean.chunks_exact_mut(n).zip(noise.chunks_exact_mut(n)) {
-                self.turn(back.now, alpha, sample, (mean, noise), scratch)?;
+            self.log_w = log_w;
+            if k > 1 && (pass.is_some() || back.is_some_and(|b| b.before.is_some())) {
+                let most = self.log_w.iter().fold(f64::NEG_INFINITY, |m, &w| m.max(w));
+                // Of a sum over many steps the differences are what counts.
+                kept.iter_mut().zip(&self.log_w).for_each(|(kept, w)| *kept = (w - most).max(LEAST) as f32);
+                let u = 0.5 * libm::erfc(-f64::from(u) * core::f64::consts::FRAC_1_SQRT_2);
+                if self.resample(sample, u, pass.is_none_or(|p| p.last))? {
+                    kept.fill(0.0);
+                    for (moved, &ancestor) in moved.chunks_exact_mut(n).zip(&self.ancestors) {
+                        let from = mean.get(ancestor * n..(ancestor + 1) * n);
+                        moved.copy_from_slice(from.ok_or_else(|| err!(Shape, "a group of {} values", mean.len()))?);
+                    }
+                    mean.copy_from_slice(moved);
+                }
+            }
+            if let Some(Return { now, .. }) = back {
+                for (mean, noise) in mean.chunks_exact_mut(n).zip(noise.chunks_exact_mut(n)) {
+                    self.turn(now, at.target.alpha, sample, (mean, noise), rest)?;
+                }
             }
         }
         Ok(())

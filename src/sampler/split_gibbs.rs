@@ -26,8 +26,8 @@ pub struct Ladder {
 /// A run makes at most so many calls.
 const MAX_CALLS: usize = 1 << 20;
 /// Where the even part of the levels begins, above the first return, and where it ends, below it: from pure noise to
-/// the first a Gaussian step loses nothing, and a prior is smooth at the scale of the second.
-const ABOVE: f64 = 3.0;
+/// the first a Gaussian step loses nothing, with heavy tails too, and a prior is smooth at the scale of the second.
+const ABOVE: f64 = 30.0;
 const BELOW: f64 = 0.02;
 /// A level as noisy as this fraction of a rung stands for it.
 const NEAR: f64 = 0.7;
@@ -64,7 +64,7 @@ impl Ladder {
     }
 
     /// `count` timesteps of a schedule that suit the ladder: the noisiest, and others whose noise falls evenly in its
-    /// logarithm from three times the largest return to 0.02 of it, or to the smallest. Fewer where the schedule has
+    /// logarithm from 30 times the largest return to 0.02 of it, or to the smallest. Fewer where the schedule has
     /// fewer.
     ///
     /// Errors (kind `InvalidArgument`): as [`Ladder::rungs`]; no level or more than T.

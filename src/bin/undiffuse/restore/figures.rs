@@ -10,7 +10,12 @@ use crate::arrays::Array;
 /// Decibels below the range of the model, 2, of the mean squared error; values are clipped to [-1, 1] first, as in a
 /// picture.
 pub fn psnr(x: &[f32], truth: &[f32]) -> f64 {
-    let square = |(&x, &t): (&f32, &f32)| (f64::from(x.clamp(-1.0, 1.0)) - f64::from(t)).powi(2);
+    psnr_of(x, truth.iter().copied())
+}
+
+/// As [`psnr`], of a truth that is made value by value.
+pub fn psnr_of(x: &[f32], truth: impl Iterator<Item = f32>) -> f64 {
+    let square = |(&x, t): (&f32, f32)| (f64::from(x.clamp(-1.0, 1.0)) - f64::from(t)).powi(2);
     let error = x.iter().zip(truth).map(square).sum::<f64>() / x.len().max(1) as f64;
     10.0 * (4.0 / error).log10()
 }

@@ -1,6 +1,7 @@
 //! Denoisers of a stated sigma: pictures of any size, in tiles where they are large.
 
 mod samples;
+mod truth;
 
 use std::cell::Cell;
 

@@ -14,12 +14,13 @@ use undiffuse::sampler::{Plan, Sampler};
 use undiffuse::values::Scale;
 use undiffuse::{Error, ErrorKind, Result};
 
-use super::super::figures::{Collected, Mean, psnr};
+use super::super::figures::{Collected, Mean};
 use super::super::method::OfDenoiser;
-use super::super::run::{Done, Places, compared};
+use super::super::run::{Done, Places};
 use super::super::sheet::picture;
 use super::super::start;
 use super::Work;
+use super::truth::Truth;
 use crate::arrays::Array;
 use crate::interrupt;
 use crate::output::progress;
@@ -129,12 +130,19 @@ impl Work<'_> {
         let sheet = if job.sheet.is_some() { COLUMNS.saturating_mul(n).saturating_mul(images) } else { 0 };
         // A sample, the moments and the pictures that are kept; or the pictures alone.
         let kept = if single { images } else { 5 + images.saturating_mul(places.kept + 2) };
-        // Of a part its measurement and a step's scratch, or what its beginning takes.
-        let begun = if parts.picks() { part / 2 } else { 2 * part + part_m + one.solve_scratch_len() };
-        let step = if reverse { 0 } else { part_m.saturating_add(scratch_len).max(begun) };
+        let seen = Seen::new(scale, one)?;
+        // Beside a step's scratch a part's measurement, or what its beginning takes.
+        let begun = match parts.picks() {
+            true => part / 2,
+            false if self.is_like_pictures()? => 0,
+            false => part.saturating_add(part_m).saturating_add(one.solve_scratch_len()),
+        };
+        let gaps = one.scratch_len();
+        let step = if reverse { gaps } else { scratch_len.saturating_add(part_m.max(begun).max(gaps)) };
+        let truth = truth.map(Truth::new);
         let values = [
             y.data.len(),
-            truth.as_ref().map_or(0, |t| t.data.len()),
+            seen.ones.as_ref().map_or(0, Vec::len),
             measured,
             sheet,
             n,
@@ -144,6 +152,7 @@ impl Work<'_> {
         ];
         let values = values.into_iter().fold(n.saturating_mul(kept), usize::saturating_add);
         let held = values.saturating_mul(size_of::<f32>()).saturating_add(parts.bytes());
+        let held = held.saturating_add(truth.as_ref().map_or(0, Truth::bytes));
         let compiled = self.stated.compile(model, source, self, held)?;
         let pipeline = &compiled.pipeline;
         let tiles = self.tiles(compiled.tile)?;
@@ -160,12 +169,12 @@ impl Work<'_> {
 
         let mut measured_psnr = Mean::default();
         if let Some(truth) = &truth {
-            for (y, truth) in y.data.chunks_exact(m).zip(truth.data.chunks_exact(n)) {
-                picture(&operator, y, &self.dims)?.iter().for_each(|x| measured_psnr.add(psnr(x, truth)));
+            for (image, y) in y.data.chunks_exact(m).enumerate() {
+                let psnr = picture(&operator, y, &self.dims)?.and_then(|x| truth.psnr(&x, image));
+                psnr.into_iter().for_each(|psnr| measured_psnr.add(psnr));
             }
         }
         let asked = if places.take_measured() { Some(y.clone()) } else { None };
-        let seen = Seen::new(scale, one)?;
         y.data.chunks_exact_mut(part_m.max(1)).for_each(|y| seen.apply(y));
 
         let mut kept = if single {
@@ -205,22 +214,19 @@ impl Work<'_> {
             }
             consistency.add(if sigma > 0.0 { (sum / m as f64).sqrt() / sigma } else { most / scale.scl });
             scale.undo(x);
-            if let Some(truth) = truth.as_ref().and_then(|t| t.data.chunks_exact(n).nth(image)) {
-                agreement.add(psnr(x, truth));
-            }
+            truth.as_ref().and_then(|t| t.psnr(x, image)).into_iter().for_each(|psnr| agreement.add(psnr));
             if let Kept::Many { x, collected } = &mut kept {
                 collected.add(x)?;
             }
         }
         bar.finish_and_clear();
         drop((x0, eps, scratch, y, denoiser));
-        let truth = truth.as_ref();
-        let means = match &kept {
-            Kept::Many { collected, .. } if job.count > 1 => {
-                compared(truth, &mut collected.mean.data.chunks_exact(n), n)
+        let mut means = Mean::default();
+        if let (Kept::Many { collected, .. }, true, Some(truth)) = (&kept, job.count > 1, &truth) {
+            for (image, x) in collected.mean.data.chunks_exact(n).enumerate() {
+                truth.psnr(x, image).into_iter().for_each(|psnr| means.add(psnr));
             }
-            _ => None,
-        };
+        }
         let done = Done {
             images,
             dims: self.dims,
@@ -232,7 +238,7 @@ impl Work<'_> {
             products: 0,
             consistency: consistency.get(),
             device: pipeline.network().describe(),
-            psnr: [measured_psnr.get(), agreement.get(), means],
+            psnr: [measured_psnr.get(), agreement.get(), means.get()],
             tiles: Some(tiles),
             memory: Some(compiled.bytes),
         };
@@ -240,11 +246,18 @@ impl Work<'_> {
         let rows: Vec<Option<Vec<f32>>> =
             rows.chunks_exact(m).map(|y| picture(&operator, y, &self.dims)).collect::<Result<_>>()?;
         let asked = asked.unwrap_or(Array { shape: Vec::new(), data: Vec::new() });
+        let truth = truth.filter(|_| job.sheet.is_some()).map(Truth::array);
+        let truth = truth.as_ref();
         match kept {
             Kept::One(made) => places.write_one(truth, &asked, &rows, &made)?,
             Kept::Many { collected, .. } => places.write(truth, &asked, &rows, &collected)?,
         }
         Ok(done)
+    }
+
+    /// Whether a measurement has a picture's dimensions, and is where its restoration begins.
+    fn is_like_pictures(&self) -> Result<bool> {
+        Ok(self.parts.linear()?.output_dims() == self.parts.dims)
     }
 
     /// x of the first level: the picture that y suggests, and noise.
@@ -255,6 +268,10 @@ impl Work<'_> {
         for (x, y) in x.chunks_exact_mut(part.max(1)).zip(y.chunks_exact(part_m.max(1))) {
             if self.parts.picks() {
                 start::picture(&self.parts.one, y, &self.parts.dims, x)?;
+            } else if self.is_like_pictures()? {
+                x.copy_from_slice(y);
+                seen.undo(x);
+                seen.scale.apply(x);
             } else {
                 // In the units of pictures, whose 0 is the grey of what no measurement sees.
                 let mut y = y.to_vec();
