@@ -308,6 +308,18 @@ struct Input {
     plane: usize,
 }
 
+/// For each row or column of a patch: one after the other without vectors, where a loop is a fifth of the code and
+/// programs are to be small.
+macro_rules! six {
+    ($simd:ty, $i:ident => $body:block) => {
+        if const { matches!(<$simd>::PATH, Path::Portable) } {
+            for $i in 0..PATCH $body
+        } else {
+            unroll!($i in [0 1 2 3 4 5] => $body);
+        }
+    };
+}
+
 /// One dimension of B^T d.
 #[inline(always)]
 unsafe fn input_1d<S: Simd>(d: [S::V; PATCH]) -> [S::V; PATCH] {
@@ -352,16 +364,16 @@ unsafe fn input_vector<S: Simd>(t: &Input, c: usize, n: usize) {
     // SAFETY: as in `input_body`.
     unsafe {
         let mut half = [[S::zero(); PATCH]; PATCH];
-        unroll!(x in [0 1 2 3 4 5] => {
+        six!(S, x => {
             let mut d = [S::zero(); PATCH];
-            unroll!(y in [0 1 2 3 4 5] => {
+            six!(S, y => {
                 d[y] = S::load_most(t.input.add(y * t.pitch + x * t.channels + c), n)
             });
             half[x] = input_1d::<S>(d);
         });
-        unroll!(y in [0 1 2 3 4 5] => {
+        six!(S, y => {
             let v = input_1d::<S>([half[0][y], half[1][y], half[2][y], half[3][y], half[4][y], half[5][y]]);
-            unroll!(x in [0 1 2 3 4 5] => { S::store_most(t.out.add((y * PATCH + x) * t.plane + c), n, v[x]) });
+            six!(S, x => { S::store_most(t.out.add((y * PATCH + x) * t.plane + c), n, v[x]) });
         });
     }
 }
@@ -425,40 +437,21 @@ unsafe fn filter_body<S: Simd, E: Entry>(t: &Filter) {
     }
 }
 
-#[inline(always)]
-unsafe fn filter_f32<S: Simd>(t: &Filter) {
-    // SAFETY: the caller's contract.
-    unsafe { filter_body::<S, F32>(t) }
+macro_rules! filter {
+    ($raw:ident, $body:ident, $entry:ty) => {
+        #[inline(always)]
+        unsafe fn $body<S: Simd>(t: &Filter) {
+            // SAFETY: the caller's contract.
+            unsafe { filter_body::<S, $entry>(t) }
+        }
+        dispatch! { unsafe fn $raw = $body(t: &Filter) }
+    };
 }
-dispatch! { unsafe fn filter_f32_raw = filter_f32(t: &Filter) }
-
-#[inline(always)]
-unsafe fn filter_f16<S: Simd>(t: &Filter) {
-    // SAFETY: the caller's contract.
-    unsafe { filter_body::<S, F16>(t) }
-}
-dispatch! { unsafe fn filter_f16_raw = filter_f16(t: &Filter) }
-
-#[inline(always)]
-unsafe fn filter_bf16<S: Simd>(t: &Filter) {
-    // SAFETY: the caller's contract.
-    unsafe { filter_body::<S, Bf16>(t) }
-}
-dispatch! { unsafe fn filter_bf16_raw = filter_bf16(t: &Filter) }
-
-#[inline(always)]
-unsafe fn filter_int8<S: Simd>(t: &Filter) {
-    // SAFETY: the caller's contract.
-    unsafe { filter_body::<S, Int8>(t) }
-}
-dispatch! { unsafe fn filter_int8_raw = filter_int8(t: &Filter) }
-
-#[inline(always)]
-unsafe fn filter_int4<S: Simd>(t: &Filter) {
-    // SAFETY: the caller's contract.
-    unsafe { filter_body::<S, Int4>(t) }
-}
-dispatch! { unsafe fn filter_int4_raw = filter_int4(t: &Filter) }
+filter!(filter_f32_raw, filter_f32, F32);
+filter!(filter_f16_raw, filter_f16, F16);
+filter!(filter_bf16_raw, filter_bf16, Bf16);
+filter!(filter_int8_raw, filter_int8, Int8);
+filter!(filter_int4_raw, filter_int4, Int4);
 
 /// One row of G g G^T, of filters of this type.
 ///
@@ -545,9 +538,9 @@ unsafe fn output_vector<S: Simd>(t: &Output, c: usize, n: usize) {
     // SAFETY: as in `output_body`.
     unsafe {
         let mut half = [[S::zero(); OUT]; PATCH];
-        unroll!(x in [0 1 2 3 4 5] => {
+        six!(S, x => {
             let mut m = [S::zero(); PATCH];
-            unroll!(y in [0 1 2 3 4 5] => { m[y] = S::load(t.products.add((y * PATCH + x) * t.plane + c)) });
+            six!(S, y => { m[y] = S::load(t.products.add((y * PATCH + x) * t.plane + c)) });
             half[x] = output_1d::<S>(m);
         });
         let (scale, mut add) = (S::splat(t.scale), S::load(t.bias.add(c)));
