@@ -74,7 +74,6 @@ pub fn all(board: &dyn Board, arena: &mut [f32], paths: &[Path]) -> Result<()> {
             run.digits(&backend)?;
             run.count(WeightType::F32, undiffuse::pipeline::Precision::F32, &backend)?;
             run.count(WeightType::Int8, undiffuse::pipeline::Precision::F32, &cpu(WeightType::Int8)?)?;
-            run.count(WeightType::Int4, undiffuse::pipeline::Precision::F32, &cpu(WeightType::Int4)?)?;
             run.count(WeightType::Int8, undiffuse::pipeline::Precision::Int8, &cpu(WeightType::Int8)?)?;
         }
         stack = stack.max(run.stack);
