@@ -103,8 +103,8 @@ pub struct Segment {
 ///
 /// Contract: every row pointer is valid for every segment of its table, `b` for `sum(len) * nr` entries of the kernel's
 /// type and their scales, `factor` and `bias` (if not null) for `nr` floats, and `out` and (if `has_..`)
-/// `sample` and `residual` rows for `n` floats, `1 <= n <= nr`. If `sums` is not null, it is valid for all rows of whole
-/// panels, and nothing after it is looked at.
+/// `sample` and `residual` rows for `n` floats, `1 <= n <= nr`. If `sums` is not null, it is valid for all rows of
+/// whole panels, and nothing after it is looked at.
 #[derive(Clone, Copy)]
 pub struct Tile<'a> {
     pub a: [[*const f32; MAX_MR]; 2],
