@@ -288,10 +288,10 @@ fn what_y_does_not_see_is_not_lost_to_weights() {
 
     let (mut off, mut within) = (0.0, 0.0);
     for group in chain.x().chunks_exact(N * k) {
-        for i in 0..N {
+        for (i, mean) in mean.iter().enumerate().take(N) {
             let values: Vec<f64> = group.iter().skip(i).step_by(N).map(|&x| f64::from(x)).collect();
             let m = values.iter().sum::<f64>() / k as f64;
-            off += (m - mean[i]).powi(2) * k as f64 / trace / groups as f64;
+            off += (m - mean).powi(2) * k as f64 / trace / groups as f64;
             within += values.iter().map(|v| (v - m).powi(2)).sum::<f64>() / (k - 1) as f64 / trace / groups as f64;
         }
     }
