@@ -9,11 +9,11 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 
-use super::adapter::{AdapterSummary, instance, pick};
+use super::adapter::{AdapterSummary, instance, may_have_gpu, pick};
 use super::kernels::{Access, Launch};
 use super::memory::MAX_BINDING;
 use crate::cancel::Cancel;
-use crate::error::{Error, Result, err};
+use crate::error::{Error, Result, ensure, err};
 
 /// How long a wait for the device sleeps before it looks at the cancel flag again.
 const PATIENCE: Duration = Duration::from_millis(20);
@@ -91,6 +91,11 @@ pub(super) struct Gpu {
 impl Gpu {
     /// Opens an adapter, see [`pick`].
     pub fn open(index: Option<usize>, subgroups: bool) -> Result<Self> {
+        ensure!(
+            index.is_some() || may_have_gpu(),
+            Device,
+            "no GPU was found: /dev has none (software adapters are used only when named as wgpu:INDEX)"
+        );
         let instance = instance();
         let (adapter, summary) = pick(&instance, index)?;
         let mut features = wgpu::Features::empty();
