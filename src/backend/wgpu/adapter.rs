@@ -110,8 +110,8 @@ fn lacks(limits: &wgpu::Limits) -> Option<String> {
 #[cfg(target_os = "linux")]
 const DEVICES: [&str; 9] = ["dri", "nvidia", "nvhost", "nvgpu", "dxg", "kgsl", "mali", "pvr", "galcore"];
 
-/// Whether asking the drivers may find a GPU. Mesa's software adapter alone takes some 80 ms and 20 MB to say that it is
-/// none.
+/// Whether asking the drivers may find a GPU. Mesa's software adapter alone takes some 80 ms and 20 MB to say that it
+/// is none.
 #[cfg(target_os = "linux")]
 pub(super) fn may_have_gpu() -> bool {
     let Ok(entries) = std::fs::read_dir("/dev") else { return true };

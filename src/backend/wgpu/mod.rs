@@ -80,8 +80,8 @@ pub struct Wgpu {
 }
 
 impl Wgpu {
-    /// Opens the adapter of this number, see [`adapters`]; `None` is the first real GPU. On Linux no driver is opened for
-    /// `None` where /dev has no GPU.
+    /// Opens the adapter of this number, see [`adapters`]; `None` is the first real GPU. On Linux no driver is opened
+    /// for `None` where /dev has no GPU.
     ///
     /// # Errors
     /// `Device` if there is no such adapter or it cannot be opened or used; `Unsupported` if it lacks f16 and options
