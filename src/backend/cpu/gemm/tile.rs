@@ -34,7 +34,8 @@ pub(crate) trait Entry {
     /// Bytes of `n` entries, whole vectors of them.
     #[inline(always)]
     fn bytes(n: usize) -> usize {
-        n * Self::BITS / 8
+        // Not n * BITS / 8, in which a compiler must keep what overflows.
+        if Self::BITS >= 8 { n * (Self::BITS / 8) } else { n / (8 / Self::BITS) }
     }
 }
 
