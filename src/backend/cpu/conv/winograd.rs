@@ -308,15 +308,14 @@ struct Input {
     plane: usize,
 }
 
-/// For each row or column of a patch: one after the other without vectors, where a loop is a fifth of the code and
-/// programs are to be small.
-macro_rules! six {
-    ($simd:ty, $i:ident => $body:block) => {
+/// For each row or column: one after the other without vectors, where a loop is a fifth of the code and programs are to
+/// be small.
+macro_rules! each {
+    ($simd:ty, $i:ident in [$($k:literal)*] => $body:block) => {
         if const { matches!(<$simd>::PATH, Path::Portable) } {
-            #[allow(clippy::needless_range_loop)] // One index for several arrays, as in the other case.
-            for $i in 0..PATCH $body
+            for $i in [$($k),*] $body
         } else {
-            unroll!($i in [0 1 2 3 4 5] => $body);
+            unroll!($i in [$($k)*] => $body);
         }
     };
 }
@@ -364,16 +363,16 @@ unsafe fn input_vector<S: Simd>(t: &Input, c: usize, n: usize) {
     // SAFETY: as in `input_body`.
     unsafe {
         let mut half = [[S::zero(); PATCH]; PATCH];
-        six!(S, x => {
+        each!(S, x in [0 1 2 3 4 5] => {
             let mut d = [S::zero(); PATCH];
-            six!(S, y => {
+            each!(S, y in [0 1 2 3 4 5] => {
                 d[y] = S::load_most(t.input.add(y * t.pitch + x * t.channels + c), n)
             });
             half[x] = input_1d::<S>(d);
         });
-        six!(S, y => {
+        each!(S, y in [0 1 2 3 4 5] => {
             let v = input_1d::<S>([half[0][y], half[1][y], half[2][y], half[3][y], half[4][y], half[5][y]]);
-            six!(S, x => { S::store_most(t.out.add((y * PATCH + x) * t.plane + c), n, v[x]) });
+            each!(S, x in [0 1 2 3 4 5] => { S::store_most(t.out.add((y * PATCH + x) * t.plane + c), n, v[x]) });
         });
     }
 }
@@ -543,19 +542,19 @@ unsafe fn output_vector<S: Simd>(t: &Output, c: usize, n: usize) {
     // SAFETY: as in `output_body`.
     unsafe {
         let mut half = [[S::zero(); OUT]; PATCH];
-        six!(S, x => {
+        each!(S, x in [0 1 2 3 4 5] => {
             let mut m = [S::zero(); PATCH];
-            six!(S, y => { m[y] = S::load(t.products.add((y * PATCH + x) * t.plane + c)) });
+            each!(S, y in [0 1 2 3 4 5] => { m[y] = S::load(t.products.add((y * PATCH + x) * t.plane + c)) });
             half[x] = output_1d::<S>(m);
         });
         let (scale, mut add) = (S::splat(t.scale), S::load(t.bias.add(c)));
         if let Some(p) = t.sample {
             add = S::add(add, S::load_most(p.add(c), n));
         }
-        unroll!(y in [0 1 2 3] => {
+        each!(S, y in [0 1 2 3] => {
             if y < t.size[0] {
                 let v = output_1d::<S>([half[0][y], half[1][y], half[2][y], half[3][y], half[4][y], half[5][y]]);
-                unroll!(x in [0 1 2 3] => {
+                each!(S, x in [0 1 2 3] => {
                     if x < t.size[1] {
                         let pixel = y * t.row + x;
                         let mut v = S::add(v[x], add);
