@@ -75,18 +75,20 @@ impl Default for SplitGibbsOptions {
 /// # Which budget buys which error
 /// The number of levels on the way down sets the error, a call and `products` vector-Jacobian products each, twice as
 /// many products and two more where samples are held; the ladder multiplies it. Of mixtures of three Gaussians in 2 and
-/// 8 dimensions (`tests/posterior/split_gibbs.rs` prints it): calls, error of the mean over the root of the trace / of
-/// the covariance / largest of a mode's weight, in % and points; 60 levels, which are recommended, in groups of 64:
+/// 8 dimensions, 19,200 samples in groups of 64 (`tests/posterior/split_gibbs.rs` prints it): calls, error of the mean
+/// over the root of the trace / of the covariance / largest of a mode's weight, in % and points. Independent draws are
+/// off by 0.7 / 1.2 / 0.4.
 ///
-/// | | denoising, s 0.5 | inpainting, s 0.1 | dense A, s 0.3 |
-/// |---|---|---|---|
-/// | 2 values | 171: 1.4 / 5.4 / 0.9 | 157: 3.8 / 8.7 / 1.8 | 169: 1.2 / 2.4 / 0.6 |
-/// | 8 values | 200: 2.7 / 6.8 / 0.5 | 228: 1.5 / 1.7 / 0.7 | 252: 2.5 / 2.8 / 1.1 |
+/// | | 30 levels | 45 levels | 60 levels (recommended) | 120 levels |
+/// |---|---|---|---|---|
+/// | 2, denoising, s 0.5 | 84: 0.7 / 1.9 / 0.3 | 127: 0.1 / 1.4 / 0.1 | 171: 0.0 / 0.7 / 0.2 | 314: 1.1 / 1.1 / 0.3 |
+/// | 2, inpainting, s 0.1 | 79: 6.6 / 6.1 / 2.1 | 119: 2.8 / 4.5 / 1.2 | 157: 1.6 / 1.2 / 0.5 | 280: 0.3 / 0.6 / 0.1 |
+/// | 2, dense A, s 0.3 | 84: 0.0 / 1.5 / 0.3 | 127: 0.3 / 1.5 / 0.2 | 169: 0.5 / 1.4 / 0.2 | 310: 0.5 / 1.0 / 0.1 |
+/// | 8, denoising, s 0.5 | 99: 0.9 / 3.9 / 0.4 | 150: 0.4 / 2.3 / 0.0 | 200: 1.3 / 1.0 / 0.2 | 368: 0.4 / 1.1 / 0.1 |
+/// | 8, inpainting, s 0.1 | 114: 1.7 / 0.7 / 0.8 | 172: 1.0 / 0.4 / 0.4 | 228: 0.6 / 0.9 / 0.3 | 407: 0.5 / 1.3 / 0.1 |
+/// | 8, dense A, s 0.3 | 125: 5.8 / 9.5 / 2.6 | 193: 5.1 / 9.3 / 2.3 | 252: 2.7 / 3.3 / 1.0 | 449: 1.9 / 2.4 / 0.6 |
 ///
-/// These are of 1,920 samples, of which independent ones are off by up to 2.3 / 4 / 1.1. Of 19,200 in the plane,
-/// denoising is off by 0.0 / 0.7 / 0.2 with 60 levels, by 0.7 / 1.9 / 0.3 with 30 (84 calls).
-///
-/// Before seen coordinates were held, 19,200 samples in groups of 16 were off by up to 8.7 / 7.7 / 2.6.
+/// With 60 levels groups of 16 are off by up to 5.2 / 8.6 / 2.2, groups of 1,920 by up to 2.4 / 3.1 / 0.9.
 /// [`Calibrated`](super::Calibrated) misses such means by 18 to 40 %, whatever its steps.
 ///
 /// The likelihood of many values with little noise takes a finer ladder: some sqrt(m) rungs for each factor of e in tau
