@@ -32,6 +32,9 @@
 //! - Without `std`: the crate without default features, `examples/embedded`; for one model in little flash, [`embed`].
 //! - From C and C++: `include/undiffuse.h` says all there is to know.
 //!
+//! What is public but not in this documentation is there for the program, the C library and tests, and may change in
+//! any version.
+//!
 //! # Features
 //!
 //! | feature | default | what it adds |
@@ -89,12 +92,14 @@ extern crate std;
 pub mod arrays;
 pub mod backend;
 pub mod calibrate;
+#[doc(hidden)]
 pub mod cancel;
 pub mod chain;
 pub mod codec;
 pub mod denoiser;
 pub mod embed;
 mod emit;
+#[doc(hidden)]
 pub mod error;
 pub mod evaluate;
 #[cfg(feature = "std")]
@@ -103,11 +108,13 @@ pub mod graph;
 #[cfg(feature = "import")]
 pub mod import;
 mod int4;
+#[doc(hidden)]
 pub mod json;
 mod matmul;
 mod memory;
 pub mod model;
 pub mod noise;
+#[doc(hidden)]
 pub mod npy;
 pub mod pipeline;
 pub mod posterior;
@@ -122,7 +129,9 @@ pub mod training;
 pub mod values;
 pub mod weights;
 
+#[doc(inline)]
 pub use cancel::Cancel;
+#[doc(inline)]
 pub use error::{Error, ErrorKind, Result};
 
 /// The README's example is a test like any other.

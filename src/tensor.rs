@@ -7,10 +7,12 @@ use core::fmt;
 use crate::error::{Result, ensure, err};
 
 /// The largest number of dimensions of one sample.
+#[doc(hidden)]
 pub const MAX_RANK: usize = 4;
 
 /// The largest number of elements of one sample or one parameter: 2^40, far above any real one and low enough that
 /// byte counts for a batch fit in 64 bits after a checked multiplication.
+#[doc(hidden)]
 pub const MAX_ELEMENTS: u64 = 1 << 40;
 
 /// The dimensions of one sample or one parameter: at most [`MAX_RANK`] of them, each at least 1.

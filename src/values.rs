@@ -39,6 +39,7 @@ impl Scale {
 }
 
 /// One grey level in the scale of samples: uniform noise of this width makes a density of whole numbers.
+#[doc(hidden)]
 pub const GREY_LEVEL: f64 = 1.0 / 127.5;
 
 /// What the numbers of a file are. A model's samples are [`Values::Data`]: images lie in [-1, 1].

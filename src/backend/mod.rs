@@ -1,8 +1,8 @@
 //! What runs a graph.
 //!
 //! A [`Backend`] compiles a graph and its weights once into a [`Network`]; a network is then called for any batch with
-//! a workspace whose size was known before. [`mod@reference`] is the oracle: plain loops in `f64`, slow, and the
-//! measure of all others.
+//! a workspace whose size was known before. The reference backend is the oracle: plain loops in
+//! `f64`, slow, and the measure of all others; its module is for tests.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -15,6 +15,7 @@ use crate::tensor::Dims;
 
 mod choice;
 pub mod cpu;
+#[doc(hidden)]
 pub mod reference;
 pub mod threads;
 #[cfg(feature = "wgpu")]

@@ -24,6 +24,7 @@ use crate::weights::{WeightSource, check_names, read_param};
 
 /// What x is of the data: scale and shift of a 2015 model, or of a denoiser whose images lie elsewhere; else 1 and 0,
 /// as image models work on -1 to 1.
+#[doc(hidden)]
 pub fn scale_of(config: &SchedulerConfig) -> Scale {
     if let Some(p) = &config.preconditioning {
         return scale_behind(p);
@@ -47,6 +48,7 @@ pub(crate) fn scale_behind(p: &ModelPreconditioning) -> Scale {
 }
 
 /// Bytes that decoding one sample may take, where nobody says: 1 GiB.
+#[doc(hidden)]
 pub const DECODE_BYTES: usize = 1 << 30;
 /// The least side of a tile, in latents.
 const LEAST_TILE: usize = 8;

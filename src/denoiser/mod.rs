@@ -39,6 +39,7 @@ pub use callback::{FnDenoiser, NoVjp};
 pub use classes::ClassSequences;
 pub use classifier::NetworkClassifier;
 pub use conditions::Conditions;
+#[doc(hidden)] // In the documentation of `embed`.
 pub use fixed::{FixedDenoiser, Given, Port};
 pub use guidance::Guidance;
 pub use mixture::{Component, Covariance, GaussianMixture};

@@ -27,8 +27,7 @@
 //! Samples have the bits that [`Pipeline`](crate::pipeline::Pipeline) gives with
 //! [`Path::Portable`](crate::backend::cpu::Path), the same weights, sampler and noise. Nothing is allocated, so that
 //! [`NoHeap`] suits as the global allocator. A model's conditions are given by name; guidance, gradients and operations
-//! without a kernel it has not, and `generate` says so. `examples/embedded_model` and `tests/no_std` are whole
-//! programs.
+//! without a kernel it has not, and `generate` says so. `tests/no_std` has whole programs.
 
 #[cfg(feature = "embed")]
 mod generate;
@@ -36,7 +35,9 @@ mod generate;
 #[cfg(feature = "embed")]
 pub use generate::{EmbedOptions, Embedded, generate, generate_source};
 
+#[doc(inline)]
 pub use crate::backend::cpu::heap::NoHeap;
+#[doc(inline)]
 pub use crate::denoiser::{FixedDenoiser, Given, Port};
 
 use crate::backend::cpu::parts::FixedNetwork;

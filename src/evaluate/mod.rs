@@ -54,7 +54,9 @@ mod terms;
 pub use bound::{Progress, bound, bound_with};
 pub use null::{null_binomial, null_fitted_gaussian, null_gaussian};
 pub use options::{BoundOptions, Edges, Times};
-pub use parzen::{Parzen, parzen, parzen_bandwidth, parzen_bandwidths, parzen_bandwidths_near};
+pub use parzen::{Parzen, parzen, parzen_bandwidth};
+#[doc(hidden)] // The steps of `parzen_bandwidth`, for the program, which shows them.
+pub use parzen::{parzen_bandwidths, parzen_bandwidths_near};
 pub use report::{Bound, StepBound, Unit};
 
 #[cfg(test)]

@@ -27,10 +27,12 @@ use alloc::vec::Vec;
 use crate::tensor::{DType, Dims};
 
 mod builder;
+#[doc(hidden)]
 pub mod data;
 #[doc(hidden)] // Backends call it; a graph is compiled without it.
 pub mod fuse;
 #[cfg(feature = "training")]
+#[doc(hidden)]
 pub mod gradients;
 mod infer;
 mod input;
@@ -41,12 +43,14 @@ pub mod plan;
 mod quantise;
 mod rebuild;
 mod recompute;
+#[doc(hidden)]
 pub mod vjp;
 
 pub use builder::GraphBuilder;
 pub use input::{Input, Role};
 pub use op::Op;
 #[cfg(feature = "training")]
+#[doc(hidden)]
 pub use op::ParamGrad;
 /// What fusion writes; models do not build it.
 #[doc(hidden)]

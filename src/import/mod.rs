@@ -63,6 +63,7 @@ const LISTED: usize = 16;
 
 /// The names of inputs whose roles are known: those of diffusers, MONAI, guided-diffusion, EDM, lucidrains and
 /// Diffusion Policy.
+#[doc(hidden)]
 pub const NAMES: [(&str, Role); 12] = [
     ("sample", Role::Sample),
     ("x", Role::Sample),

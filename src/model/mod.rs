@@ -10,24 +10,39 @@ use crate::graph::{Activation, Graph, Role, data};
 use crate::json::Value;
 use crate::tensor::Dims;
 
+#[doc(hidden)]
 pub mod adm;
+#[doc(hidden)]
 pub mod autoencoder;
+#[doc(hidden)]
 pub mod dit;
+#[doc(hidden)]
 pub mod dncnn;
+#[doc(hidden)]
 pub mod drunet;
+#[doc(hidden)]
 pub mod edm;
 mod family;
+#[doc(hidden)]
 pub mod ffdnet;
 mod fields;
 mod known;
+#[doc(hidden)]
 pub mod lucidrains;
+#[doc(hidden)]
 pub mod mlp2015;
+#[doc(hidden)]
 pub mod monai;
+#[doc(hidden)]
 pub mod multiscale2015;
+#[doc(hidden)]
 pub mod policy1d;
+#[doc(hidden)]
 pub mod rbf2015;
 mod role;
+#[doc(hidden)]
 pub mod unet1d;
+#[doc(hidden)]
 pub mod unet2d;
 
 pub use family::{Description, Family};

@@ -27,9 +27,12 @@ mod stream;
 
 pub use fingerprint::Fingerprint;
 pub use given::Given;
-pub use normal::inverse_normal_cdf;
-pub use python::{Between, BrownianTree, DrawnFor, DrawnIn, PythonGenerator, PythonNoise, TreeSeed};
-pub use stream::{Seeded, Stream};
+pub use python::{Between, DrawnFor, DrawnIn, PythonGenerator, PythonNoise, TreeSeed};
+pub use stream::Seeded;
+
+// For tests.
+#[doc(hidden)]
+pub use self::{normal::inverse_normal_cdf, python::BrownianTree, stream::Stream};
 
 use alloc::boxed::Box;
 

@@ -35,7 +35,7 @@ pub trait BitR {
 ///
 /// Small steps flip few bits, so the product bit by bit, with the other bits as in x_t, is that of the whole x_s up to
 /// the square of the step. With r_t(x_t) = p(y | x_t) the chain samples the posterior; see
-/// [`calibrated`](super::calibrated) for why.
+/// [`Calibrated`](super::Calibrated) for why.
 ///
 /// Ten bits of an Ising chain, five of them read with one in ten flipped, T = 300, total variation from the posterior
 /// by enumeration (`tests/posterior/binary_chain.rs`): the true p(y | x_t) by [`FnBitR`] 0.3 %; [`IndependentBits`]

@@ -1,65 +1,4 @@
 //! Evidence that is calibrated to the noise: r_t(x_t) = p(y | x_t).
-//!
-//! # Why
-//! Draw x_s from p(x_s | x_t) r_s(x_s) at every step and, up to the discretisation of the chain, x_0 follows the
-//! posterior p(x_0 | y) if and only if r_t(x_t) is proportional to p(y | x_t), the likelihood of the clean x_0 behind
-//! x_t:
-//!
-//! ```text
-//! p(x_s | x_t, y) = p(x_s | x_t) p(y | x_s) / p(y | x_t).
-//! ```
-//!
-//! For y = A x_0 + s n this is N(y; A m_t, A C_t A^T + s^2 I) wherever p(x_0 | x_t) is Gaussian with mean m_t(x_t) and
-//! covariance C_t. The model gives both: m_t is the predicted x_0, and by Tweedie's second formula
-//!
-//! ```text
-//! C_t = (sigma^2 / alpha) J_t,   J_t = d m_t / d x_t  (symmetric).
-//! ```
-//!
-//! # The two forms
-//! [`Calibrated`] uses both. Conditioning the Gaussian on y gives the posterior mean
-//!
-//! ```text
-//! E[x_0 | x_t, y] = m + C A^T (A C A^T + s^2 I)^-1 (y - A m),
-//! ```
-//!
-//! which takes the place of the predicted x_0, and the sampler steps on: the chain is that of the conditional model.
-//! The system is solved by a few conjugate gradients, one vector-Jacobian product each (moment matching posterior
-//! sampling, Rozet et al. 2024, reached from the 2015 paper's product; PiGDM is its first iteration with a guess for C;
-//! TMPD keeps the diagonal). Exact for Gaussian priors, whatever their covariance; for others as exact as p(x_0 | x_t)
-//! is Gaussian, which is always so at low noise and wrong where modes are still undecided.
-//!
-//! [`CalibratedWhite`] needs no derivative. It takes the prior for white, x_0 ~ N(0, v I), and has then in closed form
-//! m = g x_t, g = alpha v / (alpha^2 v + sigma^2), and C = c I, c = v sigma^2 / (alpha^2 v + sigma^2): for v = 1
-//!
-//! ```text
-//! r_t(x) = N(y; sqrt(abar) A x, (1 - abar) A A^T + s^2 I),
-//! ```
-//!
-//! with which each kernel is multiplied exactly in the singular basis of A. It is the exact posterior for a white prior
-//! and biased for any other: where the prior is narrow it takes the model's own certainty for doubt.
-//!
-//! # What they reach
-//! A correlated Gaussian prior of 8 elements with its exact denoiser; error of the mean (over the root of the
-//! posterior's trace) / of the covariance (Frobenius, relative), in %, without sampling error;
-//! `tests/posterior/exact.rs` prints it. What is left of the first two rows is the chain's: without evidence it has the
-//! same.
-//!
-//! | method, 1000 steps | denoising, s 0.5 | inpainting, s 0.1 | dense A, s 0.3 |
-//! |---|---|---|---|
-//! | [`Calibrated`], 10 iterations, DDPM | 0.0 / 1.9 | 0.0 / 1.4 | 0.0 / 1.5 |
-//! | the same, DDIM with eta 0 | 0.4 / 0.7 | 0.4 / 0.5 | 0.2 / 0.6 |
-//! | 3 iterations, DDPM | 0.1 / 1.8 | 0.1 / 1.3 | 0.2 / 1.5 |
-//! | 1 iteration, DDPM | 12 / 5.6 | 7.1 / 1.3 | 9.9 / 5.8 |
-//! | [`CalibratedWhite`] | 14 / 24 | 32 / 60 | 14 / 50 |
-//! | [`ExactProduct`](super::ExactProduct), constant r | 15 / 43 | 17 / 27 | 7.0 / 24 |
-//! | the same, ramp | 15 / 39 | 17 / 27 | 6.6 / 24 |
-//!
-//! A mixture of three Gaussians in the plane seen through one number, 20,000 samples (`tests/posterior/mixture.rs`):
-//! with the true log p(y | x_t), which a caller who knows it can give as a closure ([`MeanShift`](super::MeanShift) of
-//! [`FnLogR`](super::FnLogR)), 0.6 / 1.2, which is the sampling error; [`Calibrated`] 11 / 13, [`CalibratedWhite`] 19 /
-//! 14, the constant r of 2015 9 / 11. With separate modes no Gaussian of p(x_0 | x_t) is right, and the calibrated form
-//! has no lead.
 
 use super::common::{check_draws, check_mean, check_real, cut};
 use super::operator::LinearOperator;
@@ -74,7 +13,7 @@ use crate::tensor::Dims;
 /// Products a step for the covariance unless more is said.
 const VARIANCE_PRODUCTS: usize = 1;
 
-/// Calibrated evidence with the model's own covariance; see the [module](self). Works with every sampler whose x_0 is
+/// Calibrated evidence with the model's own covariance: r_t(x_t) = p(y | x_t). Works with every sampler whose x_0 is
 /// linear in the network's output, with or without noise in its steps.
 ///
 /// `iterations` vector-Jacobian products a step. Conjugate gradients end exactly after as many iterations as A C A^T
@@ -107,6 +46,67 @@ const VARIANCE_PRODUCTS: usize = 1;
 ///
 /// Per sample: scratch of 4 m + 3 n + 2 values, and with k > 0 products for the variance of m + (k + 2) n + k^2 more.
 /// Sums in f64, vectors in f32. A direction in which the network's Jacobian is not positive is left alone.
+///
+/// # Why
+/// Draw x_s from p(x_s | x_t) r_s(x_s) at every step and, up to the discretisation of the chain, x_0 follows the
+/// posterior p(x_0 | y) if and only if r_t(x_t) is proportional to p(y | x_t), the likelihood of the clean x_0 behind
+/// x_t:
+///
+/// ```text
+/// p(x_s | x_t, y) = p(x_s | x_t) p(y | x_s) / p(y | x_t).
+/// ```
+///
+/// For y = A x_0 + s n this is N(y; A m_t, A C_t A^T + s^2 I) wherever p(x_0 | x_t) is Gaussian with mean m_t(x_t) and
+/// covariance C_t. The model gives both: m_t is the predicted x_0, and by Tweedie's second formula
+///
+/// ```text
+/// C_t = (sigma^2 / alpha) J_t,   J_t = d m_t / d x_t  (symmetric).
+/// ```
+///
+/// # The two forms
+/// [`Calibrated`] uses both. Conditioning the Gaussian on y gives the posterior mean
+///
+/// ```text
+/// E[x_0 | x_t, y] = m + C A^T (A C A^T + s^2 I)^-1 (y - A m),
+/// ```
+///
+/// which takes the place of the predicted x_0, and the sampler steps on: the chain is that of the conditional model.
+/// The system is solved by a few conjugate gradients, one vector-Jacobian product each (moment matching posterior
+/// sampling, Rozet et al. 2024, reached from the 2015 paper's product; PiGDM is its first iteration with a guess for C;
+/// TMPD keeps the diagonal). Exact for Gaussian priors, whatever their covariance; for others as exact as p(x_0 | x_t)
+/// is Gaussian, which is always so at low noise and wrong where modes are still undecided.
+///
+/// [`CalibratedWhite`] needs no derivative. It takes the prior for white, x_0 ~ N(0, v I), and has then in closed form
+/// m = g x_t, g = alpha v / (alpha^2 v + sigma^2), and C = c I, c = v sigma^2 / (alpha^2 v + sigma^2): for v = 1
+///
+/// ```text
+/// r_t(x) = N(y; sqrt(abar) A x, (1 - abar) A A^T + s^2 I),
+/// ```
+///
+/// with which each kernel is multiplied exactly in the singular basis of A. It is the exact posterior for a white prior
+/// and biased for any other: where the prior is narrow it takes the model's own certainty for doubt.
+///
+/// # What they reach
+/// A correlated Gaussian prior of 8 elements with its exact denoiser; error of the mean (over the root of the
+/// posterior's trace) / of the covariance (Frobenius, relative), in %, without sampling error;
+/// `tests/posterior/exact.rs` prints it. What is left of the first two rows is the chain's: without evidence it has the
+/// same.
+///
+/// | method, 1000 steps | denoising, s 0.5 | inpainting, s 0.1 | dense A, s 0.3 |
+/// |---|---|---|---|
+/// | [`Calibrated`], 10 iterations, DDPM | 0.0 / 1.9 | 0.0 / 1.4 | 0.0 / 1.5 |
+/// | the same, DDIM with eta 0 | 0.4 / 0.7 | 0.4 / 0.5 | 0.2 / 0.6 |
+/// | 3 iterations, DDPM | 0.1 / 1.8 | 0.1 / 1.3 | 0.2 / 1.5 |
+/// | 1 iteration, DDPM | 12 / 5.6 | 7.1 / 1.3 | 9.9 / 5.8 |
+/// | [`CalibratedWhite`] | 14 / 24 | 32 / 60 | 14 / 50 |
+/// | [`ExactProduct`](super::ExactProduct), constant r | 15 / 43 | 17 / 27 | 7.0 / 24 |
+/// | the same, ramp | 15 / 39 | 17 / 27 | 6.6 / 24 |
+///
+/// A mixture of three Gaussians in the plane seen through one number, 20,000 samples (`tests/posterior/mixture.rs`):
+/// with the true log p(y | x_t), which a caller who knows it can give as a closure ([`MeanShift`](super::MeanShift) of
+/// [`FnLogR`](super::FnLogR)), 0.6 / 1.2, which is the sampling error; [`Calibrated`] 11 / 13, [`CalibratedWhite`] 19 /
+/// 14, the constant r of 2015 9 / 11. With separate modes no Gaussian of p(x_0 | x_t) is right, and the calibrated form
+/// has no lead.
 #[derive(Clone, Debug)]
 pub struct Calibrated<O> {
     measurement: Measurement<O>,
@@ -318,8 +318,8 @@ impl<O: LinearOperator> Evidence for Calibrated<O> {
     }
 }
 
-/// Calibrated evidence for a prior taken for white, without derivatives; see the [module](self). The sampler must add
-/// noise.
+/// Calibrated evidence for a prior taken for white, without derivatives; the second of the forms that [`Calibrated`]'s
+/// docs derive. The sampler must add noise.
 #[derive(Clone, Debug)]
 pub struct CalibratedWhite<O> {
     spectral: Spectral<O>,

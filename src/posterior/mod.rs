@@ -109,7 +109,7 @@
 #![doc = include_str!("samplers.md")]
 
 mod bits;
-pub mod calibrated;
+mod calibrated;
 mod classes;
 mod classifier;
 mod common;
@@ -125,13 +125,13 @@ mod log_r;
 mod measurement;
 mod moments;
 pub mod operator;
-pub mod paper2015;
+mod paper2015;
 mod pigdm;
 mod pinned;
 mod recommended;
 mod red_diff;
 mod repaint;
-pub mod scatter;
+mod scatter;
 mod spectral;
 mod split_gibbs;
 mod tmpd;
@@ -149,11 +149,10 @@ pub use ddrm::Ddrm;
 pub use diffpir::DiffPir;
 pub use dps::{Dps, Mcg, Misfit};
 pub use energy::BitEnergy;
-pub use evidence::{At, DRAWS_A_STEP, Evidence, Jacobian, Kernel, NoEvidence, NoProducts};
+pub use evidence::{At, Evidence, Jacobian, Kernel, NoEvidence};
 pub use kind::{MethodKind, MethodNoise, MethodOperator, MethodTraits};
 pub use log_r::{FnLogR, LogR, RSchedule};
 pub use measurement::Measurement;
-pub use moments::Moments;
 pub use paper2015::{Clamp, ExactProduct, Known, MeanShift};
 pub use pigdm::{Pigdm, PigdmRule};
 pub use recommended::{Algorithm, Recommended};
@@ -163,3 +162,10 @@ pub use scatter::OptimalVariance;
 pub use split_gibbs::{SplitGibbs, SplitGibbsOptions};
 pub use tmpd::Tmpd;
 pub use twist::{FnTwist, Twist};
+
+// For the program and for tests.
+#[doc(hidden)]
+pub use self::{
+    evidence::{DRAWS_A_STEP, NoProducts},
+    moments::Moments,
+};

@@ -1,9 +1,4 @@
 //! The methods of Sohl-Dickstein, Weiss, Maheswaranathan and Ganguli 2015, section 2.5, under their own names.
-//!
-//! The paper multiplies each reverse kernel by r, with r(x_t) the same at every t (or growing, [`RSchedule::Ramp`]).
-//! That takes a noisy x_t for x_0 and counts the evidence too often: for data N(0, 1) and y = 1 seen with s = 1, the
-//! constant r gives mean 0.667 and variance 0.334 where the posterior has 1/2 and 1/2. These methods do what the paper
-//! does; [`Calibrated`](super::Calibrated) is what to use for a posterior.
 
 use super::common::{check_forwards, check_keeps_x, check_mean, check_noise, check_real, cut};
 use super::operator::LinearOperator;
@@ -17,6 +12,11 @@ use crate::tensor::Dims;
 /// Eq. 61: p(x_s | x_t) r(x_s) as N(x_s; mu + Sigma grad log r(mu), Sigma), for any smooth r. Good where log r curves
 /// little over a step: Hessian(-log r) much below 1 / Sigma. Where it is known not to be ([`LogR::curvature`]) the
 /// chain is refused.
+///
+/// The paper multiplies each reverse kernel by r, with r(x_t) the same at every t (or growing, [`RSchedule::Ramp`]).
+/// That takes a noisy x_t for x_0 and counts the evidence too often: for data N(0, 1) and y = 1 seen with s = 1, the
+/// constant r gives mean 0.667 and variance 0.334 where the posterior has 1/2 and 1/2. These methods do what the paper
+/// does; [`Calibrated`](super::Calibrated) is what to use for a posterior.
 #[derive(Clone, Copy, Debug)]
 pub struct MeanShift<R> {
     r: R,

@@ -1,23 +1,4 @@
 //! x_0 drawn around its mean: the covariance of a coarse reverse step.
-//!
-//! # Why
-//! The reverse step is q(x_s | x_t) = integral q(x_s | x_t, x_0) p(x_0 | x_t) d x_0. With c_0 the factor of x_0 in the
-//! mean of q(x_s | x_t, x_0) and v its variance, the covariance of x_s given x_t is
-//!
-//! ```text
-//! v I + c_0^2 Cov[x_0 | x_t],   Cov[x_0 | x_t] = C = (sigma^2 / alpha) d E[x_0 | x_t] / d x_t
-//! ```
-//!
-//! (Bao et al. 2022, whose scalar is the mean of its diagonal; the second equation is Tweedie's). `fixed_small` leaves
-//! C out and `fixed_large` takes I for it: right in the limit of many steps. Drawing x_0 = E[x_0 | x_t] + C^1/2 z
-//! before the step has exactly this covariance, in every direction, so a chain of few steps has the variances of one of
-//! many.
-//!
-//! # The root
-//! C^1/2 z by Lanczos' method from z: after k products with C, |z| V H^1/2 e_1 with V the orthonormal basis of z, C z,
-//! ..., C^(k-1) z and H = V^T C V, k x k. One product scales z by the root of z^T C z / z^T z, an estimate of Bao's
-//! scalar for each sample; two tell wide directions from narrow ones, which is enough for variances within a few per
-//! cent.
 
 use super::common::{check_draws, check_mean, check_real, cut};
 use super::{At, Evidence, Jacobian, Recommended};
@@ -208,7 +189,7 @@ fn first_column_of_root(h: &[f32], k: usize, most: f64) -> [f64; MAX_PRODUCTS] {
 }
 
 /// No measurement: samples of the model itself, whose steps have the covariance that they should have however coarse
-/// they are; see the [module](self).
+/// they are.
 ///
 /// What it samples: the prior of a Gaussian exactly, mean and covariance, in any number of steps; of others what steps
 /// that are Gaussian can be. Of a correlated Gaussian of 8 elements 20 steps of DDPM leave 0.3 to 0.6 of the variances
@@ -218,6 +199,26 @@ fn first_column_of_root(h: &[f32], k: usize, most: f64) -> [f64; MAX_PRODUCTS] {
 /// Cost: `products` vector-Jacobian products a step, each some two network calls; (products + 1) n + products^2 values
 /// of scratch for a sample.
 ///
+/// # Why
+/// The reverse step is q(x_s | x_t) = integral q(x_s | x_t, x_0) p(x_0 | x_t) d x_0. With c_0 the factor of x_0 in the
+/// mean of q(x_s | x_t, x_0) and v its variance, the covariance of x_s given x_t is
+///
+/// ```text
+/// v I + c_0^2 Cov[x_0 | x_t],   Cov[x_0 | x_t] = C = (sigma^2 / alpha) d E[x_0 | x_t] / d x_t
+/// ```
+///
+/// (Bao et al. 2022, whose scalar is the mean of its diagonal; the second equation is Tweedie's). `fixed_small` leaves
+/// C out and `fixed_large` takes I for it: right in the limit of many steps. Drawing x_0 = E[x_0 | x_t] + C^1/2 z
+/// before the step has exactly this covariance, in every direction, so a chain of few steps has the variances of one of
+/// many.
+///
+/// # The root
+/// C^1/2 z by Lanczos' method from z: after k products with C, |z| V H^1/2 e_1 with V the orthonormal basis of z, C z,
+/// ..., C^(k-1) z and H = V^T C V, k x k. One product scales z by the root of z^T C z / z^T z, an estimate of Bao's
+/// scalar for each sample; two tell wide directions from narrow ones, which is enough for variances within a few per
+/// cent.
+///
+/// # Example
 /// ```
 /// use undiffuse::chain::{Chain, ChainOptions};
 /// use undiffuse::denoiser::{Component, Covariance, GaussianMixture};

@@ -10,9 +10,16 @@ mod gaussian;
 mod normal;
 mod prediction;
 
-pub use binomial::{Binomial, bernoulli_entropy, bernoulli_kl, bernoulli_log_prob};
+pub use binomial::Binomial;
 pub use categorical::{Categorical, Forgetting};
-pub use continuous::{Rate, ReverseStep};
 pub use gaussian::{Posterior, add_noise, velocity};
-pub use normal::{normal_entropy, normal_kl, normal_log_prob, reverse_entropy_bounds};
-pub use prediction::{Linear, Prediction, PredictionType, SampleClip};
+pub use normal::reverse_entropy_bounds;
+
+// Of the documentation of `sampler`, or for tests.
+#[doc(hidden)]
+pub use self::{
+    binomial::{bernoulli_entropy, bernoulli_kl, bernoulli_log_prob},
+    continuous::{Rate, ReverseStep},
+    normal::{normal_entropy, normal_kl, normal_log_prob},
+    prediction::{Linear, Prediction, PredictionType, SampleClip},
+};

@@ -8,7 +8,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::ddpm::VarianceType;
-use super::options::SamplerKind;
+use super::kind::SamplerKind;
 use super::{ModelPreconditioning, PredictionType, SampleClip};
 use crate::error::{Error, ErrorKind, Result, ensure, err};
 use crate::json::{Object, Value, parse_object};

@@ -17,7 +17,7 @@ pub fn flow_euler(path: &Path<'_>) -> Result<Plan> {
     super::euler::euler("flow Euler", path, Churn::default())
 }
 
-/// Heun's method on the flow: see [`heun`](super::heun).
+/// Heun's method on the flow: see [`SamplerKind::Heun`](super::SamplerKind::Heun).
 ///
 /// With churn, noise is added to x *after* the network has seen it and its slope is taken for smaller by sigma /
 /// sigma_h, as diffusers has it (and counts 2 N - 1 steps where [`Churn`] says N): x_h = x + sqrt(sigma_h^2 - sigma^2)

@@ -11,8 +11,8 @@ use crate::error::{Result, ensure};
 use crate::schedule::{Arithmetic, Grid, Level};
 
 /// Before each step from sigma, noise takes x to sigma_h = (1 + gamma) sigma: x + sqrt(sigma_h^2 - sigma^2) S_noise z.
-/// Then [`heun`](super::heun) steps from there. The noise is a step of the plan without a network call, and is drawn at
-/// every step, also where its factor is 0.
+/// Then steps as [`SamplerKind::Heun`](super::SamplerKind::Heun) has them. The noise is a step of the plan without a
+/// network call, and is drawn at every step, also where its factor is 0.
 ///
 /// `label` is what the network is told of a sigma. Levels are variance-exploding. Errors: as [`Plan::new`].
 ///

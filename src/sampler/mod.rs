@@ -5,7 +5,7 @@
 //! state buffers and passes them in. So a step can be repeated, saved, split over batches and restored.
 //!
 //! One step is one network call, also for methods that make several calls per update: those keep what they need between
-//! calls in the state. ([`Rk45`] alone chooses its calls itself: see [`Adaptive`].) A step has three parts, so that
+//! calls in the state. ([`SamplerKind::Rk45`] alone chooses its calls itself.) A step has three parts, so that
 //! evidence can act in between:
 //!
 //! 1. [`Sampler::predict`]: the network's output becomes x_0 (clipped or thresholded) and eps;
@@ -51,6 +51,7 @@ mod flow;
 mod heun;
 mod karras_ve;
 mod kdpm2;
+mod kind;
 mod lahmc;
 mod lms;
 mod options;
@@ -68,45 +69,63 @@ mod solvers;
 mod split_gibbs;
 mod unipc;
 
-pub use ancestral2015::{Ancestral2015, Ending2015, Readout2015};
-pub use bits2015::{BitPrediction, Bits2015};
-pub use conditional::conditional_std;
+pub use ancestral2015::{Ending2015, Readout2015};
+pub use bits2015::BitPrediction;
 pub use config::{
-    AlgorithmType, Chain2015, D3pmConfig, FinalSigmas, Given, GridConfig, Interpolation, SchedulerConfig,
-    SigmaSchedule, SolverConfig, SolverType, TimeShift, TimestepType,
+    AlgorithmType, Chain2015, D3pmConfig, FinalSigmas, GridConfig, Interpolation, SchedulerConfig, SigmaSchedule,
+    SolverConfig, SolverType, TimeShift, TimestepType,
 };
-pub use consistency::{consistency, lcm, tcd};
+pub use d3pm::ClassPrediction;
 pub(crate) use d3pm::draw_classes;
-pub use d3pm::{ClassPrediction, D3pm, classes_of};
-pub use ddim::{DdimNoise, DdimOptions, DdimPrevious, ddim};
-pub use ddim_inverse::ddim_inverse;
-pub use ddpm::{VarianceType, ddpm};
-pub use decoupled::decoupled_annealing;
-pub use deis::deis;
-pub use dpm_solver::{
-    MultistepOptions, brownian_intervals, dpm_solver_multistep, dpm_solver_multistep_inverse, dpm_solver_sde,
-    dpm_solver_singlestep,
+pub use ddim::{DdimNoise, DdimPrevious};
+pub use ddpm::VarianceType;
+pub use kind::SamplerKind;
+pub use options::{Churn, Compat, SamplerOptions, Sigmas, Steps};
+pub use plan::{Call, CallNoise, Mix, Of, Plan, Term, Update};
+pub use precondition::{ModelPreconditioning, PreconditioningRule};
+pub use repaint::Jumps;
+pub use split_gibbs::Ladder;
+
+// What makes each sampler by hand. `SchedulerConfig::sampler` is the door; these are for tests and benches, which hold
+// a solver alone to its equations, and may change in any version.
+#[doc(hidden)]
+pub use self::{
+    ancestral2015::Ancestral2015,
+    bits2015::Bits2015,
+    conditional::conditional_std,
+    config::Given,
+    consistency::{consistency, lcm, tcd},
+    d3pm::{D3pm, classes_of},
+    ddim::{DdimOptions, ddim},
+    ddim_inverse::ddim_inverse,
+    ddpm::ddpm,
+    decoupled::decoupled_annealing,
+    deis::deis,
+    dpm_solver::{
+        MultistepOptions, brownian_intervals, dpm_solver_multistep, dpm_solver_multistep_inverse, dpm_solver_sde,
+        dpm_solver_singlestep,
+    },
+    euler::{churned_euler, euler, euler_ancestral},
+    euler_maruyama::{ContinuousOptions, TimeSpacing, euler_maruyama},
+    flow::{flow_euler, flow_heun, flow_lcm},
+    heun::heun,
+    karras_ve::churned_heun,
+    kdpm2::{kdpm2, kdpm2_ancestral},
+    lahmc::{Energy, LookAheadHmc, LookAheadOptions, Move, Particle},
+    lms::lms,
+    options::DEFAULT_STEPS,
+    path::{Path, Preconditioning, ScoreUnit},
+    plan::MAX_HISTORY,
+    pndm::{PndmOptions, ipndm, pndm},
+    precondition::PreconditionedCall,
+    probability_flow::ProbabilityFlow,
+    repaint::repaint,
+    rk45::{Adaptive, Integration, Network, Rk45, Rk45Options, rk45},
+    sa_solver::{SaSolverOptions, sa_solver},
+    score_sde::{ScoreSdeOptions, score_sde_ve, score_sde_vp},
+    split_gibbs::split_gibbs,
+    unipc::{UniPcOptions, unipc},
 };
-pub use euler::{churned_euler, euler, euler_ancestral};
-pub use euler_maruyama::{ContinuousOptions, TimeSpacing, euler_maruyama};
-pub use flow::{flow_euler, flow_heun, flow_lcm};
-pub use heun::heun;
-pub use karras_ve::churned_heun;
-pub use kdpm2::{kdpm2, kdpm2_ancestral};
-pub use lahmc::{Energy, LookAheadHmc, LookAheadOptions, Move, Particle};
-pub use lms::lms;
-pub use options::{Churn, Compat, DEFAULT_STEPS, SamplerKind, SamplerOptions, Sigmas, Steps};
-pub use path::{Path, Preconditioning, ScoreUnit};
-pub use plan::{Call, CallNoise, MAX_HISTORY, Mix, Of, Plan, Term, Update};
-pub use pndm::{PndmOptions, ipndm, pndm};
-pub use precondition::{ModelPreconditioning, PreconditionedCall, PreconditioningRule};
-pub use probability_flow::ProbabilityFlow;
-pub use repaint::{Jumps, repaint};
-pub use rk45::{Adaptive, Integration, Network, Rk45, Rk45Options, rk45};
-pub use sa_solver::{SaSolverOptions, sa_solver};
-pub use score_sde::{ScoreSdeOptions, score_sde_ve, score_sde_vp};
-pub use split_gibbs::{Ladder, split_gibbs};
-pub use unipc::{UniPcOptions, unipc};
 
 /// What samplers that are parts of a program are made of. For generated code.
 #[doc(hidden)]
@@ -120,7 +139,9 @@ use alloc::sync::Arc;
 
 use crate::error::{Result, check_finite, ensure, err};
 use crate::noise::Fingerprint;
-pub use crate::process::{Linear, Prediction, PredictionType, SampleClip};
+#[doc(hidden)]
+pub use crate::process::Prediction;
+pub use crate::process::{Linear, PredictionType, SampleClip};
 use crate::schedule::Level;
 
 /// How much noise a step adds to its mean.
@@ -280,6 +301,7 @@ pub trait Sampler {
 
     /// What makes the steps where the sampler chooses its network calls by what they give; then [`Sampler::levels`] are
     /// those at which x is seen, and not those of the calls.
+    #[doc(hidden)]
     fn adaptive(&self) -> Option<&dyn Adaptive> {
         None
     }
@@ -387,6 +409,7 @@ fn check_after(x0: &[f32], next_state: &[f32], next: &[f32]) -> Result<()> {
 /// Adds `spread` times `noise` to the mean in `next`, or draws bits. `output` is what [`Sampler::spread`] left.
 ///
 /// Errors: kind `Shape` if noise is needed and has not the length of `next`.
+#[doc(hidden)]
 pub fn add_noise(spread: Spread, output: &[f32], noise: &[f32], next: &mut [f32]) -> Result<()> {
     let n = next.len();
     match spread {

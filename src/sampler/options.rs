@@ -6,112 +6,11 @@ use alloc::vec::Vec;
 use super::setup::Setup;
 use super::solvers::SOLVERS;
 use super::{
-    DdimNoise, DdimPrevious, Jumps, Ladder, Plan, SampleClip, Sampler, SchedulerConfig, decoupled, decoupled_annealing,
-    probability_flow, repaint, split_gibbs,
+    DdimNoise, DdimPrevious, Jumps, Ladder, Plan, SampleClip, Sampler, SamplerKind, SchedulerConfig, decoupled,
+    decoupled_annealing, probability_flow, repaint, split_gibbs,
 };
 use crate::error::{Result, ensure, err};
 use crate::schedule::{AlignYourSteps, Arithmetic, SigmaSpacing};
-
-/// The samplers there are. More may be added.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum SamplerKind {
-    /// [`ddpm`](super::ddpm).
-    Ddpm,
-    /// [`ddim`](super::ddim).
-    Ddim,
-    /// [`Ancestral2015`](super::Ancestral2015), for models whose scheduler configuration is of it.
-    Ancestral2015,
-    /// [`Bits2015`](super::Bits2015), for models whose scheduler configuration is of it.
-    Bits2015,
-    /// [`ddim_inverse`](super::ddim_inverse): from data to noise.
-    DdimInverse,
-    /// [`dpm_solver_multistep`](super::dpm_solver_multistep).
-    DpmSolverMultistep,
-    /// [`dpm_solver_singlestep`](super::dpm_solver_singlestep).
-    DpmSolverSinglestep,
-    /// [`dpm_solver_sde`](super::dpm_solver_sde).
-    DpmSolverSde,
-    /// [`unipc`](super::unipc).
-    UniPc,
-    /// [`deis`](super::deis).
-    Deis,
-    /// [`euler`](super::euler).
-    Euler,
-    /// [`euler_ancestral`](super::euler_ancestral).
-    EulerAncestral,
-    /// [`heun`](super::heun).
-    Heun,
-    /// [`kdpm2`](super::kdpm2).
-    Kdpm2,
-    /// [`kdpm2_ancestral`](super::kdpm2_ancestral).
-    Kdpm2Ancestral,
-    /// [`lms`](super::lms).
-    Lms,
-    /// [`pndm`](super::pndm).
-    Pndm,
-    /// [`ipndm`](super::ipndm).
-    Ipndm,
-    /// [`euler`](super::euler) of a network behind EDM's preconditioning.
-    EdmEuler,
-    /// [`dpm_solver_multistep`](super::dpm_solver_multistep) of a network behind EDM's preconditioning.
-    EdmDpmSolver,
-    /// [`dpm_solver_multistep`](super::dpm_solver_multistep) of the stochastic equation for networks of cosine
-    /// schedules.
-    CosineDpmSolver,
-    /// [`lcm`](super::lcm).
-    Lcm,
-    /// [`tcd`](super::tcd).
-    Tcd,
-    /// [`consistency`](super::consistency).
-    Cm,
-    /// [`flow_euler`](super::flow_euler).
-    FlowEuler,
-    /// [`flow_heun`](super::flow_heun).
-    FlowHeun,
-    /// [`flow_lcm`](super::flow_lcm).
-    FlowLcm,
-    /// [`sa_solver`](super::sa_solver).
-    SaSolver,
-    /// [`dpm_solver_multistep_inverse`](super::dpm_solver_multistep_inverse): from data to noise.
-    DpmSolverInverse,
-    /// [`churned_heun`](super::churned_heun) of a network behind EDM's preconditioning: EDM's own sampler.
-    EdmHeun,
-    /// [`churned_heun`](super::churned_heun) of a network that gives -eps.
-    KarrasVe,
-    /// [`score_sde_ve`](super::score_sde_ve).
-    ScoreSdeVe,
-    /// [`score_sde_vp`](super::score_sde_vp).
-    ScoreSdeVp,
-    /// [`rk45`](super::rk45), of whatever process the model was trained for.
-    Rk45,
-    /// [`D3pm`](super::D3pm), for models whose scheduler configuration is of it.
-    D3pm,
-}
-
-impl SamplerKind {
-    /// All of them, with the names that the command line uses.
-    pub const NAMES: [(&'static str, Self); SOLVERS.len()] = {
-        let mut names = [("", Self::Ddpm); SOLVERS.len()];
-        let mut i = 0;
-        while i < SOLVERS.len() {
-            names[i] = (SOLVERS[i].name, SOLVERS[i].kind);
-            i += 1;
-        }
-        names
-    };
-
-    /// Whether it is a chain of 2015, which has a configuration of its own and makes all of its steps.
-    pub const fn is_2015(self) -> bool {
-        matches!(self, Self::Ancestral2015 | Self::Bits2015)
-    }
-
-    /// Whether its scheduler configuration is of a class of this library's own, which no other sampler reads: the
-    /// chains of 2015, and of classes.
-    pub const fn has_own_class(self) -> bool {
-        self.is_2015() || matches!(self, Self::D3pm)
-    }
-}
 
 /// Which levels a run visits.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -256,8 +155,8 @@ pub struct SamplerOptions {
     /// TCD's gamma (diffusers' `eta` of `TCDScheduler.step`), 0 ..= 1: how far each step goes beyond its level and
     /// back. 0.3.
     pub tcd_gamma: f64,
-    /// Noise before each step of [`euler`](super::euler), EDM's Euler, [`churned_heun`](super::churned_heun) and
-    /// [`flow_heun`](super::flow_heun).
+    /// Noise before each step of [`SamplerKind::Euler`], [`SamplerKind::EdmEuler`], [`SamplerKind::EdmHeun`],
+    /// [`SamplerKind::KarrasVe`] and [`SamplerKind::FlowHeun`].
     pub churn: Churn,
     /// The shift of a flow whose configuration says `use_dynamic_shifting`: mu, the logarithm of the shift
     /// (`time_shift_type` exponential), or the shift itself (linear). `None` for every other configuration.
@@ -270,7 +169,7 @@ pub struct SamplerOptions {
     pub order: Option<usize>,
     /// Whose formulas are taken where diffusers' are known to be wrong.
     pub compat: Compat,
-    /// The relative tolerance of [`rk45`](super::rk45), 1e-7 to 1.
+    /// The relative tolerance of [`SamplerKind::Rk45`], 1e-7 to 1.
     pub rtol: f64,
     /// Its absolute tolerance, 1e-7 to 1.
     pub atol: f64,
@@ -416,10 +315,15 @@ impl SchedulerConfig {
         Ok(Box::new(config.preconditioned(plan, options.churn.s_churn != 0.0)?))
     }
 
-    /// Makes the sampler that goes back and forth, see [`repaint`]. The kind of `options` and what is DDIM's are not
+    /// Makes the sampler that goes back and forth (Lugmayr et al. 2022): DDPM's steps, some of which are followed by a
+    /// jump back into noise, x <- sqrt(1 - b) x + sqrt(b) z with 1 - b = abar_u / abar_s from s to u. A jump belongs to
+    /// the step before it, so that a step is one network call. Without evidence it is DDPM made longer; with
+    /// [`KnownPixels`](crate::posterior::KnownPixels) it lets known and unknown parts agree, and
+    /// [`Calibrated`](crate::posterior::Calibrated) should have it. The kind of `options` and what is DDIM's are not
     /// used.
     ///
-    /// Errors: as [`SchedulerConfig::sampler`] and [`repaint`].
+    /// Errors: as [`SchedulerConfig::sampler`]; kind `InvalidArgument` for a jump of length 0, no resampling, or more
+    /// than 2^20 calls.
     pub fn repaint(&self, options: &SamplerOptions, jumps: Jumps) -> Result<Plan> {
         ensure!(
             !self.class.has_own_class(),
@@ -432,10 +336,14 @@ impl SchedulerConfig {
         config.preconditioned(repaint(&setup.schedule()?, &setup.timesteps()?, setup.prediction(), jumps)?, false)
     }
 
-    /// Makes the sampler that goes back into ever less noise, see [`split_gibbs`]. [`Steps::Count`] levels are spread
-    /// as [`Ladder::timesteps`] says, [`Steps::All`] are all. The kind of `options` and what is DDIM's are not used.
+    /// Makes the sampler that goes back into ever less noise: DDPM's steps down to x_0; from there, for every rung of the
+    /// `ladder`, back to alpha x_0 + sigma z at the noisiest of the levels that has at most the rung's noise, and down
+    /// again. Without evidence the chain keeps the model's law; [`SplitGibbs`](crate::posterior::SplitGibbs) draws the
+    /// returns given y. [`Steps::Count`] levels are spread as [`Ladder::timesteps`] says, [`Steps::All`] are all. The
+    /// kind of `options` and what is DDIM's are not used.
     ///
-    /// Errors: as [`SchedulerConfig::sampler`] and [`split_gibbs`].
+    /// Errors: as [`SchedulerConfig::sampler`] and [`Ladder::rungs`]; kind `InvalidArgument` for a ladder that ends below
+    /// the least noise of the schedule by more than 1 %, or more than 2^20 calls.
     pub fn split_gibbs(&self, options: &SamplerOptions, ladder: &Ladder) -> Result<Plan> {
         ensure!(
             !self.class.has_own_class(),

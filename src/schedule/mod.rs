@@ -20,16 +20,25 @@ mod published;
 mod real;
 mod timesteps;
 
-pub use betas::{BetaSchedule, Betas, MAX_TRAIN_TIMESTEPS, NoiseSchedule};
+pub use betas::{BetaSchedule, Betas, NoiseSchedule};
 pub(crate) use grid::linspace;
-pub use grid::{
-    Grid, GridEnd, GridRules, Points, SigmaSpacing, SigmaTable, Whole, discrete_grid, given_grid, spread, time_shift,
-};
 pub use level::Level;
-pub use paper2015::TemporalBasis;
-pub use published::{AlignYourSteps, polyexponential};
+pub use published::AlignYourSteps;
 pub(crate) use real::Real;
-pub use timesteps::{TimestepSpacing, custom_timesteps, spaced_timesteps};
+pub use timesteps::TimestepSpacing;
+
+// What configurations make of themselves; for tests.
+#[doc(hidden)]
+pub use self::{
+    betas::MAX_TRAIN_TIMESTEPS,
+    grid::{
+        Grid, GridEnd, GridRules, Points, SigmaSpacing, SigmaTable, Whole, discrete_grid, given_grid, spread,
+        time_shift,
+    },
+    paper2015::TemporalBasis,
+    published::polyexponential,
+    timesteps::{custom_timesteps, spaced_timesteps},
+};
 
 /// In which precision schedules and the scalars of a step are computed. A sample's elements are f32 in both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -23,6 +23,7 @@ use crate::tensor::{DType, Dims};
 mod choice;
 mod convert;
 #[cfg(feature = "std")]
+#[doc(hidden)] // `pipeline::Source` opens what lies in a directory, or in one file.
 pub mod diffusers;
 #[cfg(feature = "std")]
 mod file;
@@ -30,6 +31,7 @@ mod header;
 mod joined;
 mod mapped;
 mod names;
+#[doc(hidden)]
 pub mod packed;
 #[cfg(feature = "std")]
 mod sharded;
@@ -40,8 +42,10 @@ mod write;
 pub use file::SafeTensorsFile;
 pub(crate) use joined::{Joined, Part};
 pub(crate) use mapped::Mapped;
+#[doc(hidden)]
 pub use names::DiffusersNames;
 #[cfg(feature = "std")]
+#[doc(hidden)]
 pub use sharded::ShardedFiles;
 pub use view::SafeTensorsView;
 pub use write::{TensorToWrite, write_safetensors};
@@ -100,6 +104,7 @@ fn fits(shape: &[usize], dims: &Dims) -> bool {
 
 /// Checks that a source holds exactly the parameters of a graph: none missing, none more, each of the right shape.
 /// The error (kind `Weights`) lists the first few of each sort.
+#[doc(hidden)]
 pub fn check_params(graph: &Graph, source: &dyn WeightSource) -> Result<()> {
     check_names(graph.params(), source)
 }

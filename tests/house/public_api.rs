@@ -27,13 +27,26 @@ fn is_public(visibility: &Visibility) -> bool {
     matches!(visibility, Visibility::Public(_))
 }
 
-/// Whether it is for tests alone or hidden from the documentation.
-fn is_unlisted(attributes: &[Attribute]) -> bool {
+fn has(attributes: &[Attribute], name: &str, tokens: &str) -> bool {
     attributes.iter().any(|a| {
         let Ok(list) = a.meta.require_list() else { return false };
         let text: String = list.tokens.to_string().split_whitespace().collect();
-        (list.path.is_ident("cfg") && text == "test") || (list.path.is_ident("doc") && text == "hidden")
+        list.path.is_ident(name) && text == tokens
     })
+}
+
+/// Whether it is for tests alone.
+fn is_test(attributes: &[Attribute]) -> bool {
+    has(attributes, "cfg", "test")
+}
+
+fn is_hidden(attributes: &[Attribute]) -> bool {
+    has(attributes, "doc", "hidden")
+}
+
+/// Whether it is for tests alone or hidden from the documentation.
+fn is_unlisted(attributes: &[Attribute]) -> bool {
+    is_test(attributes) || is_hidden(attributes)
 }
 
 fn words(path: &syn::Path) -> Vec<String> {
@@ -90,7 +103,7 @@ impl Module {
 
     fn add_one(&mut self, item: Item, folder: &Path) {
         match item {
-            Item::Mod(m) if !is_unlisted(&m.attrs) => {
+            Item::Mod(m) if !is_test(&m.attrs) => {
                 let name = m.ident.to_string();
                 let inner = folder.join(&name);
                 let child = match m.content {
@@ -104,12 +117,13 @@ impl Module {
                         Self::read(file.iter().find(|f| f.is_file()).unwrap(), &inner)
                     }
                 };
-                self.children.insert(name, (is_public(&m.vis), child));
+                // What a hidden module declares is still what another names again.
+                self.children.insert(name, (is_public(&m.vis) && !is_hidden(&m.attrs), child));
             }
-            Item::Use(u) if !is_unlisted(&u.attrs) => {
+            Item::Use(u) if !is_test(&u.attrs) => {
                 let mut found = Vec::new();
                 flatten(&u.tree, Vec::new(), &mut found);
-                let public = is_public(&u.vis);
+                let public = is_public(&u.vis) && !is_hidden(&u.attrs);
                 self.uses.extend(found.into_iter().map(|(name, path)| (name, path, public)));
             }
             Item::Struct(s) if !is_unlisted(&s.attrs) => self.put(&s.vis, "struct", &s.ident, fields(&s.fields)),
@@ -302,6 +316,8 @@ fn what_users_reach_is_listed_under_the_path_they_reach_it_by() {
                         #[doc(hidden)] pub fn hidden() {} #[cfg(test)] pub fn tested() {} }
         impl outer::Kind { pub fn count() {} }
         pub use outer::Kind; pub use std::vec::Vec;
+        #[doc(hidden)] pub mod apart { pub struct Kept; pub struct Unseen; }
+        pub use apart::Kept; #[doc(hidden)] pub use apart::Unseen;
     ";
     assert_eq!(
         listed(source),
@@ -318,6 +334,7 @@ fn what_users_reach_is_listed_under_the_path_they_reach_it_by() {
             "enum outer::Kind Two.of",
             "enum outer::Kind count()",
             "mod outer",
+            "struct Kept",
             "struct outer::Renamed",
             "struct outer::Renamed new()",
             "struct outer::Renamed x",

@@ -47,6 +47,7 @@ mod gather;
 #[allow(missing_docs)]
 pub(crate) mod gemm;
 mod halves;
+#[doc(hidden)]
 pub mod heap;
 #[allow(missing_docs)]
 mod integers;
@@ -62,6 +63,7 @@ mod packs;
 #[cfg(feature = "threads")]
 mod place;
 #[cfg(feature = "threads")]
+#[doc(hidden)] // `CpuOptions` makes one.
 pub mod pool;
 pub(crate) mod simd;
 mod staging;
@@ -100,6 +102,7 @@ pub mod parts {
     pub use super::vmath::Activation as KernelActivation;
 }
 
+#[doc(hidden)]
 pub use aligned::AlignedBuf;
 pub use isa::Path;
 pub use stored::WeightType;

@@ -124,6 +124,7 @@ impl Backend for Wgpu {
 }
 
 /// A shader as a network uses it.
+#[doc(hidden)]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shader {
     /// The kernel's name.
@@ -139,6 +140,7 @@ pub struct Shader {
 ///
 /// # Errors
 /// `Unsupported` if an operation has no kernel.
+#[doc(hidden)]
 pub fn shaders(graph: &Graph, batch: usize, options: WgpuOptions) -> Result<Vec<Shader>> {
     let mut found: Vec<Shader> = Vec::new();
     for launch in compile::compile(graph, options.precision)?.launches {

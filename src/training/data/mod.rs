@@ -43,7 +43,9 @@ use crate::memory;
 use crate::npy::{self, Element, NpyArray};
 use crate::tensor::Dims;
 
+#[doc(hidden)]
 pub use crate::files::MAX_BYTES;
+#[doc(hidden)] // In the documentation of `values`.
 pub use crate::values::{GREY_LEVEL, Scale, Values};
 
 /// The draws of the noise streams that data use. The draws of a chain count up from 0 and stay far below.
