@@ -42,8 +42,8 @@ pub enum SamplerKind {
     /// Two ancestral steps, to the geometric mean of sigma and sigma_s and, with the x_0 found there, to sigma_s, whose
     /// noises are increments of one Brownian motion. Two calls a step; weak order 2.
     DpmSolverSde,
-    /// UniPC (Zhao et al. 2023, eq. 5 to 9): each call first corrects the x at which it was made, by its own output, and
-    /// then predicts the next. Order: one more than `solver_order`.
+    /// UniPC (Zhao et al. 2023, eq. 5 to 9): each call first corrects the x at which it was made, by its own output,
+    /// and then predicts the next. Order: one more than `solver_order`.
     UniPc,
     /// DEIS, orders 1 to 3 (Zhang and Chen 2023): x_s / alpha_s = x / alpha + sum_i C_i eps_i, C_i the integral of the
     /// Lagrange polynomial in ln(sigma / alpha) through the levels of the last outputs.
@@ -102,14 +102,14 @@ pub enum SamplerKind {
     EdmHeun,
     /// The same of a network that gives -eps, as `KarrasVeScheduler`.
     KarrasVe,
-    /// The variance-exploding predictor-corrector (Song et al. 2021): steps of Langevin dynamics at each sigma, then x_s
-    /// = x + d^2 score + d z with d^2 the fall of sigma^2. The network is told sigma and gives the score.
+    /// The variance-exploding predictor-corrector (Song et al. 2021): steps of Langevin dynamics at each sigma, then
+    /// x_s = x + d^2 score + d z with d^2 the fall of sigma^2. The network is told sigma and gives the score.
     ScoreSdeVe,
     /// The reverse equation of the variance-preserving process by Euler's method in steps of 1 / N: x_s = x + (beta / 2
     /// x + beta score) / N + sqrt(beta / N) z. The last step adds no noise.
     ScoreSdeVp,
-    /// The probability flow by Dormand and Prince's embedded methods of order 5 and 4, of whatever process the model was
-    /// trained for: each step as long as the tolerances allow, for each sample its own; the steps of
+    /// The probability flow by Dormand and Prince's embedded methods of order 5 and 4, of whatever process the model
+    /// was trained for: each step as long as the tolerances allow, for each sample its own; the steps of
     /// `scipy.integrate.solve_ivp`. Evidence cannot act in it.
     Rk45,
     /// Classes at each position (Austin et al. 2021): x_s is drawn from the kernel that follows from the network's
