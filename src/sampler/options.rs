@@ -337,10 +337,10 @@ impl SchedulerConfig {
     }
 
     /// Makes the sampler that goes back into ever less noise: DDPM's steps down to x_0; from there, for every rung of
-    /// the `ladder`, back to alpha x_0 + sigma z at the noisiest of the levels that has at most the rung's noise, and down
-    /// again. Without evidence the chain keeps the model's law; [`SplitGibbs`](crate::posterior::SplitGibbs) draws the
-    /// returns given y. [`Steps::Count`] levels are spread as [`Ladder::timesteps`] says, [`Steps::All`] are all. The
-    /// kind of `options` and what is DDIM's are not used.
+    /// the `ladder`, back to alpha x_0 + sigma z at the noisiest of the levels that has at most the rung's noise, and
+    /// down again. Without evidence the chain keeps the model's law; [`SplitGibbs`](crate::posterior::SplitGibbs)
+    /// draws the returns given y. [`Steps::Count`] levels are spread as [`Ladder::timesteps`] says, [`Steps::All`] are
+    /// all. The kind of `options` and what is DDIM's are not used.
     ///
     /// Errors: as [`SchedulerConfig::sampler`] and [`Ladder::rungs`]; kind `InvalidArgument` for a ladder that ends
     /// below the least noise of the schedule by more than 1 %, or more than 2^20 calls.
