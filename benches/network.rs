@@ -2,11 +2,11 @@
 //! a robot's policy and one of each larger family, with seeded random weights.
 //!
 //!     cargo bench --bench network -- [cifar|edge|policy|adm|dit|sd15|decoder] [threads N] [batch N] [rounds N]
-//!         [avx512|avx2|portable] [weights f32|f16|bf16|int8|int4] [int8] [profile]
+//!         [avx512|avx2|portable] [weights f32|f16|bf16|int8|int4] [bf16] [int8] [profile]
 //!
 //! Without options: cifar and edge at batch 1 and 16 on 1 and 2 threads, taking turns; each figure is the best of all
 //! rounds. The share of the peak is against fused multiply-adds measured in the same process, times the threads.
-//! `int8` times the networks with their layers in 8-bit integers too, taking turns with f32, and says how much of its
+//! `bf16` and `int8` time the networks with their layers in these too, taking turns with f32, and say how much of its
 //! time they take. `profile` adds where the time goes, by operation. The last line holds the process's peak memory to
 //! the bound (weights + workspace + 40 MB).
 //!
@@ -23,6 +23,7 @@ use undiffuse::backend::cpu::network::CpuNetwork;
 use undiffuse::backend::cpu::{AlignedBuf, Cpu, CpuOptions, Path, WeightType};
 use undiffuse::model::ModelConfig;
 use undiffuse::model::autoencoder::AutoencoderConfig;
+use undiffuse::pipeline::Precision;
 use undiffuse::tensor::Dims;
 use undiffuse::{Cancel, Result};
 
@@ -59,7 +60,7 @@ struct Options {
     rounds: usize,
     path: Option<Path>,
     weights: WeightType,
-    int8: Vec<bool>,
+    precisions: Vec<Precision>,
     profile: bool,
     serve: bool,
 }
@@ -73,7 +74,7 @@ impl Options {
             rounds: 7,
             path: None,
             weights: WeightType::F32,
-            int8: vec![false],
+            precisions: vec![Precision::F32],
             profile: false,
             serve: false,
         };
@@ -96,7 +97,8 @@ impl Options {
                 "threads" => o.threads = vec![number(&mut args)?],
                 "batch" => o.batches = vec![number(&mut args)?],
                 "rounds" => o.rounds = number(&mut args)?,
-                "int8" => o.int8 = vec![false, true],
+                "bf16" => o.precisions.push(Precision::Bf16),
+                "int8" => o.precisions.push(Precision::Int8),
                 "profile" => o.profile = true,
                 "serve" => o.serve = true,
                 other => match FAMILIES.into_iter().find(|(name, _)| *name == other) {
@@ -115,7 +117,7 @@ impl Options {
 /// A network with the buffers of one call.
 struct Case {
     name: &'static str,
-    int8: bool,
+    precision: Precision,
     threads: usize,
     batch: usize,
     flops: f64,
@@ -128,7 +130,7 @@ struct Case {
 }
 
 impl Case {
-    fn new(name: &'static str, int8: bool, threads: usize, batch: usize, o: &Options) -> Result<Self> {
+    fn new(name: &'static str, precision: Precision, threads: usize, batch: usize, o: &Options) -> Result<Self> {
         let config = match name {
             "cifar" => CIFAR,
             "edge" => EDGE,
@@ -139,7 +141,7 @@ impl Case {
             "decoder" => AutoencoderConfig::from_json(config)?.decoder([32, 32])?,
             _ => ModelConfig::from_json(config)?.build_any()?,
         };
-        let graph = if int8 { quantised::quantised(&graph)? } else { graph };
+        let graph = if precision == Precision::F32 { graph } else { quantised::quantised(&graph, precision)? };
         let cpu = Cpu::with_options(CpuOptions { path: o.path, threads: Some(threads), weights: o.weights })?;
         let net = cpu.compile_network(&graph, &weights)?;
         let by_operation = vec![Duration::MAX; net.operations().len()];
@@ -152,7 +154,7 @@ impl Case {
         };
         Ok(Self {
             name,
-            int8,
+            precision,
             threads,
             batch,
             flops: graph.flops() as f64 * batch as f64,
@@ -229,8 +231,8 @@ fn bench(o: &Options) -> Result<()> {
     for &name in &o.names {
         for &batch in &o.batches {
             let mut cases = Vec::new();
-            for (&threads, &int8) in o.threads.iter().flat_map(|t| o.int8.iter().map(move |i| (t, i))) {
-                cases.push(Case::new(name, int8, threads, batch, o)?);
+            for (&threads, &precision) in o.threads.iter().flat_map(|t| o.precisions.iter().map(move |p| (t, p))) {
+                cases.push(Case::new(name, precision, threads, batch, o)?);
             }
             stated = stated.max(cases.iter().map(|c| c.net.weight_bytes() + c.workspace.bytes()).sum());
             for round in 0..=o.rounds {
@@ -251,8 +253,10 @@ fn bench(o: &Options) -> Result<()> {
             }
             for c in &cases {
                 c.report(peak);
-                if let Some(plain) = cases.iter().find(|f| c.int8 && !f.int8 && f.threads == c.threads) {
-                    println!("    {:.3} of the time of f32", c.best.as_secs_f64() / plain.best.as_secs_f64());
+                let plain = cases.iter().find(|f| f.precision == Precision::F32 && f.threads == c.threads);
+                if let Some(plain) = plain.filter(|_| c.precision != Precision::F32) {
+                    let (name, ratio) = (c.precision.name(), c.best.as_secs_f64() / plain.best.as_secs_f64());
+                    println!("    {name}: {ratio:.3} of the time of f32");
                 }
                 if o.profile {
                     c.report_profile();
@@ -276,7 +280,7 @@ fn bench(o: &Options) -> Result<()> {
 }
 
 fn serve(o: &Options) -> Result<()> {
-    let mut case = Case::new(o.names[0], o.int8[o.int8.len() - 1], o.threads[0], o.batches[0], o)?;
+    let mut case = Case::new(o.names[0], o.precisions[o.precisions.len() - 1], o.threads[0], o.batches[0], o)?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "ready {}", case.net.describe())?;
     out.flush()?;

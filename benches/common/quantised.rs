@@ -1,5 +1,5 @@
-//! A network's graph with its layers in 8-bit integers, for timings: the scales are arbitrary, and no speed depends on
-//! them.
+//! A network's graph with its layers in bf16 or 8-bit integers, for timings: the scales are arbitrary, and no speed
+//! depends on them.
 
 use std::cell::RefCell;
 
@@ -45,13 +45,13 @@ impl Backend for Keep {
     }
 }
 
-/// The graph that a backend is given for `Precision::Int8`.
-pub fn quantised(graph: &Graph) -> Result<Graph> {
+/// The graph that a backend is given for this precision.
+pub fn quantised(graph: &Graph, precision: Precision) -> Result<Graph> {
     let mut source = Source::new(graph.to_json()?, None, Box::new(Zeros(graph.clone())))?;
     let range = Quantisation::of_range(-1.0, 4.0)?;
     source.set_activations(graph.params().iter().map(|p| (p.name.clone(), range)).collect());
     let keep = Keep(RefCell::new(None));
-    let options = PipelineOptions { precision: Precision::Int8, ..PipelineOptions::default() };
+    let options = PipelineOptions { precision, ..PipelineOptions::default() };
     match (source.compile(&keep, &options), keep.0.into_inner()) {
         (_, Some(graph)) => Ok(graph),
         (Err(e), None) => Err(e),

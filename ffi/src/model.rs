@@ -13,7 +13,7 @@ use undiffuse::ErrorKind;
 use undiffuse::backend::Backend;
 use undiffuse::backend::cpu::{Cpu, CpuOptions, WeightType};
 use undiffuse::backend::threads::Threads;
-use undiffuse::pipeline::{Decoding, Gradient, Pipeline, PipelineOptions, Source};
+use undiffuse::pipeline::{Decoding, Gradient, Pipeline, PipelineOptions, Precision, Source};
 use undiffuse::sampler::{SamplerKind, SchedulerConfig};
 use undiffuse::tensor::MAX_RANK;
 
@@ -192,9 +192,14 @@ fn compile(mut source: Source<'_>, o: &undiffuse_model_options) -> Outcome<Model
     if (height == 0) != (width == 0) {
         return Err(Failure::argument(format!("the size is {height} x {width}, expected both 0 or none")));
     }
-    let integers = value(o.precision)? == UNDIFFUSE_PRECISION_INT8;
+    let precision = value(o.precision)?;
     let pipeline_options = PipelineOptions {
-        precision: if integers { undiffuse::pipeline::Precision::Int8 } else { undiffuse::pipeline::Precision::F32 },
+        precision: match precision {
+            // f16 is how a backend keeps values.
+            UNDIFFUSE_PRECISION_F32 | UNDIFFUSE_PRECISION_F16 => Precision::F32,
+            UNDIFFUSE_PRECISION_INT8 => Precision::Int8,
+            UNDIFFUSE_PRECISION_BF16 => Precision::Bf16,
+        },
         size: (height > 0).then_some([height, width]),
         scheduler: None,
         gradient: match value(o.gradient)? {
@@ -214,9 +219,12 @@ fn compile(mut source: Source<'_>, o: &undiffuse_model_options) -> Outcome<Model
     }
     // SAFETY: likewise.
     let heap = unsafe { heap(o.allocator) }?;
-    let (backend, precision) = (value(o.backend)?, value(o.precision)?);
-    let lacks = if backend == UNDIFFUSE_BACKEND_WGPU { UNDIFFUSE_PRECISION_INT8 } else { UNDIFFUSE_PRECISION_F16 };
-    if precision == lacks {
+    let backend = value(o.backend)?;
+    let lacks: &[_] = match backend {
+        UNDIFFUSE_BACKEND_WGPU => &[UNDIFFUSE_PRECISION_INT8, UNDIFFUSE_PRECISION_BF16],
+        UNDIFFUSE_BACKEND_CPU | UNDIFFUSE_BACKEND_REFERENCE => &[UNDIFFUSE_PRECISION_F16],
+    };
+    if lacks.contains(&precision) {
         return Err(Failure::new(UNDIFFUSE_UNSUPPORTED, format!("{backend:?} has no {precision:?}")));
     }
     if backend != UNDIFFUSE_BACKEND_WGPU && o.device != 0 {
@@ -243,10 +251,10 @@ fn compile(mut source: Source<'_>, o: &undiffuse_model_options) -> Outcome<Model
         UNDIFFUSE_BACKEND_REFERENCE => Box::new(undiffuse::backend::reference::Reference),
         #[cfg(feature = "wgpu")]
         UNDIFFUSE_BACKEND_WGPU => {
-            use undiffuse::backend::wgpu::{Precision, Wgpu, WgpuOptions};
+            use undiffuse::backend::wgpu::{self, Wgpu, WgpuOptions};
             let precision = match precision {
-                UNDIFFUSE_PRECISION_F32 => Precision::F32,
-                _ => Precision::F16,
+                UNDIFFUSE_PRECISION_F16 => wgpu::Precision::F16,
+                _ => wgpu::Precision::F32,
             };
             let options = WgpuOptions { precision, ..WgpuOptions::default() };
             Box::new(Wgpu::open(Some(o.device as usize), options)?)

@@ -8,8 +8,8 @@ use alloc::vec::Vec;
 
 use super::infer::{Context, infer};
 use super::{
-    Activation, Binary, ChannelNorm, Graph, GroupNorm, InputId, Kernel, Node, NormKind, Op, Padding, Param, ParamId,
-    Port, Role, ValueId, ValueType, Window,
+    Activation, Binary, ChannelNorm, Graph, GroupNorm, InputId, Kernel, LayerPrecision, Node, NormKind, Op, Padding,
+    Param, ParamId, Port, Role, ValueId, ValueType, Window,
 };
 use crate::error::{Error, Result, ensure, err};
 use crate::tensor::{DType, Dims};
@@ -120,7 +120,7 @@ impl GraphBuilder {
         let params = &mut self.graph.params;
         ensure!(params.len() < MAX_NODES, Unsupported, "the network has more than {MAX_NODES} parameters");
         let id = ParamId(params.len() as u32);
-        params.push(Param { name: name.to_owned(), dims, input: None });
+        params.push(Param { name: name.to_owned(), dims, precision: LayerPrecision::F32 });
         self.names.insert(name.to_owned(), id);
         Ok(id)
     }

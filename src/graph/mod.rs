@@ -34,6 +34,7 @@ pub mod fuse;
 #[cfg(feature = "training")]
 #[doc(hidden)]
 pub mod gradients;
+mod halve;
 mod infer;
 mod input;
 mod op;
@@ -56,7 +57,7 @@ pub use op::ParamGrad;
 #[doc(hidden)]
 pub use op::{Epilogue, FusedConv, FusedConvAdjoint, FusedNormGrad, Prologue};
 pub use parts::{Activation, Binary, ChannelNorm, GroupNorm, Kernel, NormKind, Padding, Window};
-pub use quantise::Quantisation;
+pub use quantise::{LayerPrecision, Quantisation};
 pub(crate) use rebuild::alone;
 
 /// Names a value: the node that makes it.
@@ -110,9 +111,9 @@ pub struct Param {
     pub name: String,
     /// Its dimensions.
     pub dims: Dims,
-    /// Of a layer's weight: that the layer computes in 8-bit integers, and how its input becomes such. Models build
-    /// `None`; [precision](crate::pipeline::Precision) is a pass.
-    pub input: Option<Quantisation>,
+    /// Of a layer's weight: what the layer computes in. Models build [`LayerPrecision::F32`];
+    /// [precision](crate::pipeline::Precision) is a pass.
+    pub precision: LayerPrecision,
 }
 
 /// An input or output with its name.

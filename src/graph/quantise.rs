@@ -11,7 +11,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::rebuild::Rebuild;
-use super::{Graph, Kernel, Node, Op, ParamId, ValueId};
+use super::{Graph, Kernel, Node, Op, ParamId, ValueId, Window};
 use crate::error::{Result, ensure};
 
 /// The fewest output channels, and the fewest weights of each, of a layer of integers: the first and the last layer of
@@ -19,6 +19,19 @@ use crate::error::{Result, ensure};
 const LEAST: [usize; 2] = [16, 64];
 /// The most weights of an output channel, so that 32 bits hold every sum.
 const MOST: usize = 1 << 16;
+
+/// What a layer, a convolution or a linear map, computes in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LayerPrecision {
+    /// Single precision, or better.
+    #[default]
+    F32,
+    /// Its input and its weights are rounded to the nearest bf16, ties to even; their products are added in f32.
+    Bf16,
+    /// 8-bit integers, with exact sums.
+    Int8(Quantisation),
+}
 
 /// How the input of a layer becomes 8-bit integers.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -67,12 +80,14 @@ impl Quantisation {
     }
 }
 
-/// The layer of a node, if it is one without groups.
-fn layer(node: &Node) -> Option<&Kernel> {
-    match &node.op {
-        Op::Conv2d { window, kernel } if window.groups == 1 => Some(kernel),
-        Op::Linear(kernel) => Some(kernel),
-        _ => None,
+impl Node {
+    /// The layer of a node, if it is one without groups; a linear map has no window.
+    pub(super) fn layer(&self) -> Option<(&Kernel, Option<&Window>)> {
+        match &self.op {
+            Op::Conv2d { window, kernel } if window.groups == 1 => Some((kernel, Some(window))),
+            Op::Linear(kernel) => Some((kernel, None)),
+            _ => None,
+        }
     }
 }
 
@@ -86,22 +101,31 @@ impl Graph {
         positions > 1 && ins % 4 == 0 && outs >= LEAST[0] && (LEAST[1]..=MOST).contains(&fan_in)
     }
 
-    /// The values that layers of integers may read, each with the weights of its layers: all layers of a value are of
-    /// integers or none is, and all uses of a weight are.
-    fn suited(&self) -> Vec<(ValueId, Vec<ParamId>)> {
+    /// The values that layers of which `suits` is true read, each with the weights of these layers: it is true of all
+    /// layers of a value, whose weights have no other use.
+    pub(super) fn layers_by_input(
+        &self,
+        suits: impl Fn(&Self, &Node, ValueId) -> bool,
+    ) -> Vec<(ValueId, Vec<ParamId>)> {
         let mut users = alloc::vec![0usize; self.params().len()];
-        let mut readers: BTreeMap<ValueId, Vec<ParamId>> = BTreeMap::new();
+        let mut readers: BTreeMap<ValueId, (bool, Vec<ParamId>)> = BTreeMap::new();
         for node in self.nodes() {
             node.op.for_each_param(|p| users[p.index()] += 1);
-            if let (Some(kernel), Some(&x)) = (layer(node), node.args.first()) {
-                readers.entry(x).or_default().push(kernel.weight);
+            if let (Some((kernel, _)), Some(&x)) = (node.layer(), node.args.first()) {
+                let (all, weights) = readers.entry(x).or_insert((true, Vec::new()));
+                *all &= suits(self, node, x);
+                weights.push(kernel.weight);
             }
         }
-        let fits = |(x, weights): &(ValueId, Vec<ParamId>)| {
-            let positions = self.dims(*x).positions();
-            weights.iter().all(|&w| self.suits(w, positions) && users[w.index()] == 1)
-        };
-        readers.into_iter().filter(fits).collect()
+        let suited = readers.into_iter().filter(|(_, (all, w))| *all && w.iter().all(|w| users[w.index()] == 1));
+        suited.map(|(x, (_, weights))| (x, weights)).collect()
+    }
+
+    /// The values that layers of integers may read, each with the weights of its layers.
+    fn suited(&self) -> Vec<(ValueId, Vec<ParamId>)> {
+        self.layers_by_input(|graph, node, x| {
+            node.layer().is_some_and(|(kernel, _)| graph.suits(kernel.weight, graph.dims(x).positions()))
+        })
     }
 
     /// The same graph with layers of integers: those that suit and whose weights `ranges` knows by name.
@@ -112,7 +136,7 @@ impl Graph {
             // Those that read the same value must agree, as their input is made once.
             let Some(first) = known.as_ref().and_then(|k| k.first().copied()) else { continue };
             if known.is_some_and(|k| k.iter().all(|q| *q == first)) {
-                weights.iter().for_each(|w| self.params[w.index()].input = Some(first));
+                weights.iter().for_each(|w| self.params[w.index()].precision = LayerPrecision::Int8(first));
             }
         }
         self
@@ -174,7 +198,7 @@ mod tests {
         let any = Quantisation::of_range(-1.0, 1.0).unwrap();
         let ranges = graph.params().iter().map(|p| (p.name.clone(), any)).collect();
         let quantised = graph.clone().quantised(&ranges);
-        let of = |p: &&crate::graph::Param| p.input.is_some();
+        let of = |p: &&crate::graph::Param| p.precision != LayerPrecision::F32;
         assert_eq!(
             quantised.params().iter().filter(of).map(|p| p.name.as_str()).collect::<Vec<_>>(),
             ["middle.weight"]

@@ -343,8 +343,9 @@ impl<'a> Source<'a> {
     /// Compiles the network for a backend, reading each weight once.
     pub fn compile(&self, backend: &dyn Backend, options: &PipelineOptions) -> Result<Pipeline> {
         let graph = self.graph(options.size)?;
-        let integers = match options.precision {
+        let narrow = match options.precision {
             Precision::F32 => None,
+            Precision::Bf16 => Some(graph.clone().halved()),
             Precision::Int8 => {
                 ensure!(
                     !self.activations.is_empty(),
@@ -354,7 +355,7 @@ impl<'a> Source<'a> {
                 Some(graph.clone().quantised(&self.activations))
             }
         };
-        self.compile_as(backend, options, &graph, integers.as_ref().unwrap_or(&graph))
+        self.compile_as(backend, options, &graph, narrow.as_ref().unwrap_or(&graph))
     }
 
     /// Compiled so that its network's calls are looked at: for calibration. Errors: as [`Source::compile`].

@@ -16,9 +16,9 @@ use undiffuse::tensor::{DType, Dims};
 use undiffuse::weights::{TensorInfo, WeightSource};
 
 /// The parameters of a graph, drawn, or as `change` makes them.
-struct Drawn {
-    graph: Graph,
-    change: fn(&mut [f32]),
+pub struct Drawn {
+    pub graph: Graph,
+    pub change: fn(&mut [f32]),
 }
 
 impl WeightSource for Drawn {
@@ -48,7 +48,7 @@ fn source(graph: &Graph, change: fn(&mut [f32]), input: Quantisation) -> Source<
     source
 }
 
-fn compiled(source: &Source<'_>, backend: &dyn Backend, precision: Precision) -> std::sync::Arc<dyn Network> {
+pub fn compiled(source: &Source<'_>, backend: &dyn Backend, precision: Precision) -> std::sync::Arc<dyn Network> {
     let options = PipelineOptions { precision, ..PipelineOptions::default() };
     std::sync::Arc::clone(source.compile(backend, &options).unwrap().network())
 }
@@ -67,7 +67,7 @@ fn cpu((path, vnni): (Path, bool), threads: usize) -> Cpu {
     if vnni { cpu } else { cpu.without_vnni() }
 }
 
-fn run(net: &dyn Network, batch: usize, inputs: &[Vec<f32>]) -> Vec<f32> {
+pub fn run(net: &dyn Network, batch: usize, inputs: &[Vec<f32>]) -> Vec<f32> {
     let each: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
     let mut out = vec![f32::NAN; batch * net.outputs()[0].elements()];
     let mut workspace = vec![f32::NAN; net.workspace_len(batch).unwrap()];
@@ -75,7 +75,7 @@ fn run(net: &dyn Network, batch: usize, inputs: &[Vec<f32>]) -> Vec<f32> {
     out
 }
 
-fn relative(got: &[f32], want: &[f32]) -> f64 {
+pub fn relative(got: &[f32], want: &[f32]) -> f64 {
     let sum = |f: &dyn Fn(usize) -> f64| (0..want.len()).map(f).sum::<f64>();
     let off = sum(&|i| (f64::from(got[i]) - f64::from(want[i])).powi(2));
     (off / sum(&|i| f64::from(want[i]).powi(2))).sqrt()
@@ -83,7 +83,7 @@ fn relative(got: &[f32], want: &[f32]) -> f64 {
 
 /// Weights whose integers and factors are exact: multiples of 1/64 with a largest one of 127/64 in every row of any
 /// length that is a multiple of 4.
-fn exact(weights: &mut [f32]) {
+pub fn exact(weights: &mut [f32]) {
     for (i, w) in weights.iter_mut().enumerate() {
         *w = if i % 4 == 0 { 127.0 / 64.0 } else { (*w * 400.0).round().clamp(-127.0, 127.0) / 64.0 };
     }
@@ -133,7 +133,7 @@ fn every_path_has_the_references_integers() {
 
 /// What stands before and behind a layer, in one graph: a norm, activations that are and are not made on the way, a
 /// concatenation, upsampling, a residual, a channel value.
-fn surrounded() -> Graph {
+pub fn surrounded() -> Graph {
     let mut g = GraphBuilder::new();
     let x = g.input_as(undiffuse::graph::Role::Sample, "sample", &[32, 6, 5]).unwrap();
     let a = g.conv2d("a", x, 64, 3, 1, Padding::all(1)).unwrap();

@@ -22,6 +22,7 @@ mod bad_input;
 mod families;
 mod finite;
 mod graph_data;
+mod halves;
 #[cfg(feature = "import")]
 mod import_onnx;
 mod integers;

@@ -557,12 +557,18 @@ impl<'a> Compiler<'a> {
         let taps = c.window.kernel[0] * c.window.kernel[1];
         let param = |id: ParamId| self.graph.param(id).name.clone();
         let names = c.kernels.iter().map(|k| (param(k.weight), k.bias.map(param))).collect();
-        let (weights, owner) = self.packs.get(Key { names, turned: false, shape }, || {
+        let bf16 = self.bf16(c);
+        let (weights, owner) = self.packs.get(Key { names, turned: false, shape, bf16 }, || {
             let (weights, bias) = self.kernels(&c.kernels)?;
             let kind = self.weights.of_layer(self.outs(c.kernels.iter().map(|k| k.weight)), in_channels * taps);
             let name = || c.kernels.first().map_or_else(Default::default, |k| param(k.weight));
-            PackedConv::in_heap(self.params.heap, self.isa, kind, shape, &weights, bias.as_deref())
-                .map_err(|e| e.context(name()))
+            let (heap, isa, bias) = (self.params.heap, self.isa, bias.as_deref());
+            let packed = if bf16 {
+                PackedConv::in_bf16(heap, isa, shape, &weights, bias)
+            } else {
+                PackedConv::in_heap(heap, isa, kind, shape, &weights, bias)
+            };
+            packed.map_err(|e| e.context(name()))
         })?;
         let plain = affine.is_none()
             && before == vmath::Activation::Identity

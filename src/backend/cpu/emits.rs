@@ -139,8 +139,10 @@ impl Emit for Stored {
 
 impl Emit for &'static Method {
     fn emit(&self, _: &mut Emitter) -> Result<String> {
-        if self.algorithm() == Algorithm::Direct {
-            return Ok(String::from("Method::DIRECT"));
+        match self.algorithm() {
+            Algorithm::Direct => return Ok(String::from("Method::DIRECT")),
+            Algorithm::Bf16 => return Ok(String::from("Method::BF16")),
+            Algorithm::Winograd => {}
         }
         let found = Method::WINOGRAD.iter().position(|m| core::ptr::eq(*m, *self));
         let found = found.ok_or_else(|| err!(Unsupported, "a convolution by an unknown method"))?;

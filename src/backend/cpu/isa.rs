@@ -45,11 +45,12 @@ impl fmt::Display for Path {
 pub struct Isa {
     path: Path,
     vnni: bool,
+    bf16: bool,
 }
 
 impl Isa {
     /// Plain Rust, which every CPU runs.
-    pub const PORTABLE: Self = Self { path: Path::Portable, vnni: false };
+    pub const PORTABLE: Self = Self { path: Path::Portable, vnni: false, bf16: false };
 
     /// The given path, if this build has it and this CPU can run it. With `std` the CPU is asked at run time; without
     /// it only what the build's target features promise is used.
@@ -61,7 +62,8 @@ impl Isa {
             Path::Neon => cfg!(all(target_arch = "aarch64", target_feature = "neon")),
             Path::Simd128 => cfg!(all(target_arch = "wasm32", target_feature = "simd128")),
         };
-        present.then_some(Self { path, vnni: path == Path::Avx512 && has_vnni() })
+        let wide = path == Path::Avx512;
+        present.then_some(Self { path, vnni: wide && has_vnni(), bf16: wide && has_bf16() })
     }
 
     /// The fastest path of this CPU.
@@ -85,10 +87,20 @@ impl Isa {
         Self { vnni: false, ..self }
     }
 
+    /// Whether there are also the dot products of two bf16 in vectors of 512 bits.
+    pub fn has_bf16(self) -> bool {
+        self.bf16
+    }
+
+    /// The same path without them.
+    pub fn without_bf16(self) -> Self {
+        Self { bf16: false, ..self }
+    }
+
     /// The path for rows of eight values: AVX2 in place of AVX-512, which has all of it.
     pub fn of_eight_lanes(self) -> Self {
         match self.path {
-            Path::Avx512 => Self { path: Path::Avx2, vnni: false },
+            Path::Avx512 => Self { path: Path::Avx2, vnni: false, bf16: false },
             _ => self,
         }
     }
@@ -139,6 +151,16 @@ fn has_vnni() -> bool {
     cfg!(all(target_arch = "x86_64", target_feature = "avx512vnni"))
 }
 
+#[cfg(all(target_arch = "x86_64", feature = "std"))]
+fn has_bf16() -> bool {
+    std::arch::is_x86_feature_detected!("avx512bf16")
+}
+
+#[cfg(not(all(target_arch = "x86_64", feature = "std")))]
+fn has_bf16() -> bool {
+    cfg!(all(target_arch = "x86_64", target_feature = "avx512bf16"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,11 +173,11 @@ mod tests {
     }
 
     #[test]
-    fn only_avx512_has_vnni_and_it_can_be_done_without() {
+    fn only_avx512_has_vnni_and_bf16_and_they_can_be_done_without() {
         for isa in Path::ALL.into_iter().filter_map(Isa::try_new) {
-            assert!(!isa.has_vnni() || isa.path() == Path::Avx512);
-            let without = isa.without_vnni();
-            assert!(!without.has_vnni() && without.path() == isa.path());
+            assert!(!(isa.has_vnni() || isa.has_bf16()) || isa.path() == Path::Avx512);
+            let without = isa.without_vnni().without_bf16();
+            assert!(!without.has_vnni() && !without.has_bf16() && without.path() == isa.path());
             let eight = isa.of_eight_lanes();
             let want = if isa.path() == Path::Avx512 { Path::Avx2 } else { isa.path() };
             // Nothing is used that was not found.

@@ -184,6 +184,13 @@ impl Cpu {
         Self { target: Target { isa: self.target.isa.without_vnni(), ..self.target }, ..self }
     }
 
+    /// The same, whose layers of bf16 do without AVX-512's dot products of bf16, as on a CPU that lacks them: for
+    /// tests. The results are the same but for the roundings of sums.
+    #[must_use]
+    pub fn without_bf16(self) -> Self {
+        Self { target: Target { isa: self.target.isa.without_bf16(), ..self.target }, ..self }
+    }
+
     /// How it keeps weights.
     pub fn weights(&self) -> WeightType {
         self.target.weights

@@ -17,7 +17,7 @@ use crate::backend::{Network, ParamSource, check_run};
 use crate::cancel::Cancel;
 use crate::error::{Result, ensure, err};
 use crate::graph::fuse::{fuse, fuse_backward};
-use crate::graph::{Graph, Input, Op};
+use crate::graph::{Graph, Input, LayerPrecision, Op};
 use crate::tensor::Dims;
 
 pub mod fixed;
@@ -31,8 +31,8 @@ pub struct CpuNetwork {
     threads: Arc<dyn Threads>,
     workers: usize,
     signature: Arc<[Input]>,
-    /// How many layers are of 8-bit integers.
-    integers: usize,
+    /// How many layers compute in something narrower than f32, and in what.
+    narrow: Option<(usize, &'static str)>,
     program: Arc<Shared>,
 }
 
@@ -93,12 +93,15 @@ impl CpuNetwork {
     ) -> Result<Self> {
         let Program { steps, inputs, outputs, arena, ends } = compile(target, heap, packs, graph, params)?;
         let workers = threads.count().max(1);
+        let count = |of: fn(LayerPrecision) -> bool| graph.params().iter().filter(|p| of(p.precision)).count();
+        let integers = count(|p| matches!(p, LayerPrecision::Int8(_)));
+        let halves = count(|p| p == LayerPrecision::Bf16);
         Ok(Self {
             target,
             threads,
             workers,
             signature: graph.signature().into(),
-            integers: graph.params().iter().filter(|p| p.input.is_some()).count(),
+            narrow: [("int8", integers), ("bf16", halves)].into_iter().find(|(_, n)| *n > 0).map(|(name, n)| (n, name)),
             program: Arc::new(Shared {
                 inputs: graph.inputs().iter().map(|p| graph.dims(p.value)).collect(),
                 outputs: graph.outputs().iter().map(|p| graph.dims(p.value)).collect(),
@@ -236,8 +239,8 @@ impl Network for CpuNetwork {
     fn on_threads(&self, threads: Arc<dyn Threads>) -> Result<Arc<dyn Network>> {
         let workers = threads.count().max(1);
         let (signature, program) = (Arc::clone(&self.signature), Arc::clone(&self.program));
-        let (target, integers) = (self.target, self.integers);
-        Ok(Arc::new(Self { target, threads, workers, signature, integers, program }))
+        let (target, narrow) = (self.target, self.narrow);
+        Ok(Arc::new(Self { target, threads, workers, signature, narrow, program }))
     }
 
     fn describe(&self) -> String {
@@ -246,11 +249,8 @@ impl Network for CpuNetwork {
             WeightType::F32 => String::new(),
             narrow => format!(", {narrow} weights"),
         };
-        let integers = match self.integers {
-            0 => String::new(),
-            n => format!(", {n} layers in int8"),
-        };
-        format!("cpu {}, {} thread{s}{kept}{integers}", self.target.isa.path(), self.workers)
+        let narrow = self.narrow.map_or_else(String::new, |(n, name)| format!(", {n} layers in {name}"));
+        format!("cpu {}, {} thread{s}{kept}{narrow}", self.target.isa.path(), self.workers)
     }
 
     #[cfg(feature = "embed")]

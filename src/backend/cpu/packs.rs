@@ -16,6 +16,8 @@ pub(super) struct Key {
     /// Whether the filters are turned round, for an adjoint.
     pub turned: bool,
     pub shape: ConvShape,
+    /// Whether they are for products of bf16.
+    pub bf16: bool,
 }
 
 /// The weights packed so far.

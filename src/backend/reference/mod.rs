@@ -7,11 +7,13 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use half::bf16;
+
 use super::{Backend, Network, ParamSource, check_run};
 use crate::cancel::Cancel;
 use crate::error::{Result, ensure};
 use crate::graph::{
-    Binary, FusedConv, FusedConvAdjoint, FusedNormGrad, Graph, Input, Kernel, Node, Op, ValueId, Window,
+    Binary, FusedConv, FusedConvAdjoint, FusedNormGrad, Graph, Input, Kernel, LayerPrecision, Node, Op, ValueId, Window,
 };
 use crate::tensor::Dims;
 
@@ -324,8 +326,15 @@ impl ReferenceNetwork {
     fn layer(&self, k: &Kernel, x: &Tensor, window: &Window, dims: Dims) -> Vec<f64> {
         let weight = self.params[k.weight.index()].as_slice();
         let bias = k.bias.map(|b| self.params[b.index()].as_slice());
-        let Some(input) = self.graph.param(k.weight).input else {
-            return ops::conv2d(x, weight, bias, window, dims);
+        let input = match self.graph.param(k.weight).precision {
+            LayerPrecision::F32 => return ops::conv2d(x, weight, bias, window, dims),
+            LayerPrecision::Bf16 => {
+                let half = |&v: &f64| bf16::from_f32(v as f32).to_f64();
+                let x = Tensor { dims: x.dims, data: x.data.iter().map(half).collect() };
+                let weight: Vec<f64> = weight.iter().map(half).collect();
+                return ops::conv2d(&x, &weight, bias, window, dims);
+            }
+            LayerPrecision::Int8(input) => input,
         };
         let x = Tensor { dims: x.dims, data: x.data.iter().map(|&v| input.offset(v)).collect() };
         let mut weight = weight.to_vec();

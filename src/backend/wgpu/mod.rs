@@ -24,7 +24,7 @@ use alloc::vec::Vec;
 
 use super::{Backend, Network, ParamSource};
 use crate::error::{Result, ensure};
-use crate::graph::Graph;
+use crate::graph::{Graph, LayerPrecision};
 
 mod adapter;
 mod compile;
@@ -107,8 +107,8 @@ impl Wgpu {
     /// # Errors
     /// As [`Backend::compile`].
     pub fn compile_network(&self, graph: &Graph, params: &dyn ParamSource) -> Result<WgpuNetwork> {
-        let integers = graph.params().iter().any(|p| p.input.is_some());
-        ensure!(!integers, Unsupported, "the backend wgpu has no layers of 8-bit integers");
+        let narrow = graph.params().iter().any(|p| p.precision != LayerPrecision::F32);
+        ensure!(!narrow, Unsupported, "the backend wgpu has no layers of 8-bit integers or bf16: give precision f32");
         WgpuNetwork::new(Arc::clone(&self.gpu), self.precision, graph, params)
     }
 }

@@ -16,7 +16,7 @@ pub fn of(command: &str, option: &str) -> Vec<&'static str> {
         "axes" => restore::reading::AXES.to_vec(),
         "format" => vec!["png", "jpg", "webp", "npy", "safetensors"],
         "depth" => vec!["8", "16"],
-        "precision" => vec!["f32", "int8"],
+        "precision" => vec!["f32", "bf16", "int8"],
         "dtype" => vec!["f16", "bf16", "f32", "int8", "int4"],
         "sampler" if restores => vec!["ddim", "ddpm", "ancestral2015", "repaint"],
         "sampler" => SamplerKind::NAMES.iter().map(|(name, _)| *name).collect(),

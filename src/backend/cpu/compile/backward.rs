@@ -87,7 +87,7 @@ impl Compiler<'_> {
             dilation: window.dilation,
         };
         let names = weights.iter().map(|&id| (self.graph.param(id).name.clone(), None)).collect();
-        let (weights, owner) = self.packs.get(Key { names, turned: true, shape }, || {
+        let (weights, owner) = self.packs.get(Key { names, turned: true, shape, bf16: false }, || {
             let mut plain = self.params.stacked(weights.iter().copied())?;
             self.weights.round(&mut plain, self.outs(weights.iter().copied()), [ins, taps]);
             let mut turned = self.params.staging.lend(plain.len())?;
@@ -121,7 +121,7 @@ impl Compiler<'_> {
         let parts = View { buffer, start: 0, stride: channels, channels, height, width, half: false };
         let shape = ConvShape::square(x.height, x.width, outs, channels, 1, 1, Padding::default());
         let names = weights.iter().map(|&id| (self.graph.param(id).name.clone(), None)).collect();
-        let packed = self.packs.get(Key { names, turned: true, shape }, || {
+        let packed = self.packs.get(Key { names, turned: true, shape, bf16: false }, || {
             let mut plain = self.params.stacked(weights.iter().copied())?;
             self.weights.round(&mut plain, self.outs(weights.iter().copied()), [ins, taps]);
             let mut by_tap = self.params.staging.lend(plain.len())?;

@@ -12,13 +12,21 @@ use super::super::vmath;
 use super::Compiler;
 use crate::error::{Result, err};
 use crate::graph::plan::Buffer;
-use crate::graph::{FusedConv, Graph, Op, Quantisation, ValueId};
+use crate::graph::{FusedConv, Graph, LayerPrecision, Op, Quantisation, ValueId};
+
+/// What all kernels of the layer compute in, if it is the same.
+fn precision(graph: &Graph, c: &FusedConv) -> Option<LayerPrecision> {
+    let mut all = c.kernels.iter().map(|k| graph.param(k.weight).precision);
+    let first = all.next()?;
+    all.all(|p| p == first).then_some(first)
+}
 
 /// How the layer's input becomes integers, if it does.
 fn input(graph: &Graph, c: &FusedConv) -> Option<Quantisation> {
-    let mut all = c.kernels.iter().map(|k| graph.param(k.weight).input);
-    let first = all.next().flatten()?;
-    all.all(|q| q == Some(first)).then_some(first)
+    match precision(graph, c) {
+        Some(LayerPrecision::Int8(input)) => Some(input),
+        _ => None,
+    }
 }
 
 /// The values that are kept as bf16: what layers make and only layers, of which one is of integers, and norms read. A
@@ -43,6 +51,11 @@ impl Compiler<'_> {
     /// How the layer's input becomes integers, if it does.
     pub(super) fn integers(&self, c: &FusedConv) -> Option<Quantisation> {
         input(self.graph, c)
+    }
+
+    /// Whether the layer multiplies bf16.
+    pub(super) fn bf16(&self, c: &FusedConv) -> bool {
+        precision(self.graph, c) == Some(LayerPrecision::Bf16)
     }
 
     /// Whether an operation reads bf16 as it is.

@@ -156,7 +156,7 @@ impl Compiler<'_> {
             // The group's number makes the name one that no other weights have.
             let part = |id: ParamId| alloc::format!("{}\0{first}", self.graph.param(id).name);
             let names = alloc::vec![(part(kernel.weight), kernel.bias.map(part))];
-            let (packed, owner) = self.packs.get(Key { names, turned: false, shape }, || {
+            let (packed, owner) = self.packs.get(Key { names, turned: false, shape, bf16: false }, || {
                 let mut block = self.params.heap.zeroed(count * outs * count * ins * taps)?;
                 for (o, to) in block.chunks_exact_mut(count * ins * taps).enumerate() {
                     let from = weights.get((first * outs + o) * ins * taps..).and_then(|w| w.get(..ins * taps));

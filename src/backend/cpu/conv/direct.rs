@@ -1,7 +1,7 @@
 //! Direct convolution: tiles of output pixels against panels of filters.
 #![allow(unsafe_code)] // Builds tiles of row pointers and writes shared output, within bounds that `bind` checks.
 
-use super::super::gemm::{MAX_MR, Tile, kernels};
+use super::super::gemm::{MAX_MR, Segment, Tile, kernels};
 use super::super::isa::Path;
 use super::super::vmath::{Activation, activate};
 use super::{Algorithm, ConvTasks, Method, PackedConv, split};
@@ -51,17 +51,36 @@ pub(super) static METHOD: Method = Method {
     },
     run_task: |tasks, _, i, _| match &tasks.call.cut {
         // SAFETY: the caller's contract.
-        super::Cut::Direct(cut) => unsafe { run_task(tasks, cut, i) },
-        super::Cut::Winograd(_) => tasks.call.conv.isa.path(),
+        super::Cut::Direct(cut) => unsafe { run_task(tasks, cut, i, &Operand::of(tasks)) },
+        super::Cut::Winograd(_) | super::Cut::Bf16(_) => tasks.call.conv.isa.path(),
     },
     filter: None,
 };
 
+/// What is multiplied: two tables of pixels, the floats that a pixel of each has, and the runs of a filter in them.
+pub(super) struct Operand<'a> {
+    pub data: [*const f32; 2],
+    pub channels: [usize; 2],
+    pub segments: &'a [Segment],
+}
+
+impl<'a> Operand<'a> {
+    /// The arguments themselves.
+    fn of(tasks: &'a ConvTasks<'_>) -> Self {
+        let call = &tasks.call;
+        Self {
+            data: [call.args.input.as_ptr(), call.args.second.map_or(core::ptr::null(), |(x, _)| x.as_ptr())],
+            channels: [call.first, call.second],
+            segments: if call.second > 0 { &call.segments } else { &call.conv.segments },
+        }
+    }
+}
+
 /// Runs task `i`.
 ///
 /// # Safety
-/// `i < cut.tasks()`, and nobody else touches this task's part of the output.
-pub(super) unsafe fn run_task(tasks: &ConvTasks<'_>, cut: &Cut, i: usize) -> Path {
+/// `i < cut.tasks()`, nobody else touches this task's part of the output, and the operand has all padded images.
+pub(super) unsafe fn run_task(tasks: &ConvTasks<'_>, cut: &Cut, i: usize, input: &Operand<'_>) -> Path {
     let call = &tasks.call;
     let isa = call.conv.isa;
     let kn = kernels(isa);
@@ -81,7 +100,7 @@ pub(super) unsafe fn run_task(tasks: &ConvTasks<'_>, cut: &Cut, i: usize) -> Pat
             let last = from + split(to - from, tiles, t + 1);
             // SAFETY: pixels, columns and all strides were checked against the slices by `bind` and `on`; the caller
             // gives this task's part of the output to this thread alone.
-            path = unsafe { run_tile(tasks, first, last, column, width, n) };
+            path = unsafe { run_tile(tasks, input, [first, last], column, width, n) };
         }
     }
     path
@@ -90,14 +109,20 @@ pub(super) unsafe fn run_task(tasks: &ConvTasks<'_>, cut: &Cut, i: usize) -> Pat
 /// Output pixels `first..last` (at most the path's tile height), columns `column..column + n`.
 ///
 /// # Safety
-/// The ranges lie inside the output, and nobody else touches that part of it.
-unsafe fn run_tile(tasks: &ConvTasks<'_>, first: usize, last: usize, column: usize, width: usize, n: usize) -> Path {
+/// The ranges lie inside the output, nobody else touches that part of it, and the operand has all padded images.
+unsafe fn run_tile(
+    tasks: &ConvTasks<'_>,
+    input: &Operand<'_>,
+    [first, last]: [usize; 2],
+    column: usize,
+    width: usize,
+    n: usize,
+) -> Path {
     let call = &tasks.call;
     let conv = call.conv;
     let kn = kernels(conv.isa);
     let s = &conv.shape;
-    let segments = if call.second > 0 { &call.segments } else { &*conv.segments };
-    let mut tile = Tile::new(segments, n, call.args.scale);
+    let mut tile = Tile::new(input.segments, n, call.args.scale);
     let [oh, ow] = conv.out_size;
     let pw = s.width + s.padding.left + s.padding.right;
     let ph = s.height + s.padding.top + s.padding.bottom;
@@ -107,13 +132,13 @@ unsafe fn run_tile(tasks: &ConvTasks<'_>, first: usize, last: usize, column: usi
     unsafe {
         tile.b = conv.weights.panel(column);
         tile.factor = conv.weights.factor(column);
-        tile.ahead = (last - first) * s.stride[1] * s.in_channels;
+        tile.ahead = (last - first) * s.stride[1] * (input.channels[0] + input.channels[1]);
         tile.bias = conv.bias.as_ptr().add(column);
         for (r, p) in (first..last).enumerate().take(MAX_MR) {
             let at = (image * ph + y * s.stride[0]) * pw + x * s.stride[1];
-            tile.a[0][r] = call.args.input.as_ptr().add(at * call.first);
-            if let Some((second, _)) = call.args.second {
-                tile.a[1][r] = second.as_ptr().add(at * call.second);
+            tile.a[0][r] = input.data[0].add(at * input.channels[0]);
+            if input.channels[1] > 0 {
+                tile.a[1][r] = input.data[1].add(at * input.channels[1]);
             }
             tile.out[r] = tasks.out.as_ptr().add(p * call.args.out_stride + column);
             if let Some(v) = call.args.sample {

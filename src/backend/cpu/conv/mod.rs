@@ -10,6 +10,7 @@
 use alloc::borrow::Cow;
 
 mod direct;
+mod halves;
 #[cfg(test)]
 mod tests;
 mod winograd;
@@ -204,6 +205,9 @@ impl Method {
         &winograd::METHODS[4],
     ];
 
+    /// Products of bf16.
+    pub const BF16: &'static Self = &halves::METHOD;
+
     /// Which it is.
     #[cfg(feature = "embed")]
     pub fn algorithm(&self) -> Algorithm {
@@ -213,6 +217,7 @@ impl Method {
     fn of(algorithm: Algorithm, kind: WeightType) -> &'static Self {
         match algorithm {
             Algorithm::Direct => Self::DIRECT,
+            Algorithm::Bf16 => Self::BF16,
             Algorithm::Winograd => Self::WINOGRAD[kind as usize],
         }
     }
@@ -225,6 +230,8 @@ pub enum Algorithm {
     Direct,
     /// Winograd's F(4x4, 3x3): a quarter of the multiplications, between transforms of input, filters and output.
     Winograd,
+    /// Products of the input and the filters rounded to bf16.
+    Bf16,
 }
 
 /// The algorithm for a shape. It never depends on the batch, so that neither do the bits of the result.
@@ -313,20 +320,25 @@ impl PackedConv {
         let (cin, cout) = (shape.in_channels, shape.out_channels);
         let [kh, kw] = shape.kernel;
         let k = cin * kh * kw;
-        ensure!(
-            algorithm == Algorithm::Direct || winograd_can(&shape),
-            Unsupported,
-            "Winograd convolution of {shape:?}, expected a 3x3 filter and stride 1"
-        );
-        let packed = Stored::pack(heap, isa, kind, [k, cout], |k, o| {
+        let can = match algorithm {
+            Algorithm::Direct => true,
+            Algorithm::Winograd => winograd_can(&shape),
+            Algorithm::Bf16 => cin.is_multiple_of(2),
+        };
+        ensure!(can, Unsupported, "{algorithm:?} convolution of {shape:?}, expected a shape that the method can do");
+        let at = |k: usize, o: usize| {
             // Direct sums run over (tap, channel), and so do groups that share a scale; the filter transform takes the
             // taps of a channel together.
             let (tap, c) = match algorithm {
                 Algorithm::Winograd if kind != WeightType::Int4 => (k % 9, k / 9),
-                Algorithm::Winograd | Algorithm::Direct => (k / cin, k % cin),
+                Algorithm::Winograd | Algorithm::Direct | Algorithm::Bf16 => (k / cin, k % cin),
             };
             weights.get((o * cin + c) * kh * kw + tap).copied().unwrap_or(0.0)
-        })?;
+        };
+        let packed = match algorithm {
+            Algorithm::Bf16 => halves::pack(heap, isa, [k, cout], at)?,
+            Algorithm::Direct | Algorithm::Winograd => Stored::pack(heap, isa, kind, [k, cout], at)?,
+        };
         let mut packed_bias = heap.zeroed(cout.next_multiple_of(kernels(isa).nr()))?;
         for (to, from) in packed_bias.iter_mut().zip(bias.unwrap_or(&[])) {
             *to = *from;
@@ -337,11 +349,13 @@ impl PackedConv {
         // Neighbouring taps of a row are one run of floats, unless there are gaps between them.
         let (runs, taps) = if shape.dilation == 1 { (1, kw) } else { (kw, 1) };
         let mut segments = room("a filter's rows", kh * runs)?;
-        segments.extend((0..kh * runs).map(|i| Segment {
+        let run = |i: usize| Segment {
             table: 0,
             offset: (i / runs * pitch + i % runs * cin) * shape.dilation,
             len: taps * cin,
-        }));
+        };
+        let rounded = |i: usize| if algorithm == Algorithm::Bf16 { halves::segment(isa, run(i)) } else { run(i) };
+        segments.extend((0..kh * runs).map(rounded));
         Ok(Self {
             isa,
             shape,
@@ -476,6 +490,7 @@ pub struct ConvTasks<'a> {
 pub enum Cut {
     Direct(direct::Cut),
     Winograd(winograd::Cut),
+    Bf16(halves::Cut),
 }
 
 impl<'a> ConvCall<'a> {
@@ -484,6 +499,7 @@ impl<'a> ConvCall<'a> {
         match &self.cut {
             Cut::Direct(c) => usize::from(c.tasks() > 0),
             Cut::Winograd(c) => c.stages(),
+            Cut::Bf16(c) => c.stages(),
         }
     }
 
@@ -492,6 +508,7 @@ impl<'a> ConvCall<'a> {
         match &self.cut {
             Cut::Direct(c) if stage == 0 => c.tasks(),
             Cut::Winograd(c) if stage < c.stages() => c.tasks(stage),
+            Cut::Bf16(c) => c.tasks(stage),
             _ => 0,
         }
     }

@@ -470,7 +470,7 @@ const fn method(filter: FilterFn) -> Method {
         run_task: |tasks, stage, i, scratch| match &tasks.call.cut {
             // SAFETY: the caller's contract.
             super::Cut::Winograd(cut) => unsafe { run_task(tasks, cut, stage, i, scratch) },
-            super::Cut::Direct(_) => tasks.call.conv.isa.path(),
+            super::Cut::Direct(_) | super::Cut::Bf16(_) => tasks.call.conv.isa.path(),
         },
         filter: Some(filter),
     }

@@ -9,6 +9,8 @@
 
 pub mod matmul;
 pub mod pack;
+#[cfg(target_arch = "x86_64")]
+pub(super) mod pairs;
 #[cfg(feature = "training")]
 pub(crate) mod rows;
 mod tile;

@@ -332,7 +332,7 @@ unsafe fn tile_body<S: Simd, E: Entry, const MR: usize, const NV: usize, const T
 /// Stores the sums of `rows` rows, `NV` vectors each, with all that is added to them. Not a part of the body, of which
 /// there is one for each height and type.
 #[inline(always)]
-unsafe fn store_body<S: Simd, const NV: usize>(t: &Tile<'_>, sums: *const f32, rows: usize) {
+pub(super) unsafe fn store_body<S: Simd, const NV: usize>(t: &Tile<'_>, sums: *const f32, rows: usize) {
     // SAFETY: the contract of `Tile` for every pointer, of `S` for the instructions; `sums` is what a body wrote.
     unsafe {
         let scale = S::splat(t.scale);

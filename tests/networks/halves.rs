@@ -1,0 +1,126 @@
+//! Layers of bf16: the reference's sums on every path, batches and threads that change no bit, and how far they are
+//! from f32.
+
+use crate::draw;
+use crate::integers::{Drawn, compiled, exact, relative, run, surrounded};
+use undiffuse::backend::cpu::{Cpu, CpuOptions, Path, WeightType};
+use undiffuse::backend::reference::Reference;
+use undiffuse::graph::{Graph, GraphBuilder, Kernel, Op, Padding, Role, Window};
+use undiffuse::model::unet2d::{self, UNet2DConfig};
+use undiffuse::pipeline::{Precision, Source};
+
+fn source(graph: &Graph, change: fn(&mut [f32])) -> Source<'static> {
+    let weights = Drawn { graph: graph.clone(), change };
+    Source::new(graph.to_json().unwrap(), None, Box::new(weights)).unwrap()
+}
+
+/// Every path that this CPU has, also AVX-512 without dot products of bf16.
+fn kernels() -> Vec<(Path, bool)> {
+    let has =
+        |p: &Path| Cpu::with_options(CpuOptions { path: Some(*p), threads: Some(1), ..Default::default() }).is_ok();
+    let found = Path::ALL.into_iter().filter(has);
+    found.flat_map(|p| [(p, true), (p, false)]).filter(|(p, dots)| *dots || *p == Path::Avx512).collect()
+}
+
+fn cpu((path, dots): (Path, bool), threads: usize) -> Cpu {
+    let options = CpuOptions { path: Some(path), threads: Some(threads), weights: WeightType::F32 };
+    let cpu = Cpu::with_options(options).unwrap();
+    if dots { cpu } else { cpu.without_bf16() }
+}
+
+/// Inputs that are multiples of 1/16 once they are rounded.
+fn sixteenths(n: usize) -> Vec<f32> {
+    (0..n).map(|i| (((i * 7919 + 13) % 251) as f32 / 16.0 - 7.0) * (1.0 + (i % 4) as f32 / 4096.0)).collect()
+}
+
+#[test]
+fn every_path_has_the_references_sums() {
+    let wide = Window { dilation: 2, ..Window::new([3, 3], 1, Padding { top: 3, bottom: 1, left: 0, right: 4 }) };
+    let even = Window::new([3, 3], 2, Padding { top: 0, bottom: 1, left: 0, right: 1 });
+    let row = Window::new([1, 5], 1, Padding { left: 2, right: 2, ..Padding::default() });
+    let same = Window::new([3, 3], 1, Padding::all(1));
+    // Widths that fill no tile and no panel, in which sums are exact in f32.
+    let small = [[64, 64, 8, 8], [66, 66, 7, 5], [130, 130, 6, 9]];
+    let large = [[64, 64, 9, 11], [70, 70, 17, 21]];
+    let halved = [[64, 256, 8, 10], [70, 280, 16, 20]];
+    let each = [(Window::POINT, large.as_slice()), (row, &large), (wide, &large), (even, &halved), (same, &small)];
+    for (window, [ins, outs, h, w]) in each.into_iter().flat_map(|(v, sizes)| sizes.iter().map(move |s| (v, *s))) {
+        let mut g = GraphBuilder::new();
+        // A source wants as many values as it is given.
+        let sample = g.input_as(Role::Sample, "sample", &[ins, h, w]).unwrap();
+        let weight = g.param("c.weight", &[outs, ins, window.kernel[0], window.kernel[1]]).unwrap();
+        let bias = g.param("c.bias", &[outs]).unwrap();
+        let y = g.push(Op::Conv2d { window, kernel: Kernel { weight, bias: Some(bias) } }, &[sample]).unwrap();
+        g.output("y", y).unwrap();
+        let source = source(&g.finish().unwrap(), exact);
+        let x = [sixteenths(2 * ins * h * w)];
+        let want = run(&*compiled(&source, &Reference, Precision::Bf16), 2, &x);
+        assert_ne!(want, run(&*compiled(&source, &Reference, Precision::F32), 2, &x), "nothing was rounded");
+        for kernel in kernels() {
+            for threads in [1, 3, 8] {
+                let got = run(&*compiled(&source, &cpu(kernel, threads), Precision::Bf16), 2, &x);
+                assert!(got == want, "{window:?} {ins} to {outs} on {kernel:?}: {:e}", relative(&got, &want));
+            }
+        }
+    }
+}
+
+/// A layer of two inputs that are read where they lie, of odd numbers of channels.
+#[test]
+fn two_sources_are_one_row() {
+    let mut g = GraphBuilder::new();
+    let sample = g.input_as(Role::Sample, "sample", &[33, 9, 7]).unwrap();
+    let other = g.input_as(Role::Image, "image", &[37, 9, 7]).unwrap();
+    let both = g.concat(&[sample, other]).unwrap();
+    let y = g.conv2d("c", both, 33, 1, 1, Padding::all(0)).unwrap();
+    g.output("y", y).unwrap();
+    let source = source(&g.finish().unwrap(), exact);
+    let x = [sixteenths(2 * 33 * 63), sixteenths(2 * 37 * 63)];
+    let want = run(&*compiled(&source, &Reference, Precision::Bf16), 2, &x);
+    for kernel in kernels() {
+        assert!(run(&*compiled(&source, &cpu(kernel, 2), Precision::Bf16), 2, &x) == want, "{kernel:?}");
+    }
+}
+
+#[test]
+fn what_surrounds_a_layer_is_the_references_too() {
+    let graph = surrounded();
+    let source = source(&graph, |_| {});
+    let x = [draw::inputs(&graph, 3).swap_remove(0)];
+    let want = run(&*compiled(&source, &Reference, Precision::Bf16), 3, &x);
+    let plain = run(&*compiled(&source, &Reference, Precision::F32), 3, &x);
+    let apart = relative(&want, &plain);
+    for kernel in kernels() {
+        let one = run(&*compiled(&source, &cpu(kernel, 1), Precision::Bf16), 3, &x);
+        let error = relative(&one, &want);
+        // An input near the middle of two bf16 may become either.
+        println!("{error:e} on {kernel:?}, {apart:e} from f32");
+        assert!(error > 0.0 && error < 0.3 * apart, "{error:e} on {kernel:?}, {apart:e} from f32");
+        let net = compiled(&source, &cpu(kernel, 3), Precision::Bf16);
+        assert_eq!(run(&*net, 3, &x), one);
+        let n = x[0].len() / 3;
+        let alone = run(&*net, 1, &[x[0][n..2 * n].to_vec()]);
+        assert_eq!(alone, one[one.len() / 3..2 * one.len() / 3], "{kernel:?}");
+    }
+}
+
+#[test]
+fn a_unet_in_bf16_is_near() {
+    let config = UNet2DConfig::from_json(
+        r#"{"block_out_channels": [32, 64], "down_block_types": ["DownBlock2D", "AttnDownBlock2D"], "in_channels": 3,
+            "up_block_types": ["AttnUpBlock2D", "UpBlock2D"], "norm_num_groups": 4, "sample_size": 16, "out_channels": 3,
+            "layers_per_block": 1, "attention_head_dim": 8}"#,
+    )
+    .unwrap();
+    let graph = unet2d::build(&config, config.size(None).unwrap()).unwrap();
+    let source = source(&graph, |_| {});
+    let inputs = draw::inputs(&graph, 2);
+    let cpu = Cpu::new().unwrap();
+    let plain = run(&*compiled(&source, &cpu, Precision::F32), 2, &inputs);
+    let narrow = compiled(&source, &cpu, Precision::Bf16);
+    let error = relative(&run(&*narrow, 2, &inputs), &plain);
+    println!("{error:e} from f32");
+    assert!((1e-4..1e-2).contains(&error), "{error:e}");
+    let all = compiled(&source, &cpu, Precision::F32).weight_bytes();
+    assert!(narrow.weight_bytes() < all * 8 / 10, "{} of {all}", narrow.weight_bytes());
+}
