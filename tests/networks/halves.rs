@@ -25,7 +25,7 @@ fn kernels() -> Vec<(Path, bool)> {
 fn cpu((path, dots): (Path, bool), threads: usize) -> Cpu {
     let options = CpuOptions { path: Some(path), threads: Some(threads), weights: WeightType::F32 };
     let cpu = Cpu::with_options(options).unwrap();
-    if dots { cpu } else { cpu.without_bf16() }
+    if dots { cpu } else { cpu.without_dot_products() }
 }
 
 /// Inputs that are multiples of 1/16 once they are rounded.

@@ -53,18 +53,21 @@ pub fn compiled(source: &Source<'_>, backend: &dyn Backend, precision: Precision
     std::sync::Arc::clone(source.compile(backend, &options).unwrap().network())
 }
 
-/// Every path that this CPU has, also AVX-512 without VNNI.
+/// Every path that this CPU has, also those with dot products without them.
 fn kernels() -> Vec<(Path, bool)> {
     let has =
         |p: &Path| Cpu::with_options(CpuOptions { path: Some(*p), threads: Some(1), ..Default::default() }).is_ok();
     let found = Path::ALL.into_iter().filter(has);
-    found.flat_map(|p| [(p, true), (p, false)]).filter(|(p, vnni)| *vnni || *p == Path::Avx512).collect()
+    found
+        .flat_map(|p| [(p, true), (p, false)])
+        .filter(|(p, dots)| *dots || matches!(p, Path::Avx512 | Path::Neon))
+        .collect()
 }
 
-fn cpu((path, vnni): (Path, bool), threads: usize) -> Cpu {
+fn cpu((path, dots): (Path, bool), threads: usize) -> Cpu {
     let options = CpuOptions { path: Some(path), threads: Some(threads), weights: WeightType::F32 };
     let cpu = Cpu::with_options(options).unwrap();
-    if vnni { cpu } else { cpu.without_vnni() }
+    if dots { cpu } else { cpu.without_dot_products() }
 }
 
 pub fn run(net: &dyn Network, batch: usize, inputs: &[Vec<f32>]) -> Vec<f32> {

@@ -62,7 +62,7 @@ emits! {
     Gather { affine, activation, upsample, padding }
     GroupNormAffine { sources, modulation, out, groups, eps, weight, bias, statistics }
     IntegerConv { name, sources, affine, silu, upsample, layer, channel, residual, scale, activation, out }
-    Integers { shape, out_size, weights, columns, segments, inverse, zero }
+    Integers { shape, out_size, weights, columns, segments, inverse, zero, tile_rows }
     LinearAttention { heads, q, k, v, out }
     MatVec { m, v, out }
     NearestRow { x, out, table }

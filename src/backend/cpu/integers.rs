@@ -1,7 +1,7 @@
 //! Products of 8-bit integers: the sums are exact, so they are the same on every path.
 //!
 //! B is packed in panels of [`Sizes::columns`] columns, the last perhaps narrower; a panel holds, for each four steps
-//! of the sum, four entries of each column one after the other. A tile is some rows against one panel. Where a path's
+//! of the sum, four entries of each column one after the other (or each step's, see [`winograd::step`]). A tile is some rows against one panel. Where a path's
 //! instruction takes bytes without a sign, those of A are A + [`Sizes::excess`], and who reads the sums takes away what
 //! that adds to a column: the excess times the sum of the column of B.
 #![allow(unsafe_code)] // Vendor intrinsics and raw row pointers, inside what `Tile` promises.
@@ -11,8 +11,11 @@ use super::isa::Isa;
 #[cfg(any(target_arch = "x86_64", all(target_arch = "aarch64", target_feature = "neon")))]
 use super::isa::Path;
 
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+mod neon;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
+pub mod winograd;
 
 /// Steps of the sum that are made at once: channels come in so many.
 pub const STEP: usize = 4;
@@ -68,9 +71,11 @@ pub fn sizes(isa: Isa) -> Sizes {
     let plain = |rows| Sizes { rows, columns: COLUMNS, unit: COLUMNS, excess: 0 };
     match isa.path() {
         #[cfg(target_arch = "x86_64")]
-        Path::Avx512 if isa.has_vnni() => vnni::SIZES,
+        Path::Avx512 if isa.has_dot_products() => vnni::SIZES,
         #[cfg(target_arch = "x86_64")]
         Path::Avx2 | Path::Avx512 => plain(6),
+        #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+        Path::Neon if isa.has_dot_products() => plain(neon::DOT_ROWS),
         #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
         Path::Neon => plain(neon::ROWS),
         _ => plain(2),
@@ -86,10 +91,13 @@ pub unsafe fn run(isa: Isa, tile: &Tile<'_>) {
     match isa.path() {
         // SAFETY: the Isa proves the features; the rest is the caller's contract.
         #[cfg(target_arch = "x86_64")]
-        Path::Avx512 if isa.has_vnni() => unsafe { vnni::run(tile) },
+        Path::Avx512 if isa.has_dot_products() => unsafe { vnni::run(tile) },
         // SAFETY: an Isa of either path proves the features; the rest is the caller's contract.
         #[cfg(target_arch = "x86_64")]
         Path::Avx2 | Path::Avx512 => unsafe { avx2(tile) },
+        // SAFETY: the Isa proves the features; the rest is the caller's contract.
+        #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+        Path::Neon if isa.has_dot_products() => unsafe { neon::dots(tile) },
         // SAFETY: the build has the features; the rest is the caller's contract.
         #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
         Path::Neon => unsafe { neon::tile(tile) },
@@ -103,24 +111,24 @@ pub fn packed_len(isa: Isa, k: usize, n: usize) -> Option<usize> {
     sizes(isa).padded(n)?.checked_mul(k)
 }
 
-/// Entry `i` of packed B of `k` rows and `n` columns, as its row and its column.
-pub fn entry(isa: Isa, [k, n]: [usize; 2], i: usize) -> (usize, usize) {
+/// Entry `i` of packed B of `k` rows and `n` columns, as its row and its column, where a column's entries of `step` steps
+/// lie together.
+pub fn entry(isa: Isa, step: usize, [k, n]: [usize; 2], i: usize) -> (usize, usize) {
     let sizes = sizes(isa);
     let (panel, rest) = (i / (k * sizes.columns), i % (k * sizes.columns));
     let width = sizes.width(n - panel * sizes.columns);
-    let (four, within) = (rest / (STEP * width), rest % (STEP * width));
-    (four * STEP + within % STEP, panel * sizes.columns + within / STEP)
+    let (steps, within) = (rest / (step * width), rest % (step * width));
+    (steps * step + within % step, panel * sizes.columns + within / step)
 }
 
-/// Four integers as two registers of two, for the processors that multiply so.
+/// Four integers as two registers of two, the first and the third, the second and the fourth, for the processors that
+/// multiply so.
 #[cfg(all(target_arch = "arm", target_feature = "dsp"))]
 mod four {
     use core::arch::asm;
 
-    pub type Four = [u32; 2];
-
     #[inline(always)]
-    pub unsafe fn load(p: *const i8) -> Four {
+    pub unsafe fn load(p: *const i8) -> [u32; 2] {
         let (x, even, odd): (u32, u32, u32);
         // SAFETY: four bytes, by the caller's contract; the instructions only extend them.
         unsafe {
@@ -131,57 +139,111 @@ mod four {
         [even, odd]
     }
 
+    /// Adds the products of `len` steps of two rows and two columns; gives where the columns go on. It takes all
+    /// registers, also the two that the compiler keeps for itself, which are put aside.
     #[inline(always)]
-    pub fn add_products(sum: i32, a: Four, b: Four) -> i32 {
-        let (half, all): (i32, i32);
-        // SAFETY: arithmetic on registers; the flag for overflow is not looked at.
-        unsafe {
-            asm!("smlad {0}, {1}, {2}, {3}", out(reg) half, in(reg) a[0], in(reg) b[0], in(reg) sum, options(pure, nomem, nostack));
-            asm!("smlad {0}, {1}, {2}, {3}", out(reg) all, in(reg) a[1], in(reg) b[1], in(reg) half, options(pure, nomem, nostack));
+    pub unsafe fn add_products(sums: &mut [i32; 4], rows: [*const i8; 2], mut b: *const i8, len: usize) -> *const i8 {
+        if len == 0 {
+            return b;
         }
-        all
+        // SAFETY: the caller has `len` bytes of either row and as many fours of all columns. What is pushed is popped.
+        unsafe {
+            asm!(
+                "push {{r6, r7}}",
+                "2:",
+                "ldrd r6, r12, [r2], #32",
+                "ldr r4, [r0], #4",
+                "sxtb16 r7, r6, ror #8",
+                "sxtb16 r6, r6",
+                "sxtb16 lr, r12, ror #8",
+                "sxtb16 r12, r12",
+                "sxtb16 r5, r4, ror #8",
+                "sxtb16 r4, r4",
+                "smlad r8, r4, r6, r8",
+                "smlad r9, r4, r12, r9",
+                "smlad r8, r5, r7, r8",
+                "smlad r9, r5, lr, r9",
+                "ldr r4, [r1], #4",
+                "sxtb16 r5, r4, ror #8",
+                "sxtb16 r4, r4",
+                "smlad r10, r4, r6, r10",
+                "smlad r11, r4, r12, r11",
+                "smlad r10, r5, r7, r10",
+                "smlad r11, r5, lr, r11",
+                "cmp r0, r3",
+                "bne 2b",
+                "pop {{r6, r7}}",
+                inout("r0") rows[0] => _,
+                inout("r1") rows[1] => _,
+                inout("r2") b,
+                in("r3") rows[0].add(len),
+                out("r4") _,
+                out("r5") _,
+                inout("r8") sums[0],
+                inout("r9") sums[1],
+                inout("r10") sums[2],
+                inout("r11") sums[3],
+                out("r12") _,
+                out("lr") _,
+                options(readonly),
+            );
+        }
+        b
     }
 }
 
 /// Four integers in plain Rust.
 #[cfg(not(all(target_arch = "arm", target_feature = "dsp")))]
 mod four {
-    pub type Four = [i32; 4];
+    use super::{COLUMNS, STEP};
 
     #[inline(always)]
-    pub unsafe fn load(p: *const i8) -> Four {
+    unsafe fn load(p: *const i8) -> [i32; 4] {
         // SAFETY: four bytes, by the caller's contract.
         unsafe { p.cast::<[i8; 4]>().read_unaligned() }.map(i32::from)
     }
 
     #[inline(always)]
-    pub fn add_products(sum: i32, a: Four, b: Four) -> i32 {
-        sum + (a[0] * b[0] + a[1] * b[1]) + (a[2] * b[2] + a[3] * b[3])
+    fn dot(a: [i32; 4], b: [i32; 4]) -> i32 {
+        (a[0] * b[0] + a[1] * b[1]) + (a[2] * b[2] + a[3] * b[3])
+    }
+
+    /// Adds the products of `len` steps of two rows and two columns; gives where the columns go on.
+    #[inline(always)]
+    pub unsafe fn add_products(sums: &mut [i32; 4], rows: [*const i8; 2], mut b: *const i8, len: usize) -> *const i8 {
+        let [mut s00, mut s01, mut s10, mut s11] = *sums;
+        // SAFETY: the caller has `len` bytes of either row and as many fours of all columns.
+        unsafe {
+            let [mut a0, mut a1] = rows;
+            let end = a0.add(len);
+            while a0 < end {
+                let (x0, x1) = (load(a0), load(a1));
+                let (w0, w1) = (load(b), load(b.add(STEP)));
+                s00 += dot(x0, w0);
+                s01 += dot(x0, w1);
+                s10 += dot(x1, w0);
+                s11 += dot(x1, w1);
+                (a0, a1, b) = (a0.add(STEP), a1.add(STEP), b.add(STEP * COLUMNS));
+            }
+        }
+        *sums = [s00, s01, s10, s11];
+        b
     }
 }
 
 /// Two rows by two columns at a time: as much as sixteen registers hold.
 unsafe fn portable(t: &Tile<'_>) {
     for column in (0..COLUMNS).step_by(2) {
-        let [mut s00, mut s01, mut s10, mut s11] = [0i32; 4];
+        let mut sums = [0i32; 4];
         // SAFETY: the contract of `Tile`.
         unsafe {
             let mut b = t.b.add(column * STEP);
             for s in t.segments {
-                let (mut a0, mut a1) = (t.a[0].cast::<i8>().add(s.offset), t.a[1].cast::<i8>().add(s.offset));
-                let end = a0.add(s.len);
-                while a0 < end {
-                    let (x0, x1) = (four::load(a0), four::load(a1));
-                    let (w0, w1) = (four::load(b), four::load(b.add(STEP)));
-                    s00 = four::add_products(s00, x0, w0);
-                    s01 = four::add_products(s01, x0, w1);
-                    s10 = four::add_products(s10, x1, w0);
-                    s11 = four::add_products(s11, x1, w1);
-                    (a0, a1, b) = (a0.add(STEP), a1.add(STEP), b.add(STEP * COLUMNS));
-                }
+                let row = |i: usize| t.a[i].cast::<i8>().add(s.offset);
+                b = four::add_products(&mut sums, [row(0), row(1)], b, s.len);
             }
-            t.sums.add(column).cast::<[i32; 2]>().write([s00, s01]);
-            t.sums.add(COLUMNS + column).cast::<[i32; 2]>().write([s10, s11]);
+            t.sums.add(column).cast::<[i32; 2]>().write([sums[0], sums[1]]);
+            t.sums.add(COLUMNS + column).cast::<[i32; 2]>().write([sums[2], sums[3]]);
         }
     }
 }
@@ -222,119 +284,6 @@ unsafe fn avx2(t: &Tile<'_>) {
     });
 }
 
-/// With the dot products of ARMv8.2, four steps for four columns are one instruction.
-#[cfg(all(target_arch = "aarch64", target_feature = "neon", target_feature = "dotprod"))]
-mod neon {
-    use super::super::simd::unroll;
-    use super::{COLUMNS, STEP, Tile};
-    use core::arch::aarch64::*;
-    use core::arch::asm;
-
-    pub const ROWS: usize = 8;
-
-    /// `acc + b . a[lane]`, four by four.
-    macro_rules! dot {
-        ($acc:expr, $b:expr, $a:expr, $lane:literal) => {
-            asm!(concat!("sdot {0:v}.4s, {1:v}.16b, {2:v}.4b[", $lane, "]"),
-                inout(vreg) $acc, in(vreg) $b, in(vreg) $a, options(pure, nomem, nostack, preserves_flags))
-        };
-    }
-
-    pub unsafe fn tile(t: &Tile<'_>) {
-        // SAFETY: the build has the instructions; the contract of `Tile` for every pointer.
-        unsafe {
-            let mut acc = [[vdupq_n_s32(0); 2]; ROWS];
-            let mut b = t.b;
-            for s in t.segments {
-                let mut k = 0;
-                while k + 4 * STEP <= s.len {
-                    let mut w = [vdupq_n_s8(0); 8];
-                    unroll!(j in 8 => { w[j] = vld1q_s8(b.add(16 * j)) });
-                    unroll!(i in ROWS => {
-                        let x = vld1q_s8(t.a[i].add(s.offset + k).cast());
-                        dot!(acc[i][0], w[0], x, 0);
-                        dot!(acc[i][1], w[1], x, 0);
-                        dot!(acc[i][0], w[2], x, 1);
-                        dot!(acc[i][1], w[3], x, 1);
-                        dot!(acc[i][0], w[4], x, 2);
-                        dot!(acc[i][1], w[5], x, 2);
-                        dot!(acc[i][0], w[6], x, 3);
-                        dot!(acc[i][1], w[7], x, 3);
-                    });
-                    b = b.add(4 * STEP * COLUMNS);
-                    k += 4 * STEP;
-                }
-                while k < s.len {
-                    let w = [vld1q_s8(b), vld1q_s8(b.add(16))];
-                    unroll!(i in ROWS => {
-                        let x = vreinterpretq_s8_s32(vld1q_dup_s32(t.a[i].add(s.offset + k).cast()));
-                        dot!(acc[i][0], w[0], x, 0);
-                        dot!(acc[i][1], w[1], x, 0);
-                    });
-                    b = b.add(STEP * COLUMNS);
-                    k += STEP;
-                }
-            }
-            unroll!(i in ROWS => {
-                let to = t.sums.add(i * COLUMNS);
-                vst1q_s32(to, acc[i][0]);
-                vst1q_s32(to.add(4), acc[i][1]);
-            });
-        }
-    }
-}
-
-/// Without them: products in 16 bits, of which two fit (128 * 127 * 2 < 2^15), then added by pairs to sums in 32.
-#[cfg(all(target_arch = "aarch64", target_feature = "neon", not(target_feature = "dotprod")))]
-mod neon {
-    use super::super::simd::unroll;
-    use super::{COLUMNS, STEP, Tile};
-    use core::arch::aarch64::*;
-
-    pub const ROWS: usize = 4;
-
-    pub unsafe fn tile(t: &Tile<'_>) {
-        // SAFETY: the build has the instructions; the contract of `Tile` for every pointer.
-        unsafe {
-            // Each vector has two partial sums of each of two columns.
-            let mut acc = [[vdupq_n_s32(0); 4]; ROWS];
-            let mut b = t.b;
-            for s in t.segments {
-                let mut k = 0;
-                while k < s.len {
-                    // Two fours at once where there are two.
-                    let two = k + 2 * STEP <= s.len;
-                    let ahead = if two { STEP } else { 0 };
-                    let mut w = [[vdup_n_s8(0); 2]; 4];
-                    unroll!(j in 4 => {
-                        w[j][0] = vld1_s8(b.add(8 * j));
-                        if two {
-                            w[j][1] = vld1_s8(b.add(STEP * COLUMNS + 8 * j));
-                        }
-                    });
-                    unroll!(i in ROWS => {
-                        let a = t.a[i].add(s.offset + k);
-                        let x0 = vreinterpret_s8_s32(vld1_dup_s32(a.cast()));
-                        let x1 = vreinterpret_s8_s32(vld1_dup_s32(a.add(ahead).cast()));
-                        unroll!(j in 4 => {
-                            let products = vmlal_s8(vmull_s8(w[j][0], x0), w[j][1], x1);
-                            acc[i][j] = vpadalq_s16(acc[i][j], products);
-                        });
-                    });
-                    let steps = if two { 2 } else { 1 };
-                    b = b.add(steps * STEP * COLUMNS);
-                    k += steps * STEP;
-                }
-            }
-            unroll!(i in ROWS => {
-                let to = t.sums.add(i * COLUMNS);
-                vst1q_s32(to, vpaddq_s32(acc[i][0], acc[i][1]));
-                vst1q_s32(to.add(4), vpaddq_s32(acc[i][2], acc[i][3]));
-            });
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::isa::Path;
@@ -351,10 +300,10 @@ mod tests {
         }
     }
 
-    /// Every path that there is, with and without VNNI.
+    /// Every path that there is, with and without dot products.
     fn all() -> Vec<Isa> {
         let found = Path::ALL.into_iter().filter_map(Isa::try_new);
-        let mut all: Vec<Isa> = found.flat_map(|isa| [isa.without_vnni(), isa]).collect();
+        let mut all: Vec<Isa> = found.flat_map(|isa| [isa.without_dot_products(), isa]).collect();
         all.dedup();
         all
     }
@@ -369,7 +318,7 @@ mod tests {
             for isa in all() {
                 let of = sizes(isa);
                 let packed: Vec<i8> = (0..packed_len(isa, k, n).unwrap())
-                    .map(|i| match entry(isa, [k, n], i) {
+                    .map(|i| match entry(isa, STEP, [k, n], i) {
                         (row, column) if column < n => b[row * n + column],
                         _ => 0,
                     })
@@ -407,7 +356,7 @@ mod tests {
         for (isa, n) in all().into_iter().flat_map(|isa| [1, 16, 17, 40, 70].map(|n| (isa, n))) {
             let k = 8;
             let len = packed_len(isa, k, n).unwrap();
-            let mut all: Vec<(usize, usize)> = (0..len).map(|i| entry(isa, [k, n], i)).collect();
+            let mut all: Vec<(usize, usize)> = (0..len).map(|i| entry(isa, STEP, [k, n], i)).collect();
             all.sort_unstable();
             let columns = sizes(isa).padded(n).unwrap();
             let want: Vec<(usize, usize)> = (0..k).flat_map(|r| (0..columns).map(move |c| (r, c))).collect();

@@ -16,7 +16,7 @@ pub enum Path {
     Avx2,
     /// x86-64 with AVX-512 F, VL, DQ and BW: 16 lanes. 8-bit integers are multiplied by VNNI where there is that too.
     Avx512,
-    /// AArch64 Advanced SIMD: 4 lanes.
+    /// AArch64 Advanced SIMD: 4 lanes. 8-bit integers are multiplied by ARMv8.2's dot products where there are those too.
     Neon,
     /// WebAssembly's simd128, in a build that has the target feature: 4 lanes. The bits of
     /// [`Portable`](Self::Portable), since WebAssembly has no fused multiply-add.
@@ -44,13 +44,13 @@ impl fmt::Display for Path {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Isa {
     path: Path,
-    vnni: bool,
+    dots: bool,
     bf16: bool,
 }
 
 impl Isa {
     /// Plain Rust, which every CPU runs.
-    pub const PORTABLE: Self = Self { path: Path::Portable, vnni: false, bf16: false };
+    pub const PORTABLE: Self = Self { path: Path::Portable, dots: false, bf16: false };
 
     /// The given path, if this build has it and this CPU can run it. With `std` the CPU is asked at run time; without
     /// it only what the build's target features promise is used.
@@ -62,8 +62,12 @@ impl Isa {
             Path::Neon => cfg!(all(target_arch = "aarch64", target_feature = "neon")),
             Path::Simd128 => cfg!(all(target_arch = "wasm32", target_feature = "simd128")),
         };
-        let wide = path == Path::Avx512;
-        present.then_some(Self { path, vnni: wide && has_vnni(), bf16: wide && has_bf16() })
+        let dots = match path {
+            Path::Avx512 => has_vnni(),
+            Path::Neon => has_dotprod(),
+            _ => false,
+        };
+        present.then_some(Self { path, dots, bf16: path == Path::Avx512 && has_bf16() })
     }
 
     /// The fastest path of this CPU.
@@ -76,31 +80,26 @@ impl Isa {
         self.path
     }
 
-    /// Whether there are also VNNI's dot products of four 8-bit integers in vectors of 512 bits, which not all with
-    /// AVX-512 have.
-    pub fn has_vnni(self) -> bool {
-        self.vnni
+    /// Whether there are also dot products of four 8-bit integers in vectors of the path's size, which not all CPUs
+    /// with its other instructions have: VNNI's with AVX-512, ARMv8.2's with NEON.
+    pub fn has_dot_products(self) -> bool {
+        self.dots
     }
 
     /// The same path without them.
-    pub fn without_vnni(self) -> Self {
-        Self { vnni: false, ..self }
+    pub fn without_dot_products(self) -> Self {
+        Self { dots: false, bf16: false, ..self }
     }
 
-    /// Whether there are also the dot products of two bf16 in vectors of 512 bits.
+    /// Whether there are also AVX-512's dot products of two bf16.
     pub fn has_bf16(self) -> bool {
         self.bf16
-    }
-
-    /// The same path without them.
-    pub fn without_bf16(self) -> Self {
-        Self { bf16: false, ..self }
     }
 
     /// The path for rows of eight values: AVX2 in place of AVX-512, which has all of it.
     pub fn of_eight_lanes(self) -> Self {
         match self.path {
-            Path::Avx512 => Self { path: Path::Avx2, vnni: false, bf16: false },
+            Path::Avx512 => Self { path: Path::Avx2, dots: false, bf16: false },
             _ => self,
         }
     }
@@ -161,6 +160,16 @@ fn has_bf16() -> bool {
     cfg!(all(target_arch = "x86_64", target_feature = "avx512bf16"))
 }
 
+#[cfg(all(target_arch = "aarch64", feature = "std"))]
+fn has_dotprod() -> bool {
+    std::arch::is_aarch64_feature_detected!("dotprod")
+}
+
+#[cfg(not(all(target_arch = "aarch64", feature = "std")))]
+fn has_dotprod() -> bool {
+    cfg!(all(target_arch = "aarch64", target_feature = "dotprod"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,11 +182,12 @@ mod tests {
     }
 
     #[test]
-    fn only_avx512_has_vnni_and_bf16_and_they_can_be_done_without() {
+    fn dot_products_can_be_done_without() {
         for isa in Path::ALL.into_iter().filter_map(Isa::try_new) {
-            assert!(!(isa.has_vnni() || isa.has_bf16()) || isa.path() == Path::Avx512);
-            let without = isa.without_vnni().without_bf16();
-            assert!(!without.has_vnni() && !without.has_bf16() && without.path() == isa.path());
+            assert!(!isa.has_dot_products() || matches!(isa.path(), Path::Avx512 | Path::Neon));
+            assert!(!isa.has_bf16() || isa.path() == Path::Avx512);
+            let without = isa.without_dot_products();
+            assert!(!without.has_dot_products() && !without.has_bf16() && without.path() == isa.path());
             let eight = isa.of_eight_lanes();
             let want = if isa.path() == Path::Avx512 { Path::Avx2 } else { isa.path() };
             // Nothing is used that was not found.

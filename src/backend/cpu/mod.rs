@@ -177,18 +177,11 @@ impl Cpu {
         Self { target: Target { weights, ..self.target }, ..self }
     }
 
-    /// The same, whose layers of 8-bit integers do without AVX-512's VNNI, as on a CPU with AVX-512 alone: for tests of
-    /// those kernels, since the results are the same.
+    /// The same, whose layers of 8-bit integers do without dot products, AVX-512's VNNI or ARMv8.2's, as on a CPU that
+    /// has the path's other instructions alone: for tests of those kernels, since the results are the same.
     #[must_use]
-    pub fn without_vnni(self) -> Self {
-        Self { target: Target { isa: self.target.isa.without_vnni(), ..self.target }, ..self }
-    }
-
-    /// The same, whose layers of bf16 do without AVX-512's dot products of bf16, as on a CPU that lacks them: for
-    /// tests. The results are the same but for the roundings of sums.
-    #[must_use]
-    pub fn without_bf16(self) -> Self {
-        Self { target: Target { isa: self.target.isa.without_bf16(), ..self.target }, ..self }
+    pub fn without_dot_products(self) -> Self {
+        Self { target: Target { isa: self.target.isa.without_dot_products(), ..self.target }, ..self }
     }
 
     /// How it keeps weights.

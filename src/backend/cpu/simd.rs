@@ -270,6 +270,38 @@ impl Simd for Portable {
         map2(a, a, |x, _| (x + MAGIC) - MAGIC)
     }
     #[inline(always)]
+    unsafe fn scale_normal(a: F4, n: F4) -> F4 {
+        // As below, in one factor.
+        map2(a, n, |x, n| x * f32::from_bits((n + MAGIC).to_bits().wrapping_sub(MAGIC.to_bits() - 127) << 23))
+    }
+    #[inline(always)]
+    unsafe fn load_differences(p: *const i32, q: *const i32, n: usize) -> F4 {
+        let mut a = [0.0; 4];
+        if n == 4 {
+            // SAFETY: the trait's contract.
+            let (p, q) = unsafe { (p.cast::<[i32; 4]>().read(), q.cast::<[i32; 4]>().read()) };
+            let each = |i: usize| p[i].wrapping_sub(q[i]) as f32;
+            return F4([each(0), each(1), each(2), each(3)]);
+        }
+        for (i, v) in a.iter_mut().enumerate().take(n) {
+            // SAFETY: i < n.
+            *v = unsafe { (*p.add(i)).wrapping_sub(*q.add(i)) } as f32;
+        }
+        F4(a)
+    }
+    #[inline(always)]
+    unsafe fn store_bf16(p: *mut u16, n: usize, v: F4) {
+        let narrow = v.0.map(super::halves::narrow);
+        // SAFETY: the trait's contract.
+        unsafe { store_some(p, n, narrow) }
+    }
+    #[inline(always)]
+    unsafe fn store_low_bytes(p: *mut u8, n: usize, v: F4) {
+        let bytes = v.0.map(|v| v.to_bits() as u8);
+        // SAFETY: the trait's contract.
+        unsafe { store_some(p, n, bytes) }
+    }
+    #[inline(always)]
     unsafe fn load_i4(p: *const u8) -> F4 {
         // SAFETY: the trait's contract.
         let bits = u32::from(unsafe { p.cast::<u16>().read_unaligned() }.to_le());
@@ -286,6 +318,19 @@ impl Simd for Portable {
             let p = |e: i32| f32::from_bits((e.wrapping_add(127) as u32) << 23);
             x * p(half) * p(n.wrapping_sub(half))
         })
+    }
+}
+
+/// Stores the first `n <= 4` of `v`.
+#[inline(always)]
+unsafe fn store_some<T: Copy>(p: *mut T, n: usize, v: [T; 4]) {
+    if n == 4 {
+        // SAFETY: the caller has four there.
+        return unsafe { p.cast::<[T; 4]>().write_unaligned(v) };
+    }
+    for (i, v) in v.into_iter().enumerate().take(n) {
+        // SAFETY: i < n.
+        unsafe { *p.add(i) = v };
     }
 }
 
@@ -308,6 +353,9 @@ macro_rules! op {
     };
 }
 
+#[cfg(any(target_arch = "x86_64", all(target_arch = "aarch64", target_feature = "neon")))]
+pub(super) use op;
+
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86::{Avx2, Avx512};
 
@@ -326,6 +374,19 @@ pub(crate) use arm::Neon;
 mod arm {
     use super::{Path, Simd};
     use core::arch::aarch64::*;
+
+    /// Stores the first `n <= 4` elements of a vector that begins with them.
+    #[inline(always)]
+    unsafe fn store_some<T: Copy, V: Copy>(p: *mut T, n: usize, v: V) {
+        // SAFETY: the caller's `p` is valid for n elements, and the vector has four.
+        unsafe {
+            if n == 4 {
+                p.cast::<[T; 4]>().write_unaligned((&raw const v).cast::<[T; 4]>().read());
+            } else {
+                core::ptr::copy_nonoverlapping((&raw const v).cast::<T>(), p, n);
+            }
+        }
+    }
 
     /// Four lanes: AArch64 Advanced SIMD.
     #[derive(Clone, Copy)]
@@ -368,6 +429,53 @@ mod arm {
                     let p2 = vreinterpretq_f32_s32(vshlq_n_s32::<23>(vaddq_s32(vsubq_s32(n, half), bias)));
                     vmulq_f32(vmulq_f32(a, p1), p2)
                 }
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn scale_normal(a: float32x4_t, n: float32x4_t) -> float32x4_t {
+            // SAFETY: the trait's contract.
+            unsafe {
+                let exponent = vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127));
+                vmulq_f32(a, vreinterpretq_f32_s32(vshlq_n_s32::<23>(exponent)))
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn load_differences(p: *const i32, q: *const i32, n: usize) -> float32x4_t {
+            // SAFETY: the trait's contract.
+            unsafe {
+                if n == 4 {
+                    return vcvtq_f32_s32(vsubq_s32(vld1q_s32(p), vld1q_s32(q)));
+                }
+                let mut a = [0.0; 4];
+                for (i, v) in a.iter_mut().enumerate().take(n) {
+                    *v = (*p.add(i)).wrapping_sub(*q.add(i)) as f32;
+                }
+                vld1q_f32(a.as_ptr())
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn store_bf16(p: *mut u16, n: usize, v: float32x4_t) {
+            // SAFETY: the trait's contract.
+            unsafe {
+                let bits = vreinterpretq_u32_f32(v);
+                // To nearest: half of a unit more, less one where the last bit kept is 0.
+                let odd = vandq_u32(vshrq_n_u32::<16>(bits), vdupq_n_u32(1));
+                let rounded = vaddq_u32(bits, vaddq_u32(odd, vdupq_n_u32(0x7fff)));
+                let quiet = vorrq_u32(bits, vdupq_n_u32(0x40_0000));
+                let kept = vbslq_u32(vceqq_f32(v, v), rounded, quiet);
+                store_some(p, n, vshrn_n_u32::<16>(kept));
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn store_low_bytes(p: *mut u8, n: usize, v: float32x4_t) {
+            // SAFETY: the trait's contract.
+            unsafe {
+                let halves = vmovn_u32(vreinterpretq_u32_f32(v));
+                store_some(p, n, vmovn_u16(vcombine_u16(halves, halves)));
             }
         }
 

@@ -4,7 +4,8 @@
 //! A task is some rows and columns of one sample's result, all of them where there are as many samples as workers. It
 //! goes from strip to strip of its rows: it makes the padded input that a strip needs as integers (concatenated,
 //! normalised, activated, upsampled) in memory of its worker, but for the rows that the strip before needed too, and
-//! multiplies it at once, so that the input of a whole layer is nowhere. Sources, residual and result may be bf16.
+//! multiplies it at once, so that the input of a whole layer is nowhere: as it stands, or as [`winograd`] does. Sources,
+//! residual and result may be bf16.
 #![allow(unsafe_code)] // Raw rows of the arena; tasks write disjoint rows of the result.
 
 use alloc::borrow::Cow;
@@ -15,6 +16,7 @@ use super::super::conv::ConvShape;
 use super::super::gemm::Segment;
 use super::super::halves;
 use super::super::heap::Heap;
+use super::super::integers::winograd::{OUT, PATCH};
 use super::super::integers::{self, MOST_COLUMNS, MOST_ROWS, Tile};
 use super::super::isa::Isa;
 use super::super::memory::{LINE, View};
@@ -25,6 +27,7 @@ use crate::error::{Result, ensure, err};
 use crate::graph::Quantisation;
 
 mod finish;
+mod winograd;
 use finish::{Finish, Rows, ask_raw, finish_raw, store_raw};
 
 /// Bytes of padded input that a strip has, unless a single row of the result needs more.
@@ -51,6 +54,8 @@ pub struct Integers {
     pub inverse: f32,
     /// The input's zero.
     pub zero: f32,
+    /// Rows of tiles of a strip for [`winograd`]; 0 if the layer is multiplied as it stands.
+    pub tile_rows: usize,
 }
 
 /// A layer.
@@ -104,9 +109,13 @@ impl Integers {
             // The factor may be 0; the cast takes NaN to 0.
             libm::roundf(w / factors.get(o).copied().unwrap_or(0.0)).clamp(-127.0, 127.0) as i8
         };
+        let magnitude = |o: usize| (0..k).map(|row| i64::from(integer(row, o).unsigned_abs())).sum::<i64>();
+        let largest = (0..cout).map(magnitude).max().unwrap_or(0);
+        let tile_rows = winograd::tile_rows(isa, &shape, out_size, largest);
+        let step = if tile_rows > 0 { integers::winograd::step(isa) } else { integers::STEP };
         for (word, to) in packed.iter_mut().enumerate() {
             let byte = |b: usize| {
-                let (row, column) = integers::entry(isa, [k, cout], 4 * word + b);
+                let (row, column) = integers::entry(isa, step, [k, cout], 4 * word + b);
                 if column < cout { integer(row, column).cast_unsigned() } else { 0 }
             };
             *to = f32::from_bits(u32::from_ne_bytes([byte(0), byte(1), byte(2), byte(3)]));
@@ -134,13 +143,17 @@ impl Integers {
             segments: segments.collect(),
             inverse: 1.0 / input.scale(),
             zero: f32::from(input.zero()),
+            tile_rows,
         })
     }
 
     /// Bytes of a row of the padded input.
     fn pitch(&self) -> usize {
         let s = &self.shape;
-        (s.width + s.padding.left + s.padding.right) * s.in_channels
+        match self.tile_rows {
+            0 => (s.width + s.padding.left + s.padding.right) * s.in_channels,
+            _ => (self.across() * OUT + PATCH - OUT) * s.in_channels,
+        }
     }
 
     /// Rows of the padded input that `rows` rows of the result need.
@@ -159,9 +172,22 @@ impl Integers {
 
     /// Floats that a worker needs.
     fn scratch(&self) -> usize {
+        if self.tile_rows > 0 {
+            let layout = winograd::Layout::new(self.shape.in_channels, self.tile_rows, self.across());
+            return layout.map_or(0, |l| l.end / 4);
+        }
         let (_, rows) = self.strips();
         (self.rows_for(rows) * self.pitch()).div_ceil(4).next_multiple_of(LINE)
     }
+}
+
+/// Where what becomes of a layer's sums lies.
+struct Place {
+    out: Rows,
+    residual: Option<Rows>,
+    channel: Option<Rows>,
+    /// Columns of all panels.
+    n: usize,
 }
 
 /// One row of pixels of one source, on its way to integers.
@@ -309,6 +335,9 @@ impl IntegerConv {
         let have = size_of_val(own);
         // SAFETY: floats are bytes, and any bytes are floats.
         let bytes = unsafe { core::slice::from_raw_parts_mut(own.as_mut_ptr().cast::<u8>(), have) };
+        if l.tile_rows > 0 {
+            return self.tiles(run, sample, rows, columns, bytes);
+        }
         // Rows of the padded input that are there.
         let mut made: Range<usize> = 0..0;
         for first in rows.clone().step_by(most) {
@@ -340,42 +369,20 @@ impl IntegerConv {
         input: &[u8],
     ) -> Result<()> {
         let (l, s) = (&self.layer, &self.layer.shape);
-        let (pitch, [oh, ow], cout) = (l.pitch(), l.out_size, s.out_channels);
-        let out = self.rows(run, &self.out, oh * ow, cout)?;
-        let residual = self.residual.as_ref().map(|v| self.rows(run, v, oh * ow, cout)).transpose()?;
-        let channel = self.channel.as_ref().map(|v| self.rows(run, v, 1, cout)).transpose()?;
+        let (pitch, [oh, ow]) = (l.pitch(), l.out_size);
         let k = s.in_channels * s.kernel[0] * s.kernel[1];
+        let (weights, place, mut f) = self.ends(run)?;
         let sizes = integers::sizes(run.isa);
-        let n = sizes.padded(cout).ok_or_else(|| err!(Shape, "{cout} output channels are too many"))?;
-        let weights = l.weights.as_ptr().cast::<i8>();
-        let fits = l.weights.len() * 4 >= n * k && l.columns.len() >= 3 * n;
-        ensure!(fits, Shape, "{} weights for {k} x {n}", l.weights.len() * 4);
+        let mut sums = [0; MOST_ROWS * MOST_COLUMNS];
+        f.sums = sums.as_ptr();
         let pixels = rows.len() * ow;
         // As even as can be.
         let tiles = pixels.div_ceil(sizes.rows);
         let height = pixels.div_ceil(tiles.max(1)).max(1);
-        let mut f = Finish {
-            sums: [0; MOST_ROWS * MOST_COLUMNS],
-            width: 0,
-            rows: 0,
-            n: 0,
-            factor: core::ptr::null(),
-            offset: core::ptr::null(),
-            bias: core::ptr::null(),
-            channel: core::ptr::null(),
-            residual: None,
-            scale: self.scale,
-            values: (self.activation != Activation::Identity).then_some([0.0; MOST_ROWS * MOST_COLUMNS]),
-            out,
-        };
         let isa = if sizes.columns <= 8 { run.isa.of_eight_lanes() } else { run.isa };
         let steps = [s.stride[0] * pitch, s.stride[1] * s.in_channels];
         for column in columns.clone().step_by(sizes.columns) {
-            f.width = sizes.width(cout - column);
-            f.n = sizes.columns.min(cout - column);
-            let of = |i: usize| l.columns.as_ptr().wrapping_add(i * n + column);
-            (f.factor, f.offset, f.bias) = (of(0), of(1).cast(), of(2));
-            f.channel = channel.map_or(core::ptr::null(), |c| c.at(sample, column).cast_const().cast());
+            self.columns_from(run, sample, column, &place, &mut f);
             // Where the next pixel and its row begin, and which of the row it is.
             let [mut next, mut begin] = [input.as_ptr(); 2];
             let mut x = 0;
@@ -395,25 +402,75 @@ impl IntegerConv {
                     }
                 }
                 let row = (sample * oh + rows.start) * ow + pixel;
-                (f.out, f.residual) = (out.from(row, column), residual.map(|v| v.from(row, column)));
+                (f.out, f.residual) = (place.out.from(row, column), place.residual.map(|v| v.from(row, column)));
                 let b = weights.wrapping_add(column * k);
-                let (sums, width) = (f.sums.as_mut_ptr(), f.width);
-                let tile = Tile { a, segments: &l.segments, b, sums, rows: f.rows, width };
+                let (to, width) = (sums.as_mut_ptr(), f.width);
+                let tile = Tile { a, segments: &l.segments, b, sums: to, rows: f.rows, width };
                 // SAFETY: the padded rows are those that these pixels need, the weights were found to be all there, the
                 // rows of result, residual and channel value inside the arena; these rows and columns of the result are
                 // this task's.
                 unsafe {
                     ask_raw(isa, &f);
                     integers::run(run.isa, &tile);
-                    finish_raw(isa, &mut f);
-                    if let Some(values) = &mut f.values {
-                        activate(run.isa, self.activation, &mut values[..f.rows * f.width]);
-                        store_raw(isa, &f);
-                    }
+                    self.finish(isa, &mut f);
                 }
             }
         }
         Ok(())
+    }
+
+    /// The weights, all of them, where results go, and what becomes of sums but for their columns.
+    fn ends(&self, run: &Run<'_>) -> Result<(*const i8, Place, Finish)> {
+        let (l, s) = (&self.layer, &self.layer.shape);
+        let ([oh, ow], cout) = (l.out_size, s.out_channels);
+        let out = self.rows(run, &self.out, oh * ow, cout)?;
+        let residual = self.residual.as_ref().map(|v| self.rows(run, v, oh * ow, cout)).transpose()?;
+        let channel = self.channel.as_ref().map(|v| self.rows(run, v, 1, cout)).transpose()?;
+        let k = s.in_channels * s.kernel[0] * s.kernel[1];
+        let n = integers::sizes(run.isa).padded(cout);
+        let n = n.ok_or_else(|| err!(Shape, "{cout} output channels are too many"))?;
+        let fits = l.weights.len() * 4 >= n * k && l.columns.len() >= 3 * n;
+        ensure!(fits, Shape, "{} weights for {k} x {n}", l.weights.len() * 4);
+        let f = Finish {
+            sums: core::ptr::null(),
+            width: 0,
+            rows: 0,
+            n: 0,
+            factor: core::ptr::null(),
+            offset: core::ptr::null(),
+            bias: core::ptr::null(),
+            channel: core::ptr::null(),
+            residual: None,
+            scale: self.scale,
+            values: (self.activation != Activation::Identity).then_some([0.0; MOST_ROWS * MOST_COLUMNS]),
+            out,
+        };
+        Ok((l.weights.as_ptr().cast(), Place { out, residual, channel, n }, f))
+    }
+
+    /// Has the sums be of the panel that begins with `column`.
+    fn columns_from(&self, run: &Run<'_>, sample: usize, column: usize, place: &Place, f: &mut Finish) {
+        let (sizes, cout) = (integers::sizes(run.isa), self.layer.shape.out_channels);
+        f.width = sizes.width(cout - column);
+        f.n = sizes.columns.min(cout - column);
+        let of = |i: usize| self.layer.columns.as_ptr().wrapping_add(i * place.n + column);
+        (f.factor, f.offset, f.bias) = (of(0), of(1).cast(), of(2));
+        f.channel = place.channel.map_or(core::ptr::null(), |c| c.at(sample, column).cast_const().cast());
+    }
+
+    /// Makes results of sums.
+    ///
+    /// # Safety
+    /// `f` has the sums, and what it refers to is inside the arena; the results are the caller's alone.
+    unsafe fn finish(&self, isa: Isa, f: &mut Finish) {
+        // SAFETY: the caller's contract.
+        unsafe {
+            finish_raw(isa, f);
+            if let Some(values) = &mut f.values {
+                activate(isa, self.activation, &mut values[..f.rows * f.width]);
+                store_raw(isa, f);
+            }
+        }
     }
 
     /// Multiplications for one sample.

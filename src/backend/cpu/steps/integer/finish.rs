@@ -7,8 +7,8 @@ use super::super::super::simd::{Simd, dispatch};
 
 /// What becomes of a tile's sums.
 pub(super) struct Finish {
-    /// The sums of a row, `width` of them, and so on.
-    pub sums: [i32; MOST_ROWS * MOST_COLUMNS],
+    /// The sums of a row, `width` of them, and so on: at most [`MOST_ROWS`].
+    pub sums: *const i32,
     pub width: usize,
     pub rows: usize,
     /// Columns that are stored.
@@ -53,7 +53,7 @@ unsafe fn finish_body<S: Simd>(f: &mut Finish) {
             let offset = f.offset.add(c);
             let channel = if f.channel.is_null() { None } else { Some(S::load_most(f.channel.add(c), n)) };
             for r in 0..f.rows.min(MOST_ROWS) {
-                let sums = S::load_differences(f.sums.as_ptr().add(r * f.width + c), offset, n);
+                let sums = S::load_differences(f.sums.add(r * f.width + c), offset, n);
                 // Not multiplied and added in one: all paths make the same of the same sums.
                 let mut v = S::add(S::mul(sums, factor), bias);
                 if let Some(channel) = channel {
@@ -112,6 +112,11 @@ impl Rows {
     /// Those from element `c` of row `r` on.
     pub fn from(self, r: usize, c: usize) -> Self {
         Self { data: self.at(r, c), ..self }
+    }
+
+    /// Every `n`th.
+    pub fn every(self, n: usize) -> Self {
+        Self { stride: self.stride * n, ..self }
     }
 
     /// Whether they are bf16.
