@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the program of tests/no_std/board for boards and runs each in QEMU; what it prints must be what the host prints, to the bit:
-#     tests/no_std/run.sh [cortex-m4 | riscv32 | riscv64 | aarch64 | c]...
+#     tests/no_std/run.sh [cortex-m4 | riscv32 | riscv64 | aarch64 | aarch64-dotprod | c]...
 # all of them without arguments. What a model of your own takes on a board:
 #     tests/no_std/run.sh needs FILE [f32 | f16 | bf16 | int8 | int4]
 # Logs stand in target/bare_metal/logs. No compiler for bare targets can be fetched everywhere, so
@@ -72,6 +72,12 @@ aarch64() {
   emulate aarch64 qemu-system-aarch64 -M virt -cpu cortex-a53 -net none "${count[@]}" "${semihosting[@]}" -serial stdio -kernel "$program"
 }
 
+# The same with the dot products of ARMv8.2, which a Cortex-A53 has not.
+aarch64-dotprod() {
+  build aarch64-unknown-none "-Ctarget-feature=-strict-align,+dotprod" digits
+  emulate aarch64-dotprod qemu-system-aarch64 -M virt -cpu neoverse-n1 -net none "${count[@]}" "${semihosting[@]}" -serial stdio -kernel "$program"
+}
+
 # array NAME FILE: the file as a C array, with its length NAME_len.
 array() {
   echo "#include <stddef.h>"
@@ -104,11 +110,11 @@ if [ "${1:-}" = needs ]; then
   cargo run -q --release --features digits -- "$file" "${3:-f32}"
   exit
 fi
-if [ $# -eq 0 ]; then set -- cortex-m4 riscv32 riscv64 aarch64 c; fi
+if [ $# -eq 0 ]; then set -- cortex-m4 riscv32 riscv64 aarch64 aarch64-dotprod c; fi
 host
 for name in "$@"; do
   case $name in
-    cortex-m4 | riscv32 | riscv64 | aarch64 | c) "$name" ;;
+    cortex-m4 | riscv32 | riscv64 | aarch64 | aarch64-dotprod | c) "$name" ;;
     *) echo "there is no board $name" >&2; exit 1 ;;
   esac
 done

@@ -22,13 +22,10 @@ const SHARED: usize = PATCH - OUT;
 /// Bytes that parts of the memory are a multiple of.
 const LINE: usize = 64;
 
-/// Bytes of a worker's memory that a strip may take: on boards memory is short, elsewhere it is what a core's cache has.
-fn limit(isa: Isa) -> usize {
-    match isa.path() {
-        Path::Portable | Path::Neon => 88 * 1024,
-        _ => 256 * 1024,
-    }
-}
+/// Bytes of a worker's memory that a strip may take, and one of a single row of tiles: what a board can spare, and what
+/// a core's cache has.
+const STRIP: usize = 88 * 1024;
+const ROW: usize = 256 * 1024;
 
 /// Where the parts of a strip begin, in bytes.
 pub(super) struct Layout {
@@ -72,8 +69,11 @@ pub(super) fn tile_rows(isa: Isa, s: &ConvShape, [oh, ow]: [usize; 2], largest: 
     if !fits || tiles < 4 || 2 * POINTS * tiles > 9 * oh * ow {
         return 0;
     }
-    let within = |rows: &usize| Layout::new(s.in_channels, *rows, across).is_some_and(|l| l.end <= limit(isa));
-    let most = (1..=down).take_while(within).last().unwrap_or(0);
+    let len = |rows: usize| Layout::new(s.in_channels, rows, across).map_or(usize::MAX, |l| l.end);
+    let most = match (1..=down).take_while(|rows| len(*rows) <= STRIP).last() {
+        None => usize::from(len(1) <= ROW),
+        Some(most) => most,
+    };
     // As even as can be.
     if most == 0 { 0 } else { down.div_ceil(down.div_ceil(most)) }
 }
