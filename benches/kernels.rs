@@ -1,14 +1,14 @@
 //! Times the CPU kernels on the layers of the ddpm-cifar10-32 network, on one thread.
 //!
 //!     cargo bench --features bench --bench kernels -- \
-//!         [avx512|avx2|portable] [direct|winograd] [batch N] [only TEXT] [layer SIDE,IN,OUT,FILTER]... [rounds N] \
-//!         [errors] [bf16]
+//!         [avx512|avx2|portable] [direct|winograd|bf16] [batch N] [only TEXT] [layer SIDE,IN,OUT,FILTER]... \
+//!         [rounds N] [errors]
 //!
 //! Layers take turns, each figure is the sum over the layer's tasks of the best of all rounds (a task is shorter than a
 //! time slice, so that other processes disturb it less), and every ratio is to the peak of fused multiply-adds measured
 //! in the same process on the same path. `layer` gives other layers than those of that network. `errors` prints each
 //! algorithm's relative L2 error against sums in f64 instead, for inputs like those of a network (SiLU of normal
-//! values). `bf16` times a prototype of direct products of bf16 beside the chosen algorithm in f32, one image.
+//! values).
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -21,8 +21,6 @@ use undiffuse::backend::cpu::kernels::{
 use undiffuse::backend::cpu::{AlignedBuf, Cpu, CpuOptions, Path};
 use undiffuse::graph::Padding;
 
-#[path = "common/bf16.rs"]
-mod bf16;
 #[path = "common/peak.rs"]
 mod peak;
 
@@ -95,7 +93,6 @@ fn main() {
 fn run() -> undiffuse::Result<()> {
     let (mut isa, mut algorithm) = (Isa::best(), None);
     let (mut batches, mut only, mut rounds, mut errors) = (vec![1, 16], String::new(), 15, false);
-    let mut narrow = false;
     let mut layers: Vec<Layer> = Vec::new();
     let mut args = std::env::args().skip(1).filter(|a| a != "--bench");
     while let Some(a) = args.next() {
@@ -103,7 +100,7 @@ fn run() -> undiffuse::Result<()> {
             "direct" => algorithm = Some(Algorithm::Direct),
             "winograd" => algorithm = Some(Algorithm::Winograd),
             "errors" => errors = true,
-            "bf16" => narrow = true,
+            "bf16" => algorithm = Some(Algorithm::Bf16),
             "batch" => batches = args.next().and_then(|v| v.parse().ok()).into_iter().collect(),
             "layer" => {
                 // The name lives as long as the program.
@@ -131,11 +128,8 @@ fn run() -> undiffuse::Result<()> {
     if errors {
         return bench_errors(isa, &layers);
     }
-    if narrow {
-        batches = vec![1];
-    }
     for batch in batches {
-        bench(isa, algorithm, batch, narrow, &layers, rounds)?;
+        bench(isa, algorithm, batch, &layers, rounds)?;
         bench_gathers(isa, batch, rounds)?;
     }
     Ok(())
@@ -145,16 +139,15 @@ fn bench(
     isa: Isa,
     algorithm: Option<Algorithm>,
     batch: usize,
-    narrow: bool,
     layers: &[Layer],
     rounds: usize,
 ) -> undiffuse::Result<()> {
     let mut cases = Vec::new();
     // As in a network, all layers share the memory of activations.
     let (mut most, mut scratch_len) = ([0; 3], 0);
-    let both = [Algorithm::Direct, Algorithm::Winograd];
-    for (&(name, side, ci, co, k, count), a) in layers.iter().flat_map(|l| both.map(|a| (l, a))) {
-        if algorithm.is_some_and(|only| only != a && k == 3) {
+    let all = [Algorithm::Direct, Algorithm::Winograd, Algorithm::Bf16];
+    for (&(name, side, ci, co, k, count), a) in layers.iter().flat_map(|l| all.map(|a| (l, a))) {
+        if algorithm.is_some_and(|only| only != a && (k == 3 || only == Algorithm::Bf16)) {
             continue;
         }
         let s = ConvShape::square(side, side, ci, co, k, 1, Padding::all(k / 2));
@@ -213,33 +206,7 @@ fn bench(
         }
     }
     println!("all of the network's convolutions: {:.1} ms per image", total * 1e3);
-    if narrow {
-        bench_bf16(&cases, layers, rounds);
-    }
     Ok(())
-}
-
-/// The prototype beside the chosen algorithm of f32.
-fn bench_bf16(cases: &[Case], layers: &[Layer], rounds: usize) {
-    println!("{:18} {:>9} {:>9} {:>9}", "layer", "us, f32", "us, bf16", "ratio");
-    let (mut plain, mut best) = (0.0, 0.0);
-    for &(name, side, ci, co, k, count) in layers {
-        let Some(c) = cases.iter().find(|c| c.name == name && c.chosen) else { continue };
-        let f32s = c.best.iter().sum::<Duration>().as_secs_f64();
-        let bf16s = bf16::seconds(side, ci, co, k, rounds);
-        plain += f32s * count as f64;
-        best += bf16s.map_or(f32s, |s| s.min(f32s)) * count as f64;
-        match bf16s {
-            Some(s) => println!("{name:18} {:9.1} {:9.1} {:9.2}", f32s * 1e6, s * 1e6, s / f32s),
-            None => println!("{name:18} {:9.1} {:>9}", f32s * 1e6, "-"),
-        }
-    }
-    println!(
-        "all of the network's convolutions: {:.1} ms in f32, {:.1} with the faster of both for each, {:.2}",
-        plain * 1e3,
-        best * 1e3,
-        best / plain
-    );
 }
 
 /// Gathers: side, channels. Affine, SiLU and a border of one pixel, as before a 3x3 convolution.
