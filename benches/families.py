@@ -6,9 +6,10 @@ Written for torch 2.15.0, diffusers 0.42.1, onnxruntime 1.32 and onnx 1.23. Run 
     python benches/families.py adm|dit|sd15|decoder... [--threads N] [--rounds N] [--without torch|onnxruntime] [--keep FOLDER]
 
 Each side is a process of its own that makes one call for each line it reads; no two run at the same time. All compute in f32 at batch 1 with
-random weights. A figure is the best of all rounds. Memory is the most that a process has had, for the peers less what it had with its modules
-imported: for PyTorch that is before the network is made. SD 1.5's UNet has 860 million weights: with all three sides it takes some 20 GB.
-`--keep` writes the ONNX files once, for all later runs.
+random weights. A figure is the best of all rounds and, behind a slash, their median; the ratio is that of the best, then the least and the largest
+of single rounds. Memory is the most that a process has had, for the peers less what it had with its modules imported: for PyTorch that is before
+the network is made. SD 1.5's UNet has 860 million weights: with all three sides it takes some 14 GB. The ONNX file is written before any side
+starts, and `--keep` keeps it for all later runs.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import json
 import os
 import pathlib
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -139,6 +141,20 @@ def bytes_of(side):
     return int(side.process.stdout.readline())
 
 
+def row_of(name, times, memory):
+    """A row of the table, of milliseconds of each round and of megabytes."""
+    all_sides = ("ours", "torch", "onnxruntime")
+    peers = [side for side in times if side != "ours"]
+    row = [f"{min(times[s]):.1f} / {statistics.median(times[s]):.1f}" if s in times else "" for s in all_sides]
+    if peers:
+        rounds = [ours / min(others) for ours, *others in zip(times["ours"], *(times[p] for p in peers))]
+        row.append(f"{min(times['ours']) / min(min(times[p]) for p in peers):.2f} ({min(rounds):.2f} to {max(rounds):.2f})")
+    else:
+        row.append("")
+    row += [f"{memory[s]:.0f}" if s in memory else "" for s in all_sides]
+    return f"| {name} | " + " | ".join(row) + f" | {os.getloadavg()[0]:.1f} |"
+
+
 def main():
     if sys.argv[1] == "--torch":
         return torch_side(sys.argv[2], int(sys.argv[3]))
@@ -159,28 +175,25 @@ def main():
     for name in args.names:
         with contextlib.ExitStack() as stack:
             folder = os.path.join(args.keep, name) if args.keep else stack.enter_context(tempfile.TemporaryDirectory())
+            if "onnxruntime" not in args.without and not os.path.exists(os.path.join(folder, "inputs.npz")):
+                os.makedirs(folder, exist_ok=True)
+                subprocess.run([sys.executable, os.path.abspath(__file__), "--write", name, folder], check=True, stderr=subprocess.DEVNULL)
             sides = {"ours": Child(path, name, "batch", 1, "threads", args.threads)}
             if "torch" not in args.without:
                 sides["torch"] = Peer("--torch", name, args.threads)
             if "onnxruntime" not in args.without:
-                if not os.path.exists(os.path.join(folder, "inputs.npz")):
-                    os.makedirs(folder, exist_ok=True)
-                    subprocess.run([sys.executable, os.path.abspath(__file__), "--write", name, folder], check=True, stderr=subprocess.DEVNULL)
                 sides["onnxruntime"] = Peer("--onnx", folder, args.threads)
-            best = {side: float("inf") for side in sides}
+            times = {side: [] for side in sides}
             for _ in range(args.rounds):
                 for side, child in sides.items():
                     # Time for the other sides' threads, which may spin a while, to fall asleep; then a call that warms the caches.
                     time.sleep(0.05)
                     child.call()
-                    best[side] = min(best[side], child.call())
+                    times[side].append(child.call())
             memory = {side: bytes_of(child) / 1e6 for side, child in sides.items()}
             for child in sides.values():
                 child.close()
-        peers = [t for side, t in best.items() if side != "ours"]
-        row = [f"{best[s]:.1f}" if s in best else "" for s in ("ours", "torch", "onnxruntime")]
-        row += [f"{best['ours'] / min(peers):.2f}" if peers else ""] + [f"{memory[s]:.0f}" if s in memory else "" for s in ("ours", "torch", "onnxruntime")]
-        print(f"| {name} | " + " | ".join(row) + f" | {os.getloadavg()[0]:.1f} |", flush=True)
+        print(row_of(name, times, memory), flush=True)
     return None
 
 

@@ -6,7 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use undiffuse::backend::Network;
 use undiffuse::backend::cpu::{Cpu, CpuOptions};
+use undiffuse::graph::Graph;
+use undiffuse::graph::vjp::vjp;
 use undiffuse::model::ModelConfig;
+use undiffuse::model::autoencoder::AutoencoderConfig;
 use undiffuse::{Cancel, Result};
 
 #[path = "common/draw.rs"]
@@ -43,7 +46,7 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 /// Every block family and operation that a UNet can have, the networks of 2015 and those of other code bases.
-const CONFIGS: [&str; 16] = [
+const CONFIGS: [&str; 21] = [
     r#"{"block_out_channels": [8, 16], "down_block_types": ["DownBlock2D", "AttnDownBlock2D"], "sample_size": 12,
         "up_block_types": ["AttnUpBlock2D", "UpBlock2D"], "norm_num_groups": 4, "num_class_embeds": 3, "act_fn": "mish",
         "layers_per_block": 1, "attention_head_dim": 4}"#,
@@ -76,7 +79,40 @@ const CONFIGS: [&str; 16] = [
         "down_block_types": ["DownBlock1DNoSkip", "AttnDownBlock1D"], "up_block_types": ["AttnUpBlock1D", "UpBlock1DNoSkip"]}"#,
     r#"{"_class_name": "DiffusionModelUNet", "channels": [8, 16], "norm_num_groups": 4, "num_res_blocks": 1, "sample_size": 8,
         "attention_levels": [false, true], "num_head_channels": 4, "with_conditioning": true, "cross_attention_dim": 6}"#,
+    r#"{"block_out_channels": [32, 32], "down_block_types": ["KDownBlock2D", "KDownBlock2D"], "sample_size": 8,
+        "up_block_types": ["KCrossAttnUpBlock2D", "KUpBlock2D"], "layers_per_block": 2, "attention_head_dim": 8}"#,
+    r#"{"_class_name": "denoising_diffusion_pytorch.Unet1D", "dim": 8, "dim_mults": [1, 2, 3], "attn_heads": 2,
+        "attn_dim_head": 8, "seq_length": 16}"#,
+    r#"{"_class_name": "FFDNet", "in_nc": 3, "out_nc": 3, "nc": 12, "nb": 4, "sample_size": 8}"#,
+    r#"{"_class_name": "DRUNet", "in_channels": 1, "out_channels": 1, "nc": [6, 8, 10, 12], "nb": 2, "sample_size": 16}"#,
+    r#"{"_class_name": "DnCNN", "nf": 8, "depth": 4, "sample_size": 8}"#,
 ];
+
+/// The autoencoders of latent models.
+const AUTOENCODERS: [&str; 3] = [
+    r#"{"_class_name": "AutoencoderKL", "down_block_types": ["DownEncoderBlock2D", "DownEncoderBlock2D"],
+        "up_block_types": ["UpDecoderBlock2D", "UpDecoderBlock2D"], "block_out_channels": [8, 8], "norm_num_groups": 4}"#,
+    r#"{"_class_name": "VQModel", "down_block_types": ["DownEncoderBlock2D", "DownEncoderBlock2D"], "num_vq_embeddings": 40,
+        "up_block_types": ["UpDecoderBlock2D", "UpDecoderBlock2D"], "block_out_channels": [8, 8], "norm_num_groups": 4}"#,
+    r#"{"_class_name": "AutoencoderTiny", "encoder_block_out_channels": [8, 8], "decoder_block_out_channels": [8, 8],
+        "num_encoder_blocks": [1, 1], "num_decoder_blocks": [1, 1]}"#,
+];
+
+/// Every family's network, with its gradient, and every autoencoder's decoder and encoder.
+fn graphs() -> Vec<(String, Graph)> {
+    let mut graphs = Vec::new();
+    for json in CONFIGS {
+        let graph = ModelConfig::from_json(json).unwrap().build(None).unwrap();
+        graphs.push((format!("the gradient of {json}"), vjp(&graph, 0, 0).unwrap()));
+        graphs.push((json.into(), graph));
+    }
+    for json in AUTOENCODERS {
+        let config = AutoencoderConfig::from_json(json).unwrap();
+        graphs.push((format!("the decoder of {json}"), config.decoder([6, 8]).unwrap()));
+        graphs.push((format!("the encoder of {json}"), config.encoder([12, 16]).unwrap()));
+    }
+    graphs
+}
 
 /// The time that this process has spent on all its threads, in clock ticks.
 #[cfg(target_os = "linux")]
@@ -89,11 +125,11 @@ fn ticks() -> u64 {
 // Without the test harness (see Cargo.toml), whose own thread allocates when it likes: the counter counts the whole
 // process.
 fn main() {
-    let graphs = CONFIGS.map(|json| ModelConfig::from_json(json).unwrap().build(None).unwrap());
+    let graphs = graphs();
     for threads in [1, 3] {
         let cpu =
             Cpu::with_options(CpuOptions { path: None, threads: Some(threads), ..CpuOptions::default() }).unwrap();
-        for graph in &graphs {
+        for (name, graph) in &graphs {
             let net = cpu.compile_network(graph, &draw::Weights).unwrap();
             let inputs = draw::inputs(graph, 2);
             let mut outputs: Vec<Vec<f32>> = net.outputs().iter().map(|d| vec![0.0; 2 * d.elements()]).collect();
@@ -106,7 +142,14 @@ fn main() {
                 net.run(2, &ins, &mut outs, &mut workspace, &cancel)?;
                 Ok(ALLOCATIONS.load(Ordering::SeqCst) - before)
             };
-            assert_eq!((call(), call()), (Ok(0), Ok(0)), "{threads} threads");
+            assert_eq!((call(), call()), (Ok(0), Ok(0)), "{threads} threads: {name}");
+            // What is stated is needed: one value less is refused with both numbers.
+            let stated = workspace.len();
+            if stated > 0 {
+                let short = net.run(2, &ins, &mut outs, &mut workspace[1..], &cancel).unwrap_err();
+                let said = [stated, stated - 1].iter().all(|n| short.message().contains(&n.to_string()));
+                assert!(said, "{name}: {short}: expected {stated} and one less");
+            }
         }
         #[cfg(target_os = "linux")]
         {

@@ -112,6 +112,8 @@ CASES = [
          "layers_per_block": 2, "attention_head_dim": 16, "add_attention": False}),
     case("k_attention_above_others", [4, 4], {"down_block_types": ["AttnDownBlock2D"], "up_block_types": ["KCrossAttnUpBlock2D"],
          "block_out_channels": [32], "layers_per_block": 1, "norm_num_groups": 8, "attention_head_dim": None, "add_attention": False}),
+    case("k_attention_widening", [4, 8], {**down_up("K", "K"), "up_block_types": ["KCrossAttnUpBlock2D"] * 2, "block_out_channels": [32, 64],
+         "layers_per_block": 2, "attention_head_dim": 8, "add_attention": False}),
 ]
 
 NORMS = ("norm.weight", "norm1.weight", "norm2.weight", "norm_out.weight")

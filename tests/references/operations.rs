@@ -89,15 +89,6 @@ fn operations_and_gradients_are_pytorchs_on_every_path_of_the_cpu_backend() {
     }
 }
 
-#[test]
-fn an_operation_without_a_kernel_runs_on_the_cpu_backend_by_the_references_loops() {
-    // Max pooling has no kernel: the values are rounded from the oracle's, so they are its own.
-    let cpu = Cpu::with_options(CpuOptions { path: None, threads: Some(2), ..CpuOptions::default() }).unwrap();
-    let all = cases();
-    let (number, case) = all.iter().enumerate().find(|(_, c)| c.name == "max pool that overlaps").unwrap();
-    assert_eq!(both(&cpu, number, case, |g| g.clone()), both(&Reference, number, case, |g| g.clone()));
-}
-
 #[cfg(feature = "wgpu")]
 mod wgpu {
     use super::{check_within, fuse, fuse_backward};

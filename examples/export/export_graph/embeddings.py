@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from .arithmetic import affine
+from .arithmetic import affine, binary
 from .registry import maps
 from .values import Angle, Log, Unmapped, Value
 
@@ -35,6 +35,8 @@ def angle(g, name, given):
             return Angle(x.of, x.scale * other.flatten().double().numpy(), g.new_shape, log=True)
         if isinstance(x, Value) and not x.axes and other.numel() == max(other.shape):
             return Angle(x, other.flatten().double().numpy(), g.new_shape)
+        if isinstance(x, Value) and several(x, other, g.new_shape):
+            return Angle(x, other.flatten().double().numpy(), g.new_shape)
     if isinstance(x, Log) and name in SHAPES:
         made = Log(x.of, x.scale)
         made.shape = tuple(g.new_shape)
@@ -49,9 +51,31 @@ def angle(g, name, given):
         by = np.asarray(other, dtype=np.float64).reshape(-1)
         if len(by) in (1, len(x.frequencies)):
             return Angle(x.of, x.frequencies * by if name == "mul" else x.frequencies / by, g.new_shape, None, x.log)
-    if name in SHAPES:
+    if name in SHAPES and (not x.of.axes or tuple(g.new_shape) == x.shape):
         return Angle(x.of, x.frequencies, g.new_shape, x.function, x.log)
     return None
+
+
+# The most numbers that are embedded one by one where a network embeds several of a vector.
+SEVERAL = 16
+
+
+def several(x, other, shape):
+    """Whether the product is a few numbers along one axis, each times the same frequencies along a later one."""
+    real = [a for a, n in enumerate(shape) if n != 1]
+    if len(x.axes) != 1 or len(x.shape) != len(shape) or len(real) != 2:
+        return False
+    at = [n for n in other.shape if n != 1] == [shape[real[1]]] and other.shape[other.ndim - len(shape) + real[1]] == shape[real[1]]
+    return x.axes == (real[0],) and x.shape[real[0]] <= SEVERAL and at
+
+
+def one_by_one(g, x, make, shape):
+    """`make` of the angles of each number, one after the other along its axis."""
+    (axis,) = x.of.axes
+    one = lambda s: s[:axis] + (1,) + s[axis + 1 :]
+    number = lambda i: g.reshape(g.slice(x.of, axis, i, 1), one(x.of.shape))
+    parts = [make(Angle(number(i), x.frequencies, one(x.shape), x.function, x.log), one(shape)) for i in range(x.shape[axis])]
+    return g.joined(parts, axis)
 
 
 SHAPES = ("view", "reshape", "unsqueeze", "squeeze", "expand", "flatten", "to", "_to_copy", "clone", "contiguous")
@@ -72,6 +96,8 @@ def pairs(g, parts):
 
 def embedding(g, x, cosines_first, shape):
     """Both functions of all angles, one after the other, along the last axis larger than 1."""
+    if x.of.axes:
+        return one_by_one(g, x, lambda y, to: embedding(g, y, cosines_first, to), shape)
     f, n = x.frequencies, len(x.frequencies)
     flip = {"flip_sin_to_cos": True} if cosines_first else {}
     axis = max((a for a, m in enumerate(shape) if m != 1), default=len(shape) - 1)
@@ -99,6 +125,8 @@ def alone(g, x):
     """An angle, or one of its functions, as a value."""
     axis = max((a for a, m in enumerate(x.shape) if m != 1), default=len(x.shape) - 1)
     n = len(x.frequencies)
+    if x.of.axes and x.function is None:
+        return binary(g, "mul", x.of, torch.from_numpy(x.frequencies).float().reshape((1,) * axis + (n,) + (1,) * (len(x.shape) - axis - 1)))
     if x.function is not None:
         return g.slice(embedding(g, x, x.function == "cos", x.shape), axis, 0, n)
     if x.log:

@@ -61,11 +61,31 @@ def moment(g, name, given):
         if way and m.kind == "square " + way and value is m.of:
             made = channel_norm(g, m.of, m.axes, "rms", m.eps)
             return made if m.weight is None else binary(g, "mul", made, m.weight)
+        if way and m.kind == "variance " + way and value is m.of:
+            return uncentred(g, m)
         if way == "inverse" and m.kind == "square inverse" and m.weight is None and isinstance(value, (Value, torch.Tensor)):
             return m.but(weight=value)
         if way == "root" and m.kind == "length" and value is m.of:
             return affine(g, channel_norm(g, m.of, m.axes, "l2", max(m.eps, 1e-30)), n**-0.5, 0.0)
     return None
+
+
+# So small that its square is nothing beside a variance, and yet a normal number of f32.
+LITTLE = 2.0**-50
+
+
+def uncentred(g, m):
+    """A value divided by its deviation, its mean left in: the centred value and a very little of the mean are normalised together."""
+    n, axes = math.prod(m.of.shape[a] for a in m.axes), [a for a in m.axes if m.of.shape[a] != 1]
+    if len(axes) != 1:
+        raise Unmapped("a root of a variance over several axes that no norm divides by")
+    mean = average(g, m.of, axes)
+    centred = binary(g, "add", m.of, affine(g, mean, -1.0, 0.0))
+    both = g.joined([centred, affine(g, mean, LITTLE, 0.0)], axes[0])
+    both = channel_norm(g, both, axes, "rms", m.eps / m.factor * n / (n + 1))
+    scale = (n / (n + 1) / m.factor) ** 0.5
+    made, mean = g.slice(both, axes[0], 0, n), g.slice(both, axes[0], n, 1)
+    return binary(g, "add", affine(g, made, scale, 0.0), affine(g, mean, scale / LITTLE, 0.0))
 
 
 def settled_moment(g, m):

@@ -62,7 +62,7 @@ def permute(g, x, dims=None, dim0=0, dim1=1, axis0=None, axis1=None):
 def split(g, x, dim, **_):
     axis, start, parts = dim % len(x.shape), 0, []
     for shape in g.new_shape:
-        parts.append(g.slice(x, axis, start, shape[axis]))
+        parts.append(g.slice(x, axis, start, shape[axis]) if shape[axis] else torch.zeros(shape))
         start += shape[axis]
     return parts
 
@@ -84,6 +84,8 @@ def part(g, x, dim, start, end=None, step=1, length=None):
     axis = dim % len(x.shape)
     n, start = x.shape[axis], start or 0
     start = min(max(start + n if start < 0 else start, 0), n)
+    if g.new_shape[axis] == 0:
+        return torch.zeros(g.new_shape)
     if step == 1:
         return g.slice(x, axis, start, g.new_shape[axis])
     return g.along(x, axis, torch.eye(n)[start : n if end is None else end : step])
@@ -125,7 +127,7 @@ def roll(g, x, shifts, dims):
     return x
 
 
-@maps("cat")
+@maps("cat", "concat", "concatenate")
 def cat(g, tensors, dim):
     like = next(p for p in tensors if isinstance(p, Value))
     axis = dim % len(like.shape)

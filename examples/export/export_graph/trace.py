@@ -50,8 +50,8 @@ class Graph(Layout):
             made = step(self, name, given)
             if made is not None:
                 return made
-        if name in ("cat", "stack") and any(isinstance(v, Angle) for v in given["tensors"]):
-            given["tensors"] = embeddings.pairs(self, given["tensors"]) if name == "cat" else given["tensors"]
+        if name in ("cat", "concat", "concatenate", "stack") and any(isinstance(v, Angle) for v in given["tensors"]):
+            given["tensors"] = given["tensors"] if name == "stack" else embeddings.pairs(self, given["tensors"])
         mapping = MAPPINGS.get(name)
         if mapping is None:
             raise Unmapped("there is no such operation in a graph")

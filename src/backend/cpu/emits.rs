@@ -13,6 +13,7 @@ use super::steps::attention::Attention;
 use super::steps::attention_grad::AttentionGrad;
 use super::steps::basis::{NearestRow, RadialBasis, RadialBasisGrad, Softmax, SoftmaxGrad};
 use super::steps::channel_norm::ChannelNorm;
+use super::steps::channel_norm_grad::ChannelNormGrad;
 use super::steps::conv::{Conv, Gather, Packed};
 use super::steps::convert::Convert;
 use super::steps::elementwise::{Elementwise, Map};
@@ -21,8 +22,9 @@ use super::steps::fallback::Fallback;
 use super::steps::fold::Fold;
 use super::steps::grad::{ActivationGrad, SumPositions};
 use super::steps::integer::{IntegerConv, Integers};
-use super::steps::linear_attention::LinearAttention;
+use super::steps::linear_attention::{LinearAttention, LinearAttentionGrad};
 use super::steps::mat_vec::{MatVec, Outer, VecMat};
+use super::steps::max_pool::{MaxPool, MaxPoolGrad};
 use super::steps::norm::GroupNormAffine;
 use super::steps::norm_grad::NormGrad;
 use super::steps::resample::{Axis, Resample};
@@ -65,6 +67,7 @@ emits! {
     Integers { shape, out_size, weights, columns, segments, inverse, zero, tile_rows }
     LinearAttention { heads, q, k, v, out }
     MatVec { m, v, out }
+    MaxPool { window, x, out }
     NearestRow { x, out, table }
     PackedConv { isa, shape, out_size, weights, bias, method, segments }
     RadialBasis { x, out, centres, widths }
@@ -87,7 +90,10 @@ macro_rules! emits_not {
 emits_not! {
     ActivationGrad: "the gradient of an activation",
     AttentionGrad: "the gradient of attention",
+    ChannelNormGrad: "the gradient of a norm of channels",
     Fallback: "an operation without a kernel",
+    LinearAttentionGrad: "the gradient of linear attention",
+    MaxPoolGrad: "the gradient of max pooling",
     NormGrad: "the gradient of a norm",
     Outer: "an outer product",
     RadialBasisGrad: "the gradient of a radial basis",

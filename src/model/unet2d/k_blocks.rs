@@ -26,7 +26,7 @@ impl Layers<'_> {
         kept: &mut Vec<ValueId>,
     ) -> Result<ValueId> {
         for layer in 0..self.c.layers_per_block {
-            x = self.k_resnet(&format!("{name}.resnets.{layer}"), x, block.out, block.out)?;
+            x = self.k_resnet(&format!("{name}.resnets.{layer}"), x, [block.out; 2], block.out)?;
             kept.push(x);
         }
         if block.last {
@@ -58,7 +58,9 @@ impl Layers<'_> {
         );
         for layer in 0..layers {
             let out = if layer + 1 == layers { next } else { block.out };
-            x = self.k_resnet(&format!("{name}.resnets.{layer}"), x, out, block.out)?;
+            // In a block with attention the second convolution alone does.
+            let inner = if block.kind == BlockType::KCrossAttn { block.out } else { out };
+            x = self.k_resnet(&format!("{name}.resnets.{layer}"), x, [inner, out], block.out)?;
             if block.kind == BlockType::KCrossAttn {
                 let name = format!("{name}.attentions.{layer}");
                 x = self.k_attention(&name, x, block.out).map_err(|e| e.context(&name))?;
@@ -72,17 +74,18 @@ impl Layers<'_> {
         self.g.push(Op::Fir { taps: TAPS.map(|t| 2.0 * t).into(), up: 2, down: 1, pad: [0, -1] }, &[x])
     }
 
-    /// The second norm's groups are those of `block` channels, whatever `out` is.
-    fn k_resnet(&mut self, name: &str, x: ValueId, out: usize, block: usize) -> Result<ValueId> {
-        self.k_resnet_inner(name, x, out, block).map_err(|e| e.context(name))
+    /// With the channels of its two convolutions. The second norm's groups are those of `block` channels, whatever it
+    /// is of.
+    fn k_resnet(&mut self, name: &str, x: ValueId, outs: [usize; 2], block: usize) -> Result<ValueId> {
+        self.k_resnet_inner(name, x, outs, block).map_err(|e| e.context(name))
     }
 
-    fn k_resnet_inner(&mut self, name: &str, x: ValueId, out: usize, block: usize) -> Result<ValueId> {
+    fn k_resnet_inner(&mut self, name: &str, x: ValueId, [inner, out]: [usize; 2], block: usize) -> Result<ValueId> {
         let channels = self.g.dims(x)?.channels();
         let eps = self.c.norm_eps;
         let h = self.k_norm(&format!("{name}.norm1"), x, channels / GROUP, eps)?;
         let h = self.g.activation(h, self.c.act_fn)?;
-        let h = self.conv3(&format!("{name}.conv1"), h, out)?;
+        let h = self.conv3(&format!("{name}.conv1"), h, inner)?;
         let h = self.k_norm(&format!("{name}.norm2"), h, block / GROUP, eps)?;
         let h = self.g.activation(h, self.c.act_fn)?;
         let h = self.conv3(&format!("{name}.conv2"), h, out)?;

@@ -11,6 +11,7 @@ use super::super::steps::norm_grad::NormGrad;
 use super::super::steps::resample::{Axis, Resample};
 use super::super::vmath;
 use super::Compiler;
+use super::layout::TOGETHER;
 use crate::error::{Result, err};
 use crate::graph::{FusedNormGrad, Node, Padding, ParamId, ValueId, Window};
 
@@ -61,21 +62,8 @@ impl Compiler<'_> {
         if window.dilation == 1 && if window.stride > 1 { few } else { kh * kw > 1 && parts <= outs } {
             return self.folded_adjoint(name, x, window, weights, residual, out);
         }
-        // With this much around it a convolution without steps makes the right size.
-        let ([kh, kw], taps, p) = (window.span(), kh * kw, window.padding);
-        let pads = [(kh, p.top), (kh, p.bottom), (kw, p.left), (kw, p.right)].map(|(k, pad)| (k - 1).checked_sub(pad));
-        let (source, padding) = match (window.stride, pads) {
-            (1, [Some(top), Some(bottom), Some(left), Some(right)]) => (x, Padding { top, bottom, left, right }),
-            _ => {
-                let (height, width) = (out.height + kh - 1, out.width + kw - 1);
-                let buffer = self.temporary(height.saturating_mul(width).saturating_mul(outs))?;
-                let spread = View { buffer, start: 0, stride: outs, channels: outs, height, width, half: false };
-                let rows = Axis::spread(x.height, height, window.stride, kh as isize - 1 - p.top as isize);
-                let columns = Axis::spread(x.width, width, window.stride, kw as isize - 1 - p.left as isize);
-                self.step(Resample { name, x, out: spread, rows, columns });
-                (spread, Padding::default())
-            }
-        };
+        let taps = kh * kw;
+        let (source, padding) = self.spread(name, x, window, out)?;
         let shape = ConvShape {
             height: source.height,
             width: source.width,
@@ -100,6 +88,71 @@ impl Compiler<'_> {
             PackedConv::in_heap(self.params.heap, self.isa, self.weights.of_adjoint(), shape, &turned, None)
         })?;
         self.product(name, source, padding, (weights, owner), residual, out);
+        Ok(out)
+    }
+
+    /// What a convolution without steps takes, with how much around it, to make the adjoint of one with this window.
+    fn spread(&mut self, name: &'static str, x: View, window: &Window, out: View) -> Result<(View, Padding)> {
+        // With this much around it a convolution without steps makes the right size.
+        let ([kh, kw], p, channels) = (window.span(), window.padding, x.channels);
+        let pads = [(kh, p.top), (kh, p.bottom), (kw, p.left), (kw, p.right)].map(|(k, pad)| (k - 1).checked_sub(pad));
+        if let (1, [Some(top), Some(bottom), Some(left), Some(right)]) = (window.stride, pads) {
+            return Ok((x, Padding { top, bottom, left, right }));
+        }
+        let (height, width) = (out.height + kh - 1, out.width + kw - 1);
+        let buffer = self.temporary(height.saturating_mul(width).saturating_mul(channels))?;
+        let spread = View { buffer, start: 0, stride: channels, channels, height, width, half: false };
+        let rows = Axis::spread(x.height, height, window.stride, kh as isize - 1 - p.top as isize);
+        let columns = Axis::spread(x.width, width, window.stride, kw as isize - 1 - p.left as isize);
+        self.step(Resample { name, x, out: spread, rows, columns });
+        Ok((spread, Padding::default()))
+    }
+
+    /// The adjoint of a convolution of groups: for each group its own, or for some narrow ones together.
+    pub(super) fn grouped_adjoint(
+        &mut self,
+        name: &'static str,
+        id: ValueId,
+        x: View,
+        window: &Window,
+        weight: ParamId,
+    ) -> Result<View> {
+        let out = self.fresh(id)?;
+        let (outs, ins) = (x.channels / window.groups, out.channels / window.groups);
+        let together = (TOGETHER / outs.max(1)).clamp(1, window.groups);
+        let taps = window.kernel[0] * window.kernel[1];
+        let (source, padding) = self.spread(name, x, window, out)?;
+        let mut plain = self.params.take(weight)?;
+        self.weights.round(&mut plain, x.channels, [ins, taps]);
+        for first in (0..window.groups).step_by(together) {
+            let count = together.min(window.groups - first);
+            let shape = ConvShape {
+                height: source.height,
+                width: source.width,
+                in_channels: count * outs,
+                out_channels: count * ins,
+                kernel: window.kernel,
+                stride: [1, 1],
+                padding,
+                dilation: window.dilation,
+            };
+            // The group's number makes the name one that no other weights have.
+            let names = alloc::vec![(alloc::format!("{}\0{first}", self.graph.param(weight).name), None)];
+            let packed = self.packs.get(Key { names, turned: true, shape }, || {
+                let mut turned = self.params.heap.zeroed(count * ins * count * outs * taps)?;
+                let filters = (0..count).flat_map(|g| (0..ins).flat_map(move |i| (0..outs).map(move |o| [g, i, o])));
+                for [g, i, o] in filters {
+                    let from = plain.get((((first + g) * outs + o) * ins + i) * taps..).and_then(|w| w.get(..taps));
+                    let at = ((g * ins + i) * count * outs + g * outs + o) * taps;
+                    if let (Some(to), Some(from)) = (turned.get_mut(at..at + taps), from) {
+                        to.iter_mut().zip(from.iter().rev()).for_each(|(to, w)| *to = *w);
+                    }
+                }
+                PackedConv::in_heap(self.params.heap, self.isa, self.weights.of_adjoint(), shape, &turned, None)
+            })?;
+            let (from, to) = (source.slice(first * outs, count * outs), out.slice(first * ins, count * ins));
+            self.product(name, from, padding, packed, None, to);
+        }
         Ok(out)
     }
 

@@ -6,21 +6,23 @@ use super::super::conv::{ConvShape, PackedConv};
 use super::super::memory::View;
 use super::super::packs::Key;
 use super::super::steps::channel_norm::ChannelNorm;
+use super::super::steps::channel_norm_grad::ChannelNormGrad;
 use super::super::steps::conv::{Conv, Gather, Packed};
 use super::super::steps::embed::Kind;
 use super::super::steps::fallback::Fallback;
-use super::super::steps::linear_attention::LinearAttention;
+use super::super::steps::linear_attention::{LinearAttention, LinearAttentionGrad};
+use super::super::steps::max_pool::{MaxPool, MaxPoolGrad};
 use super::super::steps::resample::{Axis, Resample};
 use super::super::steps::rows::{Constant, CopyRows, Order, Rearrange};
 use super::super::stored::WeightType;
 use super::super::vmath;
-use super::Compiler;
+use super::{Compiler, two};
 use crate::error::{Result, err};
 use crate::graph::{Kernel, Node, Op, Padding, ParamId, ValueId, Window};
 
 /// Input channels that groups are put together to, so that a narrow group fills a vector: the filters between groups
 /// are zeros.
-const TOGETHER: usize = 16;
+pub(super) const TOGETHER: usize = 16;
 
 /// Element `i` of [`PositionEmbedding`](Op::PositionEmbedding).
 fn position([dim, height, width]: [usize; 3], scale: f64, i: usize) -> f64 {
@@ -55,6 +57,23 @@ impl Compiler<'_> {
                 let whole = |p: Option<ParamId>| p.map(|p| self.params.take(p).map(Floats::from)).transpose();
                 let (weight, bias) = (whole(n.weight)?, whole(n.bias)?);
                 self.step(ChannelNorm { x, out, kind: n.kind, groups: n.groups, eps: n.eps, weight, bias });
+                Ok(out)
+            }
+            Op::ChannelNormGrad(n) => {
+                let [x, dy] = two(args)?;
+                let weight = n.weight.map(|p| self.params.take(p).map(Floats::from)).transpose()?;
+                let out = self.fresh(id)?;
+                self.step(ChannelNormGrad { x, dy, out, kind: n.kind, groups: n.groups, eps: n.eps, weight });
+                Ok(out)
+            }
+            Op::MaxPool(window) => {
+                let (x, out) = (x()?, self.fresh(id)?);
+                self.step(MaxPool { window, x, out });
+                Ok(out)
+            }
+            Op::MaxPoolGrad(window) => {
+                let ([x, dy], out) = (two(args)?, self.fresh(id)?);
+                self.step(MaxPoolGrad { window, x, dy, out });
                 Ok(out)
             }
             Op::DepthToSpace { factor, blocks_first } => {
@@ -109,6 +128,12 @@ impl Compiler<'_> {
                 let &[q, k, v] = args else { return Err(err!(InvalidArgument, "{} arguments", args.len())) };
                 let out = self.fresh(id)?;
                 self.step(LinearAttention { heads, q, k, v, out });
+                Ok(out)
+            }
+            Op::LinearAttentionGrad { heads } => {
+                let &[q, k, v, dy] = args else { return Err(err!(InvalidArgument, "{} arguments", args.len())) };
+                let out = self.fresh(id)?;
+                self.step(LinearAttentionGrad { heads, q, k, v, dy, out });
                 Ok(out)
             }
             _ => self.fallback(id, args),

@@ -85,7 +85,7 @@ unsafe fn apply_body<S: Simd>(out: *mut f32, line: &Line) {
 dispatch! { unsafe fn apply_raw = apply_body(out: *mut f32, line: &Line) }
 
 /// Floats that are summed in f32.
-const BLOCK: usize = 4096;
+pub(super) const BLOCK: usize = 4096;
 
 /// The sum of `x - mean`, and of its square.
 fn sums(isa: Isa, x: &[f32], mean: f32) -> [f64; 2] {
@@ -98,27 +98,34 @@ fn sums(isa: Isa, x: &[f32], mean: f32) -> [f64; 2] {
 }
 
 /// Group g's n floats of a parameter of c, or of n for all groups alike.
-fn part(values: Option<&[f32]>, g: usize, n: usize, c: usize) -> &[f32] {
+pub(super) fn part(values: Option<&[f32]>, g: usize, n: usize, c: usize) -> &[f32] {
     values.map_or(&[], |v| row_of(v, if v.len() == c { g * n } else { 0 }, n))
+}
+
+/// What a group's values are less, what they are multiplied by, and whether the latter is epsilon's alone.
+pub(super) fn statistics(isa: Isa, kind: NormKind, eps: f32, x: &[f32]) -> (f32, f32, bool) {
+    let (n, eps) = (x.len() as f64, f64::from(eps));
+    // Around the first value, so that a mean that is large against the deviation costs no digits.
+    let first = x.first().copied().unwrap_or(0.0);
+    let mean = match kind {
+        NormKind::Layer => (f64::from(first) + sums(isa, x, first)[0] / n) as f32,
+        _ => 0.0,
+    };
+    let square = sums(isa, x, mean)[1];
+    let r = match kind {
+        NormKind::L2 => libm::sqrt(n) / libm::sqrt(square).max(eps),
+        _ => 1.0 / libm::sqrt(square / n + eps),
+    };
+    (mean, r as f32, kind == NormKind::L2 && libm::sqrt(square) <= eps)
 }
 
 impl ChannelNorm {
     /// One group of one position.
     fn group(&self, run: &Run<'_>, x: &[f32], w: &[f32], b: &[f32], out: &mut [f32]) {
         let n = x.len().min(out.len());
-        // Around the first value, so that a mean that is large against the deviation costs no digits.
-        let first = x.first().copied().unwrap_or(0.0);
-        let mean = match self.kind {
-            NormKind::Layer => (f64::from(first) + sums(run.isa, x, first)[0] / n as f64) as f32,
-            _ => 0.0,
-        };
-        let square = sums(run.isa, x, mean)[1];
-        let r = match self.kind {
-            NormKind::L2 => libm::sqrt(n as f64) / libm::sqrt(square).max(f64::from(self.eps)),
-            _ => 1.0 / libm::sqrt(square / n as f64 + f64::from(self.eps)),
-        };
+        let (mean, r, _) = statistics(run.isa, self.kind, self.eps, x);
         let pointer = |v: &[f32]| if v.len() >= n { v.as_ptr() } else { core::ptr::null() };
-        let line = Line { x: x.as_ptr(), w: pointer(w), b: pointer(b), n, mean, r: r as f32 };
+        let line = Line { x: x.as_ptr(), w: pointer(w), b: pointer(b), n, mean, r };
         // SAFETY: the slices hold n floats each, or are null.
         unsafe { apply_raw(run.isa, out.as_mut_ptr(), &line) };
     }

@@ -73,3 +73,43 @@ impl Step for Fallback {
         run.each(usize::MAX, run.batch, &|_, sample| self.sample(run, sample))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::cpu::isa::Isa;
+    use crate::backend::cpu::memory::Memory;
+    use crate::backend::threads::Serial;
+    use crate::cancel::Cancel;
+    use crate::graph::{GraphBuilder, Op, Padding, Window};
+    use crate::tensor::Dims;
+
+    #[test]
+    fn each_sample_has_the_references_values() {
+        let mut g = GraphBuilder::new();
+        let x = g.input("x", &[2, 2, 3]).unwrap();
+        let y = g.push(Op::MaxPool(Window::new([2, 2], 1, Padding::all(0))), &[x]).unwrap();
+        g.output("y", y).unwrap();
+        let graph = g.finish().unwrap();
+        let none = |_: &str, _: &Dims, _: &mut [f32]| Ok(());
+        let view = |id| View::dense(if id == x { 0 } else { 1 }, graph.dims(id));
+        let step = Fallback::new(&graph, y, &none, alloc::vec![view(x)], view(y)).unwrap();
+        // Two samples of 3 x 2 pixels of 2 channels, and after them room for 2 x 1 pixels of each.
+        let (batch, offsets, mut workspace) = (2, [0, 16], [0.0; 2 * 32 + 15]);
+        let memory = Memory::new(&mut workspace, batch, &offsets, 32, 0).unwrap();
+        // SAFETY: one thread, one view at a time.
+        let values = unsafe { memory.write(&view(x)).part(0, 24) };
+        values.iter_mut().enumerate().for_each(|(i, v)| *v = (i * 7 % 24) as f32);
+        let cancel = Cancel::new();
+        let run = Run { isa: Isa::PORTABLE, batch, memory, threads: &Serial, workers: 1, cancel: &cancel };
+        step.run(&run).unwrap();
+        // SAFETY: as above.
+        let made = unsafe { memory.read(&view(y)) };
+        let at = |sample: usize, column: usize, channel: usize| {
+            let pixel = |row: usize, c: usize| (((sample * 2 + row) * 3 + column + c) * 2 + channel) * 7 % 24;
+            [pixel(0, 0), pixel(0, 1), pixel(1, 0), pixel(1, 1)].into_iter().max().unwrap() as f32
+        };
+        let want = (0..2).flat_map(|s| (0..2).flat_map(move |x| (0..2).map(move |c| at(s, x, c))));
+        assert_eq!(made, want.collect::<Vec<_>>());
+    }
+}
