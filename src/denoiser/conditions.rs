@@ -201,7 +201,7 @@ pub fn check_rows(input: &Input, rows: &[f32]) -> Result<()> {
             rows.len(),
             input.given_dims()
         );
-        check_finite("its values", rows).map_err(named)?;
+        check_finite("it", rows).map_err(named)?;
     }
     if let Some(count) = input.rows {
         let is = |c: &&f32| **c >= 0.0 && libm::floorf(**c) == **c && (**c as usize) < count;
