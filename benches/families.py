@@ -8,8 +8,8 @@ Written for torch 2.15.0, diffusers 0.42.1, onnxruntime 1.32 and onnx 1.23. Run 
 Each side is a process of its own that makes one call for each line it reads; no two run at the same time. All compute in f32 at batch 1 with
 random weights. A figure is the best of all rounds and, behind a slash, their median; the ratio is that of the best, then the least and the largest
 of single rounds. Memory is the most that a process has had, for the peers less what it had with its modules imported: for PyTorch that is before
-the network is made. SD 1.5's UNet has 860 million weights, which three sides hold three times: 10 GB, and what they work in. The ONNX file is written before any side
-starts, and `--keep` keeps it for all later runs.
+the network is made. SD 1.5's UNet has 860 million weights, which three sides hold three times: 10 GB, and what they work in. The ONNX file is
+written before any side starts, and `--keep` keeps it for all later runs.
 """
 
 import argparse

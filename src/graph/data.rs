@@ -195,7 +195,9 @@ fn index_of(v: &Value) -> Option<usize> {
 
 fn dims_of(v: &Value) -> Result<Dims> {
     let list: Option<Vec<usize>> = v.as_array().and_then(|a| a.iter().map(index_of).collect());
-    Dims::new(&list.ok_or_else(|| err!(Config, "dims are {}, expected a list of whole numbers", v.brief()))?)
+    Dims::new(
+        &list.ok_or_else(|| err!(Config, "dims are {}, expected a list of whole numbers up to {MOST}", v.brief()))?,
+    )
 }
 
 struct Writer<'a> {

@@ -62,7 +62,9 @@ impl PackedConfigs {
         let model = match (get(MODEL), get(GRAPH)) {
             (Some(model), None) => model,
             (None, Some(graph)) => {
-                ensure!(is_graph(graph), Weights, "the packed file's {GRAPH} is no text of a graph");
+                let of = json::parse_object(graph)
+                    .map_err(|e| err!(Weights, "the packed file's {GRAPH} is no text of a graph: {}", e.message()))?;
+                ensure!(is_class(&of), Weights, "the packed file's {GRAPH} is not of the class {:?}", data::CLASS);
                 graph
             }
             (None, None) => return Err(err!(Weights, "the packed file has neither {MODEL} nor {GRAPH}")),
@@ -83,8 +85,11 @@ impl PackedConfigs {
 
 /// Whether a model's text is that of a graph.
 fn is_graph(text: &str) -> bool {
-    let class = json::parse_object(text).ok().and_then(|mut map| map.remove("_class_name"));
-    class.is_some_and(|c| c.as_str() == Some(data::CLASS))
+    json::parse_object(text).is_ok_and(|map| is_class(&map))
+}
+
+fn is_class(map: &json::Object) -> bool {
+    map.get("_class_name").is_some_and(|c| c.as_str() == Some(data::CLASS))
 }
 
 /// [`PackedConfigs::activations`] as text: an object of `[scale, zero]` by the names of weights.

@@ -11,6 +11,7 @@ use undiffuse::model::ModelConfig;
 use undiffuse::model::unet2d::{self, UNet2DConfig};
 use undiffuse::pipeline::{Pipeline, PipelineOptions, Source};
 use undiffuse::tensor::DType;
+use undiffuse::weights::packed::PackedConfigs;
 
 const DIGITS: &[u8] = include_bytes!("../../pretrained/digits.safetensors");
 
@@ -196,6 +197,23 @@ fn what_is_wrong_is_refused_by_name() {
             Ok(_) => assert!(said.is_empty(), "accepted: {shown}"),
         }
     }
+}
+
+#[test]
+fn a_packed_file_says_why_its_graph_is_none() {
+    let refused = |graph: &str, said: &str| {
+        let get = |key: &str| match key {
+            "undiffuse.format" => Some("1"),
+            "undiffuse.graph" => Some(graph),
+            _ => None,
+        };
+        let e = PackedConfigs::from_metadata(get).unwrap_err();
+        assert!(e.kind() == ErrorKind::Weights && e.message().contains("undiffuse.graph"), "{e}");
+        assert!(e.message().contains(said) && e.message().len() < 300, "{e}: expected {said}");
+    };
+    refused(&text(&vec![r#"{"op":"softmax","args":[0]}"#; 1_000_000].join(","), "0"), "8388608");
+    refused(&format!("{{\"nodes\": {}{}}}", "[".repeat(5000), "]".repeat(5000)), "64");
+    refused(&text(X, "0").replace("Graph", "Grape"), "\"Graph\"");
 }
 
 #[test]
