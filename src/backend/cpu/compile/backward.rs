@@ -138,7 +138,7 @@ impl Compiler<'_> {
             };
             // The group's number makes the name one that no other weights have.
             let names = alloc::vec![(alloc::format!("{}\0{first}", self.graph.param(weight).name), None)];
-            let packed = self.packs.get(Key { names, turned: true, shape }, || {
+            let packed = self.packs.get(Key { names, turned: true, shape, bf16: false }, || {
                 let mut turned = self.params.heap.zeroed(count * ins * count * outs * taps)?;
                 let filters = (0..count).flat_map(|g| (0..ins).flat_map(move |i| (0..outs).map(move |o| [g, i, o])));
                 for [g, i, o] in filters {
