@@ -239,9 +239,6 @@ impl<'a> Compiler<'a> {
                 Ok(View::dense(buffer, dims))
             }
             Op::Conv2d { window, kernel } if window.groups > 1 => self.grouped(name, id, window, kernel, x()?),
-            &Op::ConvAdjoint { ref window, weight, .. } if window.groups > 1 => {
-                self.grouped_adjoint(name, id, x()?, window, weight)
-            }
             Op::Conv2d { window, kernel } => {
                 self.conv(name, id, &FusedConv::plain(*window, alloc::vec![*kernel]), &args)
             }

@@ -52,6 +52,9 @@ impl Compiler<'_> {
         weights: &[ParamId],
         residual: Option<View>,
     ) -> Result<View> {
+        if let ([weight], None, true) = (weights, residual, window.groups > 1) {
+            return self.grouped_adjoint(id, x, window, *weight);
+        }
         let out = self.fresh(id)?;
         let [kh, kw] = window.kernel;
         let (outs, ins) = (x.channels, out.channels);
@@ -109,15 +112,8 @@ impl Compiler<'_> {
     }
 
     /// The adjoint of a convolution of groups: for each group its own, or for some narrow ones together.
-    pub(super) fn grouped_adjoint(
-        &mut self,
-        name: &'static str,
-        id: ValueId,
-        x: View,
-        window: &Window,
-        weight: ParamId,
-    ) -> Result<View> {
-        let out = self.fresh(id)?;
+    fn grouped_adjoint(&mut self, id: ValueId, x: View, window: &Window, weight: ParamId) -> Result<View> {
+        let (name, out) = (self.graph.node(id).op.name(), self.fresh(id)?);
         let (outs, ins) = (x.channels / window.groups, out.channels / window.groups);
         let together = (TOGETHER / outs.max(1)).clamp(1, window.groups);
         let taps = window.kernel[0] * window.kernel[1];
