@@ -1,9 +1,10 @@
 //! Products of 8-bit integers: the sums are exact, so they are the same on every path.
 //!
 //! B is packed in panels of [`Sizes::columns`] columns, the last perhaps narrower; a panel holds, for each four steps
-//! of the sum, four entries of each column one after the other (or each step's, see [`winograd::step`]). A tile is some rows against one panel. Where a path's
-//! instruction takes bytes without a sign, those of A are A + [`Sizes::excess`], and who reads the sums takes away what
-//! that adds to a column: the excess times the sum of the column of B.
+//! of the sum, four entries of each column one after the other (or each step's, see [`winograd::step`]). A tile is
+//! some rows against one panel. Where a path's instruction takes bytes without a sign, those of A are A +
+//! [`Sizes::excess`], and who reads the sums takes away what that adds to a column: the excess times the sum of the
+//! column of B.
 #![allow(unsafe_code)] // Vendor intrinsics and raw row pointers, inside what `Tile` promises.
 
 use super::gemm::Segment;
@@ -111,8 +112,8 @@ pub fn packed_len(isa: Isa, k: usize, n: usize) -> Option<usize> {
     sizes(isa).padded(n)?.checked_mul(k)
 }
 
-/// Entry `i` of packed B of `k` rows and `n` columns, as its row and its column, where a column's entries of `step` steps
-/// lie together.
+/// Entry `i` of packed B of `k` rows and `n` columns, as its row and its column, where a column's entries of `step`
+/// steps lie together.
 pub fn entry(isa: Isa, step: usize, [k, n]: [usize; 2], i: usize) -> (usize, usize) {
     let sizes = sizes(isa);
     let (panel, rest) = (i / (k * sizes.columns), i % (k * sizes.columns));

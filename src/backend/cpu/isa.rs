@@ -16,7 +16,8 @@ pub enum Path {
     Avx2,
     /// x86-64 with AVX-512 F, VL, DQ and BW: 16 lanes. 8-bit integers are multiplied by VNNI where there is that too.
     Avx512,
-    /// AArch64 Advanced SIMD: 4 lanes. 8-bit integers are multiplied by ARMv8.2's dot products where there are those too.
+    /// AArch64 Advanced SIMD: 4 lanes. 8-bit integers are multiplied by ARMv8.2's dot products where there are those
+    /// too.
     Neon,
     /// WebAssembly's simd128, in a build that has the target feature: 4 lanes. The bits of
     /// [`Portable`](Self::Portable), since WebAssembly has no fused multiply-add.

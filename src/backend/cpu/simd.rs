@@ -462,8 +462,8 @@ mod arm {
             unsafe {
                 let bits = vreinterpretq_u32_f32(v);
                 // To nearest: half of a unit more, less one where the last bit kept is 0.
-                let odd = vandq_u32(vshrq_n_u32::<16>(bits), vdupq_n_u32(1));
-                let rounded = vaddq_u32(bits, vaddq_u32(odd, vdupq_n_u32(0x7fff)));
+                let half = vaddq_u32(bits, vdupq_n_u32(0x7fff));
+                let rounded = vsraq_n_u32::<31>(half, vshlq_n_u32::<15>(bits));
                 let quiet = vorrq_u32(bits, vdupq_n_u32(0x40_0000));
                 let kept = vbslq_u32(vceqq_f32(v, v), rounded, quiet);
                 store_some(p, n, vshrn_n_u32::<16>(kept));

@@ -11,59 +11,76 @@ pub(super) const DOT_ROWS: usize = 8;
 /// Rows without.
 pub(super) const ROWS: usize = 4;
 
-/// `acc + b . a[lane]`, four by four.
-macro_rules! dot {
-    ($acc:expr, $b:expr, $a:expr, $lane:literal) => {
-        asm!(concat!("sdot {0:v}.4s, {1:v}.16b, {2:v}.4b[", $lane, "]"),
-            inout(vreg) $acc, in(vreg) $b, in(vreg) $a, options(pure, nomem, nostack, preserves_flags))
-    };
-}
-
 /// Four steps for four columns are one instruction.
 ///
 /// # Safety
 /// The contract of [`Tile`], and the CPU has the instructions.
-#[target_feature(enable = "dotprod")]
 pub(super) unsafe fn dots(t: &Tile<'_>) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        if t.segments.iter().all(|s| s.len.is_multiple_of(4 * STEP)) {
+            dots_of::<true>(t);
+        } else {
+            dots_of::<false>(t);
+        }
+    }
+}
+
+/// Sixteen steps at once, or four.
+#[target_feature(enable = "dotprod")]
+unsafe fn dots_of<const FOUR: bool>(t: &Tile<'_>) {
+    let step = if FOUR { 4 * STEP } else { STEP };
     // SAFETY: the CPU has the instructions; the contract of `Tile` for every pointer.
     unsafe {
         let mut acc = [[vdupq_n_s32(0); 2]; DOT_ROWS];
         let mut b = t.b;
+        let mut a = [core::ptr::null::<u8>(); DOT_ROWS];
+        unroll!(i in [0 1 2 3 4 5 6 7] => { a[i] = t.a[i] });
         for s in t.segments {
-            let mut a = [core::ptr::null::<u8>(); DOT_ROWS];
-            unroll!(i in DOT_ROWS => { a[i] = t.a[i].add(s.offset) });
-            let mut left = s.len;
-            while left >= 4 * STEP {
+            let (mut at, end) = (s.offset, s.offset + s.len);
+            while at < end {
                 let mut w = [vdupq_n_s8(0); 8];
-                unroll!(j in 8 => { w[j] = vld1q_s8(b.add(16 * j)) });
-                unroll!(i in DOT_ROWS => {
-                    let x = vld1q_s8(a[i].cast());
-                    a[i] = a[i].add(4 * STEP);
-                    dot!(acc[i][0], w[0], x, 0);
-                    dot!(acc[i][1], w[1], x, 0);
-                    dot!(acc[i][0], w[2], x, 1);
-                    dot!(acc[i][1], w[3], x, 1);
-                    dot!(acc[i][0], w[4], x, 2);
-                    dot!(acc[i][1], w[5], x, 2);
-                    dot!(acc[i][0], w[6], x, 3);
-                    dot!(acc[i][1], w[7], x, 3);
-                });
-                b = b.add(4 * STEP * COLUMNS);
-                left -= 4 * STEP;
-            }
-            while left > 0 {
-                let w = [vld1q_s8(b), vld1q_s8(b.add(16))];
-                unroll!(i in DOT_ROWS => {
-                    let x = vreinterpretq_s8_s32(vld1q_dup_s32(a[i].cast()));
-                    a[i] = a[i].add(STEP);
-                    dot!(acc[i][0], w[0], x, 0);
-                    dot!(acc[i][1], w[1], x, 0);
-                });
-                b = b.add(STEP * COLUMNS);
-                left -= STEP;
+                w[0] = vld1q_s8(b);
+                w[1] = vld1q_s8(b.add(16));
+                if FOUR {
+                    unroll!(j in [2 3 4 5 6 7] => { w[j] = vld1q_s8(b.add(16 * j)) });
+                    unroll!(i in [0 1 2 3 4 5 6 7] => {
+                        let [s0, s1] = acc[i];
+                        asm!(
+                            "ldr {x:q}, [{a}, {at}]",
+                            "sdot {s0:v}.4s, {w0:v}.16b, {x:v}.4b[0]",
+                            "sdot {s1:v}.4s, {w1:v}.16b, {x:v}.4b[0]",
+                            "sdot {s0:v}.4s, {w2:v}.16b, {x:v}.4b[1]",
+                            "sdot {s1:v}.4s, {w3:v}.16b, {x:v}.4b[1]",
+                            "sdot {s0:v}.4s, {w4:v}.16b, {x:v}.4b[2]",
+                            "sdot {s1:v}.4s, {w5:v}.16b, {x:v}.4b[2]",
+                            "sdot {s0:v}.4s, {w6:v}.16b, {x:v}.4b[3]",
+                            "sdot {s1:v}.4s, {w7:v}.16b, {x:v}.4b[3]",
+                            x = out(vreg) _, a = in(reg) a[i], at = in(reg) at,
+                            w0 = in(vreg) w[0], w1 = in(vreg) w[1], w2 = in(vreg) w[2], w3 = in(vreg) w[3],
+                            w4 = in(vreg) w[4], w5 = in(vreg) w[5], w6 = in(vreg) w[6], w7 = in(vreg) w[7],
+                            s0 = inout(vreg) s0 => acc[i][0], s1 = inout(vreg) s1 => acc[i][1],
+                            options(pure, readonly, nostack, preserves_flags)
+                        );
+                    });
+                } else {
+                    unroll!(i in [0 1 2 3 4 5 6 7] => {
+                        let x = vld1q_dup_s32(a[i].add(at).cast());
+                        let [s0, s1] = acc[i];
+                        asm!(
+                            "sdot {s0:v}.4s, {w0:v}.16b, {x:v}.16b",
+                            "sdot {s1:v}.4s, {w1:v}.16b, {x:v}.16b",
+                            x = in(vreg) x, w0 = in(vreg) w[0], w1 = in(vreg) w[1],
+                            s0 = inout(vreg) s0 => acc[i][0], s1 = inout(vreg) s1 => acc[i][1],
+                            options(pure, nomem, nostack, preserves_flags)
+                        );
+                    });
+                }
+                b = b.add(step * COLUMNS);
+                at += step;
             }
         }
-        unroll!(i in DOT_ROWS => {
+        unroll!(i in [0 1 2 3 4 5 6 7] => {
             let to = t.sums.add(i * COLUMNS);
             vst1q_s32(to, acc[i][0]);
             vst1q_s32(to.add(4), acc[i][1]);

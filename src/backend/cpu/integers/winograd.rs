@@ -1,10 +1,10 @@
 //! Winograd's F(4x4, 3x3) in integers: a 3x3 convolution with stride 1 by a quarter of the multiplications, and exact.
 //!
-//! With the points 0, 1, -1, 2, -2 and infinity, and the rows of G times 4, 6, 6, 24, 24 and 1, all that is transformed
-//! are integers: of a patch of bytes at most 100 * 128, of a filter at most 49 * 127, both of 16 bits. Row i of what
-//! comes out is then 24, 12, 6 or 6 times what it should be, so a pixel 9 * 2^n times, with n at most 6. All of it is
-//! arithmetic modulo 2^32: the inverse of 9 and a shift make the sum of it wherever that is within [`LARGEST`], whatever
-//! overflowed on the way.
+//! With the points 0, 1, -1, 2, -2 and infinity, and the rows of G times 4, 6, 6, 24, 24 and 1, all that is
+//! transformed are integers: of a patch of bytes at most 100 * 128, of a filter at most 49 * 127, both of 16 bits.
+//! Row i of what comes out is then 24, 12, 6 or 6 times what it should be, so a pixel 9 * 2^n times, with n at most
+//! 6. All of it is arithmetic modulo 2^32: the inverse of 9 and a shift make the sum of it wherever that is within
+//! [`LARGEST`], whatever overflowed on the way.
 //!
 //! A strip of tiles is transformed at once, the filters of a panel for [`BLOCK`] channels at a time, at each call: they
 //! would take eight times the memory of what they are made of.

@@ -4,8 +4,8 @@
 //! A task is some rows and columns of one sample's result, all of them where there are as many samples as workers. It
 //! goes from strip to strip of its rows: it makes the padded input that a strip needs as integers (concatenated,
 //! normalised, activated, upsampled) in memory of its worker, but for the rows that the strip before needed too, and
-//! multiplies it at once, so that the input of a whole layer is nowhere: as it stands, or as [`winograd`] does. Sources,
-//! residual and result may be bf16.
+//! multiplies it at once, so that the input of a whole layer is nowhere: as it stands, or as [`winograd`] does.
+//! Sources, residual and result may be bf16.
 #![allow(unsafe_code)] // Raw rows of the arena; tasks write disjoint rows of the result.
 
 use alloc::borrow::Cow;

@@ -11,6 +11,7 @@ use alloc::borrow::Cow;
 use super::super::aligned::Floats;
 use super::super::aligned::SharedMut;
 use super::super::halves;
+use super::super::isa::Path;
 use super::super::memory::View;
 use super::super::simd::{Simd, dispatch, unroll};
 use super::{Run, Step};
@@ -250,7 +251,7 @@ impl Source<'_> {
 }
 
 /// A vector of columns at a time: rows follow each other fast enough that more at once gain nothing. Of bf16 two, where
-/// those are a cache line.
+/// those are a cache line, and with NEON, whose vectors are short.
 #[inline(always)]
 unsafe fn columns_body<S: Simd>(x: *const u8, half: bool, stride: usize, rows: usize, n: usize, columns: &mut Columns) {
     let mut c = 0;
@@ -259,9 +260,9 @@ unsafe fn columns_body<S: Simd>(x: *const u8, half: bool, stride: usize, rows: u
         // SAFETY: c + width <= n, and the caller's contract: `rows` rows of n values, `stride` apart, at x. What is
         // known where it is compiled makes loops without a question in them.
         unsafe {
-            if half && S::LANES == 16 && n - c >= 32 {
+            if half && (S::LANES == 16 || matches!(S::PATH, Path::Neon)) && n - c >= 2 * S::LANES {
                 vectors::<S, true, 2>(x.add(2 * c), stride, rows, S::LANES, c, columns);
-                c += 32;
+                c += 2 * S::LANES;
                 continue;
             }
             match (half, width == S::LANES) {

@@ -131,8 +131,8 @@ fn dot(a: [i32; 4], b: [i32; 4]) -> i32 {
     (a[0] * b[0] + a[1] * b[1]) + (a[2] * b[2] + a[3] * b[3])
 }
 
-/// Four numbers are two pairs, the first and the third, the second and the fourth: so bytes become numbers of 16 bits by
-/// one instruction for two.
+/// Four numbers are two pairs, the first and the third, the second and the fourth: so bytes become numbers of 16 bits
+/// by one instruction for two.
 #[cfg(all(target_arch = "arm", target_feature = "dsp"))]
 impl Ints for Plain {
     const NARROW: usize = 4;
@@ -165,8 +165,8 @@ impl Ints for Plain {
         [pairs::add(a[0], a[0]), pairs::add(a[1], a[1])]
     }
 
-    /// Two tiles by two columns, eight channels a turn: 32 products in 24 instructions. It takes all registers, also the
-    /// two that the compiler keeps for itself, which are put aside.
+    /// Two tiles by two columns, eight channels a turn: 32 products in 24 instructions. It takes all registers, also
+    /// the two that the compiler keeps for itself, which are put aside.
     #[inline(always)]
     unsafe fn multiply(of: &Product, rows: usize) {
         use core::arch::asm;
