@@ -177,8 +177,8 @@ impl Cpu {
         Self { target: Target { weights, ..self.target }, ..self }
     }
 
-    /// The same, whose layers of 8-bit integers and of bf16 do without dot products, AVX-512's or ARMv8.2's, as on a CPU
-    /// that has the path's other instructions alone: for tests of those kernels, since the results are the same, of
+    /// The same, whose layers of 8-bit integers and of bf16 do without dot products, AVX-512's or ARMv8.2's, as on a
+    /// CPU that has the path's other instructions alone: for tests of those kernels, since the results are the same, of
     /// bf16 but for the roundings of sums.
     #[must_use]
     pub fn without_dot_products(self) -> Self {
