@@ -41,6 +41,8 @@ pub struct Step {
     pub of_x0: f32,
     pub of_x: f32,
     pub draws: bool,
+    /// The standard deviation of a step over others, which is not the network's.
+    pub std: Option<f32>,
 }
 
 /// The sampler: x_(t-1) = mu + sqrt(Sigma) z for t = T .. 1, every step of the schedule.
@@ -48,7 +50,7 @@ pub struct Step {
 /// A network at index i (timestep i of the levels) maps x_(i+1) to x_i. The readout is turned into x_0 and eps, so that
 /// evidence and previews see what they see of every sampler, and back: with score s = -eps / sigma and any readout,
 /// mu = (x + beta s) / sqrt(1 - beta). A schedule whose last beta is 1 starts after it, since x_(T-1) is then as white
-/// as x_T. Scalars are f64, elements f32.
+/// as x_T. Scalars are f64, elements f32. [`Ancestral2015::over`] makes fewer, longer steps.
 #[derive(Clone, Debug)]
 pub struct Ancestral2015 {
     #[doc(hidden)]
@@ -90,14 +92,66 @@ impl Ancestral2015 {
                 of_x0: p.x0 as f32,
                 of_x: p.x as f32,
                 draws: i > 0,
+                std: None,
             });
             levels.push(level);
         }
-        ensure!(!steps.is_empty(), InvalidArgument, "a schedule of {} steps leaves no step to make", abars.len());
         let end = match (ending, abars) {
             (Ending2015::Original, &[first, ..]) => Level::variance_preserving(0.0, first),
             _ => Level::CLEAN,
         };
+        Self::of(schedule, readout, levels, steps, end)
+    }
+
+    /// The sampler that calls the network at `timesteps` alone, which fall and of which the last leads to x_0: DDIM's
+    /// steps (Song et al. 2021, eq. 12 and 16) with the x_0 and eps of the readout. A readout's Sigma is that of one
+    /// step, so the variance of these longer ones is eta^2 times that of q(x_s | x_t, x_0): none by default, `eta` from
+    /// 0 to 1.
+    ///
+    /// Errors: kind `InvalidArgument` for another `eta`, and for timesteps that do not fall, are none, are not below T
+    /// or are at a level that is white.
+    pub fn over(schedule: &NoiseSchedule, readout: Readout2015, timesteps: &[u32], eta: f64) -> Result<Self> {
+        ensure!((0.0..=1.0).contains(&eta), InvalidArgument, "eta is {eta}, expected 0 to 1");
+        let falls = timesteps.windows(2).all(|w| matches!(w, [a, b] if a > b));
+        ensure!(falls, InvalidArgument, "the {} timesteps do not fall, expected that they do", timesteps.len());
+        let (abars, betas) = (schedule.alphas_cumprod(), schedule.betas());
+        let level_at = |t: u32| match usize::try_from(t).ok().and_then(|i| Some((*abars.get(i)?, *betas.get(i)?))) {
+            Some((abar, beta)) if abar > 0.0 => Ok((Level::variance_preserving(f64::from(t), abar), abar, beta)),
+            Some(_) => Err(err!(InvalidArgument, "timestep {t} is white noise, from which no step leads")),
+            None => Err(err!(InvalidArgument, "timestep {t} is none of the {} of the training", abars.len())),
+        };
+        let (mut levels, mut steps) = (Vec::new(), Vec::new());
+        for (i, &t) in timesteps.iter().enumerate() {
+            let (level, abar, beta) = level_at(t)?;
+            let (next, previous) = match timesteps.get(i + 1) {
+                Some(&s) => level_at(s).map(|(next, previous, _)| (next, previous))?,
+                None => (Level::CLEAN, 1.0),
+            };
+            let variance = eta * eta * Posterior::new(abar, previous, Arithmetic::Float64).variance;
+            let of_x = libm::sqrt((next.sigma * next.sigma - variance).max(0.0)) / level.sigma;
+            steps.push(Step {
+                alpha: level.alpha,
+                sigma: level.sigma,
+                beta,
+                of_x0: (next.alpha - of_x * level.alpha) as f32,
+                of_x: of_x as f32,
+                draws: variance > 0.0,
+                std: Some(libm::sqrt(variance) as f32),
+            });
+            levels.push(level);
+        }
+        Self::of(schedule, readout, levels, steps, Level::CLEAN)
+    }
+
+    fn of(
+        schedule: &NoiseSchedule,
+        readout: Readout2015,
+        levels: Vec<Level>,
+        steps: Vec<Step>,
+        end: Level,
+    ) -> Result<Self> {
+        let train = schedule.num_train_timesteps();
+        ensure!(!steps.is_empty(), InvalidArgument, "a schedule of {train} steps leaves no step to make");
         let mut f = Fingerprint::new().bytes(b"ancestral 2015").u64(match readout {
             Readout2015::Code => 0,
             Readout2015::Paper => 1,
@@ -105,8 +159,9 @@ impl Ancestral2015 {
         });
         for (s, level) in steps.iter().zip(&levels) {
             f = f.f64(level.timestep).f64(s.alpha).f64(s.beta).u64(u64::from(s.draws));
+            f = s.std.iter().fold(f, |f, std| f.f64(f64::from(*std)));
         }
-        let root_steps = libm::sqrt(schedule.num_train_timesteps() as f64);
+        let root_steps = libm::sqrt(train as f64);
         let (levels, steps) = (levels.into(), steps.into());
         Ok(Self { readout, levels, steps, end, root_steps, fingerprint: f.finish() })
     }
@@ -232,6 +287,9 @@ impl Sampler for Ancestral2015 {
         if !s.draws {
             return Ok(Spread::None);
         }
+        if let Some(std) = s.std {
+            return Ok(Spread::Scalar(std));
+        }
         if let Readout2015::Prediction(_) = self.readout {
             return Ok(Spread::Scalar(libm::sqrt(s.beta) as f32));
         }
@@ -326,5 +384,45 @@ mod tests {
         assert_eq!(mean.spread(8, 1, &mut [0.0; 2]).unwrap(), Spread::None);
         assert!(mean.check_output_len(4, 4).is_err() && mean.check_output_len(4, 8).is_ok());
         assert!(mean.predict(9, &[0.0], &[0.0; 2], &mut [0.0], &mut [0.0]).is_err());
+    }
+
+    /// Of white data the readout at zero is right, so that any steps keep its variance, and those with all timesteps
+    /// and eta 1 have the chain's means.
+    #[test]
+    fn longer_steps_keep_a_white_chain_white() {
+        let betas = schedule(Betas::authors_2015(40, &[]).unwrap());
+        for (timesteps, eta) in [(&[39, 20, 3][..], 0.0), (&[39, 20, 3], 0.6), (&[30], 1.0)] {
+            let s = Ancestral2015::over(&betas, Readout2015::Code, timesteps, eta).unwrap();
+            assert_eq!(s.levels().len(), timesteps.len());
+            for step in 0..timesteps.len() {
+                let (mut output, mut x0, mut eps, mut mean) = ([0.0; 2], [0.0], [0.0], [0.0]);
+                s.predict(step, &[1.0], &output, &mut x0, &mut eps).unwrap();
+                let l = s.levels()[step];
+                assert!((f64::from(x0[0]) - l.alpha).abs() < 1e-6 && (f64::from(eps[0]) - l.sigma).abs() < 1e-6);
+                s.mean(step, 0, Estimate { x: &[1.0], x0: &x0, eps: &eps }, &[], &mut [], &mut mean).unwrap();
+                let Spread::Scalar(std) = (match s.needs_noise(step) {
+                    true => s.spread(step, 1, &mut output).unwrap(),
+                    false => Spread::Scalar(0.0),
+                }) else {
+                    panic!("a spread of each element")
+                };
+                let (next, std) = (s.target(step).unwrap(), f64::from(std));
+                let ddim = next.alpha * l.alpha + libm::sqrt(next.sigma * next.sigma - std * std) * l.sigma;
+                assert!((f64::from(mean[0]) - ddim).abs() < 1e-6, "{step}: {} {ddim}", mean[0]);
+            }
+        }
+        let all: Vec<u32> = (0..40).rev().collect();
+        let long = Ancestral2015::over(&betas, Readout2015::Code, &all, 1.0).unwrap();
+        let own = Ancestral2015::new(&betas, Readout2015::Code, Ending2015::Mean).unwrap();
+        assert_ne!(long.fingerprint(), own.fingerprint());
+        for (a, b) in long.steps.iter().zip(own.steps.iter()) {
+            assert!((a.of_x0 - b.of_x0).abs() < 1e-6 && (a.of_x - b.of_x).abs() < 1e-6 && a.draws == b.draws);
+        }
+        for (timesteps, eta) in [(&[][..], 0.0), (&[3, 3], 0.0), (&[40], 0.0), (&[3], 1.5), (&[3], f64::NAN)] {
+            let e = Ancestral2015::over(&betas, Readout2015::Code, timesteps, eta).unwrap_err();
+            assert_eq!(e.kind(), crate::error::ErrorKind::InvalidArgument, "{timesteps:?} {eta}");
+        }
+        let white = schedule(Betas::erasing_evenly(10).unwrap());
+        assert!(Ancestral2015::over(&white, Readout2015::Code, &[9, 5], 0.0).is_err());
     }
 }

@@ -83,11 +83,12 @@ impl Emit for Plan {
 
 impl Emit for ancestral2015::Step {
     fn emit(&self, to: &mut Emitter) -> Result<String> {
-        let Self { alpha, sigma, beta, of_x0, of_x, draws } = self;
+        let Self { alpha, sigma, beta, of_x0, of_x, draws, std } = self;
         let [alpha, sigma, beta] = [alpha.emit(to)?, sigma.emit(to)?, beta.emit(to)?];
-        let (of_x0, of_x) = (of_x0.emit(to)?, of_x.emit(to)?);
+        let [of_x0, of_x, std] = [of_x0.emit(to)?, of_x.emit(to)?, std.emit(to)?];
         Ok(format!(
-            "AncestralStep {{ alpha: {alpha}, sigma: {sigma}, beta: {beta}, of_x0: {of_x0}, of_x: {of_x}, draws: {draws} }}"
+            "AncestralStep {{ alpha: {alpha}, sigma: {sigma}, beta: {beta}, of_x0: {of_x0}, of_x: {of_x}, draws: {draws}, \
+             std: {std} }}"
         ))
     }
 }

@@ -24,7 +24,8 @@ pub enum SamplerKind {
     /// sqrt((1 - abar_s) / (1 - abar_t) (1 - abar_t / abar_s)). eta 0 is deterministic, eta 1 is DDPM's variance.
     Ddim,
     /// The Gaussian chain of Sohl-Dickstein et al. 2015: x_(t-1) = mu + sqrt(Sigma) z for t = T .. 1, every step of the
-    /// schedule, of networks that give mu and Sigma. For models whose scheduler configuration is of it.
+    /// schedule, of networks that give mu and Sigma. Fewer steps are those of [`Self::Ddim`] with its x_0 and eps. For
+    /// models whose scheduler configuration is of it.
     Ancestral2015,
     /// The binomial chain of the same paper: each bit of x_(t-1) is 1 with the probability that the network gives. For
     /// models whose scheduler configuration is of it.
@@ -129,7 +130,7 @@ impl SamplerKind {
         names
     };
 
-    /// Whether it is a chain of 2015, which has a configuration of its own and makes all of its steps.
+    /// Whether it is a chain of 2015, which has a configuration of its own.
     pub const fn is_2015(self) -> bool {
         matches!(self, Self::Ancestral2015 | Self::Bits2015)
     }

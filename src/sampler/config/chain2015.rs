@@ -11,7 +11,9 @@ use crate::sampler::{
     Ancestral2015, BitPrediction, Bits2015, Ending2015, PredictionType, Readout2015, Sampler, SamplerKind,
     SamplerOptions, Steps,
 };
-use crate::schedule::{Arithmetic, BetaSchedule, MAX_TRAIN_TIMESTEPS, NoiseSchedule};
+use crate::schedule::{
+    Arithmetic, BetaSchedule, MAX_TRAIN_TIMESTEPS, NoiseSchedule, TimestepSpacing, spaced_timesteps,
+};
 
 /// What a scheduler configuration of class `Ancestral2015Scheduler` or `Bits2015Scheduler` says beside T and the betas.
 ///
@@ -171,15 +173,31 @@ impl SchedulerConfig {
         if kind == SamplerKind::D3pm {
             return self.d3pm_sampler(options);
         }
-        ensure!(
-            options.steps == Steps::All && options.eta == 0.0,
-            Unsupported,
-            "a chain of 2015 makes all {} steps of its training, without eta",
-            self.num_train_timesteps
-        );
         // There is no f32 program that it has to follow.
         let schedule = NoiseSchedule::new(&self.betas(), Arithmetic::Float64)?;
         let c = &self.chain_2015;
+        let train = self.num_train_timesteps;
+        if kind == SamplerKind::Ancestral2015 && options.steps != Steps::All {
+            let timesteps = match &options.steps {
+                Steps::Count(n) => spaced_timesteps(TimestepSpacing::Trailing, train, *n, 0)?,
+                Steps::Timesteps(list) => list.clone(),
+                _ => return Err(err!(Unsupported, "a chain of 2015 takes no list of sigmas, expected timesteps")),
+            };
+            let mean = c.ending == Ending2015::Mean;
+            ensure!(
+                mean,
+                Unsupported,
+                "a chain of 2015 with the ending original makes all {train} steps of its training"
+            );
+            return Ok(Box::new(Ancestral2015::over(&schedule, c.readout, &timesteps, options.eta)?));
+        }
+        ensure!(options.steps == Steps::All, Unsupported, "a chain of bits makes all {train} steps of its training");
+        ensure!(
+            options.eta == 0.0,
+            Unsupported,
+            "eta is {}, which the {train} steps of a chain of 2015 do not have; where fewer are asked for, those of real numbers do",
+            options.eta
+        );
         Ok(if kind == SamplerKind::Ancestral2015 {
             Box::new(Ancestral2015::new(&schedule, c.readout, c.ending)?)
         } else {

@@ -296,9 +296,13 @@ fn the_chains_of_2015_have_keys_of_their_own() {
     for class in [SamplerKind::Ancestral2015, SamplerKind::Bits2015] {
         let config = SchedulerConfig::new(class);
         assert_eq!(SchedulerConfig::from_json(&config.to_json()).unwrap(), config);
+        let steps = match class {
+            SamplerKind::Bits2015 => Steps::Count(7),
+            _ => Steps::Sigmas(alloc::vec![1.0, 0.0]),
+        };
         for options in [
             SamplerOptions { sampler: Some(SamplerKind::Ddim), ..Default::default() },
-            SamplerOptions { steps: Steps::Count(7), ..Default::default() },
+            SamplerOptions { steps, ..Default::default() },
             SamplerOptions { eta: 0.5, ..Default::default() },
         ] {
             assert_eq!(config.sampler(&options).err().unwrap().kind(), ErrorKind::Unsupported, "{options:?}");
@@ -306,6 +310,12 @@ fn the_chains_of_2015_have_keys_of_their_own() {
         let e = config.repaint(&SamplerOptions::default(), super::super::Jumps::default()).unwrap_err();
         assert!(e.message().contains("2015Scheduler"), "{e}");
     }
+    // Fewer steps of the Gaussian chain, with and without noise; the original loop has no fewer.
+    let options = SamplerOptions { steps: Steps::Count(10), eta: 0.5, ..Default::default() };
+    let sampler = SchedulerConfig::new(SamplerKind::Ancestral2015).sampler(&options).unwrap();
+    assert_eq!((sampler.levels()[0].timestep, sampler.levels()[9].timestep), (999.0, 99.0));
+    assert!(sampler.needs_noise(8) && !sampler.needs_noise(9));
+    assert_eq!(gaussian.sampler(&options).err().unwrap().kind(), ErrorKind::Unsupported);
     let ddpm = SchedulerConfig::new(SamplerKind::Ddpm);
     let options = SamplerOptions { sampler: Some(SamplerKind::Bits2015), ..Default::default() };
     assert!(ddpm.sampler(&options).err().unwrap().message().contains("DDPMScheduler"));
