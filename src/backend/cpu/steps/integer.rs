@@ -54,7 +54,7 @@ pub struct Integers {
     pub inverse: f32,
     /// The input's zero.
     pub zero: f32,
-    /// Rows of tiles of a strip for [`winograd`]; 0 if the layer is multiplied as it stands.
+    /// Rows of tiles of a strip for `winograd`; 0 if the layer is multiplied as it stands.
     pub tile_rows: usize,
 }
 
