@@ -379,8 +379,8 @@ UNDIFFUSE_ENUM(undiffuse_sampler_kind, uint32_t) {
    */
   UNDIFFUSE_SAMPLER_REPAINT = 3,
   /**
-   * The Gaussian chain of Sohl-Dickstein et al. 2015: every step of the schedule, in double
-   * precision.
+   * The Gaussian chain of Sohl-Dickstein et al. 2015, in double precision: every step unless fewer
+   * are asked for.
    */
   UNDIFFUSE_SAMPLER_ANCESTRAL_2015 = 4,
   /** The binomial chain of the same paper: samples are bits, as floats that are 0 or 1. */

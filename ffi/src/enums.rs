@@ -79,7 +79,7 @@ pub enum undiffuse_sampler_kind {
     UNDIFFUSE_SAMPLER_DDIM = 2,
     /// Ancestral steps that also go back in noise (Lugmayr 2022), for the evidence method of that name.
     UNDIFFUSE_SAMPLER_REPAINT = 3,
-    /// The Gaussian chain of Sohl-Dickstein et al. 2015: every step of the schedule, in double precision.
+    /// The Gaussian chain of Sohl-Dickstein et al. 2015, in double precision: every step unless fewer are asked for.
     UNDIFFUSE_SAMPLER_ANCESTRAL_2015 = 4,
     /// The binomial chain of the same paper: samples are bits, as floats that are 0 or 1.
     UNDIFFUSE_SAMPLER_BITS_2015 = 5,
