@@ -581,8 +581,9 @@ fn what_a_chain_of_2015_has_not_is_refused() {
         ("sample model", "give --size"),
         ("sample model --size 5", "multiples of 2"),
         ("sample model --size 4 --sampler ddim", "DDIMScheduler"),
-        ("sample model --size 4 --steps 3", "all 9 steps"),
-        ("sample model --size 4 --eta 0.5", "without eta"),
+        ("sample model --size 4 --sigmas 1,0", "no list of sigmas"),
+        ("sample model --size 4 --steps 10", "at most the 9 that the model was trained with"),
+        ("sample model --size 4 --eta 0.5", "which the 9 steps of a chain of 2015 do not have"),
         ("sample --sampler bits2015", "which the sampler Bits2015Scheduler cannot run"),
     ] {
         refused(dir.path(), &args.split_whitespace().collect::<Vec<_>>(), 1, text);
