@@ -95,7 +95,7 @@ int main(int argc, char **argv) {
   REFUSED(height, 8, UNDIFFUSE_INVALID_ARGUMENT);
   REFUSED(gradient, (undiffuse_gradient)3, UNDIFFUSE_INVALID_ARGUMENT);
   REFUSED(precision, UNDIFFUSE_PRECISION_F16, UNDIFFUSE_UNSUPPORTED);
-  REFUSED(precision, (undiffuse_precision)3, UNDIFFUSE_INVALID_ARGUMENT);
+  REFUSED(precision, (undiffuse_precision)4, UNDIFFUSE_INVALID_ARGUMENT);
   CHECK(other == NULL);
 
   OK(undiffuse_model_options_init(&options, sizeof options));
@@ -114,6 +114,16 @@ int main(int argc, char **argv) {
     }
     undiffuse_model_free(other);
     other = NULL;
+    if (s == UNDIFFUSE_OK) {
+      const size_t all = info.weight_bytes;
+      OK(undiffuse_model_options_init(&options, sizeof options));
+      options.precision = UNDIFFUSE_PRECISION_BF16;
+      OK(undiffuse_model_load_embedded(&options, &other, E));
+      OK(undiffuse_model_get_info(other, &info, E));
+      CHECK(info.weight_bytes < all * 3 / 4);
+      undiffuse_model_free(other);
+      other = NULL;
+    }
   }
 
   other = gaussian_model(NULL, 1, 2, 2);

@@ -8,6 +8,7 @@
 use super::super::gemm::Segment;
 #[cfg(target_arch = "x86_64")]
 use super::super::gemm::pairs;
+#[cfg(target_arch = "x86_64")]
 use super::super::halves::narrow;
 use super::super::heap::Heap;
 use super::super::isa::{Isa, Path};
