@@ -2,30 +2,17 @@
 //! from f32.
 
 use crate::draw;
-use crate::integers::{Drawn, compiled, exact, relative, run, surrounded};
-use undiffuse::backend::cpu::{Cpu, CpuOptions, Path, WeightType};
+use crate::integers::{
+    Drawn, compiled, cpu, exact, kernels, relative, run, same_by_three_threads, small_unet, surrounded,
+};
+use undiffuse::backend::cpu::Cpu;
 use undiffuse::backend::reference::Reference;
 use undiffuse::graph::{Graph, GraphBuilder, Kernel, Op, Padding, Role, Window};
-use undiffuse::model::unet2d::{self, UNet2DConfig};
 use undiffuse::pipeline::{Precision, Source};
 
 fn source(graph: &Graph, change: fn(&mut [f32])) -> Source<'static> {
     let weights = Drawn { graph: graph.clone(), change };
     Source::new(graph.to_json().unwrap(), None, Box::new(weights)).unwrap()
-}
-
-/// Every path that this CPU has, also AVX-512 without dot products of bf16.
-fn kernels() -> Vec<(Path, bool)> {
-    let has =
-        |p: &Path| Cpu::with_options(CpuOptions { path: Some(*p), threads: Some(1), ..Default::default() }).is_ok();
-    let found = Path::ALL.into_iter().filter(has);
-    found.flat_map(|p| [(p, true), (p, false)]).filter(|(p, dots)| *dots || *p == Path::Avx512).collect()
-}
-
-fn cpu((path, dots): (Path, bool), threads: usize) -> Cpu {
-    let options = CpuOptions { path: Some(path), threads: Some(threads), weights: WeightType::F32 };
-    let cpu = Cpu::with_options(options).unwrap();
-    if dots { cpu } else { cpu.without_dot_products() }
 }
 
 /// Inputs that are multiples of 1/16 once they are rounded.
@@ -96,23 +83,13 @@ fn what_surrounds_a_layer_is_the_references_too() {
         // An input near the middle of two bf16 may become either.
         println!("{error:e} on {kernel:?}, {apart:e} from f32");
         assert!(error > 0.0 && error < 0.3 * apart, "{error:e} on {kernel:?}, {apart:e} from f32");
-        let net = compiled(&source, &cpu(kernel, 3), Precision::Bf16);
-        assert_eq!(run(&*net, 3, &x), one);
-        let n = x[0].len() / 3;
-        let alone = run(&*net, 1, &[x[0][n..2 * n].to_vec()]);
-        assert_eq!(alone, one[one.len() / 3..2 * one.len() / 3], "{kernel:?}");
+        same_by_three_threads(&source, kernel, Precision::Bf16, &x, &one);
     }
 }
 
 #[test]
 fn a_unet_in_bf16_is_near() {
-    let config = UNet2DConfig::from_json(
-        r#"{"block_out_channels": [32, 64], "down_block_types": ["DownBlock2D", "AttnDownBlock2D"], "in_channels": 3,
-            "up_block_types": ["AttnUpBlock2D", "UpBlock2D"], "norm_num_groups": 4, "sample_size": 16, "out_channels": 3,
-            "layers_per_block": 1, "attention_head_dim": 8}"#,
-    )
-    .unwrap();
-    let graph = unet2d::build(&config, config.size(None).unwrap()).unwrap();
+    let graph = small_unet();
     let source = source(&graph, |_| {});
     let inputs = draw::inputs(&graph, 2);
     let cpu = Cpu::new().unwrap();

@@ -54,7 +54,7 @@ pub fn compiled(source: &Source<'_>, backend: &dyn Backend, precision: Precision
 }
 
 /// Every path that this CPU has, also those with dot products without them.
-fn kernels() -> Vec<(Path, bool)> {
+pub fn kernels() -> Vec<(Path, bool)> {
     let has =
         |p: &Path| Cpu::with_options(CpuOptions { path: Some(*p), threads: Some(1), ..Default::default() }).is_ok();
     let found = Path::ALL.into_iter().filter(has);
@@ -64,7 +64,7 @@ fn kernels() -> Vec<(Path, bool)> {
         .collect()
 }
 
-fn cpu((path, dots): (Path, bool), threads: usize) -> Cpu {
+pub fn cpu((path, dots): (Path, bool), threads: usize) -> Cpu {
     let options = CpuOptions { path: Some(path), threads: Some(threads), weights: WeightType::F32 };
     let cpu = Cpu::with_options(options).unwrap();
     if dots { cpu } else { cpu.without_dot_products() }
@@ -177,23 +177,39 @@ fn what_surrounds_a_layer_is_the_references_too() {
         println!("{error:e} on {path}, {apart:e} from f32");
         assert!(error < apart.min(2e-2), "{error:e} on {path}, {apart:e} from f32");
         assert!(error > 0.0);
-        let net = compiled(&source, &cpu(kernel, 3), Precision::Int8);
-        assert_eq!(run(&*net, 3, &x), one);
-        let n = x[0].len() / 3;
-        let alone = run(&*net, 1, &[x[0][n..2 * n].to_vec()]);
-        assert_eq!(alone, one[one.len() / 3..2 * one.len() / 3], "{path}");
+        same_by_three_threads(&source, kernel, Precision::Int8, &x, &one);
     }
 }
 
-#[test]
-fn a_unet_in_integers_is_small_and_near() {
+/// That three threads give for a batch of three what one did, and its second sample alone.
+pub fn same_by_three_threads(
+    source: &Source<'_>,
+    kernel: (Path, bool),
+    precision: Precision,
+    x: &[Vec<f32>; 1],
+    one: &[f32],
+) {
+    let net = compiled(source, &cpu(kernel, 3), precision);
+    assert_eq!(run(&*net, 3, x), one, "{kernel:?}");
+    let n = x[0].len() / 3;
+    let alone = run(&*net, 1, &[x[0][n..2 * n].to_vec()]);
+    assert_eq!(alone, one[one.len() / 3..2 * one.len() / 3], "{kernel:?}");
+}
+
+/// With attention, of 16x16 pixels.
+pub fn small_unet() -> Graph {
     let config = UNet2DConfig::from_json(
         r#"{"block_out_channels": [32, 64], "down_block_types": ["DownBlock2D", "AttnDownBlock2D"], "in_channels": 3,
             "up_block_types": ["AttnUpBlock2D", "UpBlock2D"], "norm_num_groups": 4, "sample_size": 16, "out_channels": 3,
             "layers_per_block": 1, "attention_head_dim": 8}"#,
     )
     .unwrap();
-    let graph = unet2d::build(&config, config.size(None).unwrap()).unwrap();
+    unet2d::build(&config, config.size(None).unwrap()).unwrap()
+}
+
+#[test]
+fn a_unet_in_integers_is_small_and_near() {
+    let graph = small_unet();
     let weights = Drawn { graph: graph.clone(), change: |_| {} };
     let scheduler = Some(r#"{"_class_name": "DDIMScheduler"}"#.into());
     let mut source = Source::new(graph.to_json().unwrap(), scheduler, Box::new(weights)).unwrap();
