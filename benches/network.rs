@@ -141,8 +141,8 @@ impl Case {
             "decoder" => AutoencoderConfig::from_json(config)?.decoder([32, 32])?,
             _ => ModelConfig::from_json(config)?.build_any()?,
         };
-        let graph = if precision == Precision::F32 { graph } else { quantised::quantised(&graph, precision)? };
         let cpu = Cpu::with_options(CpuOptions { path: o.path, threads: Some(threads), weights: o.weights })?;
+        let graph = if precision == Precision::F32 { graph } else { quantised::quantised(&graph, precision, &cpu)? };
         let net = cpu.compile_network(&graph, &weights)?;
         let by_operation = vec![Duration::MAX; net.operations().len()];
         let make = |i: usize, d: &Dims| {

@@ -32,27 +32,34 @@ impl WeightSource for Zeros {
 }
 
 /// A backend that keeps the graph that it is given and compiles nothing.
-struct Keep(RefCell<Option<Graph>>);
+struct Keep<'a> {
+    graph: RefCell<Option<Graph>>,
+    like: &'a dyn Backend,
+}
 
-impl Backend for Keep {
+impl Backend for Keep<'_> {
     fn name(&self) -> &'static str {
         "keep"
     }
 
     fn compile(&self, graph: &Graph, _: &dyn ParamSource) -> Result<Box<dyn Network>> {
-        self.0.replace(Some(graph.clone()));
+        self.graph.replace(Some(graph.clone()));
         Err(Error::new(ErrorKind::Unsupported, "the graph is kept"))
+    }
+
+    fn bf16_beats_winograd(&self) -> bool {
+        self.like.bf16_beats_winograd()
     }
 }
 
-/// The graph that a backend is given for this precision.
-pub fn quantised(graph: &Graph, precision: Precision) -> Result<Graph> {
+/// The graph that this backend is given for this precision.
+pub fn quantised(graph: &Graph, precision: Precision, like: &dyn Backend) -> Result<Graph> {
     let mut source = Source::new(graph.to_json()?, None, Box::new(Zeros(graph.clone())))?;
     let range = Quantisation::of_range(-1.0, 4.0)?;
     source.set_activations(graph.params().iter().map(|p| (p.name.clone(), range)).collect());
-    let keep = Keep(RefCell::new(None));
+    let keep = Keep { graph: RefCell::new(None), like };
     let options = PipelineOptions { precision, ..PipelineOptions::default() };
-    match (source.compile(&keep, &options), keep.0.into_inner()) {
+    match (source.compile(&keep, &options), keep.graph.into_inner()) {
         (_, Some(graph)) => Ok(graph),
         (Err(e), None) => Err(e),
         (Ok(_), None) => Err(Error::new(ErrorKind::Unsupported, "the graph was not compiled")),

@@ -53,6 +53,12 @@ pub trait Backend {
     fn compile_together(&self, graphs: &[&Graph], params: &dyn ParamSource) -> Result<Vec<Box<dyn Network>>> {
         graphs.iter().map(|graph| self.compile(graph, params)).collect()
     }
+
+    /// Whether products of bf16 are so fast that 3x3 layers of many pixels gain by them too, which are else faster by
+    /// Winograd's method in f32.
+    fn bf16_beats_winograd(&self) -> bool {
+        false
+    }
 }
 
 /// A compiled network. It holds packed weights and no state of a run, so threads may share it, each with its own

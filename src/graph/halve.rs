@@ -10,13 +10,13 @@ use super::{Graph, LayerPrecision, Node, ValueId};
 /// last layer of a network, saves nothing.
 const LEAST: [usize; 2] = [16, 64];
 
-/// Pixels up to which a 3x3 layer is one of bf16. With more, Winograd's method in f32 has so few products that a
-/// processor's dot products of bf16 do not make up for it (benches/README.md).
+/// Pixels up to which a 3x3 layer is one of bf16 on every backend. With more, Winograd's method in f32 has so few
+/// products that a processor's dot products of bf16 do not make up for it (benches/README.md); tiles do.
 const PIXELS: usize = 64;
 
 impl Graph {
     /// Whether a layer may be one of bf16: of more than one position, since what has one is few values.
-    fn suits_bf16(&self, node: &Node, x: ValueId) -> bool {
+    fn suits_bf16(&self, node: &Node, x: ValueId, all: bool) -> bool {
         let Some((kernel, window)) = node.layer() else { return false };
         let (weight, dims) = (self.param(kernel.weight).dims, self.dims(x));
         let (outs, fan_in) = (weight.channels(), weight.positions());
@@ -24,13 +24,13 @@ impl Graph {
         let filtered = window.is_some_and(|w| w.kernel == [3, 3] && w.stride == 1 && w.dilation == 1);
         let many = filtered && dims.positions() > PIXELS;
         // Two channels are multiplied at once.
-        node.ty.dims.positions() > 1 && !many && ins % 2 == 0 && outs >= LEAST[0] && fan_in >= LEAST[1]
+        node.ty.dims.positions() > 1 && (all || !many) && ins % 2 == 0 && outs >= LEAST[0] && fan_in >= LEAST[1]
     }
 
     /// The same graph with layers of bf16: those that suit. All layers of a value are of bf16 or none is, and all uses
-    /// of a weight are.
-    pub(crate) fn halved(mut self) -> Self {
-        let suited = self.layers_by_input(|graph, node, x| graph.suits_bf16(node, x));
+    /// of a weight are. With `all` they are also those that Winograd's method would do in f32.
+    pub(crate) fn halved(mut self, all: bool) -> Self {
+        let suited = self.layers_by_input(|graph, node, x| graph.suits_bf16(node, x, all));
         for weight in suited.into_iter().flat_map(|(_, weights)| weights) {
             self.params[weight.index()].precision = LayerPrecision::Bf16;
         }
@@ -57,9 +57,14 @@ mod tests {
         let e = g.input("e", &[64]).unwrap();
         let e = g.linear("embedding", e, 64, true).unwrap();
         g.output("e", e).unwrap();
-        let graph = g.finish().unwrap().halved();
-        let of = graph.params().iter().filter(|p| p.precision == LayerPrecision::Bf16);
-        // "pointwise" has 32 weights for each channel; "last" reads what "small" makes, in f32.
-        assert!(of.map(|p| p.name.as_str()).eq(["down.weight", "small.weight"]));
+        let graph = g.finish().unwrap();
+        // "pointwise" has 32 weights for each channel; "last" has few channels.
+        for (all, want) in
+            [(false, &["down.weight", "small.weight"][..]), (true, &["large.weight", "down.weight", "small.weight"])]
+        {
+            let graph = graph.clone().halved(all);
+            let of = graph.params().iter().filter(|p| p.precision == LayerPrecision::Bf16);
+            assert!(of.map(|p| p.name.as_str()).eq(want.iter().copied()));
+        }
     }
 }

@@ -49,8 +49,13 @@ pub enum Precision {
     F32,
     /// Linear maps, 1x1 convolutions, those of other strides and 3x3 ones of up to 64 pixels with input and weights
     /// rounded to bf16, and sums in f32; all else, as larger 3x3 convolutions, in f32. Of layers of bf16 the weights
-    /// are kept so, whatever else is asked for. It is for processors with dot products of bf16 (AVX-512's), where these
-    /// layers take half the time; others compute the same, but for roundings of sums, in the time of f32.
+    /// are kept so, whatever else is asked for. It is for processors with AMX or with AMD's dot products of bf16, where
+    /// these layers take a fraction of the time; others compute the same, but for roundings of sums, in that of f32.
+    ///
+    /// With AMX, on Linux, larger 3x3 convolutions are of bf16 too. Compiling such a network then asks Linux for the
+    /// registers, once for the process (`arch_prctl`): threads that use them have 8 KiB more of state, so that a
+    /// signal stack of their own must have as many bytes as `AT_MINSIGSTKSZ` says. Where it is refused, layers compute
+    /// as without AMX.
     Bf16,
     /// Convolutions and linear maps of images in 8-bit integers, whose sums are exact, where the model was
     /// [calibrated](crate::calibrate) and the layer is not one of the first or the last; norms, softmax, embeddings and

@@ -345,7 +345,7 @@ impl<'a> Source<'a> {
         let graph = self.graph(options.size)?;
         let narrow = match options.precision {
             Precision::F32 => None,
-            Precision::Bf16 => Some(graph.clone().halved()),
+            Precision::Bf16 => Some(graph.clone().halved(backend.bf16_beats_winograd())),
             Precision::Int8 => {
                 ensure!(
                     !self.activations.is_empty(),

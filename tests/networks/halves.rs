@@ -3,16 +3,35 @@
 
 use crate::draw;
 use crate::integers::{
-    Drawn, compiled, cpu, exact, kernels, relative, run, same_by_three_threads, small_unet, surrounded,
+    Drawn, Without, compiled, cpu, exact, kernels, relative, run, same_by_three_threads, small_unet, surrounded,
 };
-use undiffuse::backend::cpu::Cpu;
+use undiffuse::Result;
+use undiffuse::backend::cpu::{Cpu, Path};
 use undiffuse::backend::reference::Reference;
+use undiffuse::backend::{Backend, Network, ParamSource};
 use undiffuse::graph::{Graph, GraphBuilder, Kernel, Op, Padding, Role, Window};
 use undiffuse::pipeline::{Precision, Source};
 
 fn source(graph: &Graph, change: fn(&mut [f32])) -> Source<'static> {
     let weights = Drawn { graph: graph.clone(), change };
     Source::new(graph.to_json().unwrap(), None, Box::new(weights)).unwrap()
+}
+
+/// The reference, which rounds the layers that a processor's backend would.
+struct Like(Cpu);
+
+impl Backend for Like {
+    fn name(&self) -> &'static str {
+        Reference.name()
+    }
+
+    fn compile(&self, graph: &Graph, params: &dyn ParamSource) -> Result<Box<dyn Network>> {
+        Reference.compile(graph, params)
+    }
+
+    fn bf16_beats_winograd(&self) -> bool {
+        self.0.bf16_beats_winograd()
+    }
 }
 
 /// Inputs that are multiples of 1/16 once they are rounded.
@@ -52,6 +71,30 @@ fn every_path_has_the_references_sums() {
     }
 }
 
+/// Where tiles multiply bf16, 3x3 layers of many pixels are of bf16 too.
+#[test]
+fn large_images_are_rounded_where_tiles_multiply_them() {
+    let best = Cpu::new().unwrap();
+    if !best.bf16_beats_winograd() {
+        return println!("skipped: no AMX, or no leave to use it");
+    }
+    for [ins, outs, h, w] in [[64, 64, 9, 11], [40, 40, 16, 17], [66, 132, 33, 5]] {
+        let mut g = GraphBuilder::new();
+        let sample = g.input_as(Role::Sample, "sample", &[ins, h, w]).unwrap();
+        let y = g.conv2d("c", sample, outs, 3, 1, Padding::all(1)).unwrap();
+        g.output("y", y).unwrap();
+        let source = source(&g.finish().unwrap(), exact);
+        let x = [sixteenths(3 * ins * h * w)];
+        let plain = run(&*compiled(&source, &Reference, Precision::Bf16), 3, &x);
+        let want = run(&*compiled(&source, &Like(best.clone()), Precision::Bf16), 3, &x);
+        assert_ne!(want, plain, "nothing was rounded");
+        for threads in [1, 3, 8] {
+            let got = run(&*compiled(&source, &cpu((Path::Avx512, Without::Nothing), threads), Precision::Bf16), 3, &x);
+            assert!(got == want, "{ins} to {outs}, {h} x {w}: {:e}", relative(&got, &want));
+        }
+    }
+}
+
 /// A layer of two inputs that are read where they lie, of odd numbers of channels.
 #[test]
 fn two_sources_are_one_row() {
@@ -74,10 +117,10 @@ fn what_surrounds_a_layer_is_the_references_too() {
     let graph = surrounded();
     let source = source(&graph, |_| {});
     let x = [draw::inputs(&graph, 3).swap_remove(0)];
-    let want = run(&*compiled(&source, &Reference, Precision::Bf16), 3, &x);
     let plain = run(&*compiled(&source, &Reference, Precision::F32), 3, &x);
-    let apart = relative(&want, &plain);
     for kernel in kernels() {
+        let want = run(&*compiled(&source, &Like(cpu(kernel, 1)), Precision::Bf16), 3, &x);
+        let apart = relative(&want, &plain);
         let one = run(&*compiled(&source, &cpu(kernel, 1), Precision::Bf16), 3, &x);
         let error = relative(&one, &want);
         // An input near the middle of two bf16 may become either.

@@ -53,21 +53,41 @@ pub fn compiled(source: &Source<'_>, backend: &dyn Backend, precision: Precision
     std::sync::Arc::clone(source.compile(backend, &options).unwrap().network())
 }
 
+/// What a path does without, of what it has beyond its own instructions.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Without {
+    Nothing,
+    /// AMX's tiles.
+    Tiles,
+    /// Also without dot products.
+    DotProducts,
+}
+
+pub type Kernels = (Path, Without);
+
 /// Every path that this CPU has, also those with dot products without them.
-pub fn kernels() -> Vec<(Path, bool)> {
+pub fn kernels() -> Vec<Kernels> {
     let has =
         |p: &Path| Cpu::with_options(CpuOptions { path: Some(*p), threads: Some(1), ..Default::default() }).is_ok();
     let found = Path::ALL.into_iter().filter(has);
     found
-        .flat_map(|p| [(p, true), (p, false)])
-        .filter(|(p, dots)| *dots || matches!(p, Path::Avx512 | Path::Neon))
+        .flat_map(|p| [Without::Nothing, Without::Tiles, Without::DotProducts].map(|w| (p, w)))
+        .filter(|(p, without)| match without {
+            Without::Nothing => true,
+            Without::Tiles => *p == Path::Avx512,
+            Without::DotProducts => matches!(p, Path::Avx512 | Path::Neon),
+        })
         .collect()
 }
 
-pub fn cpu((path, dots): (Path, bool), threads: usize) -> Cpu {
+pub fn cpu((path, without): Kernels, threads: usize) -> Cpu {
     let options = CpuOptions { path: Some(path), threads: Some(threads), weights: WeightType::F32 };
     let cpu = Cpu::with_options(options).unwrap();
-    if dots { cpu } else { cpu.without_dot_products() }
+    match without {
+        Without::Nothing => cpu,
+        Without::Tiles => cpu.without_tiles(),
+        Without::DotProducts => cpu.without_dot_products(),
+    }
 }
 
 pub fn run(net: &dyn Network, batch: usize, inputs: &[Vec<f32>]) -> Vec<f32> {
@@ -184,7 +204,7 @@ fn what_surrounds_a_layer_is_the_references_too() {
 /// That three threads give for a batch of three what one did, and its second sample alone.
 pub fn same_by_three_threads(
     source: &Source<'_>,
-    kernel: (Path, bool),
+    kernel: Kernels,
     precision: Precision,
     x: &[Vec<f32>; 1],
     one: &[f32],
@@ -244,7 +264,7 @@ fn integers_without_scales_are_refused_and_scales_are_packed() {
     let packed = Source::from_bytes(&bytes).unwrap();
     assert_eq!(packed.activations(), source.activations());
     let x = [draw::inputs(&graph, 1).swap_remove(0)];
-    let portable = cpu((Path::Portable, true), 1);
+    let portable = cpu((Path::Portable, Without::Nothing), 1);
     // The file's integers are those that would be made of its weights.
     let of = |s: &Source<'_>| run(&*compiled(s, &portable, Precision::Int8), 1, &x);
     assert!(relative(&of(&packed), &of(&source)) < 2e-3);

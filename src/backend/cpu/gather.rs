@@ -55,6 +55,8 @@ pub struct GatherArgs<'a> {
     pub upsample: usize,
     /// Zeros around the upsampled image.
     pub padding: Padding,
+    /// Whether the output is bf16, two in a float: of an even number of channels, and no activation but SiLU.
+    pub halves: bool,
 }
 
 /// A call with checked arguments.
@@ -132,6 +134,9 @@ impl<'a> GatherArgs<'a> {
             .and_then(|n| n.checked_mul(out_width))
             .and_then(|n| n.checked_mul(channels))
             .ok_or_else(too_large)?;
+        let pairs = channels.is_multiple_of(2) && matches!(self.activation, Activation::Identity | Activation::Silu);
+        ensure!(!self.halves || pairs, Unsupported, "{channels} channels of bf16 after {:?}", self.activation);
+        let out_len = if self.halves { out_len / 2 } else { out_len };
         Ok(GatherCall { args: self, channels, out_height, out_width, out_len })
     }
 }
@@ -143,7 +148,7 @@ impl<'a> GatherCall<'a> {
     }
 
     /// The call's tasks. `out` is `[batch][top + height * upsample + bottom][left + width * upsample +
-    /// right][channels]`; it must not overlap a source.
+    /// right][channels]`, of f32 or bf16; it must not overlap a source.
     ///
     /// # Errors
     /// `Shape` if it has another length.
@@ -181,16 +186,18 @@ impl GatherTasks<'_> {
             return a.isa.path();
         }
         let c = call.channels;
+        // Floats of the output.
+        let floats = |n: usize| if a.halves { n * c / 2 } else { n * c };
         let (image, row) = (i / call.out_height, i % call.out_height);
         // SAFETY: `on` checked the size; a row is one task's.
-        let out = unsafe { self.out.part(i * call.out_width * c, call.out_width * c) };
+        let out = unsafe { self.out.part(floats(i * call.out_width), floats(call.out_width)) };
         let inside = row.checked_sub(a.padding.top).map(|y| y / a.upsample).filter(|y| *y < a.height);
         let Some(y) = inside else {
             out.fill(0.0);
             return a.isa.path();
         };
-        let middle = a.width * a.upsample * c;
-        let (left, rest) = out.split_at_mut(a.padding.left * c);
+        let middle = floats(a.width * a.upsample);
+        let (left, rest) = out.split_at_mut(floats(a.padding.left));
         let (mid, right) = rest.split_at_mut(middle.min(rest.len()));
         left.fill(0.0);
         right.fill(0.0);
@@ -200,7 +207,8 @@ impl GatherTasks<'_> {
             let start = (image * a.height + y) * a.width * s.stride;
             let line = Line {
                 input: s.data.as_ptr().wrapping_add(start),
-                out: mid.as_mut_ptr().wrapping_add(done),
+                out: mid.as_mut_ptr(),
+                before: done,
                 pixels: a.width,
                 channels: s.channels,
                 stride: s.stride,
@@ -209,6 +217,7 @@ impl GatherTasks<'_> {
                 scale: a.affine.map_or(core::ptr::null(), |f| f.scale.as_ptr().wrapping_add(image * f.stride + done)),
                 shift: a.affine.map_or(core::ptr::null(), |f| f.shift.as_ptr().wrapping_add(image * f.stride + done)),
                 silu: a.activation == Activation::Silu,
+                halves: a.halves,
             };
             // SAFETY: `bind` and `on` checked the sizes of sources, scale, shift and output.
             path = unsafe { line_raw(a.isa, &line) };
@@ -224,7 +233,10 @@ impl GatherTasks<'_> {
 /// One row of pixels of one source.
 struct Line {
     input: *const f32,
+    /// Floats, or bf16.
     out: *mut f32,
+    /// Channels of the output before those of this source.
+    before: usize,
     pixels: usize,
     channels: usize,
     stride: usize,
@@ -233,16 +245,17 @@ struct Line {
     scale: *const f32,
     shift: *const f32,
     silu: bool,
+    halves: bool,
 }
 
 #[inline(always)]
 unsafe fn line_body<S: Simd>(l: &Line) {
     // SAFETY: the caller gives `pixels` input pixels of `channels` floats, `stride` apart, as many floats of scale and
-    // shift or null, and `pixels * repeat` output pixels of `channels` floats that lie `out_stride` apart.
+    // shift or null, and `pixels * repeat` output pixels of `out_stride` values, `channels` of them after `before`.
     unsafe {
         for x in 0..l.pixels {
             let from = l.input.add(x * l.stride);
-            let to = l.out.add(x * l.repeat * l.out_stride);
+            let to = x * l.repeat * l.out_stride + l.before;
             let mut c = 0;
             while c < l.channels {
                 let n = (l.channels - c).min(S::LANES);
@@ -254,7 +267,12 @@ unsafe fn line_body<S: Simd>(l: &Line) {
                     v = silu_v::<S>(v);
                 }
                 for r in 0..l.repeat {
-                    S::store_most(to.add(r * l.out_stride + c), n, v);
+                    let to = to + r * l.out_stride + c;
+                    if l.halves {
+                        S::store_bf16(l.out.cast::<u16>().add(to), n, v);
+                    } else {
+                        S::store_most(l.out.add(to), n, v);
+                    }
                 }
                 c += n;
             }

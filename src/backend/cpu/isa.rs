@@ -41,17 +41,28 @@ impl fmt::Display for Path {
     }
 }
 
+/// How products of bf16 are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Halves {
+    /// Of floats.
+    Floats,
+    /// Two at a time, by AVX-512's VDPBF16PS.
+    Pairs,
+    /// Tiles at a time, by AMX, where the process is given its registers and a layer fills them.
+    Tiles,
+}
+
 /// A path that this CPU was found to have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Isa {
     path: Path,
     dots: bool,
-    bf16: bool,
+    halves: Halves,
 }
 
 impl Isa {
     /// Plain Rust, which every CPU runs.
-    pub const PORTABLE: Self = Self { path: Path::Portable, dots: false, bf16: false };
+    pub const PORTABLE: Self = Self { path: Path::Portable, dots: false, halves: Halves::Floats };
 
     /// The given path, if this build has it and this CPU can run it. With `std` the CPU is asked at run time; without
     /// it only what the build's target features promise is used.
@@ -68,7 +79,12 @@ impl Isa {
             Path::Neon => has_dotprod(),
             _ => false,
         };
-        present.then_some(Self { path, dots, bf16: path == Path::Avx512 && has_bf16() })
+        let halves = match path {
+            Path::Avx512 if has_amx() => Halves::Tiles,
+            Path::Avx512 if has_bf16() && !slow_pairs() => Halves::Pairs,
+            _ => Halves::Floats,
+        };
+        present.then_some(Self { path, dots, halves })
     }
 
     /// The fastest path of this CPU.
@@ -89,18 +105,34 @@ impl Isa {
 
     /// The same path without them.
     pub fn without_dot_products(self) -> Self {
-        Self { dots: false, bf16: false, ..self }
+        Self { dots: false, halves: Halves::Floats, ..self }
     }
 
-    /// Whether there are also AVX-512's dot products of two bf16.
-    pub fn has_bf16(self) -> bool {
-        self.bf16
+    /// How it multiplies bf16.
+    pub fn halves(self) -> Halves {
+        self.halves
+    }
+
+    /// Whether it multiplies bf16 by tiles, and this process is given their registers: it asks for them.
+    pub fn permits_tiles(self) -> bool {
+        #[cfg(all(target_arch = "x86_64", feature = "std"))]
+        return self.halves == Halves::Tiles && super::amx::permit();
+        #[cfg(not(all(target_arch = "x86_64", feature = "std")))]
+        false
+    }
+
+    /// The same path without AMX: by pairs, if there are such, even where floats are faster.
+    pub fn without_tiles(self) -> Self {
+        match self.path {
+            Path::Avx512 if has_bf16() && self.halves != Halves::Floats => Self { halves: Halves::Pairs, ..self },
+            _ => Self { halves: Halves::Floats, ..self },
+        }
     }
 
     /// The path for rows of eight values: AVX2 in place of AVX-512, which has all of it.
     pub fn of_eight_lanes(self) -> Self {
         match self.path {
-            Path::Avx512 => Self { path: Path::Avx2, dots: false, bf16: false },
+            Path::Avx512 => Self { path: Path::Avx2, dots: false, halves: Halves::Floats },
             _ => self,
         }
     }
@@ -161,6 +193,22 @@ fn has_bf16() -> bool {
     cfg!(all(target_arch = "x86_64", target_feature = "avx512bf16"))
 }
 
+/// Whether AVX-512's dot products of bf16 take as long as the products of floats that they replace, or longer: Intel's
+/// make one each two cycles, half of what fused multiply-adds do; AMD's, two each cycle.
+fn slow_pairs() -> bool {
+    #[cfg(all(target_arch = "x86_64", feature = "std"))]
+    return super::amx::is_intel();
+    #[cfg(not(all(target_arch = "x86_64", feature = "std")))]
+    false
+}
+
+fn has_amx() -> bool {
+    #[cfg(all(target_arch = "x86_64", feature = "std"))]
+    return super::amx::found();
+    #[cfg(not(all(target_arch = "x86_64", feature = "std")))]
+    false
+}
+
 #[cfg(all(target_arch = "aarch64", feature = "std"))]
 fn has_dotprod() -> bool {
     std::arch::is_aarch64_feature_detected!("dotprod")
@@ -186,9 +234,11 @@ mod tests {
     fn dot_products_can_be_done_without() {
         for isa in Path::ALL.into_iter().filter_map(Isa::try_new) {
             assert!(!isa.has_dot_products() || matches!(isa.path(), Path::Avx512 | Path::Neon));
-            assert!(!isa.has_bf16() || isa.path() == Path::Avx512);
+            assert!(isa.halves() == Halves::Floats || isa.path() == Path::Avx512);
+            assert!(isa.without_tiles().halves() != Halves::Tiles);
             let without = isa.without_dot_products();
-            assert!(!without.has_dot_products() && !without.has_bf16() && without.path() == isa.path());
+            assert_eq!((without.has_dot_products(), without.halves()), (false, Halves::Floats));
+            assert_eq!(without.path(), isa.path());
             let eight = isa.of_eight_lanes();
             let want = if isa.path() == Path::Avx512 { Path::Avx2 } else { isa.path() };
             // Nothing is used that was not found.

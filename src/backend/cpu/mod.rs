@@ -38,6 +38,8 @@ use crate::error::{Result, ensure, err};
 use crate::graph::Graph;
 
 mod aligned;
+#[cfg(all(target_arch = "x86_64", feature = "std"))]
+mod amx;
 mod compile;
 #[allow(missing_docs)] // Its items are reached by generated code alone, as are those of some modules below.
 mod conv;
@@ -185,6 +187,14 @@ impl Cpu {
         Self { target: Target { isa: self.target.isa.without_dot_products(), ..self.target }, ..self }
     }
 
+    /// The same, whose layers of bf16 do without AMX, as on a CPU that has AVX-512's dot products of bf16 alone: for
+    /// tests of those.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn without_tiles(self) -> Self {
+        Self { target: Target { isa: self.target.isa.without_tiles(), ..self.target }, ..self }
+    }
+
     /// How it keeps weights.
     pub fn weights(&self) -> WeightType {
         self.target.weights
@@ -229,6 +239,10 @@ impl Backend for Cpu {
     fn compile_together(&self, graphs: &[&Graph], params: &dyn ParamSource) -> Result<Vec<Box<dyn Network>>> {
         let networks = self.compile_networks(graphs, params)?;
         Ok(networks.into_iter().map(|n| -> Box<dyn Network> { Box::new(n) }).collect())
+    }
+
+    fn bf16_beats_winograd(&self) -> bool {
+        self.target.isa.permits_tiles()
     }
 }
 

@@ -1,6 +1,8 @@
 //! Direct convolution: tiles of output pixels against panels of filters.
 #![allow(unsafe_code)] // Builds tiles of row pointers and writes shared output, within bounds that `bind` checks.
 
+use core::ops::Range;
+
 use super::super::gemm::{MAX_MR, Segment, Tile, kernels};
 use super::super::isa::Path;
 use super::super::vmath::{Activation, activate};
@@ -19,15 +21,19 @@ impl Cut {
     /// large weights a task takes one panel, and neighbouring tasks the same one. There are enough tasks in all for a
     /// few threads.
     pub fn new(conv: &PackedConv, pixels: usize) -> Self {
+        let s = &conv.shape;
+        let each = s.in_channels.saturating_mul(s.stride[0]).saturating_mul(s.stride[1]);
+        Self::of(conv, pixels, each, kernels(conv.isa).mr)
+    }
+
+    /// The same for what `each` floats of the input are read for, of which a tile has `mr`.
+    pub fn of(conv: &PackedConv, pixels: usize, each: usize, mr: usize) -> Self {
         /// Floats of input or of weights that leave room in a cache of 512 KiB.
         const RUN: usize = 64 * 1024;
         const TASKS: usize = 8;
-        let s = &conv.shape;
-        let k = kernels(conv.isa);
-        let per_pixel = s.in_channels.saturating_mul(s.stride[0]).saturating_mul(s.stride[1]);
-        let run = (RUN / per_pixel.max(1)).max(4 * k.mr);
-        let panels = s.out_channels.div_ceil(k.nr());
-        let tiles = pixels.div_ceil(k.mr).max(1);
+        let run = (RUN / each.max(1)).max(4 * mr);
+        let panels = conv.shape.out_channels.div_ceil(kernels(conv.isa).nr());
+        let tiles = pixels.div_ceil(mr).max(1);
         if conv.weights.bytes() / 4 <= 2 * RUN {
             let blocks = pixels.div_ceil(run).max(TASKS).min(tiles);
             Self { pixels, groups: TASKS.div_ceil(blocks).min(panels), blocks }
@@ -38,6 +44,12 @@ impl Cut {
 
     pub fn tasks(&self) -> usize {
         if self.pixels == 0 { 0 } else { self.groups * self.blocks }
+    }
+
+    /// What task `i` does: these pixels and these of so many panels.
+    pub fn task(&self, i: usize, panels: usize) -> [Range<usize>; 2] {
+        let part = |n, parts, i| split(n, parts, i)..split(n, parts, i + 1);
+        [part(self.pixels, self.blocks, i % self.blocks), part(panels, self.groups, i / self.blocks)]
     }
 }
 
@@ -54,6 +66,7 @@ pub(super) static METHOD: Method = Method {
         super::Cut::Direct(cut) => unsafe { run_task(tasks, cut, i, &Operand::of(tasks)) },
         super::Cut::Winograd(_) | super::Cut::Bf16(_) => tasks.call.conv.isa.path(),
     },
+    halves: false,
     filter: None,
 };
 
@@ -85,13 +98,10 @@ pub(super) unsafe fn run_task(tasks: &ConvTasks<'_>, cut: &Cut, i: usize, input:
     let isa = call.conv.isa;
     let kn = kernels(isa);
     let s = &call.conv.shape;
-    let (group, block) = (i / cut.blocks, i % cut.blocks);
-    let panels = s.out_channels.div_ceil(kn.nr());
-    let from = split(cut.pixels, cut.blocks, block);
-    let to = split(cut.pixels, cut.blocks, block + 1);
+    let [Range { start: from, end: to }, panels] = cut.task(i, s.out_channels.div_ceil(kn.nr()));
     let tiles = (to - from).div_ceil(kn.mr);
     let mut path = isa.path();
-    for panel in split(panels, cut.groups, group)..split(panels, cut.groups, group + 1) {
+    for panel in panels {
         let column = panel * kn.nr();
         let width = kn.panel_width(s.out_channels - column);
         let n = width.min(s.out_channels - column);
@@ -120,9 +130,7 @@ unsafe fn run_tile(
 ) -> Path {
     let call = &tasks.call;
     let conv = call.conv;
-    let kn = kernels(conv.isa);
     let s = &conv.shape;
-    let mut tile = Tile::new(input.segments, n, call.args.scale);
     let [oh, ow] = conv.out_size;
     let pw = s.width + s.padding.left + s.padding.right;
     let ph = s.height + s.padding.top + s.padding.bottom;
@@ -130,24 +138,15 @@ unsafe fn run_tile(
     // SAFETY: every pointer is inside its slice for the rows and columns of this tile, as `bind` and `on` checked the
     // slices for all of them; the packed weights hold a panel of this width at this column.
     unsafe {
+        let mut tile = stored(tasks, [first, last], column, n);
+        tile.segments = input.segments;
         tile.b = conv.weights.panel(column);
-        tile.factor = conv.weights.factor(column);
         tile.ahead = (last - first) * s.stride[1] * (input.channels[0] + input.channels[1]);
-        tile.bias = conv.bias.as_ptr().add(column);
-        for (r, p) in (first..last).enumerate().take(MAX_MR) {
+        for r in 0..(last - first).min(MAX_MR) {
             let at = (image * ph + y * s.stride[0]) * pw + x * s.stride[1];
             tile.a[0][r] = input.data[0].add(at * input.channels[0]);
             if input.channels[1] > 0 {
                 tile.a[1][r] = input.data[1].add(at * input.channels[1]);
-            }
-            tile.out[r] = tasks.out.as_ptr().add(p * call.args.out_stride + column);
-            if let Some(v) = call.args.sample {
-                tile.has_sample = true;
-                tile.sample[r] = v.data.as_ptr().add(image * v.stride + column);
-            }
-            if let Some(v) = call.args.residual {
-                tile.has_residual = true;
-                tile.residual[r] = v.data.as_ptr().add(p * v.stride + column);
             }
             x += 1;
             if x == ow {
@@ -157,15 +156,59 @@ unsafe fn run_tile(
                 }
             }
         }
-        let path = match kn.tile_fn_of(conv.weights.tiles, last - first, width) {
+        let path = match kernels(conv.isa).tile_fn_of(conv.weights.tiles, last - first, width) {
             Some(f) => f(&tile),
             None => Path::Portable,
         };
-        if call.args.activation != Activation::Identity {
-            for out in tile.out.iter().take(last - first) {
-                activate(conv.isa, call.args.activation, core::slice::from_raw_parts_mut(*out, n));
+        activate_rows(tasks, &tile, last - first);
+        path
+    }
+}
+
+/// A tile of output pixels `first..last`, columns `column..column + n`, without what is multiplied.
+///
+/// # Safety
+/// The ranges lie inside the output.
+pub(super) unsafe fn stored<'a>(tasks: &ConvTasks<'_>, [first, last]: [usize; 2], column: usize, n: usize) -> Tile<'a> {
+    let call = &tasks.call;
+    let conv = call.conv;
+    let mut tile = Tile::new(&[], n, call.args.scale);
+    let pixels = conv.out_size[0] * conv.out_size[1];
+    let (mut image, mut left) = (first / pixels, pixels - first % pixels);
+    tile.has_sample = call.args.sample.is_some();
+    tile.has_residual = call.args.residual.is_some();
+    // SAFETY: as in `run_tile`.
+    unsafe {
+        tile.factor = conv.weights.factor(column);
+        tile.bias = conv.bias.as_ptr().add(column);
+        for (r, p) in (first..last).enumerate().take(MAX_MR) {
+            tile.out[r] = tasks.out.as_ptr().add(p * call.args.out_stride + column);
+            if let Some(v) = call.args.sample {
+                tile.sample[r] = v.data.as_ptr().add(image * v.stride + column);
+            }
+            if let Some(v) = call.args.residual {
+                tile.residual[r] = v.data.as_ptr().add(p * v.stride + column);
+            }
+            left -= 1;
+            if left == 0 {
+                (image, left) = (image + 1, pixels);
             }
         }
-        path
+    }
+    tile
+}
+
+/// The activation of a tile's rows, which are stored.
+///
+/// # Safety
+/// The tile is one of [`stored`], and nobody else touches its part of the output.
+pub(super) unsafe fn activate_rows(tasks: &ConvTasks<'_>, tile: &Tile<'_>, rows: usize) {
+    let activation = tasks.call.args.activation;
+    if activation != Activation::Identity {
+        for out in tile.out.iter().take(rows) {
+            // SAFETY: `n` floats of the output from here on are this tile's.
+            let row = unsafe { core::slice::from_raw_parts_mut(*out, tile.n) };
+            activate(tasks.call.conv.isa, activation, row);
+        }
     }
 }

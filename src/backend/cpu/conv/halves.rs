@@ -1,9 +1,11 @@
 //! Layers of bf16: input and weights are rounded to it, products are added in f32.
 //!
-//! The input is rounded once for a whole call, in a stage of its own. With AVX-512's dot products of bf16 ([`pairs`])
-//! two neighbours of it share a float. Elsewhere rounded floats meet weights that are kept as bf16: the same numbers
-//! but for the roundings of the sums, in the time that f32 takes.
+//! The input is rounded once for a whole call, in a stage of its own. Where the processor multiplies bf16, by tiles
+//! ([`tiles`](super::tiles)) or by pairs ([`pairs`]), two neighbours of it share a float. Elsewhere rounded floats meet
+//! weights that are kept as bf16: the same numbers but for the roundings of the sums, in the time that f32 takes.
 #![allow(unsafe_code)] // Raw rows and shared memory, within bounds that `bind` and `on` check.
+
+use alloc::vec::Vec;
 
 use super::super::gemm::Segment;
 #[cfg(target_arch = "x86_64")]
@@ -11,7 +13,7 @@ use super::super::gemm::pairs;
 #[cfg(target_arch = "x86_64")]
 use super::super::halves::narrow;
 use super::super::heap::Heap;
-use super::super::isa::{Isa, Path};
+use super::super::isa::{Halves, Isa, Path};
 use super::super::simd::{Simd, dispatch};
 use super::super::stored::{Stored, WeightType};
 use super::direct::{self, Operand};
@@ -26,16 +28,16 @@ const RUN: usize = 1 << 14;
 pub struct Cut {
     pixels: usize,
     runs: usize,
-    direct: direct::Cut,
+    pub(super) direct: direct::Cut,
 }
 
 impl Cut {
-    fn new(conv: &PackedConv, batch: usize) -> Option<Self> {
+    /// `direct` cuts the products.
+    pub(super) fn new(conv: &PackedConv, batch: usize, direct: direct::Cut) -> Option<Self> {
         let [ph, pw] = conv.shape.padded()?;
         let pixels = batch.checked_mul(ph)?.checked_mul(pw)?;
         let runs = pixels.checked_mul(conv.shape.in_channels)?.div_ceil(RUN).min(pixels);
-        let out = batch.checked_mul(conv.out_size[0])?.checked_mul(conv.out_size[1])?;
-        Some(Self { pixels, runs, direct: direct::Cut::new(conv, out) })
+        Some(Self { pixels, runs, direct })
     }
 
     pub fn stages(&self) -> usize {
@@ -51,22 +53,53 @@ impl Cut {
     }
 }
 
-/// The rounded input, multiplied as it is.
-pub(super) static METHOD: Method = Method {
-    algorithm: Algorithm::Bf16,
-    scratch_len: |_| 0,
-    shared_len: |conv, batch| {
-        let n = conv.input_len(batch)?;
-        Some(if conv.isa.has_bf16() { n / 2 } else { n })
-    },
-    cut: |conv, batch, _| Cut::new(conv, batch).map(super::Cut::Bf16),
-    run_task: |tasks, stage, i, _| match &tasks.call.cut {
-        // SAFETY: the caller's contract.
-        super::Cut::Bf16(cut) => unsafe { run_task(tasks, cut, stage, i) },
-        super::Cut::Direct(_) | super::Cut::Winograd(_) => tasks.call.conv.isa.path(),
-    },
-    filter: None,
-};
+/// The rounded input, multiplied as it is: as floats and as pairs.
+pub(super) static METHODS: [Method; 2] = [method::<false>(), method::<true>()];
+
+const fn method<const PAIRS: bool>() -> Method {
+    Method {
+        algorithm: Algorithm::Bf16,
+        scratch_len: |_| 0,
+        shared_len: |conv, batch| conv.input_len(batch).map(|n| if PAIRS { n / 2 } else { n }),
+        cut: |conv, batch, _| {
+            let out = batch.checked_mul(conv.out_size[0])?.checked_mul(conv.out_size[1])?;
+            Cut::new(conv, batch, direct::Cut::new(conv, out)).map(super::Cut::Bf16)
+        },
+        run_task: |tasks, stage, i, _| match &tasks.call.cut {
+            // SAFETY: the caller's contract.
+            super::Cut::Bf16(cut) if stage == 0 => unsafe { round::<PAIRS>(tasks, cut, i) },
+            // SAFETY: the caller's contract; the rounded input has all pixels of all channels.
+            super::Cut::Bf16(cut) => unsafe {
+                let channels = tasks.call.conv.shape.in_channels / if PAIRS { 2 } else { 1 };
+                let data = [tasks.shared.part(0, cut.pixels * channels).as_ptr(), core::ptr::null()];
+                let input = Operand { data, channels: [channels, 0], segments: &tasks.call.conv.segments };
+                direct::run_task(tasks, &cut.direct, i, &input)
+            },
+            super::Cut::Direct(_) | super::Cut::Winograd(_) => tasks.call.conv.isa.path(),
+        },
+        halves: PAIRS,
+        filter: None,
+    }
+}
+
+/// How a layer's products are made: by tiles where those do the shape and the system lets this process have them.
+pub(super) fn choose(isa: Isa, shape: &ConvShape) -> Halves {
+    #[cfg(all(target_arch = "x86_64", feature = "std"))]
+    if isa.halves() == Halves::Tiles {
+        return if super::tiles::can(shape) && isa.permits_tiles() { Halves::Tiles } else { Halves::Floats };
+    }
+    let _ = shape;
+    isa.halves()
+}
+
+pub(super) fn method_of(how: Halves) -> &'static Method {
+    match how {
+        #[cfg(all(target_arch = "x86_64", feature = "std"))]
+        Halves::Tiles => &super::tiles::METHOD,
+        Halves::Pairs => &METHODS[1],
+        _ => &METHODS[0],
+    }
+}
 
 impl PackedConv {
     /// [`in_heap`](Self::in_heap) for products of bf16, of an even number of input channels.
@@ -78,10 +111,16 @@ impl PackedConv {
     }
 }
 
-/// Packs `at(k, n)`, k rising over (tap, channel), for [`METHOD`]. Errors: as [`Stored::pack`].
-pub(super) fn pack(heap: &Heap, isa: Isa, [k, n]: [usize; 2], at: impl Fn(usize, usize) -> f32) -> Result<Stored> {
+/// Packs `at(k, n)`, k rising over (tap, channel). Errors: as [`Stored::pack`].
+pub(super) fn pack(
+    heap: &Heap,
+    isa: Isa,
+    how: Halves,
+    [k, n]: [usize; 2],
+    at: impl Fn(usize, usize) -> f32,
+) -> Result<Stored> {
     #[cfg(target_arch = "x86_64")]
-    if isa.has_bf16() {
+    if how != Halves::Floats {
         // The upper half is of a finite number, so that the float is no NaN and moves as it is.
         let pair = |k: usize, o: usize| {
             let [low, high] = [at(2 * k, o), at(2 * k + 1, o)].map(|w| u32::from(narrow(w)));
@@ -93,9 +132,17 @@ pub(super) fn pack(heap: &Heap, isa: Isa, [k, n]: [usize; 2], at: impl Fn(usize,
     Stored::pack(heap, isa, WeightType::Bf16, [k, n], at)
 }
 
-/// The runs of a filter in the rounded input.
-pub(super) fn segment(isa: Isa, of: Segment) -> Segment {
-    if isa.has_bf16() { Segment { offset: of.offset / 2, len: of.len / 2, ..of } } else { of }
+/// The runs of a filter in the rounded input; of tiles, the steps of the sum.
+pub(super) fn segments(how: Halves, of: Vec<Segment>) -> Result<Vec<Segment>> {
+    let paired = |s: Segment| Segment { offset: s.offset / 2, len: s.len / 2, ..s };
+    Ok(match how {
+        Halves::Floats => of,
+        Halves::Pairs => of.into_iter().map(paired).collect(),
+        #[cfg(all(target_arch = "x86_64", feature = "std"))]
+        Halves::Tiles => super::tiles::steps(of.into_iter().map(paired))?,
+        #[cfg(not(all(target_arch = "x86_64", feature = "std")))]
+        Halves::Tiles => of,
+    })
 }
 
 /// Pixels of the input on their way to bf16, one after the other.
@@ -136,24 +183,14 @@ unsafe fn round_body<S: Simd>(l: &Line) {
 }
 dispatch! { unsafe fn round_raw = round_body(l: &Line) }
 
-/// Runs task `i` of a stage.
+/// Rounds the pixels of task `i` of the first stage.
 ///
 /// # Safety
-/// There is such a task, the stage before has ended, and nobody else touches this task's part of the shared memory or
-/// of the output.
-unsafe fn run_task(tasks: &ConvTasks<'_>, cut: &Cut, stage: usize, i: usize) -> Path {
+/// There is such a task, and nobody else touches its part of the shared memory.
+pub(super) unsafe fn round<const PAIRS: bool>(tasks: &ConvTasks<'_>, cut: &Cut, i: usize) -> Path {
     let call = &tasks.call;
     let conv = call.conv;
-    let pairs = conv.isa.has_bf16();
-    let channels = if pairs { conv.shape.in_channels / 2 } else { conv.shape.in_channels };
-    if stage > 0 {
-        // SAFETY: the first stage is done; from here on it is only read.
-        let input: &[f32] = unsafe { tasks.shared.part(0, cut.pixels * channels) };
-        let input =
-            Operand { data: [input.as_ptr(), core::ptr::null()], channels: [channels, 0], segments: &conv.segments };
-        // SAFETY: the caller's contract; the rounded input has all pixels of all channels.
-        return unsafe { direct::run_task(tasks, &cut.direct, i, &input) };
-    }
+    let channels = conv.shape.in_channels / if PAIRS { 2 } else { 1 };
     let (from, to) = (split(cut.pixels, cut.runs, i), split(cut.pixels, cut.runs, i + 1));
     let second = call.args.second.map_or(core::ptr::null(), |(x, _)| x.as_ptr().wrapping_add(from * call.second));
     // SAFETY: these pixels are this task's.
@@ -163,7 +200,7 @@ unsafe fn run_task(tasks: &ConvTasks<'_>, cut: &Cut, stage: usize, i: usize) -> 
         channels: [call.first, call.second],
         pixels: if out.is_empty() { 0 } else { to - from },
         out: out.as_mut_ptr(),
-        pairs,
+        pairs: PAIRS,
     };
     // SAFETY: `bind` found these pixels in both inputs.
     unsafe { round_raw(conv.isa, &line) };

@@ -11,106 +11,24 @@ use alloc::borrow::Cow;
 
 mod direct;
 mod halves;
+mod shape;
 #[cfg(test)]
 mod tests;
+#[cfg(all(target_arch = "x86_64", feature = "std"))]
+mod tiles;
 mod winograd;
+
+pub use shape::ConvShape;
 
 use super::aligned::{Floats, SharedMut};
 use super::gemm::{Segment, kernels};
 use super::heap::Heap;
-use super::isa::{Isa, Path};
+use super::isa::{Halves, Isa, Path};
 use super::stored::{Stored, WeightType};
 use super::vmath::Activation;
 use crate::error::{Result, ensure, err};
 use crate::graph::Padding;
 use crate::memory::room;
-
-/// The sizes of a convolution of one image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ConvShape {
-    /// Rows of the input, without padding.
-    pub height: usize,
-    /// Columns of the input, without padding.
-    pub width: usize,
-    /// Channels of the input (of both sources together).
-    pub in_channels: usize,
-    /// Channels of the output.
-    pub out_channels: usize,
-    /// Rows and columns of the filter.
-    pub kernel: [usize; 2],
-    /// Steps down and to the right.
-    pub stride: [usize; 2],
-    /// Zeros around the input.
-    pub padding: Padding,
-    /// Step between the taps of the filter.
-    pub dilation: usize,
-}
-
-impl ConvShape {
-    /// A linear layer on rows: a 1x1 convolution of a 1x1 image, where the batch counts the rows.
-    #[cfg(any(test, feature = "bench"))]
-    pub const fn linear(in_features: usize, out_features: usize) -> Self {
-        Self::square(1, 1, in_features, out_features, 1, 1, Padding::all(0))
-    }
-
-    /// A convolution with a square filter and one stride.
-    pub const fn square(
-        height: usize,
-        width: usize,
-        in_channels: usize,
-        out_channels: usize,
-        kernel: usize,
-        stride: usize,
-        padding: Padding,
-    ) -> Self {
-        Self {
-            height,
-            width,
-            in_channels,
-            out_channels,
-            kernel: [kernel; 2],
-            stride: [stride; 2],
-            padding,
-            dilation: 1,
-        }
-    }
-
-    /// Rows and columns of the padded input.
-    pub fn padded(&self) -> Option<[usize; 2]> {
-        let p = &self.padding;
-        Some([
-            self.height.checked_add(p.top)?.checked_add(p.bottom)?,
-            self.width.checked_add(p.left)?.checked_add(p.right)?,
-        ])
-    }
-
-    /// Rows and columns of the output.
-    ///
-    /// # Errors
-    /// `Shape` if a size is 0, overflows, or the filter does not fit in the padded input.
-    pub fn output(&self) -> Result<[usize; 2]> {
-        let [ph, pw] = self.padded().ok_or_else(|| err!(Shape, "convolution of {self:?} is too large"))?;
-        let [kh, kw] = self.kernel;
-        let sizes = [self.height, self.width, self.in_channels, self.out_channels, kh, kw];
-        let nonzero = !sizes.contains(&0) && !self.stride.contains(&0) && self.dilation > 0;
-        ensure!(nonzero, Shape, "convolution with a size of 0: {self:?}");
-        let span = |k: usize| (k - 1).saturating_mul(self.dilation).saturating_add(1);
-        let (kh, kw) = (span(kh), span(kw));
-        ensure!(kh <= ph && kw <= pw, Shape, "a {kh}x{kw} filter does not fit in the padded input of {ph}x{pw}");
-        Ok([(ph - kh) / self.stride[0] + 1, (pw - kw) / self.stride[1] + 1])
-    }
-
-    /// Floats of one padded image of `channels` channels.
-    fn image_len(&self, channels: usize) -> Option<usize> {
-        let [ph, pw] = self.padded()?;
-        ph.checked_mul(pw)?.checked_mul(channels)
-    }
-
-    fn weight_len(&self) -> Option<usize> {
-        let [kh, kw] = self.kernel;
-        self.out_channels.checked_mul(self.in_channels)?.checked_mul(kh)?.checked_mul(kw)
-    }
-}
 
 /// Rows of floats that lie `stride` apart. The first row starts at the first float.
 #[derive(Clone, Copy, Debug)]
@@ -139,6 +57,9 @@ pub struct ConvArgs<'a> {
     pub activation: Activation,
     /// Floats from one pixel of the output to the next, at least out_channels.
     pub out_stride: usize,
+    /// Whether the input lies rounded in the shared memory, for a method that [takes it so](PackedConv::takes_halves);
+    /// `input` is empty then.
+    pub rounded: bool,
     /// How many threads will share the tasks. It says into how many tasks the work is cut; results do not depend on it.
     pub workers: usize,
 }
@@ -155,6 +76,7 @@ impl<'a> ConvArgs<'a> {
             scale: 1.0,
             activation: Activation::Identity,
             out_stride: out_channels,
+            rounded: false,
             workers: 1,
         }
     }
@@ -184,6 +106,8 @@ pub struct Method {
     shared_len: fn(&PackedConv, usize) -> Option<usize>,
     /// For a batch and so many workers; `None` on overflow.
     cut: fn(&PackedConv, usize, usize) -> Option<Cut>,
+    /// Whether it multiplies pairs of bf16.
+    halves: bool,
     /// Task `i` of a stage, which there is, of a cut of its own, with scratch.
     run_task: unsafe fn(&ConvTasks<'_>, usize, usize, &mut [f32]) -> Path,
     /// The transform of the filters, of an algorithm that has one.
@@ -205,8 +129,8 @@ impl Method {
         &winograd::METHODS[4],
     ];
 
-    /// Products of bf16.
-    pub const BF16: &'static Self = &halves::METHOD;
+    /// Products of bf16, as floats.
+    pub const BF16: &'static Self = &halves::METHODS[0];
 
     /// Which it is.
     #[cfg(feature = "embed")]
@@ -214,10 +138,10 @@ impl Method {
         self.algorithm
     }
 
-    fn of(algorithm: Algorithm, kind: WeightType) -> &'static Self {
+    fn of(algorithm: Algorithm, kind: WeightType, halves: Halves) -> &'static Self {
         match algorithm {
             Algorithm::Direct => Self::DIRECT,
-            Algorithm::Bf16 => Self::BF16,
+            Algorithm::Bf16 => halves::method_of(halves),
             Algorithm::Winograd => Self::WINOGRAD[kind as usize],
         }
     }
@@ -335,8 +259,9 @@ impl PackedConv {
             };
             weights.get((o * cin + c) * kh * kw + tap).copied().unwrap_or(0.0)
         };
+        let halves = if algorithm == Algorithm::Bf16 { halves::choose(isa, &shape) } else { Halves::Floats };
         let packed = match algorithm {
-            Algorithm::Bf16 => halves::pack(heap, isa, [k, cout], at)?,
+            Algorithm::Bf16 => halves::pack(heap, isa, halves, [k, cout], at)?,
             Algorithm::Direct | Algorithm::Winograd => Stored::pack(heap, isa, kind, [k, cout], at)?,
         };
         let mut packed_bias = heap.zeroed(cout.next_multiple_of(kernels(isa).nr()))?;
@@ -354,16 +279,15 @@ impl PackedConv {
             offset: (i / runs * pitch + i % runs * cin) * shape.dilation,
             len: taps * cin,
         };
-        let rounded = |i: usize| if algorithm == Algorithm::Bf16 { halves::segment(isa, run(i)) } else { run(i) };
-        segments.extend((0..kh * runs).map(rounded));
+        segments.extend((0..kh * runs).map(run));
         Ok(Self {
             isa,
             shape,
             out_size,
             weights: packed,
             bias: packed_bias.into(),
-            method: Method::of(algorithm, kind),
-            segments: segments.into(),
+            method: Method::of(algorithm, kind, halves),
+            segments: halves::segments(halves, segments)?.into(),
         })
     }
 
@@ -399,6 +323,12 @@ impl PackedConv {
         (self.method.scratch_len)(self)
     }
 
+    /// Whether a call may begin with its padded input as bf16, two in a float, at the start of the memory that its tasks
+    /// share.
+    pub fn takes_halves(&self) -> bool {
+        self.method.halves
+    }
+
     /// Floats of memory that the tasks of a call share (see [`ConvCall::on`]); `None` on overflow.
     pub fn shared_len(&self, batch: usize) -> Option<usize> {
         (self.method.shared_len)(self, batch)
@@ -422,8 +352,9 @@ impl PackedConv {
         );
         let first = s.in_channels - second;
         let fits = |c: usize, have: usize| s.image_len(c).and_then(|n| n.checked_mul(batch)).is_some_and(|n| n == have);
+        ensure!(!args.rounded || self.method.halves, Unsupported, "a rounded input of a method for floats");
         ensure!(
-            fits(first, args.input.len()),
+            args.rounded || fits(first, args.input.len()),
             Shape,
             "convolution input has {} floats, expected {batch} padded images of {}x{}x{first}",
             args.input.len(),
@@ -508,6 +439,7 @@ impl<'a> ConvCall<'a> {
         match &self.cut {
             Cut::Direct(c) if stage == 0 => c.tasks(),
             Cut::Winograd(c) if stage < c.stages() => c.tasks(stage),
+            Cut::Bf16(_) if stage == 0 && self.args.rounded => 0,
             Cut::Bf16(c) => c.tasks(stage),
             _ => 0,
         }

@@ -12,6 +12,7 @@ use super::super::isa::{Isa, Path};
 use super::super::stored::WeightType;
 use super::super::vmath::Activation;
 use super::{Algorithm, ConvArgs, ConvShape, PackedConv, Rows};
+use crate::error::ErrorKind;
 use crate::graph::Padding;
 
 pub(super) fn numbers(n: usize, seed: u32) -> Vec<f32> {
@@ -328,7 +329,7 @@ fn wrong_arguments_are_refused() {
 #[test]
 fn gathers_equal_plain_loops_on_every_path() {
     let odd = Padding { top: 0, bottom: 1, left: 2, right: 1 };
-    for (h, w, c0, c1) in [(1, 1, 1, 0), (3, 5, 3, 0), (4, 4, 16, 5), (5, 2, 33, 16)] {
+    for (h, w, c0, c1) in [(1, 1, 1, 0), (3, 5, 3, 0), (4, 4, 16, 6), (5, 2, 33, 16)] {
         for (upsample, padding) in [(1, Padding::all(1)), (2, Padding::all(1)), (1, Padding::default()), (3, odd)] {
             for (affine, activation) in [
                 (false, Activation::Identity),
@@ -379,6 +380,7 @@ fn gathers_equal_plain_loops_on_every_path() {
                         activation,
                         upsample,
                         padding,
+                        halves: false,
                     };
                     let mut refused = |args: GatherArgs<'_>| args.bind().and_then(|call| call.run(&mut out)).is_err();
                     assert!(refused(GatherArgs { height: h + 1, ..args }));
@@ -388,6 +390,17 @@ fn gathers_equal_plain_loops_on_every_path() {
                     for (g, w) in out.iter().zip(&want) {
                         assert!((f64::from(*g) - w).abs() <= 1e-6 * (1.0 + w.abs()), "{g} for {w} on {}", isa.path());
                     }
+                    // The same rounded, where that is possible.
+                    let rounded = GatherArgs { halves: true, ..args };
+                    let mut halves = vec![f32::NAN; out.len() / 2];
+                    let can = c.is_multiple_of(2) && matches!(activation, Activation::Identity | Activation::Silu);
+                    match rounded.bind() {
+                        Ok(call) => assert_eq!(call.run(&mut halves), Ok(isa.path())),
+                        Err(e) => assert_eq!((can, e.kind()), (false, ErrorKind::Unsupported)),
+                    }
+                    let each = halves.iter().flat_map(|v| [v.to_bits() as u16, (v.to_bits() >> 16) as u16]);
+                    let same = each.zip(&out).all(|(h, v)| h == half::bf16::from_f32(*v).to_bits());
+                    assert!(same || !can, "on {}", isa.path());
                 }
             }
         }

@@ -472,6 +472,7 @@ const fn method(filter: FilterFn) -> Method {
             super::Cut::Winograd(cut) => unsafe { run_task(tasks, cut, stage, i, scratch) },
             super::Cut::Direct(_) | super::Cut::Bf16(_) => tasks.call.conv.isa.path(),
         },
+        halves: false,
         filter: Some(filter),
     }
 }

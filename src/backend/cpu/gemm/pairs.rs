@@ -61,6 +61,15 @@ unsafe fn tile<const MR: usize, const NV: usize>(t: &Tile<'_>) -> Path {
     Path::Avx512
 }
 
+/// Stores sums of `vectors` vectors a row, 1 or 2, of at most `MAX_MR` rows, with what [`Tile`] adds to them.
+///
+/// # Safety
+/// [`Tile`]'s contract for what is stored, and an AVX-512 path's `Isa`.
+pub(in super::super) unsafe fn store_sums(t: &Tile<'_>, sums: *const f32, rows: usize, vectors: usize) {
+    // SAFETY: the caller's contract.
+    unsafe { if vectors == 1 { store::<1>(t, sums, rows) } else { store::<2>(t, sums, rows) } }
+}
+
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512vl,avx512dq,avx512bw")]
 #[inline(never)]
 unsafe fn store<const NV: usize>(t: &Tile<'_>, sums: *const f32, rows: usize) {

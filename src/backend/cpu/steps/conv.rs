@@ -94,13 +94,20 @@ impl Conv {
         }
     }
 
+    /// Whether the gather rounds too, as the convolution multiplies bf16.
+    fn rounds(&self) -> bool {
+        let plain = |g: &Gather| matches!(g.activation, Activation::Identity | Activation::Silu);
+        self.weights.takes_halves() && self.gather.as_ref().is_some_and(plain)
+    }
+
     fn layout(&self, batch: usize) -> Option<Own> {
         let group = self.group(batch);
         // The last group may be smaller, and smaller is not always less.
         let last = batch.checked_rem(group)?;
         let shared = self.weights.shared_len(group)?.max(self.weights.shared_len(last)?);
         let line = |n: usize| n.checked_next_multiple_of(LINE);
-        let padded = if self.gather.is_some() { self.weights.input_len(group)? } else { 0 };
+        let apart = self.gather.is_some() && !self.rounds();
+        let padded = if apart { self.weights.input_len(group)? } else { 0 };
         Some(Own { padded: line(padded)?, shared: line(shared)?, scratch: line(self.weights.scratch_len())? })
     }
 
@@ -133,6 +140,7 @@ impl Conv {
             activation: gather.activation,
             upsample: gather.upsample,
             padding: gather.padding,
+            halves: self.rounds(),
         }
         .bind()?;
         let tasks = call.on(out)?;
@@ -149,6 +157,12 @@ impl Conv {
         let read = |v: &View| unsafe { run.memory.read_samples(v, first, samples) };
         let rows = |v: &View| Rows { data: read(v), stride: v.stride };
         let (input, second) = match (&self.gather, &*self.sources) {
+            (Some(g), _) if self.rounds() => {
+                let len = self.weights.input_len(samples).unwrap_or(0) / 2;
+                // SAFETY: the convolution's memory begins with its input, which only the gather writes.
+                self.gather(run, g, group, unsafe { run.memory.own(own.padded, len) })?;
+                (&[][..], None)
+            }
             (Some(g), _) => {
                 let len = self.weights.input_len(samples).unwrap_or(0);
                 // SAFETY: this part of the step's own memory is for the padded input, which only the gather writes.
@@ -169,6 +183,7 @@ impl Conv {
             scale: self.scale,
             activation: self.activation,
             out_stride: self.out.stride,
+            rounded: self.rounds(),
             workers: run.workers,
         };
         let call = self.weights.bind(samples, args)?;
