@@ -269,9 +269,9 @@ UNDIFFUSE_ENUM(undiffuse_precision, uint32_t) {
    */
   UNDIFFUSE_PRECISION_INT8 = 2,
   /**
-   * Linear maps and small convolutions of bf16, sums and all else in 32 bits; not on wgpu. On
-   * processors with AVX-512's dot products of bf16 such layers take half the time, on others that
-   * of 32 bits.
+   * Linear maps and small convolutions of bf16, with AMX (which Linux is asked for) large ones too;
+   * sums and all else in 32 bits; not on wgpu. It gains where the processor multiplies bf16 fast:
+   * AMX, AMD's AVX-512.
    */
   UNDIFFUSE_PRECISION_BF16 = 3,
 };
