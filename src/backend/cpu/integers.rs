@@ -23,8 +23,12 @@ pub const STEP: usize = 4;
 /// The most rows of a tile.
 pub const MOST_ROWS: usize = if cfg!(target_arch = "x86_64") { 14 } else { 8 };
 /// The most columns of a panel.
-pub const MOST_COLUMNS: usize = if cfg!(target_arch = "x86_64") { 32 } else { COLUMNS };
-/// Columns of a panel of all kernels but those for VNNI.
+pub const MOST_COLUMNS: usize = match () {
+    () if cfg!(target_arch = "x86_64") => 32,
+    () if cfg!(target_arch = "aarch64") => 16,
+    () => COLUMNS,
+};
+/// Columns of a panel of all kernels but those for dot products.
 const COLUMNS: usize = 8;
 
 /// One tile.
@@ -76,7 +80,7 @@ pub fn sizes(isa: Isa) -> Sizes {
         #[cfg(target_arch = "x86_64")]
         Path::Avx2 | Path::Avx512 => plain(6),
         #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
-        Path::Neon if isa.has_dot_products() => plain(neon::DOT_ROWS),
+        Path::Neon if isa.has_dot_products() => Sizes { columns: neon::DOT_COLUMNS, ..plain(neon::DOT_ROWS) },
         #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
         Path::Neon => plain(neon::ROWS),
         _ => plain(2),
@@ -311,9 +315,17 @@ mod tests {
 
     #[test]
     fn the_sums_are_exact_on_every_path() {
-        let segments = [Segment { table: 0, offset: 8, len: 20 }, Segment { table: 0, offset: 40, len: 36 }];
+        // Of a few steps at a time, and of sixteen.
+        for [first, second] in [[20, 36], [16, 32]] {
+            let at = |offset, len| Segment { table: 0, offset, len };
+            the_sums_are_exact([at(8, first), at(40, second)]);
+        }
+    }
+
+    fn the_sums_are_exact(segments: [Segment; 2]) {
+        let k = segments.iter().map(|s| s.len).sum();
         // A last panel of either width, and of a few columns.
-        for (k, n) in [(56, 19), (56, 48), (56, 64)] {
+        for n in [19, 48, 64] {
             let b: Vec<i8> = (0..k * n).map(|i| drawn(1, i, -127)).collect();
             let a: Vec<i8> = (0..MOST_ROWS * 80).map(|i| drawn(2, i, -128)).collect();
             for isa in all() {

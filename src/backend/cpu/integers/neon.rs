@@ -7,7 +7,9 @@ use super::super::simd::unroll;
 use super::{COLUMNS, STEP, Tile};
 
 /// Rows with dot products.
-pub(super) const DOT_ROWS: usize = 8;
+pub(super) const DOT_ROWS: usize = 6;
+/// Columns of a full panel with dot products.
+pub(super) const DOT_COLUMNS: usize = 16;
 /// Rows without.
 pub(super) const ROWS: usize = 4;
 
@@ -18,130 +20,136 @@ pub(super) const ROWS: usize = 4;
 pub(super) unsafe fn dots(t: &Tile<'_>) {
     // SAFETY: the caller's contract.
     unsafe {
-        if t.segments.iter().all(|s| s.len.is_multiple_of(4 * STEP)) {
-            dots_of::<true>(t);
+        if t.width != DOT_COLUMNS {
+            four_steps::<{ COLUMNS / 4 }>(t);
+        } else if t.segments.iter().all(|s| s.len.is_multiple_of(4 * STEP)) {
+            sixteen_steps(t);
         } else {
-            dots_of::<false>(t);
+            four_steps::<{ DOT_COLUMNS / 4 }>(t);
         }
     }
 }
 
-/// Sixteen steps at once, or four. (The inner loop is assembly, as the compiler copies most of the sums at each turn.)
+/// A full panel. (The inner loop is assembly, as the compiler copies most of the sums at each turn. It takes all
+/// vectors: 24 of sums, 6 of sixteen steps of A, 2 of B.)
 #[target_feature(enable = "dotprod")]
-unsafe fn dots_of<const FOUR: bool>(t: &Tile<'_>) {
+unsafe fn sixteen_steps(t: &Tile<'_>) {
     // SAFETY: the CPU has the instructions; the contract of `Tile` for every pointer.
     unsafe {
-        let mut acc = [[vdupq_n_s32(0); 2]; DOT_ROWS];
+        let mut acc = [[vdupq_n_s32(0); 4]; DOT_ROWS];
         let mut b = t.b;
         let mut a = [core::ptr::null::<u8>(); DOT_ROWS];
-        unroll!(i in [0 1 2 3 4 5 6 7] => { a[i] = t.a[i] });
+        unroll!(i in [0 1 2 3 4 5] => { a[i] = t.a[i] });
         for s in t.segments {
-            let (mut at, end) = (s.offset, s.offset + s.len);
-            if FOUR && at < end {
-                let [[s0, s1], [s2, s3], [s4, s5], [s6, s7], [s8, s9], [s10, s11], [s12, s13], [s14, s15]] = &mut acc;
-                macro_rules! row {
-                    ($x:literal, $a:literal, $s:literal, $t:literal) => {
-                        concat!(
-                            "ldr {",
-                            $x,
-                            ":q}, [{",
-                            $a,
-                            "}, {at}]\n",
-                            "sdot {",
-                            $s,
-                            ":v}.4s, {w0:v}.16b, {",
-                            $x,
-                            ":v}.4b[0]\n",
-                            "sdot {",
-                            $t,
-                            ":v}.4s, {w1:v}.16b, {",
-                            $x,
-                            ":v}.4b[0]\n",
-                            "sdot {",
-                            $s,
-                            ":v}.4s, {w2:v}.16b, {",
-                            $x,
-                            ":v}.4b[1]\n",
-                            "sdot {",
-                            $t,
-                            ":v}.4s, {w3:v}.16b, {",
-                            $x,
-                            ":v}.4b[1]\n",
-                            "sdot {",
-                            $s,
-                            ":v}.4s, {w4:v}.16b, {",
-                            $x,
-                            ":v}.4b[2]\n",
-                            "sdot {",
-                            $t,
-                            ":v}.4s, {w5:v}.16b, {",
-                            $x,
-                            ":v}.4b[2]\n",
-                            "sdot {",
-                            $s,
-                            ":v}.4s, {w6:v}.16b, {",
-                            $x,
-                            ":v}.4b[3]\n",
-                            "sdot {",
-                            $t,
-                            ":v}.4s, {w7:v}.16b, {",
-                            $x,
-                            ":v}.4b[3]"
-                        )
-                    };
-                }
-                asm!(
-                    "2:",
-                    "ldp {w0:q}, {w1:q}, [{b}], #32",
-                    "ldp {w2:q}, {w3:q}, [{b}], #32",
-                    "ldp {w4:q}, {w5:q}, [{b}], #32",
-                    "ldp {w6:q}, {w7:q}, [{b}], #32",
-                    row!("x", "a0", "s0", "s1"),
-                    row!("y", "a1", "s2", "s3"),
-                    row!("x", "a2", "s4", "s5"),
-                    row!("y", "a3", "s6", "s7"),
-                    row!("x", "a4", "s8", "s9"),
-                    row!("y", "a5", "s10", "s11"),
-                    row!("x", "a6", "s12", "s13"),
-                    row!("y", "a7", "s14", "s15"),
-                    "add {at}, {at}, #16",
-                    "cmp {at}, {end}",
-                    "b.lo 2b",
-                    b = inout(reg) b, at = inout(reg) at => _, end = in(reg) end,
-                    a0 = in(reg) a[0], a1 = in(reg) a[1], a2 = in(reg) a[2], a3 = in(reg) a[3],
-                    a4 = in(reg) a[4], a5 = in(reg) a[5], a6 = in(reg) a[6], a7 = in(reg) a[7],
-                    s0 = inout(vreg) *s0, s1 = inout(vreg) *s1, s2 = inout(vreg) *s2, s3 = inout(vreg) *s3,
-                    s4 = inout(vreg) *s4, s5 = inout(vreg) *s5, s6 = inout(vreg) *s6, s7 = inout(vreg) *s7,
-                    s8 = inout(vreg) *s8, s9 = inout(vreg) *s9, s10 = inout(vreg) *s10, s11 = inout(vreg) *s11,
-                    s12 = inout(vreg) *s12, s13 = inout(vreg) *s13, s14 = inout(vreg) *s14, s15 = inout(vreg) *s15,
-                    w0 = out(vreg) _, w1 = out(vreg) _, w2 = out(vreg) _, w3 = out(vreg) _,
-                    w4 = out(vreg) _, w5 = out(vreg) _, w6 = out(vreg) _, w7 = out(vreg) _,
-                    x = out(vreg) _, y = out(vreg) _,
-                    options(readonly, nostack)
-                );
+            let (at, end) = (s.offset, s.offset + s.len);
+            if at == end {
                 continue;
             }
-            while at < end {
-                let w = [vld1q_s8(b), vld1q_s8(b.add(16))];
-                unroll!(i in [0 1 2 3 4 5 6 7] => {
-                    let x = vld1q_dup_s32(a[i].add(at).cast());
-                    let [s0, s1] = acc[i];
-                    asm!(
-                        "sdot {s0:v}.4s, {w0:v}.16b, {x:v}.16b",
-                        "sdot {s1:v}.4s, {w1:v}.16b, {x:v}.16b",
-                        x = in(vreg) x, w0 = in(vreg) w[0], w1 = in(vreg) w[1],
-                        s0 = inout(vreg) s0 => acc[i][0], s1 = inout(vreg) s1 => acc[i][1],
-                        options(pure, nomem, nostack, preserves_flags)
-                    );
+            // Two vectors of columns, and what a row adds of them.
+            macro_rules! columns {
+                ($step:literal, $r0:literal, $r1:literal, $r2:literal, $r3:literal, $r4:literal, $r5:literal) => {
+                    concat!(
+                        "ldp {w0:q}, {w1:q}, [{b}], #32\n",
+                        columns!("x0", $step, $r0),
+                        columns!("x1", $step, $r1),
+                        columns!("x2", $step, $r2),
+                        columns!("x3", $step, $r3),
+                        columns!("x4", $step, $r4),
+                        columns!("x5", $step, $r5),
+                    )
+                };
+                ($x:literal, $step:literal, $row:literal) => {
+                    concat!(
+                        "sdot {",
+                        $row,
+                        "a:v}.4s, {w0:v}.16b, {",
+                        $x,
+                        ":v}.4b[",
+                        $step,
+                        "]\n",
+                        "sdot {",
+                        $row,
+                        "b:v}.4s, {w1:v}.16b, {",
+                        $x,
+                        ":v}.4b[",
+                        $step,
+                        "]\n",
+                    )
+                };
+            }
+            // Four steps for all columns.
+            macro_rules! steps {
+                ($step:literal) => {
+                    concat!(
+                        columns!($step, "s0", "s1", "s2", "s3", "s4", "s5"),
+                        columns!($step, "t0", "t1", "t2", "t3", "t4", "t5"),
+                    )
+                };
+            }
+            let [r0, r1, r2, r3, r4, r5] = &mut acc;
+            asm!(
+                "2:",
+                "ldr {x0:q}, [{a0}, {at}]",
+                "ldr {x1:q}, [{a1}, {at}]",
+                "ldr {x2:q}, [{a2}, {at}]",
+                "ldr {x3:q}, [{a3}, {at}]",
+                "ldr {x4:q}, [{a4}, {at}]",
+                "ldr {x5:q}, [{a5}, {at}]",
+                steps!("0"),
+                steps!("1"),
+                steps!("2"),
+                steps!("3"),
+                "add {at}, {at}, #16",
+                "cmp {at}, {end}",
+                "b.lo 2b",
+                b = inout(reg) b, at = inout(reg) at => _, end = in(reg) end,
+                a0 = in(reg) a[0], a1 = in(reg) a[1], a2 = in(reg) a[2],
+                a3 = in(reg) a[3], a4 = in(reg) a[4], a5 = in(reg) a[5],
+                s0a = inout(vreg) r0[0], s0b = inout(vreg) r0[1], t0a = inout(vreg) r0[2], t0b = inout(vreg) r0[3],
+                s1a = inout(vreg) r1[0], s1b = inout(vreg) r1[1], t1a = inout(vreg) r1[2], t1b = inout(vreg) r1[3],
+                s2a = inout(vreg) r2[0], s2b = inout(vreg) r2[1], t2a = inout(vreg) r2[2], t2b = inout(vreg) r2[3],
+                s3a = inout(vreg) r3[0], s3b = inout(vreg) r3[1], t3a = inout(vreg) r3[2], t3b = inout(vreg) r3[3],
+                s4a = inout(vreg) r4[0], s4b = inout(vreg) r4[1], t4a = inout(vreg) r4[2], t4b = inout(vreg) r4[3],
+                s5a = inout(vreg) r5[0], s5b = inout(vreg) r5[1], t5a = inout(vreg) r5[2], t5b = inout(vreg) r5[3],
+                x0 = out(vreg) _, x1 = out(vreg) _, x2 = out(vreg) _,
+                x3 = out(vreg) _, x4 = out(vreg) _, x5 = out(vreg) _,
+                w0 = out(vreg) _, w1 = out(vreg) _,
+                options(readonly, nostack)
+            );
+        }
+        unroll!(i in [0 1 2 3 4 5] => {
+            let to = t.sums.add(i * DOT_COLUMNS);
+            unroll!(j in [0 1 2 3] => { vst1q_s32(to.add(4 * j), acc[i][j]) });
+        });
+    }
+}
+
+/// `V` vectors of columns.
+#[target_feature(enable = "dotprod")]
+unsafe fn four_steps<const V: usize>(t: &Tile<'_>) {
+    // SAFETY: the CPU has the instructions; the contract of `Tile` for every pointer.
+    unsafe {
+        let mut acc = [[vdupq_n_s32(0); V]; DOT_ROWS];
+        let mut b = t.b;
+        for s in t.segments {
+            for at in (s.offset..s.offset + s.len).step_by(STEP) {
+                let mut w = [vdupq_n_s8(0); V];
+                unroll!(j in V => { w[j] = vld1q_s8(b.add(16 * j)) });
+                unroll!(i in [0 1 2 3 4 5] => {
+                    let x = vld1q_dup_s32(t.a[i].add(at).cast());
+                    unroll!(j in V => {
+                        asm!(
+                            "sdot {s:v}.4s, {w:v}.16b, {x:v}.16b",
+                            x = in(vreg) x, w = in(vreg) w[j], s = inout(vreg) acc[i][j],
+                            options(pure, nomem, nostack, preserves_flags)
+                        );
+                    });
                 });
-                b = b.add(STEP * COLUMNS);
-                at += STEP;
+                b = b.add(16 * V);
             }
         }
-        unroll!(i in [0 1 2 3 4 5 6 7] => {
-            let to = t.sums.add(i * COLUMNS);
-            vst1q_s32(to, acc[i][0]);
-            vst1q_s32(to.add(4), acc[i][1]);
+        unroll!(i in [0 1 2 3 4 5] => {
+            unroll!(j in V => { vst1q_s32(t.sums.add((i * V + j) * 4), acc[i][j]) });
         });
     }
 }

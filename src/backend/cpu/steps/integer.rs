@@ -14,21 +14,21 @@ use core::ops::Range;
 use super::super::aligned::Floats;
 use super::super::conv::ConvShape;
 use super::super::gemm::Segment;
-use super::super::halves;
 use super::super::heap::Heap;
 use super::super::integers::winograd::{OUT, PATCH};
 use super::super::integers::{self, MOST_COLUMNS, MOST_ROWS, Tile};
 use super::super::isa::Isa;
 use super::super::memory::{LINE, View};
-use super::super::simd::{Simd, dispatch};
-use super::super::vmath::{Activation, activate, silu_near_v};
+use super::super::vmath::{Activation, activate};
 use super::{Run, Step};
 use crate::error::{Result, ensure, err};
 use crate::graph::Quantisation;
 
 mod finish;
+mod line;
 mod winograd;
 use finish::{Finish, Rows, ask_raw, finish_raw, store_raw};
+use line::{Line, MAGIC, line_raw};
 
 /// Bytes of padded input that a strip has, unless a single row of the result needs more.
 const STRIP: usize = 32 * 1024;
@@ -190,112 +190,6 @@ struct Place {
     n: usize,
 }
 
-/// One row of pixels of one source, on its way to integers.
-struct Line {
-    input: *const u8,
-    half: bool,
-    stride: usize,
-    out: *mut u8,
-    out_stride: usize,
-    pixels: usize,
-    channels: usize,
-    repeat: usize,
-    scale: *const f32,
-    shift: *const f32,
-    silu: bool,
-    inverse: f32,
-    zero: f32,
-    /// [`MAGIC`] and the excess.
-    magic: f32,
-}
-
-/// 1.5 * 2^23: a float this large has no room for a fraction, so adding it rounds to an integer, ties to even, which
-/// then stands in its low bits. As it is even, so it does with any even number more.
-const MAGIC: f32 = 12_582_912.0;
-
-#[inline(always)]
-unsafe fn line_body<S: Simd>(l: &Line) {
-    // What is known where it is compiled makes loops without a question in them.
-    // SAFETY: the caller gives `pixels` pixels of `channels` values, `stride` apart, as many floats of scale and shift
-    // or null, and `pixels * repeat` pixels of integers that lie `out_stride` apart.
-    unsafe {
-        match (l.half, l.scale.is_null(), l.silu) {
-            (true, false, true) => pixels::<S, true, true, true>(l),
-            (false, false, true) => pixels::<S, false, true, true>(l),
-            (true, false, false) => pixels::<S, true, true, false>(l),
-            (false, false, false) => pixels::<S, false, true, false>(l),
-            (true, true, false) => pixels::<S, true, false, false>(l),
-            (false, true, false) => pixels::<S, false, false, false>(l),
-            (true, true, true) => pixels::<S, true, false, true>(l),
-            (false, true, true) => pixels::<S, false, false, true>(l),
-        }
-        if !l.channels.is_multiple_of(S::LANES) {
-            rest::<S>(l);
-        }
-    }
-}
-
-/// The whole vectors of every pixel.
-#[inline(always)]
-unsafe fn pixels<S: Simd, const HALF: bool, const AFFINE: bool, const SILU: bool>(l: &Line) {
-    // SAFETY: the contract of `line_body`.
-    unsafe {
-        let inverse = S::splat(l.inverse);
-        // The input's zero is added with the number that rounds, as it then is exactly.
-        let (least, most, magic) = (S::splat(-128.0 - l.zero), S::splat(127.0 - l.zero), S::splat(l.magic + l.zero));
-        let whole = l.channels - l.channels % S::LANES;
-        let (mut input, mut out) = (l.input, l.out);
-        for _ in 0..l.pixels {
-            let mut c = 0;
-            while c < whole {
-                let mut v = halves::load::<S>(input, HALF, c, S::LANES);
-                if AFFINE {
-                    v = S::mul_add(v, S::load(l.scale.add(c)), S::load(l.shift.add(c)));
-                }
-                if SILU {
-                    v = silu_near_v::<S>(v);
-                }
-                // Not multiplied and added in one: all paths make the same integers of the same values.
-                v = S::add(S::min(S::max(S::mul(v, inverse), least), most), magic);
-                S::store_low_bytes(out.add(c), S::LANES, v);
-                c += S::LANES;
-            }
-            let first = out;
-            out = out.wrapping_add(l.out_stride);
-            for _ in 1..l.repeat {
-                core::ptr::copy_nonoverlapping(first, out, whole);
-                out = out.wrapping_add(l.out_stride);
-            }
-            input = input.wrapping_add(l.stride * if HALF { 2 } else { 4 });
-        }
-    }
-}
-/// The last vector of every pixel, where it is not whole.
-#[inline(always)]
-unsafe fn rest<S: Simd>(l: &Line) {
-    let n = l.channels % S::LANES;
-    let c = l.channels - n;
-    // SAFETY: the contract of `line_body`.
-    unsafe {
-        let (least, most) = (S::splat(-128.0 - l.zero), S::splat(127.0 - l.zero));
-        for x in 0..l.pixels {
-            let mut v = halves::load::<S>(l.input, l.half, x * l.stride + c, n);
-            if !l.scale.is_null() {
-                v = S::mul_add(v, S::load_n(l.scale.add(c), n), S::load_n(l.shift.add(c), n));
-            }
-            if l.silu {
-                v = silu_near_v::<S>(v);
-            }
-            v = S::min(S::max(S::mul(v, S::splat(l.inverse)), least), most);
-            v = S::add(v, S::splat(l.magic + l.zero));
-            for r in 0..l.repeat {
-                S::store_low_bytes(l.out.add((x * l.repeat + r) * l.out_stride + c), n, v);
-            }
-        }
-    }
-}
-dispatch! { unsafe fn line_raw = line_body(l: &Line) }
-
 impl IntegerConv {
     /// The rows of a view that has `count` for each sample.
     fn rows(&self, run: &Run<'_>, v: &View, count: usize, channels: usize) -> Result<Rows> {
@@ -441,9 +335,16 @@ impl IntegerConv {
             for pixel in (0..pixels).step_by(height) {
                 f.rows = height.min(pixels - pixel);
                 let mut a = [next; MOST_ROWS];
-                for (r, a) in a.iter_mut().enumerate().take(sizes.rows) {
-                    // The first row again, where there are not enough.
-                    if r < f.rows {
+                // The first row again, where there are not enough.
+                let a_of_tile = a.iter_mut().take(f.rows);
+                if x + f.rows < ow {
+                    for a in a_of_tile {
+                        *a = next;
+                        next = next.wrapping_add(steps[1]);
+                    }
+                    x += f.rows;
+                } else {
+                    for a in a_of_tile {
                         *a = next;
                         next = next.wrapping_add(steps[1]);
                         x += 1;

@@ -3,7 +3,7 @@
 
 use super::super::super::halves;
 use super::super::super::integers::{MOST_COLUMNS, MOST_ROWS};
-use super::super::super::simd::{Simd, dispatch};
+use super::super::super::simd::{Simd, dispatch, unroll};
 
 /// What becomes of a tile's sums.
 pub(super) struct Finish {
@@ -46,6 +46,14 @@ unsafe fn finish_body<S: Simd>(f: &mut Finish) {
     // SAFETY: factor, offset and bias have whole panels, as the sums do; channel and residual, where there are, and the
     // rows of the result have n values.
     unsafe {
+        if S::TOGETHER && f.values.is_none() && f.n.is_multiple_of(2 * S::LANES) {
+            return match (f.residual, f.out.half()) {
+                (None, true) => pairs::<S, false, true>(f, f.out),
+                (None, false) => pairs::<S, false, false>(f, f.out),
+                (Some(x), true) => pairs::<S, true, true>(f, x),
+                (Some(x), false) => pairs::<S, true, false>(f, x),
+            };
+        }
         let all = f.values.is_none() && f.out.half() && f.n.is_multiple_of(S::LANES);
         match (all, f.residual, f.channel.is_null()) {
             (true, None, true) => whole::<S, false, false>(f, f.out),
@@ -81,6 +89,68 @@ unsafe fn whole<S: Simd, const RESIDUAL: bool, const CHANNEL: bool>(f: &Finish, 
             }
         }
     }
+}
+
+/// Two vectors at a time.
+#[inline(always)]
+unsafe fn pairs<S: Simd, const RESIDUAL: bool, const HALF: bool>(f: &Finish, residual: Rows) {
+    // SAFETY: the contract of `finish_body`.
+    unsafe {
+        // A product with 1 changes nothing.
+        match (f.channel.is_null(), f.scale == 1.0) {
+            (true, true) => pairs_of::<S, RESIDUAL, HALF, false, false>(f, residual),
+            (true, false) => pairs_of::<S, RESIDUAL, HALF, false, true>(f, residual),
+            (false, true) => pairs_of::<S, RESIDUAL, HALF, true, false>(f, residual),
+            (false, false) => pairs_of::<S, RESIDUAL, HALF, true, true>(f, residual),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn pairs_of<S: Simd, const RESIDUAL: bool, const HALF: bool, const CHANNEL: bool, const SCALE: bool>(
+    f: &Finish,
+    residual: Rows,
+) {
+    // SAFETY: the contract of `finish_body`.
+    unsafe {
+        let scale = S::splat(f.scale);
+        for c in (0..f.n).step_by(2 * S::LANES) {
+            let (factor, bias) = (two::<S>(f.factor.add(c)), two::<S>(f.bias.add(c)));
+            let offset = two::<S>(f.offset.add(c).cast());
+            let channel = if CHANNEL { two::<S>(f.channel.add(c)) } else { bias };
+            let mut sums = f.sums.add(c);
+            let (mut x, mut out) = (residual.at(0, c), f.out.at(0, c));
+            for _ in 0..f.rows {
+                let mut v = [S::differences(sums, offset[0]), S::differences(sums.add(S::LANES), offset[1])];
+                unroll!(i in [0 1] => { v[i] = S::add(S::mul(v[i], factor[i]), bias[i]) });
+                if CHANNEL {
+                    unroll!(i in [0 1] => { v[i] = S::add(v[i], channel[i]) });
+                }
+                if RESIDUAL {
+                    let more = if residual.half() { S::load_two_bf16(x.cast()) } else { two::<S>(x.cast()) };
+                    unroll!(i in [0 1] => { v[i] = S::add(v[i], more[i]) });
+                    x = x.wrapping_add(residual.stride * residual.size);
+                }
+                if SCALE {
+                    unroll!(i in [0 1] => { v[i] = S::mul(v[i], scale) });
+                }
+                if HALF {
+                    S::store_two_bf16(out.cast(), v);
+                } else {
+                    S::store(out.cast(), v[0]);
+                    S::store(out.cast::<f32>().add(S::LANES), v[1]);
+                }
+                sums = sums.wrapping_add(f.width);
+                out = out.wrapping_add(f.out.stride * f.out.size);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn two<S: Simd>(p: *const f32) -> [S::V; 2] {
+    // SAFETY: the caller's `p` is valid for two vectors.
+    unsafe { [S::load(p), S::load(p.add(S::LANES))] }
 }
 
 #[inline(always)]
