@@ -58,8 +58,7 @@ pub(crate) trait Simd: Copy {
     unsafe fn round(a: Self::V) -> Self::V;
     /// `a * 2^n` for integer-valued `|n| <= 252`, with one rounding where the result is subnormal.
     unsafe fn scale_pow2(a: Self::V, n: Self::V) -> Self::V;
-    /// The same for `|n| <= 126` and results that are normal numbers, of positive `a`; one that is not becomes any that
-    /// is smaller than all of these.
+    /// The same for `|n| <= 126` and `1/2 <= a < 2`; what is below the normal numbers may be any subnormal one.
     #[inline(always)]
     unsafe fn scale_normal(a: Self::V, n: Self::V) -> Self::V {
         // SAFETY: the trait's contract.
