@@ -14,9 +14,7 @@ written before any side starts, and `--keep` keeps it for all later runs.
 
 import argparse
 import contextlib
-import json
 import os
-import pathlib
 import resource
 import statistics
 import subprocess
@@ -24,55 +22,9 @@ import sys
 import tempfile
 import time
 
-from common.child import ROOT, Child, newest
+from common.child import Child, newest
 
 NAMES = ("adm", "dit", "sd15", "decoder")
-
-
-def config(name):
-    return json.loads(pathlib.Path(ROOT, "benches/common", f"{name}.json").read_text(encoding="utf-8"))
-
-
-def network(name):
-    """The network as a function of tensors, and its inputs."""
-    import torch
-
-    class Call(torch.nn.Module):
-        def __init__(self, net, call):
-            super().__init__()
-            self.net, self.call = net, call
-
-        def forward(self, *args):
-            return self.call(self.net, *args)
-
-    torch.manual_seed(0)
-    c = {k: v for k, v in config(name).items() if k != "_class_name"}
-    t, label = torch.tensor([500]), torch.tensor([500])
-    if name == "adm":
-        sys.path.insert(0, os.path.join(ROOT, "tests/golden"))
-        import references
-
-        net = references.adm(c)
-        # The references embed the timestep in float64.
-        net.time_embed.register_forward_pre_hook(lambda _module, inputs: (inputs[0].float(),))
-        for p in net.parameters():
-            torch.nn.init.normal_(p, std=0.02)
-        net, inputs = Call(net, lambda net, x, t, y: net(x, t, y)), (torch.randn(1, 3, 64, 64), t, label)
-    elif name == "dit":
-        from diffusers import DiTTransformer2DModel
-
-        net = Call(DiTTransformer2DModel(**c), lambda net, x, t, y: net(x, timestep=t, class_labels=y).sample)
-        inputs = (torch.randn(1, 4, 32, 32), t, label)
-    elif name == "sd15":
-        from diffusers import UNet2DConditionModel
-
-        net = Call(UNet2DConditionModel(**c), lambda net, x, t, c: net(x, t, encoder_hidden_states=c).sample)
-        inputs = (torch.randn(1, 4, 32, 32), t, torch.randn(1, 77, 768))
-    else:
-        from diffusers import AutoencoderKL
-
-        net, inputs = Call(AutoencoderKL(**c), lambda net, z: net.decode(z).sample), (torch.randn(1, 4, 32, 32),)
-    return net.eval(), inputs
 
 
 def most():
@@ -94,6 +46,7 @@ def serve(run, before):
 def torch_side(name, threads):
     import diffusers  # noqa: F401 (before memory is looked at)
     import torch
+    from common.networks import network
 
     torch.set_num_threads(threads)
     before = most()
@@ -101,7 +54,7 @@ def torch_side(name, threads):
 
     def run():
         with torch.inference_mode():
-            net(*inputs)
+            net(*inputs.values())
 
     serve(run, before)
 
@@ -118,14 +71,13 @@ def onnx_side(folder, threads):
     serve(lambda: session.run(None, feed), before)
 
 
-def write_onnx(name, folder):
+def write(name, folder):
     import numpy as np
-    import torch
+    from common.networks import network, write_onnx
 
     net, inputs = network(name)
-    names = [f"input_{i}" for i in range(len(inputs))]
-    torch.onnx.export(net, inputs, os.path.join(folder, "network.onnx"), opset_version=17, input_names=names, output_names=["y"], dynamo=False)
-    np.savez(os.path.join(folder, "inputs.npz"), **{n: x.numpy() for n, x in zip(names, inputs)})
+    write_onnx(net, inputs, folder)
+    np.savez(os.path.join(folder, "inputs.npz"), **{n: x.numpy() for n, x in inputs.items()})
 
 
 class Peer(Child):
@@ -161,7 +113,7 @@ def main():
     if sys.argv[1] == "--onnx":
         return onnx_side(sys.argv[2], int(sys.argv[3]))
     if sys.argv[1] == "--write":
-        return write_onnx(sys.argv[2], sys.argv[3])
+        return write(sys.argv[2], sys.argv[3])
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="+", choices=NAMES)
     parser.add_argument("--threads", type=int, default=2)

@@ -34,6 +34,8 @@ mod random;
 use random::{fill, weights};
 #[path = "common/quantised.rs"]
 mod quantised;
+#[path = "common/resident.rs"]
+mod resident;
 
 /// The configuration of google/ddpm-cifar10-32.
 const CIFAR: &str = include_str!("common/cifar.json");
@@ -218,13 +220,6 @@ impl Case {
     }
 }
 
-/// The most memory this process has had, in bytes, where the system says.
-fn peak_resident() -> Option<usize> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;
-    Some(line.split_whitespace().nth(1)?.parse::<usize>().ok()? * 1024)
-}
-
 fn bench(o: &Options) -> Result<()> {
     let cpu = Cpu::with_options(CpuOptions { path: o.path, threads: Some(1), ..CpuOptions::default() })?;
     let (mut peak, mut stated) = (0f64, 0);
@@ -265,7 +260,8 @@ fn bench(o: &Options) -> Result<()> {
         }
     }
     println!("peak of multiply-adds: {peak:.1} GFLOP/s a thread");
-    if let Some(resident) = peak_resident() {
+    let resident = resident::most();
+    if resident > 0 {
         let mb = |n: usize| n as f64 / 1e6;
         let over = resident.saturating_sub(stated);
         let verdict = if over <= 40_000_000 { "within" } else { "OVER" };
@@ -286,7 +282,7 @@ fn serve(o: &Options) -> Result<()> {
     out.flush()?;
     for line in std::io::stdin().lock().lines() {
         // An empty line asks for a call, any other for the most bytes that the process has had.
-        let answer = if line?.is_empty() { case.call(false)?.as_nanos() } else { peak_resident().unwrap_or(0) as u128 };
+        let answer = if line?.is_empty() { case.call(false)?.as_nanos() } else { resident::most() as u128 };
         writeln!(out, "{answer}")?;
         out.flush()?;
     }
