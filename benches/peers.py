@@ -12,8 +12,7 @@ time. All use as many threads and compute in f32, but for those that say otherwi
 or AMX), ncnn is timed in both. Weights and inputs are random, of which speed does not depend. ncnn knows no batches and makes one call after
 another. `policy` is a robot's 1-D UNet of 251 million weights, `adm` guided-diffusion's at 64x64, both by tests/golden/references.py and at batch 1
 only. PyTorch is eager, in both memory layouts, and with `--compiled` also by torch.compile with frozen weights, which takes a minute to begin.
-`--isa avx2` holds all sides to AVX2, where the processor lets its CPUID be answered for (Intel's do). OpenVINO's own variable for that,
-ONEDNN_MAX_CPU_ISA, ends in a fault of memory on `edge` where there is AVX-512.
+`--isa avx2` holds all sides to AVX2 alike, where the processor lets its CPUID be answered for (Intel's do).
 
 Before each timed call a side makes another, so that what it needs is in its caches and its threads are awake. A figure is the best or the median of
 all rounds. "ours to it" is the ratio of both sides' best, then the middle half of the ratios of single rounds. The error of a peer's output is the
