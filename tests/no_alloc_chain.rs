@@ -15,8 +15,8 @@ use undiffuse::noise::Seeded;
 use undiffuse::pipeline::{PipelineOptions, Source};
 use undiffuse::posterior::operator::{BlockAverage, Clip, FourierMagnitude, Mask};
 use undiffuse::posterior::{
-    At, Classifier, ClassifierRule, Daps, DapsOptions, Ddnm, Ddrm, DiffPir, Dps, Evidence, KnownPixels, Mcg,
-    Measurement, Misfit, Pigdm, PigdmRule, RedDiff, Tmpd,
+    At, Classifier, ClassifierRule, Daps, DapsOptions, Ddnm, Ddrm, DiffPir, Dps, Evidence, Fps, FpsOptions,
+    KnownPixels, Mcg, Measurement, Misfit, Pigdm, PigdmRule, RedDiff, Sitcom, SitcomOptions, Tmpd,
 };
 use undiffuse::sampler::{PredictionType, Sampler, SamplerKind, SamplerOptions, SchedulerConfig, Steps};
 use undiffuse::tensor::{DType, Dims};
@@ -149,7 +149,7 @@ fn evidence_allocates_only_when_it_is_made_and_keeps_samples_apart() {
             Ok(())
         })
     };
-    let methods: [&dyn Fn() -> Box<dyn Evidence>; 9] = [
+    let methods: [&dyn Fn() -> Box<dyn Evidence>; 10] = [
         &|| Box::new(Ddnm::new(exact().unwrap()).unwrap()),
         &|| Box::new(Ddrm::new(noisy().unwrap(), 1.0).unwrap()),
         &|| Box::new(DiffPir::new(noisy().unwrap(), 1.0).unwrap()),
@@ -159,6 +159,7 @@ fn evidence_allocates_only_when_it_is_made_and_keeps_samples_apart() {
         &|| Box::new(Pigdm::new(noisy().unwrap(), PigdmRule::Published).unwrap()),
         &|| Box::new(Tmpd::new(noisy().unwrap()).unwrap()),
         &|| Box::new(classifier().unwrap()),
+        &|| Box::new(Fps::new(noisy().unwrap(), &FpsOptions { ensemble: 1 }).unwrap()),
     ];
     let options = SamplerOptions { steps: Steps::Count(10), eta: 0.5, ..Default::default() };
     let sampler = SchedulerConfig::new(SamplerKind::Ddim).sampler(&options).unwrap();
@@ -174,6 +175,13 @@ fn evidence_allocates_only_when_it_is_made_and_keeps_samples_apart() {
     ];
     let sampler = SchedulerConfig::new(SamplerKind::Ddpm).decoupled_annealing(&options, 3).unwrap();
     keeps_apart(&anew, &sampler, &prior);
+    let o = SitcomOptions { gradient_steps: 3, ..SitcomOptions::default() };
+    let sitcom: [&dyn Fn() -> Box<dyn Evidence>; 2] =
+        [&|| Box::new(Sitcom::new(clip().unwrap(), &o).unwrap()), &|| {
+            Box::new(Sitcom::new(phase().unwrap(), &o).unwrap())
+        }];
+    let sampler = SchedulerConfig::new(SamplerKind::Ddpm).input_optimization(&options, 3).unwrap();
+    keeps_apart(&sitcom, &sampler, &prior);
 }
 
 /// Runs of a batch of three and of its last sample alone, the first without an allocation.

@@ -1,7 +1,5 @@
 //! The enums of the options. In structs they are uint32_t; a number that is none of the values is refused.
 
-use undiffuse::sampler::SamplerKind;
-
 use crate::options::c_enum;
 
 /// What runs networks.
@@ -150,57 +148,13 @@ pub enum undiffuse_sampler_kind {
     UNDIFFUSE_SAMPLER_D3PM = 37,
     /// Levels that are drawn anew from x_0, to which each leads in `flow_steps` calls (Zhang et al. 2024): for DAPS.
     UNDIFFUSE_SAMPLER_DECOUPLED_ANNEALING = 38,
+    /// Levels at each of which the network is called `gradient_steps` times before the next is drawn anew from x_0
+    /// (Alkhouri et al. 2025): for SITCOM.
+    UNDIFFUSE_SAMPLER_INPUT_OPTIMIZATION = 39,
 }
 c_enum!(undiffuse_sampler_kind: UNDIFFUSE_SAMPLER_OF_SCHEDULE, UNDIFFUSE_SAMPLER_DDPM, UNDIFFUSE_SAMPLER_DDIM, UNDIFFUSE_SAMPLER_REPAINT,
-    UNDIFFUSE_SAMPLER_ANCESTRAL_2015, UNDIFFUSE_SAMPLER_BITS_2015, UNDIFFUSE_SAMPLER_DDIM_INVERSE, UNDIFFUSE_SAMPLER_DPM_SOLVER_MULTISTEP, UNDIFFUSE_SAMPLER_DPM_SOLVER_SINGLESTEP, UNDIFFUSE_SAMPLER_DPM_SOLVER_SDE, UNDIFFUSE_SAMPLER_UNIPC, UNDIFFUSE_SAMPLER_DEIS, UNDIFFUSE_SAMPLER_SA_SOLVER, UNDIFFUSE_SAMPLER_EULER, UNDIFFUSE_SAMPLER_EULER_ANCESTRAL, UNDIFFUSE_SAMPLER_HEUN, UNDIFFUSE_SAMPLER_KDPM2, UNDIFFUSE_SAMPLER_KDPM2_ANCESTRAL, UNDIFFUSE_SAMPLER_LMS, UNDIFFUSE_SAMPLER_PNDM, UNDIFFUSE_SAMPLER_IPNDM, UNDIFFUSE_SAMPLER_EDM_EULER, UNDIFFUSE_SAMPLER_EDM_DPM_SOLVER, UNDIFFUSE_SAMPLER_COSINE_DPM_SOLVER, UNDIFFUSE_SAMPLER_LCM, UNDIFFUSE_SAMPLER_TCD, UNDIFFUSE_SAMPLER_CM, UNDIFFUSE_SAMPLER_FLOW_EULER, UNDIFFUSE_SAMPLER_FLOW_HEUN, UNDIFFUSE_SAMPLER_FLOW_LCM, UNDIFFUSE_SAMPLER_DPM_SOLVER_INVERSE, UNDIFFUSE_SAMPLER_EDM_HEUN, UNDIFFUSE_SAMPLER_KARRAS_VE, UNDIFFUSE_SAMPLER_SCORE_SDE_VE, UNDIFFUSE_SAMPLER_SCORE_SDE_VP, UNDIFFUSE_SAMPLER_SPLIT_GIBBS, UNDIFFUSE_SAMPLER_RK45, UNDIFFUSE_SAMPLER_D3PM, UNDIFFUSE_SAMPLER_DECOUPLED_ANNEALING);
-
-/// The samplers that are one algorithm of the library. The others are a choice (of the scheduler's configuration) and
-/// ways to go.
-pub(crate) const SAMPLERS: [(undiffuse_sampler_kind, SamplerKind); 35] = {
-    use undiffuse_sampler_kind::*;
-    [
-        (UNDIFFUSE_SAMPLER_DDPM, SamplerKind::Ddpm),
-        (UNDIFFUSE_SAMPLER_DDIM, SamplerKind::Ddim),
-        (UNDIFFUSE_SAMPLER_ANCESTRAL_2015, SamplerKind::Ancestral2015),
-        (UNDIFFUSE_SAMPLER_BITS_2015, SamplerKind::Bits2015),
-        (UNDIFFUSE_SAMPLER_D3PM, SamplerKind::D3pm),
-        (UNDIFFUSE_SAMPLER_DDIM_INVERSE, SamplerKind::DdimInverse),
-        (UNDIFFUSE_SAMPLER_DPM_SOLVER_MULTISTEP, SamplerKind::DpmSolverMultistep),
-        (UNDIFFUSE_SAMPLER_DPM_SOLVER_SINGLESTEP, SamplerKind::DpmSolverSinglestep),
-        (UNDIFFUSE_SAMPLER_DPM_SOLVER_SDE, SamplerKind::DpmSolverSde),
-        (UNDIFFUSE_SAMPLER_UNIPC, SamplerKind::UniPc),
-        (UNDIFFUSE_SAMPLER_DEIS, SamplerKind::Deis),
-        (UNDIFFUSE_SAMPLER_SA_SOLVER, SamplerKind::SaSolver),
-        (UNDIFFUSE_SAMPLER_EULER, SamplerKind::Euler),
-        (UNDIFFUSE_SAMPLER_EULER_ANCESTRAL, SamplerKind::EulerAncestral),
-        (UNDIFFUSE_SAMPLER_HEUN, SamplerKind::Heun),
-        (UNDIFFUSE_SAMPLER_KDPM2, SamplerKind::Kdpm2),
-        (UNDIFFUSE_SAMPLER_KDPM2_ANCESTRAL, SamplerKind::Kdpm2Ancestral),
-        (UNDIFFUSE_SAMPLER_LMS, SamplerKind::Lms),
-        (UNDIFFUSE_SAMPLER_PNDM, SamplerKind::Pndm),
-        (UNDIFFUSE_SAMPLER_IPNDM, SamplerKind::Ipndm),
-        (UNDIFFUSE_SAMPLER_EDM_EULER, SamplerKind::EdmEuler),
-        (UNDIFFUSE_SAMPLER_EDM_DPM_SOLVER, SamplerKind::EdmDpmSolver),
-        (UNDIFFUSE_SAMPLER_COSINE_DPM_SOLVER, SamplerKind::CosineDpmSolver),
-        (UNDIFFUSE_SAMPLER_LCM, SamplerKind::Lcm),
-        (UNDIFFUSE_SAMPLER_TCD, SamplerKind::Tcd),
-        (UNDIFFUSE_SAMPLER_CM, SamplerKind::Cm),
-        (UNDIFFUSE_SAMPLER_FLOW_EULER, SamplerKind::FlowEuler),
-        (UNDIFFUSE_SAMPLER_FLOW_HEUN, SamplerKind::FlowHeun),
-        (UNDIFFUSE_SAMPLER_FLOW_LCM, SamplerKind::FlowLcm),
-        (UNDIFFUSE_SAMPLER_DPM_SOLVER_INVERSE, SamplerKind::DpmSolverInverse),
-        (UNDIFFUSE_SAMPLER_EDM_HEUN, SamplerKind::EdmHeun),
-        (UNDIFFUSE_SAMPLER_KARRAS_VE, SamplerKind::KarrasVe),
-        (UNDIFFUSE_SAMPLER_SCORE_SDE_VE, SamplerKind::ScoreSdeVe),
-        (UNDIFFUSE_SAMPLER_SCORE_SDE_VP, SamplerKind::ScoreSdeVp),
-        (UNDIFFUSE_SAMPLER_RK45, SamplerKind::Rk45),
-    ]
-};
-
-/// The sampler of a kind, where it is one.
-pub(crate) fn sampler_kind(kind: undiffuse_sampler_kind) -> Option<SamplerKind> {
-    SAMPLERS.iter().find(|(k, _)| *k == kind).map(|(_, kind)| *kind)
-}
+    UNDIFFUSE_SAMPLER_ANCESTRAL_2015, UNDIFFUSE_SAMPLER_BITS_2015, UNDIFFUSE_SAMPLER_DDIM_INVERSE, UNDIFFUSE_SAMPLER_DPM_SOLVER_MULTISTEP, UNDIFFUSE_SAMPLER_DPM_SOLVER_SINGLESTEP, UNDIFFUSE_SAMPLER_DPM_SOLVER_SDE, UNDIFFUSE_SAMPLER_UNIPC, UNDIFFUSE_SAMPLER_DEIS, UNDIFFUSE_SAMPLER_SA_SOLVER, UNDIFFUSE_SAMPLER_EULER, UNDIFFUSE_SAMPLER_EULER_ANCESTRAL, UNDIFFUSE_SAMPLER_HEUN, UNDIFFUSE_SAMPLER_KDPM2, UNDIFFUSE_SAMPLER_KDPM2_ANCESTRAL, UNDIFFUSE_SAMPLER_LMS, UNDIFFUSE_SAMPLER_PNDM, UNDIFFUSE_SAMPLER_IPNDM, UNDIFFUSE_SAMPLER_EDM_EULER, UNDIFFUSE_SAMPLER_EDM_DPM_SOLVER, UNDIFFUSE_SAMPLER_COSINE_DPM_SOLVER, UNDIFFUSE_SAMPLER_LCM, UNDIFFUSE_SAMPLER_TCD, UNDIFFUSE_SAMPLER_CM, UNDIFFUSE_SAMPLER_FLOW_EULER, UNDIFFUSE_SAMPLER_FLOW_HEUN, UNDIFFUSE_SAMPLER_FLOW_LCM, UNDIFFUSE_SAMPLER_DPM_SOLVER_INVERSE, UNDIFFUSE_SAMPLER_EDM_HEUN, UNDIFFUSE_SAMPLER_KARRAS_VE, UNDIFFUSE_SAMPLER_SCORE_SDE_VE, UNDIFFUSE_SAMPLER_SCORE_SDE_VP, UNDIFFUSE_SAMPLER_SPLIT_GIBBS, UNDIFFUSE_SAMPLER_RK45, UNDIFFUSE_SAMPLER_D3PM, UNDIFFUSE_SAMPLER_DECOUPLED_ANNEALING,
+    UNDIFFUSE_SAMPLER_INPUT_OPTIMIZATION);
 
 /// How beta depends on t; the names are diffusers'.
 #[repr(u32)]
@@ -416,12 +370,20 @@ pub enum undiffuse_method {
     /// RED-diff (Mardani 2023): one point for each sample, moved by Adam with `rate` and `red_diff_lambda` to near a
     /// mode of the posterior: no variance. No VJP. Operators that are not linear too; samplers as DAPS.
     UNDIFFUSE_METHOD_RED_DIFF = 16,
+    /// SITCOM (Alkhouri 2025): at each level the network's input is moved by up to `gradient_steps` steps of Adam with
+    /// `sitcom_rate` and `sitcom_lambda` until its prediction meets y to `sitcom_stop`: next to no variance where y
+    /// sees. VJP. Operators that are not linear too; the sampler is what undiffuse_evidence_recommend_sampler says.
+    UNDIFFUSE_METHOD_SITCOM = 17,
+    /// FPS (Dou 2024): a filter of groups of `fps_ensemble` particles that sees y noised as x is. No VJP. A
+    /// decomposition of A; the batch holds whole groups; samplers as DDRM. It counts y once for each level: the mean is
+    /// right where y has little noise, the variance a half (one particle) to a tenth (many) of the posterior's.
+    UNDIFFUSE_METHOD_FPS = 18,
 }
 c_enum!(undiffuse_method: UNDIFFUSE_METHOD_CALIBRATED, UNDIFFUSE_METHOD_CALIBRATED_WHITE, UNDIFFUSE_METHOD_DPS, UNDIFFUSE_METHOD_MCG,
     UNDIFFUSE_METHOD_PIGDM, UNDIFFUSE_METHOD_TMPD, UNDIFFUSE_METHOD_DDRM, UNDIFFUSE_METHOD_DDNM, UNDIFFUSE_METHOD_DDNM_PLUS,
     UNDIFFUSE_METHOD_DIFFPIR, UNDIFFUSE_METHOD_REPAINT, UNDIFFUSE_METHOD_CLAMP, UNDIFFUSE_METHOD_EXACT_PRODUCT,
     UNDIFFUSE_METHOD_MEAN_SHIFT, UNDIFFUSE_METHOD_SPLIT_GIBBS, UNDIFFUSE_METHOD_DAPS,
-    UNDIFFUSE_METHOD_RED_DIFF);
+    UNDIFFUSE_METHOD_RED_DIFF, UNDIFFUSE_METHOD_SITCOM, UNDIFFUSE_METHOD_FPS);
 
 /// Which noise of a measurement a method takes.
 #[repr(u32)]
@@ -460,8 +422,10 @@ pub enum undiffuse_misfit {
     UNDIFFUSE_MISFIT_GAUSSIAN = 0,
     /// Weighted by the variance of counts, which is the measurement itself; it must be above 0.
     UNDIFFUSE_MISFIT_POISSON = 1,
+    /// |r|_1 / sqrt(m), for Laplace noise: values that are far off weigh no more than others.
+    UNDIFFUSE_MISFIT_LAPLACE = 2,
 }
-c_enum!(undiffuse_misfit: UNDIFFUSE_MISFIT_GAUSSIAN, UNDIFFUSE_MISFIT_POISSON);
+c_enum!(undiffuse_misfit: UNDIFFUSE_MISFIT_GAUSSIAN, UNDIFFUSE_MISFIT_POISSON, UNDIFFUSE_MISFIT_LAPLACE);
 
 /// What PiGDM does with its guidance.
 #[repr(u32)]

@@ -8,9 +8,9 @@ use undiffuse::error::check_finite;
 use undiffuse::posterior::operator::{ForwardOperator, LinearOperator};
 use undiffuse::posterior::{
     Algorithm, BitProduct, BitSchedule, Calibrated, CalibratedClasses, CalibratedWhite, Clamp, ClassProduct,
-    ClassSchedule, Daps, DapsOptions, Ddnm, Ddrm, DiffPir, Dps, Evidence, ExactProduct, IndependentBits,
-    IndependentClasses, Known, KnownPixels, Mcg, MeanShift, Measurement, Misfit, OptimalVariance, Pigdm, PigdmRule,
-    RSchedule, RedDiff, SplitGibbs, SplitGibbsOptions, Tmpd,
+    ClassSchedule, Daps, DapsOptions, Ddnm, Ddrm, DiffPir, Dps, Evidence, ExactProduct, Fps, FpsOptions,
+    IndependentBits, IndependentClasses, Known, KnownPixels, Mcg, MeanShift, Measurement, Misfit, OptimalVariance,
+    Pigdm, PigdmRule, RSchedule, RedDiff, Sitcom, SitcomOptions, SplitGibbs, SplitGibbsOptions, Tmpd,
 };
 use undiffuse::process::{Binomial, Categorical};
 use undiffuse::sampler::DdimNoise;
@@ -146,6 +146,18 @@ pub struct undiffuse_method_options {
     pub rate: f64,
     /// RED-diff: the weight of the model against the measurement, above 0.
     pub red_diff_lambda: f64,
+    /// SITCOM: the most gradient steps at each level, 1 to 100,000, a network call and a VJP each.
+    pub gradient_steps: usize,
+    /// SITCOM: Adam's rate, above 0.
+    pub sitcom_rate: f64,
+    /// SITCOM: the weight of the distance from x_t, 0 or above.
+    pub sitcom_lambda: f64,
+    /// SITCOM: a level's steps end where |y - A x_0| is below this times sqrt(m), 0 or above; below 0 for the noise of
+    /// y and 0.001 more.
+    pub sitcom_stop: f64,
+    /// FPS: the particles that are weighed against one another, at least 1; samples i M to i M + M - 1 are a group, and
+    /// batches hold whole ones.
+    pub fps_ensemble: usize,
 }
 
 sized!(undiffuse_method_options {
@@ -172,6 +184,11 @@ sized!(undiffuse_method_options {
     flow_steps: 4,
     rate: 0.1,
     red_diff_lambda: 0.25,
+    gradient_steps: 20,
+    sitcom_rate: 0.02,
+    sitcom_lambda: 1.0,
+    sitcom_stop: -1.0,
+    fps_ensemble: 5,
 });
 
 /// Fills options with the defaults: calibrated evidence with 2 iterations and 1 product for the variance, and the
@@ -235,6 +252,7 @@ fn method(operator: &Operator, y: &[f32], m: &undiffuse_measurement, o: &undiffu
     let misfit = match value(o.misfit)? {
         UNDIFFUSE_MISFIT_GAUSSIAN => Misfit::Gaussian,
         UNDIFFUSE_MISFIT_POISSON => Misfit::Poisson,
+        UNDIFFUSE_MISFIT_LAPLACE => Misfit::Laplace,
     };
     let rule = match value(o.pigdm_rule)? {
         UNDIFFUSE_PIGDM_PUBLISHED => PigdmRule::Published,
@@ -288,6 +306,16 @@ fn method(operator: &Operator, y: &[f32], m: &undiffuse_measurement, o: &undiffu
             Recipes::of(Daps::new(any()?, &options)?)
         }
         UNDIFFUSE_METHOD_RED_DIFF => Recipes::of(RedDiff::new(any()?, o.rate, o.red_diff_lambda)?),
+        UNDIFFUSE_METHOD_SITCOM => {
+            let options = SitcomOptions {
+                gradient_steps: o.gradient_steps,
+                rate: o.sitcom_rate,
+                lambda: o.sitcom_lambda,
+                stop: (o.sitcom_stop >= 0.0 || !o.sitcom_stop.is_finite()).then_some(o.sitcom_stop),
+            };
+            Recipes::of(Sitcom::new(any()?, &options)?)
+        }
+        UNDIFFUSE_METHOD_FPS => Recipes::of(Fps::new(shared()?, &FpsOptions { ensemble: o.fps_ensemble })?),
     })
 }
 
@@ -453,7 +481,7 @@ impl Recipe for Bits {
 /// nothing is known of.
 ///
 /// *options, which you have initialised, gets `kind` and `steps` and, of `eta`, `ddim_noise`, `jump_length`,
-/// `resamplings`, `flow_steps` and what begins with `ladder`, those that the kind reads; the rest stays. DiffPIR's is
+/// `resamplings`, `flow_steps`, `gradient_steps` and what begins with `ladder`, those that the kind reads; the rest stays. DiffPIR's is
 /// for inpainting: for super-resolution it was published with an `eta` of 0.5, for deblurring of 0.316. A model of 2015
 /// or of bits has its own chain, whatever the evidence. Any thread.
 #[unsafe(no_mangle)]
@@ -496,6 +524,10 @@ pub unsafe extern "C" fn undiffuse_evidence_recommend_sampler(
                 Algorithm::DecoupledAnnealing { flow_steps } => {
                     o.flow_steps = flow_steps;
                     UNDIFFUSE_SAMPLER_DECOUPLED_ANNEALING
+                }
+                Algorithm::InputOptimization { gradient_steps } => {
+                    o.gradient_steps = gradient_steps;
+                    UNDIFFUSE_SAMPLER_INPUT_OPTIMIZATION
                 }
             });
             give(options, &o)

@@ -13,7 +13,7 @@ use crate::options::{VersionedStruct, give, sized, value};
 use crate::status::{Failure, undiffuse_error, undiffuse_status};
 
 /// What the library calls each method.
-const METHODS: [(undiffuse_method, MethodKind); 17] = [
+const METHODS: [(undiffuse_method, MethodKind); 19] = [
     (UNDIFFUSE_METHOD_CALIBRATED, MethodKind::Calibrated),
     (UNDIFFUSE_METHOD_CALIBRATED_WHITE, MethodKind::CalibratedWhite),
     (UNDIFFUSE_METHOD_DPS, MethodKind::Dps),
@@ -31,6 +31,8 @@ const METHODS: [(undiffuse_method, MethodKind); 17] = [
     (UNDIFFUSE_METHOD_SPLIT_GIBBS, MethodKind::SplitGibbs),
     (UNDIFFUSE_METHOD_DAPS, MethodKind::Daps),
     (UNDIFFUSE_METHOD_RED_DIFF, MethodKind::RedDiff),
+    (UNDIFFUSE_METHOD_SITCOM, MethodKind::Sitcom),
+    (UNDIFFUSE_METHOD_FPS, MethodKind::Fps),
 ];
 
 /// What a method needs and takes, with its options at their defaults.

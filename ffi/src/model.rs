@@ -19,7 +19,6 @@ use undiffuse::tensor::MAX_RANK;
 
 use crate::callbacks::{HostDenoiser, undiffuse_denoiser};
 use crate::codec::dims_of;
-use crate::enums::sampler_kind;
 use crate::enums::undiffuse_backend::{self, *};
 use crate::enums::undiffuse_gradient::{self, *};
 use crate::enums::undiffuse_precision::{self, *};
@@ -28,6 +27,7 @@ use crate::enums::undiffuse_weight_type::{self, *};
 use crate::guard::{Handle, fill, free_handle, ok, opaque, output, read, slice, string, text, void};
 use crate::memory::{heap, undiffuse_allocator};
 use crate::options::{give, init, options, options_or_defaults, sized, value};
+use crate::schedule::sampler_kind;
 use crate::status::undiffuse_status::{UNDIFFUSE_CONFIG, UNDIFFUSE_UNSUPPORTED};
 use crate::status::{Failure, Outcome, undiffuse_error, undiffuse_status};
 
@@ -493,9 +493,10 @@ impl Model {
     pub fn scheduler(&self, kind: undiffuse_sampler_kind) -> Outcome<SchedulerConfig> {
         let wanted = match kind {
             // It takes the schedule of any diffusers class.
-            UNDIFFUSE_SAMPLER_REPAINT | UNDIFFUSE_SAMPLER_SPLIT_GIBBS | UNDIFFUSE_SAMPLER_DECOUPLED_ANNEALING => {
-                Some(SamplerKind::Ddpm)
-            }
+            UNDIFFUSE_SAMPLER_REPAINT
+            | UNDIFFUSE_SAMPLER_SPLIT_GIBBS
+            | UNDIFFUSE_SAMPLER_DECOUPLED_ANNEALING
+            | UNDIFFUSE_SAMPLER_INPUT_OPTIMIZATION => Some(SamplerKind::Ddpm),
             _ => sampler_kind(kind),
         };
         match (&self.network, &self.given) {

@@ -10,7 +10,6 @@ use undiffuse::posterior::Evidence;
 use undiffuse::sampler::{SamplerOptions, SchedulerConfig, StateSpace, StepIo};
 
 use crate::callbacks::undiffuse_level;
-use crate::enums::sampler_kind;
 use crate::enums::undiffuse_sampler_kind::{self, *};
 use crate::guard::{
     Handle, check_apart, fill, free_handle, ok, opaque, output, read, read_optional, slice, slice_mut, text, void,
@@ -19,7 +18,9 @@ use crate::memory::scratch;
 use crate::model::{Model, undiffuse_model};
 use crate::options::{give, options, options_or_defaults, sized, value};
 use crate::recipe::BoxedEvidence;
-use crate::schedule::{SharedSampler, config, sampler, undiffuse_sampler_options, undiffuse_schedule_options};
+use crate::schedule::{
+    SharedSampler, config, sampler, sampler_kind, undiffuse_sampler_options, undiffuse_schedule_options,
+};
 use crate::status::undiffuse_status::{UNDIFFUSE_SHAPE, UNDIFFUSE_UNSUPPORTED};
 use crate::status::{Failure, Outcome, undiffuse_error, undiffuse_status};
 

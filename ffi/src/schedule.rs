@@ -11,7 +11,6 @@ use undiffuse::sampler::{
 };
 use undiffuse::schedule::{Arithmetic, BetaSchedule, TimestepSpacing};
 
-use crate::enums::sampler_kind;
 use crate::enums::undiffuse_arithmetic::{self, *};
 use crate::enums::undiffuse_beta_schedule::{self, *};
 use crate::enums::undiffuse_bit_prediction::{self, *};
@@ -160,6 +159,8 @@ pub struct undiffuse_sampler_options {
     pub atol: f64,
     /// Decoupled annealing: network calls from each level to x_0, at least 1. `steps` are the levels.
     pub flow_steps: usize,
+    /// Input optimization: network calls at each level before the one that leads on, at least 1. `steps` are the levels.
+    pub gradient_steps: usize,
 }
 
 sized!(undiffuse_sampler_options {
@@ -190,7 +191,56 @@ sized!(undiffuse_sampler_options {
     rtol: 1e-5,
     atol: 1e-5,
     flow_steps: 4,
+    gradient_steps: 20,
 });
+
+/// The samplers that are one algorithm of the library. The others are a choice (of the scheduler's configuration) and
+/// ways to go.
+pub(crate) const SAMPLERS: [(undiffuse_sampler_kind, SamplerKind); 35] = {
+    use undiffuse_sampler_kind::*;
+    [
+        (UNDIFFUSE_SAMPLER_DDPM, SamplerKind::Ddpm),
+        (UNDIFFUSE_SAMPLER_DDIM, SamplerKind::Ddim),
+        (UNDIFFUSE_SAMPLER_ANCESTRAL_2015, SamplerKind::Ancestral2015),
+        (UNDIFFUSE_SAMPLER_BITS_2015, SamplerKind::Bits2015),
+        (UNDIFFUSE_SAMPLER_D3PM, SamplerKind::D3pm),
+        (UNDIFFUSE_SAMPLER_DDIM_INVERSE, SamplerKind::DdimInverse),
+        (UNDIFFUSE_SAMPLER_DPM_SOLVER_MULTISTEP, SamplerKind::DpmSolverMultistep),
+        (UNDIFFUSE_SAMPLER_DPM_SOLVER_SINGLESTEP, SamplerKind::DpmSolverSinglestep),
+        (UNDIFFUSE_SAMPLER_DPM_SOLVER_SDE, SamplerKind::DpmSolverSde),
+        (UNDIFFUSE_SAMPLER_UNIPC, SamplerKind::UniPc),
+        (UNDIFFUSE_SAMPLER_DEIS, SamplerKind::Deis),
+        (UNDIFFUSE_SAMPLER_SA_SOLVER, SamplerKind::SaSolver),
+        (UNDIFFUSE_SAMPLER_EULER, SamplerKind::Euler),
+        (UNDIFFUSE_SAMPLER_EULER_ANCESTRAL, SamplerKind::EulerAncestral),
+        (UNDIFFUSE_SAMPLER_HEUN, SamplerKind::Heun),
+        (UNDIFFUSE_SAMPLER_KDPM2, SamplerKind::Kdpm2),
+        (UNDIFFUSE_SAMPLER_KDPM2_ANCESTRAL, SamplerKind::Kdpm2Ancestral),
+        (UNDIFFUSE_SAMPLER_LMS, SamplerKind::Lms),
+        (UNDIFFUSE_SAMPLER_PNDM, SamplerKind::Pndm),
+        (UNDIFFUSE_SAMPLER_IPNDM, SamplerKind::Ipndm),
+        (UNDIFFUSE_SAMPLER_EDM_EULER, SamplerKind::EdmEuler),
+        (UNDIFFUSE_SAMPLER_EDM_DPM_SOLVER, SamplerKind::EdmDpmSolver),
+        (UNDIFFUSE_SAMPLER_COSINE_DPM_SOLVER, SamplerKind::CosineDpmSolver),
+        (UNDIFFUSE_SAMPLER_LCM, SamplerKind::Lcm),
+        (UNDIFFUSE_SAMPLER_TCD, SamplerKind::Tcd),
+        (UNDIFFUSE_SAMPLER_CM, SamplerKind::Cm),
+        (UNDIFFUSE_SAMPLER_FLOW_EULER, SamplerKind::FlowEuler),
+        (UNDIFFUSE_SAMPLER_FLOW_HEUN, SamplerKind::FlowHeun),
+        (UNDIFFUSE_SAMPLER_FLOW_LCM, SamplerKind::FlowLcm),
+        (UNDIFFUSE_SAMPLER_DPM_SOLVER_INVERSE, SamplerKind::DpmSolverInverse),
+        (UNDIFFUSE_SAMPLER_EDM_HEUN, SamplerKind::EdmHeun),
+        (UNDIFFUSE_SAMPLER_KARRAS_VE, SamplerKind::KarrasVe),
+        (UNDIFFUSE_SAMPLER_SCORE_SDE_VE, SamplerKind::ScoreSdeVe),
+        (UNDIFFUSE_SAMPLER_SCORE_SDE_VP, SamplerKind::ScoreSdeVp),
+        (UNDIFFUSE_SAMPLER_RK45, SamplerKind::Rk45),
+    ]
+};
+
+/// The sampler of a kind, where it is one.
+pub(crate) fn sampler_kind(kind: undiffuse_sampler_kind) -> Option<SamplerKind> {
+    SAMPLERS.iter().find(|(k, _)| *k == kind).map(|(_, kind)| *kind)
+}
 
 /// Fills a schedule with diffusers' defaults. `struct_size` is sizeof(undiffuse_schedule_options) as your program was
 /// compiled. Any thread.
@@ -303,7 +353,12 @@ pub(crate) unsafe fn sampler(config: &SchedulerConfig, o: &undiffuse_sampler_opt
     let kind = value(o.kind)?;
     let chosen = sampler_kind(kind);
     // Steps without a kind are those of the configuration's own class.
-    let of_its_own = [UNDIFFUSE_SAMPLER_REPAINT, UNDIFFUSE_SAMPLER_SPLIT_GIBBS, UNDIFFUSE_SAMPLER_DECOUPLED_ANNEALING];
+    let of_its_own = [
+        UNDIFFUSE_SAMPLER_REPAINT,
+        UNDIFFUSE_SAMPLER_SPLIT_GIBBS,
+        UNDIFFUSE_SAMPLER_DECOUPLED_ANNEALING,
+        UNDIFFUSE_SAMPLER_INPUT_OPTIMIZATION,
+    ];
     let of_its_own = of_its_own.contains(&kind);
     let given = steps.is_some() || of_its_own;
     let usual = SamplerOptions::default_for(config, if given { chosen.or(Some(config.class)) } else { chosen });
@@ -362,6 +417,9 @@ pub(crate) unsafe fn sampler(config: &SchedulerConfig, o: &undiffuse_sampler_opt
             Arc::new(config.split_gibbs(&run, &ladder)?)
         }
         _ if kind == UNDIFFUSE_SAMPLER_DECOUPLED_ANNEALING => Arc::new(config.decoupled_annealing(&run, o.flow_steps)?),
+        _ if kind == UNDIFFUSE_SAMPLER_INPUT_OPTIMIZATION => {
+            Arc::new(config.input_optimization(&run, o.gradient_steps)?)
+        }
         // The configuration is of another class, so the options say what it cannot.
         Some(class) if class.is_2015() && class != config.class => {
             let chain_2015 = Chain2015 { readout, ending, pi: o.pi, bit_prediction, logits, ..config.chain_2015 };

@@ -60,7 +60,7 @@ struct operator_state final : callbacks {
 }  // namespace detail
 
 // A map A from a sample to a measurement: linear, but for clip, gamma, quantize, fourier_magnitude and
-// from_forward_functions, which DPS, DAPS and RED-diff take. `dims` are those of a sample, outermost first.
+// from_forward_functions, which DPS, DAPS, RED-diff and SITCOM take. `dims` are those of a sample, outermost first.
 class linear_operator {
  public:
   using dims_t = std::vector<std::size_t>;

@@ -103,7 +103,7 @@ impl<O: LinearOperator> Ddrm<O> {
 }
 
 /// That every step draws noise of one standard deviation, at most the level's, unless it leads to x_0.
-fn check_spread(method: &str, n: usize, sampler: &dyn Sampler) -> Result<()> {
+pub(super) fn check_spread(method: &str, n: usize, sampler: &dyn Sampler) -> Result<()> {
     let mut output = zeros("evidence", n)?;
     for step in 0..sampler.levels().len() {
         let target = sampler.target(step)?;

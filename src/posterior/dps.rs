@@ -18,10 +18,22 @@ pub enum Misfit {
     /// Weighted by the variance of counts, y itself, which must be above 0: the step is J^T A^T (r / y) / |r| (eq. 19,
     /// with the step size of Algorithm 1 and a factor of 2 in zeta).
     Poisson,
+    /// |r|_1 / sqrt(m), for Laplace noise, whose -log r is |r|_1 / b: the step is J^T A^T sign(r) / sqrt(m), of the
+    /// same length before J^T A^T as that of Gaussian noise. A value that is far off weighs no more than one that is
+    /// nearly right.
+    Laplace,
+}
+
+impl Misfit {
+    /// Every misfit and its name.
+    pub const NAMES: [(&'static str, Self); 3] =
+        [("gaussian", Self::Gaussian), ("poisson", Self::Poisson), ("laplace", Self::Laplace)];
 }
 
 /// x_s = x_s' + zeta J^T A^T r / |r|, with x_s' the sampler's step, r = y - A x_0 and J = d x_0 / d x_t: a step of
 /// length zeta down the gradient of |r| by x_t (Algorithm 1 as the authors' code has it).
+///
+/// [`Misfit`] has the steps of other noise than Gaussian.
 ///
 /// What it samples: no known distribution. The step does not know the noise of y, so zeta is tuned for each task; for a
 /// Gaussian prior the result is biased towards y and narrower than the posterior. `Measurement::sigma` is not used.
@@ -81,6 +93,10 @@ impl<O: ForwardOperator> Dps<O> {
                     .iter_mut()
                     .zip(self.measurement.values(at.first_sample.saturating_add(i as u64))?)
                     .for_each(|(r, &y)| *r = (f64::from(*r) * scale / f64::from(y)) as f32),
+                Misfit::Laplace => {
+                    let each = (1.0 / libm::sqrt(r.len().max(1) as f64)) as f32;
+                    r.iter_mut().for_each(|r| *r = if *r == 0.0 { 0.0 } else { each.copysign(*r) });
+                }
             }
             Ok(())
         })?;

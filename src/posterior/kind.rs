@@ -3,7 +3,7 @@
 use core::fmt;
 use core::str::FromStr;
 
-use super::{DapsOptions, Recommended};
+use super::{DapsOptions, Recommended, SitcomOptions};
 use crate::error::{Error, Result, err};
 use crate::sampler::Ladder;
 
@@ -16,7 +16,7 @@ use crate::sampler::Ladder;
 /// assert_eq!(kind.traits().products, 1);
 /// assert_eq!(MethodKind::Ddnm.traits().noise, MethodNoise::Zero);
 /// let without_products = MethodKind::NAMES.iter().filter(|(_, kind)| !kind.needs_vjp());
-/// assert_eq!(without_products.count(), 11);
+/// assert_eq!(without_products.count(), 12);
 /// # Ok::<(), undiffuse::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,6 +34,10 @@ pub enum MethodKind {
     Daps,
     /// [`RedDiff`](super::RedDiff).
     RedDiff,
+    /// [`Sitcom`](super::Sitcom).
+    Sitcom,
+    /// [`Fps`](super::Fps).
+    Fps,
     /// [`Mcg`](super::Mcg).
     Mcg,
     /// [`Pigdm`](super::Pigdm).
@@ -113,13 +117,15 @@ pub struct MethodTraits {
 
 impl MethodKind {
     /// Every method and its name.
-    pub const NAMES: [(&'static str, Self); 17] = [
+    pub const NAMES: [(&'static str, Self); 19] = [
         ("calibrated", Self::Calibrated),
         ("split-gibbs", Self::SplitGibbs),
         ("white", Self::CalibratedWhite),
         ("dps", Self::Dps),
         ("daps", Self::Daps),
         ("red-diff", Self::RedDiff),
+        ("sitcom", Self::Sitcom),
+        ("fps", Self::Fps),
         ("mcg", Self::Mcg),
         ("pigdm", Self::Pigdm),
         ("tmpd", Self::Tmpd),
@@ -155,6 +161,8 @@ impl MethodKind {
             Self::Dps => (AnyNoise, Forward, 1, Recommended::EVERY_STEP),
             Self::Daps => (Positive, Forward, 0, Recommended::daps(DapsOptions::default().flow_steps)),
             Self::RedDiff => (AnyNoise, Forward, 0, Recommended::RED_DIFF),
+            Self::Sitcom => (AnyNoise, Forward, 1, Recommended::sitcom(SitcomOptions::default().gradient_steps)),
+            Self::Fps => (AnyNoise, Any, 0, Recommended::fps()),
             Self::Mcg => (Zero, Any, 1, Recommended::EVERY_STEP),
             Self::Pigdm => (AnyNoise, Any, 1, Recommended::PIGDM),
             Self::Tmpd => (Positive, Any, 2, Recommended::TMPD),

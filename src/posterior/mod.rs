@@ -1,9 +1,9 @@
 //! Sampling from p(x) r(x): a pretrained model p times evidence r.
 //!
 //! Evidence is mostly a noisy measurement y = A x_0 + s n: an [`operator`] A with what it saw is a [`Measurement`]. A
-//! is linear; what is not goes with [`Dps`], [`Daps`] and [`RedDiff`] alone, which go by its derivative. A method is an
-//! [`Evidence`]: the chain calls it at three places of each step and gives it what it needs. Nothing here calls a
-//! network or draws noise of its own accord.
+//! is linear; what is not goes with [`Dps`], [`Daps`], [`RedDiff`] and [`Sitcom`] alone, which go by its derivative. A
+//! method is an [`Evidence`]: the chain calls it at three places of each step and gives it what it needs. Nothing here
+//! calls a network or draws noise of its own accord.
 //!
 //! # Which method
 //! [`Calibrated`] samples the posterior of a Gaussian prior; of others it is as near as one Gaussian at each level can
@@ -95,7 +95,9 @@
 //!
 //! [`Daps`] is for operators that are not linear; of the correlated prior of 2 elements it misses inpainting with s 0.3
 //! by 8 / 75 in 50 levels of 4 calls (`tests/posterior/daps.rs`): where nothing was seen its variance is a guess.
-//! [`RedDiff`] ends in points near the posterior's modes and has no variance.
+//! [`RedDiff`] ends in points near the posterior's modes and has no variance, [`Sitcom`] in what meets y, with next to
+//! none where y sees. [`Fps`] has the mean where y has little noise, and a fraction of the variance that falls with the
+//! number of levels and of particles, since it counts y once for each level. Their pages have the figures.
 //!
 //! # No signal at the last level
 //! Where a model's last level has no trace of x_0 (`rescale_betas_zero_snr`), r there is that at infinite noise, the
@@ -120,6 +122,8 @@ mod diffpir;
 mod dps;
 mod energy;
 mod evidence;
+mod fps;
+mod group;
 mod kind;
 mod log_r;
 mod measurement;
@@ -132,6 +136,7 @@ mod recommended;
 mod red_diff;
 mod repaint;
 mod scatter;
+mod sitcom;
 mod spectral;
 mod split_gibbs;
 mod tmpd;
@@ -150,6 +155,7 @@ pub use diffpir::DiffPir;
 pub use dps::{Dps, Mcg, Misfit};
 pub use energy::BitEnergy;
 pub use evidence::{At, Evidence, Jacobian, Kernel, NoEvidence};
+pub use fps::{Fps, FpsOptions};
 pub use kind::{MethodKind, MethodNoise, MethodOperator, MethodTraits};
 pub use log_r::{FnLogR, LogR, RSchedule};
 pub use measurement::Measurement;
@@ -159,6 +165,7 @@ pub use recommended::{Algorithm, Recommended};
 pub use red_diff::RedDiff;
 pub use repaint::KnownPixels;
 pub use scatter::OptimalVariance;
+pub use sitcom::{Sitcom, SitcomOptions};
 pub use split_gibbs::{SplitGibbs, SplitGibbsOptions};
 pub use tmpd::Tmpd;
 pub use twist::{FnTwist, Twist};

@@ -50,6 +50,11 @@ pub enum Algorithm {
         /// Network calls from each level to x_0.
         flow_steps: usize,
     },
+    /// [`input_optimization`](crate::sampler::input_optimization).
+    InputOptimization {
+        /// Network calls at each level before the one that leads on.
+        gradient_steps: usize,
+    },
 }
 
 impl Recommended {
@@ -94,6 +99,16 @@ impl Recommended {
         Self { algorithm: Algorithm::DecoupledAnnealing { flow_steps }, steps: Some(50) }
     }
 
+    /// [`Sitcom`](super::Sitcom): 20 levels, each with so many gradient steps (Alkhouri et al. 2025).
+    pub const fn sitcom(gradient_steps: usize) -> Self {
+        Self { algorithm: Algorithm::InputOptimization { gradient_steps }, steps: Some(20) }
+    }
+
+    /// [`Fps`](super::Fps), as the authors' code runs it (Dou and Song 2024): noise of 0.95 of each level's variance.
+    pub fn fps() -> Self {
+        Self::ddim(libm::sqrt(0.95), DdimNoise::Level, 1000)
+    }
+
     /// [`RedDiff`](super::RedDiff): Mardani et al. 2023.
     pub const RED_DIFF: Self = Self::ddim(1.0, DdimNoise::Level, 1000);
 
@@ -120,6 +135,9 @@ impl Recommended {
             Algorithm::SplitGibbs(ladder) => Ok(Box::new(config.split_gibbs(&options, &ladder)?)),
             Algorithm::DecoupledAnnealing { flow_steps } => {
                 Ok(Box::new(config.decoupled_annealing(&options, flow_steps)?))
+            }
+            Algorithm::InputOptimization { gradient_steps } => {
+                Ok(Box::new(config.input_optimization(&options, gradient_steps)?))
             }
         }
     }

@@ -84,6 +84,18 @@ impl<O: LinearOperator> Spectral<O> {
 
     /// Multiplies the kernel of every sample.
     pub fn multiply(&self, at: &At, r: Likelihood, kernel: Kernel<'_>, scratch: &mut [f32]) -> Result<()> {
+        self.multiply_by(at, r, |sample| self.seen(sample), kernel, scratch)
+    }
+
+    /// As [`Self::multiply`], with `seen` of a sample in the place of its U^T y.
+    pub fn multiply_by<'w>(
+        &self,
+        at: &At,
+        r: Likelihood,
+        seen: impl Fn(u64) -> Result<&'w [f32]>,
+        kernel: Kernel<'_>,
+        scratch: &mut [f32],
+    ) -> Result<()> {
         let n = at.sample_len.max(1);
         let svd = svd(&self.measurement)?;
         let s = svd.singular_values();
@@ -97,7 +109,7 @@ impl<O: LinearOperator> Spectral<O> {
             if total > 0.0 { (v * r.gain * s / total, libm::sqrt(d / total)) } else { (0.0, 1.0) }
         };
         for (i, (mean, noise)) in mean.chunks_exact_mut(n).zip(noise.chunks_exact_mut(n)).enumerate() {
-            let w = self.seen(at.first_sample.saturating_add(i as u64))?;
+            let w = seen(at.first_sample.saturating_add(i as u64))?;
             match spread {
                 Spread::None | Spread::Langevin { .. } | Spread::Bits | Spread::Classes { .. } => {}
                 Spread::Scalar(std) => {

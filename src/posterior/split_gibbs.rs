@@ -3,13 +3,13 @@
 use alloc::vec::Vec;
 
 use super::common::{check_draws, check_real, cut, is_blank};
+use super::group::{Group, check_whole};
 use super::operator::{LinearOperator, RANK_TOLERANCE};
 use super::pinned::{self, Pass};
 use super::scatter::{self, Undecided, check_products};
 use super::spectral::Spectral;
 use super::{At, Evidence, Jacobian, Kernel, Measurement, Recommended};
-use crate::error::{Result, ensure, err};
-use crate::memory::filled;
+use crate::error::{Result, ensure};
 use crate::noise::{Fingerprint, NoiseSource};
 use crate::sampler::{Ladder, Sampler, conditional_std};
 use crate::schedule::Level;
@@ -135,13 +135,9 @@ pub struct SplitGibbs<O> {
     rank: usize,
     returns: Vec<Return>,
     passes: Vec<Pass>,
-    log_w: Vec<f64>,
-    ancestors: Vec<usize>,
-    effective: f64,
+    group: Group,
 }
 
-/// A group draws its ancestors when its weights leave no more than this part of it effective.
-const FEW: f64 = 0.5;
 /// Of at most so many measured values x_0 itself is weighed, as drawn.
 const FEW_SEEN: usize = 2;
 /// The logarithm of a weight that is none.
@@ -235,17 +231,8 @@ impl<O: LinearOperator> SplitGibbs<O> {
         let rank = singular.iter().filter(|&&s| f64::from(s) > RANK_TOLERANCE * most).count();
         ensure!(most != 0.0, InvalidArgument, "split Gibbs sampling with an operator that gives 0 for every x");
         let smallest = spectral.measurement.sigma() / most;
-        let of = Self {
-            spectral,
-            options,
-            smallest,
-            rank,
-            returns: Vec::new(),
-            passes: Vec::new(),
-            log_w: Vec::new(),
-            ancestors: Vec::new(),
-            effective: 1.0,
-        };
+        let of =
+            Self { spectral, options, smallest, rank, returns: Vec::new(), passes: Vec::new(), group: Group::NONE };
         of.ladder().rungs()?;
         Ok(of)
     }
@@ -284,40 +271,6 @@ impl<O: LinearOperator> SplitGibbs<O> {
             r * r * self.precision(tau, f64::from(s))
         });
         Ok(-0.5 * terms.sum::<f64>())
-    }
-
-    /// With the logarithms of a group's weights in `log_w`: whether it is time to draw its ancestors, which it then
-    /// does, with `u` in 0 .. 1.
-    fn resample(&mut self, sample: u64, u: f64, at_once: bool) -> Result<bool> {
-        let most = self.log_w.iter().fold(f64::NEG_INFINITY, |m, &w| m.max(w));
-        ensure!(most.is_finite(), NonFinite, "the weights of the samples from {sample} on are not finite");
-        let (mut sum, mut squares) = (0.0, 0.0);
-        for w in &mut self.log_w {
-            *w = libm::exp(*w - most);
-            sum += *w;
-            squares += *w * *w;
-        }
-        let count = self.log_w.len();
-        let effective = sum * sum / squares / count as f64;
-        self.effective = self.effective.min(effective);
-        if effective > FEW && !at_once {
-            return Ok(false);
-        }
-        let (mut of, mut reached) = (0, self.log_w.first().copied().unwrap_or(0.0) / sum);
-        for (k, ancestor) in self.ancestors.iter_mut().enumerate() {
-            let place = (k as f64 + u) / count as f64;
-            while reached <= place && of + 1 < count {
-                of += 1;
-                reached += self.log_w.get(of).copied().unwrap_or(0.0) / sum;
-            }
-            *ancestor = of;
-        }
-        // Rounding may have led to a last one that weighs nothing.
-        if self.log_w.get(of) == Some(&0.0) {
-            let heaviest = self.log_w.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |b| b.0);
-            self.ancestors.iter_mut().filter(|a| **a == of).for_each(|a| *a = heaviest);
-        }
-        Ok(true)
     }
 
     /// Moves the mean alpha x_0 of one sample to that of alpha w, and its noise to that of alpha w.
@@ -405,16 +358,10 @@ impl<O: LinearOperator> Evidence for SplitGibbs<O> {
     }
     fn bind(&mut self, _: Dims, sampler: &dyn Sampler, batch: usize) -> Result<()> {
         let k = self.options.ensemble;
-        ensure!(
-            batch.is_multiple_of(k),
-            InvalidArgument,
-            "a batch of {batch} samples, expected whole groups of {k} (the option ensemble)"
-        );
+        check_whole(0, batch, k)?;
         self.returns = returns(sampler)?;
         self.passes = passes(sampler, &mut self.returns, self.rank > FEW_SEEN)?;
-        self.log_w = filled("split Gibbs sampling", k, 0.0)?;
-        self.ancestors = filled("split Gibbs sampling", k, 0)?;
-        self.effective = 1.0;
+        self.group = Group::new("split Gibbs sampling", k)?;
         Ok(())
     }
     fn recommended(&self) -> Recommended {
@@ -441,12 +388,7 @@ impl<O: LinearOperator> Evidence for SplitGibbs<O> {
     }
     fn draw(&mut self, at: &At, batch: usize, noise: &mut dyn NoiseSource, scratch: &mut [f32]) -> Result<()> {
         let k = self.options.ensemble.max(1);
-        ensure!(
-            batch.is_multiple_of(k) && at.first_sample.is_multiple_of(k as u64),
-            InvalidArgument,
-            "{batch} samples from number {} on, expected whole groups of {k} (the option ensemble)",
-            at.first_sample
-        );
+        check_whole(at.first_sample, batch, k)?;
         let Parts { z, u, signs, around, .. } = Parts::of(scratch, batch, at.sample_len, k)?;
         noise.normal(at.first_sample, at.draw(0), at.sample_len, z)?;
         let pass = self.pass(at.step).is_some();
@@ -503,7 +445,7 @@ impl<O: LinearOperator> Evidence for SplitGibbs<O> {
         for (i, ((mean, noise), ((kept, foretold), &u))) in groups.zip(own).enumerate() {
             let sample = at.first_sample.saturating_add((i * k) as u64);
             let rows = mean.chunks_exact_mut(n).zip(noise.chunks_exact_mut(n));
-            let mut log_w = core::mem::take(&mut self.log_w);
+            let mut log_w = core::mem::take(&mut self.group.log_w);
             for (((mean, noise), (&kept, &foretold)), log_w) in rows.zip(kept.iter().zip(foretold)).zip(&mut log_w) {
                 *log_w = f64::from(kept);
                 if let Some(pass) = pass {
@@ -514,19 +456,15 @@ impl<O: LinearOperator> Evidence for SplitGibbs<O> {
                     *log_w = log_r(now)? - log_r(before)?;
                 }
             }
-            self.log_w = log_w;
+            self.group.log_w = log_w;
             if k > 1 && (pass.is_some() || back.is_some_and(|b| b.before.is_some())) {
-                let most = self.log_w.iter().fold(f64::NEG_INFINITY, |m, &w| m.max(w));
+                let log_w = &self.group.log_w;
+                let most = log_w.iter().fold(f64::NEG_INFINITY, |m, &w| m.max(w));
                 // Of a sum over many steps the differences are what counts.
-                kept.iter_mut().zip(&self.log_w).for_each(|(kept, w)| *kept = (w - most).max(LEAST) as f32);
-                let u = 0.5 * libm::erfc(-f64::from(u) * core::f64::consts::FRAC_1_SQRT_2);
-                if self.resample(sample, u, pass.is_none_or(|p| p.last))? {
+                kept.iter_mut().zip(log_w).for_each(|(kept, w)| *kept = (w - most).max(LEAST) as f32);
+                if self.group.resample(sample, u, pass.is_none_or(|p| p.last))? {
                     kept.fill(0.0);
-                    for (moved, &ancestor) in moved.chunks_exact_mut(n).zip(&self.ancestors) {
-                        let from = mean.get(ancestor * n..(ancestor + 1) * n);
-                        moved.copy_from_slice(from.ok_or_else(|| err!(Shape, "a group of {} values", mean.len()))?);
-                    }
-                    mean.copy_from_slice(moved);
+                    self.group.take_ancestors(n, mean, moved)?;
                 }
             }
             if let Some(Return { now, .. }) = back {
@@ -538,7 +476,7 @@ impl<O: LinearOperator> Evidence for SplitGibbs<O> {
         Ok(())
     }
     fn effective(&self) -> Option<f64> {
-        (self.options.ensemble > 1).then_some(self.effective)
+        (self.options.ensemble > 1).then_some(self.group.effective())
     }
     fn fingerprint(&self) -> u64 {
         let f = Fingerprint::new().bytes(b"split gibbs").u64(self.options.ensemble as u64);

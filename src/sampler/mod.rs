@@ -49,6 +49,7 @@ mod euler;
 mod euler_maruyama;
 mod flow;
 mod heun;
+mod input_optimization;
 mod karras_ve;
 mod kdpm2;
 mod kind;
@@ -109,6 +110,7 @@ pub use self::{
     euler_maruyama::{ContinuousOptions, TimeSpacing, euler_maruyama},
     flow::{flow_euler, flow_heun, flow_lcm},
     heun::heun,
+    input_optimization::input_optimization,
     karras_ve::churned_heun,
     kdpm2::{kdpm2, kdpm2_ancestral},
     lahmc::{Energy, LookAheadHmc, LookAheadOptions, Move, Particle},

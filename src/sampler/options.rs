@@ -7,7 +7,7 @@ use super::setup::Setup;
 use super::solvers::SOLVERS;
 use super::{
     DdimNoise, DdimPrevious, Jumps, Ladder, Plan, SampleClip, Sampler, SamplerKind, SchedulerConfig, decoupled,
-    decoupled_annealing, probability_flow, repaint, split_gibbs,
+    decoupled_annealing, input_optimization, probability_flow, repaint, split_gibbs,
 };
 use crate::error::{Result, ensure, err};
 use crate::schedule::{AlignYourSteps, Arithmetic, SigmaSpacing};
@@ -384,6 +384,24 @@ impl SchedulerConfig {
             Steps::Timesteps(_) | Steps::Sigmas(_) => setup.timesteps()?,
         };
         let plan = decoupled_annealing(&schedule, &list, flow_steps, setup.prediction())?;
+        config.preconditioned(plan, false)
+    }
+
+    /// Makes the sampler of [`Sitcom`](crate::posterior::Sitcom), see [`input_optimization`]: `gradient_steps` calls at
+    /// each level before the one that leads on. The levels are those that [`ddpm`](super::ddpm) would visit. The kind of
+    /// `options` and what is DDIM's are not used.
+    ///
+    /// Errors: as [`SchedulerConfig::sampler`] and [`input_optimization`].
+    pub fn input_optimization(&self, options: &SamplerOptions, gradient_steps: usize) -> Result<Plan> {
+        ensure!(
+            !self.class.has_own_class(),
+            Unsupported,
+            "the scheduler configuration is of {}, which only that chain runs",
+            self.class.class_name()
+        );
+        let config = self.for_sampler(SamplerKind::Ddpm)?;
+        let setup = Setup { config: &config, options, model_clip: self.model_clip() };
+        let plan = input_optimization(&setup.schedule()?, &setup.timesteps()?, gradient_steps, setup.prediction())?;
         config.preconditioned(plan, false)
     }
 

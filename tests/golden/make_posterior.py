@@ -12,6 +12,7 @@ The equations are those of the papers (numbers beside them), written from the pa
 present and s the next level. Where the papers' own code decides a point, the comment says so.
 """
 
+import math
 import pathlib
 
 import numpy as np
@@ -199,11 +200,13 @@ def sampler_step(st, x0, eps, eta, sampler):
     return np.sqrt(st.abar_s) * x0 + np.sqrt(1 - st.abar_s - std**2) * eps + std * st.z
 
 
-def dps(st, a, y, sigma, eta, sampler, zeta=0.3, poisson=False):
-    """Algorithm 1; the authors' code takes the gradient of the norm. Poisson: eq. 19 with zeta' / |r|, 2 in zeta."""
+def dps(st, a, y, sigma, eta, sampler, zeta=0.3, poisson=False, laplace=False):
+    """Algorithm 1; the authors' code takes the gradient of the norm. Poisson: eq. 19 with zeta' / |r|, 2 in zeta.
+    Laplace: the gradient of |r|_1 / sqrt(m)."""
     r = y - a @ st.x0
     weighted = r / y if poisson else r
-    gradient = -st.jacobian.T @ (a.T @ weighted) / np.linalg.norm(r)
+    v = np.sign(r) / np.sqrt(len(r)) if laplace else weighted / np.linalg.norm(r)
+    gradient = -st.jacobian.T @ (a.T @ v)
     return sampler_step(st, st.x0, st.eps, eta, sampler) - zeta * gradient
 
 
@@ -456,6 +459,88 @@ def red_diff(op, sigma, rate=0.1, lam=0.25):
     return np.stack(kept).astype(np.float32)
 
 
+def sitcom(op, sigma, steps, rate, lam, stop):
+    """Algorithm 1 with torch's Adam, begun anew at each level, and the stop of the authors' code unless another is given."""
+    forward, ys = seen(op)[0], measured(op, sigma)
+    xs, kept = [draw(1000 + FIRST + i, 0, N, ROOT3) for i in range(SAMPLES)], []
+    stop = sigma + 0.001 if stop is None else stop
+    for level, t in enumerate(TIMESTEPS):
+        for i in range(SAMPLES):
+            v, first, second = xs[i].copy(), np.zeros(N), np.zeros(N)
+            for k in range(1, steps + 1):
+                x0, jacobian = denoise(v, ABAR[t])
+                y, of_x0 = forward(x0)
+                r = ys[i] - y
+                if np.sum(r * r) < stop**2 * len(r):
+                    break
+                g = 2 * lam * (v - xs[i]) - 2 * jacobian.T @ (of_x0.T @ r)
+                first, second = 0.9 * first + 0.1 * g, 0.999 * second + 0.001 * g * g
+                v = v - rate * first / (1 - 0.9**k) / (np.sqrt(second / (1 - 0.999**k)) + 1e-8)
+            xs[i] = denoise(v, ABAR[t])[0]
+            if level + 1 < len(TIMESTEPS):
+                abar = ABAR[TIMESTEPS[level + 1]]
+                z = draw(1000 + FIRST + i, (level + 1) * (steps + 1), N, ROOT3)
+                xs[i] = np.sqrt(abar) * xs[i] + np.sqrt(1 - abar) * z
+        if (level + 1) % EVERY == 0:
+            kept.append(np.stack(xs))
+    return np.stack(kept).astype(np.float32)
+
+
+def filtered(mean, c, a, y, var, z):
+    """A draw from N(mean, c^2 I) N(y; A x, var I), with the symmetric root of its covariance."""
+    if var == 0:
+        onto = np.linalg.pinv(a) @ a
+        return mean + np.linalg.pinv(a) @ (y - a @ mean) + c * (z - onto @ z)
+    values, vectors = np.linalg.eigh(np.eye(N) / c**2 + a.T @ a / var)
+    of = lambda f: vectors @ np.diag(f) @ vectors.T
+    return of(1 / values) @ (mean / c**2 + a.T @ y / var) + of(values**-0.5) @ z
+
+
+def fps(op, sigma, sampler, particles=1):
+    """The y-sequence made backwards with the noise of the chain's own step, the weights N(y_s; A mu, abar_s s^2 I + c^2 A A^T), by which
+    particles are drawn (systematically) before x_s is; the last step is the model's. A group's noise of its own is its first sample's."""
+    a, first = OPERATORS[op], FIRST if particles == 1 else 6
+    ys = measure(op, sigma)
+    xs, kept = [draw(1000 + first + i, 0, N, ROOT3) for i in range(SAMPLES)], []
+    noised = [None] * SAMPLES
+    for step, t in enumerate(TIMESTEPS):
+        abar_t = ABAR[t]
+        last = step + 1 == len(TIMESTEPS)
+        abar_s = 1.0 if last else ABAR[TIMESTEPS[step + 1]]
+        c = ddim_sigma(abar_t, abar_s, 1) if sampler == "ddpm" else np.sqrt(0.95 * (1 - abar_s))
+        means = []
+        for x in xs:
+            x0 = denoise(x, abar_t)[0]
+            means.append(np.sqrt(abar_s) * x0 + np.sqrt(1 - abar_s - c**2) * noise_of(x, x0, abar_t))
+        for g in range(0, SAMPLES, particles):
+            own = lambda k, n=N: draw(1000 + first + g, EVIDENCE | (16 * step + k), n, ROOT3)
+            group = range(g, g + particles)
+            if last:
+                for i in group:
+                    xs[i] = means[i]
+                continue
+            if step == 0:
+                noised[g] = np.sqrt(abar_t) * ys[g] + np.sqrt(1 - abar_t) * a @ own(1)
+            eps = (noised[g] - np.sqrt(abar_t) * ys[g]) / np.sqrt(1 - abar_t)
+            noised[g] = np.sqrt(abar_s) * ys[g] + np.sqrt(1 - abar_s - c**2) * eps + c * a @ own(0)
+            chosen = list(group)
+            if particles > 1:
+                cov = abar_s * sigma**2 * np.eye(len(a)) + c**2 * a @ a.T
+                gaps = [noised[g] - a @ means[i] for i in group]
+                logs = np.array([-0.5 * gap @ np.linalg.solve(cov, gap) for gap in gaps])
+                w = np.exp(logs - logs.max())
+                u = 0.5 * math.erfc(-own(2, 1)[0] / math.sqrt(2))
+                reached = np.cumsum(w / w.sum())
+                chosen = [g + int(np.searchsorted(reached, (k + u) / particles, side="right")) for k in range(particles)]
+            taken = [means[j] for j in chosen]
+            for i, mean in zip(group, taken):
+                z = draw(1000 + first + i, step + 1, N, ROOT3)
+                xs[i] = filtered(mean, c, a, noised[g], abar_s * sigma**2, z)
+        if (step + 1) % EVERY == 0:
+            kept.append(np.stack(xs))
+    return np.stack(kept).astype(np.float32)
+
+
 METHODS = [
     # name, method, operators, sigma, eta, samplers, further arguments
     ("ddnm", ddnm, ["mask", "pool", "dense"], 0.0, 0.85, ["ddim", "ddpm"], {}),
@@ -467,6 +552,7 @@ METHODS = [
     ("repaint", repaint, ["mask"], 0.0, 0.0, ["ddpm"], {}),
     ("dps", dps, ["mask", "pool", "dense"], 0.2, 0.5, ["ddim", "ddpm"], {}),
     ("dps_poisson", dps, ["pool"], 0.2, 0.0, ["ddpm"], {"poisson": True}),
+    ("dps_laplace", dps, ["pool"], 0.2, 0.0, ["ddpm"], {"laplace": True}),
     ("mcg", mcg, ["mask", "dense"], 0.0, 0.5, ["ddim", "ddpm"], {}),
     ("pigdm", pigdm, ["mask", "pool", "dense"], 0.2, 1.0, ["ddim", "ddpm"], {}),
     ("pigdm_exact", pigdm, ["pool"], 0.0, 1.0, ["ddim"], {}),
@@ -567,6 +653,15 @@ def main():
     # Not of "phase": mu begins at grey, whose transform has zeros, where a magnitude has no derivative.
     for op in ["dense", "clip"]:
         arrays[f"red_diff.{op}"] = red_diff(op, 0.2)
+    # Not of "mask" and "clip": where y says nothing of an element Adam's first step is of a size that its gradient, 0 but for rounding,
+    # does not have.
+    for op, stop in [("dense", None), ("dense", 0.0), ("gamma", 0.1), ("quantize", None)]:
+        arrays[f"sitcom.{op}.{'usual' if stop is None else 'own'}"] = sitcom(op, 0.2, 6, 0.05, 0.4, stop)
+    for op in OPERATORS:
+        for sampler in ["ddim", "ddpm"]:
+            arrays[f"fps.{op}.{sampler}"] = fps(op, 0.2, sampler)
+    arrays["fps_group.dense.ddim"] = fps("dense", 0.2, "ddim", 2)
+    arrays["fps_exact.pool.ddim"] = fps("pool", 0.0, "ddim")
     save_file(arrays, pathlib.Path(__file__).with_name("posterior.safetensors"))
 
 

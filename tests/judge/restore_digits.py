@@ -116,6 +116,8 @@ METHODS = {  # name: (options, tasks, sigma or None for the task's)
     "dps": ("--steps 50", LINEAR + BENT, None),
     "daps": ("", BENT + ["box", "sr4"], None),
     "red-diff": ("--steps 200", BENT + ["box", "sr4"], None),
+    "sitcom": ("", BENT + ["denoise", "box", "sr4"], None),
+    "fps": ("--steps 100 --ensemble 1", LINEAR, None),
     "mcg": ("--steps 50", MASKS, 0),
 }
 # Run only if they are named: the calls with which they are published, 3 minutes of processor time for 20 digits of one

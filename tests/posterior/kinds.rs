@@ -4,9 +4,9 @@
 use undiffuse::ErrorKind;
 use undiffuse::posterior::operator::{Dense, Mask};
 use undiffuse::posterior::{
-    Calibrated, CalibratedWhite, Clamp, Daps, DapsOptions, Ddnm, Ddrm, DiffPir, Dps, Evidence, ExactProduct, Known,
-    KnownPixels, Mcg, MeanShift, Measurement, MethodKind, MethodNoise, MethodOperator, Misfit, Pigdm, PigdmRule,
-    RSchedule, RedDiff, SplitGibbs, SplitGibbsOptions, Tmpd,
+    Calibrated, CalibratedWhite, Clamp, Daps, DapsOptions, Ddnm, Ddrm, DiffPir, Dps, Evidence, ExactProduct, Fps,
+    FpsOptions, Known, KnownPixels, Mcg, MeanShift, Measurement, MethodKind, MethodNoise, MethodOperator, Misfit,
+    Pigdm, PigdmRule, RSchedule, RedDiff, Sitcom, SitcomOptions, SplitGibbs, SplitGibbsOptions, Tmpd,
 };
 use undiffuse::tensor::Dims;
 
@@ -35,6 +35,8 @@ fn make(kind: MethodKind, sigma: f64) -> undiffuse::Result<Box<dyn Evidence>> {
         MethodKind::Dps => Box::new(Dps::new(seen, 0.5, Misfit::Gaussian)?),
         MethodKind::Daps => Box::new(Daps::new(seen, &DapsOptions::default())?),
         MethodKind::RedDiff => Box::new(RedDiff::new(seen, 0.1, 0.25)?),
+        MethodKind::Sitcom => Box::new(Sitcom::new(seen, &SitcomOptions::default())?),
+        MethodKind::Fps => Box::new(Fps::new(seen, &FpsOptions::default())?),
         MethodKind::Mcg => Box::new(Mcg::new(seen, 0.5)?),
         MethodKind::Pigdm => Box::new(Pigdm::new(seen, PigdmRule::Published)?),
         MethodKind::Tmpd => Box::new(Tmpd::new(seen)?),

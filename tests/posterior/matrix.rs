@@ -19,8 +19,9 @@ use undiffuse::posterior::operator::Mask;
 use undiffuse::posterior::{
     At, BitProduct, BitSchedule, Calibrated, CalibratedBits, CalibratedClasses, CalibratedWhite, Clamp, ClassProduct,
     ClassSchedule, Classifier, ClassifierRule, Daps, DapsOptions, Ddnm, Ddrm, DiffPir, Dps, Evidence, ExactProduct,
-    FnLogR, IndependentBits, IndependentClasses, Known, KnownPixels, Mcg, MeanShift, Measurement, Misfit, NoEvidence,
-    OptimalVariance, Pigdm, PigdmRule, RSchedule, RedDiff, SplitGibbs, SplitGibbsOptions, Tmpd,
+    FnLogR, Fps, FpsOptions, IndependentBits, IndependentClasses, Known, KnownPixels, Mcg, MeanShift, Measurement,
+    Misfit, NoEvidence, OptimalVariance, Pigdm, PigdmRule, RSchedule, RedDiff, Sitcom, SitcomOptions, SplitGibbs,
+    SplitGibbsOptions, Tmpd,
 };
 use undiffuse::process::Binomial;
 use undiffuse::sampler::{Sampler, SamplerKind, SchedulerConfig, StateSpace};
@@ -178,6 +179,12 @@ fn methods() -> Vec<Method> {
             Box::new(Daps::new(noisy(), &options).unwrap())
         }),
         m("`RedDiff`", Correlated, Sampled, || Box::new(RedDiff::new(noisy(), 0.05, 0.25).unwrap())),
+        m("`Sitcom`", Correlated, OwnSampler, || {
+            Box::new(Sitcom::new(noisy(), &SitcomOptions { gradient_steps: 3, ..Default::default() }).unwrap())
+        }),
+        m("`Fps`", Correlated, noise_only([33.0, 60.0]), || {
+            Box::new(Fps::new(noisy(), &FpsOptions { ensemble: 1 }).unwrap())
+        }),
         m("`Mcg`", Independent, Exact, || Box::new(Mcg::new(exact(), 0.3).unwrap())),
         m("`Ddrm`", Correlated, noise_only([14.5, 25.8]), || Box::new(Ddrm::new(noisy(), 1.0).unwrap())),
         m("`Ddrm::ddnm_plus`", Correlated, noise_only([14.5, 25.8]), || Box::new(Ddrm::ddnm_plus(noisy()).unwrap())),
@@ -454,6 +461,8 @@ fn what_a_method_recommends_works() {
                 // Fewer timesteps below a level than steps of its flow.
                 ("DAPS", 1000) => calls.clamp(48, 50),
                 ("DAPS", _) => calls.clamp(6, 12),
+                ("SITCOM", 1000) => 20 * 4,
+                ("SITCOM", _) => 12 * 4,
                 (_, 1000) => 1000,
                 ("calibrated", _) => 20,
                 ("RePaint", _) => 102,

@@ -3,6 +3,7 @@
 //! what is refused.
 
 use crate::affine::{Matrix, errors, gaussian, identity, posterior, result, whole};
+use crate::pcg;
 use undiffuse::ErrorKind;
 use undiffuse::chain::{Chain, ChainOptions};
 use undiffuse::denoiser::FnDenoiser;
@@ -213,7 +214,7 @@ fn dps_follows_the_gradient_of_the_misfit() {
     let sampler = ddpm(10);
     let seen = || Measurement::new(dense(n), &y(3), 0.1).unwrap();
     let start: Vec<f32> = (0..n).map(|i| (i as f32 * 1.3).cos()).collect();
-    for step in [0, 5, 9] {
+    for (step, misfit) in [0, 5, 9].into_iter().flat_map(|s| [(s, Misfit::Gaussian), (s, Misfit::Laplace)]) {
         let next = |evidence: &mut dyn Evidence, x: &[f32]| {
             let options = ChainOptions::default();
             let mut chain =
@@ -223,13 +224,16 @@ fn dps_follows_the_gradient_of_the_misfit() {
             (chain.x().to_vec(), chain.x0().to_vec())
         };
         let zeta = 0.2;
-        let (with, _) = next(&mut Dps::new(seen(), zeta, Misfit::Gaussian).unwrap(), &start);
+        let (with, _) = next(&mut Dps::new(seen(), zeta, misfit).unwrap(), &start);
         let (without, _) = next(&mut undiffuse::posterior::NoEvidence, &start);
         let norm = |x: &[f32]| {
             let (_, x0) = next(&mut undiffuse::posterior::NoEvidence, x);
             let (mut r, mut scratch) = (vec![0.0; 3], vec![0.0; seen().operator().scratch_len()]);
             seen().residual(0, &x0, &mut r, &mut scratch).unwrap();
-            r.iter().map(|r| f64::from(r * r)).sum::<f64>().sqrt()
+            match misfit {
+                Misfit::Laplace => r.iter().map(|r| f64::from(r.abs())).sum::<f64>() / 3f64.sqrt(),
+                _ => r.iter().map(|r| f64::from(r * r)).sum::<f64>().sqrt(),
+            }
         };
         for i in 0..n {
             let h = 0.05;
@@ -240,6 +244,34 @@ fn dps_follows_the_gradient_of_the_misfit() {
             let got = f64::from(without[i] - with[i]) / zeta;
             assert!((got - slope).abs() < 2e-3 * slope.abs().max(0.1), "step {step}, {i}: {got} and {slope}");
         }
+    }
+}
+
+/// Laplace noise, and three values of 64 that say nothing: of the misfit of that noise the mean is the nearer one,
+/// whatever zeta.
+#[test]
+fn values_that_are_far_off_weigh_little_in_the_misfit_of_laplace_noise() {
+    let n = 64;
+    let row = |i: usize| (0..n).map(|j| 0.25 * 0.9f64.powi(i.abs_diff(j) as i32)).collect::<Vec<f64>>();
+    let (m, s): (_, Matrix) = (vec![0.0; n], (0..n).map(row).collect());
+    let truth: Vec<f32> = (0..n).map(|i| 0.6 * (i as f32 * 0.15).sin()).collect();
+    let mut y = truth.clone();
+    for (i, (y, u)) in y.iter_mut().zip(pcg::uniform(71, 0, n, 1.0)).enumerate() {
+        *y += if i % 24 == 7 { 3.0 } else { -0.05 * u.signum() * (1.0 - u.abs()).max(1e-6).ln() };
+    }
+    let error = |misfit, zeta| {
+        let identity = Identity::new(dims(n)).unwrap();
+        let evidence = Dps::new(Measurement::new(identity, &y, 0.07).unwrap(), zeta, misfit).unwrap();
+        let options = ChainOptions { batch: 64, first_sample: 0 };
+        let mut chain = Chain::with_evidence(gaussian(&m, &s), ddpm(100), Seeded::new(4), evidence, &options).unwrap();
+        chain.run().unwrap();
+        let mean = |i: usize| chain.x().chunks(n).map(|x| x[i]).sum::<f32>() / 64.0;
+        ((0..n).map(|i| (mean(i) - truth[i]).powi(2)).sum::<f32>() / n as f32).sqrt()
+    };
+    for zeta in [0.3, 1.0, 3.0] {
+        let (gaussian, laplace) = (error(Misfit::Gaussian, zeta), error(Misfit::Laplace, zeta));
+        println!("zeta {zeta}: off by {gaussian:.3} with the Gaussian misfit, {laplace:.3} with that of Laplace noise");
+        assert!(laplace < gaussian, "{zeta}: {laplace} {gaussian}");
     }
 }
 

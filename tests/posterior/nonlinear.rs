@@ -11,7 +11,7 @@ use undiffuse::posterior::operator::{
     Clip, Dense, ForwardCallback, ForwardOperator, FourierMagnitude, Gamma, LinearOperator, Quantize,
 };
 use undiffuse::posterior::{
-    Daps, DapsOptions, Dps, Evidence, Measurement, MethodKind, MethodOperator, Misfit, RedDiff,
+    Daps, DapsOptions, Dps, Evidence, Measurement, MethodKind, MethodOperator, Misfit, RedDiff, Sitcom, SitcomOptions,
 };
 use undiffuse::process::PredictionType;
 use undiffuse::sampler::{SamplerKind, SchedulerConfig};
@@ -213,7 +213,9 @@ fn what_was_seen_is_met() {
         let daps = sampled(&Daps::new(seen(), &DapsOptions::default()).unwrap(), dims, 8);
         let dps = sampled(&Dps::new(seen(), 0.3, Misfit::Gaussian).unwrap(), dims, 8);
         let red_diff = sampled(&RedDiff::new(seen(), 0.05, 0.25).unwrap(), dims, 8);
-        for (method, x, most) in [("DAPS", daps, 1.6), ("DPS", dps, 3.0), ("RED-diff", red_diff, 3.0)] {
+        let sitcom = sampled(&Sitcom::new(seen(), &SitcomOptions::default()).unwrap(), dims, 8);
+        let all = [("DAPS", daps, 1.6), ("DPS", dps, 3.0), ("RED-diff", red_diff, 3.0), ("SITCOM", sitcom, 3.0)];
+        for (method, x, most) in all {
             let misfits: Vec<f32> = x
                 .chunks(16)
                 .map(|x| {
@@ -236,5 +238,5 @@ fn the_kinds_name_who_takes_them() {
         .filter(|(_, kind)| kind.traits().operator == MethodOperator::Forward)
         .map(|(name, _)| *name)
         .collect();
-    assert_eq!(takes, ["dps", "daps", "red-diff"]);
+    assert_eq!(takes, ["dps", "daps", "red-diff", "sitcom"]);
 }

@@ -9,8 +9,8 @@ use undiffuse::denoiser::{Component, Covariance};
 use undiffuse::noise::Seeded;
 use undiffuse::posterior::operator::Mask;
 use undiffuse::posterior::{
-    Calibrated, CalibratedWhite, Daps, DapsOptions, Ddrm, DiffPir, Dps, Evidence, ExactProduct, Measurement, Misfit,
-    OptimalVariance, Pigdm, PigdmRule, RSchedule, SplitGibbs, SplitGibbsOptions, Tmpd,
+    Calibrated, CalibratedWhite, Daps, DapsOptions, Ddrm, DiffPir, Dps, Evidence, ExactProduct, Fps, FpsOptions,
+    Measurement, Misfit, OptimalVariance, Pigdm, PigdmRule, RSchedule, SplitGibbs, SplitGibbsOptions, Tmpd,
 };
 use undiffuse::process::PredictionType;
 use undiffuse::sampler::{Sampler, SamplerKind, SchedulerConfig, VarianceType};
@@ -67,6 +67,7 @@ fn methods() -> Vec<Box<dyn Evidence>> {
         Box::new(DiffPir::new(seen(), 1.0).unwrap()),
         Box::new(ExactProduct::new(seen(), RSchedule::Constant).unwrap()),
         Box::new(Daps::new(seen(), &langevin).unwrap()),
+        Box::new(Fps::new(seen(), &FpsOptions { ensemble: 1 }).unwrap()),
     ]
 }
 

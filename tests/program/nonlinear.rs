@@ -7,10 +7,12 @@ use crate::tiny_scratch::scratch;
 use undiffuse::backend::cpu::Cpu;
 use undiffuse::chain::{Chain, ChainOptions};
 use undiffuse::noise::Seeded;
-use undiffuse::pipeline::{Pipeline, PipelineOptions};
-use undiffuse::posterior::operator::{Clip, ForwardOperator};
-use undiffuse::posterior::{Daps, DapsOptions, Measurement};
-use undiffuse::sampler::{SamplerKind, SamplerOptions, Steps};
+use undiffuse::pipeline::{Gradient, Pipeline, PipelineOptions};
+use undiffuse::posterior::operator::{Clip, ForwardOperator, Identity};
+use undiffuse::posterior::{
+    Daps, DapsOptions, Dps, Evidence, Fps, FpsOptions, Measurement, Misfit, Sitcom, SitcomOptions,
+};
+use undiffuse::sampler::{DdimNoise, Sampler, SamplerKind, SamplerOptions, Steps};
 use undiffuse::tensor::Dims;
 
 #[test]
@@ -19,7 +21,7 @@ fn methods_and_operators_that_are_not_linear_run() {
     let dir = s.path();
     s.write("x.npy", floats(&[SIDE, SIDE], &picture(0)));
     for operator in ["clip", "clip:3", "gamma:2.2", "gamma:0.45", "quantize:5", "phase", "phase:1.5"] {
-        for method in ["dps", "daps --langevin-steps 3 --flow-steps 2", "red-diff"] {
+        for method in ["dps", "daps --langevin-steps 3 --flow-steps 2", "red-diff", "sitcom --gradient-steps 2"] {
             let words = format!(
                 "restore x.npy --simulate --operator {operator} --method {method} --sigma 0.1 --steps 3 --model model \
                  --output out.npy --sheet sheet.png --measured y.npy"
@@ -43,7 +45,7 @@ fn methods_and_operators_that_are_not_linear_run() {
     for (words, text) in [
         (
             "restore x.npy --operator clip --method diffpir --sigma 0.1 --model model",
-            "is for linear operators, not --operator clip: take dps, daps, red-diff",
+            "is for linear operators, not --operator clip: take dps, daps, red-diff, sitcom",
         ),
         ("restore x.npy --operator clip", "--method calibrated is for linear operators"),
         ("restore x.npy --operator phase:0.5 --method daps", "--operator is \"phase:0.5\""),
@@ -51,7 +53,10 @@ fn methods_and_operators_that_are_not_linear_run() {
         ("restore x.npy --operator sr2 --method daps --sampler ddim", "leave out --sampler"),
         ("restore x.npy --operator sr2 --method daps --sigma 0", "--method daps needs noise"),
         ("restore x.npy --operator sr2 --method daps --langevin-length 2", "--langevin-length"),
-        ("restore x.npy --operator sr2 --rate 2", "--rate is for red-diff"),
+        ("restore x.npy --operator sr2 --rate 2", "--rate is for red-diff, sitcom"),
+        ("restore x.npy --operator sr2 --method sitcom --sampler ddim", "leave out --sampler"),
+        ("restore x.npy --operator sr2 --method sitcom --stop -1", "--stop"),
+        ("restore x.npy --operator clip --method fps", "is for linear operators"),
     ] {
         refused(dir, &words.split_whitespace().collect::<Vec<_>>(), 2, text);
     }
@@ -80,4 +85,45 @@ fn it_is_what_the_library_makes() {
     let mut chain = Chain::with_evidence(denoiser, sampler, Seeded::new(3), evidence, &options).unwrap();
     chain.run().unwrap();
     assert_eq!(values(dir.join("a.npy")).1, chain.x());
+}
+
+#[test]
+fn sitcom_and_fps_are_what_the_library_makes() {
+    let s = scratch();
+    let dir = s.path();
+    let dims = Dims::new(&[1, SIDE, SIDE]).unwrap();
+    let y = picture(0);
+    s.write("y.npy", floats(&[SIDE, SIDE], &y));
+    let settings = PipelineOptions { gradient: Gradient::Full, ..Default::default() };
+    let pipeline = Pipeline::open(dir.join("model"), &Cpu::new().unwrap(), &settings).unwrap();
+    let seen = || Measurement::new(Identity::new(dims).unwrap(), &y, 0.2).unwrap();
+    let run = |evidence: Box<dyn Evidence>, sampler: &dyn Sampler| {
+        let options = ChainOptions { batch: 2, first_sample: 0 };
+        let denoiser = pipeline.denoiser(2, &[]).unwrap();
+        let mut chain = Chain::with_evidence(denoiser, sampler, Seeded::new(3), evidence, &options).unwrap();
+        chain.run().unwrap();
+        chain.x().to_vec()
+    };
+    let of = |words: &str| {
+        let words = format!(
+            "restore y.npy --operator identity --sigma 0.2 --seed 3 --count 2 --model model --output a.npy {words}"
+        );
+        ok(dir, &words.split_whitespace().collect::<Vec<_>>());
+        values(dir.join("a.npy")).1
+    };
+    let four = |sampler| SamplerOptions { sampler: Some(sampler), steps: Steps::Count(4), ..Default::default() };
+
+    let got = of("--method sitcom --gradient-steps 3 --rate 0.05 --lambda 0.5 --stop 0.1 --steps 4");
+    let options = SitcomOptions { gradient_steps: 3, rate: 0.05, lambda: 0.5, stop: Some(0.1) };
+    let sampler = pipeline.scheduler().unwrap().input_optimization(&four(SamplerKind::Ddpm), 3).unwrap();
+    assert_eq!(got, run(Box::new(Sitcom::new(seen(), &options).unwrap()), &sampler));
+
+    let got = of("--method fps --ensemble 2 --steps 4");
+    let noisy = SamplerOptions { eta: 0.95f64.sqrt(), ddim_noise: DdimNoise::Level, ..four(SamplerKind::Ddim) };
+    let sampler = pipeline.sampler(&noisy).unwrap();
+    assert_eq!(got, run(Box::new(Fps::new(seen(), &FpsOptions { ensemble: 2 }).unwrap()), &sampler));
+
+    let got = of("--method dps --misfit laplace --zeta 0.3 --steps 4");
+    let sampler = pipeline.sampler(&four(SamplerKind::Ddpm)).unwrap();
+    assert_eq!(got, run(Box::new(Dps::new(seen(), 0.3, Misfit::Laplace).unwrap()), &sampler));
 }

@@ -11,8 +11,8 @@ use undiffuse::posterior::operator::{
 };
 use undiffuse::posterior::{
     At, Calibrated, CalibratedWhite, Clamp, Classifier, ClassifierRule, Daps, DapsOptions, Ddnm, Ddrm, DiffPir, Dps,
-    Evidence, ExactProduct, Known, KnownPixels, Mcg, MeanShift, Measurement, Misfit, Pigdm, PigdmRule, RSchedule,
-    RedDiff, Tmpd,
+    Evidence, ExactProduct, Fps, FpsOptions, Known, KnownPixels, Mcg, MeanShift, Measurement, Misfit, Pigdm, PigdmRule,
+    RSchedule, RedDiff, Sitcom, SitcomOptions, Tmpd,
 };
 use undiffuse::sampler::{
     DdimNoise, Jumps, PredictionType, Sampler, SamplerKind, SamplerOptions, SchedulerConfig, Steps, VarianceType,
@@ -24,6 +24,8 @@ use undiffuse::weights::{SafeTensorsView, WeightSource};
 const N: usize = 16;
 const SAMPLES: usize = 2;
 const FIRST: u64 = 5;
+/// The first sample of a group of two.
+const GROUP: u64 = 6;
 const EVERY: usize = 4;
 const ROOT_3: f32 = 1.732_050_8;
 const KNOWN: [usize; 8] = [0, 1, 2, 5, 7, 8, 11, 14];
@@ -74,6 +76,10 @@ fn forward(name: &str) -> Box<dyn ForwardOperator> {
 }
 
 fn measure<O: ForwardOperator>(op: O, sigma: f64) -> Measurement<O> {
+    measure_from(op, sigma, FIRST)
+}
+
+fn measure_from<O: ForwardOperator>(op: O, sigma: f64, first: u64) -> Measurement<O> {
     let m = op.codomain().elements();
     let mut scratch = vec![0.0; op.forward_scratch_len()];
     let mut y = vec![0.0; SAMPLES * m];
@@ -83,7 +89,7 @@ fn measure<O: ForwardOperator>(op: O, sigma: f64) -> Measurement<O> {
         op.forward(&x, y, &mut scratch).unwrap();
         y.iter_mut().zip(pcg::uniform(5, i as u64, m, ROOT_3)).for_each(|(y, n)| *y += sigma as f32 * n);
     }
-    Measurement::each(op, &y, FIRST, sigma).unwrap()
+    Measurement::each(op, &y, first, sigma).unwrap()
 }
 
 /// Every draw from the recipe, by its number.
@@ -151,11 +157,23 @@ impl Golden {
         noise: impl NoiseSource,
         start: Option<&[f32]>,
     ) {
+        self.check_at(name, sampler, evidence, noise, start, FIRST);
+    }
+
+    fn check_at(
+        &self,
+        name: &str,
+        sampler: &dyn Sampler,
+        evidence: impl Evidence,
+        noise: impl NoiseSource,
+        start: Option<&[f32]>,
+        first_sample: u64,
+    ) {
         let want = self.get(name);
-        let options = ChainOptions { batch: SAMPLES, first_sample: FIRST };
+        let options = ChainOptions { batch: SAMPLES, first_sample };
         let mut chain = Chain::with_evidence(prior(), sampler, noise, evidence, &options).unwrap();
         if let Some(x) = start {
-            chain.start_from(0, x, FIRST).unwrap();
+            chain.start_from(0, x, first_sample).unwrap();
         }
         let (mut got, mut settled) = (Vec::new(), 0);
         while chain.position() < chain.steps() {
@@ -247,6 +265,8 @@ fn methods_with_derivatives_are_the_published_ones() {
     let counts = Measurement::each(operator("pool"), &y, FIRST, 0.2).unwrap();
     let poisson = Dps::new(counts, 0.3, Misfit::Poisson).unwrap();
     golden.check("dps_poisson.pool.ddpm", &*sampler("ddpm", 0.0), poisson, Drawn);
+    let laplace = Dps::new(measure(operator("pool"), 0.2), 0.3, Misfit::Laplace).unwrap();
+    golden.check("dps_laplace.pool.ddpm", &*sampler("ddpm", 0.0), laplace, Drawn);
 }
 
 #[test]
@@ -342,6 +362,37 @@ fn red_diff_is_the_published_one() {
         let evidence = RedDiff::new(measure(forward(op), 0.2), 0.1, 0.25).unwrap();
         golden.check(&format!("red_diff.{op}"), &*sampler("ddim", 1.0), evidence, Drawn);
     }
+}
+
+#[test]
+fn sitcom_is_the_published_one() {
+    let golden = Golden::open();
+    for (op, stop) in [("dense", None), ("dense", Some(0.0)), ("gamma", Some(0.1)), ("quantize", None)] {
+        let options = SitcomOptions { gradient_steps: 6, rate: 0.05, lambda: 0.4, stop };
+        let sampler = config(SamplerKind::Ddpm).input_optimization(&options_of_sitcom(), 6).unwrap();
+        let name = format!("sitcom.{op}.{}", if stop.is_some() { "own" } else { "usual" });
+        golden.check(&name, &sampler, Sitcom::new(measure(forward(op), 0.2), &options).unwrap(), Drawn);
+    }
+}
+
+fn options_of_sitcom() -> SamplerOptions {
+    options(0.0, DdimNoise::Posterior)
+}
+
+#[test]
+fn fps_is_the_published_one() {
+    let golden = Golden::open();
+    for op in ["mask", "pool", "dense"] {
+        for s in ["ddim", "ddpm"] {
+            let fps = Fps::new(measure(operator(op), 0.2), &FpsOptions { ensemble: 1 }).unwrap();
+            golden.check(&format!("fps.{op}.{s}"), &*sampler(s, 0.95f64.sqrt()), fps, Drawn);
+        }
+    }
+    // Groups begin at numbers that are whole multiples of their size.
+    let fps = Fps::new(measure_from(operator("dense"), 0.2, GROUP), &FpsOptions { ensemble: 2 }).unwrap();
+    golden.check_at("fps_group.dense.ddim", &*sampler("ddim", 0.95f64.sqrt()), fps, Drawn, None, GROUP);
+    let exact = Fps::new(measure(operator("pool"), 0.0), &FpsOptions { ensemble: 1 }).unwrap();
+    golden.check("fps_exact.pool.ddim", &*sampler("ddim", 0.95f64.sqrt()), exact, Drawn);
 }
 
 #[test]

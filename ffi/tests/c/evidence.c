@@ -128,6 +128,8 @@ static void recommended(void) {
     {UNDIFFUSE_METHOD_SPLIT_GIBBS, 0.5, UNDIFFUSE_SAMPLER_SPLIT_GIBBS, 60, 0},
     {UNDIFFUSE_METHOD_DAPS, 0.1, UNDIFFUSE_SAMPLER_DECOUPLED_ANNEALING, 50, 0},
     {UNDIFFUSE_METHOD_RED_DIFF, 0.1, UNDIFFUSE_SAMPLER_DDIM, 100, 100},
+    {UNDIFFUSE_METHOD_SITCOM, 0.1, UNDIFFUSE_SAMPLER_INPUT_OPTIMIZATION, 20, 420},
+    {UNDIFFUSE_METHOD_FPS, 0.1, UNDIFFUSE_SAMPLER_DDIM, 100, 100},
   };
   float y[N] = {0};
   size_t i;
@@ -189,6 +191,60 @@ static void split_gibbs(void) {
   measured(UNDIFFUSE_METHOD_SPLIT_GIBBS, identity, y, N, 0, UNDIFFUSE_INVALID_ARGUMENT);
 }
 
+/* Methods with options of their own: FPS in groups, SITCOM, DPS with the misfit of Laplace noise. */
+static void options_of_methods(void) {
+  static float x[BATCH * N];
+  static const struct {
+    undiffuse_method method;
+    double least, most;
+  } cases[] = {
+    {UNDIFFUSE_METHOD_FPS, 0.4, 0.9},
+    {UNDIFFUSE_METHOD_SITCOM, 0.4, 1.0},
+    {UNDIFFUSE_METHOD_DPS, 0.1, 1.3},
+  };
+  undiffuse_session_options so = session_options(BATCH, 3);
+  undiffuse_measurement m;
+  undiffuse_method_options o;
+  undiffuse_session *none;
+  undiffuse_evidence *none_made = NULL;
+  float y[N];
+  size_t i, k;
+  for (i = 0; i < N; i++) y[i] = 1.0f;
+  memset(&m, 0, sizeof m);
+  m.struct_size = sizeof m;
+  m.op = identity;
+  m.y = y;
+  m.y_len = N;
+  m.sigma = 0.5;
+  OK(undiffuse_method_options_init(&o, sizeof o));
+  CHECK(o.fps_ensemble == 5 && o.gradient_steps == 20 && o.sitcom_stop < 0);
+  o.misfit = UNDIFFUSE_MISFIT_LAPLACE;
+  for (k = 0; k < COUNT(cases); k++) {
+    undiffuse_evidence *e = NULL;
+    double mean = 0;
+    o.method = cases[k].method;
+    o.fps_ensemble = 5;
+    OK(undiffuse_evidence_from_measurement(&m, &o, &e, E));
+    if (k == 0) {
+      /* 64 samples are no whole groups of 5. */
+      FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_session_new(model, NULL, e, &so, &none, E));
+      undiffuse_evidence_free(e);
+      o.fps_ensemble = 4;
+      OK(undiffuse_evidence_from_measurement(&m, &o, &e, E));
+    }
+    OK(undiffuse_sample(model, NULL, e, &so, x, BATCH * N, E));
+    for (i = 0; i < BATCH * N; i++) mean += x[i] / (BATCH * N);
+    CHECK(mean > cases[k].least && mean < cases[k].most);
+    undiffuse_evidence_free(e);
+  }
+  o.method = UNDIFFUSE_METHOD_FPS;
+  o.fps_ensemble = 0;
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_evidence_from_measurement(&m, &o, &none_made, E));
+  o.method = UNDIFFUSE_METHOD_SITCOM;
+  o.gradient_steps = 0;
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_evidence_from_measurement(&m, &o, &none_made, E));
+}
+
 /* y = sin x, element by element, whose slope is nowhere above 1; the state is what to return. */
 static int32_t wave(void *user_data, const float *from, size_t from_len, float *to, size_t to_len) {
   size_t i;
@@ -207,7 +263,7 @@ static int32_t of_wave(void *user_data, const float *x, size_t x_len, const floa
 /* Operators that are not linear, with the methods that take them and one that does not. */
 static void nonlinear(void) {
   static float x[BATCH * N];
-  const uint32_t takes[] = {UNDIFFUSE_METHOD_DPS, UNDIFFUSE_METHOD_DAPS, UNDIFFUSE_METHOD_RED_DIFF};
+  const uint32_t takes[] = {UNDIFFUSE_METHOD_DPS, UNDIFFUSE_METHOD_DAPS, UNDIFFUSE_METHOD_RED_DIFF, UNDIFFUSE_METHOD_SITCOM};
   size_t dims[3] = {1, 4, 4}, k, i;
   undiffuse_session_options o = session_options(BATCH, 3);
   undiffuse_operator_info info;
@@ -371,7 +427,7 @@ static void information(void) {
   m.y = y;
   OK(undiffuse_method_options_init(&o, sizeof o));
   i.struct_size = sizeof i;
-  for (method = UNDIFFUSE_METHOD_CALIBRATED; method <= UNDIFFUSE_METHOD_RED_DIFF; method++) {
+  for (method = UNDIFFUSE_METHOD_CALIBRATED; method <= UNDIFFUSE_METHOD_FPS; method++) {
     OK(undiffuse_method_get_info((undiffuse_method)method, &i, E));
     CHECK(i.name[0] != 0 && i.product_count <= 3);
     without_products += i.product_count == 0;
@@ -388,10 +444,10 @@ static void information(void) {
     m.sigma = 0;
     FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_evidence_from_measurement(&m, &o, &e, E));
   }
-  CHECK(without_products == 11);
+  CHECK(without_products == 12);
   OK(undiffuse_method_get_info(UNDIFFUSE_METHOD_DDNM_PLUS, &i, E));
   CHECK(!strcmp(i.name, "ddnm+") && i.noise == UNDIFFUSE_METHOD_NOISE_POSITIVE && i.product_count == 0);
-  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_method_get_info((undiffuse_method)17, &i, E));
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_method_get_info((undiffuse_method)19, &i, E));
   FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_method_get_info(UNDIFFUSE_METHOD_DPS, NULL, E));
 }
 
@@ -460,6 +516,7 @@ int main(void) {
   ddrm_start();
   recommended();
   split_gibbs();
+  options_of_methods();
   nonlinear();
   gradients();
   information();

@@ -269,6 +269,10 @@ static void evidence(void) {
   o.method = UNDIFFUSE_METHOD_RED_DIFF;
   REFUSES("undiffuse_method_options.rate", o.rate, evidence_of(&m, &o));
   REFUSES("undiffuse_method_options.red_diff_lambda", o.red_diff_lambda, evidence_of(&m, &o));
+  o.method = UNDIFFUSE_METHOD_SITCOM;
+  REFUSES("undiffuse_method_options.sitcom_rate", o.sitcom_rate, evidence_of(&m, &o));
+  REFUSES("undiffuse_method_options.sitcom_lambda", o.sitcom_lambda, evidence_of(&m, &o));
+  REFUSES("undiffuse_method_options.sitcom_stop", o.sitcom_stop, evidence_of(&m, &o));
   o.method = UNDIFFUSE_METHOD_DDRM;
   REFUSES("undiffuse_method_options.eta_b", o.eta_b, evidence_of(&m, &o));
   OK(undiffuse_evidence_from_measurement(&m, &o, &made, E));

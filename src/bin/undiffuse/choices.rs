@@ -22,6 +22,7 @@ pub fn of(command: &str, option: &str) -> Vec<&'static str> {
         "sampler" => SamplerKind::NAMES.iter().map(|(name, _)| *name).collect(),
         "method" => restore::method_names(),
         "rule" => vec!["published", "score"],
+        "misfit" => vec!["gaussian", "poisson", "laplace"],
         "known" => vec!["clean", "renoised"],
         "schedule" => vec!["constant", "ramp"],
         "ends" => vec!["entropies", "white", "network", "grey"],

@@ -10,7 +10,8 @@ use crate::tensor::Dims;
 /// A differentiable map from a sample x of n values to a measurement of m values. Every [`LinearOperator`] is one; what
 /// is not linear ([`Clip`](super::Clip), [`Gamma`](super::Gamma), [`Quantize`](super::Quantize),
 /// [`FourierMagnitude`](super::FourierMagnitude), [`ForwardCallback`](super::ForwardCallback)) is one alone, and goes
-/// with [`Dps`](crate::posterior::Dps), [`Daps`](crate::posterior::Daps) and [`RedDiff`](crate::posterior::RedDiff).
+/// with [`Dps`](crate::posterior::Dps), [`Daps`](crate::posterior::Daps), [`RedDiff`](crate::posterior::RedDiff) and
+/// [`Sitcom`](crate::posterior::Sitcom).
 ///
 /// Buffers and errors are as in [`LinearOperator`]: kind `Shape` where a buffer has the wrong length or the scratch is
 /// too short; no call allocates. (The names differ from that trait's, so that both may be in scope.)

@@ -3,8 +3,8 @@
 use undiffuse::posterior::operator::{ForwardOperator, LinearOperator};
 use undiffuse::posterior::{
     Algorithm, Calibrated, CalibratedWhite, Clamp, Daps, DapsOptions, Ddnm, Ddrm, DiffPir, Dps, Evidence, ExactProduct,
-    Known, KnownPixels, Mcg, MeanShift, Measurement, MethodKind, MethodNoise, MethodOperator, Misfit, Pigdm, PigdmRule,
-    RSchedule, Recommended, RedDiff, SplitGibbs, SplitGibbsOptions, Tmpd,
+    Fps, FpsOptions, Known, KnownPixels, Mcg, MeanShift, Measurement, MethodKind, MethodNoise, MethodOperator, Misfit,
+    Pigdm, PigdmRule, RSchedule, Recommended, RedDiff, Sitcom, SitcomOptions, SplitGibbs, SplitGibbsOptions, Tmpd,
 };
 use undiffuse::sampler::Jumps;
 use undiffuse::{Error, ErrorKind, Result};
@@ -29,6 +29,8 @@ pub enum SamplerName {
     SplitGibbs,
     /// Likewise.
     DecoupledAnnealing,
+    /// Likewise.
+    InputOptimization,
 }
 
 impl SamplerName {
@@ -40,6 +42,7 @@ impl SamplerName {
             Algorithm::RePaint(_) => Self::RePaint,
             Algorithm::SplitGibbs(_) => Self::SplitGibbs,
             Algorithm::DecoupledAnnealing { .. } => Self::DecoupledAnnealing,
+            Algorithm::InputOptimization { .. } => Self::InputOptimization,
         }
     }
 }
@@ -93,9 +96,12 @@ fn options(method: Named) -> &'static [&'static str] {
         MethodKind::Calibrated => &["iterations", "variance-products", "jump-length", "resamplings"],
         MethodKind::SplitGibbs => &["variance-products", "ensemble", "ladder-top", "ladder-ratio"],
         MethodKind::CalibratedWhite => &["prior-variance"],
-        MethodKind::Dps | MethodKind::Mcg => &["zeta"],
+        MethodKind::Dps => &["zeta", "misfit"],
+        MethodKind::Mcg => &["zeta"],
         MethodKind::Daps => &["langevin-steps", "langevin-length", "flow-steps"],
         MethodKind::RedDiff => &["rate", "lambda"],
+        MethodKind::Sitcom => &["gradient-steps", "rate", "lambda", "stop"],
+        MethodKind::Fps => &["ensemble"],
         MethodKind::Pigdm => &["rule"],
         MethodKind::Ddrm => &["eta-b"],
         MethodKind::DiffPir => &["zeta", "lambda"],
@@ -136,15 +142,19 @@ pub struct MethodArgs {
     iterations: usize,
     variance_products: Option<usize>,
     split_gibbs: SplitGibbsOptions,
+    /// Samples of a group, of the methods that have groups.
+    ensemble: Option<usize>,
     daps: DapsOptions,
+    sitcom: SitcomOptions,
     /// What `auto` may spend: network calls of a sample, a product counted as two.
     pub calls: Option<usize>,
     prior_variance: f64,
     zeta: Option<f64>,
+    misfit: Misfit,
     rule: PigdmRule,
     eta_b: f64,
     lambda: Option<f64>,
-    rate: f64,
+    rate: Option<f64>,
     schedule: RSchedule,
     known: Known,
     jump_length: Option<usize>,
@@ -161,14 +171,17 @@ impl Default for MethodArgs {
             iterations: 2,
             variance_products: None,
             split_gibbs: SplitGibbsOptions::default(),
+            ensemble: None,
             daps: DapsOptions::default(),
+            sitcom: SitcomOptions::default(),
             calls: None,
             prior_variance: 1.0,
             zeta: None,
+            misfit: Misfit::Gaussian,
             rule: PigdmRule::Published,
             eta_b: 1.0,
             lambda: None,
-            rate: 0.1,
+            rate: None,
             schedule: RSchedule::Constant,
             known: Known::Clean,
             jump_length: None,
@@ -230,21 +243,24 @@ impl MethodArgs {
             }
             "iterations" => self.iterations = args.number("a whole number", 1..=1000)?,
             "variance-products" => self.variance_products = Some(args.number("a whole number", 0..=16)?),
-            "ensemble" => self.split_gibbs.ensemble = args.number("a whole number", 1..=1_000_000)?,
+            "ensemble" => self.ensemble = Some(args.number("a whole number", 1..=1_000_000)?),
             "ladder-top" => self.split_gibbs.largest = args.number("a number", above_0)?,
             "ladder-ratio" => self.split_gibbs.ratio = Some(args.number("a number", 0.01..=0.999)?),
             "langevin-steps" => self.daps.langevin_steps = args.number("a whole number", 1..=1_000_000)?,
             "langevin-length" => self.daps.langevin_length = args.number("a number", f64::MIN_POSITIVE..=1.999)?,
             "flow-steps" => self.daps.flow_steps = args.number("a whole number", 1..=1000)?,
+            "gradient-steps" => self.sitcom.gradient_steps = args.number("a whole number", 1..=100_000)?,
+            "stop" => self.sitcom.stop = Some(args.number("a number", 0.0..=1e6)?),
             "calls" => self.calls = Some(args.number("a whole number", 1..=usize::MAX)?),
             "prior-variance" => self.prior_variance = args.number("a number", above_0)?,
             "zeta" => self.zeta = Some(args.number("a number", above_0)?),
+            "misfit" => self.misfit = args.choice(&Misfit::NAMES)?,
             "rule" => {
                 self.rule = args.choice(&[("published", PigdmRule::Published), ("score", PigdmRule::Score)])?;
             }
             "eta-b" => self.eta_b = args.number("a number", 0.0..=1.0)?,
             "lambda" => self.lambda = Some(args.number("a number", above_0)?),
-            "rate" => self.rate = args.number("a number", above_0)?,
+            "rate" => self.rate = Some(args.number("a number", above_0)?),
             "schedule" => {
                 self.schedule = args.choice(&[("constant", RSchedule::Constant), ("ramp", RSchedule::Ramp)])?;
             }
@@ -302,18 +318,35 @@ impl MethodArgs {
             None => Recommended::CALIBRATED,
             Some(MethodKind::DiffPir) => Recommended::diffpir(self.zeta(operator)),
             Some(MethodKind::Daps) => Recommended::daps(self.daps.flow_steps),
+            Some(MethodKind::Sitcom) => Recommended::sitcom(self.sitcom.gradient_steps),
             Some(kind) => kind.traits().recommended,
         }
     }
 
     /// The options of split Gibbs sampling.
     fn split_gibbs(&self) -> SplitGibbsOptions {
-        SplitGibbsOptions { products: self.variance_products.unwrap_or(self.split_gibbs.products), ..self.split_gibbs }
+        let products = self.variance_products.unwrap_or(self.split_gibbs.products);
+        SplitGibbsOptions { products, ensemble: self.ensemble.unwrap_or(self.split_gibbs.ensemble), ..self.split_gibbs }
+    }
+
+    /// The options of SITCOM.
+    fn sitcom(&self) -> SitcomOptions {
+        let usual = self.sitcom;
+        SitcomOptions { rate: self.rate.unwrap_or(usual.rate), lambda: self.lambda.unwrap_or(usual.lambda), ..usual }
+    }
+
+    /// The options of FPS.
+    fn fps(&self) -> FpsOptions {
+        self.ensemble.map_or(FpsOptions::default(), |ensemble| FpsOptions { ensemble })
     }
 
     /// How many samples are weighed against one another; 1 where each is by itself.
     pub fn ensemble(&self) -> usize {
-        if self.method == Some(MethodKind::SplitGibbs) { self.split_gibbs.ensemble } else { 1 }
+        match self.method {
+            Some(MethodKind::SplitGibbs) => self.split_gibbs().ensemble,
+            Some(MethodKind::Fps) => self.fps().ensemble,
+            _ => 1,
+        }
     }
 
     /// How far and how often RePaint goes back: what was said, or `usual`.
@@ -371,9 +404,13 @@ impl MethodArgs {
             }
             MethodKind::SplitGibbs => Box::new(SplitGibbs::new(seen()?, &self.split_gibbs())?),
             MethodKind::CalibratedWhite => Box::new(CalibratedWhite::new(seen()?, self.prior_variance)?),
-            MethodKind::Dps => Box::new(Dps::new(any()?, zeta, Misfit::Gaussian)?),
+            MethodKind::Dps => Box::new(Dps::new(any()?, zeta, self.misfit)?),
             MethodKind::Daps => Box::new(Daps::new(any()?, &self.daps)?),
-            MethodKind::RedDiff => Box::new(RedDiff::new(any()?, self.rate, self.lambda.unwrap_or(0.25))?),
+            MethodKind::RedDiff => {
+                Box::new(RedDiff::new(any()?, self.rate.unwrap_or(0.1), self.lambda.unwrap_or(0.25))?)
+            }
+            MethodKind::Sitcom => Box::new(Sitcom::new(any()?, &self.sitcom())?),
+            MethodKind::Fps => Box::new(Fps::new(seen()?, &self.fps())?),
             MethodKind::Mcg => Box::new(Mcg::new(seen()?, zeta)?),
             MethodKind::Pigdm => Box::new(Pigdm::new(seen()?, self.rule)?),
             MethodKind::Tmpd => Box::new(Tmpd::new(seen()?)?),

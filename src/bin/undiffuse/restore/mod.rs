@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use serde_json::json;
+use undiffuse::posterior::MethodKind;
 
 use crate::args::{Args, Command, Outcome, Token, usage};
 use crate::format::FormatArgs;
@@ -72,7 +73,7 @@ macro_rules! common {
   --measured FILE  the measurement, likewise
   --preview FILE  draws the predicted x_0 to a .png while it runs; - draws it on the terminal
   --model PATH    a diffusers UNet2DModel pipeline directory or a packed file (default: the embedded digits)
-  --batch N       samples at once (default 16, whole groups of split-gibbs); it changes the time and the memory, not the
+  --batch N       samples at once (default 16, whole groups of split-gibbs and fps); it changes the time and the memory, not the
                   samples
   --seed N        (default 0) of x_T, the noise, and what is simulated
 ",
@@ -92,21 +93,24 @@ Of single methods, as `undiffuse restore --help` explains:
 
   --iterations N       of calibrated
   --variance-products N  of calibrated and split-gibbs
-  --ensemble K         of split-gibbs
+  --ensemble K         of split-gibbs and fps
   --ladder-top X       of split-gibbs
   --ladder-ratio R     of split-gibbs
   --calls N            of auto
   --langevin-steps N   of daps
   --langevin-length H  of daps
   --flow-steps K       of daps
+  --gradient-steps K   of sitcom
+  --stop D             of sitcom
   --jump-length J      of calibrated and repaint
   --resamplings R      of calibrated and repaint
   --prior-variance V   of white
   --zeta Z             of dps, mcg and diffpir
+  --misfit NAME        of dps
   --rule NAME          of pigdm
   --eta-b B            of ddrm
-  --lambda L           of diffpir and red-diff
-  --rate R             of red-diff
+  --lambda L           of diffpir, red-diff and sitcom
+  --rate R             of red-diff and sitcom
   --schedule NAME      of exact-product and mean-shift
   --known NAME         of clamp
 
@@ -419,7 +423,8 @@ fn report(job: &Job, done: &Done, seconds: f64) -> String {
     }
     if let Some(effective) = done.effective {
         text.push_str(&format!("groups: at the least {:.0} % of a group was effective\n", 100.0 * effective));
-        if effective < 0.1 {
+        // Of FPS the weights of first levels say little of what is left at the last.
+        if effective < 0.1 && job.method.method == Some(MethodKind::SplitGibbs) {
             text.push_str(
                 "the groups are no picture of the posterior: take --ladder-ratio nearer 1, or a larger --ensemble\n",
             );

@@ -339,7 +339,12 @@ pub fn restore(model: &mut ModelArgs, job: &mut Job) -> Result<Done> {
     let batch = (job.batch.min(total) / group).max(1) * group;
     let mut denoiser = given.denoiser(&pipeline, batch)?;
     let batches = total.div_ceil(batch);
-    let products = steps * job.method.products();
+    // SITCOM's inner calls have one, the last of a level none.
+    let inner = || (0..steps).filter(|&step| !sampler.settles(step)).count();
+    let products = match job.method.method {
+        Some(MethodKind::Sitcom) => inner(),
+        _ => steps * job.method.products(),
+    };
     let results = (collected.samples.data.len() + 2 * collected.mean.data.len()).saturating_mul(size_of::<f32>());
     let run = Run {
         pipeline: &pipeline,

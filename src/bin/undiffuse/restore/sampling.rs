@@ -60,7 +60,9 @@ impl SamplingArgs {
         if method.of_denoiser == Some(OfDenoiser::Mmse) && self.steps.is_some() {
             return usage!("--method mmse is one call: leave out --steps");
         }
-        let own = [MethodKind::SplitGibbs, MethodKind::Daps].into_iter().find(|kind| method.method == Some(*kind));
+        let own = [MethodKind::SplitGibbs, MethodKind::Daps, MethodKind::Sitcom]
+            .into_iter()
+            .find(|kind| method.method == Some(*kind));
         if let Some(kind) = own.filter(|_| self.sampler.is_some()) {
             return usage!("--method {kind} has a chain of its own: leave out --sampler");
         }
@@ -100,6 +102,11 @@ impl SamplingArgs {
             let options = SamplerOptions { steps: steps.map_or(Steps::All, Steps::Count), ..SamplerOptions::default() };
             return Ok(Box::new(config.decoupled_annealing(&options, flow_steps)?));
         }
+        if let Algorithm::InputOptimization { gradient_steps } = usual.algorithm {
+            let steps = self.steps.or(usual.steps).map(|n| n.min(config.num_train_timesteps));
+            let options = SamplerOptions { steps: steps.map_or(Steps::All, Steps::Count), ..SamplerOptions::default() };
+            return Ok(Box::new(config.input_optimization(&options, gradient_steps)?));
+        }
         let sampler = self.sampler.unwrap_or(match own.has_own_class() {
             true => SamplerName::Ancestral2015,
             false => SamplerName::of(usual.algorithm),
@@ -112,7 +119,8 @@ impl SamplingArgs {
             Algorithm::Ddpm
             | Algorithm::RePaint(_)
             | Algorithm::SplitGibbs(_)
-            | Algorithm::DecoupledAnnealing { .. } => (1.0, DdimNoise::Posterior),
+            | Algorithm::DecoupledAnnealing { .. }
+            | Algorithm::InputOptimization { .. } => (1.0, DdimNoise::Posterior),
         };
         // What is published for a thousand timesteps is all of them where a model has fewer.
         let most = config.num_train_timesteps;
@@ -124,9 +132,10 @@ impl SamplingArgs {
         };
         match sampler {
             SamplerName::Ddim => options.sampler = Some(SamplerKind::Ddim),
-            SamplerName::Ddpm | SamplerName::SplitGibbs | SamplerName::DecoupledAnnealing => {
-                options.sampler = Some(SamplerKind::Ddpm)
-            }
+            SamplerName::Ddpm
+            | SamplerName::SplitGibbs
+            | SamplerName::DecoupledAnnealing
+            | SamplerName::InputOptimization => options.sampler = Some(SamplerKind::Ddpm),
             SamplerName::RePaint => {
                 let jumps = match usual.algorithm {
                     Algorithm::RePaint(jumps) => jumps,
