@@ -43,11 +43,16 @@ use prior::{Gibbs, LENGTH, Law, Signal};
 
 /// Sweeps of the denoiser before it counts.
 const BURN_IN: usize = 6;
-/// The posterior's: before it counts, draws, sweeps between them.
-const REFERENCE: (usize, usize, usize) = (300, 300, 3);
+/// The posterior's: before it counts, draws, sweeps between them. Draws that are not independent would be a gap of all
+/// methods.
+const REFERENCE: (usize, usize, usize) = (1000, 600, 30);
 
 type Seeing = Measurement<Dense>;
 type Make = fn(Seeing, &Args) -> Result<Box<dyn Evidence>>;
+
+/// The row of draws of the posterior itself, by its Gibbs sampler: what the figures of a method without fault are, and
+/// how far they scatter.
+const EXACT: &str = "exact draws";
 
 /// What is said of split Gibbs, or its default.
 fn split_gibbs(args: &Args) -> SplitGibbsOptions {
@@ -133,8 +138,9 @@ fn asked(wanted: &Option<String>, name: &str) -> bool {
 }
 
 /// Those that were asked for.
-fn methods(args: &Args) -> impl Iterator<Item = &'static (&'static str, Make)> {
-    METHODS.iter().filter(|(name, _)| asked(&args.method, name))
+fn methods(args: &Args) -> impl Iterator<Item = (&'static str, Option<Make>)> {
+    let exact = [(EXACT, None)].into_iter().chain(METHODS.iter().map(|&(name, make)| (name, Some(make))));
+    exact.filter(|(name, _)| asked(&args.method, name))
 }
 
 fn mean(signals: &[Signal]) -> Signal {
@@ -207,7 +213,11 @@ fn cell(law: Law, a: &Matrix, args: &Args) -> Result<Vec<(usize, Vec<Figures>)>>
         let seen = Seen { a, y, s };
         let reference = seen.posterior(law, REFERENCE.0, REFERENCE.1, REFERENCE.2, i as u64);
         methods(args)
-            .map(|&(_, make)| {
+            .map(|(_, make)| {
+                let Some(make) = make else {
+                    let draws = seen.posterior(law, REFERENCE.0, args.samples, REFERENCE.2, 1000 + i as u64);
+                    return Ok((0, Some(figures(law, &seen, &reference, &draws))));
+                };
                 Ok(match sample(make, law, scale, &seen, args, i as u64) {
                     Ok((samples, calls)) => (calls, Some(figures(law, &seen, &reference, &samples))),
                     // A method that diverges is a row of the table.
@@ -261,12 +271,14 @@ fn main() -> Result<()> {
     println!("{} signals, {} samples of each: gap in dB / coverage of the 90 % set.", args.signals, args.samples);
     let laws: Vec<_> = Law::ALL.iter().filter(|(name, _)| asked(&args.law, name)).collect();
     for operator in OPERATORS.iter().filter(|name| asked(&args.operator, name)) {
-        let mut rows = vec![String::new(); METHODS.len()];
-        let mut most = vec![0; METHODS.len()];
+        let mut rows = vec![String::new(); METHODS.len() + 1];
+        let mut most = vec![0; METHODS.len() + 1];
         for (name, law) in &laws {
             for (i, (calls, values)) in cell(*law, &matrix(operator), &args)?.into_iter().enumerate() {
                 most[i] = most[i].max(calls);
                 rows[i].push_str(&format!(" {} |", entry(&values, args.signals)));
+                let each: Vec<String> = values.iter().map(|f| format!("{:.2}", f.gap)).collect();
+                eprintln!("{name}, {operator}, row {}: gaps {}", i + 1, each.join(" "));
             }
             eprintln!("{name}, {operator}: {:.0} s", begun.elapsed().as_secs_f64());
         }

@@ -2,7 +2,7 @@
 
 use undiffuse::noise::Stream;
 
-use crate::prior::{LENGTH, Latent, Law, Signal};
+use crate::prior::{EXCHANGES, LENGTH, Latent, Law, Signal, accepts};
 
 /// A as rows.
 pub type Matrix = Vec<Signal>;
@@ -108,10 +108,23 @@ impl Seen<'_> {
             let w: Vec<f64> = inverse.iter().map(|row| dot(row, &r)).collect();
             u.iter_mut().zip(&columns).enumerate().for_each(|(k, (u, h))| *u += latent.of(k) * dot(h, &w));
             at = 0.0;
-            let x: Signal = std::array::from_fn(|k| {
+            let mut x: Signal = std::array::from_fn(|k| {
                 at += u[k];
                 at
             });
+            let seen = apply(self.a, &x);
+            let mut r: Vec<f64> = self.y.iter().zip(seen).map(|(y, a)| y - a).collect();
+            for _ in 0..EXCHANGES {
+                latent.exchange(&mut x, |k, _, by| {
+                    let of = |(rc, cc): (f64, f64), (r, row): (&f64, &Signal)| (rc + r * row[k], cc + row[k] * row[k]);
+                    let (rc, cc) = r.iter().zip(self.a).fold((0.0, 0.0), of);
+                    let moves = accepts(by * (rc - 0.5 * by * cc) / (self.s * self.s), &mut rng);
+                    if moves {
+                        r.iter_mut().zip(self.a).for_each(|(r, row)| *r -= by * row[k]);
+                    }
+                    moves
+                });
+            }
             latent.redraw(law, &x, &mut rng);
             if sweep >= burn_in && (sweep - burn_in).is_multiple_of(thinning) {
                 draws.push(x);

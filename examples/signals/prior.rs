@@ -10,6 +10,8 @@ use undiffuse::noise::Stream;
 use undiffuse::tensor::Dims;
 use undiffuse::{Error, ErrorKind, Result};
 
+/// How often increments are exchanged in a sweep.
+pub const EXCHANGES: usize = 4;
 /// Values of a signal.
 pub const LENGTH: usize = 64;
 pub type Signal = [f64; LENGTH];
@@ -25,6 +27,11 @@ pub enum Law {
     BernoulliLaplace(f64, f64),
     /// Of these degrees of freedom.
     Student(f64),
+}
+
+/// Whether a move is made whose likelihood is so many times that of none, in its logarithm.
+pub fn accepts(log_ratio: f64, rng: &mut Stream) -> bool {
+    log_ratio >= 0.0 || rng.uniform().ln() < log_ratio
 }
 
 /// One with rate 1.
@@ -157,6 +164,22 @@ impl Latent {
         }
     }
 
+    /// Exchanges the increments of x at k and k + 1 with what is known of them, for every k in turn, where `moves` says
+    /// that x_k may move by so much: by the likelihood alone (Metropolis et al. 1953), since increments have one law.
+    /// Without it a jump whose place the measurement leaves open stays where it was first found.
+    pub fn exchange(&mut self, x: &mut Signal, mut moves: impl FnMut(usize, f64, f64) -> bool) {
+        let mut before = 0.0;
+        for k in 0..LENGTH - 1 {
+            let by = (x[k + 1] - x[k]) - (x[k] - before);
+            if moves(k, x[k], by) {
+                x[k] += by;
+                self.variance.swap(k, k + 1);
+                self.jumps.swap(k, k + 1);
+            }
+            before = x[k];
+        }
+    }
+
     /// E[x | y] of y = x + noise of this variance, and a draw if `rng` is there. Linear in y but for the draw.
     pub fn smooth(&self, y: &[f64], noise: f64, rng: Option<&mut Stream>) -> Signal {
         let (mut mean, mut var) = ([0.0; LENGTH], [0.0; LENGTH]);
@@ -266,7 +289,10 @@ impl Denoiser for Gibbs {
                     sum.iter_mut().zip(mean).for_each(|(s, m)| *s += m);
                     self.latents.push(latent.clone());
                 }
-                let drawn = latent.smooth(&y, noise, Some(&mut rng));
+                let mut drawn = latent.smooth(&y, noise, Some(&mut rng));
+                for _ in 0..EXCHANGES {
+                    latent.exchange(&mut drawn, |k, x, by| accepts(by * (y[k] - x - 0.5 * by) / noise, &mut rng));
+                }
                 latent.redraw(self.law, &drawn, &mut rng);
             }
             let by = 1.0 / (self.scale * self.sweeps as f64);
