@@ -229,6 +229,7 @@ fn bench_gathers(isa: Isa, batch: usize, rounds: usize) -> undiffuse::Result<()>
             activation: Activation::Silu,
             upsample: 1,
             padding: Padding::all(1),
+            halves: false,
         };
         let call = args.bind()?;
         let mut best = Duration::MAX;

@@ -462,6 +462,11 @@ UNDIFFUSE_ENUM(undiffuse_sampler_kind, uint32_t) {
    * 2024): for DAPS.
    */
   UNDIFFUSE_SAMPLER_DECOUPLED_ANNEALING = 38,
+  /**
+   * Levels at each of which the network is called `gradient_steps` times before the next is drawn
+   * anew from x_0 (Alkhouri et al. 2025): for SITCOM.
+   */
+  UNDIFFUSE_SAMPLER_INPUT_OPTIMIZATION = 39,
 };
 
 /** The precision of schedules and of the scalars of a step. */
@@ -603,6 +608,20 @@ UNDIFFUSE_ENUM(undiffuse_method, uint32_t) {
    * linear too; samplers as DAPS.
    */
   UNDIFFUSE_METHOD_RED_DIFF = 16,
+  /**
+   * SITCOM (Alkhouri 2025): at each level the network's input is moved by up to `gradient_steps`
+   * steps of Adam with `sitcom_rate` and `sitcom_lambda` until its prediction meets y to
+   * `sitcom_stop`: next to no variance where y sees. VJP. Operators that are not linear too; the
+   * sampler is what undiffuse_evidence_recommend_sampler says.
+   */
+  UNDIFFUSE_METHOD_SITCOM = 17,
+  /**
+   * FPS (Dou 2024): a filter of groups of `fps_ensemble` particles that sees y noised as x is. No
+   * VJP. A decomposition of A; the batch holds whole groups; samplers as DDRM. It counts y once for
+   * each level: the mean is right where y has little noise, the variance a half (one particle) to a
+   * tenth (many) of the posterior's.
+   */
+  UNDIFFUSE_METHOD_FPS = 18,
 };
 
 /** How DPS measures the misfit. */
@@ -611,6 +630,8 @@ UNDIFFUSE_ENUM(undiffuse_misfit, uint32_t) {
   UNDIFFUSE_MISFIT_GAUSSIAN = 0,
   /** Weighted by the variance of counts, which is the measurement itself; it must be above 0. */
   UNDIFFUSE_MISFIT_POISSON = 1,
+  /** |r|_1 / sqrt(m), for Laplace noise: values that are far off weigh no more than others. */
+  UNDIFFUSE_MISFIT_LAPLACE = 2,
 };
 
 /** What PiGDM does with its guidance. */
@@ -1190,6 +1211,11 @@ typedef struct undiffuse_sampler_options {
    * Decoupled annealing: network calls from each level to x_0, at least 1. `steps` are the levels.
    */
   size_t flow_steps;
+  /**
+   * Input optimization: network calls at each level before the one that leads on, at least 1.
+   * `steps` are the levels.
+   */
+  size_t gradient_steps;
 } undiffuse_sampler_options;
 
 /** Information about a sampler. */
@@ -1424,6 +1450,22 @@ typedef struct undiffuse_method_options {
   double rate;
   /** RED-diff: the weight of the model against the measurement, above 0. */
   double red_diff_lambda;
+  /** SITCOM: the most gradient steps at each level, 1 to 100,000, a network call and a VJP each. */
+  size_t gradient_steps;
+  /** SITCOM: Adam's rate, above 0. */
+  double sitcom_rate;
+  /** SITCOM: the weight of the distance from x_t, 0 or above. */
+  double sitcom_lambda;
+  /**
+   * SITCOM: a level's steps end where |y - A x_0| is below this times sqrt(m), 0 or above; below 0
+   * for the noise of y and 0.001 more.
+   */
+  double sitcom_stop;
+  /**
+   * FPS: the particles that are weighed against one another, at least 1; samples i M to i M + M - 1
+   * are a group, and batches hold whole ones.
+   */
+  size_t fps_ensemble;
 } undiffuse_method_options;
 
 /**
@@ -2601,8 +2643,8 @@ UNDIFFUSE_API
 void undiffuse_operator_free(undiffuse_operator *op);
 
 /**
- * A(x) = clamp(gain x, -1, 1): overexposure. Not linear: for DPS, DAPS and RED-diff, as those
- * below. `gain` is above 0.
+ * A(x) = clamp(gain x, -1, 1): overexposure. Not linear: for DPS, DAPS, RED-diff and SITCOM, as
+ * those below. `gain` is above 0.
  *
  * Otherwise as undiffuse_operator_identity.
  */
@@ -2748,10 +2790,10 @@ undiffuse_status undiffuse_evidence_from_classes(const undiffuse_class_evidence 
  * DDPM's every step for evidence that nothing is known of.
  *
  * *options, which you have initialised, gets `kind` and `steps` and, of `eta`, `ddim_noise`,
- * `jump_length`, `resamplings`, `flow_steps` and what begins with `ladder`, those that the kind
- * reads; the rest stays. DiffPIR's is for inpainting: for super-resolution it was published with an
- * `eta` of 0.5, for deblurring of 0.316. A model of 2015 or of bits has its own chain, whatever the
- * evidence. Any thread.
+ * `jump_length`, `resamplings`, `flow_steps`, `gradient_steps` and what begins with `ladder`, those
+ * that the kind reads; the rest stays. DiffPIR's is for inpainting: for super-resolution it was
+ * published with an `eta` of 0.5, for deblurring of 0.316. A model of 2015 or of bits has its own
+ * chain, whatever the evidence. Any thread.
  */
 UNDIFFUSE_NODISCARD UNDIFFUSE_API
 undiffuse_status undiffuse_evidence_recommend_sampler(const undiffuse_evidence *evidence,
