@@ -146,6 +146,8 @@ try {
   await click("#clear");
   await set("method", "ddrm");
   await set("count", "1");
+  // The mouse reaches only what the window shows.
+  await browser.evaluate("document.getElementById('drawing').scrollIntoView({ block: 'center', behavior: 'instant' })");
   const box = await browser.evaluate("(({ x, y, width }) => ({ x, y, width }))(document.getElementById('drawing').getBoundingClientRect())");
   const mouse = (type, u, v) =>
     browser.send("Input.dispatchMouseEvent", { type, x: box.x + u * box.width, y: box.y + v * box.width, button: "left", buttons: 1, clickCount: 1 });

@@ -93,7 +93,7 @@ mod tests {
             let from: [f32; COUNT] = core::array::from_fn(|i| {
                 drawn = drawn.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                 // Ties too, of which one bit below those kept is set.
-                let bits = if drawn % 3 == 0 { drawn & 0xffff_0000 | 0x8000 } else { drawn };
+                let bits = if drawn.is_multiple_of(3) { drawn & 0xffff_0000 | 0x8000 } else { drawn };
                 f32::from_bits(*special.get(i + first).unwrap_or(&bits))
             });
             let mut made = Made {
