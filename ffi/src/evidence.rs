@@ -481,9 +481,9 @@ impl Recipe for Bits {
 /// nothing is known of.
 ///
 /// *options, which you have initialised, gets `kind` and `steps` and, of `eta`, `ddim_noise`, `jump_length`,
-/// `resamplings`, `flow_steps`, `gradient_steps` and what begins with `ladder`, those that the kind reads; the rest stays. DiffPIR's is
-/// for inpainting: for super-resolution it was published with an `eta` of 0.5, for deblurring of 0.316. A model of 2015
-/// or of bits has its own chain, whatever the evidence. Any thread.
+/// `resamplings`, `flow_steps`, `gradient_steps` and what begins with `ladder`, those that the kind reads; the rest
+/// stays. DiffPIR's is for inpainting: for super-resolution it was published with an `eta` of 0.5, for deblurring of
+/// 0.316. A model of 2015 or of bits has its own chain, whatever the evidence. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_evidence_recommend_sampler(
     evidence: *const undiffuse_evidence,

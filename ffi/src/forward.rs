@@ -137,8 +137,8 @@ unsafe fn new<O: ForwardOperator + Send + Sync + 'static>(
     }
 }
 
-/// A(x) = clamp(gain x, -1, 1): overexposure. Not linear: for DPS, DAPS, RED-diff and SITCOM, as those below. `gain` is above
-/// 0.
+/// A(x) = clamp(gain x, -1, 1): overexposure. Not linear: for DPS, DAPS, RED-diff and SITCOM, as those below. `gain`
+/// is above 0.
 ///
 /// Otherwise as undiffuse_operator_identity.
 #[unsafe(no_mangle)]

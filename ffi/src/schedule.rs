@@ -159,7 +159,8 @@ pub struct undiffuse_sampler_options {
     pub atol: f64,
     /// Decoupled annealing: network calls from each level to x_0, at least 1. `steps` are the levels.
     pub flow_steps: usize,
-    /// Input optimization: network calls at each level before the one that leads on, at least 1. `steps` are the levels.
+    /// Input optimization: network calls at each level before the one that leads on, at least 1. `steps` are the
+    /// levels.
     pub gradient_steps: usize,
 }
 

@@ -42,9 +42,9 @@ impl Default for FpsOptions {
 ///
 /// # What it samples
 /// Not the posterior, for any number of particles. The noised y_s of all levels have the noise n of y in common: y_s =
-/// A x_s + alpha_s s n. The filter takes it to be drawn anew at each level, so the measurement is counted once for every
-/// level, and the more so the more particles there are to hold to it. Of a Gaussian prior N(0, 1), y = 1, and the
-/// recommended chain (`tests/posterior/fps.rs` holds it to its law, which is known in closed form), mean over the
+/// A x_s + alpha_s s n. The filter takes it to be drawn anew at each level, so the measurement is counted once for
+/// every level, and the more so the more particles there are to hold to it. Of a Gaussian prior N(0, 1), y = 1, and
+/// the recommended chain (`tests/posterior/fps.rs` holds it to its law, which is known in closed form), mean over the
 /// posterior's / variance over the posterior's:
 ///
 /// | calls | s 0.1, 1 particle | s 0.1, many | s 0.5, 1 particle | s 0.5, many | s 1, 1 particle | s 1, many |
@@ -59,8 +59,8 @@ impl Default for FpsOptions {
 ///
 /// No derivative is needed. Samplers: as [`Ddrm`](super::Ddrm), those with noise of one size at every step, at most the
 /// level's. As published: DDIM whose noise has 0.95 of each level's variance, 1000 steps, 5 particles. A group has the
-/// measurement of its first sample, its samples come of common ancestors. It keeps k + 1 values of a sample from step to
-/// step, k the singular values of A. Scratch: 2 k + 1 values for a sample, n for each of a group, and what A needs.
+/// measurement of its first sample, its samples come of common ancestors. It keeps k + 1 values of a sample from step
+/// to step, k the singular values of A. Scratch: 2 k + 1 values for a sample, n for each of a group, and what A needs.
 #[derive(Clone, Debug)]
 pub struct Fps<O> {
     spectral: Spectral<O>,

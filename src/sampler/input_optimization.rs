@@ -16,8 +16,8 @@ const MAX_CALLS: usize = 1 << 20;
 ///
 /// Only the last call of a level settles. [`Sitcom`](crate::posterior::Sitcom) moves x in the others.
 ///
-/// Errors (kind `InvalidArgument`): the list is empty, not decreasing or beyond the schedule; no gradient step; the clip
-/// is no range; more than 2^20 calls.
+/// Errors (kind `InvalidArgument`): the list is empty, not decreasing or beyond the schedule; no gradient step; the
+/// clip is no range; more than 2^20 calls.
 pub fn input_optimization(
     schedule: &NoiseSchedule,
     timesteps: &[u32],

@@ -388,8 +388,8 @@ impl SchedulerConfig {
     }
 
     /// Makes the sampler of [`Sitcom`](crate::posterior::Sitcom), see [`input_optimization`]: `gradient_steps` calls at
-    /// each level before the one that leads on. The levels are those that [`ddpm`](super::ddpm) would visit. The kind of
-    /// `options` and what is DDIM's are not used.
+    /// each level before the one that leads on. The levels are those that [`ddpm`](super::ddpm) would visit. The kind
+    /// of `options` and what is DDIM's are not used.
     ///
     /// Errors: as [`SchedulerConfig::sampler`] and [`input_optimization`].
     pub fn input_optimization(&self, options: &SamplerOptions, gradient_steps: usize) -> Result<Plan> {

@@ -57,6 +57,8 @@ fn methods_and_operators_that_are_not_linear_run() {
         ("restore x.npy --operator sr2 --method sitcom --sampler ddim", "leave out --sampler"),
         ("restore x.npy --operator sr2 --method sitcom --stop -1", "--stop"),
         ("restore x.npy --operator clip --method fps", "is for linear operators"),
+        ("restore x.npy --operator sr2 --method dps --misfit cauchy", "expected gaussian or poisson or laplace"),
+        ("restore x.npy --operator sr2 --misfit laplace", "--misfit is for dps"),
     ] {
         refused(dir, &words.split_whitespace().collect::<Vec<_>>(), 2, text);
     }

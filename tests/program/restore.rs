@@ -3,7 +3,6 @@
 
 use crate::program;
 use std::path::Path;
-
 use undiffuse::backend::cpu::Cpu;
 use undiffuse::chain::{Chain, ChainOptions};
 use undiffuse::noise::{NoiseSource, Seeded};
@@ -447,10 +446,7 @@ fn wrong_arguments_are_refused_with_a_hint() {
         ("denoise x.npy --sigma -1", "--sigma is \"-1\", expected a number from 0"),
         ("denoise x.npy --sigma nan", "--sigma is \"nan\""),
         ("denoise x.npy --sigma inf", "--sigma is \"inf\""),
-        (
-            "denoise x.npy --sigma 0",
-            "--method calibrated needs noise, --sigma above 0: take dps, red-diff, sitcom, fps, mcg, pigdm",
-        ),
+        ("denoise x.npy --sigma 0", "needs noise, --sigma above 0: take dps, red-diff, sitcom, fps, mcg, pigdm"),
         ("denoise x.npy --sigma 0.1 --operator box", "unknown option --operator"),
         ("denoise x.npy y.npy --sigma 0.1", "unexpected argument \"y.npy\""),
         ("denoise x.npy --sgima 0.1", "did you mean --sigma?"),
@@ -468,11 +464,6 @@ fn wrong_arguments_are_refused_with_a_hint() {
         ("restore x.npy --operator blurr", "--operator is \"blurr\", expected identity"),
         ("restore x.npy --operator dense", "--operator dense needs --matrix FILE"),
         ("restore x.npy --operator kernel", "--operator kernel needs --kernel FILE"),
-        (
-            "restore x.npy --operator sr2 --method dps --misfit cauchy",
-            "--misfit is \"cauchy\", expected gaussian or poisson or laplace",
-        ),
-        ("restore x.npy --operator sr2 --misfit laplace", "--misfit is for dps"),
         ("restore x.npy --operator sr2 --method magic", "--method is \"magic\", expected calibrated or"),
         (
             "restore x.npy --operator sr2 --method ddnm --sigma 0.1",
