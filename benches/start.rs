@@ -1,5 +1,5 @@
-//! For benches/start.py: opens a model, makes the first step of a chain, says "done" and the most bytes that the process
-//! has had, and ends.
+//! For benches/start.py: opens a model, makes the first step of a chain, says "done" and the most bytes that the
+//! process has had, and ends.
 //!
 //!     start MODEL THREADS
 //!

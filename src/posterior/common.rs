@@ -98,22 +98,27 @@ pub(super) fn check_mean(method: &str, sampler: &dyn Sampler) -> Result<()> {
     Ok(())
 }
 
+/// That a call which is an inner stage draws no noise: what it drew is past when the step is made.
+pub(super) fn check_inner_noise(method: &str, step: usize, sampler: &dyn Sampler) -> Result<()> {
+    ensure!(
+        sampler.settles(step) || !sampler.needs_noise(step),
+        Unsupported,
+        "{method} multiplies the Gaussian of each step; {} draws a part of its noise in an inner stage: take ddpm, ddim with eta 1, \
+         euler-ancestral or kdpm2-ancestral",
+        sampler.name()
+    );
+    Ok(())
+}
+
 /// That a step's Gaussian has the noise of the process: a method that multiplies it by the evidence otherwise gives the
-/// evidence as much less weight, none where a step adds no noise. And that it stands in one call: noise that an inner
-/// stage drew is past.
+/// evidence as much less weight, none where a step adds no noise. And that it stands in one call.
 pub(super) fn check_noise(method: &str, n: usize, sampler: &dyn Sampler) -> Result<()> {
     let mut output = zeros("evidence", n)?;
     let mut learned = zeros("evidence", n.saturating_mul(2))?;
     for step in 0..sampler.levels().len() {
         let (settles, target) = (sampler.settles(step), sampler.target(step)?);
         let level = sampler.levels().get(step).copied().unwrap_or(target);
-        ensure!(
-            settles || !sampler.needs_noise(step),
-            Unsupported,
-            "{method} multiplies the Gaussian of each step; {} draws a part of its noise in an inner stage: take ddpm, ddim with eta 1, \
-             euler-ancestral or kdpm2-ancestral",
-            sampler.name()
-        );
+        check_inner_noise(method, step, sampler)?;
         // The step that gives the result has a variance of none, as the inner stages have.
         if !settles || target.sigma <= 0.0 || step + 1 == sampler.levels().len() {
             continue;

@@ -1,6 +1,6 @@
 //! FPS: filtering posterior sampling (Dou and Song 2024).
 
-use super::common::{check_keeps_x, check_mean, check_real, cut};
+use super::common::{check_inner_noise, check_keeps_x, check_mean, check_real, cut};
 use super::ddrm::check_spread;
 use super::group::{Group, check_whole};
 use super::operator::LinearOperator;
@@ -58,9 +58,9 @@ impl Default for FpsOptions {
 /// [`SplitGibbs`](super::SplitGibbs).
 ///
 /// No derivative is needed. Samplers: as [`Ddrm`](super::Ddrm), those with noise of one size at every step, at most the
-/// level's. As published: DDIM whose noise has 0.95 of each level's variance, 1000 steps, 5 particles. A group has the
-/// measurement of its first sample, its samples come of common ancestors. It keeps k + 1 values of a sample from step
-/// to step, k the singular values of A. Scratch: 2 k + 1 values for a sample, n for each of a group, and what A needs.
+/// level's, and none in inner stages. As published: DDIM whose noise has 0.95 of each level's variance, 1000 steps, 5
+/// particles. A group has the measurement of its first sample, its samples come of common ancestors. It keeps k + 1
+/// values of a sample from step to step, k the singular values of A. Scratch: 2 k + 1 values for a sample, n for each of a group, and what A needs.
 #[derive(Clone, Debug)]
 pub struct Fps<O> {
     spectral: Spectral<O>,
@@ -123,6 +123,7 @@ impl<O: LinearOperator> Evidence for Fps<O> {
         check_mean("FPS", sampler)?;
         check_keeps_x("FPS", sampler)?;
         self.spectral.measurement.check(dims)?;
+        (0..sampler.levels().len()).try_for_each(|step| check_inner_noise("FPS", step, sampler))?;
         check_spread("FPS", dims.elements(), sampler)
     }
     fn bind(&mut self, _: Dims, _: &dyn Sampler, batch: usize) -> Result<()> {

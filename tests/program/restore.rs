@@ -474,7 +474,10 @@ fn wrong_arguments_are_refused_with_a_hint() {
             "--zeta is for dps, mcg, diffpir; --method calibrated does not read it",
         ),
         ("restore x.npy --operator sr2 --method dps --iterations 2", "--iterations is for calibrated;"),
-        ("restore x.npy --operator sr2 --ensemble 2", "--ensemble is for split-gibbs; --method calibrated does not"),
+        (
+            "restore x.npy --operator sr2 --ensemble 2",
+            "--ensemble is for split-gibbs, fps; --method calibrated does not",
+        ),
         ("restore x.npy --operator sr2 --calls 2", "--calls is for auto"),
         ("restore x.npy --operator sr2 --method auto --steps 2", "--method auto takes --calls"),
         ("restore x.npy --operator sr2 --method split-gibbs --sampler ddim", "leave out --sampler"),

@@ -323,8 +323,8 @@ impl PackedConv {
         (self.method.scratch_len)(self)
     }
 
-    /// Whether a call may begin with its padded input as bf16, two in a float, at the start of the memory that its tasks
-    /// share.
+    /// Whether a call may begin with its padded input as bf16, two in a float, at the start of the memory that its
+    /// tasks share.
     pub fn takes_halves(&self) -> bool {
         self.method.halves
     }

@@ -147,9 +147,9 @@ unsafe fn run_task(tasks: &ConvTasks<'_>, cut: &halves::Cut, i: usize) -> Path {
             };
             let mut sums = MaybeUninit::<[f32; ROWS * ROWS]>::uninit();
             let sums: *mut f32 = sums.as_mut_ptr().cast();
-            // SAFETY: the layer is packed for tiles, which the process was given; the rows of a block lie within the shared memory, as `shared_len` counts
-            // them; a panel of this width begins at this column; `sums` has room for all, and the runs are of rows
-            // that the kernel wrote and of outputs that are this task's.
+            // SAFETY: the layer is packed for tiles, which the process was given; the rows of a block lie within the
+            // shared memory, as `shared_len` counts them; a panel of this width begins at this column; `sums` has room
+            // for all, and the runs are of rows that the kernel wrote and of outputs that are this task's.
             unsafe {
                 amx::kernel(rows.div_ceil(SIDE), vectors)(&operands, sums);
                 for run in &runs[..count] {
