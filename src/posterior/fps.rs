@@ -60,7 +60,8 @@ impl Default for FpsOptions {
 /// No derivative is needed. Samplers: as [`Ddrm`](super::Ddrm), those with noise of one size at every step, at most the
 /// level's, and none in inner stages. As published: DDIM whose noise has 0.95 of each level's variance, 1000 steps, 5
 /// particles. A group has the measurement of its first sample, its samples come of common ancestors. It keeps k + 1
-/// values of a sample from step to step, k the singular values of A. Scratch: 2 k + 1 values for a sample, n for each of a group, and what A needs.
+/// values of a sample from step to step, k the singular values of A. Scratch: 2 k + 1 values for a sample, n for each
+/// of a group, and what A needs.
 #[derive(Clone, Debug)]
 pub struct Fps<O> {
     spectral: Spectral<O>,

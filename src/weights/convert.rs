@@ -23,14 +23,17 @@ pub(super) fn decode(name: &str, dtype: DType, bytes: &[u8], out: &mut [f32], at
         ))
     };
     macro_rules! each {
-        ($n:literal, $from:expr) => {
-            for (i, (o, b)) in out.iter_mut().zip(bytes.as_chunks::<$n>().0).enumerate() {
+        ($n:literal, $from:expr) => {{
+            // Looked at once all are there, so that several are converted at a time.
+            let mut finite = true;
+            for (o, b) in out.iter_mut().zip(bytes.as_chunks::<$n>().0) {
                 *o = $from(*b);
-                if !o.is_finite() {
-                    return refuse(i, *o);
-                }
+                finite &= o.is_finite();
             }
-        };
+            if !finite && let Some((i, v)) = out.iter().enumerate().find(|(_, v)| !v.is_finite()) {
+                return refuse(i, *v);
+            }
+        }};
     }
     // Above 2^24 not every whole number is one of f32.
     macro_rules! whole {

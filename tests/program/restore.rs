@@ -22,11 +22,7 @@ pub const N: usize = SIDE * SIDE;
 fn npy(descr: &str, shape: &[usize], data: &[u8]) -> Vec<u8> {
     let dims: String = shape.iter().map(|d| format!("{d},")).collect();
     let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({dims}), }}\n");
-    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
-    bytes.extend((header.len() as u16).to_le_bytes());
-    bytes.extend(header.as_bytes());
-    bytes.extend(data);
-    bytes
+    [b"\x93NUMPY\x01\x00", (header.len() as u16).to_le_bytes().as_slice(), header.as_bytes(), data].concat()
 }
 
 pub fn floats(shape: &[usize], data: &[f32]) -> Vec<u8> {
@@ -588,15 +584,14 @@ fn an_interrupt_leaves_nothing() {
     s.write("x.npy", floats(&[SIDE, SIDE], &picture(0)));
     let before = files(dir);
     let words = "posterior x.npy --operator half --count 10000000 --mean m.png --variance v.npy --model model";
-    let args: Vec<&str> = words.split_whitespace().collect();
-    let mut child = command(dir, &args);
-    let child = child.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let (out, err) = (std::process::Stdio::piped(), std::process::Stdio::piped());
+    let child = command(dir, &words.split_whitespace().collect::<Vec<_>>()).stdout(out).stderr(err).spawn().unwrap();
     // Signals are caught before the temporary files are made, and the run takes hours.
     while files(dir) == before {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
-    let sent = std::process::Command::new("kill").args(["-s", "INT", &child.id().to_string()]).status().unwrap();
-    assert!(sent.success());
+    let kill = std::process::Command::new("kill").args(["-s", "INT", &child.id().to_string()]).status().unwrap();
+    assert!(kill.success());
     let out = child.wait_with_output().unwrap();
     assert_eq!(out.status.code(), Some(130), "{}", String::from_utf8_lossy(&out.stderr));
     assert_eq!(files(dir), before);

@@ -11,7 +11,7 @@ use core::str::FromStr;
 use half::{bf16, f16};
 
 use super::aligned::{AlignedBuf, Floats};
-use super::gemm::pack::{for_each_panel, pack_with, packed_len};
+use super::gemm::pack::{Source, for_each_panel, pack, pack_with, packed_len};
 use super::gemm::{Tiles, kernels, tiles};
 use super::heap::Heap;
 use super::isa::Isa;
@@ -198,6 +198,18 @@ impl Stored {
             WeightType::Int4 => pack_groups(isa, [k, n], integers(&mut buffer, bytes), at)?,
         }
         Ok(Self { kind, column, buffer: buffer.into(), factors: factors.into(), tiles: tiles(isa, kind) })
+    }
+
+    /// As [`pack`](Self::pack), f32 of which `rows` has the columns one after the other.
+    ///
+    /// # Errors
+    /// As `pack`; `Shape` if `rows` has other than k n floats.
+    pub fn pack_rows(heap: &Heap, isa: Isa, [k, n]: [usize; 2], rows: &[f32]) -> Result<Self> {
+        let len = packed_len(isa, k, n).ok_or_else(|| err!(Shape, "a matrix of {k} x {n} is too large"))?;
+        let mut buffer = heap.zeroed(len)?;
+        pack(isa, k, n, Source::Columns { data: rows, stride: k }, &mut buffer)?;
+        let (kind, factors) = (WeightType::F32, heap.zeroed(0)?.into());
+        Ok(Self { kind, column: k * size_of::<f32>(), buffer: buffer.into(), factors, tiles: tiles(isa, kind) })
     }
 
     /// The type of its entries.

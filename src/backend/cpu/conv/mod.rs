@@ -8,6 +8,7 @@
 #![allow(unsafe_code)] // Builds tiles of row pointers and writes shared output, within bounds that `bind` checks.
 
 use alloc::borrow::Cow;
+use alloc::vec::Vec;
 
 mod direct;
 mod halves;
@@ -250,18 +251,16 @@ impl PackedConv {
             Algorithm::Bf16 => cin.is_multiple_of(2),
         };
         ensure!(can, Unsupported, "{algorithm:?} convolution of {shape:?}, expected a shape that the method can do");
-        let at = |k: usize, o: usize| {
-            // Direct sums run over (tap, channel), and so do groups that share a scale; the filter transform takes the
-            // taps of a channel together.
-            let (tap, c) = match algorithm {
-                Algorithm::Winograd if kind != WeightType::Int4 => (k % 9, k / 9),
-                Algorithm::Winograd | Algorithm::Direct | Algorithm::Bf16 => (k / cin, k % cin),
-            };
-            weights.get((o * cin + c) * kh * kw + tap).copied().unwrap_or(0.0)
-        };
+        // Direct sums run over (tap, channel), and so do groups that share a scale; the filter transform takes the taps
+        // of a channel together, as they are stored.
+        let stored = kh * kw == 1 || (algorithm == Algorithm::Winograd && kind != WeightType::Int4);
+        let mut order: Vec<usize> = room("the order of a filter's weights", k)?;
+        order.extend((0..k).map(|i| if stored { i } else { i % cin * kh * kw + i / cin }));
+        let at = |i: usize, o: usize| order.get(i).and_then(|i| weights.get(o * k + i)).copied().unwrap_or(0.0);
         let halves = if algorithm == Algorithm::Bf16 { halves::choose(isa, &shape) } else { Halves::Floats };
         let packed = match algorithm {
             Algorithm::Bf16 => halves::pack(heap, isa, halves, [k, cout], at)?,
+            _ if stored && kind == WeightType::F32 => Stored::pack_rows(heap, isa, [k, cout], weights)?,
             Algorithm::Direct | Algorithm::Winograd => Stored::pack(heap, isa, kind, [k, cout], at)?,
         };
         let mut packed_bias = heap.zeroed(cout.next_multiple_of(kernels(isa).nr()))?;
