@@ -65,6 +65,7 @@ unsafe fn tile<const MR: usize, const NV: usize>(t: &Tile<'_>) -> Path {
 ///
 /// # Safety
 /// [`Tile`]'s contract for what is stored, and an AVX-512 path's `Isa`.
+#[cfg(feature = "std")]
 pub(in super::super) unsafe fn store_sums(t: &Tile<'_>, sums: *const f32, rows: usize, vectors: usize) {
     // SAFETY: the caller's contract.
     unsafe { if vectors == 1 { store::<1>(t, sums, rows) } else { store::<2>(t, sums, rows) } }
