@@ -387,11 +387,11 @@ impl SchedulerConfig {
         config.preconditioned(plan, false)
     }
 
-    /// Makes the sampler of [`Sitcom`](crate::posterior::Sitcom), see [`input_optimization`]: `gradient_steps` calls at
-    /// each level before the one that leads on. The levels are those that [`ddpm`](super::ddpm) would visit. The kind
-    /// of `options` and what is DDIM's are not used.
+    /// Makes the sampler of [`Sitcom`](crate::posterior::Sitcom): `gradient_steps` calls at each level before the one
+    /// that leads on. The levels are those that [`SamplerKind::Ddpm`] would visit. The kind of `options` and what is
+    /// DDIM's are not used.
     ///
-    /// Errors: as [`SchedulerConfig::sampler`] and [`input_optimization`].
+    /// Errors: as [`SchedulerConfig::sampler`]; kind `InvalidArgument` for no gradient step or more than 2^20 calls.
     pub fn input_optimization(&self, options: &SamplerOptions, gradient_steps: usize) -> Result<Plan> {
         ensure!(
             !self.class.has_own_class(),
