@@ -487,7 +487,7 @@ static void rows(void) {
   y[3] = NAN;
   FAILS(UNDIFFUSE_NON_FINITE, undiffuse_evidence_from_measurement(&m, &method, &e, E));
   y[3] = 0;
-  method.method = (undiffuse_method)17;
+  method.method = (undiffuse_method)99;
   FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_evidence_from_measurement(&m, &method, &e, E));
   method.method = UNDIFFUSE_METHOD_REPAINT;
   FAILS(UNDIFFUSE_UNSUPPORTED, undiffuse_evidence_from_measurement(&m, &method, &e, E));
