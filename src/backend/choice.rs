@@ -90,8 +90,12 @@ impl Choice {
             // Weights of another type are a wish for the CPU.
             Self::Auto if cpu.weights != WeightType::F32 => Ok(Box::new(Cpu::with_options(*cpu)?)),
             Self::Auto => {
+                let cpu = Cpu::with_options(*cpu)?;
                 // A machine without a GPU is no error here; naming one tells what is wrong with it.
-                Ok(Box::new(Auto { gpu: open_gpu(None).ok(), cpu: Cpu::with_options(*cpu)? }))
+                Ok(match open_gpu(None) {
+                    Ok(gpu) => Box::new(Auto { gpu, cpu }),
+                    Err(_) => Box::new(cpu),
+                })
             }
         }
     }
@@ -107,28 +111,44 @@ fn open_gpu(_: Option<usize>) -> Result<Box<dyn Backend>> {
     Err(err!(Unsupported, "this build is without the feature `wgpu`"))
 }
 
-/// A GPU if there is one that runs the network, else the CPU.
+/// A GPU if it runs the network, else the CPU.
 struct Auto {
-    gpu: Option<Box<dyn Backend>>,
+    gpu: Box<dyn Backend>,
     cpu: Cpu,
 }
 
 impl Backend for Auto {
     fn name(&self) -> &'static str {
-        self.gpu.as_ref().map_or(self.cpu.name(), |g| g.name())
+        self.gpu.name()
     }
 
     fn compile(&self, graph: &Graph, params: &dyn ParamSource) -> Result<Box<dyn Network>> {
-        let made = self.gpu.as_ref().map(|gpu| gpu.compile(graph, params));
-        match made {
+        match self.gpu.compile(graph, params) {
             // What the device cannot do or has no room for, the CPU may.
-            Some(Err(e))
-                if !matches!(e.kind(), ErrorKind::Device | ErrorKind::Unsupported | ErrorKind::OutOfMemory) =>
-            {
-                Err(e)
+            Err(e) if matches!(e.kind(), ErrorKind::Device | ErrorKind::Unsupported | ErrorKind::OutOfMemory) => {
+                self.cpu.compile(graph, params)
             }
-            Some(Ok(network)) => Ok(network),
-            _ => self.cpu.compile(graph, params),
+            made => made,
+        }
+    }
+
+    fn bf16_beats_winograd(&self) -> bool {
+        // No GPU has layers of bf16.
+        self.cpu.bf16_beats_winograd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_choice_rounds_the_layers_that_its_cpu_would() {
+        let options = CpuOptions { threads: Some(1), ..CpuOptions::default() };
+        let cpu = Cpu::with_options(options).unwrap();
+        for choice in [Choice::Cpu, Choice::Auto] {
+            let opened = choice.open(&options).unwrap();
+            assert_eq!(opened.bf16_beats_winograd(), cpu.bf16_beats_winograd(), "{choice}");
         }
     }
 }

@@ -71,8 +71,8 @@ usage: undiffuse sample [PATH] [OPTION...]
   --threads N     threads of the cpu backend (default: all)
   --weights TYPE  how the cpu backend keeps weights: f32 (default), f16, bf16, int8 or int4 (narrower is smaller, and faster where few values share
                   a weight; sums are f32)
-  --precision P   what the network computes in: f32 (default), bf16 (linear and small layers, half the time where the processor has AVX-512's
-                  bf16) or int8 (8-bit integers in layers of a model that `pack --calibrate` wrote)
+  --precision P   what the network computes in: f32 (default), bf16 (linear and small layers, with AMX large ones too; it gains by AMX
+                  and by AMD's bf16) or int8 (8-bit integers in layers of a model that `pack --calibrate` wrote)
   --shard I/N     only part I of N (from 1): the parts, joined in order, are the whole run
   --noise FILE    take x_T [N, C, H, W] and, if noise is needed, noise [steps, N, C, H, W] from a safetensors file
                   or NAME: draw it of --seed as a Python program does: torch-cpu, torch-cuda, numpy, numpy-legacy or jax (pcg, the default,
