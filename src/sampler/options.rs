@@ -325,15 +325,21 @@ impl SchedulerConfig {
     /// Errors: as [`SchedulerConfig::sampler`]; kind `InvalidArgument` for a jump of length 0, no resampling, or more
     /// than 2^20 calls.
     pub fn repaint(&self, options: &SamplerOptions, jumps: Jumps) -> Result<Plan> {
+        let config = self.for_ddpms_levels()?;
+        let setup = Setup { config: &config, options, model_clip: self.model_clip() };
+        config.preconditioned(repaint(&setup.schedule()?, &setup.timesteps()?, setup.prediction(), jumps)?, false)
+    }
+
+    /// The configuration as DDPM's, for chains of its levels. Errors: kind `Unsupported` for a class that one chain
+    /// alone runs.
+    fn for_ddpms_levels(&self) -> Result<Self> {
         ensure!(
             !self.class.has_own_class(),
             Unsupported,
             "the scheduler configuration is of {}, which only that chain runs",
             self.class.class_name()
         );
-        let config = self.for_sampler(SamplerKind::Ddpm)?;
-        let setup = Setup { config: &config, options, model_clip: self.model_clip() };
-        config.preconditioned(repaint(&setup.schedule()?, &setup.timesteps()?, setup.prediction(), jumps)?, false)
+        self.for_sampler(SamplerKind::Ddpm)
     }
 
     /// Makes the sampler that goes back into ever less noise: DDPM's steps down to x_0; from there, for every rung of
@@ -345,13 +351,7 @@ impl SchedulerConfig {
     /// Errors: as [`SchedulerConfig::sampler`] and [`Ladder::rungs`]; kind `InvalidArgument` for a ladder that ends
     /// below the least noise of the schedule by more than 1 %, or more than 2^20 calls.
     pub fn split_gibbs(&self, options: &SamplerOptions, ladder: &Ladder) -> Result<Plan> {
-        ensure!(
-            !self.class.has_own_class(),
-            Unsupported,
-            "the scheduler configuration is of {}, which only that chain runs",
-            self.class.class_name()
-        );
-        let config = self.for_sampler(SamplerKind::Ddpm)?;
+        let config = self.for_ddpms_levels()?;
         let setup = Setup { config: &config, options, model_clip: self.model_clip() };
         let schedule = setup.schedule()?;
         let list = match &options.steps {
@@ -369,13 +369,7 @@ impl SchedulerConfig {
     ///
     /// Errors: as [`SchedulerConfig::sampler`] and [`decoupled_annealing`].
     pub fn decoupled_annealing(&self, options: &SamplerOptions, flow_steps: usize) -> Result<Plan> {
-        ensure!(
-            !self.class.has_own_class(),
-            Unsupported,
-            "the scheduler configuration is of {}, which only that chain runs",
-            self.class.class_name()
-        );
-        let config = self.for_sampler(SamplerKind::Ddpm)?;
+        let config = self.for_ddpms_levels()?;
         let setup = Setup { config: &config, options, model_clip: self.model_clip() };
         let schedule = setup.schedule()?;
         let list = match &options.steps {
@@ -393,13 +387,7 @@ impl SchedulerConfig {
     ///
     /// Errors: as [`SchedulerConfig::sampler`]; kind `InvalidArgument` for no gradient step or more than 2^20 calls.
     pub fn input_optimization(&self, options: &SamplerOptions, gradient_steps: usize) -> Result<Plan> {
-        ensure!(
-            !self.class.has_own_class(),
-            Unsupported,
-            "the scheduler configuration is of {}, which only that chain runs",
-            self.class.class_name()
-        );
-        let config = self.for_sampler(SamplerKind::Ddpm)?;
+        let config = self.for_ddpms_levels()?;
         let setup = Setup { config: &config, options, model_clip: self.model_clip() };
         let plan = input_optimization(&setup.schedule()?, &setup.timesteps()?, gradient_steps, setup.prediction())?;
         config.preconditioned(plan, false)

@@ -2,13 +2,12 @@
 //! fresh noise, and Langevin dynamics of a Gaussian has a known mean and variance after any number of steps.
 
 use crate::affine::{errors, gaussian, posterior, whole};
+use crate::stopped::{finished, prior};
 use undiffuse::ErrorKind;
 use undiffuse::chain::{Chain, ChainOptions};
-use undiffuse::denoiser::{Component, Covariance, GaussianMixture};
 use undiffuse::noise::Seeded;
 use undiffuse::posterior::operator::{Identity, Mask};
 use undiffuse::posterior::{Daps, DapsOptions, Evidence, Measurement};
-use undiffuse::process::PredictionType;
 use undiffuse::sampler::{Plan, Sampler, SamplerKind, SamplerOptions, SchedulerConfig, Steps};
 use undiffuse::schedule::Arithmetic;
 use undiffuse::tensor::Dims;
@@ -102,11 +101,6 @@ fn its_mean_is_near_and_its_variance_is_a_guess() {
     assert!(mean < 0.12 && (0.5..0.9).contains(&cov), "{mean} {cov}");
 }
 
-fn prior() -> GaussianMixture {
-    let part = |m: f64| Component { weight: 1.0, mean: vec![m; 4], covariance: Covariance::Diagonal(vec![0.1; 4]) };
-    GaussianMixture::new(Dims::new(&[1, 2, 2]).unwrap(), &[part(-0.5), part(0.4)], PredictionType::Epsilon).unwrap()
-}
-
 fn run(batch: usize, first_sample: u64, stop: Option<usize>) -> Vec<f32> {
     let identity = Identity::new(Dims::new(&[1, 2, 2]).unwrap()).unwrap();
     let o = DapsOptions { langevin_steps: 7, ..DapsOptions::default() };
@@ -116,15 +110,7 @@ fn run(batch: usize, first_sample: u64, stop: Option<usize>) -> Vec<f32> {
         let sampler = evidence.recommended().sampler(&config()).unwrap();
         Chain::with_evidence(prior(), sampler, Seeded::new(5), evidence, &options).unwrap()
     };
-    let mut c = chain();
-    if let Some(stop) = stop {
-        (0..stop).for_each(|_| assert!(c.step().is_ok()));
-        let saved = c.save().unwrap();
-        c = chain();
-        c.restore(&saved).unwrap();
-    }
-    c.run().unwrap();
-    c.x().to_vec()
+    finished(chain, stop)
 }
 
 #[test]

@@ -2,13 +2,12 @@
 //! Kalman filter that is given the noised y.
 
 use crate::affine::{gaussian, whole};
+use crate::stopped::{finished, prior};
 use undiffuse::ErrorKind;
 use undiffuse::chain::{Chain, ChainOptions};
-use undiffuse::denoiser::{Component, Covariance, GaussianMixture};
 use undiffuse::noise::Seeded;
 use undiffuse::posterior::operator::{Callback, Identity, Mask};
 use undiffuse::posterior::{Evidence, Fps, FpsOptions, Measurement};
-use undiffuse::process::PredictionType;
 use undiffuse::sampler::{Sampler, SamplerKind, SamplerOptions, SchedulerConfig, Steps, conditional_std};
 use undiffuse::tensor::Dims;
 
@@ -127,11 +126,6 @@ fn y_is_counted_once_for_each_level() {
     }
 }
 
-fn prior() -> GaussianMixture {
-    let part = |m: f64| Component { weight: 1.0, mean: vec![m; 4], covariance: Covariance::Diagonal(vec![0.1; 4]) };
-    GaussianMixture::new(Dims::new(&[1, 2, 2]).unwrap(), &[part(-0.5), part(0.4)], PredictionType::Epsilon).unwrap()
-}
-
 fn run(batch: usize, first_sample: u64, stop: Option<usize>) -> Vec<f32> {
     let identity = Identity::new(Dims::new(&[1, 2, 2]).unwrap()).unwrap();
     let sampler = sampler(20, false);
@@ -141,15 +135,7 @@ fn run(batch: usize, first_sample: u64, stop: Option<usize>) -> Vec<f32> {
         let evidence = Fps::new(seen, &FpsOptions { ensemble: 3 }).unwrap();
         Chain::with_evidence(prior(), &*sampler, Seeded::new(5), evidence, &options).unwrap()
     };
-    let mut c = chain();
-    if let Some(stop) = stop {
-        (0..stop).for_each(|_| assert!(c.step().is_ok()));
-        let saved = c.save().unwrap();
-        c = chain();
-        c.restore(&saved).unwrap();
-    }
-    c.run().unwrap();
-    c.x().to_vec()
+    finished(chain, stop)
 }
 
 #[test]

@@ -30,5 +30,6 @@ mod rules;
 mod same_bits;
 mod sitcom;
 mod split_gibbs;
+mod stopped;
 mod variance;
 mod zero_snr;

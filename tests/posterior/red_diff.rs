@@ -1,5 +1,6 @@
 //! RED-diff on problems whose minimum is known, and what it keeps from step to step.
 
+use crate::stopped::finished;
 use undiffuse::ErrorKind;
 use undiffuse::chain::{Chain, ChainOptions};
 use undiffuse::denoiser::{Component, Covariance, GaussianMixture};
@@ -52,15 +53,7 @@ fn a_point_is_led_to_the_mode() {
 fn run(batch: usize, first_sample: u64, stop: Option<usize>) -> Vec<f32> {
     let options = ChainOptions { batch, first_sample };
     let chain = || Chain::with_evidence(prior(0.1, 0.2), ddim(40), Seeded::new(5), evidence(), &options).unwrap();
-    let mut c = chain();
-    if let Some(stop) = stop {
-        (0..stop).for_each(|_| assert!(c.step().is_ok()));
-        let saved = c.save().unwrap();
-        c = chain();
-        c.restore(&saved).unwrap();
-    }
-    c.run().unwrap();
-    c.x().to_vec()
+    finished(chain, stop)
 }
 
 #[test]

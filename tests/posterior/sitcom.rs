@@ -1,13 +1,12 @@
 //! SITCOM of a Gaussian prior seen element by element, whose optimum at each level is known: an affine map of x_t.
 
 use crate::affine::gaussian;
+use crate::stopped::{finished, prior};
 use undiffuse::ErrorKind;
 use undiffuse::chain::{Chain, ChainOptions};
-use undiffuse::denoiser::{Component, Covariance, GaussianMixture};
 use undiffuse::noise::{NoiseSource, Seeded};
 use undiffuse::posterior::operator::{Identity, Mask};
 use undiffuse::posterior::{Evidence, Measurement, Sitcom, SitcomOptions};
-use undiffuse::process::PredictionType;
 use undiffuse::sampler::{DdimNoise, Plan, Sampler, SamplerKind, SamplerOptions, SchedulerConfig, Steps};
 use undiffuse::schedule::Arithmetic;
 use undiffuse::tensor::Dims;
@@ -102,11 +101,6 @@ fn its_variance_is_next_to_none_where_y_sees() {
     assert!((of_prior - MEAN).abs() < 1e-3 && (unseen / VARIANCE - 0.41).abs() < 0.01);
 }
 
-fn prior() -> GaussianMixture {
-    let part = |m: f64| Component { weight: 1.0, mean: vec![m; 4], covariance: Covariance::Diagonal(vec![0.1; 4]) };
-    GaussianMixture::new(Dims::new(&[1, 2, 2]).unwrap(), &[part(-0.5), part(0.4)], PredictionType::Epsilon).unwrap()
-}
-
 fn run(batch: usize, first_sample: u64, stop: Option<usize>) -> Vec<f32> {
     let identity = Identity::new(Dims::new(&[1, 2, 2]).unwrap()).unwrap();
     let o = SitcomOptions { gradient_steps: 7, ..SitcomOptions::default() };
@@ -116,15 +110,7 @@ fn run(batch: usize, first_sample: u64, stop: Option<usize>) -> Vec<f32> {
         let sampler = evidence.recommended().sampler(&config()).unwrap();
         Chain::with_evidence(prior(), sampler, Seeded::new(5), evidence, &options).unwrap()
     };
-    let mut c = chain();
-    if let Some(stop) = stop {
-        (0..stop).for_each(|_| assert!(c.step().is_ok()));
-        let saved = c.save().unwrap();
-        c = chain();
-        c.restore(&saved).unwrap();
-    }
-    c.run().unwrap();
-    c.x().to_vec()
+    finished(chain, stop)
 }
 
 #[test]

@@ -90,12 +90,12 @@ int main(int argc, char **argv) {
     FAILS(status, undiffuse_model_load_memory(bytes, len, &options, &other, E));       \
   } while (0)
   REFUSED(backend, UNDIFFUSE_BACKEND_WGPU, UNDIFFUSE_UNSUPPORTED);
-  REFUSED(backend, (undiffuse_backend)3, UNDIFFUSE_INVALID_ARGUMENT);
+  REFUSED(backend, (undiffuse_backend)99, UNDIFFUSE_INVALID_ARGUMENT);
   REFUSED(device, 1, UNDIFFUSE_INVALID_ARGUMENT);
   REFUSED(height, 8, UNDIFFUSE_INVALID_ARGUMENT);
-  REFUSED(gradient, (undiffuse_gradient)3, UNDIFFUSE_INVALID_ARGUMENT);
+  REFUSED(gradient, (undiffuse_gradient)99, UNDIFFUSE_INVALID_ARGUMENT);
   REFUSED(precision, UNDIFFUSE_PRECISION_F16, UNDIFFUSE_UNSUPPORTED);
-  REFUSED(precision, (undiffuse_precision)4, UNDIFFUSE_INVALID_ARGUMENT);
+  REFUSED(precision, (undiffuse_precision)99, UNDIFFUSE_INVALID_ARGUMENT);
   CHECK(other == NULL);
 
   OK(undiffuse_model_options_init(&options, sizeof options));

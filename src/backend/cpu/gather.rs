@@ -217,10 +217,9 @@ impl GatherTasks<'_> {
                 scale: a.affine.map_or(core::ptr::null(), |f| f.scale.as_ptr().wrapping_add(image * f.stride + done)),
                 shift: a.affine.map_or(core::ptr::null(), |f| f.shift.as_ptr().wrapping_add(image * f.stride + done)),
                 silu: a.activation == Activation::Silu,
-                halves: a.halves,
             };
             // SAFETY: `bind` and `on` checked the sizes of sources, scale, shift and output.
-            path = unsafe { line_raw(a.isa, &line) };
+            path = unsafe { if a.halves { halves_raw(a.isa, &line) } else { floats_raw(a.isa, &line) } };
             done += s.channels;
         }
         if !matches!(a.activation, Activation::Identity | Activation::Silu) {
@@ -245,11 +244,11 @@ struct Line {
     scale: *const f32,
     shift: *const f32,
     silu: bool,
-    halves: bool,
 }
 
+/// To bf16 or to floats: not asked for at each vector.
 #[inline(always)]
-unsafe fn line_body<S: Simd>(l: &Line) {
+unsafe fn line_body<S: Simd, const HALVES: bool>(l: &Line) {
     // SAFETY: the caller gives `pixels` input pixels of `channels` floats, `stride` apart, as many floats of scale and
     // shift or null, and `pixels * repeat` output pixels of `out_stride` values, `channels` of them after `before`.
     unsafe {
@@ -268,7 +267,7 @@ unsafe fn line_body<S: Simd>(l: &Line) {
                 }
                 for r in 0..l.repeat {
                     let to = to + r * l.out_stride + c;
-                    if l.halves {
+                    if HALVES {
                         S::store_bf16(l.out.cast::<u16>().add(to), n, v);
                     } else {
                         S::store_most(l.out.add(to), n, v);
@@ -279,4 +278,16 @@ unsafe fn line_body<S: Simd>(l: &Line) {
         }
     }
 }
-dispatch! { unsafe fn line_raw = line_body(l: &Line) }
+#[inline(always)]
+unsafe fn floats_body<S: Simd>(l: &Line) {
+    // SAFETY: the contract of `line_body`, here and below.
+    unsafe { line_body::<S, false>(l) }
+}
+dispatch! { unsafe fn floats_raw = floats_body(l: &Line) }
+
+#[inline(always)]
+unsafe fn halves_body<S: Simd>(l: &Line) {
+    // SAFETY: as above.
+    unsafe { line_body::<S, true>(l) }
+}
+dispatch! { unsafe fn halves_raw = halves_body(l: &Line) }
