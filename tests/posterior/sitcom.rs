@@ -46,7 +46,7 @@ fn optimum(alpha: f64, sigma: f64, lambda: f64, seen: bool) -> (f64, f64) {
 /// Steps carried to their end, sample by sample with the noise of the chain.
 #[test]
 fn a_level_ends_in_its_optimum() {
-    let (levels, gradient_steps, batch) = (20, 800, 16);
+    let (levels, gradient_steps, batch) = (20, 800, 4);
     let plan = sampler(levels, gradient_steps);
     for lambda in [1.0, 0.2] {
         let o = SitcomOptions { gradient_steps, rate: 0.03, lambda, stop: Some(0.0) };
