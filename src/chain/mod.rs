@@ -31,6 +31,7 @@ mod adaptive;
 mod alone;
 mod buffers;
 mod builder;
+mod from_data;
 mod in_place;
 mod jacobian;
 mod noising;
@@ -191,8 +192,8 @@ impl<'w, D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'w, D, S, N
         self.begin(first_sample, count, 0)
     }
 
-    /// Begins in the middle: `x`, `[count, ...dims]`, is taken as x_t of step `step` (for SDEdit and restarts from an
-    /// image noised by the caller). `step` may be the number of steps, which makes a finished chain.
+    /// Begins in the middle: `x`, `[count, ...dims]`, is taken as x_t of step `step`, an x that the caller made;
+    /// [`Chain::start_from_data`] noises data itself. `step` may be the number of steps, which makes a finished chain.
     ///
     /// Errors: as [`Chain::restart`]; kind `Shape` for a wrong length and `NonFinite` for NaN or infinity in `x`.
     pub fn start_from(&mut self, step: usize, x: &[f32], first_sample: u64) -> Result<()> {

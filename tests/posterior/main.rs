@@ -16,6 +16,7 @@ mod dps_density;
 mod exact;
 mod exact_gaussian;
 mod fps;
+mod from_data;
 mod gradient;
 mod kinds;
 mod lahmc;

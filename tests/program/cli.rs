@@ -299,7 +299,7 @@ fn wrong_arguments_are_refused_with_a_hint() {
         ("smaple", "did you mean sample?"),
         ("--fast", "'--fast'"),
         ("sample model --cuont 3", "did you mean --count?"),
-        ("sample model --strength 3", "unknown option --strength"),
+        ("sample model --sharpness 3", "unknown option --sharpness"),
         ("sample model -x", "unknown option -x; see"),
         ("sample model -o x.png", "unknown option -o: did you mean --output or --order? see"),
         ("sample --weights f8", "--weights is \"f8\", expected f32 or f16 or bf16 or int8 or int4"),

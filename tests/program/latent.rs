@@ -93,6 +93,9 @@ fn what_works_on_data_says_what_to_give() {
         refused(dir, &words(command), 1, &format!("to work on latents, give {unet}"));
         ok(dir, &words(&command.replace("pipe", &unet)));
     }
+    let begun = "sample pipe --image x.npy --count 1 --steps 2";
+    refused(dir, &words(begun), 1, "samples are latents, and the encoder");
+    ok(dir, &words(&begun.replace("pipe", &unet)));
     // What calls the network alone works on it.
     ok(dir, &words("bench pipe --calls 1"));
     // A decoder that cannot be read bars images alone.

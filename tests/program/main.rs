@@ -20,6 +20,7 @@ mod conditions;
 mod directories;
 mod evaluate;
 mod formats;
+mod from_image;
 mod groups;
 mod import;
 mod latent;

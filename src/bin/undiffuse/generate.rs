@@ -15,10 +15,14 @@ use undiffuse::{Error, ErrorKind, Result};
 use crate::arrays::{Array, ArrayFile, write_safetensors_f32};
 use crate::estimate::{Run, tell};
 use crate::format::{FormatArgs, Place};
+use crate::from_image::{ImageArgs, Pictures};
 use crate::interrupt;
 use crate::output::{Output, progress};
 use crate::preview::Preview;
 use crate::source::ModelArgs;
+
+/// Samples, unless `--count`, a file of `--noise` or several pictures say otherwise.
+const COUNT: usize = 36;
 
 /// What to sample and where to put it.
 #[derive(Debug)]
@@ -31,9 +35,11 @@ pub struct Job {
     pub trace: Option<PathBuf>,
     /// Where predictions are drawn while it runs.
     pub preview: Option<PathBuf>,
+    /// Pictures to begin at.
+    pub image: ImageArgs,
     /// Where x_T and the noise come from.
     pub noise: Noise,
-    /// Samples of the whole run; `None` for as many as the noise's file has.
+    /// Samples of the whole run; `None` for as many as the noise's file or that of the pictures has, or the usual.
     pub count: Option<usize>,
     /// Samples at once.
     pub batch: usize,
@@ -86,14 +92,13 @@ impl Job {
         }
     }
 
-    /// The noise of this run's samples, that of a file apart: `total` samples, `batch` at once.
+    /// The noise of this run's samples, that of a file apart: `total` samples, `batch` at once, from step `start` on.
     fn source(
         &self,
         config: &SchedulerConfig,
         sampler: &dyn Sampler,
-        total: usize,
-        batch: usize,
-        len: usize,
+        start: usize,
+        [total, batch, len]: [usize; 3],
     ) -> Result<Box<dyn NoiseSource>> {
         let Noise::Python { generator, each } = self.noise else { return Ok(Box::new(Seeded::new(self.seed))) };
         let drawn_for = if each { DrawnFor::Each { at_once: batch } } else { DrawnFor::AllOf(total as u64) };
@@ -102,7 +107,7 @@ impl Job {
             let tree = config.noise_sampler_seed()?.map_or(TreeSeed::Drawn, TreeSeed::Given);
             return Ok(Box::new(BrownianTree::new(self.seed, tree, drawn_for, len, &between)?.with_ends(low, high)?));
         }
-        let steps = (0..sampler.levels().len()).filter(|step| sampler.needs_noise(*step));
+        let steps = (start..sampler.levels().len()).filter(|step| sampler.needs_noise(*step));
         let draws = core::iter::once(0).chain(steps.map(|step| step as u64 + 1)).collect();
         Ok(Box::new(PythonNoise::new(generator, self.seed, drawn_for, len)?.with_draws(draws)?))
     }
@@ -184,12 +189,19 @@ impl GivenNoise {
 }
 
 /// Runs a job. Whatever fails or is interrupted leaves no file.
-pub fn generate(model: &ModelArgs, job: &Job) -> Result<Done> {
+pub fn generate(model: &mut ModelArgs, job: &Job) -> Result<Done> {
     let given = job.noise_file().map(GivenNoise::read).transpose()?;
     let in_noise = |e: Error| job.noise_file().iter().fold(e, |e, path| e.context(path.display()));
-    let (first, count) = part(job, given.as_ref()).map_err(in_noise)?;
+    // Before a large model is compiled for nothing.
+    if !job.image.is_given() {
+        part(job, given.as_ref(), None).map_err(in_noise)?;
+    }
 
-    let pipeline = model.compile(&model.open()?)?;
+    let source = model.open()?;
+    let image = job.image.open(model, &source)?;
+    let pipeline = model.compile(&source)?;
+    let pictures = image.map(|image| image.pictures(&pipeline)).transpose()?;
+    let Part { total, first, count } = part(job, given.as_ref(), pictures.as_ref()).map_err(in_noise)?;
     let dims = pipeline.sample_dims();
     let given_beside = model.given(&pipeline)?;
     // Who says eta wants DDIM; a chain of 2015 says itself that it has none.
@@ -207,7 +219,8 @@ pub fn generate(model: &ModelArgs, job: &Job) -> Result<Done> {
     let place = Place::new(&job.output, first, count, &data, &job.format)?;
     let trace_output = job.trace.as_deref().map(Output::create).transpose()?;
 
-    let (steps, name) = (sampler.levels().len(), sampler.name());
+    let start = pictures.as_ref().map_or(Ok(0), |pictures| pictures.start(&sampler))?;
+    let (steps, name) = (sampler.levels().len() - start, sampler.name());
     let shape = |outer: &[usize], dims: &Dims| [outer, dims.as_slice()].concat();
     let mut samples = Array::zeros("the samples", &shape(&[count], &data))?;
     let mut trace = match trace_output {
@@ -217,7 +230,7 @@ pub fn generate(model: &ModelArgs, job: &Job) -> Result<Done> {
     let batch = job.batch.min(count);
     let noise: Box<dyn NoiseSource + '_> = match &given {
         Some(given) => Box::new(given.source().map_err(in_noise)?),
-        None => job.source(&config, &*sampler, job.count.unwrap_or(count), batch, dims.elements())?,
+        None => job.source(&config, &*sampler, start, [total, batch, dims.elements()])?,
     };
 
     let mut denoiser = given_beside.denoiser(&pipeline, batch)?;
@@ -234,7 +247,7 @@ pub fn generate(model: &ModelArgs, job: &Job) -> Result<Done> {
         less: "Fewer --steps or --count",
     };
     // How many calls there will be is not known of a sampler that chooses them.
-    if let Some(&level) = sampler.levels().first().filter(|_| sampler.adaptive().is_none()) {
+    if let Some(&level) = sampler.levels().get(start).filter(|_| sampler.adaptive().is_none()) {
         tell(&run, &mut denoiser, level, cancel)?;
     }
     let evidence: Box<dyn Evidence> = match job.variance_products {
@@ -245,9 +258,17 @@ pub fn generate(model: &ModelArgs, job: &Job) -> Result<Done> {
     let mut chain = Chain::with_evidence(denoiser, sampler, noise, evidence, &options)?;
     let bar = progress(batches * steps, preview.as_ref());
     let (n, made) = (dims.elements(), data.elements());
+    let mut begun = Array::zeros("the pictures", &[if pictures.is_some() { batch } else { 0 }, n])?.data;
     for (i, out) in samples.data.chunks_mut(batch * made).enumerate() {
         let begin = i * batch;
-        chain.restart(first + begin as u64, out.len() / made)?;
+        let (number, at_once) = (first + begin as u64, out.len() / made);
+        match (&pictures, begun.get_mut(..at_once * n)) {
+            (Some(pictures), Some(rows)) => {
+                pictures.rows(number, rows);
+                chain.start_from_data(start, rows, number)?;
+            }
+            _ => chain.restart(number, at_once)?,
+        }
         let mut keep = |row: usize, x: &[f32]| {
             // Row `row` of the trace has all samples; a batch is a part of it.
             let at = (row * count + begin) * n;
@@ -257,7 +278,7 @@ pub fn generate(model: &ModelArgs, job: &Job) -> Result<Done> {
         };
         keep(0, chain.x());
         chain.run_with(cancel, |progress| {
-            keep(progress.step + 1, progress.x);
+            keep(progress.step + 1 - start, progress.x);
             Preview::show(&mut preview, progress.x0, progress.step + 1 == progress.steps);
             bar.inc(1);
             Flow::Continue
@@ -279,15 +300,32 @@ fn decoder_bytes(pipeline: &Pipeline) -> Result<usize> {
     Ok(pipeline.codec_bytes()?.saturating_add(pipeline.decoder().map_or(0, |d| d.weight_bytes())))
 }
 
-/// The number of the first sample of this run, and how many there are.
-fn part(job: &Job, given: Option<&GivenNoise>) -> Result<(u64, usize)> {
+/// The samples of this run.
+struct Part {
+    /// Those of all shards.
+    total: usize,
+    /// The number of the first.
+    first: u64,
+    /// How many this shard has.
+    count: usize,
+}
+
+/// Which samples this run makes.
+fn part(job: &Job, given: Option<&GivenNoise>, pictures: Option<&Pictures>) -> Result<Part> {
     let invalid = |text: String| Err(Error::new(ErrorKind::InvalidArgument, text));
     let total = match (job.count, given.map(GivenNoise::count)) {
         (Some(count), Some(there)) if count != there => {
             return invalid(format!("x_T has {there} samples, --count says {count}"));
         }
-        (count, there) => there.or(count).unwrap_or_default(),
+        (count, there) => there.or(count),
     };
+    let several = pictures.map(Pictures::count).filter(|&n| n > 1);
+    let total = total.or(several).unwrap_or(COUNT);
+    if let Some(n) = several.filter(|&n| n != total) {
+        return invalid(format!(
+            "--image has {n} pictures, and there are {total} samples: give one picture, or one for each"
+        ));
+    }
     let (i, n) = job.shard;
     // Wide enough for any count and shard.
     let border = |i: usize| (total as u128 * i as u128 / n as u128) as usize;
@@ -295,5 +333,5 @@ fn part(job: &Job, given: Option<&GivenNoise>) -> Result<(u64, usize)> {
     if begin == end {
         return invalid(format!("part {i} of {n} has none of the {total} samples"));
     }
-    Ok((begin as u64, end - begin))
+    Ok(Part { total, first: begin as u64, count: end - begin })
 }

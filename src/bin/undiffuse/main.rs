@@ -11,6 +11,7 @@ mod devices;
 mod estimate;
 mod evaluate;
 mod format;
+mod from_image;
 mod generate;
 mod help;
 mod image;

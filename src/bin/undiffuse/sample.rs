@@ -12,14 +12,13 @@ use undiffuse::schedule::{AlignYourSteps, SigmaSpacing};
 
 use crate::args::{Args, Command, Outcome, Token, usage};
 use crate::format::FormatArgs;
+use crate::from_image::ImageArgs;
 use crate::generate::{Job, Noise, generate};
 use crate::output;
 use crate::source::{ModelArgs, model_options};
 
 /// Samples at once, unless `--batch` says otherwise.
 const BATCH: usize = 16;
-/// Samples, unless `--count` or a file of `--noise` says otherwise.
-const COUNT: usize = 36;
 /// The most samples of one run.
 const MAX_COUNT: usize = 100_000_000;
 /// The command.
@@ -37,7 +36,11 @@ usage: undiffuse sample [PATH] [OPTION...]
                   samples.png); with {} in its name a file for each sample, {} being its number; - is standard output
   --format KIND   for standard output: png (default), jpg, webp, npy or safetensors
   --depth BITS    of a .png: 8 (default) or 16
-  --count N       how many samples (default 36)
+  --image FILE    image to image (SDEdit): begins at this picture with some noise and not at noise alone; a PNG, JPEG, WebP or .npy, or - for standard
+                  input; of several pictures [N, C, H, W] each is one sample's. --fit cover, stretch or crop brings it to the model's size,
+                  --grey and --colour to its channels; --values and --axes say what an array's numbers and axes are (see `undiffuse help restore`)
+  --strength S    above 0 and at most 1 (default 0.8): how much of it is made anew; of N steps the last int(N S) are run, as in diffusers
+  --count N       how many samples (default 36, or as many as --image has pictures where it has several)
   --batch N       how many at once (default 16); it changes the time and the memory, not the samples
   --sampler NAME  the model's own (default; unipc where that is ddpm), ddpm, ddim, dpmsolver++, unipc, euler, euler-ancestral, heun,
                   deis, lms, pndm or another; a wrong name lists all
@@ -93,6 +96,7 @@ fn run(args: &mut Args) -> Outcome {
         format: FormatArgs::default(),
         trace: None,
         preview: None,
+        image: ImageArgs::default(),
         noise: Noise::Seeded,
         count: None,
         batch: BATCH,
@@ -139,6 +143,7 @@ fn run(args: &mut Args) -> Outcome {
                         && !model.decoding(other, args)?
                         && !model.condition(other, args)?
                         && !job.format.option(other, args)?
+                        && !job.image.option(other, args)?
                     {
                         return args.unknown(other);
                     }
@@ -148,6 +153,7 @@ fn run(args: &mut Args) -> Outcome {
         }
     }
     model.check()?;
+    job.image.check()?;
     job.format.check(&[&job.output])?;
     let other = |s: SamplerKind| SamplerKind::NAMES.iter().find(|(_, k)| *k == s && s != SamplerKind::Ddim);
     if let (Some((name, _)), true) = (job.sampler.and_then(other), job.eta.is_some()) {
@@ -173,13 +179,10 @@ fn run(args: &mut Args) -> Outcome {
         return usage!("two outputs name the same file, {}", twice.display());
     }
     job.seed = seed.unwrap_or_default();
-    if job.count.is_none() && !matches!(job.noise, Noise::File(_)) {
-        job.count = Some(COUNT);
-    }
 
     let start = Instant::now();
     model.set_gradient(job.variance_products > 0);
-    let done = generate(&model, &job)?;
+    let done = generate(&mut model, &job)?;
     let (seconds, output) = (start.elapsed().as_secs_f64(), job.output.display());
     let text = format!(
         "{output}: {} samples of {}, {} steps of {}, on {}, {seconds:.1} s\n",

@@ -4,7 +4,8 @@ use undiffuse::pipeline::Source;
 use undiffuse::{Error, ErrorKind, Result};
 
 use super::input::{Input, Look};
-use super::run::Job;
+use super::operator::OperatorArgs;
+use super::reading::Reading;
 use crate::source::{ModelArgs, near};
 
 /// What an error calls the pictures of a file.
@@ -21,11 +22,20 @@ fn described(look: &Look, wanted: usize) -> String {
 /// Checks that the pictures have the channels and the size of the model's, unless options say what is done with others.
 /// Where the model has no size of its own, or takes `any_size`, it takes that of the pictures.
 ///
+/// They are measurements by `operator`; without one they are pictures as the model makes them.
+///
 /// Errors (kind `Shape`) name the options that would work, all that it takes.
-pub fn check(model: &mut ModelArgs, source: &Source<'_>, input: &Input, job: &Job, any_size: bool) -> Result<()> {
+pub fn check(
+    model: &mut ModelArgs,
+    source: &Source<'_>,
+    input: &Input,
+    reading: &Reading,
+    operator: Option<&OperatorArgs>,
+    any_size: bool,
+) -> Result<()> {
     let Some(model_channels) = source.model().channels() else { return Ok(()) };
-    let whole = job.simulate || job.operator.sees_whole();
-    let Some(wanted) = (if whole { Some(model_channels) } else { job.operator.channels(model_channels) }) else {
+    let measured = operator.filter(|o| !o.sees_whole());
+    let Some(wanted) = measured.map_or(Some(model_channels), |o| o.channels(model_channels)) else {
         return Ok(());
     };
     let own = source.model().sample_size().filter(|_| !any_size);
@@ -33,21 +43,21 @@ pub fn check(model: &mut ModelArgs, source: &Source<'_>, input: &Input, job: &Jo
     if own.is_some() && source.graph(None).is_err() {
         return Ok(());
     }
-    let look = input.look(wanted, &job.reading)?;
+    let look = input.look(wanted, reading)?;
     // The size of the model's pictures behind what is seen, which a smaller picture is a measurement of.
-    let behind = |size: [usize; 2]| if whole { Some(size) } else { job.operator.picture_size(size) };
+    let behind = |size: [usize; 2]| measured.map_or(Some(size), |o| o.picture_size(size));
     let Some([h, w]) = behind(look.size) else { return Ok(()) };
     let takes = |size: [usize; 2]| any_size || source.graph(Some(size)).is_ok();
 
-    let fitted = job.reading.fit.is_some() && look.is_picture;
-    if job.reading.fit.is_some() && !look.is_picture {
+    let fitted = reading.fit.is_some() && look.is_picture;
+    if reading.fit.is_some() && !look.is_picture {
         let text = format!("{}: --fit is for PNG, JPEG and WebP: cut or resize the array before", input.name());
         return Err(Error::new(ErrorKind::InvalidArgument, text));
     }
     let target = model.size().or(own);
     let channels = match (look.channels, wanted) {
-        (3, 1) if !job.reading.grey => Some("--grey"),
-        (1, 3) if !job.reading.colour => Some("--colour"),
+        (3, 1) if !reading.grey => Some("--grey"),
+        (1, 3) if !reading.colour => Some("--colour"),
         _ => None,
     };
     let fits = match target {
@@ -65,8 +75,8 @@ pub fn check(model: &mut ModelArgs, source: &Source<'_>, input: &Input, job: &Jo
 
     let mut ways = Vec::new();
     // What cuts the picture to a size, or enlarges it.
-    let cut = |[t_h, t_w]: [usize; 2]| if h < t_h || w < t_w || job.simulate { "cover" } else { "crop" };
-    let may_be_cut = look.is_picture && whole_size(job);
+    let cut = |[t_h, t_w]: [usize; 2]| if h < t_h || w < t_w || operator.is_none() { "cover" } else { "crop" };
+    let may_be_cut = look.is_picture && operator.is_none_or(keeps_size);
     match (model.size(), target) {
         _ if fits => ways.push(String::new()),
         (Some(said), _) if !takes(said) => {
@@ -99,9 +109,9 @@ pub fn check(model: &mut ModelArgs, source: &Source<'_>, input: &Input, job: &Jo
     refuse(input, &described(&look, wanted), &model_is, &ways, channels)
 }
 
-/// Whether a picture has the size of the model's, and is no smaller measurement of one.
-fn whole_size(job: &Job) -> bool {
-    job.simulate || job.operator.picture_size([1, 1]) == Some([1, 1])
+/// Whether what is measured has the size of the model's pictures, and is no smaller measurement of one.
+fn keeps_size(operator: &OperatorArgs) -> bool {
+    operator.picture_size([1, 1]) == Some([1, 1])
 }
 
 fn refuse(input: &Input, seen: &str, model_is: &str, ways: &[String], channels: Option<&str>) -> Result<()> {

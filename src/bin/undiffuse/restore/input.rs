@@ -242,8 +242,9 @@ impl Input {
         // The mean of |x + sigma z| is at most 1 + 0.8 sigma.
         if most > 1.0 + SLACK + DEVIATIONS * sigma || mean > 1.0 + SLACK / 4.0 + sigma {
             let was = if reading.values.is_some() { "outside of --values" } else { "expected -1 to 1" };
+            let noise = if sigma > 0.0 { format!(", with noise of --sigma {sigma}") } else { String::new() };
             return wrong(format!(
-                "the numbers go to {raw}, {was}, with noise of --sigma {sigma}: give --values 0..255 for grey levels, \
+                "the numbers go to {raw}, {was}{noise}: give --values 0..255 for grey levels, \
                  0..1 for shares of white, data if they are meant as they are"
             ));
         }

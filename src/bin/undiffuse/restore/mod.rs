@@ -6,8 +6,8 @@
 mod auto;
 mod channels;
 mod figures;
-mod fit;
-mod input;
+pub mod fit;
+pub mod input;
 mod method;
 mod operator;
 pub mod reading;

@@ -81,6 +81,13 @@ pub struct Job {
     pub maps: bool,
 }
 
+impl Job {
+    /// What the pictures are measurements by; with `simulate` they are still to be measured.
+    pub fn measured_by(&self) -> Option<&OperatorArgs> {
+        (!self.simulate).then_some(&self.operator)
+    }
+}
+
 /// What was done.
 pub struct Done {
     /// Pictures restored.
@@ -277,7 +284,7 @@ pub fn restore(model: &mut ModelArgs, job: &mut Job) -> Result<Done> {
         let text = "is for denoisers of a stated sigma, which it is none of: leave it out";
         return Err(Error::new(ErrorKind::Unsupported, format!("{}: --method {} {text}", model.name(), of.name())));
     }
-    fit::check(model, &source, &input, job, false)?;
+    fit::check(model, &source, &input, &job.reading, job.measured_by(), false)?;
     let asked = job.method.method;
     model.set_gradient(asked.is_none_or(MethodKind::needs_vjp));
     let pipeline = match model.compile(&source) {
