@@ -129,6 +129,8 @@ pub(super) fn pack(
         let packed = Stored::pack(heap, isa, WeightType::F32, [k / 2, n], pair)?;
         return Ok(Stored { tiles: pairs::TILES, ..packed });
     }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = how; // Pairs and tiles are x86-64's.
     Stored::pack(heap, isa, WeightType::Bf16, [k, n], at)
 }
 
