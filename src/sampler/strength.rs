@@ -4,8 +4,10 @@ use super::{Sampler, StateSpace};
 use crate::error::{Result, ensure};
 use crate::schedule::Level;
 
-/// Noise to signal is compared with this much room for rounding.
-const ROUNDING: f64 = 1.0 + 1e-6;
+/// Whether noise to signal does not rise from `a` to `b`; to rounding.
+fn falls(a: f64, b: f64) -> bool {
+    b <= a * (1.0 + 1e-6)
+}
 
 /// The step at which a run of a `strength` begins, from 0; to be given to
 /// [`Chain::start_from_data`](crate::chain::Chain::start_from_data).
@@ -43,7 +45,7 @@ pub fn start_of_strength<S: Sampler + ?Sized>(sampler: &S, strength: f64) -> Res
     for step in starts() {
         let noise = level_of_start(sampler, step)?.noise_to_signal();
         ensure!(
-            noise <= before * ROUNDING,
+            falls(before, noise),
             Unsupported,
             "the noise of {} rises at step {step}, so that a strength says nothing of how much of the data stays: give \
              the step itself",
@@ -87,7 +89,7 @@ pub(crate) fn level_of_start<S: Sampler + ?Sized>(sampler: &S, step: usize) -> R
     let end = sampler.target(steps.saturating_sub(1))?;
     let level = levels.get(step).copied().unwrap_or(end);
     ensure!(
-        end.noise_to_signal() <= level.noise_to_signal() * ROUNDING,
+        falls(level.noise_to_signal(), end.noise_to_signal()),
         Unsupported,
         "{name} leads from data to noise, and takes data without noise as the x of step 0"
     );
