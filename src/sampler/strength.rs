@@ -16,7 +16,7 @@ fn falls(a: f64, b: f64) -> bool {
 /// min(int(N strength), N) are run, as `get_timesteps` of diffusers' `StableDiffusionImg2ImgPipeline` has it; the
 /// product is a double. Strength 1 runs all of them, and begins at the level of the first: what little signal that
 /// level has is the data's. (diffusers' pipelines of flows, as `StableDiffusion3Img2ImgPipeline`, round the number of
-/// steps up.)
+/// steps up; its `LCMScheduler` spreads N timesteps below the strength instead, which is a list of timesteps here.)
 ///
 /// Errors: kind `InvalidArgument` for a strength that is not above 0 and at most 1, and where it leaves no step; kind
 /// `Unsupported` for samplers of bits and classes, and for those whose noise rises on the way: of an inversion, or of a
