@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # The adjusted DDIM of hackable-diffusion goes to the wrong mean: 0.96 for 2 with any number of steps.
 #
-# Algorithm 3 of "Multistep Distillation of Diffusion Models via Moment Matching" (arXiv:2403.06807) sets the prediction
-# of the data into the next state with the next time's alpha, as DDIM does. AdjustedDDIMStep has the alpha of the time
-# that it comes from. Each step lacks (next alpha - alpha) of the data; the sum of all steps does not shrink as they do.
+# It names algorithm 3 of "Multistep Consistency Models" (arXiv:2403.06807), in which, as in DDIM, the next state has the
+# prediction of the data times the next time's alpha. AdjustedDDIMStep has the alpha of the time that it comes from. Each
+# step lacks (next alpha - alpha) of the data; the sum of all steps does not shrink as they do.
 #
 # The exact prediction of x_0 for N(2, 0.5^2), by DDIMStep, by AdjustedDDIMStep and by algorithm 3 written out here.
 #
