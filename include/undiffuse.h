@@ -2375,6 +2375,22 @@ undiffuse_status undiffuse_sampler_scale_model_input(const undiffuse_sampler *sa
                                                      undiffuse_error **error);
 
 /**
+ * Writes to *step the step at which image to image begins, for a strength above 0 and at most 1: of
+ * the sampler's N steps the last min(int(N strength), N) are run, as diffusers' pipelines have it;
+ * a step may be several calls. Noise the pictures with undiffuse_sampler_add_noise at that step,
+ * and give them to undiffuse_session_start_from.
+ *
+ * Status: UNDIFFUSE_INVALID_ARGUMENT for other strengths and where none of the steps is left;
+ * UNDIFFUSE_UNSUPPORTED for chains of bits and classes, and for samplers whose noise rises on the
+ * way. Any thread.
+ */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
+undiffuse_status undiffuse_sampler_start_of_strength(const undiffuse_sampler *sampler,
+                                                     double strength,
+                                                     size_t *step,
+                                                     undiffuse_error **error);
+
+/**
  * Adds noise to `len` floats of x_0, to the level of step `step`: out = alpha x_0 + sigma noise,
  * diffusers' add_noise. `out` overlaps neither.
  *

@@ -7,7 +7,7 @@ use core::ffi::c_char;
 
 use undiffuse::error::check_finite;
 use undiffuse::posterior::Evidence;
-use undiffuse::sampler::{SamplerOptions, SchedulerConfig, StateSpace, StepIo};
+use undiffuse::sampler::{SamplerOptions, SchedulerConfig, StateSpace, StepIo, start_of_strength};
 
 use crate::callbacks::undiffuse_level;
 use crate::enums::undiffuse_sampler_kind::{self, *};
@@ -335,6 +335,29 @@ pub unsafe extern "C" fn undiffuse_sampler_scale_model_input(
             let out = slice_mut(out, len, "out")?;
             out.iter_mut().zip(from).for_each(|(o, v)| *o = scale * v);
             Ok(check_finite("out", out)?)
+        })
+    }
+}
+
+/// Writes to *step the step at which image to image begins, for a strength above 0 and at most 1: of the sampler's N
+/// steps the last min(int(N strength), N) are run, as diffusers' pipelines have it; a step may be several calls. Noise
+/// the pictures with undiffuse_sampler_add_noise at that step, and give them to undiffuse_session_start_from.
+///
+/// Status: UNDIFFUSE_INVALID_ARGUMENT for other strengths and where none of the steps is left; UNDIFFUSE_UNSUPPORTED for
+/// chains of bits and classes, and for samplers whose noise rises on the way. Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn undiffuse_sampler_start_of_strength(
+    sampler: *const undiffuse_sampler,
+    strength: f64,
+    step: *mut usize,
+    error: *mut *mut undiffuse_error,
+) -> undiffuse_status {
+    // SAFETY: as above.
+    unsafe {
+        ok(error, || {
+            let out = output(step, "step")?;
+            out.set(start_of_strength(&**read(sampler)?, strength)?);
+            Ok(())
         })
     }
 }

@@ -103,6 +103,12 @@ class sampler {
     });
     return out;
   }
+  // The step at which image to image of a strength begins: add_noise there, then session::start_from.
+  std::size_t start_of_strength(double strength) const {
+    std::size_t step = 0;
+    detail::call([&](auto e) { return undiffuse_sampler_start_of_strength(get(), strength, &step, e); });
+    return step;
+  }
   // alpha x_0 + sigma noise at the level of `step`.
   std::vector<float> add_noise(std::size_t step, view<const float> x0, view<const float> noise) const {
     same(x0.size(), noise.size(), "x0 and noise");

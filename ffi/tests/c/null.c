@@ -67,6 +67,8 @@ int main(void) {
   NULLS(undiffuse_sampler_scale_model_input(NULL, 0, x, 4, y, E));
   NULLS(undiffuse_sampler_scale_model_input(sampler, 0, NULL, 4, y, E));
   NULLS(undiffuse_sampler_scale_model_input(sampler, 0, x, 4, NULL, E));
+  NULLS(undiffuse_sampler_start_of_strength(NULL, 0.5, &len, E));
+  NULLS(undiffuse_sampler_start_of_strength(sampler, 0.5, NULL, E));
   NULLS(undiffuse_sampler_add_noise(NULL, 0, x, x, 4, y, E));
   NULLS(undiffuse_sampler_add_noise(sampler, 0, NULL, x, 4, y, E));
   NULLS(undiffuse_sampler_add_noise(sampler, 0, x, NULL, 4, y, E));

@@ -162,6 +162,17 @@ int main(void) {
   OK(undiffuse_sampler_state_len(sampler, 12, &len, E));
   CHECK(len == 0);
 
+  /* The last 30 of 100 steps. */
+  OK(undiffuse_sampler_start_of_strength(sampler, 0.3, &len, E));
+  CHECK(len == 70);
+  OK(undiffuse_sampler_start_of_strength(sampler, 1.0, &len, E));
+  CHECK(len == 0);
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_sampler_start_of_strength(sampler, 0.0, &len, E));
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_sampler_start_of_strength(sampler, 0.009, &len, E));
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_sampler_start_of_strength(sampler, 1.5, &len, E));
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_sampler_start_of_strength(sampler, NAN, &len, E));
+  CHECK(len == 0);
+
   /* add_noise: alpha x + sigma z. */
   OK(undiffuse_sampler_get_step_info(sampler, 50, &step, E));
   CHECK(step.needs_noise == 1 && step.input_scale == 1.0 && step.level.timestep == 49.0 && step.target.timestep == 48.0);

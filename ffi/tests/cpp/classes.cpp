@@ -190,6 +190,7 @@ void samplers() {
   how.timesteps = {9, 4, 0};
   undiffuse::sampler s(schedule, how);
   CHECK(s.info().step_count == 3 && s.timesteps() == (std::vector<double>{9, 4, 0}) && s.state_len(4) == 0);
+  CHECK(s.start_of_strength(0.7) == 1);
   CHECK(std::fabs(s.step_info(0).level.alpha - std::sqrt(std::pow(0.98, 10))) < 1e-6);
   const std::vector<float> x0{1, -1, 0.5f, 0}, noise{0.5f, 0.25f, -1, 2};
   auto x = s.add_noise(0, x0, noise);
