@@ -343,8 +343,8 @@ pub unsafe extern "C" fn undiffuse_sampler_scale_model_input(
 /// steps the last min(int(N strength), N) are run, as diffusers' pipelines have it; a step may be several calls. Noise
 /// the pictures with undiffuse_sampler_add_noise at that step, and give them to undiffuse_session_start_from.
 ///
-/// Status: UNDIFFUSE_INVALID_ARGUMENT for other strengths and where none of the steps is left; UNDIFFUSE_UNSUPPORTED for
-/// chains of bits and classes, and for samplers whose noise rises on the way. Any thread.
+/// Status: UNDIFFUSE_INVALID_ARGUMENT for other strengths and where none of the steps is left; UNDIFFUSE_UNSUPPORTED
+/// for chains of bits and classes, and for samplers whose noise rises on the way. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn undiffuse_sampler_start_of_strength(
     sampler: *const undiffuse_sampler,
