@@ -47,7 +47,7 @@ use crate::denoiser::{Call, Denoiser, check_gave};
 use crate::error::{Result, ensure, err, first_non_finite};
 use crate::noise::{Fingerprint, NoiseSource};
 use crate::posterior::{At, Evidence, Kernel, NoEvidence};
-use crate::sampler::{Estimate, Sampler, Spread, StateSpace, add_noise, conditional_std};
+use crate::sampler::{Estimate, Sampler, Spread, StateSpace, add_noise, check_start, conditional_std};
 use crate::schedule::Level;
 use alone::Alone;
 use buffers::{Arena, Layout};
@@ -201,14 +201,8 @@ impl<'w, D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'w, D, S, N
         let count = x.len() / n;
         self.check_samples(first_sample, count)?;
         ensure!(x.len() == count * n, Shape, "x has {} values, expected a multiple of {n}", x.len());
-        let steps = self.steps();
-        ensure!(step <= steps, InvalidArgument, "cannot start from step {step}, there are {steps}");
+        check_start(&self.sampler, step)?;
         ensure!(all_finite(x), NonFinite, "the x to start from is not finite");
-        ensure!(
-            step == 0 || self.sampler.settles(step - 1),
-            InvalidArgument,
-            "cannot start from step {step}, which finishes what the step before it began"
-        );
         let b = self.layout.split(self.arena.values(), self.layout.batch)?;
         b.spare.get_mut(..x.len()).ok_or_else(|| short("spare"))?.copy_from_slice(x);
         self.begin(first_sample, count, step)

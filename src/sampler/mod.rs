@@ -87,8 +87,8 @@ pub use plan::{Call, CallNoise, Mix, Of, Plan, Term, Update};
 pub use precondition::{ModelPreconditioning, PreconditioningRule};
 pub use repaint::Jumps;
 pub use split_gibbs::Ladder;
-pub(crate) use strength::level_of_start;
 pub use strength::start_of_strength;
+pub(crate) use strength::{check_start, level_of_start};
 
 // What makes each sampler by hand. `SchedulerConfig::sampler` is the door; these are for tests and benches, which hold
 // a solver alone to its equations, and may change in any version.

@@ -63,10 +63,24 @@ pub fn start_of_strength<S: Sampler + ?Sized>(sampler: &S, strength: f64) -> Res
     starts().nth(steps - run).ok_or_else(|| crate::error::err!(InvalidArgument, "{} has no steps", sampler.name()))
 }
 
+/// Checks that a run may begin at step `step`, or be done with the number of steps.
+///
+/// Errors: kind `InvalidArgument` for a step that there is not or that an inner stage leads to.
+pub(crate) fn check_start<S: Sampler + ?Sized>(sampler: &S, step: usize) -> Result<()> {
+    let steps = sampler.levels().len();
+    ensure!(step <= steps, InvalidArgument, "cannot start from step {step}, there are {steps}");
+    ensure!(
+        step == 0 || sampler.settles(step - 1),
+        InvalidArgument,
+        "cannot start from step {step}, which finishes what the step before it began"
+    );
+    Ok(())
+}
+
 /// The level of x at the start of step `step`, at which data are to be noised; of the result after the last.
 ///
-/// Errors: kind `InvalidArgument` for a step that there is not or that an inner stage leads to; kind `Unsupported` for
-/// samplers of bits and classes, and for a run that leads to more noise than it starts from.
+/// Errors: as [`check_start`]; kind `Unsupported` for samplers of bits and classes, and for a run that leads to more
+/// noise than it starts from.
 pub(crate) fn level_of_start<S: Sampler + ?Sized>(sampler: &S, step: usize) -> Result<Level> {
     let (name, levels) = (sampler.name(), sampler.levels());
     let elements = match sampler.space() {
@@ -79,14 +93,8 @@ pub(crate) fn level_of_start<S: Sampler + ?Sized>(sampler: &S, step: usize) -> R
         Unsupported,
         "{name} makes {elements}, which no Gaussian noise is added to: a start from data is for samplers of real values"
     );
-    let steps = levels.len();
-    ensure!(step <= steps, InvalidArgument, "cannot start from step {step}, there are {steps}");
-    ensure!(
-        step == 0 || sampler.settles(step - 1),
-        InvalidArgument,
-        "cannot start from step {step}, which finishes what the step before it began"
-    );
-    let end = sampler.target(steps.saturating_sub(1))?;
+    check_start(sampler, step)?;
+    let end = sampler.target(levels.len().saturating_sub(1))?;
     let level = levels.get(step).copied().unwrap_or(end);
     ensure!(
         falls(level.noise_to_signal(), end.noise_to_signal()),

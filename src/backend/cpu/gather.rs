@@ -278,6 +278,7 @@ unsafe fn line_body<S: Simd, const HALVES: bool>(l: &Line) {
         }
     }
 }
+
 #[inline(always)]
 unsafe fn floats_body<S: Simd>(l: &Line) {
     // SAFETY: the contract of `line_body`, here and below.
