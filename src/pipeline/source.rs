@@ -387,11 +387,8 @@ impl<'a> Source<'a> {
             read_param(self.weights(), name, dims, out)?;
             self.model.adapt(name, dims.as_slice(), out);
             if seen.borrow_mut().insert(String::from(name)) {
-                // A word at a time, because a model has many.
-                let words = out.iter().map(|v| u64::from(v.to_bits()));
-                let one = Fingerprint::new().bytes(name.as_bytes()).finish();
-                let one = words.fold(one, |h, w| (h.rotate_left(29) ^ w).wrapping_mul(0x0000_0100_0000_01b3));
-                sum.set(sum.get().wrapping_add(one));
+                let one = Fingerprint::new().bytes(name.as_bytes()).weights(out);
+                sum.set(sum.get().wrapping_add(one.finish()));
             }
             Ok(())
         };
