@@ -69,13 +69,19 @@ impl Step for Elementwise {
             Shape,
             "the arena is too small for {rows} rows of {c} channels"
         );
+        // Where rows have nothing between them and no row is mapped by its channels, a task's are one: of few channels
+        // rows are many.
+        let alike = !matches!(self.map, Map::Channel { .. } | Map::Scalar { .. } | Map::ApplyAffine { .. });
+        let whole = alike && x.stride == c && out.stride == c && y.is_none_or(|y| y.stride == c);
         run.each_rows(rows, c, &|first, last| {
-            for r in first..last {
+            let at_once = if whole { last - first } else { 1 };
+            for r in (first..last).step_by(at_once.max(1)) {
                 let y_row = if y_rows == rows { r } else { r / positions };
-                // SAFETY: row r of each was found inside above, and a row of the result is one task's.
+                // SAFETY: rows r to r + at_once of each were found inside above, and those of the result are one task's.
                 unsafe {
                     let y = y_from.map_or(core::ptr::null_mut(), |y| y.as_ptr().add(y_row * y_stride));
-                    self.row(run.isa, from.as_ptr().add(r * x.stride), y, to.as_ptr().add(r * out.stride), c);
+                    let (x, to) = (from.as_ptr().add(r * x.stride), to.as_ptr().add(r * out.stride));
+                    self.row(run.isa, x, y, to, at_once * c);
                 }
             }
             Ok(())
@@ -84,7 +90,7 @@ impl Step for Elementwise {
 }
 
 impl Elementwise {
-    /// One row of `n` floats.
+    /// `n` floats: a row, or rows that follow each other.
     ///
     /// # Safety
     /// `x` and `out` are valid for `n` floats and equal or apart; `y` is valid for what the map reads of it.

@@ -271,15 +271,23 @@ struct Place {
     sum_x: [f64; COLUMNS],
 }
 
-/// Calls `f` for the columns of a place, a vector at a time: rows follow each other fast enough that more at once gain
-/// nothing.
+/// Calls `f` for the columns of a place, a vector of [`BLOCK`] rows at a time, so that the vectors of a cache line follow
+/// each other before it is gone.
 macro_rules! by_vectors {
     ($f:ident, $p:ident $(, $more:expr)?) => {{
-        let mut c = 0;
-        while c < $p.n {
-            let n = ($p.n - c).min(S::LANES);
-            $f::<S>($p, c, n $(, $more)?);
-            c += n;
+        let mut row = 0;
+        while row < $p.rows {
+            let (end, mut c) = ((row + BLOCK).min($p.rows), 0);
+            while c < $p.n {
+                let n = ($p.n - c).min(S::LANES);
+                // What is known where it is compiled makes loops without a question in them.
+                match n == S::LANES {
+                    true => $f::<S>($p, [row, end], c, S::LANES $(, $more)?),
+                    false => $f::<S>($p, [row, end], c, n $(, $more)?),
+                }
+                c += n;
+            }
+            row = end;
         }
     }};
 }
@@ -355,30 +363,25 @@ unsafe fn column_values<S: Simd>(p: &Place, c: usize, n: usize) -> [S::V; 4] {
     }
 }
 
-/// The `n` columns from `c` on, at most one vector.
+/// The `n` columns from `c` on, at most one vector, of at most [`BLOCK`] rows.
 #[inline(always)]
-unsafe fn slope_columns<S: Simd>(p: &mut Place, c: usize, n: usize, slope: impl Slope) {
-    let mut row = 0;
+unsafe fn slope_columns<S: Simd>(p: &mut Place, [first, end]: [usize; 2], c: usize, n: usize, slope: impl Slope) {
     // SAFETY: c + n <= p.n <= COLUMNS, rows below p.rows.
     unsafe {
         let [mean, a, b, weight] = column_values::<S>(p, c, n);
-        while row < p.rows {
-            let (mut s, mut sx) = (S::zero(), S::zero());
-            let end = (row + BLOCK).min(p.rows);
-            while row < end {
-                let x = S::load_most(p.x.0.add(row * p.x.1 + c), n);
-                let dy = S::load_most(p.dy.0.add(row * p.dy.1 + c), n);
-                let g = S::mul(S::mul(dy, weight), slope.at::<S>(S::mul_add(x, a, b)));
-                s = S::add(s, g);
-                sx = S::mul_add(g, S::sub(x, mean), sx);
-                S::store_most(p.out.0.add(row * p.out.1 + c), n, g);
-                row += 1;
-            }
-            let (s, sx) = (S::to_array(s), S::to_array(sx));
-            for lane in 0..n {
-                p.sum[c + lane] += f64::from(s[lane]);
-                p.sum_x[c + lane] += f64::from(sx[lane]);
-            }
+        let (mut s, mut sx) = (S::zero(), S::zero());
+        for row in first..end {
+            let x = S::load_most(p.x.0.add(row * p.x.1 + c), n);
+            let dy = S::load_most(p.dy.0.add(row * p.dy.1 + c), n);
+            let g = S::mul(S::mul(dy, weight), slope.at::<S>(S::mul_add(x, a, b)));
+            s = S::add(s, g);
+            sx = S::mul_add(g, S::sub(x, mean), sx);
+            S::store_most(p.out.0.add(row * p.out.1 + c), n, g);
+        }
+        let (s, sx) = (S::to_array(s), S::to_array(sx));
+        for lane in 0..n {
+            p.sum[c + lane] += f64::from(s[lane]);
+            p.sum_x[c + lane] += f64::from(sx[lane]);
         }
     }
 }
@@ -391,11 +394,11 @@ unsafe fn combine_body<S: Simd>(p: &Place) {
 }
 
 #[inline(always)]
-unsafe fn combine_columns<S: Simd>(p: &Place, c: usize, n: usize) {
+unsafe fn combine_columns<S: Simd>(p: &Place, [first, end]: [usize; 2], c: usize, n: usize) {
     // SAFETY: as in `slope_columns`.
     unsafe {
         let [mean, a, b, weight] = column_values::<S>(p, c, n);
-        for row in 0..p.rows {
+        for row in first..end {
             let x = S::sub(S::load_most(p.x.0.add(row * p.x.1 + c), n), mean);
             let to = p.out.0.add(row * p.out.1 + c);
             let mut sum = S::mul_add(S::load_most(to, n), a, S::mul_add(x, weight, b));
