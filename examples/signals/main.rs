@@ -130,6 +130,18 @@ fn args() -> Result<Args> {
     if args.signals < 1 || args.samples < 2 || args.sweeps < 1 || args.ensemble == Some(0) {
         return Err(wrong("expected at least 1 signal, 2 samples, 1 sweep and groups of 1".into()));
     }
+    let methods = METHODS.iter().map(|(name, _)| *name).chain([EXACT]);
+    let choices: [(&str, &Option<String>, Vec<&str>); 3] = [
+        ("--law", &args.law, Law::ALL.iter().map(|(name, _)| *name).collect()),
+        ("--operator", &args.operator, OPERATORS.to_vec()),
+        ("--method", &args.method, methods.collect()),
+    ];
+    for (option, wanted, names) in choices {
+        if !names.iter().any(|name| asked(wanted, name)) {
+            let wanted = wanted.as_deref().unwrap_or("");
+            return Err(wrong(format!("{option} is {wanted:?}, expected a part of one of {}", names.join("; "))));
+        }
+    }
     Ok(args)
 }
 
