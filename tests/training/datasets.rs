@@ -15,6 +15,8 @@ use undiffuse::training::data::{SwissRoll, heartbeats};
 use undiffuse::training::trainer::Trainer;
 use undiffuse::{Cancel, ErrorKind};
 
+use crate::scratch::Scratch;
+
 /// A swiss roll of much noise.
 const ROLL: &str = r#"{
     "model": {"_class_name": "Rbf2015", "features": 2, "units": 16, "num_train_timesteps": 20},
@@ -121,6 +123,44 @@ fn bits_do_not_depend_on_threads_or_stops() {
 }
 
 #[test]
+fn a_pretrained_model_is_trained_on() {
+    let short = |steps: usize, init: &str| {
+        let fixed = ROLL.replace(r#" "learned_betas": {"rate": 0.5},"#, "");
+        fixed.replace(r#""steps": 1500"#, &format!(r#""steps": {steps}, "init": {init}"#))
+    };
+    let mut first = trainer(&short(300, "{}"), Arc::new(Serial));
+    let learned = run(&mut first);
+    let dir = Scratch::new("trained-on");
+    dir.write("roll.safetensors", packed(&first));
+    // A relative path begins beside the configuration. The run is where the other ended, to the bit.
+    let trainer_of = |config: &str| Trainer::new(TrainConfig::from_json(config)?, dir.path(), Arc::new(Serial));
+    let from_file = r#"{"weights": "roll.safetensors"}"#;
+    let mut on = trainer_of(&short(20, from_file).replace("2e-2", "2e-4")).unwrap();
+    assert!(packed(&on) == packed(&first));
+    let saved = on.save().unwrap();
+    let losses = run(&mut on);
+    let mean = |l: &[f64]| l.iter().sum::<f64>() / l.len() as f64;
+    let (drawn, last, again) = (mean(&learned[..10]), mean(&learned[290..]), mean(&losses[..10]));
+    println!("loss {drawn:.3} from drawn weights, {last:.3} at last, {again:.3} from the file");
+    // Of the same batches and draws as the first ten from drawn weights.
+    assert!(again < 0.5 * (drawn + last), "{again}");
+    // Such a run is another than one that begins at drawn weights.
+    assert!(trainer(&short(20, "{}"), Arc::new(Serial)).restore(&saved).unwrap_err().message().contains("init"));
+
+    let refused = |config: &str, name: &str| {
+        let e = trainer_of(config).map(|_| ()).unwrap_err();
+        assert!(e.message().contains(name), "{e}");
+    };
+    refused(&short(20, r#"{"weights": "roll.safetensors", "draw_readout": true}"#), "init.draw_readout");
+    refused(&short(20, r#"{"weights": "no.safetensors"}"#), "no.safetensors");
+    refused(&short(20, r#"{"weights": 3}"#), "init.weights is 3");
+    let wider = short(20, from_file).replace(r#""units": 16"#, r#""units": 17"#);
+    refused(&wider, "its model's configuration is not that of the training config");
+    dir.write("cut.safetensors", &packed(&first)[..200]);
+    refused(&short(20, r#"{"weights": "cut.safetensors"}"#), "cut.safetensors");
+}
+
+#[test]
 fn every_optimiser_and_loss_runs() {
     let optimisers = [
         (r#"{"kind": "adamw", "weight_decay": 0.01}"#, 1e-2, 100),
@@ -171,6 +211,9 @@ fn wrong_configurations_are_refused_by_name() {
     refused(r#""units": 16, "num_train_timesteps": 20"#, r#""num_train_timesteps": 30"#, "num_train_timesteps is 30");
     refused(r#""count": 20000"#, r#""count": 20000, "take": 20001"#, "data.take");
     refused("Ancestral2015Scheduler", "DDPMScheduler", "loss.kind is bound");
+    let karras = r#"{"_class_name": "denoising_diffusion_pytorch.KarrasUnet", "image_size": 8}"#;
+    let rbf = r#"{"_class_name": "Rbf2015", "features": 2, "units": 16, "num_train_timesteps": 20}"#;
+    refused(rbf, karras, "KarrasUnet is not trained here");
     assert!(TrainConfig::from_json("[]").is_err() && TrainConfig::from_json("{").is_err());
 }
 

@@ -6,6 +6,8 @@ mod draw;
 mod op_suite;
 #[path = "../common/pcg.rs"]
 mod pcg;
+#[path = "../common/scratch.rs"]
+mod scratch;
 
 mod datasets;
 mod engine;

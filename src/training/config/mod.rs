@@ -13,7 +13,7 @@
 //! | `seed` | of everything drawn, 0 by default |
 //! | `clip` | the largest norm of a gradient; none by default |
 //! | `ema` | the decay of the average of weights, which is then what is written; none by default |
-//! | `init` | `draw_readout`, `centre_scale`, `width`: see [`InitOptions`]; `{"critical": {"sigma_b": 0}}`: the hidden layers of an `Mlp2015` begin at the edge of chaos |
+//! | `init` | `draw_readout`, `centre_scale`, `width`: see [`InitOptions`]; `{"critical": {"sigma_b": 0}}`: the hidden layers of an `Mlp2015` begin at the edge of chaos; or `{"weights": "FILE"}`: the weights of a packed file, a pretrained model of the same configuration, which is trained on (fine-tuning) |
 //! | `learned_betas` | `{"rate": 0.1}`: the betas but the first are learned too, with that part of the learning rate |
 //! | `lanes`, `chunk` | see [`EngineOptions`](crate::training::engine::EngineOptions) |
 //! | `checkpoint_every` | steps, 1000 by default |
@@ -22,7 +22,7 @@
 //! Keys that begin with `_` are remarks. Everything else that is unknown is refused.
 
 use alloc::string::{String, ToString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::init::InitOptions;
 use super::loss::{End, SnrWeight};
@@ -101,8 +101,11 @@ pub struct TrainConfig {
     pub clip: Option<f64>,
     /// The decay of the average of weights.
     pub ema: Option<f64>,
-    /// The initial weights.
+    /// How the initial weights are drawn.
     pub init: InitOptions,
+    /// The packed file that they are read from in place of being drawn. A relative path begins beside the
+    /// configuration.
+    pub weights: Option<PathBuf>,
     /// That betas are learned, and by which part of the learning rate.
     pub learned_betas: Option<f64>,
     /// Lanes of the engine.
@@ -150,6 +153,7 @@ impl TrainConfig {
             Ok(v.to_string())
         };
         let steps = k.integer("steps", None, 1..=1 << 40)?;
+        let (init, weights) = init(k.part("init")?)?;
         let config = Self {
             model: object(k.need("model")?, "model")?,
             scheduler: object(k.need("scheduler")?, "scheduler")?,
@@ -168,7 +172,8 @@ impl TrainConfig {
             seed: k.integer("seed", Some(0), 0..=u64::MAX)?,
             clip: k.maybe_number("clip", 1e-12..=1e12)?,
             ema: k.maybe_number("ema", 0.0..=0.999_999_9)?,
-            init: init(k.part("init")?)?,
+            init,
+            weights,
             learned_betas: learned_betas(&mut k)?,
             lanes: k.count("lanes", Some(4), 4096)?,
             chunk: if k.has("chunk") { Some(k.count("chunk", None, 1 << 24)?) } else { None },
@@ -262,8 +267,13 @@ fn learning_rate(k: &mut Keys, steps: u64) -> Result<LearningRate> {
     Ok(rate)
 }
 
-fn init(mut k: Keys) -> Result<InitOptions> {
+fn init(mut k: Keys) -> Result<(InitOptions, Option<PathBuf>)> {
     let d = InitOptions::default();
+    if k.has("weights") {
+        let path = k.text("weights")?;
+        k.finish().map_err(|e| e.context("beside init.weights nothing is drawn"))?;
+        return Ok((d, Some(path.into())));
+    }
     let init = InitOptions {
         draw_readout: k.boolean("draw_readout", d.draw_readout)?,
         centre_scale: k.number("centre_scale", Some(d.centre_scale), 1e-6..=1e6)?,
@@ -271,7 +281,7 @@ fn init(mut k: Keys) -> Result<InitOptions> {
         critical: if k.has("critical") { Some(critical(k.part("critical")?)?) } else { None },
     };
     k.finish()?;
-    Ok(init)
+    Ok((init, None))
 }
 
 fn critical(mut k: Keys) -> Result<f64> {

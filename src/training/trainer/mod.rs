@@ -33,7 +33,7 @@ use std::sync::{Mutex, PoisonError};
 use super::config::{LossConfig, OptimizerConfig, TrainConfig, TrainTimes};
 use super::data::{Augment, Loader, Scale, draw};
 use super::engine::{Batch, Engine, EngineOptions, ParamSlot};
-use super::init::{self, initial};
+use super::init;
 use super::loss::{self, BinomialBound, Loss, SquaredError};
 use super::mean_field::MeanField;
 use super::optim::{Adam, Ema, EmaDecay, Evaluation, Optimizer, RmsProp, Sfo, clip_norm, norm};
@@ -41,7 +41,7 @@ use crate::backend::threads::{Threads, for_each};
 use crate::cancel::Cancel;
 use crate::error::{Result, ensure, err};
 use crate::graph::{Graph, Param};
-use crate::model::{ModelConfig, ParamRole};
+use crate::model::{Family, ModelConfig, ParamRole};
 use crate::noise::Stream;
 use crate::process::Binomial;
 use crate::sampler::{Readout2015, SamplerKind, SchedulerConfig};
@@ -51,6 +51,7 @@ mod betas;
 mod card;
 mod output;
 mod save;
+mod start;
 
 use betas::LearnedBetas;
 
@@ -124,6 +125,12 @@ impl Trainer {
     /// `OutOfMemory`.
     pub fn new(config: TrainConfig, beside: &Path, threads: Arc<dyn Threads>) -> Result<Self> {
         let model = ModelConfig::from_json(&config.model)?;
+        ensure!(
+            !matches!(model, ModelConfig::Family(Family::KarrasUnet(_))),
+            Unsupported,
+            "{} is not trained here: its weights are normalised whenever they are read",
+            model.class_name()
+        );
         let mut scheduler = SchedulerConfig::from_json(&config.scheduler)?;
         let (data, scale) = config.data.load(beside, config.seed)?;
         let augment = Augment { scale, ..config.data.augment };
@@ -162,7 +169,7 @@ impl Trainer {
         let options = EngineOptions { lanes: config.lanes, chunk: config.chunk };
         let engine = Engine::new(&graph, by_inputs, Arc::clone(&threads), options)?;
         let readouts = readouts(&model, &graph, engine.params(), config.readout_rate);
-        let params = initial(&model, &graph, &config.init, config.seed)?.concat();
+        let params = start::weights(&config, beside, &model, &graph)?;
         let n = params.len();
         let optimizer: Box<dyn Optimizer> = match config.optimizer {
             OptimizerConfig::Adam(options) => Box::new(Adam::new(options, n)?.on(Arc::clone(&threads))),
@@ -227,9 +234,12 @@ impl Trainer {
 
     /// The hidden layers as they were initialised, the one of them that lets least through: how deep a signal reached
     /// when the training began. `None` for networks that the theory of [`mean_field`](super::mean_field) does not
-    /// have.
+    /// have, and for weights that were read.
     pub fn mean_field(&self) -> Option<MeanField> {
-        init::layers(&self.model, &self.config.init).ok().flatten()
+        match self.config.weights {
+            Some(_) => None,
+            None => init::layers(&self.model, &self.config.init).ok().flatten(),
+        }
     }
 
     /// Makes one step.

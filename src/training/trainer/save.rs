@@ -25,7 +25,8 @@ fn part(prefix: &str, state: &[StateArray]) -> Vec<StateArray> {
 }
 
 impl Trainer {
-    /// A number that tells one training from another: model, scheduler, data, loss, optimiser, batch, seed and lanes.
+    /// A number that tells one training from another: model, scheduler, data, loss, optimiser, first weights, batch, seed
+    /// and lanes.
     /// The number of steps, the learning rate and the like may change when a run goes on.
     fn fingerprint(&self) -> u64 {
         let c = &self.config;
@@ -34,7 +35,8 @@ impl Trainer {
             c.data, c.loss, c.times, c.optimizer, c.batch, c.seed, c.ema, c.init, c.lanes, c.chunk, c.learned_betas
         );
         let f = Fingerprint::new().bytes(c.model.as_bytes()).bytes(c.scheduler.as_bytes());
-        f.bytes(rest.as_bytes()).finish()
+        let f = f.bytes(rest.as_bytes());
+        c.weights.as_ref().map_or(f, |path| f.bytes(path.as_os_str().as_encoded_bytes())).finish()
     }
 
     /// The checkpoint as a safetensors file.
@@ -78,7 +80,7 @@ impl Trainer {
         ensure!(
             *fingerprint == [self.fingerprint()],
             Weights,
-            "the checkpoint is of another training: model, scheduler, data, loss, optimizer, batch, seed or lanes differ"
+            "the checkpoint is of another training: model, scheduler, data, loss, optimizer, init, batch, seed or lanes differ"
         );
         let step = saved.u64("step", 1)?;
         let seconds = saved.f64("seconds", Some(1))?;
