@@ -15,7 +15,6 @@ cotangent 100 n + 99 (a = 1). "NAME, chain" is the end of a short chain of diffu
 further input, from uniform(INPUT_SEED, 100 n + 50, ..., sqrt(3)), with 100 n + 51 + i as the noise of step i. In float64, rounded once.
 """
 
-import importlib.util
 import json
 import math
 import pathlib
@@ -33,6 +32,7 @@ from safetensors.numpy import save_file
 
 import pcg
 import references
+from packages import module
 
 HERE = pathlib.Path(__file__).parent
 WEIGHT_SEED = 20
@@ -76,15 +76,6 @@ def unet1d(config):
 
 def monai(config):
     return DiffusionModelUNet(**{k: v for k, v in config.items() if k not in ("context_length", "sample_size")})
-
-
-def module(package, name):
-    """A module of an installed package, without what the package itself imports."""
-    where = importlib.util.find_spec("einops").origin
-    stub = types.ModuleType(package)
-    stub.__path__ = [str(pathlib.Path(where).parent.parent / package)]
-    sys.modules.setdefault(package, stub)
-    return importlib.import_module(f"{package}.{name}")
 
 
 def annotated(config):

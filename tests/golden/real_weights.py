@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
 
-from make_families import module
+from packages import module
 
 HERE = pathlib.Path(__file__).parent
 CONVERT = HERE.parent.parent / "examples" / "export" / "convert_checkpoint.py"
