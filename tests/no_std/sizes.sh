@@ -1,10 +1,14 @@
 #!/usr/bin/env bash
-# Bytes of code and constants, weights aside, of programs that have one model as a part of them, by target, and the largest functions
-# of each: tests/no_std/sizes.sh [LARGEST], which prints so many functions a program (default 0). It needs Debian's rustc-web,
-# rust-web-src and llvm or binutils-multiarch for `nm`.
+# Bytes of code and constants, weights aside, of programs that have one model as a part of them, by target, and the
+# largest functions of each:
+#     tests/no_std/sizes.sh [LARGEST [TARGET...]]
+# prints so many functions a program (default 0), for thumbv7em-none-eabihf, riscv32imac-unknown-none-elf and
+# x86_64-unknown-linux-gnu or those of them that are named. It needs Debian's rustc-web, rust-web-src and llvm.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 largest=${1:-0}
+targets=("${@:2}")
+[ $# -gt 1 ] || targets=(thumbv7em-none-eabihf riscv32imac-unknown-none-elf x86_64-unknown-linux-gnu)
 lld=$(rustc --print sysroot)/lib/rustlib/x86_64-unknown-linux-gnu/bin/rust-lld
 out=$PWD/target/sizes
 programs=(swiss_roll spikes unet1d digits digits_int8 digits_int4 digits_integers)
@@ -40,13 +44,17 @@ row() {
   fi
 }
 
-build thumbv7em-none-eabihf "-Clink-arg=-e_start"
-build riscv32imac-unknown-none-elf "-Clink-arg=-e_start"
-build x86_64-unknown-linux-gnu "-Clinker-flavor=ld.lld -Clink-arg=-e_start -Crelocation-model=static"
+for target in "${targets[@]}"; do
+  case $target in
+    thumbv7em-none-eabihf | riscv32imac-unknown-none-elf) build "$target" "-Clink-arg=-e_start" ;;
+    x86_64-unknown-linux-gnu) build "$target" "-Clinker-flavor=ld.lld -Clink-arg=-e_start -Crelocation-model=static" ;;
+    *) echo "there is no target $target" >&2; exit 1 ;;
+  esac
+done
 echo "| program | target | code | constants | both | weights |"
 echo "|---|---|---|---|---|---|"
 for program in "${programs[@]}"; do
-  for target in thumbv7em-none-eabihf riscv32imac-unknown-none-elf x86_64-unknown-linux-gnu; do
+  for target in "${targets[@]}"; do
     row "$target" "$program"
   done
 done
