@@ -3,8 +3,8 @@
 #
 # A step draws all tokens, accepts those whose entropies together are below entropy_bound (0.1), and puts uniformly
 # random ones in the place of the others, for the next step to mend. The last step does so too, whatever noise is left
-# by the process at that point, which is none. Where tokens are uncertain a step accepts one more of them than before, so
-# the 64 steps of the default leave most of the 256 tokens of the default as noise. Nothing tells which.
+# by the process at that point, which is none. Where tokens are uncertain a step accepts one more of them than before,
+# so the 64 steps of the default leave most of the 256 tokens of the default as noise. Nothing tells which.
 #
 # Independent tokens, of 256 only 0 and 1 ever appear, with probabilities 0.9 and 0.1. A network that knows this and
 # infers the level of the noise from the other tokens that it sees.

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# holmc's regression samplers draw from the posterior of a single row, whatever the number of rows: 10 times its standard
-# deviation with 100 of them, and shrunk by the prior as if it counted 100 times.
+# holmc's regression samplers draw from the posterior of a single row, whatever the number of rows: 10 times its
+# standard deviation with 100 of them, and shrunk by the prior as if it counted 100 times.
 #
 # The samplers are documented as those of Bayesian linear regression, lamb being the prior's precision. The precision of
-# the posterior is X^T X + lamb, for noise of variance 1. The library takes X^T X / n + lamb, and X^T y / n: the loss is a
-# mean where it should be a sum. The classification samplers have the sum, and so has the posterior that
+# the posterior is X^T X + lamb, for noise of variance 1. The library takes X^T X / n + lamb, and X^T y / n: the loss is
+# a mean where it should be a sum. The classification samplers have the sum, and so has the posterior that
 # Wasserstein2Distance compares the samples with. For the same posterior lamb is to be divided by n, and the samples'
 # distances from their mean by sqrt(n).
 #

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# holmc's Wasserstein2Distance of a distribution from itself is not 0: for exact draws of a posterior it is 1.3 times the
-# posterior's own spread.
+# holmc's Wasserstein2Distance of a distribution from itself is not 0: for exact draws of a posterior it is 1.3 times
+# the posterior's own spread.
 #
 # The distance of two normal distributions with covariances P and S has the term tr(P + S - 2 (S^1/2 P S^1/2)^1/2). The
 # library has S P S under the root. That has the unit of a covariance to the power of 1.5: where P = S = s^2 the term is
