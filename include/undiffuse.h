@@ -791,9 +791,9 @@ typedef struct undiffuse_bound undiffuse_bound;
 typedef struct undiffuse_cancel undiffuse_cancel;
 
 /**
- * Makes data of a model's samples: decodes the latents of a latent model, undoes the scale of a
- * 2015 one, copies for others. One thread at a time may use it, any thread. It keeps what it needs
- * of the model: you may free that before.
+ * Makes data of a model's samples, and samples of data: decodes the latents of a latent model or
+ * encodes to them, undoes the scale of a 2015 one or applies it, copies for others. One thread at a
+ * time may use it, any thread. It keeps what it needs of the model: you may free that before.
  */
 typedef struct undiffuse_codec undiffuse_codec;
 
@@ -918,6 +918,11 @@ typedef struct undiffuse_model_options {
   size_t decode_bytes;
   /** How the CPU keeps weights. */
   undiffuse_weight_type weights;
+  /**
+   * Of a latent model: loads the encoder too, which undiffuse_codec_encode needs, and encodes in
+   * tiles what would take more than so many bytes in one piece. 0, the default, leaves it out.
+   */
+  size_t encode_bytes;
 } undiffuse_model_options;
 
 /**
@@ -1085,6 +1090,11 @@ typedef struct undiffuse_model_info {
   size_t data_dims[4];
   /** Bytes of the packed weights of the decoder of latents; 0 for other models. */
   size_t decoder_weight_bytes;
+  /**
+   * Bytes of the packed weights of the encoder, see `encode_bytes` of undiffuse_model_options; 0
+   * where there is none.
+   */
+  size_t encoder_weight_bytes;
 } undiffuse_model_info;
 
 /**
@@ -1876,7 +1886,7 @@ typedef struct undiffuse_codec_options {
   const undiffuse_threads *threads;
   /** Your allocator for the codec's memory in place of malloc, or NULL. Read during the call. */
   const undiffuse_allocator *allocator;
-  /** A flag that stops undiffuse_codec_decode, or NULL. */
+  /** A flag that stops undiffuse_codec_decode and undiffuse_codec_encode, or NULL. */
   undiffuse_cancel *cancel;
 } undiffuse_codec_options;
 
@@ -1907,6 +1917,24 @@ typedef struct undiffuse_codec_info {
   size_t weight_bytes;
   /** Bytes of the codec's memory. */
   size_t workspace_bytes;
+  /**
+   * Floats of what a sample is encoded from, see undiffuse_codec_encode: mostly `data_len`; 0 where
+   * samples are latents and the encoder was left out.
+   */
+  size_t encoded_len;
+  /** The dimensions, outermost first: channels, height, width. Those beyond the rank are 0. */
+  size_t encoded_dims[4];
+  /** 1 if undiffuse_codec_encode samples a distribution by the noise that it is given, else 0. */
+  uint32_t has_posterior;
+  /** 0. */
+  uint32_t reserved_2;
+  /**
+   * Tiles in which an image is encoded, 1 for one piece; see `encode_bytes` of
+   * undiffuse_model_options.
+   */
+  size_t encoder_tile_count;
+  /** Bytes of the encoder's packed weights, which are the model's. */
+  size_t encoder_weight_bytes;
 } undiffuse_codec_info;
 
 /** The state of a session. */
@@ -2987,6 +3015,30 @@ undiffuse_status undiffuse_codec_decode(undiffuse_codec *codec,
                                         size_t x_len,
                                         float *data,
                                         size_t len,
+                                        undiffuse_error **error);
+
+/**
+ * The way back, for image to image: writes the samples of whole data, `data_len` floats, [samples,
+ * encoded_len] of undiffuse_codec_info; `x` receives [samples, sample_len], `x_len` floats. Noise
+ * them by undiffuse_sampler_add_noise for undiffuse_session_start_from. Images are in -1 to 1.
+ * Arrays do not overlap. Allocates nothing (a GPU's driver may).
+ *
+ * An AutoencoderKL encodes to a Gaussian: `noise`, as many standard normal values as `x`, samples
+ * it, as diffusers does for image to image; NULL takes its mean. For others it is not looked at.
+ * Draw 2^62 of undiffuse_noise_normal is no session's.
+ *
+ * Status: UNDIFFUSE_UNSUPPORTED where samples are latents and the encoder was left out (see
+ * `encode_bytes` of undiffuse_model_options); UNDIFFUSE_SHAPE for other lengths,
+ * UNDIFFUSE_NON_FINITE for NaN or infinity in `data` or `noise`, UNDIFFUSE_CANCELLED,
+ * UNDIFFUSE_DEVICE.
+ */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
+undiffuse_status undiffuse_codec_encode(undiffuse_codec *codec,
+                                        const float *data,
+                                        size_t data_len,
+                                        const float *noise,
+                                        float *x,
+                                        size_t x_len,
                                         undiffuse_error **error);
 
 /** Frees a codec. NULL is ignored. */

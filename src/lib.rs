@@ -74,8 +74,8 @@
 //! | [`denoiser`] | what predicts: a compiled network, a closure, an analytic prior; one of tiles for images of any size |
 //! | [`chain`] | the loop as a resumable state machine |
 //! | [`evaluate`] | bounds on the log-likelihood and on entropies, the Parzen window estimate |
-//! | [`codec`] | between samples and data: the scale of 2015's models, the decoder of latents, in tiles |
-//! | [`pipeline`] | a model and its scheduler, and of a latent model its decoder, from one directory or file |
+//! | [`codec`] | between samples and data: the scale of 2015's models, the decoder of latents and their encoder, in tiles |
+//! | [`pipeline`] | a model and its scheduler, and of a latent model its decoder and encoder, from one directory or file |
 //! | [`calibrate`] | the scales with which a model computes in 8-bit integers, measured by sampling from it |
 //! | [`embed`] | a model that is a part of the program, and the writer of such (feature `embed`) |
 //! | `arrays` | views from and to `ndarray` at the public edge (feature `ndarray`) |

@@ -6,7 +6,7 @@ use std::cell::Cell;
 use undiffuse::Cancel;
 use undiffuse::backend::cpu::{Cpu, CpuOptions};
 use undiffuse::chain::{Chain, ChainOptions, Flow};
-use undiffuse::codec::{Codec, Decoder};
+use undiffuse::codec::{Codec, Decoder, Encoder};
 use undiffuse::denoiser::{Component, Conditions, Covariance, Denoiser, GaussianMixture, Guidance};
 use undiffuse::evaluate::{BoundOptions, Edges, Times, bound_with};
 use undiffuse::model::autoencoder::AutoencoderConfig;
@@ -278,8 +278,8 @@ fn an_evaluation_allocates_only_at_its_beginning() {
 }
 
 #[test]
-fn decoding_in_one_piece_or_in_tiles_allocates_nothing() {
-    let json = r#"{"_class_name":"VQModel","block_out_channels":[8,8],"norm_num_groups":4,"num_vq_embeddings":20,
+fn decoding_and_encoding_in_one_piece_or_in_tiles_allocate_nothing() {
+    let json = r#"{"_class_name":"AutoencoderKL","block_out_channels":[8,8],"norm_num_groups":4,"latent_channels":3,
         "down_block_types":["DownEncoderBlock2D","DownEncoderBlock2D"],"up_block_types":["UpDecoderBlock2D","UpDecoderBlock2D"]}"#;
     let config = AutoencoderConfig::from_json(json).unwrap();
     let params = config.parameters().unwrap();
@@ -290,9 +290,15 @@ fn decoding_in_one_piece_or_in_tiles_allocates_nothing() {
     for (within, whole) in [(1 << 30, true), (60_000, false)] {
         let decoder = Decoder::compile(&config, &weights, [3, 16, 20], within, &cpu).unwrap();
         assert_eq!(decoder.tiles() == 1, whole, "{} tiles", decoder.tiles());
-        let mut codec = Codec::new(Dims::new(&[3, 16, 20]).unwrap(), Scale::default(), Some(decoder)).unwrap();
+        let encoder = Encoder::compile(&config, &weights, [3, 16, 20], within, &cpu).unwrap();
+        assert_eq!(encoder.tiles() == 1, whole, "{} tiles", encoder.tiles());
+        let dims = Dims::new(&[3, 16, 20]).unwrap();
+        let mut codec = Codec::new(dims, Scale::default(), Some(decoder), Some(encoder)).unwrap();
         let x = [0.25; 2 * 3 * 16 * 20];
         let mut data = vec![0.0; 2 * codec.data_dims().elements()];
         assert_eq!(allocations(|| codec.decode(&x, &mut data, &Cancel::new()).unwrap()), 0, "within {within}");
+        let mut encoded = [0.0; 2 * 3 * 16 * 20];
+        let mut encode = || codec.encode(&data, Some(&x), &mut encoded, &Cancel::new()).unwrap();
+        assert_eq!(allocations(&mut encode), 0, "within {within}");
     }
 }

@@ -1,4 +1,4 @@
-//! From samples to data: the decoder of a latent model, the scale of a 2015 one.
+//! From samples to data and back: the autoencoder of a latent model, the scale of a 2015 one.
 
 use alloc::sync::Arc;
 
@@ -29,7 +29,7 @@ pub struct undiffuse_codec_options {
     pub threads: *const undiffuse_threads,
     /// Your allocator for the codec's memory in place of malloc, or NULL. Read during the call.
     pub allocator: *const undiffuse_allocator,
-    /// A flag that stops undiffuse_codec_decode, or NULL.
+    /// A flag that stops undiffuse_codec_decode and undiffuse_codec_encode, or NULL.
     pub cancel: *mut undiffuse_cancel,
 }
 
@@ -66,6 +66,19 @@ pub struct undiffuse_codec_info {
     pub weight_bytes: usize,
     /// Bytes of the codec's memory.
     pub workspace_bytes: usize,
+    /// Floats of what a sample is encoded from, see undiffuse_codec_encode: mostly `data_len`; 0 where samples are
+    /// latents and the encoder was left out.
+    pub encoded_len: usize,
+    /// The dimensions, outermost first: channels, height, width. Those beyond the rank are 0.
+    pub encoded_dims: [usize; 4],
+    /// 1 if undiffuse_codec_encode samples a distribution by the noise that it is given, else 0.
+    pub has_posterior: u32,
+    /// 0.
+    pub reserved_2: u32,
+    /// Tiles in which an image is encoded, 1 for one piece; see `encode_bytes` of undiffuse_model_options.
+    pub encoder_tile_count: usize,
+    /// Bytes of the encoder's packed weights, which are the model's.
+    pub encoder_weight_bytes: usize,
 }
 
 sized!(undiffuse_codec_info {
@@ -79,6 +92,12 @@ sized!(undiffuse_codec_info {
     tile: [0; 2],
     weight_bytes: 0,
     workspace_bytes: 0,
+    encoded_len: 0,
+    encoded_dims: [0; 4],
+    has_posterior: 0,
+    reserved_2: 0,
+    encoder_tile_count: 1,
+    encoder_weight_bytes: 0,
 });
 
 /// Fills options with the defaults: all cores, malloc. `struct_size` is sizeof(undiffuse_codec_options) as your program
@@ -108,8 +127,9 @@ pub(crate) struct State {
     bytes: usize,
 }
 
-/// Makes data of a model's samples: decodes the latents of a latent model, undoes the scale of a 2015 one, copies for
-/// others. One thread at a time may use it, any thread. It keeps what it needs of the model: you may free that before.
+/// Makes data of a model's samples, and samples of data: decodes the latents of a latent model or encodes to them,
+/// undoes the scale of a 2015 one or applies it, copies for others. One thread at a time may use it, any thread. It
+/// keeps what it needs of the model: you may free that before.
 pub struct undiffuse_codec(Handle<State>);
 
 opaque!(undiffuse_codec, "codec", State);
@@ -120,17 +140,18 @@ pub(crate) unsafe fn make(model: &Model, o: &undiffuse_codec_options) -> Outcome
     // SAFETY: the caller's promise.
     let heap = unsafe { heap(o.allocator) }?;
     let scale = model.scheduler(UNDIFFUSE_SAMPLER_OF_SCHEDULE).map_or(Scale::default(), |config| scale_of(&config));
-    let decoder = match &model.network {
-        Network::Pipeline(p) if p.decoder().is_some() => {
+    let (decoder, encoder) = match &model.network {
+        Network::Pipeline(p) if p.decoder().is_some() || p.encoder().is_some() => {
             // SAFETY: the caller's promise.
             let threads = unsafe { threads(o.threads, o.thread_count) }?;
-            model.on_threads(threads)?.decoder().cloned()
+            let pipeline = model.on_threads(threads)?;
+            (pipeline.decoder().cloned(), pipeline.encoder().cloned())
         }
-        Network::Pipeline(_) | Network::Host(_) => None,
+        Network::Pipeline(_) | Network::Host(_) => (None, None),
     };
-    let len = Codec::<Memory>::memory_len(decoder.as_ref())?;
+    let len = Codec::<Memory>::memory_len(decoder.as_ref(), encoder.as_ref())?;
     let memory = Memory(heap.zeroed(len)?);
-    let codec = Codec::in_memory(model.dims(), scale, decoder, memory)?;
+    let codec = Codec::in_memory(model.dims(), scale, decoder, encoder, memory)?;
     // SAFETY: the caller's promise.
     let cancel = unsafe { undiffuse_cancel::shared(o.cancel) };
     Ok(State { codec, cancel, bytes: len * size_of::<f32>() })
@@ -174,7 +195,8 @@ pub unsafe extern "C" fn undiffuse_codec_get_info(
     unsafe {
         ok(error, || {
             let s = read(codec)?;
-            let (data, decoder) = (s.codec.data_dims(), s.codec.decoder());
+            let (data, decoder, encoder) = (s.codec.data_dims(), s.codec.decoder(), s.codec.encoder());
+            let encoded = s.codec.encoded_dims().ok();
             let i = undiffuse_codec_info {
                 struct_size: 0,
                 sample_len: s.codec.sample_dims().elements(),
@@ -187,6 +209,12 @@ pub unsafe extern "C" fn undiffuse_codec_get_info(
                 tile: decoder.map_or([0; 2], |d| d.tile()),
                 weight_bytes: decoder.map_or(0, |d| d.weight_bytes()),
                 workspace_bytes: s.bytes,
+                encoded_len: encoded.map_or(0, |d| d.elements()),
+                encoded_dims: encoded.map_or([0; 4], dims_of),
+                has_posterior: u32::from(encoder.is_some_and(|e| e.has_posterior())),
+                reserved_2: 0,
+                encoder_tile_count: encoder.map_or(1, |e| e.tiles()),
+                encoder_weight_bytes: encoder.map_or(0, |e| e.weight_bytes()),
             };
             give(info, &i)
         })
@@ -217,6 +245,42 @@ pub unsafe extern "C" fn undiffuse_codec_decode(
             let data = slice_mut(data, len, "data")?;
             let State { codec, cancel, .. } = &mut *s;
             Ok(codec.decode(x, data, cancel)?)
+        })
+    }
+}
+
+/// The way back, for image to image: writes the samples of whole data, `data_len` floats, [samples, encoded_len] of
+/// undiffuse_codec_info; `x` receives [samples, sample_len], `x_len` floats. Noise them by undiffuse_sampler_add_noise
+/// for undiffuse_session_start_from. Images are in -1 to 1. Arrays do not overlap. Allocates nothing (a GPU's driver
+/// may).
+///
+/// An AutoencoderKL encodes to a Gaussian: `noise`, as many standard normal values as `x`, samples it, as diffusers
+/// does for image to image; NULL takes its mean. For others it is not looked at. Draw 2^62 of undiffuse_noise_normal
+/// is no session's.
+///
+/// Status: UNDIFFUSE_UNSUPPORTED where samples are latents and the encoder was left out (see `encode_bytes` of
+/// undiffuse_model_options); UNDIFFUSE_SHAPE for other lengths, UNDIFFUSE_NON_FINITE for NaN or infinity in `data` or
+/// `noise`, UNDIFFUSE_CANCELLED, UNDIFFUSE_DEVICE.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn undiffuse_codec_encode(
+    codec: *mut undiffuse_codec,
+    data: *const f32,
+    data_len: usize,
+    noise: *const f32,
+    x: *mut f32,
+    x_len: usize,
+    error: *mut *mut undiffuse_error,
+) -> undiffuse_status {
+    // SAFETY: as above.
+    unsafe {
+        ok(error, || {
+            let mut s = write(codec)?;
+            let data = slice(data, data_len, "data")?;
+            let noise = if noise.is_null() { None } else { Some(slice(noise, x_len, "noise")?) };
+            check_apart(&[("data", data), ("noise", noise.unwrap_or_default())], &[("x", x, x_len)])?;
+            let x = slice_mut(x, x_len, "x")?;
+            let State { codec, cancel, .. } = &mut *s;
+            Ok(codec.encode(data, noise, x, cancel)?)
         })
     }
 }

@@ -13,7 +13,7 @@ use undiffuse::ErrorKind;
 use undiffuse::backend::Backend;
 use undiffuse::backend::cpu::{Cpu, CpuOptions, WeightType};
 use undiffuse::backend::threads::Threads;
-use undiffuse::pipeline::{Decoding, Gradient, Pipeline, PipelineOptions, Precision, Source};
+use undiffuse::pipeline::{Decoding, Encoding, Gradient, Pipeline, PipelineOptions, Precision, Source};
 use undiffuse::sampler::{SamplerKind, SchedulerConfig};
 use undiffuse::tensor::MAX_RANK;
 
@@ -87,6 +87,9 @@ pub struct undiffuse_model_options {
     pub decode_bytes: usize,
     /// How the CPU keeps weights.
     pub weights: MaybeUninit<undiffuse_weight_type>,
+    /// Of a latent model: loads the encoder too, which undiffuse_codec_encode needs, and encodes in tiles what would
+    /// take more than so many bytes in one piece. 0, the default, leaves it out.
+    pub encode_bytes: usize,
 }
 
 sized!(undiffuse_model_options {
@@ -101,6 +104,7 @@ sized!(undiffuse_model_options {
     allocator: core::ptr::null(),
     decode_bytes: undiffuse::codec::DECODE_BYTES,
     weights: MaybeUninit::new(UNDIFFUSE_WEIGHT_F32),
+    encode_bytes: 0,
 });
 
 /// Information about a model.
@@ -151,6 +155,9 @@ pub struct undiffuse_model_info {
     pub data_dims: [usize; 4],
     /// Bytes of the packed weights of the decoder of latents; 0 for other models.
     pub decoder_weight_bytes: usize,
+    /// Bytes of the packed weights of the encoder, see `encode_bytes` of undiffuse_model_options; 0 where there is
+    /// none.
+    pub encoder_weight_bytes: usize,
 }
 
 sized!(undiffuse_model_info {
@@ -173,6 +180,7 @@ sized!(undiffuse_model_info {
     data_rank: 0,
     data_dims: [0; 4],
     decoder_weight_bytes: 0,
+    encoder_weight_bytes: 0,
 });
 
 /// Fills options with the defaults: the cpu backend, the model's own size and scheduler, no gradient, malloc.
@@ -210,6 +218,10 @@ fn compile(mut source: Source<'_>, o: &undiffuse_model_options) -> Outcome<Model
         decoding: match o.decode_bytes {
             0 => Decoding::None,
             bytes => Decoding::Within(bytes),
+        },
+        encoding: match o.encode_bytes {
+            0 => Encoding::None,
+            bytes => Encoding::Within(bytes),
         },
     };
     if !o.scheduler_json.is_null() {
@@ -423,6 +435,7 @@ pub unsafe extern "C" fn undiffuse_model_get_info(
                     i.flops = p.flops();
                     i.weight_bytes = p.weight_bytes();
                     i.decoder_weight_bytes = p.decoder().map_or(0, |d| d.weight_bytes());
+                    i.encoder_weight_bytes = p.encoder().map_or(0, |e| e.weight_bytes());
                     i.fingerprint = p.fingerprint();
                     i.has_gradient = u32::from(p.networks().gradient.is_some());
                 }

@@ -262,7 +262,7 @@ inline std::vector<float> sample(const model &m, std::size_t count, const sessio
   return sample(m, nullptr, nullptr, count, o);
 }
 
-// From samples to data: the decoder of a latent model, the scale of a 2015 one; a copy for others.
+// From samples to data and back: the autoencoder of a latent model, the scale of a 2015 one; a copy for others.
 class codec {
  public:
   explicit codec(const model &m, std::size_t thread_count = 0) {
@@ -285,6 +285,17 @@ class codec {
       return undiffuse_codec_decode(codec_.get(), x.data(), x.size(), data.data(), data.size(), e);
     });
     return data;
+  }
+  // The samples of whole data, one after the other, for image to image. `noise`, as many standard normal values as there
+  // are in the result, samples the distribution of an AutoencoderKL; without it they are its mean.
+  std::vector<float> encode(view<const float> data, view<const float> noise = {}) {
+    const auto i = info();
+    std::vector<float> x(i.encoded_len ? data.size() / i.encoded_len * i.sample_len : 0);
+    if (noise.size() && noise.size() != x.size()) throw error(UNDIFFUSE_SHAPE, "the noise has not as many values as the samples");
+    detail::call([&](auto e) {
+      return undiffuse_codec_encode(codec_.get(), data.data(), data.size(), noise.size() ? noise.data() : nullptr, x.data(), x.size(), e);
+    });
+    return x;
   }
   const undiffuse_codec *get() const noexcept { return codec_.get(); }
 

@@ -1,8 +1,8 @@
-//! Between samples, on which a chain works, and data, which its user wants: the scale of a 2015 model, the decoder of
-//! a latent one.
+//! Between samples, on which a chain works, and data, which its user has and wants: the scale of a 2015 model, the
+//! decoder and the encoder of a latent one.
 //!
-//! [`Decoder`] is compiled, once for a model, and [`Codec`] is what a run has of it: with memory of its own, so that
-//! decoding allocates nothing.
+//! [`Decoder`] and [`Encoder`] are compiled, once for a model, and [`Codec`] is what a run has of them: with memory of
+//! its own, so that neither way allocates.
 
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -12,6 +12,7 @@ use crate::backend::threads::Threads;
 use crate::backend::{Backend, Network};
 use crate::cancel::Cancel;
 use crate::error::{Result, check_finite, ensure, err};
+use crate::graph::Graph;
 use crate::graph::fuse::fuse;
 use crate::graph::plan::most_alive;
 use crate::memory::zeros;
@@ -21,6 +22,10 @@ use crate::tensor::Dims;
 use crate::tiles::{Axis, Overlap, Tile, tiles};
 use crate::values::Scale;
 use crate::weights::{WeightSource, check_names, read_param};
+
+mod encoder;
+
+pub use encoder::Encoder;
 
 /// What x is of the data: scale and shift of a 2015 model, or of a denoiser whose images lie elsewhere; else 1 and 0,
 /// as image models work on -1 to 1.
@@ -47,11 +52,63 @@ pub(crate) fn scale_behind(p: &ModelPreconditioning) -> Scale {
     }
 }
 
-/// Bytes that decoding one sample may take, where nobody says: 1 GiB.
+/// Bytes that decoding or encoding one sample may take, where nobody says: 1 GiB.
 #[doc(hidden)]
 pub const DECODE_BYTES: usize = 1 << 30;
 /// The least side of a tile, in latents.
 const LEAST_TILE: usize = 8;
+
+/// A network for tiles, or for all in one.
+struct Fitted {
+    network: Arc<dyn Network>,
+    /// Height and width of a tile in latents.
+    tile: [usize; 2],
+    /// Its weights.
+    parameters: usize,
+}
+
+/// Compiles what `graph` makes of the largest tile of `whole` latents, halving it, whose network takes at most
+/// `within` bytes of workspace.
+///
+/// Errors: kind `OutOfMemory` where the smallest takes more; those of `graph` and of compiling.
+fn fitted(
+    what: &str,
+    whole: [usize; 2],
+    graph: &dyn Fn([usize; 2]) -> Result<Graph>,
+    weights: &dyn WeightSource,
+    within: usize,
+    backend: &dyn Backend,
+) -> Result<Fitted> {
+    let mut tile = whole;
+    loop {
+        let graph = graph(tile)?;
+        let fused = fuse(&graph)?;
+        let smallest = tile.iter().all(|n| *n <= LEAST_TILE);
+        if most_alive(&fused) <= within / size_of::<f32>() || smallest {
+            let read = |name: &str, dims: &Dims, out: &mut [f32]| read_param(weights, name, dims, out);
+            let network: Arc<dyn Network> = Arc::from(backend.compile(&graph, &read)?);
+            let bytes = network.workspace_len(1)?.saturating_mul(size_of::<f32>()).max(network.device_bytes(1)?);
+            if bytes <= within {
+                return Ok(Fitted { network, tile, parameters: graph.parameter_count() });
+            }
+            ensure!(
+                !smallest,
+                OutOfMemory,
+                "{what} a tile of {} x {} latents takes {bytes} bytes, expected at most {within}",
+                tile[0],
+                tile[1]
+            );
+        }
+        // Half of the larger side, or of both.
+        let side = tile[0].max(tile[1]).div_ceil(2).max(LEAST_TILE);
+        tile = tile.map(|n| n.min(side));
+    }
+}
+
+/// The first `len` values of a codec's memory, and what is left of it.
+fn cut(memory: &mut [f32], len: usize) -> Result<(&mut [f32], &mut [f32])> {
+    memory.split_at_mut_checked(len).ok_or_else(|| err!(OutOfMemory, "a codec's memory is too short"))
+}
 
 /// A compiled decoder of latents. Threads may share it.
 #[derive(Clone)]
@@ -92,37 +149,14 @@ impl Decoder {
             config.class_name()
         );
         check_names(&config.parameters()?, weights)?;
-        let mut tile = [h, w];
-        loop {
-            let graph = config.decoder(tile)?;
-            let fused = fuse(&graph)?;
-            let smallest = tile.iter().all(|n| *n <= LEAST_TILE);
-            let floats = |bytes: usize| bytes / size_of::<f32>();
-            if most_alive(&fused) <= floats(within) || smallest {
-                let read = |name: &str, dims: &Dims, out: &mut [f32]| read_param(weights, name, dims, out);
-                let network: Arc<dyn Network> = Arc::from(backend.compile(&graph, &read)?);
-                let bytes = network.workspace_len(1)?.saturating_mul(size_of::<f32>()).max(network.device_bytes(1)?);
-                if bytes <= within {
-                    let factor = config.factor();
-                    let axis = |n, tile| Axis::new(n, tile, factor, Overlap::usual(tile));
-                    let axes = [axis(h, tile[0]), axis(w, tile[1])];
-                    let data = [config.out_channels, h * factor, w * factor];
-                    let (scale, parameters) = (config.scale.clone(), graph.parameter_count());
-                    let class_name = config.class_name();
-                    return Ok(Self { class_name, network, scale, latents, data, axes, parameters });
-                }
-                ensure!(
-                    !smallest,
-                    OutOfMemory,
-                    "decoding a tile of {} x {} latents takes {bytes} bytes, expected at most {within}",
-                    tile[0],
-                    tile[1]
-                );
-            }
-            // Half of the larger side, or of both.
-            let side = tile[0].max(tile[1]).div_ceil(2).max(LEAST_TILE);
-            tile = tile.map(|n| n.min(side));
-        }
+        let Fitted { network, tile, parameters } =
+            fitted("decoding", [h, w], &|tile| config.decoder(tile), weights, within, backend)?;
+        let factor = config.factor();
+        let axis = |n, tile| Axis::new(n, tile, factor, Overlap::usual(tile));
+        let axes = [axis(h, tile[0]), axis(w, tile[1])];
+        let data = [config.out_channels, h * factor, w * factor];
+        let (class_name, scale) = (config.class_name(), config.scale.clone());
+        Ok(Self { class_name, network, scale, latents, data, axes, parameters })
     }
 
     /// The autoencoder's class.
@@ -183,10 +217,9 @@ impl Decoder {
     /// Decodes one sample.
     fn sample(&self, x: &[f32], data: &mut [f32], memory: &mut [f32], cancel: &Cancel) -> Result<()> {
         let [latents, tile, image, _] = self.parts()?;
-        let short = || err!(OutOfMemory, "a codec's memory is too short");
-        let (z, rest) = memory.split_at_mut_checked(latents).ok_or_else(short)?;
-        let (tile, rest) = rest.split_at_mut_checked(tile).ok_or_else(short)?;
-        let (image, workspace) = rest.split_at_mut_checked(image).ok_or_else(short)?;
+        let (z, rest) = cut(memory, latents)?;
+        let (tile, rest) = cut(rest, tile)?;
+        let (image, workspace) = cut(rest, image)?;
         z.copy_from_slice(x);
         let [_, h, w] = self.latents;
         self.scale.to_decoder(z, h * w);
@@ -203,7 +236,7 @@ impl Decoder {
     }
 }
 
-/// From samples to data, with the memory that it takes.
+/// From samples to data and back, with the memory that it takes.
 ///
 /// ```no_run
 /// use undiffuse::backend::cpu::Cpu;
@@ -225,43 +258,61 @@ impl Decoder {
 pub struct Codec<M = Vec<f32>> {
     scale: Scale,
     decoder: Option<Decoder>,
+    encoder: Option<Encoder>,
     samples: Dims,
     data: Dims,
     memory: M,
 }
 
 impl Codec<Vec<f32>> {
-    /// For samples of these dimensions: x is `scale` of the data, or what `decoder` decodes.
+    /// For samples of these dimensions: x is `scale` of the data, or what `decoder` decodes and `encoder` makes.
     ///
-    /// Errors: kind `Shape` for a decoder of other samples; kind `OutOfMemory`.
-    pub fn new(samples: Dims, scale: Scale, decoder: Option<Decoder>) -> Result<Self> {
-        let len = Self::memory_len(decoder.as_ref())?;
-        Self::in_memory(samples, scale, decoder, zeros("a decoder's workspace", len)?)
+    /// Errors: kind `Shape` for a decoder or encoder of other samples; kind `OutOfMemory`.
+    pub fn new(samples: Dims, scale: Scale, decoder: Option<Decoder>, encoder: Option<Encoder>) -> Result<Self> {
+        let len = Self::memory_len(decoder.as_ref(), encoder.as_ref())?;
+        Self::in_memory(samples, scale, decoder, encoder, zeros("a codec's workspace", len)?)
     }
 }
 
 impl<M: AsMut<[f32]>> Codec<M> {
-    /// The `f32` values of memory that a codec needs: none without a decoder.
-    pub fn memory_len(decoder: Option<&Decoder>) -> Result<usize> {
-        let Some(decoder) = decoder else { return Ok(0) };
-        let total = decoder.parts()?.into_iter().try_fold(0usize, usize::checked_add);
-        total.ok_or_else(|| err!(OutOfMemory, "a sample is too large to decode on this machine"))
+    /// The `f32` values of memory that a codec needs: none without a decoder and an encoder, which share it.
+    pub fn memory_len(decoder: Option<&Decoder>, encoder: Option<&Encoder>) -> Result<usize> {
+        let sum = |parts: &[usize]| parts.iter().try_fold(0usize, |sum, n| sum.checked_add(*n));
+        let of_decoder = decoder.map_or(Ok(Some(0)), |d| d.parts().map(|parts| sum(&parts)))?;
+        let of_encoder = encoder.map_or(Ok(Some(0)), |e| e.parts().map(|parts| sum(&parts)))?;
+        let most = of_decoder.zip(of_encoder).map(|(a, b)| a.max(b));
+        most.ok_or_else(|| err!(OutOfMemory, "a sample is too large for this machine's autoencoder"))
     }
 
     /// As [`Codec::new`], in memory of at least [`Codec::memory_len`]. Errors: as there.
-    pub fn in_memory(samples: Dims, scale: Scale, decoder: Option<Decoder>, mut memory: M) -> Result<Self> {
-        let (needed, got) = (Self::memory_len(decoder.as_ref())?, memory.as_mut().len());
+    pub fn in_memory(
+        samples: Dims,
+        scale: Scale,
+        decoder: Option<Decoder>,
+        encoder: Option<Encoder>,
+        mut memory: M,
+    ) -> Result<Self> {
+        let needed = Self::memory_len(decoder.as_ref(), encoder.as_ref())?;
+        let got = memory.as_mut().len();
         ensure!(got >= needed, OutOfMemory, "the codec's memory has {got} values, expected {needed}");
+        let fits = |what: &str, latents: &[usize; 3]| {
+            let latents = Dims::new(latents)?;
+            ensure!(samples == latents, Shape, "samples are {samples}, expected the {what}'s {latents}");
+            Ok(())
+        };
+        if let Some(e) = &encoder {
+            fits("encoder", e.latents())?;
+            e.prepare()?;
+        }
         let data = match &decoder {
             None => samples,
             Some(d) => {
-                let latents = Dims::new(&d.latents)?;
-                ensure!(samples == latents, Shape, "samples are {samples}, expected the decoder's {latents}");
+                fits("decoder", &d.latents)?;
                 d.network.prepare(1)?;
                 d.data_dims()?
             }
         };
-        Ok(Self { scale, decoder, samples, data, memory })
+        Ok(Self { scale, decoder, encoder, samples, data, memory })
     }
 
     /// Dimensions of one sample.
@@ -277,6 +328,25 @@ impl<M: AsMut<[f32]>> Codec<M> {
     /// The decoder, if samples are latents.
     pub fn decoder(&self) -> Option<&Decoder> {
         self.decoder.as_ref()
+    }
+
+    /// The encoder, if samples are latents and it was asked for.
+    pub fn encoder(&self) -> Option<&Encoder> {
+        self.encoder.as_ref()
+    }
+
+    /// Dimensions of what one sample is encoded from: mostly [`Codec::data_dims`]. Errors (kind `Unsupported`): samples
+    /// are latents, and there is a decoder alone.
+    pub fn encoded_dims(&self) -> Result<Dims> {
+        match (&self.encoder, &self.decoder) {
+            (Some(encoder), _) => encoder.data_dims(),
+            (None, None) => Ok(self.samples),
+            (None, Some(decoder)) => Err(err!(
+                Unsupported,
+                "samples are latents, and the encoder of the {} was not compiled: PipelineOptions::encoding says so",
+                decoder.class_name()
+            )),
+        }
     }
 
     /// Writes the data of whole samples `x` `[N, ..]` to `data` `[N, ..]`, one sample after the other. Images are in
@@ -302,6 +372,47 @@ impl<M: AsMut<[f32]>> Codec<M> {
         };
         for (x, data) in x.chunks_exact(n).zip(data.chunks_exact_mut(m)) {
             decoder.sample(x, data, self.memory.as_mut(), cancel)?;
+        }
+        Ok(())
+    }
+
+    /// The way back: writes the samples of whole data `[N, ..]`, of [`Codec::encoded_dims`] each, to `x` `[N, ..]`, for
+    /// image to image ([`Chain::start_from_data`](crate::chain::Chain::start_from_data)). Images are in [-1, 1]. What
+    /// data become does not depend on the others, nor on the number of threads. Allocates nothing on the cpu backend.
+    ///
+    /// An `AutoencoderKL` encodes to a Gaussian, mean and diagonal covariance. `noise`, as many standard normal values
+    /// as `x`, is what it is sampled with: mean + exp(logvar / 2) noise, logvar being held to -30 to 20, as diffusers'
+    /// pipelines of image to image do; `None` is its mode, the mean. Others encode to one point, and look at no noise.
+    /// Of the library's own streams take draw [`ENCODER_DRAW`](crate::noise::ENCODER_DRAW), which no chain does.
+    ///
+    /// Errors: kind `Shape` for other lengths; kind `NonFinite` for data or noise that are; as [`Codec::encoded_dims`];
+    /// kind `Cancelled`, `Device`. `x` is then unspecified, and the codec stays usable.
+    pub fn encode(&mut self, data: &[f32], noise: Option<&[f32]>, x: &mut [f32], cancel: &Cancel) -> Result<()> {
+        let (n, m) = (self.samples.elements(), self.encoded_dims()?.elements());
+        ensure!(
+            data.len().is_multiple_of(m) && x.len() / n == data.len() / m && x.len().is_multiple_of(n),
+            Shape,
+            "{} values of data become {} of samples, expected {m} and {n} for each",
+            data.len(),
+            x.len()
+        );
+        ensure!(
+            noise.is_none_or(|z| z.len() == x.len()),
+            Shape,
+            "an encoder's noise has {} values, expected {}, those of the samples",
+            noise.unwrap_or_default().len(),
+            x.len()
+        );
+        check_finite("data to encode", data)?;
+        check_finite("an encoder's noise", noise.unwrap_or_default())?;
+        let Some(encoder) = &self.encoder else {
+            x.copy_from_slice(data);
+            self.scale.apply(x);
+            return Ok(());
+        };
+        for (i, (data, x)) in data.chunks_exact(m).zip(x.chunks_exact_mut(n)).enumerate() {
+            let noise = noise.and_then(|z| z.chunks_exact(n).nth(i));
+            encoder.sample(data, noise, x, self.memory.as_mut(), cancel)?;
         }
         Ok(())
     }

@@ -38,6 +38,12 @@ use alloc::boxed::Box;
 
 use crate::error::{Result, ensure, err};
 
+/// The draw by which an encoder's distribution of latents is sampled
+/// ([`Codec::encode`](crate::codec::Codec::encode)), the sample being the image's number. It is no chain's, whose draws
+/// are numbered by its steps, and none of an evidence's, which begin at 2^63: so the noise that is then added to the
+/// latents, draw 0, is independent of it. (A program with a generator that has a state draws it before all others.)
+pub const ENCODER_DRAW: u64 = 1 << 62;
+
 /// Gives the chain its random values.
 ///
 /// A call asks for one draw of a whole batch, because sources that imitate another program's generator fill a batch in

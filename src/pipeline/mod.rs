@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 
 use crate::backend::threads::Threads;
 use crate::backend::{Backend, Network};
-use crate::codec::{Codec, DECODE_BYTES, Decoder, scale_behind, scale_of};
+use crate::codec::{Codec, DECODE_BYTES, Decoder, Encoder, scale_behind, scale_of};
 use crate::denoiser::{Conditions, Guidance, NetworkDenoiser, Networks, check_conditions, classes_of};
 use crate::error::{Result, ensure, err};
 use crate::graph::{Input, Role};
@@ -36,11 +36,13 @@ pub struct PipelineOptions {
     pub gradient: Gradient,
     /// What becomes of the decoder of a latent model.
     pub decoding: Decoding,
+    /// What becomes of the encoder of a latent model.
+    pub encoding: Encoding,
     /// What the network computes in.
     pub precision: Precision,
 }
 
-/// What a network computes in. Gradients and decoders are always of f32.
+/// What a network computes in. Gradients, decoders and encoders are always of f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Precision {
@@ -94,6 +96,18 @@ impl Default for Decoding {
     fn default() -> Self {
         Self::Within(DECODE_BYTES)
     }
+}
+
+/// Whether the encoder of a latent model is compiled with it, which image to image needs. Other models have none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Encoding {
+    /// It is not.
+    #[default]
+    None,
+    /// It is, and encodes in tiles what would take more than so many bytes of workspace in one piece: see
+    /// [`Encoder::compile`].
+    Within(usize),
 }
 
 /// Whether, and in how much memory, a network's vector-Jacobian products are computed. It takes a second network; a
@@ -157,6 +171,7 @@ pub struct Pipeline {
     scheduler: Scheduler,
     networks: Networks,
     decoder: Option<Decoder>,
+    encoder: Option<Encoder>,
     inputs: Vec<Input>,
     parameters: usize,
     flops: u64,
@@ -277,12 +292,18 @@ impl Pipeline {
     /// Errors: as [`Network::on_threads`].
     pub fn on_threads(&self, threads: Arc<dyn Threads>) -> Result<Self> {
         let decoder = self.decoder.as_ref().map(|d| d.on_threads(Arc::clone(&threads))).transpose()?;
-        Ok(Self { networks: self.networks.on_threads(threads)?, decoder, ..self.clone() })
+        let encoder = self.encoder.as_ref().map(|e| e.on_threads(Arc::clone(&threads))).transpose()?;
+        Ok(Self { networks: self.networks.on_threads(threads)?, decoder, encoder, ..self.clone() })
     }
 
     /// The decoder of a latent model, if it was compiled.
     pub fn decoder(&self) -> Option<&Decoder> {
         self.decoder.as_ref()
+    }
+
+    /// The encoder of a latent model, if it was compiled.
+    pub fn encoder(&self) -> Option<&Encoder> {
+        self.encoder.as_ref()
     }
 
     /// Dimensions of one sample's data: of a latent model those of its image, else [`Pipeline::sample_dims`].
@@ -299,19 +320,19 @@ impl Pipeline {
         }
     }
 
-    /// What makes data of samples, with memory of its own. Errors: as [`Codec::new`].
+    /// What makes data of samples, and samples of data, with memory of its own. Errors: as [`Codec::new`].
     pub fn codec(&self) -> Result<Codec> {
-        Codec::new(self.sample_dims(), self.scale(), self.decoder.clone())
+        Codec::new(self.sample_dims(), self.scale(), self.decoder.clone(), self.encoder.clone())
     }
 
     /// As [`Pipeline::codec`], in memory of at least [`Pipeline::codec_bytes`].
     pub fn codec_in_memory<M: AsMut<[f32]>>(&self, memory: M) -> Result<Codec<M>> {
-        Codec::in_memory(self.sample_dims(), self.scale(), self.decoder.clone(), memory)
+        Codec::in_memory(self.sample_dims(), self.scale(), self.decoder.clone(), self.encoder.clone(), memory)
     }
 
     /// Bytes of memory that [`Pipeline::codec`] takes.
     pub fn codec_bytes(&self) -> Result<usize> {
-        let values = Codec::<&mut [f32]>::memory_len(self.decoder.as_ref())?;
+        let values = Codec::<&mut [f32]>::memory_len(self.decoder.as_ref(), self.encoder.as_ref())?;
         values.checked_mul(size_of::<f32>()).ok_or_else(|| err!(OutOfMemory, "a sample is too large to decode"))
     }
 

@@ -1,4 +1,4 @@
-//! What was found: configurations and weights of a model, its scheduler and, of a latent one, its decoder.
+//! What was found: configurations and weights of a model, its scheduler and, of a latent one, its autoencoder.
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -8,9 +8,9 @@ use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 
 use super::observed::Observed;
-use super::{Decoding, Gradient, Pipeline, PipelineOptions, Precision, Scheduler};
+use super::{Decoding, Encoding, Gradient, Pipeline, PipelineOptions, Precision, Scheduler};
 use crate::backend::{Backend, Network};
-use crate::codec::Decoder;
+use crate::codec::{Decoder, Encoder};
 use crate::denoiser::{Networks, inputs_of};
 use crate::error::{Error, Result, ensure, err};
 use crate::graph::vjp::{self, Keep};
@@ -46,6 +46,12 @@ struct Autoencoder<'a> {
     weights: Box<dyn WeightSource + 'a>,
     /// Where it stands, for messages; empty if that is not known.
     place: String,
+}
+
+/// The dimensions of samples that an autoencoder has to do with.
+fn latents(samples: Dims) -> Result<[usize; 3]> {
+    let dims = samples.as_slice().try_into();
+    dims.map_err(|_| err!(Shape, "the samples are {samples}, which no autoencoder has as latents"))
 }
 
 impl Autoencoder<'_> {
@@ -267,10 +273,18 @@ impl<'a> Source<'a> {
     fn decoder(&self, samples: Dims, within: Decoding, backend: &dyn Backend) -> Result<Option<Decoder>> {
         let Decoding::Within(bytes) = within else { return Ok(None) };
         let (Some(found), Some(config)) = (self.found()?, self.autoencoder()?) else { return Ok(None) };
-        let latents = samples.as_slice().try_into();
-        let latents = latents.map_err(|_| err!(Shape, "the samples are {samples}, which no decoder takes"));
-        let decoder = latents.and_then(|l| Decoder::compile(&config, found.weights.as_ref(), l, bytes, backend));
+        let decoder = latents(samples)
+            .and_then(|latents| Decoder::compile(&config, found.weights.as_ref(), latents, bytes, backend));
         decoder.map(Some).map_err(|e| found.named(e))
+    }
+
+    /// As [`Source::decoder`], the encoder.
+    fn encoder(&self, samples: Dims, within: Encoding, backend: &dyn Backend) -> Result<Option<Encoder>> {
+        let Encoding::Within(bytes) = within else { return Ok(None) };
+        let (Some(found), Some(config)) = (self.found()?, self.autoencoder()?) else { return Ok(None) };
+        let encoder = latents(samples)
+            .and_then(|latents| Encoder::compile(&config, found.weights.as_ref(), latents, bytes, backend));
+        encoder.map(Some).map_err(|e| found.named(e))
     }
 
     /// The files that it was found in, configurations first; none for a source from memory.
@@ -409,6 +423,7 @@ impl<'a> Source<'a> {
         let fingerprint = sum.get();
         let samples = inputs.iter().find(|i| i.role == Role::Sample).map_or(predict.inputs()[0], |i| i.dims);
         let decoder = self.decoder(samples, options.decoding, backend)?;
+        let encoder = self.encoder(samples, options.encoding, backend)?;
         Ok(Pipeline {
             model: self.model.clone(),
             scheduler: match &options.scheduler {
@@ -420,6 +435,7 @@ impl<'a> Source<'a> {
             },
             networks: Networks { predict, gradient },
             decoder,
+            encoder,
             inputs,
             parameters: graph.parameter_count(),
             flops: graph.flops(),

@@ -2,10 +2,11 @@
 
 Made with torch 2.15.0, diffusers 0.42.1, safetensors 0.8.0 and numpy 2.4.6. Run by hand: `python tests/golden/make_autoencoders.py`. It writes
 autoencoders.json (the cases) and autoencoders.safetensors: for each case NAME the decoder's output "NAME", its gradient "NAME, gradient" by the
-first of two latents, the encoder's "NAME, encoder" (the mean of an AutoencoderKL) and there "NAME, logvar".
+first of two latents, the encoder's "NAME, encoder" (the mean of an AutoencoderKL), its gradient "NAME, encoder gradient" by the image, and of an
+AutoencoderKL "NAME, logvar".
 
 Weights are drawn by make_unet.py's recipe. The latents of case number n are uniform(INPUT_SEED, 10 n, ..., a = sqrt(3)), the cotangent
-10 n + 1 (a = 1), the images 10 n + 2 (a = 1). In float64, rounded once.
+10 n + 1 (a = 1), the images 10 n + 2 (a = 1), the cotangent of the encoder's output 10 n + 3 (a = 1). In float64, rounded once.
 """
 
 import json
@@ -57,7 +58,7 @@ def main():
         y = model.decode(z).sample
         (dz,) = torch.autograd.grad(y, z, draw(1, tuple(y.shape), 1))
         c["image"] = list(y.shape[1:])
-        x = draw(2, (1, model.config.in_channels, *y.shape[2:]), 1)
+        x = draw(2, (1, model.config.in_channels, *y.shape[2:]), 1).requires_grad_()
         encoded = model.encode(x)
         found = {"": y, ", gradient": dz[:1]}
         if hasattr(encoded, "latent_dist"):
@@ -65,6 +66,8 @@ def main():
             found |= {", encoder": moments[0], ", logvar": moments[1]}
         else:
             found[", encoder"] = encoded.latents
+        mean = found[", encoder"]
+        (found[", encoder gradient"],) = torch.autograd.grad(mean, x, draw(3, tuple(mean.shape), 1))
         for suffix, value in found.items():
             assert torch.isfinite(value).all()
             arrays[c["name"] + suffix] = value.detach().float().contiguous().numpy()

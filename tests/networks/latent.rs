@@ -22,9 +22,9 @@ use undiffuse::tensor::{DType, Dims};
 use undiffuse::weights::SafeTensorsView;
 use undiffuse::{Cancel, ErrorKind};
 
-const INPUT_SEED: u64 = 44;
+pub const INPUT_SEED: u64 = 44;
 /// The bound that the project promises for a whole chain with given noise, relative.
-const BOUND: f64 = 1e-3;
+pub const BOUND: f64 = 1e-3;
 
 /// A file of drawn parameters.
 fn file(params: &[Param]) -> Vec<u8> {
@@ -33,17 +33,17 @@ fn file(params: &[Param]) -> Vec<u8> {
 }
 
 /// The weights of an autoencoder.
-fn autoencoder(config: &Value) -> Vec<u8> {
+pub fn autoencoder(config: &Value) -> Vec<u8> {
     file(&AutoencoderConfig::from_json(&config.to_string()).unwrap().parameters().unwrap())
 }
 
 /// The name of the autoencoder's part of a case.
-fn part(case: &Value) -> &'static str {
+pub fn part(case: &Value) -> &'static str {
     if case["vae"].is_object() { "vae" } else { "vqvae" }
 }
 
 /// A pipeline as diffusers saves it.
-fn directory(case: &Value) -> Scratch {
+pub fn directory(case: &Value) -> Scratch {
     let (unet, part) = (case["unet"].to_string(), part(case));
     let graph = ModelConfig::from_json(&unet).unwrap().build(None).unwrap();
     let scratch = Scratch::new("latent");
@@ -165,7 +165,8 @@ fn decoder(config: &Value, dims: [usize; 3], within: usize, backend: &dyn Backen
 }
 
 fn decode(decoder: Decoder, dims: [usize; 3], x: &[f32]) -> Vec<f32> {
-    let mut codec = undiffuse::codec::Codec::new(Dims::new(&dims).unwrap(), Default::default(), Some(decoder)).unwrap();
+    let mut codec =
+        undiffuse::codec::Codec::new(Dims::new(&dims).unwrap(), Default::default(), Some(decoder), None).unwrap();
     let mut data = vec![f32::NAN; codec.data_dims().elements()];
     codec.decode(x, &mut data, never()).unwrap();
     data
@@ -215,7 +216,7 @@ fn tiles_differ_little_from_one_piece_and_leave_no_seam() {
         let (x, width) = (latents(dims, 1), 2 * dims[2]);
         let whole = decoder(config, dims, usize::MAX, &cpu);
         assert_eq!(whole.tiles(), 1);
-        let bytes = |d: &Decoder| undiffuse::codec::Codec::<Vec<f32>>::memory_len(Some(d)).unwrap() * 4;
+        let bytes = |d: &Decoder| undiffuse::codec::Codec::<Vec<f32>>::memory_len(Some(d), None).unwrap() * 4;
         let tiled = decoder(config, dims, bytes(&whole) / 5, &cpu);
         let [th, tw] = tiled.tile();
         assert!(tiled.tiles() > 1 && bytes(&tiled) < bytes(&whole), "{name}");
@@ -261,7 +262,7 @@ fn tiles_have_the_same_bits_for_any_number_of_threads_and_can_be_cancelled() {
         assert_eq!(decode(tiled(threads), dims, &x), want);
     }
     let mut codec =
-        undiffuse::codec::Codec::new(Dims::new(&dims).unwrap(), Default::default(), Some(tiled(2))).unwrap();
+        undiffuse::codec::Codec::new(Dims::new(&dims).unwrap(), Default::default(), Some(tiled(2)), None).unwrap();
     let mut data = vec![0.0; codec.data_dims().elements()];
     let cancel = Cancel::new();
     cancel.cancel();

@@ -27,6 +27,7 @@ mod halves;
 mod import_onnx;
 mod integers;
 mod latent;
+mod latent_encoder;
 mod models_2015;
 mod narrow_weights;
 mod pipeline;

@@ -1,4 +1,4 @@
-//! diffusers' autoencoders against diffusers in float64: decoders, their gradients and encoders, on both backends.
+//! diffusers' autoencoders against diffusers in float64: decoders, encoders and their gradients, on both backends.
 
 use crate::golden::{self, ROOT_3, relative_l2, stored};
 use crate::pcg;
@@ -68,6 +68,9 @@ fn check(backend: &dyn Backend) {
         compare("", &run(backend, &config, &graph, &[&z], 2)[0], BOUND);
         let gradient = run(backend, &config, &vjp(&graph, 0, 0).unwrap(), &[&z[..small], &dy[..large]], 1);
         compare(", gradient", &gradient[1], GRADIENT_BOUND);
+        let dz = draw(3, small, 1.0);
+        let gradient = run(backend, &config, &vjp(&encoder, 0, 0).unwrap(), &[&x, &dz], 1);
+        compare(", encoder gradient", gradient.last().unwrap(), GRADIENT_BOUND);
         for (got, suffix) in run(backend, &config, &encoder, &[&x], 1).iter().zip([", encoder", ", logvar"]) {
             compare(suffix, got, BOUND);
         }

@@ -21,6 +21,8 @@ use crate::status::undiffuse_status::*;
 
 const UNET: &str = r#"{"_class_name": "UNet2DModel", "sample_size": 8, "block_out_channels": [8], "layers_per_block": 1, "norm_num_groups": 4,
     "down_block_types": ["DownBlock2D"], "up_block_types": ["UpBlock2D"], "add_attention": false}"#;
+const KL: &str = r#"{"_class_name": "AutoencoderKL", "block_out_channels": [8, 8], "norm_num_groups": 4, "latent_channels": 3,
+    "down_block_types": ["DownEncoderBlock2D", "DownEncoderBlock2D"], "up_block_types": ["UpDecoderBlock2D", "UpDecoderBlock2D"]}"#;
 const VQ: &str = r#"{"_class_name": "VQModel", "block_out_channels": [8, 8], "norm_num_groups": 4, "num_vq_embeddings": 16,
     "down_block_types": ["DownEncoderBlock2D", "DownEncoderBlock2D"], "up_block_types": ["UpDecoderBlock2D", "UpDecoderBlock2D"]}"#;
 
@@ -41,13 +43,13 @@ fn weights(params: &[Param]) -> Vec<u8> {
 }
 
 /// A packed file of both.
-fn packed() -> Vec<u8> {
+fn packed(autoencoder: &str) -> Vec<u8> {
     let unet = weights(ModelConfig::from_json(UNET).unwrap().build_any().unwrap().params());
-    let vq = weights(&AutoencoderConfig::from_json(VQ).unwrap().parameters().unwrap());
+    let vq = weights(&AutoencoderConfig::from_json(autoencoder).unwrap().parameters().unwrap());
     let of = |bytes| Box::new(SafeTensorsView::parse(bytes).unwrap());
     let scheduler = r#"{"_class_name": "DDIMScheduler", "num_train_timesteps": 100}"#;
     let source = Source::new(UNET.into(), Some(scheduler.into()), of(&unet)).unwrap();
-    let source = source.with_decoder(VQ.into(), of(&vq)).unwrap();
+    let source = source.with_decoder(autoencoder.into(), of(&vq)).unwrap();
     let mut packed = Vec::new();
     let mut sink = |b: &[u8]| {
         packed.extend_from_slice(b);
@@ -58,7 +60,16 @@ fn packed() -> Vec<u8> {
 }
 
 fn load(bytes: &[u8], decode_bytes: Option<usize>) -> (*mut undiffuse_model, undiffuse_status) {
+    load_with(bytes, decode_bytes, 0)
+}
+
+fn load_with(
+    bytes: &[u8],
+    decode_bytes: Option<usize>,
+    encode_bytes: usize,
+) -> (*mut undiffuse_model, undiffuse_status) {
     let (mut model, mut options) = (null_mut(), undiffuse_model_options::defaults());
+    options.encode_bytes = encode_bytes;
     if let Some(bytes) = decode_bytes {
         options.decode_bytes = bytes;
     }
@@ -78,7 +89,7 @@ fn info(model: *const undiffuse_model) -> undiffuse_model_info {
 
 #[test]
 fn a_latent_model_samples_images_in_one_call() {
-    let bytes = packed();
+    let bytes = packed(VQ);
     let (model, status) = load(&bytes, None);
     assert_eq!(status, UNDIFFUSE_OK);
     let i = info(model);
@@ -117,4 +128,56 @@ fn a_latent_model_samples_images_in_one_call() {
     // SAFETY: used no more.
     unsafe { undiffuse_model_free(model) };
     assert_eq!(load(&bytes, Some(100)).1, UNDIFFUSE_OUT_OF_MEMORY);
+}
+
+#[test]
+fn a_latent_model_encodes_pictures() {
+    for (autoencoder, has_posterior) in [(VQ, 0), (KL, 1)] {
+        let bytes = packed(autoencoder);
+        let e = null_mut();
+        let data: Vec<f32> = (0..2 * 768).map(|i| (i % 11) as f32 / 5.5 - 1.0).collect();
+        let (noise, mut x, mut mode) = (vec![1.0; 2 * 192], vec![0.0; 2 * 192], vec![0.0; 2 * 192]);
+        // With the decoder and without.
+        for decode_bytes in [None, Some(0)] {
+            let (model, status) = load_with(&bytes, decode_bytes, 1 << 30);
+            assert_eq!(status, UNDIFFUSE_OK);
+            assert!(info(model).encoder_weight_bytes > 0);
+            let (mut codec, mut i) = (null_mut(), undiffuse_codec_info::defaults());
+            let (to, n) = (x.as_mut_ptr(), x.len());
+            // SAFETY: as above.
+            unsafe {
+                assert_eq!(undiffuse_codec_new(model, null(), &mut codec, e), UNDIFFUSE_OK);
+                assert_eq!(undiffuse_codec_get_info(codec, &mut i, e), UNDIFFUSE_OK);
+                assert_eq!((i.encoded_len, i.encoded_dims, i.has_posterior), (768, [3, 16, 16, 0], has_posterior));
+                assert!(i.encoder_tile_count == 1 && i.encoder_weight_bytes > 0 && i.workspace_bytes > 0);
+                let encode = |len: usize, noise: *const f32, to: *mut f32, n: usize| {
+                    undiffuse_codec_encode(codec, data.as_ptr(), len, noise, to, n, e)
+                };
+                assert_eq!(encode(data.len(), null(), mode.as_mut_ptr(), mode.len()), UNDIFFUSE_OK);
+                assert_eq!(encode(data.len(), noise.as_ptr(), to, n), UNDIFFUSE_OK);
+                assert_eq!(encode(data.len(), null(), to, n - 1), UNDIFFUSE_SHAPE);
+                assert_eq!(encode(data.len() - 1, null(), to, n), UNDIFFUSE_SHAPE);
+                assert_eq!(encode(data.len(), to, to, n), UNDIFFUSE_INVALID_ARGUMENT);
+                undiffuse_codec_free(codec);
+                undiffuse_model_free(model);
+            }
+            assert!(mode.iter().all(|v| v.is_finite()) && mode.iter().any(|v| *v != 0.0));
+            assert_eq!(x != mode, has_posterior == 1);
+        }
+        // Where it was left out, and where a tile has no room.
+        let (model, status) = load(&bytes, None);
+        assert_eq!(status, UNDIFFUSE_OK);
+        let (mut codec, mut i) = (null_mut(), undiffuse_codec_info::defaults());
+        // SAFETY: as above.
+        unsafe {
+            assert_eq!(undiffuse_codec_new(model, null(), &mut codec, e), UNDIFFUSE_OK);
+            assert_eq!(undiffuse_codec_get_info(codec, &mut i, e), UNDIFFUSE_OK);
+            assert_eq!((i.encoded_len, i.encoder_weight_bytes), (0, 0));
+            let status = undiffuse_codec_encode(codec, data.as_ptr(), data.len(), null(), x.as_mut_ptr(), x.len(), e);
+            assert_eq!(status, UNDIFFUSE_UNSUPPORTED);
+            undiffuse_codec_free(codec);
+            undiffuse_model_free(model);
+        }
+        assert_eq!(load_with(&bytes, None, 100).1, UNDIFFUSE_OUT_OF_MEMORY);
+    }
 }

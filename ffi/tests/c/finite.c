@@ -400,6 +400,11 @@ static void sessions(const char *path) {
     float data[N];
     OK(undiffuse_codec_new(network, NULL, &codec, E));
     REFUSES("undiffuse_codec_decode.x", x[3], undiffuse_codec_decode(codec, x, N, data, N, E));
+    REFUSES("undiffuse_codec_encode.data", x[3], undiffuse_codec_encode(codec, x, N, NULL, data, N, E));
+    {
+      float noise[N] = {0};
+      REFUSES("undiffuse_codec_encode.noise", noise[5], undiffuse_codec_encode(codec, x, N, noise, data, N, E));
+    }
     undiffuse_codec_free(codec);
   }
   /* Of a model without classes they are refused whatever they are; same_bits.rs has a class model. */

@@ -46,7 +46,7 @@ static void conditions(void) {
   undiffuse_session_free(s);
 }
 
-/* A codec of a model without a decoder copies; ffi/src/codec/tests.rs has one with a decoder. */
+/* A codec of a model without a decoder copies, both ways; ffi/src/codec/tests.rs has one with a decoder. */
 static void codec(const float *x) {
   undiffuse_codec_options o;
   undiffuse_codec_info i;
@@ -66,6 +66,14 @@ static void codec(const float *x) {
   FAILS(UNDIFFUSE_SHAPE, undiffuse_codec_decode(c, x, 4 * N, data, N, E));
   FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_codec_decode(c, data, 4 * N, data, 4 * N, E));
   FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_codec_decode(NULL, x, N, data, N, E));
+  CHECK(i.encoded_len == N && i.encoded_dims[2] == 8 && !i.has_posterior && info.encoder_weight_bytes == 0);
+  memset(data, 0, sizeof data);
+  OK(undiffuse_codec_encode(c, x, 4 * N, NULL, data, 4 * N, E));
+  CHECK(same_floats(x, data, 4 * N));
+  FAILS(UNDIFFUSE_SHAPE, undiffuse_codec_encode(c, x, 4 * N, NULL, data, N, E));
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_codec_encode(c, data, 4 * N, NULL, data, 4 * N, E));
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_codec_encode(c, x, 4 * N, data, data, 4 * N, E));
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_codec_encode(NULL, x, N, NULL, data, N, E));
   undiffuse_codec_free(c);
   undiffuse_codec_free(NULL);
 }

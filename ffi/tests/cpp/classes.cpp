@@ -537,12 +537,13 @@ void conditions(const undiffuse::model &m) {
   CHECK(status([&] { undiffuse::session{m, o}; }) == UNDIFFUSE_INVALID_ARGUMENT);
 }
 
-// A codec of a model without a decoder copies.
+// A codec of a model without a decoder copies, both ways.
 void codecs(const undiffuse::model &m) {
   undiffuse::codec codec(m, 1);
   const std::vector<float> x(codec.info().sample_len, 0.5f);
   CHECK(codec.info().data_len == m.info().data_len && !codec.info().is_decoder);
   CHECK(codec.decode(x) == x);
+  CHECK(codec.info().encoded_len == x.size() && codec.encode(x) == x && codec.encode(x, x) == x);
 }
 
 }  // namespace

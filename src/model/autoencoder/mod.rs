@@ -255,8 +255,9 @@ impl AutoencoderConfig {
         Ok(all.filter(|p| seen.insert(p.name.as_str())).cloned().collect())
     }
 
-    /// What divides the sides of the images that the encoder takes.
-    fn encoder_factor(&self) -> usize {
+    /// How many times the height and width of its latents an image has that the encoder takes: mostly
+    /// [`AutoencoderConfig::factor`].
+    pub fn encoder_factor(&self) -> usize {
         match &self.network {
             Network::Vae(_) => self.factor(),
             Network::Tiny(t) => t.encoder_factor(),

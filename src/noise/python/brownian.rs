@@ -6,7 +6,7 @@ use super::torch_cpu::TorchCpu;
 use super::{DrawnFor, PythonGenerator, PythonNoise};
 use crate::error::{Result, ensure, err};
 use crate::memory::zeros;
-use crate::noise::{Fingerprint, NoiseSource, check_batch};
+use crate::noise::{ENCODER_DRAW, Fingerprint, NoiseSource, check_batch};
 
 /// A draw, and the sigmas between which it lies: before and after, falling.
 pub type Between = (u64, [f64; 2]);
@@ -60,6 +60,8 @@ pub struct BrownianTree {
     /// The ends of the motion.
     ends: [f64; 2],
     engine: TorchCpu,
+    /// Values that an encoder draws before x_T.
+    encoded: Option<usize>,
     /// What the row holds: a draw, and whose.
     made: Option<(u64, u64)>,
     row: Vec<f32>,
@@ -192,6 +194,7 @@ impl BrownianTree {
             between: all,
             ends: [smallest, largest],
             engine: TorchCpu::new(seed),
+            encoded: None,
             made: None,
             row: buffer()?,
             noise: buffer()?,
@@ -199,6 +202,13 @@ impl BrownianTree {
             there: buffer()?,
             right: buffer()?,
         })
+    }
+
+    /// As [`PythonNoise::with_encoder`].
+    pub fn with_encoder(mut self, images: u64) -> Result<Self> {
+        self.start = self.start.with_encoder(images)?;
+        (self.encoded, self.made) = (self.start.encoder_len(), None);
+        Ok(self)
     }
 
     /// Says where the motion begins and ends, in place of the smallest and largest sigma of its draws; what lies beyond
@@ -221,6 +231,9 @@ impl BrownianTree {
             TreeSeed::Given(seed) => seed.wrapping_add(sample),
             TreeSeed::Drawn => {
                 self.engine.seed(self.seed.wrapping_add(sample));
+                if let Some(before) = self.encoded.and_then(|len| self.noise.get_mut(..len)) {
+                    self.engine.normals(before);
+                }
                 self.engine.normals(&mut self.noise);
                 self.engine.below_2_63()
             }
@@ -341,7 +354,7 @@ impl BrownianTree {
 
 impl NoiseSource for BrownianTree {
     fn normal(&mut self, first_sample: u64, draw: u64, sample_len: usize, out: &mut [f32]) -> Result<()> {
-        if draw == 0 {
+        if draw == 0 || draw == ENCODER_DRAW {
             return self.start.normal(first_sample, draw, sample_len, out);
         }
         check_batch("noise", sample_len, out)?;

@@ -18,7 +18,7 @@ use self::jax::Jax;
 use self::numpy::{Numpy, NumpyLegacy};
 use self::torch_cpu::TorchCpu;
 use self::torch_cuda::TorchCuda;
-use super::{Fingerprint, NoiseSource, check_batch};
+use super::{ENCODER_DRAW, Fingerprint, NoiseSource, check_batch};
 use crate::error::{Result, ensure, err};
 use crate::memory::{room, zeros};
 
@@ -165,6 +165,8 @@ pub struct PythonNoise {
     sample_len: usize,
     /// The draws that are made, ascending; `None` for all.
     draws: Option<Vec<u64>>,
+    /// The images whose encoder's distributions are sampled before all draws.
+    encoded: Option<u64>,
     lanes: Vec<Lane>,
 }
 
@@ -184,6 +186,8 @@ struct Lane {
     made: u64,
     /// Of which kind they are.
     kind: Kind,
+    /// Values of the first draw, the others being of a whole row.
+    first: usize,
     row: Vec<f32>,
 }
 
@@ -265,12 +269,16 @@ impl Lane {
             self.start(generator, seed, self.sample)?;
         }
         self.kind = kind;
-        while self.made < before {
-            self.state.skip(kind, &mut self.row);
+        while self.made <= before {
+            let len = if self.made == 0 { self.first } else { self.row.len() };
+            let to = self.row.get_mut(..len).unwrap_or_default();
+            if self.made < before {
+                self.state.skip(kind, to)
+            } else {
+                self.state.draw(kind, to)
+            }
             self.made += 1;
         }
-        self.state.draw(kind, &mut self.row);
-        self.made += 1;
         Ok(())
     }
 }
@@ -315,9 +323,25 @@ impl PythonNoise {
         let mut all = room("generators", lanes)?;
         for _ in 0..lanes {
             let row = zeros(format_args!("a draw of {generator}"), len)?;
-            all.push(Lane { sample: 0, state: State::new(generator, seed)?, made: 0, kind: Kind::Normal, row });
+            all.push(Lane {
+                sample: 0,
+                state: State::new(generator, seed)?,
+                made: 0,
+                kind: Kind::Normal,
+                first: len,
+                row,
+            });
         }
-        Ok(Self { generator, seed, drawn_for, drawn_in: DrawnIn::F32, sample_len, draws: None, lanes: all })
+        Ok(Self {
+            generator,
+            seed,
+            drawn_for,
+            drawn_in: DrawnIn::F32,
+            sample_len,
+            draws: None,
+            encoded: None,
+            lanes: all,
+        })
     }
 
     /// Says which draws the chain makes, ascending: those of the steps that need noise, and 0 for x_T. The other
@@ -335,6 +359,36 @@ impl PythonNoise {
         Ok(self)
     }
 
+    /// Says that the program first samples an encoder's distributions of latents ([`ENCODER_DRAW`]), as diffusers'
+    /// pipelines of image to image do: of `images` images in one draw, which are then repeated; with
+    /// [`DrawnFor::Each`] of each sample's own.
+    ///
+    /// Errors: kind `InvalidArgument` for no images or more than samples; kind `Unsupported` for `Jax`, whose draws
+    /// are numbered.
+    pub fn with_encoder(mut self, images: u64) -> Result<Self> {
+        let generator = self.generator;
+        ensure!(generator != PythonGenerator::Jax, Unsupported, "jax noise has no draw of an encoder's");
+        let (most, images) = match self.drawn_for {
+            DrawnFor::AllOf(samples) => (samples, images),
+            DrawnFor::Each { .. } => (u64::MAX, images),
+        };
+        ensure!(
+            images > 0 && images <= most,
+            InvalidArgument,
+            "{images} images are encoded for {generator} noise, expected from 1 to {most}"
+        );
+        if let DrawnFor::AllOf(_) = self.drawn_for {
+            // No more than a row, whose length is checked.
+            let first = usize::try_from(images).unwrap_or(usize::MAX).saturating_mul(self.sample_len);
+            for lane in &mut self.lanes {
+                lane.first = first;
+                lane.start(generator, self.seed, lane.sample)?;
+            }
+        }
+        self.encoded = Some(images);
+        Ok(self)
+    }
+
     /// Says in which type the other program draws. The values are still f32 here.
     ///
     /// Errors: kind `Unsupported` for f16 or bf16 of `Jax`, which draws other values then.
@@ -348,6 +402,11 @@ impl PythonNoise {
         Ok(self)
     }
 
+    /// Values of an encoder's draw.
+    fn encoder_len(&self) -> Option<usize> {
+        self.encoded.and(self.lanes.first()).map(|lane| lane.first)
+    }
+
     /// How many draws come before draw `draw`.
     fn before(&self, draw: u64) -> Result<u64> {
         ensure!(
@@ -356,8 +415,18 @@ impl PythonNoise {
             "{} noise has the draws of a chain alone, and evidence asks for noise of its own",
             self.generator
         );
-        let Some(draws) = &self.draws else { return Ok(draw) };
-        draws.binary_search(&draw).map(|at| at as u64).map_err(|_| {
+        if draw == ENCODER_DRAW {
+            ensure!(
+                self.encoded.is_some(),
+                InvalidArgument,
+                "{} noise was made without an encoder's draw",
+                self.generator
+            );
+            return Ok(0);
+        }
+        let encoders = u64::from(self.encoded.is_some());
+        let Some(draws) = &self.draws else { return Ok(draw + encoders) };
+        draws.binary_search(&draw).map(|at| at as u64 + encoders).map_err(|_| {
             err!(
                 InvalidArgument,
                 "{} noise was made for {} draws, and draw {draw} is none of them",
@@ -379,6 +448,7 @@ impl PythonNoise {
         let before = self.before(draw)?;
         match self.drawn_for {
             DrawnFor::AllOf(samples) => {
+                let samples = if draw == ENCODER_DRAW { self.encoded.unwrap_or(0) } else { samples };
                 let count = out.len() / n;
                 let last = first_sample.checked_add(count as u64).filter(|end| *end <= samples);
                 ensure!(
@@ -435,9 +505,82 @@ impl NoiseSource for PythonNoise {
         };
         let start = Fingerprint::new().bytes(b"python").bytes(name.as_bytes()).u64(number).u64(self.seed);
         let mut f = start.u64(each).u64(samples).u64(self.drawn_in as u64).u64(self.sample_len as u64);
+        if let Some(images) = self.encoded {
+            f = f.bytes(b"encoder").u64(images);
+        }
         for draw in self.draws.iter().flatten() {
             f = f.u64(*draw);
         }
         f.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+    use alloc::vec::Vec;
+
+    use super::*;
+
+    const N: usize = 16;
+
+    fn noise(generator: PythonGenerator, drawn_for: DrawnFor) -> PythonNoise {
+        PythonNoise::new(generator, 5, drawn_for, N).unwrap()
+    }
+
+    fn drawn(noise: &mut PythonNoise, first: u64, draw: u64, samples: usize) -> Vec<f32> {
+        let mut out = vec![0.0; samples * N];
+        noise.normal(first, draw, N, &mut out).unwrap();
+        out
+    }
+
+    #[test]
+    fn an_encoder_draws_before_x_t() {
+        // Draws of multiples of 16 values are the pieces of a longer one.
+        for generator in [PythonGenerator::TorchCpu, PythonGenerator::Numpy, PythonGenerator::NumpyLegacy] {
+            let mut pieces = noise(generator, DrawnFor::AllOf(1));
+            let all: Vec<f32> = (0..8).flat_map(|draw| drawn(&mut pieces, 0, draw, 1)).collect();
+            let mut both =
+                noise(generator, DrawnFor::AllOf(3)).with_draws(vec![0, 4]).unwrap().with_encoder(2).unwrap();
+            // In any order.
+            assert_eq!(drawn(&mut both, 0, 4, 3), all[5 * N..], "{generator}");
+            assert_eq!(drawn(&mut both, 0, 0, 3), all[2 * N..5 * N], "{generator}");
+            assert_eq!(drawn(&mut both, 0, ENCODER_DRAW, 2), all[..2 * N], "{generator}");
+            assert_eq!(drawn(&mut both, 1, ENCODER_DRAW, 1), all[N..2 * N], "{generator}");
+            assert_eq!(drawn(&mut both, 1, 0, 2), all[3 * N..5 * N], "{generator}");
+            let e = both.normal(2, ENCODER_DRAW, N, &mut [0.0; N]).unwrap_err();
+            assert!(e.message().contains("for 2 samples"), "{e}");
+            // With a generator for each, of each its own.
+            let mut each = noise(generator, DrawnFor::Each { at_once: 2 }).with_encoder(1).unwrap();
+            assert_eq!(drawn(&mut each, 0, 0, 1), all[N..2 * N], "{generator}");
+            assert_eq!(drawn(&mut each, 0, ENCODER_DRAW, 1), all[..N], "{generator}");
+            assert_ne!(drawn(&mut each, 1, ENCODER_DRAW, 1), all[..N], "{generator}");
+        }
+        let mut without = noise(PythonGenerator::TorchCpu, DrawnFor::AllOf(3));
+        let fingerprint = without.fingerprint();
+        let e = without.normal(0, ENCODER_DRAW, N, &mut [0.0; N]).unwrap_err();
+        assert!(e.message().contains("without an encoder's draw"), "{e}");
+        for images in [0, 4] {
+            let e = without.clone().with_encoder(images).unwrap_err();
+            assert!(e.message().contains(&alloc::format!("{images} images")) && e.message().contains("to 3"), "{e}");
+        }
+        assert_ne!(without.with_encoder(1).unwrap().fingerprint(), fingerprint);
+        assert!(noise(PythonGenerator::Jax, DrawnFor::AllOf(3)).with_encoder(1).is_err());
+    }
+
+    #[test]
+    fn a_brownian_motion_begins_after_an_encoders_draw() {
+        let tree = || BrownianTree::new(5, TreeSeed::Drawn, DrawnFor::AllOf(2), N, &[(1, [4.0, 1.0])]).unwrap();
+        let all = drawn(&mut noise(PythonGenerator::TorchCpu, DrawnFor::AllOf(3)), 0, 0, 3);
+        let (mut with, mut x_t, mut z) = (tree().with_encoder(1).unwrap(), [0.0; 2 * N], [0.0; N]);
+        with.normal(0, ENCODER_DRAW, N, &mut z).unwrap();
+        with.normal(0, 0, N, &mut x_t).unwrap();
+        assert!(z == all[..N] && x_t == all[N..]);
+        // Its seed comes after both, so that the motion is another.
+        let mut motions = [[0.0; 2 * N]; 2];
+        with.normal(0, 1, N, &mut motions[0]).unwrap();
+        tree().normal(0, 1, N, &mut motions[1]).unwrap();
+        assert_ne!(motions[0], motions[1]);
+        assert!(tree().normal(0, ENCODER_DRAW, N, &mut z).is_err());
     }
 }
