@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 
+use undiffuse::codec::{Codec, Encoder};
 use undiffuse::pipeline::{Pipeline, Source};
 use undiffuse::sampler::{Sampler, start_of_strength};
-use undiffuse::tensor::Dims;
-use undiffuse::values::Scale;
-use undiffuse::{Error, ErrorKind, Result};
+use undiffuse::{Cancel, Result};
 
 use crate::args::{Args, Outcome, usage};
 use crate::arrays::Array;
@@ -63,17 +62,14 @@ impl ImageArgs {
 
     /// The pictures of `--image`, of whose size a model without one becomes; `None` without the option.
     ///
-    /// Errors: kind `Unsupported` for a latent model; as [`Input::read`] and [`fit::check`].
+    /// Errors: of a latent model those of its autoencoder's configuration; as [`Input::read`] and [`fit::check`].
     pub fn open(&self, model: &mut ModelArgs, source: &Source<'_>) -> Result<Option<Opened<'_>>> {
         let Some(path) = &self.path else { return Ok(None) };
-        if source.is_latent() {
-            let text =
-                "--image: its samples are latents, and the encoder that makes latents of a picture is not here yet";
-            return Err(Error::new(ErrorKind::Unsupported, format!("{}: {text}", model.name())));
-        }
+        let encoder = source.autoencoder()?;
+        model.set_encodes();
         let input = Input::read(path)?;
         input.check_opaque()?;
-        fit::check(model, source, &input, &self.reading, None, false)?;
+        fit::check(model, source, &input, &self.reading, None, false, encoder.as_ref())?;
         Ok(Some(Opened { input, args: self }))
     }
 }
@@ -85,24 +81,19 @@ pub struct Opened<'a> {
 }
 
 impl Opened<'_> {
-    /// The pictures as what the model makes. Errors: as [`Input::items`].
+    /// The pictures as what the model makes, or encodes. Errors: as [`Input::items`].
     pub fn pictures(&self, pipeline: &Pipeline) -> Result<Pictures> {
-        let dims = pipeline.sample_dims();
-        let Array { mut data, shape } = self.input.items("the picture", &dims, &self.args.reading, Some(0.0))?;
-        let scale = pipeline.scale();
-        if scale != Scale::default() {
-            scale.apply(&mut data);
-        }
+        let dims = pipeline.encoder().map_or(Ok(pipeline.sample_dims()), Encoder::data_dims)?;
+        let Array { data, shape } = self.input.items("the picture", &dims, &self.args.reading, Some(0.0))?;
         let count = shape.first().copied().unwrap_or_default();
-        Ok(Pictures { data, count, dims, strength: self.args.strength.unwrap_or(STRENGTH) })
+        Ok(Pictures { data, count, strength: self.args.strength.unwrap_or(STRENGTH) })
     }
 }
 
-/// What samples begin at.
+/// Pictures.
 pub struct Pictures {
     data: Vec<f32>,
     count: usize,
-    dims: Dims,
     strength: f64,
 }
 
@@ -117,12 +108,51 @@ impl Pictures {
         start_of_strength(sampler, self.strength).map_err(|e| e.context("--image"))
     }
 
-    /// Writes those of the samples from number `first` on, as many as `to` has room for: one picture is that of all.
+    /// What `count` samples from number `first` on begin at: of one picture all at the same, unless `each` samples the
+    /// encoder's distribution with noise of its own. `noise` writes that of a picture's number, or of a sample's.
+    ///
+    /// Errors: as [`Codec::encode`]; those of `noise`.
+    pub fn encode(
+        &self,
+        codec: &mut Codec,
+        [first, count]: [u64; 2],
+        each: bool,
+        noise: &mut dyn FnMut(u64, &mut [f32]) -> Result<()>,
+        cancel: &Cancel,
+    ) -> Result<Begun> {
+        let has_posterior = codec.encoder().is_some_and(Encoder::has_posterior);
+        let is_one = self.count == 1 && !(each && has_posterior);
+        let numbers = if is_one { 0..1 } else { first..first.saturating_add(count) };
+        let (len, m) = (codec.sample_dims().elements(), codec.encoded_dims()?.elements());
+        let rows = numbers.clone().count();
+        let mut data = Array::zeros("what samples begin at", &[rows, len])?.data;
+        let mut z = Array::zeros("the encoder's noise", &[if has_posterior { len } else { 0 }])?.data;
+        for (number, x) in numbers.clone().zip(data.chunks_exact_mut(len)) {
+            let picture = (number % self.count.max(1) as u64) as usize * m;
+            let picture = self.data.get(picture..picture.saturating_add(m)).unwrap_or_default();
+            if has_posterior {
+                noise(number, &mut z)?;
+            }
+            codec.encode(picture, has_posterior.then_some(&z), x, cancel).map_err(|e| e.context("--image"))?;
+        }
+        Ok(Begun { data, len, first: numbers.start, is_one })
+    }
+}
+
+/// What samples begin at.
+pub struct Begun {
+    data: Vec<f32>,
+    len: usize,
+    first: u64,
+    is_one: bool,
+}
+
+impl Begun {
+    /// Writes those of the samples from number `first` on, as many as `to` has room for.
     pub fn rows(&self, first: u64, to: &mut [f32]) {
-        let n = self.dims.elements().max(1);
-        for (i, to) in to.chunks_exact_mut(n).enumerate() {
-            let number = first.saturating_add(i as u64) % self.count.max(1) as u64;
-            if let Some(from) = self.data.chunks_exact(n).nth(number as usize) {
+        for (i, to) in to.chunks_exact_mut(self.len).enumerate() {
+            let row = if self.is_one { 0 } else { first.saturating_sub(self.first) as usize + i };
+            if let Some(from) = self.data.chunks_exact(self.len).nth(row) {
                 to.copy_from_slice(from);
             }
         }

@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use undiffuse::chain::{Chain, ChainOptions, Flow};
-use undiffuse::noise::{BrownianTree, DrawnFor, Given, NoiseSource, PythonGenerator, PythonNoise, Seeded, TreeSeed};
+use undiffuse::codec::Encoder;
+use undiffuse::noise::{
+    BrownianTree, DrawnFor, ENCODER_DRAW, Given, NoiseSource, PythonGenerator, PythonNoise, Seeded, TreeSeed,
+};
 use undiffuse::pipeline::Pipeline;
 use undiffuse::posterior::{Evidence, NoEvidence, OptimalVariance};
 use undiffuse::sampler::{
@@ -92,24 +95,34 @@ impl Job {
         }
     }
 
-    /// The noise of this run's samples, that of a file apart: `total` samples, `batch` at once, from step `start` on.
+    /// The noise of this run's samples, that of a file apart: `total` samples, `batch` at once, from step `start` on;
+    /// `images` is how many are encoded to distributions, which are sampled before all else.
     fn source(
         &self,
         config: &SchedulerConfig,
         sampler: &dyn Sampler,
         start: usize,
         [total, batch, len]: [usize; 3],
+        images: Option<usize>,
     ) -> Result<Box<dyn NoiseSource>> {
         let Noise::Python { generator, each } = self.noise else { return Ok(Box::new(Seeded::new(self.seed))) };
         let drawn_for = if each { DrawnFor::Each { at_once: batch } } else { DrawnFor::AllOf(total as u64) };
         // diffusers gives this sampler a Brownian motion.
         if let (PythonGenerator::TorchCpu, Ok((between, [low, high]))) = (generator, brownian_intervals(sampler)) {
             let tree = config.noise_sampler_seed()?.map_or(TreeSeed::Drawn, TreeSeed::Given);
-            return Ok(Box::new(BrownianTree::new(self.seed, tree, drawn_for, len, &between)?.with_ends(low, high)?));
+            let tree = BrownianTree::new(self.seed, tree, drawn_for, len, &between)?.with_ends(low, high)?;
+            return Ok(match images {
+                Some(images) => Box::new(tree.with_encoder(images as u64)?),
+                None => Box::new(tree),
+            });
         }
         let steps = (start..sampler.levels().len()).filter(|step| sampler.needs_noise(*step));
         let draws = core::iter::once(0).chain(steps.map(|step| step as u64 + 1)).collect();
-        Ok(Box::new(PythonNoise::new(generator, self.seed, drawn_for, len)?.with_draws(draws)?))
+        let noise = PythonNoise::new(generator, self.seed, drawn_for, len)?.with_draws(draws)?;
+        Ok(match images {
+            Some(images) => Box::new(noise.with_encoder(images as u64)?),
+            None => Box::new(noise),
+        })
     }
 
     /// The sampler of the run.
@@ -144,27 +157,28 @@ pub struct Done {
 struct GivenNoise {
     x_t: Array,
     noise: Option<Array>,
+    posterior: Option<Array>,
 }
 
 impl GivenNoise {
     fn read(path: &Path) -> Result<Self> {
-        let file = ArrayFile::open(path, &["x_T", "noise"])?;
-        let (x_t, noise) = (file.need("x_T")?, file.get("noise")?);
+        let file = ArrayFile::open(path, &["x_T", "noise", "posterior"])?;
+        let (x_t, noise, posterior) = (file.need("x_T")?, file.get("noise")?, file.get("posterior")?);
         if x_t.shape.len() < 2 || x_t.data.is_empty() {
             return Err(Error::new(
                 ErrorKind::Shape,
                 format!("{}: x_T is {:?}, expected [N, C, H, W]", path.display(), x_t.shape),
             ));
         }
-        Ok(Self { x_t, noise })
+        Ok(Self { x_t, noise, posterior })
     }
 
     fn count(&self) -> usize {
         self.x_t.shape.first().copied().unwrap_or_default()
     }
 
-    /// Checks it against the run.
-    fn check(&self, dims: &Dims, sampler: &dyn Sampler) -> Result<()> {
+    /// Checks it against the run, in which `images` are encoded to distributions.
+    fn check(&self, dims: &Dims, sampler: &dyn Sampler, images: Option<usize>) -> Result<()> {
         let mut expected = vec![self.count()];
         expected.extend(dims.as_slice());
         let shape = |what: &str, got: &[usize], expected: &[usize]| {
@@ -172,6 +186,22 @@ impl GivenNoise {
             if got == expected { Ok(()) } else { Err(Error::new(ErrorKind::Shape, text)) }
         };
         shape("x_T", &self.x_t.shape, &expected)?;
+        match (&self.posterior, images) {
+            (Some(posterior), Some(images)) => {
+                shape("posterior", &posterior.shape, &[&[images], dims.as_slice()].concat())?
+            }
+            (None, Some(images)) => {
+                let expected = [&[images], dims.as_slice()].concat();
+                let text =
+                    format!("posterior {expected:?} is missing, with which the encoder's distribution is sampled");
+                return Err(Error::new(ErrorKind::Weights, text));
+            }
+            (Some(_), None) => {
+                let text = "posterior is given, and no picture is encoded to a distribution";
+                return Err(Error::new(ErrorKind::Weights, text));
+            }
+            (None, None) => {}
+        }
         let steps = sampler.levels().len();
         expected.insert(0, steps);
         match &self.noise {
@@ -180,6 +210,14 @@ impl GivenNoise {
                 Err(Error::new(ErrorKind::Weights, format!("noise {expected:?} is missing, which the sampler needs")))
             }
             None => Ok(()),
+        }
+    }
+
+    /// Writes the noise of an encoder's distribution, for picture `number`.
+    fn posterior(&self, number: u64, to: &mut [f32]) {
+        let rows = self.posterior.as_ref().map(|p| p.data.chunks_exact(to.len().max(1)));
+        if let Some(row) = rows.and_then(|mut rows| rows.nth(number as usize)) {
+            to.copy_from_slice(row);
         }
     }
 
@@ -209,8 +247,10 @@ pub fn generate(model: &mut ModelArgs, job: &Job) -> Result<Done> {
     let wanted = job.sampler.or_else(|| (job.eta.is_some() && !of_2015()).then_some(SamplerKind::Ddim));
     let config = model.scheduler(&pipeline, wanted)?;
     let sampler = config.sampler(&job.options(&config, wanted))?;
+    let encodes = pipeline.encoder().is_some_and(Encoder::has_posterior);
+    let images = pictures.as_ref().filter(|_| encodes).map(Pictures::count);
     if let Some(given) = &given {
-        given.check(&dims, &sampler).map_err(in_noise)?;
+        given.check(&dims, &sampler, images).map_err(in_noise)?;
     }
     let cancel = interrupt::install()?;
     let mut preview = Preview::new(job.preview.as_deref(), &pipeline)?;
@@ -228,9 +268,9 @@ pub fn generate(model: &mut ModelArgs, job: &Job) -> Result<Done> {
         None => None,
     };
     let batch = job.batch.min(count);
-    let noise: Box<dyn NoiseSource + '_> = match &given {
+    let mut noise: Box<dyn NoiseSource + '_> = match &given {
         Some(given) => Box::new(given.source().map_err(in_noise)?),
-        None => job.source(&config, &*sampler, start, [total, batch, dims.elements()])?,
+        None => job.source(&config, &*sampler, start, [total, batch, dims.elements()], images)?,
     };
 
     let mut denoiser = given_beside.denoiser(&pipeline, batch)?;
@@ -242,7 +282,7 @@ pub fn generate(model: &mut ModelArgs, job: &Job) -> Result<Done> {
         batches,
         calls: steps,
         products: steps * job.variance_products,
-        workspace: given_beside.workspace_bytes(&pipeline, batch)?.saturating_add(decoder_bytes(&pipeline)?),
+        workspace: given_beside.workspace_bytes(&pipeline, batch)?.saturating_add(codec_bytes(&pipeline)?),
         results,
         less: "Fewer --steps or --count",
     };
@@ -254,10 +294,21 @@ pub fn generate(model: &mut ModelArgs, job: &Job) -> Result<Done> {
         0 => Box::new(NoEvidence),
         products => Box::new(OptimalVariance::new(products)?),
     };
+    let n = dims.elements();
+    let mut posterior = |number: u64, z: &mut [f32]| match &given {
+        Some(given) => {
+            given.posterior(number, z);
+            Ok(())
+        }
+        None => noise.normal(number, ENCODER_DRAW, n, z),
+    };
+    let each = matches!(job.noise, Noise::Python { each: true, .. });
+    let range = [first, count as u64];
+    let pictures = pictures.map(|p| p.encode(&mut codec, range, each, &mut posterior, cancel)).transpose()?;
     let options = ChainOptions { batch, first_sample: first };
     let mut chain = Chain::with_evidence(denoiser, sampler, noise, evidence, &options)?;
     let bar = progress(batches * steps, preview.as_ref());
-    let (n, made) = (dims.elements(), data.elements());
+    let made = data.elements();
     let mut begun = Array::zeros("the pictures", &[if pictures.is_some() { batch } else { 0 }, n])?.data;
     for (i, out) in samples.data.chunks_mut(batch * made).enumerate() {
         let begin = i * batch;
@@ -295,9 +346,11 @@ pub fn generate(model: &mut ModelArgs, job: &Job) -> Result<Done> {
     Ok(Done { first, samples: count, dims: data, steps, sampler: name, device: pipeline.network().describe() })
 }
 
-/// What the decoder of a latent model takes.
-fn decoder_bytes(pipeline: &Pipeline) -> Result<usize> {
-    Ok(pipeline.codec_bytes()?.saturating_add(pipeline.decoder().map_or(0, |d| d.weight_bytes())))
+/// What the decoder and the encoder of a latent model take.
+fn codec_bytes(pipeline: &Pipeline) -> Result<usize> {
+    let weights =
+        [pipeline.decoder().map_or(0, |d| d.weight_bytes()), pipeline.encoder().map_or(0, |e| e.weight_bytes())];
+    Ok(weights.into_iter().fold(pipeline.codec_bytes()?, usize::saturating_add))
 }
 
 /// The samples of this run.

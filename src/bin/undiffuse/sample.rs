@@ -38,7 +38,8 @@ usage: undiffuse sample [PATH] [OPTION...]
   --depth BITS    of a .png: 8 (default) or 16
   --image FILE    image to image (SDEdit): begins at this picture with some noise and not at noise alone; a PNG, JPEG, WebP or .npy, or - for standard
                   input; of several pictures [N, C, H, W] each is one sample's. --fit cover, stretch or crop brings it to the model's size,
-                  --grey and --colour to its channels; --values and --axes say what an array's numbers and axes are (see `undiffuse help restore`)
+                  --grey and --colour to its channels; --values and --axes say what an array's numbers and axes are (see `undiffuse help restore`);
+                  a latent model encodes it
   --strength S    above 0 and at most 1 (default 0.8): how much of it is made anew; of N steps the last int(N S) are run, as in diffusers
   --count N       how many samples (default 36, or as many as --image has pictures where it has several)
   --batch N       how many at once (default 16); it changes the time and the memory, not the samples
@@ -69,7 +70,7 @@ usage: undiffuse sample [PATH] [OPTION...]
         "  --size HxW      size of the images where the model names none; of a latent model that of the latents
   --decode-bytes N
                   of a latent model (vae or vqvae beside unet): decodes in tiles what would take more than N bytes in one piece (default
-                  1073741824); --latents decodes nothing and writes the latents
+                  1073741824), and encodes --image so; --latents decodes nothing and writes the latents
   --backend NAME  auto (default), cpu, wgpu, wgpu:INDEX (see `undiffuse devices`) or reference
   --threads N     threads of the cpu backend (default: all)
   --weights TYPE  how the cpu backend keeps weights: f32 (default), f16, bf16, int8 or int4 (narrower is smaller, and faster where few values share
@@ -77,7 +78,8 @@ usage: undiffuse sample [PATH] [OPTION...]
   --precision P   what the network computes in: f32 (default), bf16 (linear and small layers, with AMX large ones too; it gains by AMX
                   and by AMD's bf16) or int8 (8-bit integers in layers of a model that `pack --calibrate` wrote)
   --shard I/N     only part I of N (from 1): the parts, joined in order, are the whole run
-  --noise FILE    take x_T [N, C, H, W] and, if noise is needed, noise [steps, N, C, H, W] from a safetensors file
+  --noise FILE    take x_T [N, C, H, W] and, if noise is needed, noise [steps, N, C, H, W] from a safetensors file; for --image with an
+                  AutoencoderKL also posterior [pictures, C, H, W], which samples the encoder's distribution
                   or NAME: draw it of --seed as a Python program does: torch-cpu, torch-cuda, numpy, numpy-legacy or jax (pcg, the default,
                   is our own; a file of such a name is ./NAME). All samples are drawn at once, so they depend on how many --count says
   --each-seed     with such a NAME: sample i has a generator of its own, of seed + i, as diffusers with a list of generators

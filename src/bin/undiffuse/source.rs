@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use undiffuse::backend::Choice;
 use undiffuse::backend::cpu::{CpuOptions, WeightType};
-use undiffuse::pipeline::{Decoding, Pipeline, PipelineOptions, Precision, Source};
+use undiffuse::codec::DECODE_BYTES;
+use undiffuse::pipeline::{Decoding, Encoding, Pipeline, PipelineOptions, Precision, Source};
 use undiffuse::sampler::{ModelPreconditioning, PreconditioningRule, SamplerKind, SchedulerConfig};
 use undiffuse::{Error, ErrorKind, Result};
 
@@ -61,6 +62,8 @@ pub struct ModelArgs {
     gradient: bool,
     /// What becomes of a latent model's decoder; `None` for a command that works on pictures alone.
     decoding: Option<Decoding>,
+    /// Whether pictures become samples, for which a latent model's encoder is needed.
+    encodes: bool,
     classes: Option<Classes>,
     conditions: ConditionArgs,
 }
@@ -167,6 +170,11 @@ impl ModelArgs {
         self.decoding = Some(decoding);
     }
 
+    /// For a run that begins at pictures.
+    pub fn set_encodes(&mut self) {
+        self.encodes = true;
+    }
+
     /// Takes `--decode-bytes` or `--latents`, for a command that decodes.
     pub fn decoding(&mut self, name: &str, args: &mut Args) -> Outcome<bool> {
         match name {
@@ -256,10 +264,16 @@ impl ModelArgs {
         let backend =
             self.backend.open(&CpuOptions { threads: self.threads, weights: self.weights, ..CpuOptions::default() })?;
         let gradient = self.gradient.into();
+        let encoding = match decoding {
+            _ if !self.encodes => Encoding::None,
+            Decoding::Within(bytes) => Encoding::Within(bytes),
+            _ => Encoding::Within(DECODE_BYTES),
+        };
         let options = PipelineOptions {
             size: self.size,
             gradient,
             decoding,
+            encoding,
             precision: self.precision,
             ..PipelineOptions::default()
         };

@@ -1,5 +1,6 @@
 //! Whether pictures are what the model takes; if not, what would work.
 
+use undiffuse::model::autoencoder::AutoencoderConfig;
 use undiffuse::pipeline::Source;
 use undiffuse::{Error, ErrorKind, Result};
 
@@ -22,7 +23,8 @@ fn described(look: &Look, wanted: usize) -> String {
 /// Checks that the pictures have the channels and the size of the model's, unless options say what is done with others.
 /// Where the model has no size of its own, or takes `any_size`, it takes that of the pictures.
 ///
-/// They are measurements by `operator`; without one they are pictures as the model makes them.
+/// They are measurements by `operator`; without one they are pictures as the model makes them, or as `encoder` makes
+/// latents of them. The size that `model` and `--size` have is always the samples'.
 ///
 /// Errors (kind `Shape`) name the options that would work, all that it takes.
 pub fn check(
@@ -32,13 +34,23 @@ pub fn check(
     reading: &Reading,
     operator: Option<&OperatorArgs>,
     any_size: bool,
+    encoder: Option<&AutoencoderConfig>,
 ) -> Result<()> {
-    let Some(model_channels) = source.model().channels() else { return Ok(()) };
+    let of_samples = source.model().channels();
+    let Some(model_channels) = encoder.map_or(of_samples, |e| Some(e.in_channels)) else { return Ok(()) };
+    // Pixels for a value of a sample each way.
+    let factor = encoder.map_or(1, AutoencoderConfig::encoder_factor);
+    let pixels = |size: [usize; 2]| size.map(|n| n.saturating_mul(factor));
+    let within = |size: [usize; 2]| size.map(|n| n / factor);
+    let option = |size: [usize; 2]| {
+        let [h, w] = within(size);
+        format!("--size {h}x{w}")
+    };
     let measured = operator.filter(|o| !o.sees_whole());
     let Some(wanted) = measured.map_or(Some(model_channels), |o| o.channels(model_channels)) else {
         return Ok(());
     };
-    let own = source.model().sample_size().filter(|_| !any_size);
+    let own = source.model().sample_size().filter(|_| !any_size).map(pixels);
     // What is wrong with the model itself is said when it is compiled.
     if own.is_some() && source.graph(None).is_err() {
         return Ok(());
@@ -47,14 +59,21 @@ pub fn check(
     // The size of the model's pictures behind what is seen, which a smaller picture is a measurement of.
     let behind = |size: [usize; 2]| measured.map_or(Some(size), |o| o.picture_size(size));
     let Some([h, w]) = behind(look.size) else { return Ok(()) };
-    let takes = |size: [usize; 2]| any_size || source.graph(Some(size)).is_ok();
+    let takes_within = |size: [usize; 2]| source.graph(Some(within(size))).is_ok();
+    let takes = |size: [usize; 2]| any_size || (pixels(within(size)) == size && takes_within(size));
+    // The largest size within another that it takes, if it is not that one.
+    let near = |size: [usize; 2]| {
+        let found = if takes_within(size) { Some(within(size)) } else { near(source, within(size)) };
+        found.map(pixels).filter(|found| *found != size)
+    };
+    let said = model.size().map(pixels);
 
     let fitted = reading.fit.is_some() && look.is_picture;
     if reading.fit.is_some() && !look.is_picture {
         let text = format!("{}: --fit is for PNG, JPEG and WebP: cut or resize the array before", input.name());
         return Err(Error::new(ErrorKind::InvalidArgument, text));
     }
-    let target = model.size().or(own);
+    let target = said.or(own);
     let channels = match (look.channels, wanted) {
         (3, 1) if !reading.grey => Some("--grey"),
         (1, 3) if !reading.colour => Some("--colour"),
@@ -68,7 +87,7 @@ pub fn check(
     };
     if fits && channels.is_none() {
         if target.is_none() {
-            model.set_size([h, w]);
+            model.set_size(within([h, w]));
         }
         return Ok(());
     }
@@ -77,19 +96,19 @@ pub fn check(
     // What cuts the picture to a size, or enlarges it.
     let cut = |[t_h, t_w]: [usize; 2]| if h < t_h || w < t_w || operator.is_none() { "cover" } else { "crop" };
     let may_be_cut = look.is_picture && operator.is_none_or(keeps_size);
-    match (model.size(), target) {
+    match (said, target) {
         _ if fits => ways.push(String::new()),
         (Some(said), _) if !takes(said) => {
-            if let Some([t_h, t_w]) = near(source, said) {
-                let cut = if may_be_cut { format!(" --fit {}", cut([t_h, t_w])) } else { String::new() };
-                ways.push(format!("--size {t_h}x{t_w}{cut}"));
+            if let Some(near) = near(said) {
+                let cut = if may_be_cut { format!(" --fit {}", cut(near)) } else { String::new() };
+                ways.push(format!("{}{cut}", option(near)));
             }
         }
         (said, target) => {
             if said.is_none() && !fitted && takes([h, w]) {
-                ways.push(format!("--size {h}x{w}"));
-            } else if let (None, true, Some([h, w])) = (said, may_be_cut, near(source, [h, w])) {
-                ways.push(format!("--size {h}x{w} --fit crop"));
+                ways.push(option([h, w]));
+            } else if let (None, true, Some(near)) = (said, may_be_cut, near([h, w])) {
+                ways.push(format!("{} --fit crop", option(near)));
             }
             if let (Some(target), true) = (target, look.is_picture) {
                 ways.push(format!("--fit {}", cut(target)));
@@ -99,6 +118,7 @@ pub fn check(
     let [at_h, at_w] = target.unwrap_or([h, w]);
     let model_is = match target {
         Some(_) => format!("{:?}", [wanted, at_h, at_w]),
+        None if factor > 1 => format!("of {wanted} channels, with sides that are multiples of {factor}"),
         None => format!("of {wanted} channels"),
     };
     if look.size != [h, w] && !fits {

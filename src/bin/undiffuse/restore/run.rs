@@ -284,7 +284,7 @@ pub fn restore(model: &mut ModelArgs, job: &mut Job) -> Result<Done> {
         let text = "is for denoisers of a stated sigma, which it is none of: leave it out";
         return Err(Error::new(ErrorKind::Unsupported, format!("{}: --method {} {text}", model.name(), of.name())));
     }
-    fit::check(model, &source, &input, &job.reading, job.measured_by(), false)?;
+    fit::check(model, &source, &input, &job.reading, job.measured_by(), false, None)?;
     let asked = job.method.method;
     model.set_gradient(asked.is_none_or(MethodKind::needs_vjp));
     let pipeline = match model.compile(&source) {

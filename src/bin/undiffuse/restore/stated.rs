@@ -77,7 +77,7 @@ impl Stated {
     /// As [`super::run::restore`].
     pub fn restore(&self, model: &mut ModelArgs, job: &mut Job, source: &Source<'_>, input: Input) -> Result<Done> {
         self.check(model, job)?;
-        fit::check(model, source, &input, &job.reading, job.measured_by(), self.reach.is_some())?;
+        fit::check(model, source, &input, &job.reading, job.measured_by(), self.reach.is_some(), None)?;
         // What is said once tiles of some size have been compiled.
         let size = model.size().or(source.model().sample_size());
         let (Some(channels), Some(size)) = (source.model().channels(), size) else {
