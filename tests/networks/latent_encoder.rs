@@ -229,6 +229,32 @@ fn noise_samples_only_what_is_a_distribution() {
 }
 
 #[test]
+fn the_logarithm_of_a_variance_is_held_to_diffusers_range() {
+    let (dims, data) = ([4, 8, 8], picture([3, 16, 16]));
+    let config = two_levels("AutoencoderKL", json!({}));
+    let (parsed, bytes) = (AutoencoderConfig::from_json(&config.to_string()).unwrap(), autoencoder(&config));
+    let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let entries: Value = serde_json::from_slice(&bytes[8..header]).unwrap();
+    let start = header + entries["quant_conv.bias"]["data_offsets"][0].as_u64().unwrap() as usize;
+    for (bias, deviation) in [(200.0f32, 10f64.exp()), (-200.0, (-15f64).exp())] {
+        let mut bytes = bytes.clone();
+        // The first four are the mean's.
+        for value in bytes[start + 16..start + 32].chunks_exact_mut(4) {
+            value.copy_from_slice(&bias.to_le_bytes());
+        }
+        let view = SafeTensorsView::parse(&bytes).unwrap();
+        let encoder = Encoder::compile(&parsed, &view, dims, usize::MAX, &cpu(1)).unwrap();
+        let mut codec = codec(encoder, dims);
+        let (mode, noise) = (encoded(&mut codec, &data, None), vec![1.0; 256]);
+        for (x, mode) in encoded(&mut codec, &data, Some(&noise)).iter().zip(&mode) {
+            // Half of it, as scaling_factor is 0.5; a mean is below 4, and rounded.
+            let got = f64::from(*x) - f64::from(*mode);
+            assert!((got - 0.5 * deviation).abs() <= 1e-6 * (deviation + 1.0), "{bias}: {got}");
+        }
+    }
+}
+
+#[test]
 fn latents_without_an_encoder_and_other_samples() {
     let case = &golden::json("latent.json")["image_to_image"][0];
     let dir = directory(case);
