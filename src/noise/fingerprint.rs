@@ -47,7 +47,7 @@ impl Fingerprint {
     /// other word to another of four sums, because each multiplication waits for the one before. Not the sum that
     /// [`Fingerprint::f32s`] makes.
     #[must_use]
-    pub fn weights(self, values: &[f32]) -> Self {
+    pub(crate) fn weights(self, values: &[f32]) -> Self {
         let mix = |sum: u64, word: u64| {
             let mixed = (sum ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
             // A multiplication brings no bit down, and the highest nowhere.

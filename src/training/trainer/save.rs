@@ -25,9 +25,8 @@ fn part(prefix: &str, state: &[StateArray]) -> Vec<StateArray> {
 }
 
 impl Trainer {
-    /// A number that tells one training from another: model, scheduler, data, loss, optimiser, first weights, batch, seed
-    /// and lanes.
-    /// The number of steps, the learning rate and the like may change when a run goes on.
+    /// A number that tells one training from another: model, scheduler, data, loss, optimiser, first weights, batch,
+    /// seed and lanes. The number of steps, the learning rate and the like may change when a run goes on.
     fn fingerprint(&self) -> u64 {
         let c = &self.config;
         let rest = format!(

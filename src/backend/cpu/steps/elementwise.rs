@@ -77,7 +77,7 @@ impl Step for Elementwise {
             let at_once = if whole { last - first } else { 1 };
             for r in (first..last).step_by(at_once.max(1)) {
                 let y_row = if y_rows == rows { r } else { r / positions };
-                // SAFETY: rows r to r + at_once of each were found inside above, and those of the result are one task's.
+                // SAFETY: `at_once` rows from r on were found inside above, and those of the result are one task's.
                 unsafe {
                     let y = y_from.map_or(core::ptr::null_mut(), |y| y.as_ptr().add(y_row * y_stride));
                     let (x, to) = (from.as_ptr().add(r * x.stride), to.as_ptr().add(r * out.stride));

@@ -271,8 +271,8 @@ struct Place {
     sum_x: [f64; COLUMNS],
 }
 
-/// Calls `f` for the columns of a place, a vector of [`BLOCK`] rows at a time, so that the vectors of a cache line follow
-/// each other before it is gone.
+/// Calls `f` for the columns of a place, a vector of [`BLOCK`] rows at a time, so that the vectors of a cache line
+/// follow each other before it is gone.
 macro_rules! by_vectors {
     ($f:ident, $p:ident $(, $more:expr)?) => {{
         let mut row = 0;
