@@ -402,8 +402,8 @@ static void sessions(const char *path) {
     REFUSES("undiffuse_codec_decode.x", x[3], undiffuse_codec_decode(codec, x, N, data, N, E));
     REFUSES("undiffuse_codec_encode.data", x[3], undiffuse_codec_encode(codec, x, N, NULL, data, N, E));
     {
-      float noise[N] = {0};
-      REFUSES("undiffuse_codec_encode.noise", noise[5], undiffuse_codec_encode(codec, x, N, noise, data, N, E));
+      float drawn[N] = {0};
+      REFUSES("undiffuse_codec_encode.noise", drawn[5], undiffuse_codec_encode(codec, x, N, drawn, data, N, E));
     }
     undiffuse_codec_free(codec);
   }
