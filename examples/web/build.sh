@@ -2,9 +2,9 @@
 # Builds undiffuse.wasm and gathers the page in target/web (or the folder given), ready for any web server. Where rustup has the target
 # wasm32-unknown-unknown its compiler is taken, else Debian's (rustc-web, rust-web-src), which builds std from source.
 set -euo pipefail
-cd "$(dirname "$0")"
-root=$(cd ../.. && pwd)
-out=${1:-$root/target/web}
+root=$(cd "$(dirname "$0")/../.." && pwd)
+out=$(realpath -m "${1:-$root/target/web}")
+cd "$root/examples/web"
 export CARGO_TARGET_DIR=$root/target/wasm
 flags="-Ctarget-feature=+simd128"
 if [ -d "$(rustc --print sysroot)/lib/rustlib/wasm32-unknown-unknown" ]; then
