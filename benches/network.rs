@@ -2,12 +2,12 @@
 //! a robot's policy and one of each larger family, with seeded random weights.
 //!
 //!     cargo bench --bench network -- [cifar|edge|policy|adm|dit|sd15|decoder] [threads N] [batch N] [rounds N]
-//!         [avx512|avx2|portable] [weights f32|f16|bf16|int8|int4] [bf16] [int8] [profile]
+//!         [avx512|avx2|portable] [weights f32|f16|bf16|int8|int4] [bf16] [int8] [profile|each]
 //!
 //! Without options: cifar and edge at batch 1 and 16 on 1 and 2 threads, taking turns; each figure is the best of all
 //! rounds. The share of the peak is against fused multiply-adds measured in the same process, times the threads.
 //! `bf16` and `int8` time the networks with their layers in these too, taking turns with f32, and say how much of its
-//! time they take. `profile` adds where the time goes, by operation. The last line holds the process's peak memory to
+//! time they take. `profile` adds where the time goes, by operation, `each` every one of them in order. The last line holds the process's peak memory to
 //! the bound (weights + workspace + 40 MB).
 //!
 //! `serve`, for benches/peers.py: makes one call for each empty line on the standard input and answers with its
@@ -64,6 +64,7 @@ struct Options {
     weights: WeightType,
     precisions: Vec<Precision>,
     profile: bool,
+    each: bool,
     serve: bool,
 }
 
@@ -78,6 +79,7 @@ impl Options {
             weights: WeightType::F32,
             precisions: vec![Precision::F32],
             profile: false,
+            each: false,
             serve: false,
         };
         let mut args = std::env::args().skip(1).filter(|a| a != "--bench");
@@ -102,6 +104,7 @@ impl Options {
                 "bf16" => o.precisions.push(Precision::Bf16),
                 "int8" => o.precisions.push(Precision::Int8),
                 "profile" => o.profile = true,
+                "each" => (o.profile, o.each) = (true, true),
                 "serve" => o.serve = true,
                 other => match FAMILIES.into_iter().find(|(name, _)| *name == other) {
                     Some((name, _)) => o.names = vec![name],
@@ -206,11 +209,14 @@ impl Case {
         );
     }
 
-    fn report_profile(&self) {
+    fn report_profile(&self, each: bool) {
         let mut by_name: BTreeMap<&str, (usize, Duration)> = BTreeMap::new();
         for (name, &time) in self.net.operations().zip(&self.by_operation) {
             let e = by_name.entry(name).or_default();
             *e = (e.0 + 1, e.1 + time);
+        }
+        for (i, (name, time)) in self.net.operations().zip(&self.by_operation).enumerate().filter(|_| each) {
+            println!("    {i:4} {name:22} {:9.3} ms", time.as_secs_f64() * 1e3);
         }
         let total: Duration = self.by_operation.iter().sum();
         for (name, (count, time)) in by_name {
@@ -254,7 +260,7 @@ fn bench(o: &Options) -> Result<()> {
                     println!("    {name}: {ratio:.3} of the time of f32");
                 }
                 if o.profile {
-                    c.report_profile();
+                    c.report_profile(o.each);
                 }
             }
         }

@@ -4,11 +4,14 @@
 //! weights to the nearest bf16, ties to even, and adds their products, which are exact in f32, in f32. All else is as
 //! it was. So every backend that has such layers computes the same numbers but for the roundings of the sums.
 
-use super::{Graph, LayerPrecision, Node, ValueId};
+use super::{Graph, LayerPrecision, Node, Op, ValueId};
 
 /// The fewest output channels, and the fewest weights of each, of a layer of bf16: what has fewer, as the first and the
 /// last layer of a network, saves nothing.
 const LEAST: [usize; 2] = [16, 64];
+
+/// The fewest keys of an attention of bf16.
+const KEYS: usize = 32;
 
 /// Pixels up to which a 3x3 layer is one of bf16 on every backend. With more, Winograd's method in f32 has so few
 /// products that a processor's dot products of bf16 do not make up for it (benches/README.md); tiles do.
@@ -28,11 +31,18 @@ impl Graph {
     }
 
     /// The same graph with layers of bf16: those that suit. All layers of a value are of bf16 or none is, and all uses
-    /// of a weight are. With `all` they are also those that Winograd's method would do in f32.
+    /// of a weight are. With `all` they are also those that Winograd's method would do in f32, and attention is of bf16.
     pub(crate) fn halved(mut self, all: bool) -> Self {
         let suited = self.layers_by_input(|graph, node, x| graph.suits_bf16(node, x, all));
         for weight in suited.into_iter().flat_map(|(_, weights)| weights) {
             self.params[weight.index()].precision = LayerPrecision::Bf16;
+        }
+        for id in (0..self.nodes.len()).filter(|_| all) {
+            let keys = self.nodes[id].args.get(1).map_or(0, |k| self.dims(*k).positions());
+            match self.nodes[id].op {
+                Op::Attention { heads } if keys >= KEYS => self.nodes[id].op = Op::AttentionBf16 { heads },
+                _ => {}
+            }
         }
         self
     }

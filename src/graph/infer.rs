@@ -330,7 +330,7 @@ pub(super) fn infer(op: &Op, cx: &Context<'_>) -> Result<Dims> {
             };
             Dims::new(&[c, along(h)?, along(w)?])
         }
-        &Op::Attention { heads } => {
+        &(Op::Attention { heads } | Op::AttentionBf16 { heads }) => {
             cx.exactly(3)?;
             let (q, k, v) = (cx.arg(0)?, cx.arg(1)?, cx.arg(2)?);
             let fits = heads > 0
@@ -525,7 +525,7 @@ pub(super) fn flops(g: &Graph, node: &Node) -> u64 {
             let positions = node.args.first().map_or(0, |&a| g.dims(a).positions());
             c.weights.iter().map(|&w| mul(&[g.param(w).dims.elements(), positions])).sum()
         }
-        Op::Attention { .. } => {
+        Op::Attention { .. } | Op::AttentionBf16 { .. } => {
             let (q, v) = (g.dims(node.args[0]), g.dims(node.args[2]));
             mul(&[q.elements(), v.positions()]) + mul(&[q.positions(), v.elements()])
         }

@@ -152,6 +152,13 @@ pub enum Op {
         /// How many heads.
         heads: usize,
     },
+    /// [`Op::Attention`] whose q, k and v are rounded to the nearest bf16, ties to even, and so are the softmax's
+    /// weights; products are exact and added in f32. Made of it by [`Precision::Bf16`](crate::pipeline::Precision::Bf16)
+    /// for a backend that multiplies bf16 so fast.
+    AttentionBf16 {
+        /// How many heads.
+        heads: usize,
+    },
     /// `[1]` to `[dim]`: sine and cosine of the value times a geometric series of frequencies (Vaswani et al. 2017).
     /// The frequencies are `exp(-ln(max_period) * i / (dim / 2 - freq_shift))`, i in `0 .. dim / 2`; an odd `dim` ends
     /// in a zero.
@@ -455,6 +462,7 @@ impl Op {
             Self::AveragePool { .. } => "average_pool",
             Self::Fir { .. } => "fir",
             Self::Attention { .. } => "attention",
+            Self::AttentionBf16 { .. } => "attention_bf16",
             Self::SinusoidalEmbedding { .. } => "sinusoidal_embedding",
             Self::FourierEmbedding { .. } => "fourier_embedding",
             Self::Embedding { .. } => "embedding",

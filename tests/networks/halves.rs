@@ -95,6 +95,38 @@ fn large_images_are_rounded_where_tiles_multiply_them() {
     }
 }
 
+/// Attention where tiles multiply: heads and keys that fill no tile, values of other channels, keys of another size.
+#[test]
+fn attention_is_rounded_where_tiles_multiply_it() {
+    let best = Cpu::new().unwrap();
+    if !best.bf16_beats_winograd() {
+        return println!("skipped: no AMX, or no leave to use it");
+    }
+    for (heads, dim, value_dim, [h, w], keys) in
+        [(1, 64, 64, [8, 8], 64), (3, 40, 80, [7, 5], 35), (2, 80, 80, [9, 11], 77), (5, 33, 66, [1, 3], 129)]
+    {
+        let mut g = GraphBuilder::new();
+        let q = g.input_as(Role::Sample, "sample", &[heads * dim, h, w]).unwrap();
+        let k = g.input_as(Role::Tokens, "k", &[heads * dim, keys]).unwrap();
+        let v = g.input_as(Role::Tokens, "v", &[heads * value_dim, keys]).unwrap();
+        let y = g.push(Op::Attention { heads }, &[q, k, v]).unwrap();
+        g.output("sample", y).unwrap();
+        let graph = g.finish().unwrap();
+        let source = source(&graph, |_| {});
+        let x = draw::inputs(&graph, 3);
+        let plain = run(&*compiled(&source, &Reference, Precision::Bf16), 3, &x);
+        let want = run(&*compiled(&source, &Like(best.clone()), Precision::Bf16), 3, &x);
+        let apart = relative(&want, &plain);
+        let kernel = (Path::Avx512, Without::Nothing);
+        let one = run(&*compiled(&source, &cpu(kernel, 1), Precision::Bf16), 3, &x);
+        // A weight near the middle of two bf16 may become either.
+        let error = relative(&one, &want);
+        println!("{heads} x {dim}, {keys} keys: {error:e}, {apart:e} from f32");
+        assert!(error < 0.1 * apart && apart < 1e-2, "{heads} x {dim}, {keys} keys: {error:e}, {apart:e} from f32");
+        same_by_three_threads(&source, kernel, Precision::Bf16, &x, &one);
+    }
+}
+
 /// A layer of two inputs that are read where they lie, of odd numbers of channels.
 #[test]
 fn two_sources_are_one_row() {

@@ -2,12 +2,13 @@
 //!
 //! Linux keeps the registers of a tile for a process that asks for them, once, and each thread of it that uses them
 //! then has 8 KiB more of state. [`permit`] asks when the first layer of bf16 is packed, so that a host that wants f32
-//! never does. Between two calls of a [`Multiply`] the registers are released: nothing of them is seen outside, and a
-//! thread that is not at it is switched as fast as any.
+//! never does. The registers are a thread's while it holds [`Tiles`], for the time of a task: nothing of them is seen
+//! outside, and a thread that is not at it is switched as fast as any.
 #![allow(unsafe_code)] // Questions to the processor and to Linux, and a kernel of instructions that Rust does not know.
 
 use core::arch::asm;
 use core::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
+use core::marker::PhantomData;
 use core::mem::offset_of;
 
 use super::gemm::Segment;
@@ -103,10 +104,33 @@ impl Shapes {
     }
 }
 
+/// A thread's registers, cut by [`Shapes`], until it is dropped.
+#[derive(Debug)]
+pub struct Tiles {
+    /// Of the thread that made it.
+    _here: PhantomData<*const ()>,
+}
+
+impl Tiles {
+    /// # Safety
+    /// [`permit`] was given, and this thread holds no others.
+    pub unsafe fn new(shapes: &Shapes) -> Self {
+        // SAFETY: the process may use them, and the shapes are of palette 1, which such processors have.
+        unsafe { asm!("ldtilecfg [{}]", in(reg) shapes, options(nostack)) };
+        Self { _here: PhantomData }
+    }
+}
+
+impl Drop for Tiles {
+    fn drop(&mut self) {
+        // SAFETY: they are this thread's, and nothing in them is wanted any more.
+        unsafe { asm!("tilerelease", options(nostack)) };
+    }
+}
+
 /// What a [`Multiply`] multiplies.
 #[derive(Debug)]
 pub struct Operands<'a> {
-    pub shapes: &'a Shapes,
     /// The first row of A, pairs of bf16, and bytes from one row to the next.
     pub a: *const f32,
     pub row: usize,
@@ -117,44 +141,63 @@ pub struct Operands<'a> {
     pub panel: usize,
     /// Bytes from one step's rows of B to those of the next.
     pub step: usize,
+    /// Bytes from one row of sums to the next.
+    pub pitch: usize,
+    /// What is asked for meanwhile, from its first byte on, which need not be there, and cache lines of it at each step.
+    pub ahead: *const u8,
+    pub lines: usize,
 }
 
-/// A kernel: the sums of its rows, `panel` bytes apart from `sums` on.
+/// A kernel: the sums of its rows from `sums` on.
 pub type Multiply = unsafe fn(&Operands<'_>, sums: *mut f32);
 
-/// A kernel of the given instructions. In them `a` is a step's place in A, `b` in B.
+/// A kernel of the given instructions. In them `a` is a step's place in A, `b` in B, and at the end `t`
+/// the pitch. Prefetches are for a cache that
+/// has room for whole panels.
 macro_rules! kernel {
     ($name:ident($o:ident), with: [$($with:tt)*], zero: [$($zero:literal)*], step: [$($step:literal)*], store: [$($store:literal)*]) => {
         /// # Safety
-        /// `permit` was given; A has 16 or 32 rows of all steps, B all steps of 16 or 32 columns, both of the depth of
-        /// the shapes, and `sums` room for as many rows and columns.
+        /// This thread holds `Tiles`; A has 16 or 32 rows of all steps, B all steps of 16 or 32 columns, both of the
+        /// depth of their shapes, and `sums` room for as many rows and columns.
         unsafe fn $name($o: &Operands<'_>, sums: *mut f32) {
-            // SAFETY: the caller's contract. The registers are this statement's alone from their configuration to
-            // their release.
+            // SAFETY: the caller's contract. What the registers hold is this statement's alone.
             unsafe {
                 asm!(
-                    "ldtilecfg [{shapes}]",
                     $($zero,)*
                     "2:",
-                    "mov {a}, [{steps} + {offset}]",
-                    "lea {a}, [{first} + 4 * {a}]",
+                    "mov {t}, [{o} + {lines}]",
+                    "test {t}, {t}",
+                    "jz 4f",
+                    "3:",
+                    "prefetcht1 [{ahead}]",
+                    "add {ahead}, 64",
+                    "dec {t}",
+                    "jnz 3b",
+                    "4:",
+                    "mov {t}, [{steps} + {offset}]",
+                    "mov {a}, [{o} + {first}]",
+                    "lea {a}, [{a} + 4 * {t}]",
                     "add {steps}, {size}",
                     $($step,)*
-                    "add {b}, {step}",
+                    "add {b}, [{o} + {step}]",
                     "dec {count}",
                     "jnz 2b",
+                    "mov {t}, [{o} + {pitch}]",
                     $($store,)*
-                    "tilerelease",
-                    shapes = in(reg) $o.shapes,
+                    o = in(reg) $o,
+                    t = out(reg) _,
                     a = out(reg) _,
                     steps = inout(reg) $o.steps.as_ptr() => _,
-                    first = in(reg) $o.a,
+                    ahead = inout(reg) $o.ahead => _,
                     row = in(reg) $o.row,
                     b = inout(reg) $o.b => _,
                     panel = in(reg) $o.panel,
-                    step = in(reg) $o.step,
                     count = inout(reg) $o.steps.len() => _,
-                    sums = in(reg) sums,
+                    sums = inout(reg) sums => _,
+                    lines = const offset_of!(Operands<'_>, lines),
+                    first = const offset_of!(Operands<'_>, a),
+                    pitch = const offset_of!(Operands<'_>, pitch),
+                    step = const offset_of!(Operands<'_>, step),
                     offset = const offset_of!(Segment, offset),
                     size = const size_of::<Segment>(),
                     $($with)*
@@ -172,7 +215,7 @@ kernel!(one_by_one(o), with: [],
     step: [
         "tileloadd tmm4, [{a} + {row}]" "tileloadd tmm6, [{b} + {panel}]" "tdpbf16ps tmm0, tmm4, tmm6"
     ],
-    store: ["tilestored [{sums} + {panel}], tmm0"]
+    store: ["tilestored [{sums} + {t}], tmm0"]
 );
 kernel!(one_by_two(o), with: [],
     zero: ["tilezero tmm0" "tilezero tmm1"],
@@ -180,7 +223,7 @@ kernel!(one_by_two(o), with: [],
         "tileloadd tmm4, [{a} + {row}]" "tileloadd tmm6, [{b} + {panel}]" "tdpbf16ps tmm0, tmm4, tmm6"
         "tileloadd tmm7, [{b} + {panel} + 64]" "tdpbf16ps tmm1, tmm4, tmm7"
     ],
-    store: ["tilestored [{sums} + {panel}], tmm0" "tilestored [{sums} + {panel} + 64], tmm1"]
+    store: ["tilestored [{sums} + {t}], tmm0" "tilestored [{sums} + {t} + 64], tmm1"]
 );
 kernel!(two_by_one(o), with: [down = in(reg) SIDE * o.row,],
     zero: ["tilezero tmm0" "tilezero tmm2"],
@@ -188,7 +231,10 @@ kernel!(two_by_one(o), with: [down = in(reg) SIDE * o.row,],
         "tileloadd tmm4, [{a} + {row}]" "tileloadd tmm6, [{b} + {panel}]" "tdpbf16ps tmm0, tmm4, tmm6"
         "add {a}, {down}" "tileloadd tmm5, [{a} + {row}]" "tdpbf16ps tmm2, tmm5, tmm6"
     ],
-    store: ["tilestored [{sums} + {panel}], tmm0" "tilestored [{sums} + {panel} + 1024], tmm2"]
+    store: [
+        "tilestored [{sums} + {t}], tmm0"
+        "mov {a}, {t}" "shl {a}, 4" "add {sums}, {a}" "tilestored [{sums} + {t}], tmm2"
+    ]
 );
 kernel!(two_by_two(o), with: [down = in(reg) SIDE * o.row,],
     zero: ["tilezero tmm0" "tilezero tmm1" "tilezero tmm2" "tilezero tmm3"],
@@ -198,8 +244,9 @@ kernel!(two_by_two(o), with: [down = in(reg) SIDE * o.row,],
         "add {a}, {down}" "tileloadd tmm5, [{a} + {row}]" "tdpbf16ps tmm2, tmm5, tmm6" "tdpbf16ps tmm3, tmm5, tmm7"
     ],
     store: [
-        "tilestored [{sums} + {panel}], tmm0" "tilestored [{sums} + {panel} + 64], tmm1"
-        "tilestored [{sums} + {panel} + 2048], tmm2" "tilestored [{sums} + {panel} + 2112], tmm3"
+        "tilestored [{sums} + {t}], tmm0" "tilestored [{sums} + {t} + 64], tmm1"
+        "mov {a}, {t}" "shl {a}, 4" "add {sums}, {a}"
+        "tilestored [{sums} + {t}], tmm2" "tilestored [{sums} + {t} + 64], tmm3"
     ]
 );
 

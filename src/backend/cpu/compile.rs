@@ -311,6 +311,7 @@ impl<'a> Compiler<'a> {
                 self.step(Attention::new(self.isa, heads, q, k, v, out)?);
                 Ok(out)
             }
+            &Op::AttentionBf16 { heads } => self.attention_bf16(id, heads, &args),
             &Op::SinusoidalEmbedding { dim, flip_sin_to_cos, freq_shift, max_period } => {
                 let half = dim / 2;
                 let exponent = -libm::log(f64::from(max_period)) / (half as f64 - f64::from(freq_shift));

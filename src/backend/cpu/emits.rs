@@ -11,6 +11,8 @@ use super::memory::View;
 use super::network::shared::{Shared, Steps};
 use super::steps::attention::Attention;
 use super::steps::attention_grad::AttentionGrad;
+#[cfg(all(target_arch = "x86_64", feature = "std"))]
+use super::steps::attention_tiles::AttentionTiles;
 use super::steps::basis::{NearestRow, RadialBasis, RadialBasisGrad, Softmax, SoftmaxGrad};
 use super::steps::channel_norm::ChannelNorm;
 use super::steps::channel_norm_grad::ChannelNormGrad;
@@ -100,6 +102,11 @@ emits_not! {
     SoftmaxGrad: "the gradient of softmax",
     SumPositions: "a sum over positions",
     VecMat: "a product of a vector and a matrix",
+}
+
+#[cfg(all(target_arch = "x86_64", feature = "std"))]
+emits_not! {
+    AttentionTiles: "attention by tiles",
 }
 
 impl Emit for Window {

@@ -123,6 +123,11 @@ impl Network for ReferenceNetwork {
     }
 }
 
+/// The nearest bf16.
+fn half(v: f64) -> f64 {
+    bf16::from_f32(v as f32).to_f64()
+}
+
 impl ReferenceNetwork {
     /// The outputs for one sample's inputs, all in `f64`.
     fn evaluate(&self, inputs: &[Vec<f64>], cancel: &Cancel) -> Result<Vec<Vec<f64>>> {
@@ -175,7 +180,8 @@ impl ReferenceNetwork {
             &Op::UpsampleNearest { factor } => ops::upsample(args[0], factor),
             &Op::AveragePool { factor } => ops::average_pool(args[0], factor, dims),
             Op::Fir { taps, up, down, pad } => ops::fir(args[0], taps, *up, *down, *pad, dims),
-            &Op::Attention { heads } => ops::attention(args[0], args[1], args[2], heads),
+            &Op::Attention { heads } => ops::attention(args[0], args[1], args[2], heads, |v| v),
+            &Op::AttentionBf16 { heads } => ops::attention(args[0], args[1], args[2], heads, half),
             &Op::SinusoidalEmbedding { dim, flip_sin_to_cos, freq_shift, max_period } => {
                 ops::sinusoidal(args[0].data[0], dim, flip_sin_to_cos, f64::from(freq_shift), f64::from(max_period))
             }
@@ -329,9 +335,8 @@ impl ReferenceNetwork {
         let input = match self.graph.param(k.weight).precision {
             LayerPrecision::F32 => return ops::conv2d(x, weight, bias, window, dims),
             LayerPrecision::Bf16 => {
-                let half = |&v: &f64| bf16::from_f32(v as f32).to_f64();
-                let x = Tensor { dims: x.dims, data: x.data.iter().map(half).collect() };
-                let weight: Vec<f64> = weight.iter().map(half).collect();
+                let x = Tensor { dims: x.dims, data: x.data.iter().copied().map(half).collect() };
+                let weight: Vec<f64> = weight.iter().copied().map(half).collect();
                 return ops::conv2d(&x, &weight, bias, window, dims);
             }
             LayerPrecision::Int8(input) => input,

@@ -176,21 +176,23 @@ pub(super) fn fir(x: &Tensor, taps: &[f32], up: usize, down: usize, pad: [isize;
     y
 }
 
-pub(super) fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize) -> Vec<f64> {
+/// `kept` is what is kept of a factor of the products.
+pub(super) fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, kept: impl Fn(f64) -> f64) -> Vec<f64> {
     let (tq, tk) = (q.dims.positions(), k.dims.positions());
     let (d, dv) = (q.dims.channels() / heads, v.dims.channels() / heads);
     let mut y = alloc::vec![0.0; heads * dv * tq];
     let mut p = alloc::vec![0.0; tk];
     for (h, i) in (0..heads).flat_map(|h| (0..tq).map(move |i| (h, i))) {
         for (j, p) in p.iter_mut().enumerate() {
-            let dot: f64 = (h * d..(h + 1) * d).map(|c| q.data[c * tq + i] * k.data[c * tk + j]).sum();
+            let dot: f64 = (h * d..(h + 1) * d).map(|c| kept(q.data[c * tq + i]) * kept(k.data[c * tk + j])).sum();
             *p = dot / libm::sqrt(d as f64);
         }
         let max = p.iter().fold(f64::NEG_INFINITY, |a, &b| a.max(b));
         p.iter_mut().for_each(|p| *p = libm::exp(*p - max));
         let sum: f64 = p.iter().sum();
+        p.iter_mut().for_each(|p| *p = kept(*p / sum));
         for c in h * dv..(h + 1) * dv {
-            y[c * tq + i] = (0..tk).map(|j| p[j] * v.data[c * tk + j]).sum::<f64>() / sum;
+            y[c * tq + i] = (0..tk).map(|j| p[j] * kept(v.data[c * tk + j])).sum::<f64>();
         }
     }
     y

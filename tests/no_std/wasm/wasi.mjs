@@ -5,5 +5,13 @@ import { WASI } from "node:wasi";
 
 const args = process.argv.slice(2);
 const wasi = new WASI({ version: "preview1", args, env: process.env, preopens: { "/": "/" } });
-const { instance } = await WebAssembly.instantiate(readFileSync(args[0]), wasi.getImportObject());
+
+// Rust's standard library names these, and Debian's wasi-libc lacks them: no thread can be made.
+const EAGAIN = 6;
+const pthread = Object.fromEntries(
+  ["attr_init", "attr_setstacksize", "attr_destroy", "create", "join", "detach"].map((name) => [`pthread_${name}`, () => EAGAIN]),
+);
+
+const imports = { ...wasi.getImportObject(), env: pthread };
+const { instance } = await WebAssembly.instantiate(readFileSync(args[0]), imports);
 process.exitCode = wasi.start(instance);

@@ -5,6 +5,8 @@ use super::super::aligned::Floats;
 use super::super::conv::{ConvShape, PackedConv};
 use super::super::memory::View;
 use super::super::packs::Key;
+#[cfg(all(target_arch = "x86_64", feature = "std"))]
+use super::super::steps::attention_tiles::AttentionTiles;
 use super::super::steps::channel_norm::ChannelNorm;
 use super::super::steps::channel_norm_grad::ChannelNormGrad;
 use super::super::steps::conv::{Conv, Gather, Packed};
@@ -138,6 +140,18 @@ impl Compiler<'_> {
             }
             _ => self.fallback(id, args),
         }
+    }
+
+    /// Attention by tiles; elsewhere by the reference's loops, as no backend without tiles asks for it.
+    pub(super) fn attention_bf16(&mut self, id: ValueId, heads: usize, args: &[View]) -> Result<View> {
+        #[cfg(all(target_arch = "x86_64", feature = "std"))]
+        if let (&[q, k, v], true) = (args, self.isa.permits_tiles()) {
+            let out = self.fresh(id)?;
+            self.step(AttentionTiles::new(heads, q, k, v, out)?);
+            return Ok(out);
+        }
+        let _ = heads;
+        self.fallback(id, args)
     }
 
     /// An operation without a kernel, by the loops of the reference.

@@ -9,7 +9,7 @@
 use alloc::vec::Vec;
 use core::mem::MaybeUninit;
 
-use super::super::amx::{self, DEEPEST, Operands, SIDE, Shapes};
+use super::super::amx::{self, DEEPEST, Operands, SIDE, Shapes, Tiles};
 use super::super::gemm::{MAX_MR, Segment, kernels, pairs};
 use super::super::isa::Path;
 use super::{Algorithm, ConvShape, ConvTasks, Method, PackedConv, direct, halves};
@@ -18,6 +18,9 @@ use crate::memory::room;
 
 /// Rows of a block.
 const ROWS: usize = 2 * SIDE;
+/// Bytes of a cache line, and those before the ones that are multiplied for which is asked.
+const LINE: usize = 64;
+const AHEAD: usize = 8192;
 /// Pairs along which an instruction sums at least, of [`DEEPEST`]: with fewer, layers are not for tiles.
 const SHALLOWEST: usize = 8;
 
@@ -97,6 +100,43 @@ pub(super) static METHOD: Method = Method {
     filter: None,
 };
 
+/// Weights of the task that this thread is likely to take next, asked for bit by bit: memory answers while tiles are
+/// multiplied.
+struct Ahead {
+    next: *const u8,
+    /// Cache lines that are left, and those of each step.
+    left: usize,
+    lines: usize,
+}
+
+impl Ahead {
+    /// For `passes` that are made meanwhile by task `i`.
+    fn new(tasks: &ConvTasks<'_>, cut: &halves::Cut, i: usize, passes: usize) -> Self {
+        let conv = tasks.call.conv;
+        let nr = kernels(conv.isa).nr();
+        let panels = |i| {
+            let [_, panels] = cut.direct.task(i, conv.shape.out_channels.div_ceil(nr));
+            (i < cut.direct.tasks()).then_some(panels)
+        };
+        let next = panels(i.saturating_add(tasks.call.args.workers)).filter(|next| panels(i).as_ref() != Some(next));
+        let memory = next.map_or(&[][..], |p| conv.weights.memory(p.start * nr, p.end * nr));
+        let left = size_of_val(memory) / LINE;
+        let steps = passes * conv.segments.len();
+        Self { next: memory.as_ptr().cast(), left, lines: left.checked_div(steps).map_or(0, |n| n + 1) }
+    }
+
+    /// Where the lines of so many steps begin, and how many there are at each.
+    fn take(&mut self, steps: usize) -> (*const u8, usize) {
+        let (from, all) = (self.next, steps * self.lines);
+        if self.left < all {
+            self.left = 0;
+            return (from, 0);
+        }
+        (self.next, self.left) = (from.wrapping_add(all * LINE), self.left - all);
+        (from, self.lines)
+    }
+}
+
 /// Outputs of a block, one after the other.
 #[derive(Clone, Copy, Default)]
 struct Run {
@@ -118,12 +158,15 @@ unsafe fn run_task(tasks: &ConvTasks<'_>, cut: &halves::Cut, i: usize) -> Path {
     let (Some(grid), Some(first)) = (Grid::new(conv, call.pixels / (oh * ow)), conv.segments.first()) else {
         return conv.isa.path();
     };
-    let shapes = Shapes::new(first.len);
+    // SAFETY: the layer is packed for tiles, which the process was given, and a task is not begun within another.
+    let _tiles = unsafe { Tiles::new(&Shapes::new(first.len)) };
     // SAFETY: the first stage is done; from here on the input is only read, and `on` found room for it.
     let input = unsafe { tasks.shared.part(0, call.shared_len) }.as_ptr();
     let pairs = s.in_channels / 2;
-    let [blocks, panels] = cut.direct.task(i, s.out_channels.div_ceil(kn.nr()));
-    for block in blocks {
+    let all = s.out_channels.div_ceil(kn.nr());
+    let [blocks, panels] = cut.direct.task(i, all);
+    let mut ahead = Ahead::new(tasks, cut, i, blocks.len().saturating_sub(1) * panels.len());
+    for block in blocks.clone() {
         let (group, start) = (block / grid.blocks, block % grid.blocks * ROWS);
         let mut runs = [Run::default(); ROWS];
         let (count, rows) = outputs(&grid, [oh, ow], group, start, &mut runs);
@@ -136,19 +179,26 @@ unsafe fn run_task(tasks: &ConvTasks<'_>, cut: &halves::Cut, i: usize) -> Path {
             let column = panel * kn.nr();
             let width = kn.panel_width(s.out_channels - column);
             let vectors = width / kn.lanes;
+            let (b, step) = (conv.weights.panel(column), 4 * width * first.len);
+            let (from, lines) = if block == blocks.start {
+                (b.wrapping_add(AHEAD), step / LINE)
+            } else {
+                ahead.take(conv.segments.len())
+            };
             let operands = Operands {
-                shapes: &shapes,
                 a,
                 row: 4 * s.stride[1] * pairs,
                 steps: &conv.segments,
-                b: conv.weights.panel(column),
+                b,
                 panel: 4 * width,
-                step: 4 * width * first.len,
+                step,
+                pitch: 4 * width,
+                ahead: from,
+                lines,
             };
             let mut sums = MaybeUninit::<[f32; ROWS * ROWS]>::uninit();
             let sums: *mut f32 = sums.as_mut_ptr().cast();
-            // SAFETY: the layer is packed for tiles, which the process was given; the rows of a block lie within the
-            // shared memory, as `shared_len` counts them; a panel of this width begins at this column; `sums` has room
+            // SAFETY: the rows of a block lie within the shared memory, as `shared_len` counts them; a panel of this width begins at this column; `sums` has room
             // for all, and the runs are of rows that the kernel wrote and of outputs that are this task's.
             unsafe {
                 amx::kernel(rows.div_ceil(SIDE), vectors)(&operands, sums);

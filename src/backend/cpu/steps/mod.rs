@@ -12,6 +12,8 @@ use crate::error::Result;
 pub(super) mod activation;
 pub(super) mod attention;
 pub(super) mod attention_grad;
+#[cfg(all(target_arch = "x86_64", feature = "std"))]
+pub(super) mod attention_tiles;
 pub(super) mod basis;
 pub(super) mod channel_norm;
 pub(super) mod channel_norm_grad;
