@@ -7,8 +7,8 @@
 //! Without options: cifar and edge at batch 1 and 16 on 1 and 2 threads, taking turns; each figure is the best of all
 //! rounds. The share of the peak is against fused multiply-adds measured in the same process, times the threads.
 //! `bf16` and `int8` time the networks with their layers in these too, taking turns with f32, and say how much of its
-//! time they take. `profile` adds where the time goes, by operation, `each` every one of them in order. The last line holds the process's peak memory to
-//! the bound (weights + workspace + 40 MB).
+//! time they take. `profile` adds where the time goes, by operation, `each` every one of them in order. The last line
+//! holds the process's peak memory to the bound (weights + workspace + 40 MB).
 //!
 //! `serve`, for benches/peers.py: makes one call for each empty line on the standard input and answers with its
 //! nanoseconds, any other line with the most bytes that the process has had.

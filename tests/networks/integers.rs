@@ -202,13 +202,7 @@ fn what_surrounds_a_layer_is_the_references_too() {
 }
 
 /// That three threads give for a batch of three what one did, and its second sample alone.
-pub fn same_by_three_threads(
-    source: &Source<'_>,
-    kernel: Kernels,
-    precision: Precision,
-    x: &[Vec<f32>],
-    one: &[f32],
-) {
+pub fn same_by_three_threads(source: &Source<'_>, kernel: Kernels, precision: Precision, x: &[Vec<f32>], one: &[f32]) {
     let net = compiled(source, &cpu(kernel, 3), precision);
     assert_eq!(run(&*net, 3, x), one, "{kernel:?}");
     let second: Vec<_> = x.iter().map(|x| x[x.len() / 3..2 * x.len() / 3].to_vec()).collect();

@@ -169,7 +169,7 @@ unsafe fn run_tile(
 ///
 /// # Safety
 /// The ranges lie inside the output.
-pub(super) unsafe fn stored<'a>(tasks: &ConvTasks<'_>, [first, last]: [usize; 2], column: usize, n: usize) -> Tile<'a> {
+unsafe fn stored<'a>(tasks: &ConvTasks<'_>, [first, last]: [usize; 2], column: usize, n: usize) -> Tile<'a> {
     let call = &tasks.call;
     let conv = call.conv;
     let mut tile = Tile::new(&[], n, call.args.scale);
@@ -202,7 +202,7 @@ pub(super) unsafe fn stored<'a>(tasks: &ConvTasks<'_>, [first, last]: [usize; 2]
 ///
 /// # Safety
 /// The tile is one of [`stored`], and nobody else touches its part of the output.
-pub(super) unsafe fn activate_rows(tasks: &ConvTasks<'_>, tile: &Tile<'_>, rows: usize) {
+unsafe fn activate_rows(tasks: &ConvTasks<'_>, tile: &Tile<'_>, rows: usize) {
     let activation = tasks.call.args.activation;
     if activation != Activation::Identity {
         for out in tile.out.iter().take(rows) {

@@ -8,11 +8,14 @@
 
 use alloc::vec::Vec;
 use core::mem::MaybeUninit;
+use core::ptr;
 
 use super::super::amx::{self, DEEPEST, Operands, SIDE, Shapes, Tiles};
-use super::super::gemm::{MAX_MR, Segment, kernels, pairs};
+use super::super::gemm::pairs::{self, Sums};
+use super::super::gemm::{Segment, kernels};
 use super::super::isa::Path;
-use super::{Algorithm, ConvShape, ConvTasks, Method, PackedConv, direct, halves};
+use super::super::vmath::{Activation, activate};
+use super::{Algorithm, ConvShape, ConvTasks, Method, PackedConv, Rows, direct, halves};
 use crate::error::Result;
 use crate::memory::room;
 
@@ -137,6 +140,10 @@ impl Ahead {
     }
 }
 
+/// A block's sums, in whole cache lines.
+#[repr(align(64))]
+struct Block([f32; ROWS * ROWS]);
+
 /// Outputs of a block, one after the other.
 #[derive(Clone, Copy, Default)]
 struct Run {
@@ -196,25 +203,60 @@ unsafe fn run_task(tasks: &ConvTasks<'_>, cut: &halves::Cut, i: usize) -> Path {
                 ahead: from,
                 lines,
             };
-            let mut sums = MaybeUninit::<[f32; ROWS * ROWS]>::uninit();
-            let sums: *mut f32 = sums.as_mut_ptr().cast();
-            // SAFETY: the rows of a block lie within the shared memory, as `shared_len` counts them; a panel of this width begins at this column; `sums` has room
-            // for all, and the runs are of rows that the kernel wrote and of outputs that are this task's.
+            let mut sums = MaybeUninit::<Block>::uninit();
+            // SAFETY: the rows of a block lie within the shared memory, as `shared_len` counts them; a panel of this
+            // width begins at this column; `sums` has room for all, and the runs are of rows that the kernel wrote and
+            // of outputs that are this task's.
             unsafe {
+                let sums = (&raw mut (*sums.as_mut_ptr()).0).cast();
                 amx::kernel(rows.div_ceil(SIDE), vectors)(&operands, sums);
                 for run in &runs[..count] {
-                    for at in (0..run.len).step_by(MAX_MR) {
-                        let (from, rows) = (run.output + at, (run.len - at).min(MAX_MR));
-                        let n = width.min(s.out_channels - column);
-                        let tile = direct::stored(tasks, [from, from + rows], column, n);
-                        pairs::store_sums(&tile, sums.add((run.row + at) * width), rows, vectors);
-                        direct::activate_rows(tasks, &tile, rows);
-                    }
+                    store(tasks, run, sums, column, width);
                 }
             }
         }
     }
     conv.isa.path()
+}
+
+/// Stores a run's columns `column..column + width`, those that there are, of sums whose rows have `width`.
+///
+/// # Safety
+/// The sums are there, and nobody else touches these columns of the run's outputs.
+unsafe fn store(tasks: &ConvTasks<'_>, run: &Run, sums: *const f32, column: usize, width: usize) {
+    let (args, conv) = (&tasks.call.args, tasks.call.conv);
+    let [oh, ow] = conv.out_size;
+    let n = width.min(conv.shape.out_channels - column);
+    let mut done = 0;
+    while done < run.len {
+        let output = run.output + done;
+        let rows = (oh * ow - output % (oh * ow)).min(run.len - done);
+        let row = |of: Option<Rows<'_>>, i: usize| {
+            of.map_or((ptr::null(), 0), |r| (r.data.as_ptr().wrapping_add(i * r.stride + column), r.stride))
+        };
+        let out = tasks.out.as_ptr().wrapping_add(output * args.out_stride + column);
+        // SAFETY: the caller's promise; `bind` and `on` found all rows of all outputs in their slices.
+        unsafe {
+            pairs::store_sums(&Sums {
+                sums: sums.add((run.row + done) * width),
+                pitch: width,
+                rows,
+                n,
+                bias: conv.bias.as_ptr().add(column),
+                sample: row(args.sample, output / (oh * ow)).0,
+                scale: args.scale,
+                residual: row(args.residual, output),
+                out: (out, args.out_stride),
+            });
+            if args.activation != Activation::Identity {
+                for r in 0..rows {
+                    let row = core::slice::from_raw_parts_mut(out.add(r * args.out_stride), n);
+                    activate(conv.isa, args.activation, row);
+                }
+            }
+        }
+        done += rows;
+    }
 }
 
 /// The outputs among those counted from `start` on in a group: how many runs there are, and the block's rows up to the

@@ -8,7 +8,7 @@ use core::arch::x86_64::*;
 use core::mem::{MaybeUninit, transmute};
 
 use super::super::isa::Path;
-use super::super::simd::{Avx512, unroll};
+use super::super::simd::{Avx512, Simd, unroll};
 use super::tile::{MAX_MR, Tile, TileFn, Tiles, store_body};
 
 /// Floats of a cache line, and bytes of B before those that are multiplied for which is asked: processors do not look
@@ -61,14 +61,50 @@ unsafe fn tile<const MR: usize, const NV: usize>(t: &Tile<'_>) -> Path {
     Path::Avx512
 }
 
-/// Stores sums of `vectors` vectors a row, 1 or 2, of at most `MAX_MR` rows, with what [`Tile`] adds to them.
+/// Sums on their way into the rows of one image, with what [`Tile`] adds to them.
+#[cfg(feature = "std")]
+#[derive(Debug)]
+pub(in super::super) struct Sums {
+    /// The first row, and floats from one to the next: whole vectors.
+    pub sums: *const f32,
+    pub pitch: usize,
+    pub rows: usize,
+    /// Columns that are stored.
+    pub n: usize,
+    /// Of as many columns as there are sums.
+    pub bias: *const f32,
+    /// Of `n` columns, or null.
+    pub sample: *const f32,
+    pub scale: f32,
+    /// The first row, and floats from one to the next; the residual's is null where there is none.
+    pub residual: (*const f32, usize),
+    pub out: (*mut f32, usize),
+}
+
+/// Stores them.
 ///
 /// # Safety
-/// [`Tile`]'s contract for what is stored, and an AVX-512 path's `Isa`.
+/// All rows are there, nobody else touches those of the output, and the path is AVX-512.
 #[cfg(feature = "std")]
-pub(in super::super) unsafe fn store_sums(t: &Tile<'_>, sums: *const f32, rows: usize, vectors: usize) {
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512vl,avx512dq,avx512bw")]
+pub(in super::super) unsafe fn store_sums(s: &Sums) {
     // SAFETY: the caller's contract.
-    unsafe { if vectors == 1 { store::<1>(t, sums, rows) } else { store::<2>(t, sums, rows) } }
+    unsafe {
+        let scale = Avx512::splat(s.scale);
+        for at in (0..s.n).step_by(LINE) {
+            let left = (s.n - at).min(LINE);
+            let bias = Avx512::load(s.bias.add(at));
+            let sample =
+                |v| if s.sample.is_null() { v } else { Avx512::add(v, Avx512::load_most(s.sample.add(at), left)) };
+            for r in 0..s.rows {
+                let mut v = sample(Avx512::add(Avx512::load(s.sums.add(r * s.pitch + at)), bias));
+                if !s.residual.0.is_null() {
+                    v = Avx512::add(v, Avx512::load_most(s.residual.0.add(r * s.residual.1 + at), left));
+                }
+                Avx512::store_most(s.out.0.add(r * s.out.1 + at), left, Avx512::mul(v, scale));
+            }
+        }
+    }
 }
 
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512vl,avx512dq,avx512bw")]
