@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The "edm" loss of pytorch-image-translation-models adds c_skip times the clean image, not the noisy one: 0.81 for 0.50
+# The "edm" loss of pytorch-image-translation-models adds c_skip times the clean image, not the noisy one: 0.82 for 0.50
 # by an ODE with the best network of that loss.
 #
 # Karras et al. 2022 have D(x) = c_skip x + c_out F, with x the image with its noise. The loss here, which is given the
