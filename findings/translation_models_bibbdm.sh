@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # pytorch-image-translation-models' BiBBDMScheduler ends in NaN from target to source with a `var_scale` below 2, its
-# default; from source to target it does not. "cosine" steps end in a IndexError, either way.
+# default; from source to target it does not. "cosine" steps end in an IndexError, either way.
 #
 # The bridge has the variance var_scale m (1 - m), and of a step var_scale (m - m') m' / m is new noise. step_a2b has 2 in
 # the place of var_scale. With 1 the new noise is more than what the bridge has there at all, and the root is of a
