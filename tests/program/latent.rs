@@ -105,6 +105,16 @@ fn what_works_on_data_says_what_to_give() {
         refused(dir, &words(command), 1, &format!("to work on latents, give {unet}"));
         ok(dir, &words(&command.replace("pipe", &unet)));
     }
+    // Pictures of the form of the data are no better: no option on them would help.
+    s.write("data.npy", npy("<f4", "1, 3, 16, 16", &bytes_of(&[0.5; PIXELS])));
+    for command in [
+        "denoise data.npy --model pipe --sigma 0.5 --steps 2",
+        "restore data.npy --model pipe --operator identity --sigma 0.1 --steps 2",
+        "posterior data.npy --model pipe --operator identity --sigma 0.1 --steps 2 --mean never.npy",
+        "inpaint data.npy --model pipe --operator half --steps 2",
+    ] {
+        refused(dir, &words(command), 1, &format!("to work on latents, give {unet}"));
+    }
     let begun = "sample pipe --image x.npy --count 1 --steps 2";
     refused(dir, &words(begun), 1, "is [1, 8, 8], the model's are [3, 16, 16]");
     ok(dir, &words(&begun.replace("pipe", &unet)));

@@ -170,6 +170,11 @@ impl ModelArgs {
         self.decoding = Some(decoding);
     }
 
+    /// Whether the command works on data alone, so that [`Self::compile`] refuses a model of latents.
+    pub fn refuses_latents(&self) -> bool {
+        self.decoding.is_none()
+    }
+
     /// For a run that begins at pictures.
     pub fn set_encodes(&mut self) {
         self.encodes = true;

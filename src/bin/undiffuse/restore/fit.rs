@@ -36,6 +36,10 @@ pub fn check(
     any_size: bool,
     encoder: Option<&AutoencoderConfig>,
 ) -> Result<()> {
+    // Advice on pictures would not help, and what would is said when the model is compiled.
+    if source.is_latent() && model.refuses_latents() {
+        return Ok(());
+    }
     let of_samples = source.model().channels();
     let Some(model_channels) = encoder.map_or(of_samples, |e| Some(e.in_channels)) else { return Ok(()) };
     // Pixels for a value of a sample each way.
@@ -90,6 +94,16 @@ pub fn check(
             model.set_size(within([h, w]));
         }
         return Ok(());
+    }
+
+    // No option makes other channels of these, and a size would be advice that does not help.
+    let convertible = matches!((look.channels, wanted), (1, 3) | (3, 1));
+    if look.channels != wanted && !convertible {
+        let model_is = match target {
+            Some([h, w]) => format!("{:?}", [wanted, h, w]),
+            None => format!("of {wanted} channels"),
+        };
+        return refuse(input, &described(&look, wanted), &model_is, &[], None);
     }
 
     let mut ways = Vec::new();
