@@ -57,7 +57,7 @@ pub fn start_of_strength<S: Sampler + ?Sized>(sampler: &S, strength: f64) -> Res
     ensure!(
         run > 0,
         InvalidArgument,
-        "of {steps} steps a strength of {strength} runs none, expected at least {}",
+        "of {steps} steps a strength of {strength:?} runs none, expected at least {}",
         1.0 / steps as f64
     );
     starts().nth(steps - run).ok_or_else(|| crate::error::err!(InvalidArgument, "{} has no steps", sampler.name()))

@@ -208,6 +208,8 @@ fn what_has_no_meaning_is_refused() {
     refuses(dir, "--image 0.png --mask-threshold 0.5", 2, "unknown option --mask-threshold");
     let few = "--image 0.png --sampler ddim --steps 10 --strength 0.05";
     refuses(dir, few, 1, "of 10 steps a strength of 0.05 runs none, expected at least 0.1");
+    let tiny = "--image 0.png --steps 10 --strength 1e-300";
+    refuses(dir, tiny, 1, "a strength of 1e-300 runs none");
     refuses(dir, "--image 0.png --sampler ddim-inverse --steps 4", 1, "leads from data to noise");
     let bits = Scratch::new("image");
     let model = r#"{"_class_name": "Mlp2015", "features": 6, "hidden_features": [7], "num_train_timesteps": 9}"#;
