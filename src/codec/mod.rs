@@ -8,7 +8,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::backend::threads::Threads;
+use crate::backend::threads::{Serial, Threads};
 use crate::backend::{Backend, Network};
 use crate::cancel::Cancel;
 use crate::error::{Result, check_finite, ensure, err};
@@ -68,7 +68,7 @@ struct Fitted {
 }
 
 /// Compiles what `graph` makes of the largest tile of `whole` latents, halving it, whose network takes at most
-/// `within` bytes of workspace.
+/// `within` bytes of workspace on one thread.
 ///
 /// Errors: kind `OutOfMemory` where the smallest takes more; those of `graph` and of compiling.
 fn fitted(
@@ -87,7 +87,10 @@ fn fitted(
         if most_alive(&fused) <= within / size_of::<f32>() || smallest {
             let read = |name: &str, dims: &Dims, out: &mut [f32]| read_param(weights, name, dims, out);
             let network: Arc<dyn Network> = Arc::from(backend.compile(&graph, &read)?);
-            let bytes = network.workspace_len(1)?.saturating_mul(size_of::<f32>()).max(network.device_bytes(1)?);
+            // Of one thread: how an image is cut, and so what it becomes, must not depend on how many there are.
+            let alone = network.on_threads(Arc::new(Serial));
+            let len = alone.as_ref().unwrap_or(&network).workspace_len(1)?;
+            let bytes = len.saturating_mul(size_of::<f32>()).max(network.device_bytes(1)?);
             if bytes <= within {
                 return Ok(Fitted { network, tile, parameters: graph.parameter_count() });
             }
@@ -126,10 +129,10 @@ pub struct Decoder {
 impl Decoder {
     /// Compiles the decoder of an autoencoder for latents `[c, h, w]`.
     ///
-    /// Where one sample in one piece would take more than `within` bytes of workspace, it is decoded in tiles: squares
-    /// of latents that overlap by a quarter of their side or more, whose images are blended linearly where they
-    /// overlap. Attention and group norms then see their tile and not the whole, so that the image differs from that of
-    /// one piece; see `tests/networks/latent.rs` for how much.
+    /// Where one sample in one piece would take more than `within` bytes of workspace on one thread (more threads take
+    /// more, and change no tile), it is decoded in tiles: squares of latents that overlap by a quarter of their side or
+    /// more, whose images are blended linearly where they overlap. Attention and group norms then see their tile and
+    /// not the whole, so that the image differs from that of one piece; see `tests/networks/latent.rs` for how much.
     ///
     /// Errors: kind `Shape` for other channels than the autoencoder's; kind `Weights` for tensors that are not the
     /// autoencoder's; kind `OutOfMemory` where the smallest tile, 8 by 8, takes more.
