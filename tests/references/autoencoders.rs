@@ -94,6 +94,52 @@ fn autoencoders_and_gradients_on_every_path_of_the_cpu_backend() {
 }
 
 #[test]
+fn a_samples_bits_depend_on_nothing_but_itself() {
+    let json = golden::json("autoencoders.json");
+    for (number, case) in json["cases"].as_array().unwrap().iter().enumerate() {
+        let config = AutoencoderConfig::from_json(&case["config"].to_string()).unwrap();
+        let (latent, image) = (sizes(&case["latent"]), sizes(&case["image"]));
+        let decoder = config.decoder([latent[1], latent[2]]).unwrap();
+        let encoder = config.encoder([image[1], image[2]]).unwrap();
+        for (part, graph) in [("decoder", &decoder), ("encoder", &encoder)] {
+            let n = graph.dims(graph.inputs()[0].value).elements();
+            let all = pcg::uniform(INPUT_SEED, 10 * number as u64 + 5, 4 * n, 1.0);
+            let made = |threads, batch| {
+                let options = CpuOptions { path: None, threads: Some(threads), ..CpuOptions::default() };
+                run(&Cpu::with_options(options).unwrap(), &config, graph, &[&all[..batch * n]], batch)
+            };
+            let one = made(1, 1);
+            for (threads, batch) in [(1, 3), (1, 4), (2, 1), (2, 3), (3, 1), (3, 4)] {
+                for (got, one) in made(threads, batch).iter().zip(&one) {
+                    assert_eq!(
+                        got[..one.len()],
+                        one[..],
+                        "{part} of {}: {threads} threads, batch {batch}",
+                        case["name"]
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[cfg(feature = "wgpu")]
+mod wgpu {
+    use super::check;
+    use undiffuse::backend::wgpu::{Wgpu, WgpuOptions, adapters};
+
+    #[test]
+    #[ignore = "long: `.ci/run long`"]
+    fn autoencoders_and_gradients_on_the_wgpu_backend() {
+        let Some(adapter) = adapters().into_iter().find(|a| a.unusable.is_none()) else {
+            println!("skipped: no Vulkan adapter");
+            return;
+        };
+        check(&Wgpu::open(Some(adapter.index), WgpuOptions::default()).unwrap());
+    }
+}
+
+#[test]
 fn the_scale_of_latents_is_diffusers() {
     let scale = |keys: &str| {
         let json = format!(r#"{{"_class_name": "AutoencoderKL", "latent_channels": 2, {keys}}}"#);
