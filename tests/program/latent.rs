@@ -51,6 +51,8 @@ fn a_latent_pipeline_is_sampled_described_and_packed() {
     for line in [
         "[1, 8, 8] of latents, f32",
         "VQModel, from [1, 8, 8] to [3, 16, 16], in one piece",
+        "encoder       VQModel, from [3, 16, 16] to [1, 8, 8], a point, in one piece",
+        "latents       the decoder takes x / 0.18215 + 0",
         "bytes of weights",
         "bytes of workspace",
         "vqvae/config.json",
@@ -59,6 +61,11 @@ fn a_latent_pipeline_is_sampled_described_and_packed() {
     }
     let json: serde_json::Value = serde_json::from_str(&goes("info pipe --json")).unwrap();
     assert_eq!((&json["decoder"]["class"], &json["decoder"]["tiles"]), (&"VQModel".into(), &1.into()));
+    let (encoder, scale) = (&json["encoder"], &json["latent_scale"]);
+    assert_eq!((&encoder["shape"], &encoder["posterior"]), (&serde_json::json!([3, 16, 16]), &false.into()));
+    assert!(encoder["weights"].as_u64() > Some(0) && scale["divisor"].is_array(), "{encoder} {scale}");
+    // Of its denoiser alone there are no such parts.
+    assert!(!goes("info pipe/unet").contains("\nencoder"));
     // Images, and the latents that they were made of.
     let said: serde_json::Value = serde_json::from_str(&goes(
         "sample pipe --count 3 --steps 2 --output out.safetensors --trace t.safetensors --json",

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use undiffuse::Result;
 use undiffuse::graph::Input;
 use undiffuse::model::ModelConfig;
+use undiffuse::model::autoencoder::LatentScale;
 use undiffuse::pipeline::{Decoding, Pipeline};
 use undiffuse::sampler::{PreconditioningRule, SamplerKind, SchedulerConfig};
 
@@ -55,6 +56,7 @@ fn samples(pipeline: &Pipeline, scheduler: &Result<SchedulerConfig>) -> &'static
 fn run(args: &mut Args) -> Outcome {
     let mut model = ModelArgs::default();
     model.set_decoding(Decoding::default());
+    model.set_encodes();
     let mut batch = 1;
     while let Some(token) = args.next()? {
         match token {
@@ -87,8 +89,13 @@ fn run(args: &mut Args) -> Outcome {
     for (name, value) in lines {
         text.push_str(&format!("{name:<14}{value}\n"));
     }
-    for part in parts(&pipeline)? {
-        text.push_str(&format!("{:<14}{}\n", "decoder", part));
+    for (name, part) in parts(&pipeline)? {
+        text.push_str(&format!("{name:<14}{part}\n"));
+    }
+    let scale = if pipeline.decoder().is_some() { source.autoencoder()?.map(|config| config.scale) } else { None };
+    if let Some(scale) = &scale {
+        let [divisor, shift] = numbers(scale);
+        text.push_str(&format!("{:<14}the decoder takes x / {divisor} + {shift}\n", "latents"));
     }
     for input in pipeline.inputs() {
         let classes = input.rows.map_or(String::new(), |n| format!(", 0 to {}", n.saturating_sub(1)));
@@ -122,6 +129,8 @@ fn run(args: &mut Args) -> Outcome {
         "shape": pipeline.sample_dims().as_slice(),
         "samples": samples(&pipeline, &scheduler),
         "decoder": decoder_json(&pipeline)?,
+        "encoder": encoder_json(&pipeline)?,
+        "latent_scale": scale.as_ref().map(|s| json!({ "divisor": s.divisor, "shift": s.shift })),
         "inputs": pipeline.inputs().iter().map(|i| json!({
             "name": i.name,
             "role": i.role.name(),
@@ -156,19 +165,57 @@ fn run(args: &mut Args) -> Outcome {
     Ok(output::report(&text, &json)?)
 }
 
-/// The lines on a latent model's decoder.
-fn parts(pipeline: &Pipeline) -> Result<Vec<String>> {
-    let Some(d) = pipeline.decoder() else { return Ok(Vec::new()) };
-    let [h, w] = d.tile();
-    let pieces = match d.tiles() {
+/// In how many pieces an autoencoder runs.
+fn pieces(tiles: usize, [h, w]: [usize; 2]) -> String {
+    match tiles {
         1 => "in one piece".into(),
         n => format!("in {n} tiles of {h} x {w} latents"),
-    };
-    Ok(vec![
-        format!("{}, from {} to {}, {pieces}", d.class_name(), pipeline.sample_dims(), d.data_dims()?),
-        format!("{} parameters, {} bytes of weights", d.parameter_count(), d.weight_bytes()),
-        format!("{} bytes of workspace, {} on a device", pipeline.codec_bytes()?, d.device_bytes()?),
-    ])
+    }
+}
+
+/// Divisor and shift, of each channel where they differ.
+fn numbers(scale: &LatentScale) -> [String; 2] {
+    [&scale.divisor, &scale.shift].map(|of| match of.as_slice() {
+        [first, rest @ ..] if rest.iter().all(|v| v == first) => first.to_string(),
+        each => format!("{each:?}"),
+    })
+}
+
+/// The lines on the parts of a latent model beside its denoiser: name, what there is to say.
+fn parts(pipeline: &Pipeline) -> Result<Vec<(&'static str, String)>> {
+    let mut lines = Vec::new();
+    let mut class = "";
+    if let Some(d) = pipeline.decoder() {
+        class = d.class_name();
+        let pieces = pieces(d.tiles(), d.tile());
+        lines.extend([
+            ("decoder", format!("{class}, from {} to {}, {pieces}", pipeline.sample_dims(), d.data_dims()?)),
+            ("decoder", format!("{} parameters, {} bytes of weights", d.parameter_count(), d.weight_bytes())),
+            ("decoder", format!("{} bytes of workspace, {} on a device", pipeline.codec_bytes()?, d.device_bytes()?)),
+        ]);
+    }
+    if let Some(e) = pipeline.encoder() {
+        let what = if e.has_posterior() { "a distribution, sampled" } else { "a point" };
+        let pieces = pieces(e.tiles(), e.tile());
+        lines.push((
+            "encoder",
+            format!("{class}, from {} to {}, {what}, {pieces}", e.data_dims()?, pipeline.sample_dims()),
+        ));
+        lines.push(("encoder", format!("{} bytes of weights, for `sample --image`", e.weight_bytes())));
+    }
+    Ok(lines)
+}
+
+/// The same of the encoder for scripts; null where there is none.
+fn encoder_json(pipeline: &Pipeline) -> Result<Value> {
+    let Some(e) = pipeline.encoder() else { return Ok(Value::Null) };
+    Ok(json!({
+        "shape": e.data_dims()?.as_slice(),
+        "posterior": e.has_posterior(),
+        "tiles": e.tiles(),
+        "tile": e.tile(),
+        "weights": e.weight_bytes(),
+    }))
 }
 
 /// The same for scripts; null where there is none.
