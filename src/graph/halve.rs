@@ -31,7 +31,8 @@ impl Graph {
     }
 
     /// The same graph with layers of bf16: those that suit. All layers of a value are of bf16 or none is, and all uses
-    /// of a weight are. With `all` they are also those that Winograd's method would do in f32, and attention is of bf16.
+    /// of a weight are. With `all` they are also those that Winograd's method would do in f32, and attention is of bf16
+    /// too.
     pub(crate) fn halved(mut self, all: bool) -> Self {
         let suited = self.layers_by_input(|graph, node, x| graph.suits_bf16(node, x, all));
         for weight in suited.into_iter().flat_map(|(_, weights)| weights) {

@@ -153,8 +153,8 @@ pub enum Op {
         heads: usize,
     },
     /// [`Op::Attention`] whose q, k and v are rounded to the nearest bf16, ties to even, and so are the softmax's
-    /// weights; products are exact and added in f32. Made of it by [`Precision::Bf16`](crate::pipeline::Precision::Bf16)
-    /// for a backend that multiplies bf16 so fast.
+    /// weights; products are exact and added in f32. [`Precision::Bf16`](crate::pipeline::Precision::Bf16) makes it of
+    /// attention over 32 keys or more, for a backend that multiplies bf16 by tiles.
     AttentionBf16 {
         /// How many heads.
         heads: usize,

@@ -143,7 +143,8 @@ pub struct Operands<'a> {
     pub step: usize,
     /// Bytes from one row of sums to the next.
     pub pitch: usize,
-    /// What is asked for meanwhile, from its first byte on, which need not be there, and cache lines of it at each step.
+    /// What is asked for meanwhile, from its first byte on, which need not be there, and cache lines of it at each
+    /// step.
     pub ahead: *const u8,
     pub lines: usize,
 }
