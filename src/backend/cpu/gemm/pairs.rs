@@ -94,10 +94,12 @@ pub(in super::super) unsafe fn store_sums(s: &Sums) {
         for at in (0..s.n).step_by(LINE) {
             let left = (s.n - at).min(LINE);
             let bias = Avx512::load(s.bias.add(at));
-            let sample =
-                |v| if s.sample.is_null() { v } else { Avx512::add(v, Avx512::load_most(s.sample.add(at), left)) };
+            let sample = if s.sample.is_null() { Avx512::zero() } else { Avx512::load_most(s.sample.add(at), left) };
             for r in 0..s.rows {
-                let mut v = sample(Avx512::add(Avx512::load(s.sums.add(r * s.pitch + at)), bias));
+                let mut v = Avx512::add(Avx512::load(s.sums.add(r * s.pitch + at)), bias);
+                if !s.sample.is_null() {
+                    v = Avx512::add(v, sample);
+                }
                 if !s.residual.0.is_null() {
                     v = Avx512::add(v, Avx512::load_most(s.residual.0.add(r * s.residual.1 + at), left));
                 }
