@@ -8,7 +8,9 @@ use core::arch::x86_64::*;
 use core::mem::{MaybeUninit, transmute};
 
 use super::super::isa::Path;
-use super::super::simd::{Avx512, Simd, unroll};
+#[cfg(feature = "std")]
+use super::super::simd::Simd;
+use super::super::simd::{Avx512, unroll};
 use super::tile::{MAX_MR, Tile, TileFn, Tiles, store_body};
 
 /// Floats of a cache line, and bytes of B before those that are multiplied for which is asked: processors do not look
