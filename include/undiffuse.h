@@ -269,9 +269,9 @@ UNDIFFUSE_ENUM(undiffuse_precision, uint32_t) {
    */
   UNDIFFUSE_PRECISION_INT8 = 2,
   /**
-   * Linear maps and small convolutions of bf16, with AMX (which Linux is asked for) large ones too;
-   * sums and all else in 32 bits; not on wgpu. It gains where the processor multiplies bf16 fast:
-   * AMX, AMD's AVX-512.
+   * Linear maps and small convolutions of bf16, with AMX (which Linux is asked for) large ones and
+   * attention too; sums and all else in 32 bits; not on wgpu. It gains where the processor
+   * multiplies bf16 fast: AMX, AMD's AVX-512.
    */
   UNDIFFUSE_PRECISION_BF16 = 3,
 };

@@ -54,7 +54,8 @@ pub enum Precision {
     /// are kept so, whatever else is asked for. It is for processors with AMX or with AMD's dot products of bf16, where
     /// these layers take a fraction of the time; others compute the same, but for roundings of sums, in that of f32.
     ///
-    /// With AMX, on Linux, larger 3x3 convolutions are of bf16 too. Compiling such a network then asks Linux for the
+    /// With AMX, on Linux, larger 3x3 convolutions are of bf16 too, and so is attention over 32 keys or more
+    /// ([`Op::AttentionBf16`](crate::graph::Op::AttentionBf16)). Compiling such a network then asks Linux for the
     /// registers, once for the process (`arch_prctl`): threads that use them have 8 KiB more of state, so that a
     /// signal stack of their own must have as many bytes as `AT_MINSIGSTKSZ` says. Where it is refused, layers compute
     /// as without AMX.

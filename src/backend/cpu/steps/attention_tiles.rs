@@ -71,7 +71,7 @@ impl AttentionTiles {
         self.scratch.iter().try_fold(0usize, |sum, n| sum.checked_add(*n))
     }
 
-    /// Packs the keys or the values of one head, whose rows of `width` floats begin at `begin`.
+    /// Packs the keys or the values of one head, which are in `x`. Keys use some of a worker's scratch, `own`.
     fn pack(&self, run: &Run<'_>, x: &View, values: bool, [sample, head]: [usize; 2], to: &mut [f32], own: &mut [f32]) {
         let width = x.channels / self.heads.max(1);
         let count = x.positions();
