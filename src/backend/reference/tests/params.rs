@@ -12,7 +12,7 @@ const BOUND: f64 = 1e-6;
 const STEP: f64 = 1e-5;
 
 /// Operations without a gradient, each with the reason.
-const NONE: [(&str, &str); 27] = [
+const NONE: [(&str, &str); 28] = [
     ("input", "makes its value of nothing"),
     ("sinusoidal_embedding", "has no parameter, and its argument is the time, which no parameter moves"),
     ("nearest_row", "is constant almost everywhere; its derivative is the straight-through one of VQ-VAE"),
@@ -23,7 +23,8 @@ const NONE: [(&str, &str); 27] = [
     ("pad_channels", "the same"),
     ("sum_positions", "the same"),
     ("param_grad", "the same"),
-    ("outer", "the same"),
+    ("attention_bf16", "is made by the pass of bf16, and gradients are taken before it"),
+    ("outer", "stands in backward sweeps"),
     ("vec_mat", "the same"),
     ("softmax_grad", "the same"),
     ("radial_basis_grad", "the same"),
