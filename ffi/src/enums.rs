@@ -27,7 +27,8 @@ pub enum undiffuse_precision {
     /// on the cpu and the reference backend. Values between layers are bf16; gradients stay in 32 bits.
     UNDIFFUSE_PRECISION_INT8 = 2,
     /// Linear maps and small convolutions of bf16, with AMX (which Linux is asked for) large ones and attention too;
-    /// sums and all else in 32 bits; not on wgpu. It gains where the processor multiplies bf16 fast: AMX, AMD's AVX-512.
+    /// sums and all else in 32 bits; not on wgpu. It gains where the processor multiplies bf16 fast: AMX, AMD's
+    /// AVX-512.
     UNDIFFUSE_PRECISION_BF16 = 3,
 }
 c_enum!(undiffuse_precision: UNDIFFUSE_PRECISION_F32, UNDIFFUSE_PRECISION_F16, UNDIFFUSE_PRECISION_INT8, UNDIFFUSE_PRECISION_BF16);
