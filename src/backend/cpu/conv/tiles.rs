@@ -117,9 +117,10 @@ impl Ahead {
     fn new(tasks: &ConvTasks<'_>, cut: &halves::Cut, i: usize, passes: usize) -> Self {
         let conv = tasks.call.conv;
         let nr = kernels(conv.isa).nr();
-        let panels = |i| {
-            let [_, panels] = cut.direct.task(i, conv.shape.out_channels.div_ceil(nr));
-            (i < cut.direct.tasks()).then_some(panels)
+        let panels = |i: usize| {
+            let all = conv.shape.out_channels.div_ceil(nr);
+            let [_, panels] = (i < cut.direct.tasks()).then(|| cut.direct.task(i, all))?;
+            Some(panels)
         };
         let next = panels(i.saturating_add(tasks.call.args.workers)).filter(|next| panels(i).as_ref() != Some(next));
         let memory = next.map_or(&[][..], |p| conv.weights.memory(p.start * nr, p.end * nr));
