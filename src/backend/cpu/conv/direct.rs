@@ -8,6 +8,9 @@ use super::super::isa::Path;
 use super::super::vmath::{Activation, activate};
 use super::{Algorithm, ConvTasks, Method, PackedConv, split};
 
+/// Floats of a cache line.
+const LINE: usize = 16;
+
 /// Into how many groups of panels and runs of pixels the work is cut.
 #[derive(Clone, Copy, Debug)]
 pub struct Cut {
@@ -89,6 +92,36 @@ impl<'a> Operand<'a> {
     }
 }
 
+/// Weights of the task that this thread is likely to take next, asked for while its tiles are multiplied.
+struct Stream<'a> {
+    memory: &'a [f32],
+    /// Tiles that are multiplied meanwhile, and those that were.
+    tiles: usize,
+    done: usize,
+    /// Lines at each 16th step of a sum.
+    lines: usize,
+}
+
+impl<'a> Stream<'a> {
+    fn new(tasks: &ConvTasks<'a>, cut: &Cut, i: usize, tiles: usize, input: &Operand<'_>) -> Self {
+        let conv = tasks.call.conv;
+        let nr = kernels(conv.isa).nr();
+        let all = conv.shape.out_channels.div_ceil(nr);
+        let panels = |i: usize| (i < cut.tasks()).then(|| cut.task(i, all)).map(|[_, panels]| panels);
+        let next = panels(i.saturating_add(tasks.call.args.workers)).filter(|next| panels(i).as_ref() != Some(next));
+        let memory = next.map_or(&[][..], |p| conv.weights.memory(p.start * nr, p.end * nr));
+        let steps: usize = input.segments.iter().map(|s| s.len.div_ceil(LINE)).sum();
+        Self { memory, tiles, done: 0, lines: (memory.len() / LINE).div_ceil((tiles * steps).max(1)) }
+    }
+
+    /// Of the next tile.
+    fn next(&mut self) -> (*const f32, usize) {
+        let from = self.memory.len() / LINE * self.done / self.tiles.max(1) * LINE;
+        self.done += 1;
+        (self.memory.as_ptr().wrapping_add(from), self.lines)
+    }
+}
+
 /// Runs task `i`.
 ///
 /// # Safety
@@ -101,6 +134,7 @@ pub(super) unsafe fn run_task(tasks: &ConvTasks<'_>, cut: &Cut, i: usize, input:
     let [Range { start: from, end: to }, panels] = cut.task(i, s.out_channels.div_ceil(kn.nr()));
     let tiles = (to - from).div_ceil(kn.mr);
     let mut path = isa.path();
+    let mut stream = Stream::new(tasks, cut, i, panels.len() * tiles, input);
     for panel in panels {
         let column = panel * kn.nr();
         let width = kn.panel_width(s.out_channels - column);
@@ -110,7 +144,7 @@ pub(super) unsafe fn run_task(tasks: &ConvTasks<'_>, cut: &Cut, i: usize, input:
             let last = from + split(to - from, tiles, t + 1);
             // SAFETY: pixels, columns and all strides were checked against the slices by `bind` and `on`; the caller
             // gives this task's part of the output to this thread alone.
-            path = unsafe { run_tile(tasks, input, [first, last], column, width, n) };
+            path = unsafe { run_tile(tasks, input, [first, last], column, width, n, stream.next()) };
         }
     }
     path
@@ -127,6 +161,7 @@ unsafe fn run_tile(
     column: usize,
     width: usize,
     n: usize,
+    stream: (*const f32, usize),
 ) -> Path {
     let call = &tasks.call;
     let conv = call.conv;
@@ -140,6 +175,7 @@ unsafe fn run_tile(
     unsafe {
         let mut tile = stored(tasks, [first, last], column, n);
         tile.segments = input.segments;
+        (tile.stream, tile.stream_lines) = stream;
         tile.b = conv.weights.panel(column);
         tile.ahead = (last - first) * s.stride[1] * (input.channels[0] + input.channels[1]);
         for r in 0..(last - first).min(MAX_MR) {

@@ -6,17 +6,22 @@
 //! and A are then exact in f32 and the error is a third, less than twice that of direct sums (1.0e-6 against 6.1e-7 for
 //! 128 channels, 1.9e-6 against 1.2e-6 for 512, relative L2; `cargo bench --features bench --bench kernels -- errors`).
 //!
-//! The filters are transformed at each call, a panel at a time, into cache: that takes a few percent of the time, where
-//! transformed filters would take four times the memory and, at batch 1, four times the traffic. The transformed
-//! patches of a run of tiles are the shared memory. A tile's result does not depend on the other tiles, so neither on
-//! batch nor on tasks.
+//! The filters are transformed at each call, a panel at a time, into cache: of large images that takes a few percent of
+//! the time, where transformed filters would take four times the memory and, at batch 1, four times the traffic. The
+//! transformed patches of a run of tiles are the shared memory. A tile's result does not depend on the other tiles, so
+//! neither on batch nor on tasks.
 #![allow(unsafe_code)] // Transforms over raw memory, within bounds that `bind` checks.
 
-use super::super::gemm::{Bf16, Entry, F16, F32, Int4, Int8, MAX_MR, Segment, Tile, kernels};
+use super::super::gemm::{MAX_MR, Segment, Tile, kernels};
 use super::super::isa::Path;
 use super::super::simd::{Simd, dispatch, unroll};
 use super::super::vmath::{Activation, activate};
 use super::{Algorithm, ConvTasks, FilterFn, Method, PackedConv, split};
+
+mod filter;
+
+pub(super) use filter::Filter;
+use filter::{G, filter_bf16_raw, filter_f16_raw, filter_f32_raw, filter_int4_raw, filter_int8_raw};
 
 /// Rows and columns of outputs in a tile.
 const OUT: usize = 4;
@@ -28,9 +33,12 @@ const POINTS: usize = PATCH * PATCH;
 const BLOCK: usize = 64;
 /// Tiles that one task transforms.
 const INPUTS: usize = 8;
-/// While a panel is multiplied, which later panel's weights are brought into cache: two workers take every other one.
-/// At batch 1 this takes 2 % off the time of the network's convolutions.
-const LATER: usize = 2;
+/// Up to so many tiles take about as long for the transform of the filters as for products, and it waits for filters,
+/// which it reads once for each row of G. So it is made for a few channels at a time, so many values of a panel: their
+/// filters, transformed and not, are 30 KiB and stay in the first cache, and the products go on from sums in memory.
+/// That takes 5 % off ddpm-cifar10-32 at batch 1 on an Intel Xeon (Sapphire Rapids class); of 64 tiles it adds some.
+const FEW: usize = 16;
+const DEPTH: usize = 512;
 /// Floats of one cache line. Planes are one line longer than their contents, so that the same entry of all 36 does not
 /// fall into one set of the cache.
 const LINE: usize = 16;
@@ -42,17 +50,6 @@ const A2: f32 = A * A;
 const B2: f32 = B * B;
 const SUM: f32 = A2 + B2;
 const PRODUCT: f32 = A2 * B2;
-
-/// G: the filter as a polynomial at each point, over the product of the point's distances to the others.
-const G: [[f32; 3]; PATCH] = {
-    const P: f64 = 0.625 * 0.625 * 1.5 * 1.5;
-    const NA: f64 = 2.0 * 0.625 * 0.625 * (0.625 * 0.625 - 1.5 * 1.5);
-    const NB: f64 = 2.0 * 1.5 * 1.5 * (1.5 * 1.5 - 0.625 * 0.625);
-    const fn row(p: f64, n: f64) -> [f32; 3] {
-        [(1.0 / n) as f32, (p / n) as f32, (p * p / n) as f32]
-    }
-    [row(0.0, P), row(0.625, NA), row(-0.625, NA), row(1.5, NB), row(-1.5, NB), [0.0, 0.0, 1.0]]
-};
 
 /// How a call is cut: runs of tiles, each transformed in one stage and multiplied in the next.
 #[derive(Clone, Copy, Debug)]
@@ -190,6 +187,11 @@ unsafe fn inputs(tasks: &ConvTasks<'_>, cut: &Cut, run: [usize; 2], i: usize, sc
     path
 }
 
+/// How many channels of so many tiles go through a filter's transform and the products at a time.
+fn depth(count: usize, channels: usize, nr: usize) -> usize {
+    if count <= FEW { (DEPTH / nr.max(1)).clamp(LINE, channels.max(LINE)) } else { channels }
+}
+
 /// Multiplies a block of transformed patches with one panel of transformed filters, transforms back and stores.
 unsafe fn products(tasks: &ConvTasks<'_>, cut: &Cut, run: [usize; 2], i: usize, scratch: &mut [f32]) -> Path {
     let conv = tasks.call.conv;
@@ -205,7 +207,7 @@ unsafe fn products(tasks: &ConvTasks<'_>, cut: &Cut, run: [usize; 2], i: usize, 
     let to = split(run[1] - run[0], blocks, block + 1);
     let count = to - from;
     let groups = count.div_ceil(kn.mr);
-    let segments = [Segment { table: 0, offset: 0, len: c }];
+    let mut segments = [Segment { table: 0, offset: 0, len: c }];
     let filters = aligned(scratch.as_mut_ptr());
     // SAFETY: `scratch_len` holds six points of filters and the planes of a block; the packed weights hold 9 * channels
     // rows of each panel; the shared memory holds this run's patches.
@@ -214,32 +216,41 @@ unsafe fn products(tasks: &ConvTasks<'_>, cut: &Cut, run: [usize; 2], i: usize, 
         let product_plane = count * width + LINE;
         let (weights, factor) = (conv.weights.panel(column), conv.weights.factor(column));
         let patches = aligned(tasks.shared.as_ptr()).add(from * c);
-        let mut tile = Tile::new(&segments, width, 1.0);
-        // Bring a later panel's weights into cache, spread over this block's products.
-        let later = column + LATER * kn.nr();
+        // Bring the weights of the panel that this worker is likely to take next into cache, spread over this block's
+        // products.
+        let later = column + tasks.call.args.workers.div_ceil(blocks) * kn.nr();
         let later = conv.weights.memory(later, later + kn.nr());
         let lines = later.len() / LINE;
-        let steps = POINTS * groups * c.div_ceil(LINE);
-        tile.stream_lines = if block == 0 { lines.div_ceil(steps) } else { 0 };
-        for (row, g) in G.iter().enumerate() {
-            if let Some(filter) = conv.method.filter {
-                filter(conv.isa, &Filter { weights, factor, channels: c, width, g, out: filters });
-            }
-            for j in 0..PATCH {
-                let point = row * PATCH + j;
-                tile.b = filters.add(j * c * width).cast();
-                for g in 0..groups {
-                    let first = split(count, groups, g);
-                    let height = split(count, groups, g + 1) - first;
-                    tile.ahead = height * c;
-                    for r in 0..height.min(MAX_MR) {
-                        tile.a[0][r] = patches.add(point * plane + (first + r) * c);
-                    }
-                    tile.sums = products.add(point * product_plane + first * width);
-                    tile.stream =
-                        later.as_ptr().wrapping_add(((point * groups + g) * lines / (POINTS * groups)) * LINE);
-                    if let Some(f) = kn.tile_fn(height, width) {
-                        f(&tile);
+        let depth = depth(count, c, kn.nr());
+        let calls = c.div_ceil(depth) * POINTS * groups;
+        let mut call = 0;
+        for k in (0..c).step_by(depth) {
+            let channels = depth.min(c - k);
+            segments[0].len = channels;
+            let mut tile = Tile::new(&segments, width, 1.0);
+            tile.resume = k > 0;
+            tile.stream_lines = if block == 0 { lines.div_ceil(calls * channels.div_ceil(LINE)) } else { 0 };
+            for (row, g) in G.iter().enumerate() {
+                if let Some(filter) = conv.method.filter {
+                    let of = [c, k, channels];
+                    filter(conv.isa, &Filter { weights, factor, channels: of, width, g, out: filters });
+                }
+                for j in 0..PATCH {
+                    let point = row * PATCH + j;
+                    tile.b = filters.add(j * channels * width).cast();
+                    for g in 0..groups {
+                        let first = split(count, groups, g);
+                        let height = split(count, groups, g + 1) - first;
+                        tile.ahead = height * c;
+                        for r in 0..height.min(MAX_MR) {
+                            tile.a[0][r] = patches.add(point * plane + (first + r) * c + k);
+                        }
+                        tile.sums = products.add(point * product_plane + first * width);
+                        tile.stream = later.as_ptr().wrapping_add(call * lines / calls * LINE);
+                        call += 1;
+                        if let Some(f) = kn.tile_fn(height, width) {
+                            f(&tile);
+                        }
                     }
                 }
             }
@@ -377,85 +388,6 @@ unsafe fn input_vector<S: Simd>(t: &Input, c: usize, n: usize) {
     }
 }
 dispatch! { unsafe fn input_raw = input_body(t: &Input) }
-
-pub struct Filter {
-    /// `[channel][tap][width]`, of the type that the function is for; of those with scales `[tap][channel][width]`.
-    weights: *const u8,
-    /// `[width]`, for types with factors.
-    factor: *const f32,
-    channels: usize,
-    width: usize,
-    /// The row of G.
-    g: *const [f32; 3],
-    /// `[6 points][channel][width]`.
-    out: *mut f32,
-}
-
-/// One row of G g G^T.
-#[inline(always)]
-unsafe fn filter_body<S: Simd, E: Entry>(t: &Filter) {
-    // SAFETY: the caller gives weights and room for all channels and widths.
-    unsafe {
-        let g = [S::splat((*t.g)[0]), S::splat((*t.g)[1]), S::splat((*t.g)[2])];
-        let rows = E::GROUP.max(1);
-        for c in 0..t.channels {
-            for v in (0..t.width).step_by(S::LANES) {
-                let mut f = [S::zero(); 3];
-                unroll!(x in [0 1 2] => {
-                    let mut taps = [S::zero(); 3];
-                    unroll!(y in [0 1 2] => {
-                        let tap = 3 * y + x;
-                        if E::GROUP > 0 {
-                            let k = tap * t.channels + c;
-                            let group = t.weights.add(k / rows * (2 * t.width + E::bytes(rows * t.width)));
-                            let entry = group.add(2 * t.width + E::bytes(k % rows * t.width + v));
-                            taps[y] = S::mul(E::load::<S>(entry), S::load_bf16(group.add(2 * v).cast()));
-                        } else {
-                            taps[y] = E::load::<S>(t.weights.add(E::bytes((9 * c + tap) * t.width + v)));
-                            if E::BITS == 8 && !t.factor.is_null() {
-                                taps[y] = S::mul(taps[y], S::load(t.factor.add(v)));
-                            }
-                        }
-                    });
-                    f[x] = S::mul_add(g[2], taps[2], S::mul_add(g[1], taps[1], S::mul(g[0], taps[0])));
-                });
-                let even_a = S::mul_add(S::splat(G[1][2]), f[2], S::mul(S::splat(G[1][0]), f[0]));
-                let odd_a = S::mul(S::splat(G[1][1]), f[1]);
-                let even_b = S::mul_add(S::splat(G[3][2]), f[2], S::mul(S::splat(G[3][0]), f[0]));
-                let odd_b = S::mul(S::splat(G[3][1]), f[1]);
-                let out = t.out.add(c * t.width + v);
-                let plane = t.channels * t.width;
-                S::store(out, S::mul(S::splat(G[0][0]), f[0]));
-                S::store(out.add(plane), S::add(even_a, odd_a));
-                S::store(out.add(2 * plane), S::sub(even_a, odd_a));
-                S::store(out.add(3 * plane), S::add(even_b, odd_b));
-                S::store(out.add(4 * plane), S::sub(even_b, odd_b));
-                S::store(out.add(5 * plane), f[2]);
-            }
-        }
-    }
-}
-
-macro_rules! filters {
-    ($($body:ident $raw:ident $entry:ty),*) => {
-        $(
-            #[inline(always)]
-            unsafe fn $body<S: Simd>(t: &Filter) {
-                // SAFETY: the caller's contract.
-                unsafe { filter_body::<S, $entry>(t) }
-            }
-            dispatch! { unsafe fn $raw = $body(t: &Filter) }
-        )*
-    };
-}
-
-filters! {
-    filter_f32 filter_f32_raw F32,
-    filter_f16 filter_f16_raw F16,
-    filter_bf16 filter_bf16_raw Bf16,
-    filter_int8 filter_int8_raw Int8,
-    filter_int4 filter_int4_raw Int4
-}
 
 /// One row of G g G^T, of filters of this type.
 ///

@@ -120,6 +120,8 @@ pub struct Tile<'a> {
     pub stream_lines: usize,
     /// Where the sums lie as they are, a panel's width after one another, or null: then as `out` and the rest say.
     pub sums: *mut f32,
+    /// Whether sums go on from what lies there; for B of f32.
+    pub resume: bool,
     /// Columns to store.
     pub n: usize,
     pub out: [*mut f32; MAX_MR],
@@ -144,6 +146,7 @@ impl<'a> Tile<'a> {
             stream: core::ptr::null(),
             stream_lines: 0,
             sums: core::ptr::null_mut(),
+            resume: false,
             n,
             out: [core::ptr::null_mut(); MAX_MR],
             bias: core::ptr::null(),
@@ -244,6 +247,11 @@ unsafe fn tile_body<S: Simd, E: Entry, const MR: usize, const NV: usize, const T
     // SAFETY: the contract of `Tile` for every pointer, of `S` for the instructions; `sums` has room for all.
     unsafe {
         let mut acc = [[S::zero(); NV]; MR];
+        if E::BITS == 32 && t.resume {
+            unroll!(i in MR => {
+                unroll!(j in NV => { acc[i][j] = S::load(sums.add((i * NV + j) * S::LANES)) });
+            });
+        }
         let mut b = t.b;
         let mut stream = t.stream;
         let mut scales = [S::zero(); NV];
