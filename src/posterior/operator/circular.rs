@@ -3,8 +3,9 @@
 use alloc::vec::Vec;
 use core::f64::consts::PI;
 
+use super::fft::{Complex, Fourier, LANES};
 use super::kernel::check_taps;
-use super::kron::{axpy, dot};
+use super::kron::axpy;
 use super::{LinearOperator, RANK_TOLERANCE, Svd, check, check_len, image, split};
 use crate::error::{Result, ensure};
 use crate::memory::filled;
@@ -13,40 +14,20 @@ use crate::tensor::Dims;
 /// y = k * x in each channel: convolution with a kernel of any shape, the image repeated beyond its edges.
 ///
 /// The singular values are the magnitudes of the kernel's Fourier transform; V is the real Fourier basis (cosines and
-/// sines) and U the same basis, each pair turned by the phase. The transforms are matrix products along each axis,
-/// O(H W (H + W)), exact for any size.
+/// sines) and U the same basis, each pair turned by the phase. The transforms are Fourier transforms along each axis,
+/// of any length: a side costs the sum of its prime factors for each value, so one that is a large prime what a matrix
+/// would.
 #[derive(Clone, Debug)]
 pub struct CircularBlur {
     dims: Dims,
     kernel: Vec<f32>,
     kernel_width: usize,
-    /// cos and sin of 2 pi i / n for the two axes.
-    rows: Turns,
-    columns: Turns,
+    /// Down and across.
+    rows: Fourier,
+    columns: Fourier,
     /// e^(i phase) of the kernel's transform, [H, W / 2 + 1].
     phase: Vec<[f32; 2]>,
     s: Vec<f32>,
-}
-
-#[derive(Clone, Debug)]
-struct Turns {
-    cos: Vec<f32>,
-    sin: Vec<f32>,
-}
-
-impl Turns {
-    fn new(n: usize) -> Result<Self> {
-        let mut t = Self { cos: filled("an operator", n, 0.0)?, sin: filled("an operator", n, 0.0)? };
-        for (i, (c, s)) in t.cos.iter_mut().zip(&mut t.sin).enumerate() {
-            let angle = 2.0 * PI * i as f64 / n as f64;
-            (*c, *s) = (libm::cos(angle) as f32, libm::sin(angle) as f32);
-        }
-        Ok(t)
-    }
-
-    fn len(&self) -> usize {
-        self.cos.len()
-    }
 }
 
 impl CircularBlur {
@@ -98,7 +79,7 @@ impl CircularBlur {
         s.chunks_exact_mut(h * w).take(c).for_each(|channel| channel.copy_from_slice(&one));
         let mut kept = filled("an operator", kernel.len(), 0.0)?;
         kept.copy_from_slice(kernel);
-        Ok(Self { dims, kernel: kept, kernel_width, rows: Turns::new(h)?, columns: Turns::new(w)?, phase, s })
+        Ok(Self { dims, kernel: kept, kernel_width, rows: Fourier::new(h)?, columns: Fourier::new(w)?, phase, s })
     }
 
     /// y = k * x, or the adjoint: correlation with k.
@@ -128,46 +109,42 @@ impl CircularBlur {
     fn analyse(&self, turned: bool, x: &[f32], z: &mut [f32], scratch: &mut [f32]) -> Result<()> {
         let (h, w) = (self.rows.len(), self.columns.len());
         let half = w / 2 + 1;
-        let (cosines, scratch) = split(scratch, w)?;
-        let (sines, scratch) = split(scratch, w)?;
-        let (row_re, scratch) = split(scratch, h * half)?;
-        let (row_im, scratch) = split(scratch, h * half)?;
-        let (re, scratch) = split(scratch, half)?;
-        let (im, _) = split(scratch, half)?;
+        let (spectrum, scratch) = split(scratch, 2 * h * half)?;
         let scale = (1.0 / libm::sqrt((h * w) as f64)) as f32;
         for (x, z) in x.chunks_exact(h * w).zip(z.chunks_exact_mut(h * w)) {
-            for l in 0..half {
-                for (j, (c, s)) in cosines.iter_mut().zip(sines.iter_mut()).enumerate() {
-                    (*c, *s) = (self.columns.cos[l * j % w], -self.columns.sin[l * j % w]);
+            let [from, to] = self.columns.arrays(scratch);
+            for (rows, parts) in x.chunks(LANES * w).zip(spectrum.chunks_mut(2 * LANES * half)) {
+                for (j, v) in from.iter_mut().enumerate() {
+                    *v = [core::array::from_fn(|l| rows.get(l * w + j).copied().unwrap_or(0.0)), [0.0; LANES]];
                 }
-                for (i, row) in x.chunks_exact(w).enumerate() {
-                    (row_re[i * half + l], row_im[i * half + l]) = (dot(row, cosines), dot(row, sines));
+                for (l, v) in self.columns.run(from, to).iter().enumerate().take(half) {
+                    for (row, parts) in parts.chunks_exact_mut(2 * half).enumerate() {
+                        (parts[l], parts[half + l]) = (v[0][row], v[1][row]);
+                    }
                 }
             }
-            for k in 0..h {
-                re.fill(0.0);
-                im.fill(0.0);
-                for i in 0..h {
-                    let (c, s) = (self.rows.cos[k * i % h], -self.rows.sin[k * i % h]);
-                    let (r, m) = (&row_re[i * half..][..half], &row_im[i * half..][..half]);
-                    axpy(c, r, re);
-                    axpy(-s, m, re);
-                    axpy(s, r, im);
-                    axpy(c, m, im);
+            let [from, to] = self.rows.arrays(scratch);
+            for first in (0..half).step_by(LANES) {
+                let count = LANES.min(half - first);
+                for (parts, v) in spectrum.chunks_exact(2 * half).zip(from.iter_mut()) {
+                    *v = lanes(parts, half, first, count);
                 }
-                for l in 0..half {
-                    let (mut a, mut b) = (re[l] * scale, im[l] * scale);
-                    if turned {
-                        let [c, s] = self.phase[k * half + l];
-                        (a, b) = (c * a + s * b, c * b - s * a);
-                    }
-                    match self.slots(k, l) {
-                        Slots::Real(at) => z[at] = a,
-                        Slots::Pair(cosine, sine) => {
-                            z[cosine] = core::f32::consts::SQRT_2 * a;
-                            z[sine] = core::f32::consts::SQRT_2 * b;
+                for (k, v) in self.rows.run(from, to).iter().enumerate() {
+                    for lane in 0..count {
+                        let l = first + lane;
+                        let (mut a, mut b) = (v[0][lane] * scale, v[1][lane] * scale);
+                        if turned {
+                            let [c, s] = self.phase[k * half + l];
+                            (a, b) = (c * a + s * b, c * b - s * a);
                         }
-                        Slots::Mirror => {}
+                        match self.slots(k, l) {
+                            Slots::Real(at) => z[at] = a,
+                            Slots::Pair(cosine, sine) => {
+                                z[cosine] = core::f32::consts::SQRT_2 * a;
+                                z[sine] = core::f32::consts::SQRT_2 * b;
+                            }
+                            Slots::Mirror => {}
+                        }
                     }
                 }
             }
@@ -175,14 +152,12 @@ impl CircularBlur {
         Ok(())
     }
 
-    /// The image of real Fourier coefficients: the inverse of [`Self::analyse`].
+    /// The image of real Fourier coefficients: the inverse of [`Self::analyse`]. All numbers on the way are the
+    /// conjugates of what they stand for, so that the same transform goes back.
     fn synthesise(&self, turned: bool, z: &[f32], x: &mut [f32], scratch: &mut [f32]) -> Result<()> {
         let (h, w) = (self.rows.len(), self.columns.len());
         let half = w / 2 + 1;
-        let (spectrum_re, scratch) = split(scratch, h * half)?;
-        let (spectrum_im, scratch) = split(scratch, h * half)?;
-        let (re, scratch) = split(scratch, half)?;
-        let (im, _) = split(scratch, half)?;
+        let (spectrum, scratch) = split(scratch, 2 * h * half)?;
         let scale = (1.0 / libm::sqrt((h * w) as f64)) as f32;
         for (z, x) in z.chunks_exact(h * w).zip(x.chunks_exact_mut(h * w)) {
             for k in 0..h {
@@ -199,34 +174,41 @@ impl CircularBlur {
                         let [c, s] = self.phase[k * half + l];
                         (a, b) = (c * a - s * b, c * b + s * a);
                     }
-                    (spectrum_re[k * half + l], spectrum_im[k * half + l]) = (a * scale, b * scale);
+                    let mut put = |k: usize, b: f32| {
+                        (spectrum[2 * k * half + l], spectrum[(2 * k + 1) * half + l]) = (a * scale, -b * scale);
+                    };
+                    put(k, b);
                     if opposite && (l == 0 || 2 * l == w) {
-                        let mirror = (h - k) * half + l;
-                        (spectrum_re[mirror], spectrum_im[mirror]) = (a * scale, -b * scale);
+                        put(h - k, -b);
                     }
                 }
             }
-            for (i, row) in x.chunks_exact_mut(w).enumerate() {
-                re.fill(0.0);
-                im.fill(0.0);
-                for k in 0..h {
-                    let (c, s) = (self.rows.cos[k * i % h], self.rows.sin[k * i % h]);
-                    let (r, m) = (&spectrum_re[k * half..][..half], &spectrum_im[k * half..][..half]);
-                    axpy(c, r, re);
-                    axpy(-s, m, re);
-                    axpy(s, r, im);
-                    axpy(c, m, im);
+            let [from, to] = self.rows.arrays(scratch);
+            for first in (0..half).step_by(LANES) {
+                let count = LANES.min(half - first);
+                for (parts, v) in spectrum.chunks_exact(2 * half).zip(from.iter_mut()) {
+                    *v = lanes(parts, half, first, count);
                 }
-                for (l, (r, m)) in re.iter_mut().zip(im.iter_mut()).enumerate() {
+                for (v, parts) in self.rows.run(from, to).iter().zip(spectrum.chunks_exact_mut(2 * half)) {
+                    parts[first..first + count].copy_from_slice(&v[0][..count]);
+                    parts[half + first..half + first + count].copy_from_slice(&v[1][..count]);
+                }
+            }
+            let [from, to] = self.columns.arrays(scratch);
+            for (rows, parts) in x.chunks_mut(LANES * w).zip(spectrum.chunks(2 * LANES * half)) {
+                for (l, v) in from.iter_mut().enumerate() {
                     // Columns right of the middle are the conjugates of those left of it.
-                    let times = if l == 0 || 2 * l == w { 1.0 } else { 2.0 };
-                    (*r, *m) = (*r * times, *m * times);
+                    let (at, sign) = if l < half { (l, 1.0) } else { (w - l, -1.0) };
+                    let part = |row: usize, at: usize| parts.get(2 * row * half + at).copied().unwrap_or(0.0);
+                    *v = [
+                        core::array::from_fn(|row| part(row, at)),
+                        core::array::from_fn(|row| sign * part(row, half + at)),
+                    ];
                 }
-                for (j, v) in row.iter_mut().enumerate() {
-                    let angle = |l: usize| l * j % w;
-                    *v = (0..half)
-                        .map(|l| re[l] * self.columns.cos[angle(l)] - im[l] * self.columns.sin[angle(l)])
-                        .sum();
+                for (j, v) in self.columns.run(from, to).iter().enumerate() {
+                    for (row, x) in rows.chunks_exact_mut(w).enumerate() {
+                        x[j] = v[0][row];
+                    }
                 }
             }
         }
@@ -244,6 +226,15 @@ impl CircularBlur {
             _ => Slots::Pair(own, opposite),
         }
     }
+}
+
+/// Columns `first..first + count` of a row of the spectrum, `[2, half]`.
+fn lanes(parts: &[f32], half: usize, first: usize, count: usize) -> Complex {
+    let mut v = [[0.0; LANES]; 2];
+    for (part, v) in v.iter_mut().enumerate() {
+        v[..count].copy_from_slice(&parts[part * half + first..][..count]);
+    }
+    v
 }
 
 enum Slots {
@@ -300,8 +291,8 @@ impl LinearOperator for CircularBlur {
         self.dims
     }
     fn scratch_len(&self) -> usize {
-        let (h, w) = (self.rows.len(), self.columns.len());
-        2 * (w + (h + 1) * (w / 2 + 1))
+        let half = self.columns.len() / 2 + 1;
+        2 * self.rows.len() * half + self.rows.scratch_len().max(self.columns.scratch_len())
     }
     fn apply(&self, x: &[f32], y: &mut [f32], _: &mut [f32]) -> Result<()> {
         check(self, "A", x.len(), y.len(), 0, 0)?;

@@ -3,22 +3,16 @@
 use alloc::vec::Vec;
 use core::f64::consts::PI;
 
+use super::fft::{Complex, Fourier, LANES};
 use super::kernel::Padding;
 use super::kron::Map;
 use crate::error::{Result, ensure};
 use crate::memory::filled;
 
-/// Lines that are transformed at once.
-const LANES: usize = 8;
-
-/// A complex number of each of them: real parts, imaginary parts.
-type Complex = [[f32; LANES]; 2];
-
 /// A = C^T diag(lambda) C with C the orthonormal DCT-II: lambda_k = sum_a taps_a cos(pi k (a - len / 2) / n) for taps
 /// that read the same from both ends. Then s = |lambda|, V = C^T, and U is V with the signs of lambda.
 ///
-/// The transform is Makhoul's (1980), by a Fourier transform of n points in Stockham's order. It takes n times the sum
-/// of n's prime factors, so an axis that is a large prime costs what a matrix would.
+/// The transform is Makhoul's (1980), by a Fourier transform of n points.
 #[derive(Clone, Debug)]
 pub(super) struct Cosine {
     taps: Vec<f32>,
@@ -26,12 +20,9 @@ pub(super) struct Cosine {
     s: Vec<f64>,
     /// Those of lambda.
     signs: Vec<f32>,
-    /// e^(-2 pi i t / n).
-    turns: Vec<[f32; 2]>,
+    fourier: Fourier,
     /// e^(-pi i k / 2 n) for each k, times the factor that makes the transform orthonormal.
     halves: Vec<[f32; 2]>,
-    /// n as a product.
-    factors: Vec<usize>,
 }
 
 impl Cosine {
@@ -55,14 +46,13 @@ impl Cosine {
             *sign = if lambda < 0.0 { -1.0 } else { 1.0 };
         }
         ensure!(s.iter().any(|s| *s > 0.0), InvalidArgument, "the taps of a blur cancel each other");
-        let (mut turns, mut halves) = (filled("an operator", n, [0.0f32; 2])?, filled("an operator", n, [0.0f32; 2])?);
-        for (t, (turn, half)) in turns.iter_mut().zip(&mut halves).enumerate() {
-            let (whole, quarter) = (-2.0 * PI * t as f64 / n as f64, -0.5 * PI * t as f64 / n as f64);
-            *turn = [libm::cos(whole) as f32, libm::sin(whole) as f32];
+        let mut halves = filled("an operator", n, [0.0f32; 2])?;
+        for (t, half) in halves.iter_mut().enumerate() {
+            let quarter = -0.5 * PI * t as f64 / n as f64;
             let scale = libm::sqrt(if t == 0 { 1.0 } else { 2.0 } / n as f64);
             *half = [(scale * libm::cos(quarter)) as f32, (scale * libm::sin(quarter)) as f32];
         }
-        Ok(Self { taps: kept, s, signs, turns, halves, factors: factors(n) })
+        Ok(Self { taps: kept, s, signs, fourier: Fourier::new(n)?, halves })
     }
 
     pub fn len(&self) -> usize {
@@ -74,14 +64,13 @@ impl Cosine {
     }
 
     pub fn scratch_len(&self) -> usize {
-        2 * self.len().saturating_mul(size_of::<Complex>() / size_of::<f32>())
+        self.fourier.scratch_len()
     }
 
     /// Changes `values`, `[outer, n, inner]`, into their map.
     pub fn run(&self, map: Map, inner: usize, values: &mut [f32], scratch: &mut [f32]) {
         let all = values.len() / self.len();
-        let (numbers, _) = scratch.as_chunks_mut::<LANES>().0.as_chunks_mut::<2>();
-        let (x, y) = numbers.split_at_mut(self.len());
+        let [x, y] = self.fourier.arrays(scratch);
         for first in (0..all).step_by(LANES) {
             let lines = Lines::new(first, LANES.min(all - first), self.len(), inner);
             match map {
@@ -119,7 +108,7 @@ impl Cosine {
         for i in 0..n {
             x[place(i, n)] = [lines.load(values, i), [0.0; LANES]];
         }
-        let v = self.fourier(x, &mut y[..n]);
+        let v = self.fourier.run(x, y);
         for (k, ([re, im], [c, d])) in v.iter().zip(&self.halves).enumerate() {
             let sign = if signed { self.signs[k] } else { 1.0 };
             lines.store(values, k, core::array::from_fn(|l| sign * (re[l] * c - im[l] * d)));
@@ -146,44 +135,10 @@ impl Cosine {
                 [re, im]
             };
         }
-        let v = self.fourier(x, &mut y[..n]);
+        let v = self.fourier.run(x, y);
         for i in 0..n {
             lines.store(values, i, v[place(i, n)][0]);
         }
-    }
-
-    /// The sums over j of x_j e^(-2 pi i j k / n), in order of k, in either of the two.
-    fn fourier<'a>(&self, mut x: &'a mut [Complex], mut y: &'a mut [Complex]) -> &'a [Complex] {
-        let n = self.len();
-        let (mut stride, mut len) = (1, n);
-        for &p in &self.factors {
-            let m = len / p;
-            for k in 0..m {
-                for r in 0..p {
-                    let twiddle = self.turns[k * r * stride % n];
-                    for q in 0..stride {
-                        let [mut re, mut im] = [[0.0f32; LANES]; 2];
-                        for j in 0..p {
-                            let [c, d] = self.turns[j * r % p * (n / p)];
-                            let [a, b] = &x[q + stride * (k + m * j)];
-                            for l in 0..LANES {
-                                re[l] += a[l] * c - b[l] * d;
-                                im[l] += a[l] * d + b[l] * c;
-                            }
-                        }
-                        let [c, d] = twiddle;
-                        let to = &mut y[q + stride * (p * k + r)];
-                        for l in 0..LANES {
-                            to[0][l] = re[l] * c - im[l] * d;
-                            to[1][l] = re[l] * d + im[l] * c;
-                        }
-                    }
-                }
-            }
-            core::mem::swap(&mut x, &mut y);
-            (stride, len) = (stride * p, m);
-        }
-        x
     }
 }
 
@@ -219,29 +174,6 @@ impl Lines {
             to[start + i * self.inner] = v;
         }
     }
-}
-
-/// n as a product of fours and primes.
-fn factors(mut n: usize) -> Vec<usize> {
-    let mut all = Vec::new();
-    for p in [4, 2, 3] {
-        while n.is_multiple_of(p) {
-            all.push(p);
-            n /= p;
-        }
-    }
-    let mut p = 5;
-    while p * p <= n {
-        while n.is_multiple_of(p) {
-            all.push(p);
-            n /= p;
-        }
-        p += 2;
-    }
-    if n > 1 {
-        all.push(n);
-    }
-    all
 }
 
 #[cfg(test)]

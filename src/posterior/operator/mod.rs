@@ -34,6 +34,7 @@ mod channels;
 mod circular;
 mod cosine;
 mod dense;
+mod fft;
 mod forward;
 mod forward_callback;
 mod fourier;
