@@ -13,11 +13,12 @@
 //! mean and less in doubt; +- is the standard error over signals.
 //!
 //!     cargo run --release --features cli --example signals -- [--signals N] [--samples K] [--law NAME]
-//!         [--operator NAME] [--method NAME] [--ensemble K] [--last N] [--products N]
-//!         [--sweeps N]
+//!         [--operator NAME] [--method NAME] [--ensemble K] [--last N] [--levels N]
+//!         [--products N] [--sweeps N]
 //!
 //! The samples of split Gibbs are whole groups of `--ensemble`; `--last` is how often its last return is made,
-//! `--products` how many it spends on a step, `--sweeps` how many of the Gibbs sampler make one answer of the denoiser.
+//! `--levels` how many levels lie on a way down, `--products` how many products it spends on a step, `--sweeps` how
+//! many of the Gibbs sampler make one answer of the denoiser.
 //!
 //! It prints the table of `README.md` beside it.
 
@@ -30,8 +31,8 @@ use undiffuse::chain::{Chain, ChainOptions};
 use undiffuse::noise::{Seeded, Stream};
 use undiffuse::posterior::operator::Dense;
 use undiffuse::posterior::{
-    Calibrated, Ddrm, DiffPir, Dps, Evidence, Measurement, Misfit, Pigdm, PigdmRule, SplitGibbs, SplitGibbsOptions,
-    Tmpd,
+    Calibrated, Ddrm, DiffPir, Dps, Evidence, Measurement, Misfit, Pigdm, PigdmRule, Recommended, SplitGibbs,
+    SplitGibbsOptions, Tmpd,
 };
 use undiffuse::process::PredictionType;
 use undiffuse::sampler::{SamplerKind, SchedulerConfig};
@@ -93,6 +94,7 @@ struct Args {
     method: Option<String>,
     ensemble: Option<usize>,
     last: Option<usize>,
+    levels: Option<usize>,
     products: Option<usize>,
     sweeps: usize,
 }
@@ -106,6 +108,7 @@ fn args() -> Result<Args> {
         method: None,
         ensemble: None,
         last: None,
+        levels: None,
         products: None,
         sweeps: 16,
     };
@@ -122,6 +125,7 @@ fn args() -> Result<Args> {
             "--method" => args.method = Some(value),
             "--ensemble" => args.ensemble = Some(number()?),
             "--last" => args.last = Some(number()?),
+            "--levels" => args.levels = Some(number()?),
             "--products" => args.products = Some(number()?),
             "--sweeps" => args.sweeps = number()?,
             _ => return Err(wrong(format!("unknown option {word}"))),
@@ -178,7 +182,8 @@ fn sample(make: Make, law: Law, scale: f64, seen: &Seen<'_>, args: &Args, seed: 
     let kind = PredictionType::Sample;
     let config =
         SchedulerConfig { clip_sample: false, prediction_type: kind, ..SchedulerConfig::new(SamplerKind::Ddpm) };
-    let sampler = evidence.recommended().sampler(&config)?;
+    let recommended = evidence.recommended();
+    let sampler = Recommended { steps: args.levels.or(recommended.steps), ..recommended }.sampler(&config)?;
     let calls = sampler.levels().len();
     // Only split Gibbs has a plan with returns to x_0, and groups.
     let group = if sampler.name() == "split Gibbs" { split_gibbs(args).ensemble } else { 1 };
