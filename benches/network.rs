@@ -1,8 +1,8 @@
 //! Times one call of whole networks: ddpm-cifar10-32, the digits model for the edge and, only by name, the 1-D UNet of
 //! a robot's policy and one of each larger family, with seeded random weights.
 //!
-//!     cargo bench --bench network -- [cifar|edge|policy|adm|dit|sd15|decoder] [threads N] [batch N] [rounds N]
-//!         [avx512|avx2|portable] [weights f32|f16|bf16|int8|int4] [bf16] [int8] [profile|each]
+//!     cargo bench --bench network -- [cifar|edge|policy|celebahq|adm|dit|sd15|decoder] [threads N] [batch N]
+//!         [rounds N] [avx512|avx2|portable] [weights f32|f16|bf16|int8|int4] [bf16] [int8] [profile|each]
 //!
 //! Without options: cifar and edge at batch 1 and 16 on 1 and 2 threads, taking turns; each figure is the best of all
 //! rounds. The share of the peak is against fused multiply-adds measured in the same process, times the threads.
@@ -46,9 +46,10 @@ const EDGE: &str = include_str!("common/edge.json");
 /// The head of LeRobot's policy for PushT: 251 million weights, 16 positions.
 const POLICY: &str = include_str!("common/policy.json");
 
-/// By name only: the UNet of guided-diffusion at 64x64, DiT-S/2 and Stable Diffusion 1.5's UNet for latents of 32x32,
-/// and the decoder of its autoencoder for images of 256x256.
-const FAMILIES: [(&str, &str); 4] = [
+/// By name only: google/ddpm-celebahq-256, the UNet of guided-diffusion at 64x64, DiT-S/2 and Stable Diffusion 1.5's
+/// UNet for latents of 32x32, and the decoder of its autoencoder for images of 256x256.
+const FAMILIES: [(&str, &str); 5] = [
+    ("celebahq", include_str!("common/celebahq.json")),
     ("adm", include_str!("common/adm.json")),
     ("dit", include_str!("common/dit.json")),
     ("sd15", include_str!("common/sd15.json")),

@@ -4,7 +4,7 @@ Written for torch 2.15.0 and diffusers 0.42.1; timed where they are installed: o
 (with pnnx 20261020), and the Rust library rten 0.27 as a small program, built by `--rust-peers` (a few minutes). Run from the repository's root:
 
     cargo bench --bench network --no-run
-    python benches/peers.py [cifar|edge|policy|adm] [--batch N...] [--threads N...] [--rounds N] [--peers NAME...] [--compiled] [--rust-peers]
+    python benches/peers.py [cifar|edge|celebahq|policy|adm] [--batch N...] [--threads N...] [--rounds N] [--peers NAME...] [--compiled] [--rust-peers]
         [--isa avx2] [--keep FOLDER] [--weights f32|f16|bf16|int8|int4...] [--precision bf16|int8...]
 
 The Python peers run in this process, ours and rten as children that make one call for each line they read; no two ever run at the same
@@ -107,7 +107,7 @@ def table(args, task, name, batch, threads):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("name", nargs="?", choices=["cifar", "edge", "policy", "adm"])
+    parser.add_argument("name", nargs="?", choices=["cifar", "edge", "celebahq", "policy", "adm"])
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 16])
     parser.add_argument("--threads", type=int, nargs="+", default=[2])
     parser.add_argument("--rounds", type=int, default=10)
@@ -131,7 +131,7 @@ def main():
         for name in sides.RUST:
             sides.build(name)
     for name in [args.name] if args.name else ["edge", "cifar"]:
-        for batch in [1] if name in ("policy", "adm") else args.batch:
+        for batch in [1] if name in ("celebahq", "policy", "adm") else args.batch:
             with contextlib.ExitStack() as stack:
                 folder = stack.enter_context(tempfile.TemporaryDirectory()) if args.keep is None else os.path.join(args.keep, f"{name}-{batch}")
                 os.makedirs(folder, exist_ok=True)

@@ -60,7 +60,7 @@ def network(name, batch=1):
     """The network and its inputs by name, in the order of its arguments."""
     torch.manual_seed(0)
     c, t, label = config(name), torch.full((batch,), 500), torch.full((batch,), 500)
-    if name in ("cifar", "edge"):
+    if name in ("cifar", "celebahq", "edge"):
         from diffusers import UNet2DModel
 
         net, size = Call(UNet2DModel(**c), lambda net, x, t: net(x, t).sample), c["sample_size"]
