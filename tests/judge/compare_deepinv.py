@@ -33,8 +33,9 @@ SIGMA_MAX = 75 / 255
 class FFDNet(torch.nn.Module):
     """Zhang, Zuo and Zhang 2018: convolutions of 2 x 2 pixels as channels, with a map of the noise; images in 0 to 1."""
 
-    def __init__(self, file):
+    def __init__(self, file, autocast):
         super().__init__()
+        self.autocast = autocast
         with safe_open(file, "pt") as f:
             self.layers = [[f.get_tensor(f"{2 * i}.{end}").float() for end in ("weight", "bias")] for i in range(12)]
         self.calls = 0
@@ -45,10 +46,11 @@ class FFDNet(torch.nn.Module):
         x = x.float()
         h = torch.nn.functional.pixel_unshuffle(x, 2)
         h = torch.cat([h, sigma.expand(len(x), 1, *h.shape[2:])], 1)
-        for i, (weight, bias) in enumerate(self.layers):
-            h = torch.nn.functional.conv2d(h, weight, bias, padding=1)
-            h = torch.relu(h) if i < 11 else h
-        return torch.nn.functional.pixel_shuffle(h, 2)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
+            for i, (weight, bias) in enumerate(self.layers):
+                h = torch.nn.functional.conv2d(h, weight, bias, padding=1)
+                h = torch.relu(h) if i < 11 else h
+        return torch.nn.functional.pixel_shuffle(h.float(), 2)
 
 
 def psnr(x, truth):
@@ -75,6 +77,8 @@ def main():
     p.add_argument("--methods", default="DiffPIR,DDRM,DPS")
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--finalists", type=int, default=2)
+    p.add_argument("--precision", default="f32", choices=["f32", "bf16"], help="what ours computes in")
+    p.add_argument("--autocast", action="store_true", help="theirs computes in PyTorch's automatic bf16")
     p.add_argument("--rounds", type=int, default=2, help="timed runs of each side, in turn; the least counts")
     a = p.parse_args()
     torch.set_num_threads(a.threads)
@@ -82,13 +86,13 @@ def main():
 
     names, pictures = zip(*list(photographs(a.data, a.side))[: a.pictures])
     truth = np.stack(pictures).astype(np.float32) / 255
-    network = FFDNet(a.model)
+    network = FFDNet(a.model, a.autocast)
     at = pathlib.Path(tempfile.mkdtemp())
 
     def ours(task, y, *more):
         np.save(at / "y.npy", 2 * y - 1)
         command = [a.program.resolve(), "restore", at / "y.npy", *task, "--sigma", str(2 * a.sigma), "--model", a.model.resolve(), "--method", "diffpir"]
-        command += ["--steps", str(a.calls), *more, "--threads", str(a.threads), "--output", at / "x.npy", "--json", "--quiet"]
+        command += ["--steps", str(a.calls), *more, "--threads", str(a.threads), "--precision", a.precision, "--output", at / "x.npy", "--json", "--quiet"]
         before = processor(resource.RUSAGE_CHILDREN)
         said = json.loads(subprocess.run(list(map(str, command)), check=True, stdout=subprocess.PIPE).stdout)
         return (np.load(at / "x.npy") + 1) / 2, np.array([said["seconds"], processor(resource.RUSAGE_CHILDREN) - before])

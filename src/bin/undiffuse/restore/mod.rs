@@ -87,7 +87,8 @@ macro_rules! common {
   --threads N     threads of the cpu backend (default: all)
   --weights TYPE  how the cpu backend keeps weights: f32 (default), f16, bf16, int8 or int4 (narrower is smaller, and faster where few values share
                   a weight; sums are f32)
-  --precision P   what the network computes in: f32 (default) or int8 (8-bit integers in layers of a model that `pack --calibrate` wrote)
+  --precision P   what the network computes in: f32 (default), bf16 (linear and small layers, with AMX large ones too; it gains by AMX
+                  and by AMD's bf16) or int8 (8-bit integers in layers of a model that `pack --calibrate` wrote)
 
 Of single methods, as `undiffuse restore --help` explains:
 
