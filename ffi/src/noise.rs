@@ -230,6 +230,11 @@ fn python(
     }
     let drawn_for = if each { DrawnFor::Each { at_once: batch } } else { DrawnFor::AllOf(o.samples as u64) };
     let images = o.encoded_images as u64;
+    let count = sampler.levels().len();
+    if o.first_step > count {
+        let text = format!("undiffuse_noise.first_step is {}, expected at most {count}, the steps", o.first_step);
+        return Err(Failure::argument(text));
+    }
     // diffusers gives this sampler a Brownian motion, which it draws in f32 whatever the model's type.
     if let (PythonGenerator::TorchCpu, Ok((between, [low, high]))) = (generator, brownian_intervals(sampler)) {
         if drawn_in != UNDIFFUSE_DRAWN_IN_F32 {
@@ -244,11 +249,6 @@ fn python(
             0 => Box::new(tree),
             images => Box::new(tree.with_encoder(images)?),
         }));
-    }
-    let count = sampler.levels().len();
-    if o.first_step > count {
-        let text = format!("undiffuse_noise.first_step is {}, expected at most {count}, the steps", o.first_step);
-        return Err(Failure::argument(text));
     }
     let steps = (o.first_step..count).filter(|step| sampler.needs_noise(*step));
     let draws = core::iter::once(0).chain(steps.map(|step| step as u64 + 1)).collect();
