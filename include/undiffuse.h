@@ -172,7 +172,7 @@
  * The draw by which an encoder's distribution of latents is sampled (undiffuse_codec_encode),
  * sample being the image's number: no chain's, whose draws are numbered by its steps.
  */
-#define UNDIFFUSE_ENCODER_DRAW (1 << 62)
+#define UNDIFFUSE_ENCODER_DRAW 4611686018427387904
 
 /**
  * What a call returns. The values never change; new ones may be added, so treat an unknown one as

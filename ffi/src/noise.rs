@@ -102,7 +102,7 @@ sized!(undiffuse_noise {
 
 /// The draw by which an encoder's distribution of latents is sampled (undiffuse_codec_encode), sample being the image's
 /// number: no chain's, whose draws are numbered by its steps.
-pub const UNDIFFUSE_ENCODER_DRAW: u64 = 1 << 62;
+pub const UNDIFFUSE_ENCODER_DRAW: u64 = 0x4000_0000_0000_0000;
 
 const _: () = assert!(UNDIFFUSE_ENCODER_DRAW == undiffuse::noise::ENCODER_DRAW);
 
