@@ -169,6 +169,12 @@
 #define UNDIFFUSE_VERSION 1000
 
 /**
+ * The draw by which an encoder's distribution of latents is sampled (undiffuse_codec_encode),
+ * sample being the image's number: no chain's, whose draws are numbered by its steps.
+ */
+#define UNDIFFUSE_ENCODER_DRAW 4611686018427387904
+
+/**
  * What a call returns. The values never change; new ones may be added, so treat an unknown one as
  * an error.
  */
@@ -1680,6 +1686,18 @@ typedef struct undiffuse_noise {
    * values, which are the same on all.
    */
   uint32_t gpu_threads;
+  /**
+   * With a generator: the step at which the run begins, for undiffuse_session_start_from; the other
+   * program draws nothing for steps before. 0 for a run from x_T.
+   */
+  size_t first_step;
+  /**
+   * With a generator: how many images the other program encodes to distributions, which it samples
+   * before all else, as diffusers' image to image with an AutoencoderKL does; 0 for none. With
+   * `each_seed` any other number stands for an image of each sample. undiffuse_session_noise gives
+   * that draw, number UNDIFFUSE_ENCODER_DRAW.
+   */
+  size_t encoded_images;
 } undiffuse_noise;
 
 /**
@@ -3025,7 +3043,8 @@ undiffuse_status undiffuse_codec_decode(undiffuse_codec *codec,
  *
  * An AutoencoderKL encodes to a Gaussian: `noise`, as many standard normal values as `x`, samples
  * it, as diffusers does for image to image; NULL takes its mean. For others it is not looked at.
- * Draw 2^62 of undiffuse_noise_normal is no session's.
+ * Take draw UNDIFFUSE_ENCODER_DRAW of undiffuse_session_noise: of a seed no session's, of another
+ * program's generator the one that it draws first (see `encoded_images` of undiffuse_noise).
  *
  * Status: UNDIFFUSE_UNSUPPORTED where samples are latents and the encoder was left out (see
  * `encode_bytes` of undiffuse_model_options); UNDIFFUSE_SHAPE for other lengths,
@@ -3121,6 +3140,22 @@ undiffuse_status undiffuse_session_start_from(undiffuse_session *session,
                                               size_t len,
                                               uint64_t first_sample,
                                               undiffuse_error **error);
+
+/**
+ * Fills `out`, `len` floats of whole samples, with the normal values that the session's noise has
+ * for draw `draw` of the samples from `first_sample` on, whatever the noise comes from. Draw 0 is
+ * what x_T is made of, and what undiffuse_sampler_add_noise adds in image to image; draw k the
+ * noise of step k - 1; UNDIFFUSE_ENCODER_DRAW samples what undiffuse_codec_encode encodes. No
+ * result of the session changes. Status: UNDIFFUSE_SHAPE; UNDIFFUSE_INVALID_ARGUMENT for a draw or
+ * sample that the noise has not.
+ */
+UNDIFFUSE_NODISCARD UNDIFFUSE_API
+undiffuse_status undiffuse_session_noise(undiffuse_session *session,
+                                         uint64_t first_sample,
+                                         uint64_t draw,
+                                         float *out,
+                                         size_t len,
+                                         undiffuse_error **error);
 
 /**
  * Saves position, x, x_0 and the sampler's history. A session made of the same model, sampler,

@@ -255,8 +255,9 @@ pub unsafe extern "C" fn undiffuse_codec_decode(
 /// may).
 ///
 /// An AutoencoderKL encodes to a Gaussian: `noise`, as many standard normal values as `x`, samples it, as diffusers
-/// does for image to image; NULL takes its mean. For others it is not looked at. Draw 2^62 of undiffuse_noise_normal
-/// is no session's.
+/// does for image to image; NULL takes its mean. For others it is not looked at. Take draw UNDIFFUSE_ENCODER_DRAW of
+/// undiffuse_session_noise: of a seed no session's, of another program's generator the one that it draws first (see
+/// `encoded_images` of undiffuse_noise).
 ///
 /// Status: UNDIFFUSE_UNSUPPORTED where samples are latents and the encoder was left out (see `encode_bytes` of
 /// undiffuse_model_options); UNDIFFUSE_SHAPE for other lengths, UNDIFFUSE_NON_FINITE for NaN or infinity in `data` or

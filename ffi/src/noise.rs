@@ -74,6 +74,13 @@ pub struct undiffuse_noise {
     /// max_threads_per_multi_processor. 0 stands for every GPU and allows draws of up to 6144 values, which are the
     /// same on all.
     pub gpu_threads: u32,
+    /// With a generator: the step at which the run begins, for undiffuse_session_start_from; the other program draws
+    /// nothing for steps before. 0 for a run from x_T.
+    pub first_step: usize,
+    /// With a generator: how many images the other program encodes to distributions, which it samples before all else,
+    /// as diffusers' image to image with an AutoencoderKL does; 0 for none. With `each_seed` any other number stands
+    /// for an image of each sample. undiffuse_session_noise gives that draw, number UNDIFFUSE_ENCODER_DRAW.
+    pub encoded_images: usize,
 }
 
 sized!(undiffuse_noise {
@@ -89,7 +96,15 @@ sized!(undiffuse_noise {
     drawn_in: MaybeUninit::new(UNDIFFUSE_DRAWN_IN_F32),
     each_seed: 0,
     gpu_threads: 0,
+    first_step: 0,
+    encoded_images: 0,
 });
+
+/// The draw by which an encoder's distribution of latents is sampled (undiffuse_codec_encode), sample being the image's
+/// number: no chain's, whose draws are numbered by its steps.
+pub const UNDIFFUSE_ENCODER_DRAW: u64 = 0x4000_0000_0000_0000;
+
+const _: () = assert!(UNDIFFUSE_ENCODER_DRAW == undiffuse::noise::ENCODER_DRAW);
 
 struct Host {
     fill: unsafe extern "C" fn(*mut c_void, undiffuse_noise_kind, u64, u64, usize, usize, *mut f32) -> i32,
@@ -193,6 +208,11 @@ fn python(
                 "undiffuse_noise: each_seed and drawn_in are for a generator that is not our own",
             ));
         }
+        UNDIFFUSE_GENERATOR_OWN if o.first_step != 0 || o.encoded_images != 0 => {
+            return Err(Failure::argument(
+                "undiffuse_noise: first_step and encoded_images are for a generator that is not our own",
+            ));
+        }
         UNDIFFUSE_GENERATOR_OWN => return Ok(None),
         UNDIFFUSE_GENERATOR_TORCH_CPU => PythonGenerator::TorchCpu,
         UNDIFFUSE_GENERATOR_TORCH_CUDA => {
@@ -209,6 +229,12 @@ fn python(
         return Err(Failure::argument(format!("undiffuse_noise.samples is {}, expected 0 with each_seed", o.samples)));
     }
     let drawn_for = if each { DrawnFor::Each { at_once: batch } } else { DrawnFor::AllOf(o.samples as u64) };
+    let images = o.encoded_images as u64;
+    let count = sampler.levels().len();
+    if o.first_step > count {
+        let text = format!("undiffuse_noise.first_step is {}, expected at most {count}, the steps", o.first_step);
+        return Err(Failure::argument(text));
+    }
     // diffusers gives this sampler a Brownian motion, which it draws in f32 whatever the model's type.
     if let (PythonGenerator::TorchCpu, Ok((between, [low, high]))) = (generator, brownian_intervals(sampler)) {
         if drawn_in != UNDIFFUSE_DRAWN_IN_F32 {
@@ -219,9 +245,12 @@ fn python(
         let given = scheduler.map(SchedulerConfig::noise_sampler_seed).transpose()?.flatten();
         let tree = given.map_or(TreeSeed::Drawn, TreeSeed::Given);
         let tree = BrownianTree::new(seed, tree, drawn_for, sample_len, &between)?.with_ends(low, high)?;
-        return Ok(Some(Box::new(tree)));
+        return Ok(Some(match images {
+            0 => Box::new(tree),
+            images => Box::new(tree.with_encoder(images)?),
+        }));
     }
-    let steps = (0..sampler.levels().len()).filter(|step| sampler.needs_noise(*step));
+    let steps = (o.first_step..count).filter(|step| sampler.needs_noise(*step));
     let draws = core::iter::once(0).chain(steps.map(|step| step as u64 + 1)).collect();
     let drawn_in = match drawn_in {
         UNDIFFUSE_DRAWN_IN_F32 => DrawnIn::F32,
@@ -229,7 +258,10 @@ fn python(
         UNDIFFUSE_DRAWN_IN_BF16 => DrawnIn::Bf16,
     };
     let noise = PythonNoise::new(generator, seed, drawn_for, sample_len)?.with_type(drawn_in)?.with_draws(draws)?;
-    Ok(Some(Box::new(noise)))
+    Ok(Some(match images {
+        0 => Box::new(noise),
+        images => Box::new(noise.with_encoder(images)?),
+    }))
 }
 
 /// Fills `out` with `len` standard normal values: those that a session of this seed sees in draw `draw` of sample

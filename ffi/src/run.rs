@@ -5,6 +5,7 @@ use core::ffi::c_void;
 
 use undiffuse::chain::{Flow, Status};
 use undiffuse::denoiser::{Call, Denoiser};
+use undiffuse::noise::NoiseSource as _;
 
 use crate::codec::undiffuse_codec_options;
 use crate::evidence::undiffuse_evidence;
@@ -212,6 +213,37 @@ pub unsafe extern "C" fn undiffuse_session_start_from(
         ok(error, || {
             let mut s = write(session)?;
             Ok(s.chain.start_from(step, slice(x, len, "x")?, first_sample)?)
+        })
+    }
+}
+
+/// Fills `out`, `len` floats of whole samples, with the normal values that the session's noise has for draw `draw` of
+/// the samples from `first_sample` on, whatever the noise comes from. Draw 0 is what x_T is made of, and what
+/// undiffuse_sampler_add_noise adds in image to image; draw k the noise of step k - 1; UNDIFFUSE_ENCODER_DRAW samples
+/// what undiffuse_codec_encode encodes. No result of the session changes. Status: UNDIFFUSE_SHAPE;
+/// UNDIFFUSE_INVALID_ARGUMENT for a draw or sample that the noise has not.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn undiffuse_session_noise(
+    session: *mut undiffuse_session,
+    first_sample: u64,
+    draw: u64,
+    out: *mut f32,
+    len: usize,
+    error: *mut *mut undiffuse_error,
+) -> undiffuse_status {
+    // SAFETY: as above.
+    unsafe {
+        ok(error, || {
+            let mut s = write(session)?;
+            let sample_len = s.sample_len.max(1);
+            if len == 0 || !len.is_multiple_of(sample_len) {
+                return Err(Failure::new(
+                    UNDIFFUSE_SHAPE,
+                    format!("out has {len} values, expected a multiple of {sample_len}, and not 0"),
+                ));
+            }
+            let out = slice_mut(out, len, "out")?;
+            Ok(s.chain.noise_mut().normal(first_sample, draw, sample_len, out)?)
         })
     }
 }

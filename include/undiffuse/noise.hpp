@@ -43,6 +43,8 @@ struct noise {
   undiffuse_drawn_in drawn_in = UNDIFFUSE_DRAWN_IN_F32;
   bool each_seed = false;
   std::uint32_t gpu_threads = 0;
+  std::size_t first_step = 0;
+  std::size_t encoded_images = 0;
 };
 
 namespace detail {
@@ -60,6 +62,8 @@ struct noise_state final : callbacks {
     c.drawn_in = user.drawn_in;
     c.each_seed = user.each_seed;
     c.gpu_threads = user.gpu_threads;
+    c.first_step = user.first_step;
+    c.encoded_images = user.encoded_images;
     if (!user.fill && user.generator == UNDIFFUSE_GENERATOR_OWN) {  // The library believes the counts.
       const std::size_t each = user.samples ? user.x_t.size() / user.samples : 0;
       if (each * user.samples != user.x_t.size() || each * user.samples * user.steps != user.steps_noise.size())

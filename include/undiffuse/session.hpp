@@ -191,6 +191,12 @@ class session {
   void start_from(std::size_t step, view<const float> x, std::uint64_t first_sample) {
     checked([&](auto e) { return undiffuse_session_start_from(get(), step, x.data(), x.size(), first_sample, e); });
   }
+  // The normal values that its noise has for draw `draw` of `count` samples: UNDIFFUSE_ENCODER_DRAW for codec::encode, 0 for add_noise.
+  std::vector<float> noise(std::uint64_t first_sample, std::uint64_t draw, std::size_t count) {
+    std::vector<float> out(info().sample_len * count);
+    checked([&](auto e) { return undiffuse_session_noise(get(), first_sample, draw, out.data(), out.size(), e); });
+    return out;
+  }
   std::vector<std::uint8_t> save() const {
     return detail::filled<std::vector<std::uint8_t>>(
         [&](auto p, auto n, auto e) { return undiffuse_session_save(get(), p, n, e); });

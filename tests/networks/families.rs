@@ -51,7 +51,10 @@ fn end(backend: &dyn Backend, number: usize, case: &Value) -> Vec<f32> {
     let mut next = 0;
     for input in pipeline.inputs().iter().filter(|i| i.role.is_condition()) {
         let row = match &case["inputs"][&input.name] {
-            Value::Array(all) => vec![all[0].as_f64().unwrap() as f32],
+            Value::Array(all) => match &all[0] {
+                Value::Array(row) => row.iter().map(|v| v.as_f64().unwrap() as f32).collect(),
+                number => vec![number.as_f64().unwrap() as f32],
+            },
             _ => {
                 next += 1;
                 pcg::uniform(INPUT_SEED, stream(next), input.dims.elements(), 1.0)
@@ -100,6 +103,26 @@ fn what_does_not_fit_is_refused_by_name() {
     refused(r#"{"_class_name":"GuidedDiffusionUNet","image_size":48}"#, config, "channel_mult");
     refused(r#"{"_class_name":"GuidedDiffusionUNet","num_channel":32}"#, config, "num_channel");
     refused(r#"{"_class_name":"GuidedDiffusionUNet","num_channels":40}"#, ErrorKind::Shape, "input_blocks.1.0");
+    refused(r#"{"_class_name":"GuidedDiffusionUNet","large_size":256}"#, config, "small_size");
+    refused(r#"{"_class_name":"GuidedDiffusionUNet","large_size":256,"small_size":60}"#, config, "small_size 60");
+    refused(r#"{"_class_name":"GuidedDiffusionUNet","large_size":128,"small_size":32}"#, config, "channel_mult");
+    refused(r#"{"_class_name":"ConditionalUnet1D","local_cond_dim":3}"#, ErrorKind::Unsupported, "local_cond_dim");
+    refused(
+        r#"{"_class_name":"UNet2DConditionModel","addition_embed_type":"text_time"}"#,
+        config,
+        "addition_time_embed_dim",
+    );
+    refused(
+        r#"{"_class_name":"UNet2DConditionModel","addition_embed_type":"text_time","addition_time_embed_dim":256,
+            "projection_class_embeddings_input_dim":1536}"#,
+        config,
+        "expected more than 6 numbers of 256",
+    );
+    refused(
+        r#"{"_class_name":"UNet2DConditionModel","addition_embed_type":"text_image"}"#,
+        config,
+        "addition_embed_type",
+    );
     refused(r#"{"_class_name":"EDMPrecond","resample_filter":[1,2,3,1]}"#, config, "resample_filter");
     refused(r#"{"_class_name":"EDMPrecond","model_type":"EDM2"}"#, config, "model_type");
     refused(r#"{"_class_name":"ConditionalUnet1D","kernel_size":4}"#, config, "kernel_size");
@@ -158,6 +181,18 @@ fn what_does_not_fit_is_refused_by_name() {
         config,
         "at least 32",
     );
+    refused(
+        r#"{"_class_name":"UNet1DModel","use_timestep_embedding":true,"down_block_types":["DownResnetBlock1D"],"block_out_channels":[32],
+            "downsample_each_block":true}"#,
+        unsupported,
+        "downsample_each_block",
+    );
+    // Of blocks that halve of their own accord it changes nothing.
+    let each = |value: &str| {
+        let text = format!(r#"{{"_class_name":"UNet1DModel","extra_in_channels":64,"downsample_each_block":{value}}}"#);
+        ModelConfig::from_json(&text).unwrap()
+    };
+    assert_eq!(each("true"), each("false"));
     // A class of another code base is not taken for diffusers'.
     refused(r#"{"_class_name":"UNet3DConditionModel"}"#, ErrorKind::Unsupported, "GuidedDiffusionUNet");
 }

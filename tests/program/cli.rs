@@ -328,6 +328,8 @@ fn wrong_arguments_are_refused_with_a_hint() {
         ("sample model --class a", "--class is \"a\""),
         ("sample model other", "one model is expected, got model and other"),
         ("sample --model model other", "one model is expected"),
+        ("sample model --image a.png --image b.png", "--image is given twice"),
+        ("sample --model model --model other", "--model is given twice"),
         ("sample model --noise n.safetensors --seed 1", "--seed"),
         ("sample model --output a.npy --trace a.npy", "the same file"),
         ("pack model", "pack needs DIRECTORY and OUTPUT"),

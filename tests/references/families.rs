@@ -20,8 +20,12 @@ const BOUND: f64 = 1e-5;
 /// The bound that it promises for a gradient.
 const GRADIENT_BOUND: f64 = 1e-4;
 
+/// The numbers of a list, or of a list of rows.
 fn floats(v: &Value) -> Vec<f32> {
-    v.as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32).collect()
+    match v {
+        Value::Array(all) => all.iter().flat_map(floats).collect(),
+        one => vec![one.as_f64().unwrap() as f32],
+    }
 }
 
 /// A case's configuration.

@@ -144,6 +144,16 @@ fn a_pretrained_model_is_trained_on() {
     println!("loss {drawn:.3} from drawn weights, {last:.3} at last, {again:.3} from the file");
     // Of the same batches and draws as the first ten from drawn weights.
     assert!(again < 0.5 * (drawn + last), "{again}");
+    // To go on from a checkpoint the file is not needed any more.
+    dir.write("on.checkpoint", &saved);
+    let (file, away) = (dir.path().join("roll.safetensors"), dir.path().join("away.safetensors"));
+    std::fs::rename(&file, &away).unwrap();
+    let config = TrainConfig::from_json(&short(20, from_file).replace("2e-2", "2e-4")).unwrap();
+    let checkpoint = dir.path().join("on.checkpoint");
+    let mut resumed = Trainer::resume(config, dir.path(), Arc::new(Serial), checkpoint).unwrap();
+    run(&mut resumed);
+    assert!(packed(&resumed) == packed(&on));
+    std::fs::rename(&away, &file).unwrap();
     // Such a run is another than one that begins at drawn weights.
     assert!(trainer(&short(20, "{}"), Arc::new(Serial)).restore(&saved).unwrap_err().message().contains("init"));
 
@@ -154,6 +164,7 @@ fn a_pretrained_model_is_trained_on() {
     refused(&short(20, r#"{"weights": "roll.safetensors", "draw_readout": true}"#), "init.draw_readout");
     refused(&short(20, r#"{"weights": "no.safetensors"}"#), "no.safetensors");
     refused(&short(20, r#"{"weights": 3}"#), "init.weights is 3");
+    refused(&short(20, r#"{"weights": ""}"#), "init.weights is \"\"");
     let wider = short(20, from_file).replace(r#""units": 16"#, r#""units": 17"#);
     refused(&wider, "its model's configuration is not that of the training config");
     dir.write("cut.safetensors", &packed(&first)[..200]);

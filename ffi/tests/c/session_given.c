@@ -274,6 +274,61 @@ static void generators(void) {
   FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_sample(model, sampler, NULL, &o, y, N, E));
 }
 
+/* Draws by hand. Of a generator that another program also samples an encoder's distributions with, the encoder's draw is the first; a run
+   that begins at a later step has the draws of no step before. */
+static void draws(void) {
+  undiffuse_session_options o = session_options(4, 0);
+  undiffuse_session *session;
+  undiffuse_noise n;
+  float all[4 * N], z[4 * N], y[4 * N];
+  const float *x_t;
+  size_t len;
+  session = open_session(&o); /* the seed's own */
+  OK(undiffuse_session_noise(session, 2, UNDIFFUSE_ENCODER_DRAW, z, N, E));
+  OK(undiffuse_noise_normal(o.seed, 2, UNDIFFUSE_ENCODER_DRAW, y, N, E));
+  CHECK(same_floats(z, y, N));
+  FAILS(UNDIFFUSE_SHAPE, undiffuse_session_noise(session, 0, 0, z, N - 1, E));
+  FAILS(UNDIFFUSE_SHAPE, undiffuse_session_noise(session, 0, 0, z, 0, E));
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_session_noise(session, 0, 0, NULL, N, E));
+  undiffuse_session_free(session);
+  memset(&n, 0, sizeof n);
+  n.struct_size = sizeof n;
+  n.encoded_images = 2;
+  o.noise = &n;
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_sample(model, sampler, NULL, &o, y, 4 * N, E));
+  n.encoded_images = 0;
+  n.generator = UNDIFFUSE_GENERATOR_NUMPY;
+  n.samples = 4;
+  session = open_session(&o);
+  OK(undiffuse_session_noise(session, 0, 0, all, 4 * N, E));
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_session_noise(session, 0, UNDIFFUSE_ENCODER_DRAW, z, N, E));
+  undiffuse_session_free(session);
+  n.encoded_images = 2;
+  session = open_session(&o);
+  OK(undiffuse_session_noise(session, 0, UNDIFFUSE_ENCODER_DRAW, z, 2 * N, E));
+  CHECK(same_floats(z, all, 2 * N)); /* what was the start of x_T */
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_session_noise(session, 2, UNDIFFUSE_ENCODER_DRAW, z, N, E));
+  OK(undiffuse_session_noise(session, 0, 0, y, 4 * N, E));
+  CHECK(same_floats(y, all + 2 * N, 2 * N));
+  OK(undiffuse_session_x(session, &x_t, &len, E));
+  CHECK(same_floats(x_t, y, 4 * N)); /* nothing moved, and the session draws the same */
+  undiffuse_session_free(session);
+  n.encoded_images = 5;
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_sample(model, sampler, NULL, &o, y, 4 * N, E));
+  n.encoded_images = 0;
+  session = open_session(&o);
+  OK(undiffuse_session_noise(session, 0, 1, all, 4 * N, E));
+  undiffuse_session_free(session);
+  n.first_step = 1; /* the first noise of a step is now step 1's */
+  session = open_session(&o);
+  OK(undiffuse_session_noise(session, 0, 2, y, 4 * N, E));
+  CHECK(same_floats(y, all, 4 * N));
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_session_noise(session, 0, 1, y, 4 * N, E));
+  undiffuse_session_free(session);
+  n.first_step = STEPS + 1;
+  FAILS(UNDIFFUSE_INVALID_ARGUMENT, undiffuse_sample(model, sampler, NULL, &o, y, 4 * N, E));
+}
+
 /* diffusers gives DPMSolverSDEScheduler torchsde's Brownian tree, which no batch changes, and which is drawn in f32. */
 static void tree(void) {
   undiffuse_sampler_options how;
@@ -307,6 +362,7 @@ int main(int argc, char **argv) {
   host_threads(wanted);
   own_noise(wanted);
   generators();
+  draws();
   tree();
   undiffuse_model_free(model);
   undiffuse_sampler_free(sampler);

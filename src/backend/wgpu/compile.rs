@@ -157,7 +157,7 @@ impl<'a> Compiler<'a> {
             Value::Host(of) => {
                 let view = self.buffers.add([1, 1, 1], DType::F32, 0, self.last_use[id.index()])?;
                 let from = match of.affine.as_slice() {
-                    [] => Origin::Input(of.input),
+                    [] if of.len == 1 => Origin::Input(of.input),
                     _ => Origin::Host(HostValue { of, recipe: Recipe::Number, len: 1, data: Vec::new() }),
                 };
                 self.uploads.push((from, view));
@@ -195,14 +195,20 @@ impl<'a> Compiler<'a> {
     /// What the host knows of a value, if it does.
     fn scalar(&self, node: &Node) -> Option<Scalar> {
         let a = node.args.first()?;
+        let of = self.graph.node(*a);
+        // One of the values of an input, as of several numbers that are embedded each by itself.
+        if let (Op::SliceChannels { start, len: 1 }, Some(&x)) = (&of.op, of.args.first())
+            && let (Op::Input(slot), dims) = (&self.graph.node(x).op, self.graph.dims(x))
+            && dims.rank() == 1
+        {
+            return Some(Scalar { input: slot.index(), index: *start, len: dims.elements(), affine: Vec::new() });
+        }
         // An argument that some kernel asked for is known all the same.
         match self.values.get(a.index())? {
             Value::Host(s) => Some(s.clone()),
             Value::Device(view) => {
                 self.uploads.iter().find(|(_, v)| v.buffer == view.buffer).and_then(|(from, _)| match from {
-                    Origin::Input(input) if self.graph.dims(*a).elements() == 1 => {
-                        Some(Scalar { input: *input, affine: Vec::new() })
-                    }
+                    Origin::Input(input) if self.graph.dims(*a).elements() == 1 => Some(Scalar::input(*input)),
                     Origin::Host(h) if matches!(h.recipe, Recipe::Number) => Some(h.of.clone()),
                     _ => None,
                 })
@@ -216,7 +222,7 @@ impl<'a> Compiler<'a> {
         let out = match &node.op {
             Op::Input(slot) => {
                 if node.ty.dims.elements() == 1 {
-                    return Ok(Value::Host(Scalar { input: slot.index(), affine: Vec::new() }));
+                    return Ok(Value::Host(Scalar::input(slot.index())));
                 }
                 let view = self.buffers.add(image(node.ty.dims), DType::F32, 0, self.last_use[id.index()])?;
                 if self.last_use[id.index()] > 0 {

@@ -8,11 +8,22 @@ use crate::backend::ParamSource;
 use crate::error::{Result, ensure, err};
 use crate::graph::{Graph, Op, ParamId};
 
-/// A number for each sample that the host knows: an input with `x * scale + shift` applied, in turn.
-#[derive(Clone, Debug, Default)]
+/// A number for each sample that the host knows: a value of an input with `x * scale + shift` applied, in turn.
+#[derive(Clone, Debug)]
 pub(super) struct Scalar {
     pub input: usize,
+    /// Which of the input's values it is.
+    pub index: usize,
+    /// The input's values.
+    pub len: usize,
     pub affine: Vec<[f64; 2]>,
+}
+
+impl Scalar {
+    /// The value of an input that has one.
+    pub fn input(input: usize) -> Self {
+        Self { input, index: 0, len: 1, affine: Vec::new() }
+    }
 }
 
 /// How a value is made of a number.

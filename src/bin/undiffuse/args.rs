@@ -58,6 +58,9 @@ const RENAMED: [(&str, &str, &str); 4] = [
     ("evaluate", "steps", "table"),
 ];
 
+/// Options that are given once for each of several names, as NAME=VALUE.
+const REPEATED: [&str; 5] = ["condition", "negative", "role", "input", "check-input"];
+
 /// The options of all commands.
 const EVERYWHERE: &str = "
 Everywhere:
@@ -86,6 +89,7 @@ pub struct Args {
     parser: Parser,
     command: &'static Command,
     last: String,
+    seen: Vec<String>,
 }
 
 /// What `--class` says.
@@ -108,7 +112,7 @@ pub enum Token {
 impl Args {
     /// The arguments that follow a command.
     pub fn new(parser: Parser, command: &'static Command) -> Self {
-        Self { parser, command, last: String::new() }
+        Self { parser, command, last: String::new(), seen: Vec::new() }
     }
 
     /// The next argument that is the command's own: `--help`, `--quiet` and `--json` are all commands'.
@@ -122,7 +126,14 @@ impl Args {
                     }
                     "quiet" | "q" => output::set_quiet(),
                     "json" => output::set_json(),
-                    _ => return Ok(Some(Token::Option(name))),
+                    // The last would be taken in silence.
+                    _ if self.seen.contains(&name) && !REPEATED.contains(&name.as_str()) => {
+                        return usage!("{} is given twice, expected once; {}", self.last, self.see_help());
+                    }
+                    _ => {
+                        self.seen.push(name.clone());
+                        return Ok(Some(Token::Option(name)));
+                    }
                 },
                 token => return Ok(token),
             }

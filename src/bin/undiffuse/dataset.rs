@@ -103,7 +103,10 @@ impl Data {
             } else {
                 "or give --values 0..255, 0..1 or data"
             };
-            return Err(named(format!("the numbers go to {most}, expected -1 to 1, {advice}")));
+            return Err(named(format!(
+                "the numbers go to {}, expected -1 to 1, {advice}",
+                crate::output::number(most)
+            )));
         }
         if self.dequantize {
             for (i, sample) in x.chunks_exact_mut(n).enumerate() {

@@ -20,6 +20,11 @@ static JSON: AtomicBool = AtomicBool::new(false);
 /// Whether standard output is a file of samples.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
+/// A number in a message, which is not written with all of its zeros.
+pub fn number(x: f32) -> String {
+    if x.abs() < 1e7 { x.to_string() } else { format!("{x:e}") }
+}
+
 /// From now on there is no bar, no note and no summary.
 pub fn set_quiet() {
     QUIET.store(true, Ordering::Relaxed);

@@ -80,10 +80,12 @@ fn run(args: &mut Args) -> Outcome {
     checkpoint.push(".checkpoint");
     let checkpoint = PathBuf::from(checkpoint);
     let beside = o.config.parent().unwrap_or(Path::new("."));
-    let mut trainer = Trainer::new(config, beside, Arc::new(threads)).map_err(|e| e.context(o.config.display()))?;
-    if o.resume {
-        trainer.restore_from(&checkpoint)?;
-    }
+    let threads = Arc::new(threads);
+    let trainer = match o.resume {
+        true => Trainer::resume(config, beside, threads, &checkpoint),
+        false => Trainer::new(config, beside, threads),
+    };
+    let mut trainer = trainer.map_err(|e| e.context(o.config.display()))?;
     let last = train(&mut trainer, &checkpoint, cancel)?;
     trainer.pack(&mut |piece| Ok(packed.write_all(piece)?))?;
     packed.finish()?;

@@ -5,6 +5,10 @@
 //! Parameters bear the names of the checkpoint. Inputs: `sample` `[C, H, W]`, `timestep` `[1]`, and with `class_cond`
 //! `class_labels` `[1]`. Output: `sample` `[C, H, W]`, with `learn_sigma` `[2 * C, H, W]`, the second half being the
 //! interpolated log-variance of the scheduler's `learned_range`.
+//!
+//! With `large_size` and `small_size`, the flags of `sr_create_model`, it is the `SuperResModel`: it also has the input
+//! [`LOW_RES`], an image that is smaller by the quotient of the two, enlarges it by linear interpolation and puts it
+//! behind x along the channels.
 
 use alloc::format;
 use alloc::string::String;
@@ -13,21 +17,25 @@ use alloc::vec::Vec;
 use super::family::{self, Architecture, Description, MAX_CHANNELS, MAX_LEVELS, MAX_SIZE, integers};
 use super::fields::Fields;
 use super::{CLASS_LABELS, SAMPLE, TIMESTEP, take_class};
-use crate::error::{Result, ensure};
+use crate::error::{Result, ensure, err};
 use crate::graph::{Activation, Graph, GraphBuilder, Op, Padding, Role, ValueId};
 
 /// The value of `_class_name`.
 pub(super) const CLASS: &str = "GuidedDiffusionUNet";
+/// The name of the input for the small image of a `SuperResModel`.
+pub const LOW_RES: &str = "low_res";
 /// Of every norm.
 const GROUPS: usize = 32;
 const EPS: f32 = 1e-5;
 
-/// The flags of guided-diffusion's `create_model`, with its defaults; those of training and of the diffusion are not
-/// read.
+/// The flags of guided-diffusion's `create_model` and `sr_create_model`, with their defaults; those of training and of
+/// the diffusion are not read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AdmConfig {
-    /// Height and width, 64 by default.
+    /// Height and width, 64 by default; `large_size` of a `SuperResModel`.
     pub image_size: usize,
+    /// Of a `SuperResModel`: how much smaller the image is that it enlarges (`large_size / small_size`).
+    pub enlarges: Option<usize>,
     /// Channels of the input, 3.
     pub in_channels: usize,
     /// Channels of the first level, 128.
@@ -71,6 +79,39 @@ fn usual_factors(image_size: usize) -> &'static [usize] {
     }
 }
 
+/// The same of `sr_create_model`.
+fn usual_factors_of_super_resolution(large_size: usize) -> &'static [usize] {
+    match large_size {
+        256 | 512 => &[4, 4, 8, 8, 16, 16],
+        64 => &[4, 8, 12, 16],
+        _ => &[],
+    }
+}
+
+/// Takes `large_size` and `small_size`, which go together: the first, and how often the second is contained in it.
+fn super_resolution(f: &mut Fields) -> Result<Option<(usize, usize)>> {
+    let mut size = |key: &str| f.integer_or_null(key, None, 1..=MAX_SIZE);
+    match (size("large_size")?, size("small_size")?) {
+        (None, None) => Ok(None),
+        (Some(large), Some(small)) if large.is_multiple_of(small) => Ok(Some((large, large / small))),
+        (large, small) => {
+            let text = |n: Option<usize>| n.map_or("missing".into(), |n| format!("{n}"));
+            Err(err!(
+                Config,
+                "large_size is {} and small_size {} in the model config, expected both and the first to be a multiple of the second",
+                text(large),
+                text(small)
+            ))
+        }
+    }
+}
+
+/// The least common multiple of a power of two and a factor.
+fn lcm(power: usize, factor: usize) -> usize {
+    let common = 1 << power.trailing_zeros().min(factor.trailing_zeros());
+    power / common * factor
+}
+
 /// A count, or -1 for none.
 fn optional(f: &mut Fields, key: &str, most: usize) -> Result<Option<usize>> {
     f.with(key, None, format_args!("-1 or a whole number from 1 to {most}"), |v| match v.as_f64()? {
@@ -98,7 +139,10 @@ impl AdmConfig {
             ],
         );
         family::skip(&mut f, &["predict_xstart", "rescale_timesteps", "rescale_learned_sigmas", "sigma_small"]);
+        let super_resolution = super_resolution(&mut f)?;
         let image_size = f.integer("image_size", 64, 1..=MAX_SIZE)?;
+        let image_size = super_resolution.map_or(image_size, |(large, _)| large);
+        let usual = if super_resolution.is_some() { usual_factors_of_super_resolution } else { usual_factors };
         let expected = format!("at most {MAX_LEVELS} multiples of 0.25");
         let factors = f.with("channel_mult", Vec::new(), expected, |v| {
             let quarter = |n: f64| (n > 0.0 && n <= 64.0 && n * 4.0 % 1.0 == 0.0).then_some((n * 4.0) as usize);
@@ -114,10 +158,11 @@ impl AdmConfig {
         })?;
         let config = Self {
             image_size,
+            enlarges: super_resolution.map(|(_, factor)| factor),
             in_channels: f.integer("in_channels", 3, 1..=MAX_CHANNELS)?,
             num_channels: f.integer("num_channels", 128, 1..=MAX_CHANNELS)?,
             num_res_blocks: f.integer("num_res_blocks", 2, 1..=64)?,
-            channel_mult: if factors.is_empty() { usual_factors(image_size).to_vec() } else { factors },
+            channel_mult: if factors.is_empty() { usual(image_size).to_vec() } else { factors },
             attention_resolutions: integers(&mut f, "attention_resolutions", &[16, 8], 1..=MAX_SIZE)?,
             num_heads: f.integer("num_heads", 4, 1..=MAX_CHANNELS)?,
             num_heads_upsample: optional(&mut f, "num_heads_upsample", MAX_CHANNELS)?,
@@ -130,7 +175,7 @@ impl AdmConfig {
             learn_sigma: f.boolean("learn_sigma", false)?,
         };
         f.finish(
-            "image_size, in_channels, num_channels, num_res_blocks, channel_mult, attention_resolutions, num_heads, \
+            "image_size, large_size, small_size, in_channels, num_channels, num_res_blocks, channel_mult, attention_resolutions, num_heads, \
              num_heads_upsample, num_head_channels, class_cond, num_classes, use_scale_shift_norm, resblock_updown, \
              use_new_attention_order, learn_sigma",
         )?;
@@ -145,6 +190,30 @@ impl AdmConfig {
     fn width(&self, level: usize) -> usize {
         self.num_channels * self.channel_mult.get(level).copied().unwrap_or(4) / 4
     }
+
+    /// What the height and width are halved by on the way down.
+    fn coarseness(&self) -> usize {
+        1 << (self.channel_mult.len().clamp(1, MAX_LEVELS) - 1)
+    }
+}
+
+/// `torch.nn.functional.interpolate(x, scale_factor=factor, mode="bilinear")`: each pixel repeated, and of these the
+/// mean over `factor` pixels around each. The mirrored edge is the repeated one, as it is shorter than a pixel was.
+fn enlarged(g: &mut GraphBuilder, x: ValueId, factor: usize) -> Result<ValueId> {
+    if factor == 1 {
+        return Ok(x);
+    }
+    let (half, weight) = (factor / 2, 1.0 / factor as f32);
+    let mut taps = alloc::vec![weight; 2 * half + 1];
+    if factor.is_multiple_of(2) {
+        // The outermost are half within.
+        for end in [0, 2 * half] {
+            taps[end] = weight / 2.0;
+        }
+    }
+    let x = g.push(Op::UpsampleNearest { factor }, &[x])?;
+    let x = g.push(Op::ReflectPad(Padding::all(half)), &[x])?;
+    g.push(Op::Fir { taps, up: 1, down: 1, pad: [0, 0] }, &[x])
 }
 
 impl Architecture for AdmConfig {
@@ -153,7 +222,7 @@ impl Architecture for AdmConfig {
             class_name: CLASS,
             channels: self.in_channels,
             sample_size: Some([self.image_size; 2]),
-            multiple: [1 << (self.channel_mult.len().clamp(1, MAX_LEVELS) - 1); 2],
+            multiple: [lcm(self.coarseness(), self.enlarges.unwrap_or(1)); 2],
             classes: self.class_cond.then_some(self.num_classes),
         }
     }
@@ -174,6 +243,13 @@ impl Architecture for AdmConfig {
             e = g.add(e, row)?;
         }
         let embedding = g.activation(e, Activation::Silu)?;
+        let mut seen = sample;
+        if let Some(factor) = self.enlarges {
+            let small = [self.in_channels, height / factor, width / factor];
+            let small = g.input_as(Role::Image, LOW_RES, &small)?;
+            let large = enlarged(&mut g, small, factor)?;
+            seen = g.concat(&[sample, large])?;
+        }
         let mut l = Layers { g, c: self, embedding };
         let levels = self.channel_mult.len();
         // Attention follows the number of halvings, whatever size the network is built for.
@@ -181,7 +257,7 @@ impl Architecture for AdmConfig {
             self.attention_resolutions.iter().any(|&r| self.image_size / r.max(1) == 1usize << level.min(63))
         };
 
-        let mut x = l.g.conv2d("input_blocks.0.0", sample, self.width(0), 3, 1, Padding::all(1))?;
+        let mut x = l.g.conv2d("input_blocks.0.0", seen, self.width(0), 3, 1, Padding::all(1))?;
         let (mut kept, mut block) = (Vec::from([x]), 0);
         for level in 0..levels {
             for _ in 0..self.num_res_blocks {

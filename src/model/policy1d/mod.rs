@@ -8,10 +8,10 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::family::{Architecture, Description, MAX_CHANNELS, MAX_LEVELS, MAX_SIZE, integers, skip};
+use super::family::{Architecture, Description, MAX_CHANNELS, MAX_LEVELS, MAX_SIZE, integers};
 use super::fields::Fields;
 use super::{SAMPLE, TIMESTEP, take_class};
-use crate::error::{Result, ensure};
+use crate::error::{Result, ensure, err};
 use crate::graph::{Activation, Graph, GraphBuilder, Op, Role, ValueId};
 
 /// The value of `_class_name`.
@@ -19,6 +19,8 @@ pub(super) const CLASS: &str = "ConditionalUnet1D";
 /// The name of the input for what is observed.
 pub const GLOBAL_COND: &str = "global_cond";
 const EPS: f32 = 1e-5;
+/// Groups of the last norm: both code bases leave them at the default there, whatever `n_groups` is.
+const LAST_GROUPS: usize = 8;
 
 /// Whose names the parameters bear.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +46,7 @@ pub struct ConditionalUnet1dConfig {
     pub down_dims: Vec<usize>,
     /// Odd, 3.
     pub kernel_size: usize,
-    /// Groups of the norms, 8.
+    /// Groups of the norms but the last, 8.
     pub n_groups: usize,
     /// Whether the condition also scales (FiLM).
     pub cond_predict_scale: bool,
@@ -59,7 +61,12 @@ impl ConditionalUnet1dConfig {
     pub fn from_json(json: &str) -> Result<Self> {
         let mut f = Fields::parse(json)?;
         take_class(&mut f, CLASS)?;
-        skip(&mut f, &["local_cond_dim"]);
+        if f.integer_or_null("local_cond_dim", None, 1..=MAX_CHANNELS)?.is_some() {
+            return Err(err!(
+                Unsupported,
+                "local_cond_dim is given in the model config, and local conditions are not implemented"
+            ));
+        }
         let namings = [("diffusion_policy", Naming::DiffusionPolicy), ("lerobot", Naming::LeRobot)];
         let config = Self {
             input_dim: f.integer("input_dim", 2, 1..=MAX_CHANNELS)?,
@@ -134,7 +141,7 @@ impl Architecture for ConditionalUnet1dConfig {
             x = l.res(&format!("{name}.1"), x, out)?;
             x = l.g.conv_transpose1d(&format!("{name}.2{resample}"), x, out, 4, 2, 1)?;
         }
-        x = l.block("final_conv.0", x, finest)?;
+        x = l.block("final_conv.0", x, finest, LAST_GROUPS)?;
         let y = l.g.conv1d("final_conv.1", x, self.input_dim, 1, 1, 0)?;
         l.g.output(SAMPLE, y)?;
         l.g.finish()
@@ -150,10 +157,10 @@ struct Layers<'a> {
 
 impl Layers<'_> {
     /// Convolution, norm, activation.
-    fn block(&mut self, name: &str, x: ValueId, out: usize) -> Result<ValueId> {
+    fn block(&mut self, name: &str, x: ValueId, out: usize, groups: usize) -> Result<ValueId> {
         let k = self.c.kernel_size;
         let h = self.g.conv1d(&format!("{name}.block.0"), x, out, k, 1, k / 2)?;
-        let h = self.g.group_norm(&format!("{name}.block.1"), h, self.c.n_groups, EPS)?;
+        let h = self.g.group_norm(&format!("{name}.block.1"), h, groups, EPS)?;
         self.g.activation(h, Activation::Mish)
     }
 
@@ -169,7 +176,8 @@ impl Layers<'_> {
             }
         };
         let [first, second] = [part(0), part(1)];
-        let mut h = self.block(&first, x, out)?;
+        let groups = self.c.n_groups;
+        let mut h = self.block(&first, x, out, groups)?;
         let encoder = format!("{name}.cond_encoder.1");
         if self.c.cond_predict_scale {
             let e = self.g.linear(&encoder, self.embedding, 2 * out, true)?;
@@ -180,7 +188,7 @@ impl Layers<'_> {
             let e = self.g.linear(&encoder, self.embedding, out, true)?;
             h = self.g.add(h, e)?;
         }
-        let h = self.block(&second, h, out)?;
+        let h = self.block(&second, h, out, groups)?;
         let shortcut = if self.g.dims(x)?.channels() == out {
             x
         } else {

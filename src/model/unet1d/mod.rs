@@ -149,7 +149,7 @@ impl UNet1DConfig {
                 "mid_block_type or out_block_type is that of a ValueFunction, which gives one number and is no denoiser"
             ));
         };
-        f.with("downsample_each_block", (), "false", |v| (v.as_bool() == Some(false)).then_some(()))?;
+        let each = f.boolean("downsample_each_block", false)?;
         let block_out_channels = integers(&mut f, "block_out_channels", &[32, 32, 64], 1..=MAX_CHANNELS)?;
         let usual = [Down1d::NoSkip, Down1d::Plain, Down1d::Attn];
         let down_block_types =
@@ -183,6 +183,14 @@ impl UNet1DConfig {
              use_timestep_embedding, freq_shift, down_block_types, mid_block_type, up_block_types, out_block_type, block_out_channels, \
              act_fn, norm_num_groups, layers_per_block, downsample_each_block",
         )?;
+        // Of other blocks it changes nothing; with these the way up has nothing as long to go with what the last makes.
+        ensure!(
+            !each
+                || !(config.down_block_types.last() == Some(&Down1d::Resnet) || config.mid_block_type == Mid1d::Resnet),
+            Unsupported,
+            "downsample_each_block is true in the model config, expected false where the last block down is a DownResnetBlock1D or the middle one a \
+             MidResTemporalBlock1D: only value functions run so in diffusers"
+        );
         config.check()?;
         Ok(config)
     }

@@ -1,8 +1,10 @@
-//! diffusers' `UNet2DConditionModel`: the network of Stable Diffusion 1 and 2.
+//! diffusers' `UNet2DConditionModel`: the network of Stable Diffusion 1, 2 and XL.
 //!
 //! Inputs: `sample` `[C, H, W]` (latents), `timestep` `[1]`, in class models `class_labels`, and [`TEXT`]
 //! `[cross_attention_dim, L]`, the tokens of a text encoder, which the caller computes and gives as
-//! `[L, cross_attention_dim]`. Output: `sample`. Parameters bear the names of diffusers' state dict.
+//! `[L, cross_attention_dim]`; with `addition_embed_type` `text_time` also [`TEXT_EMBEDS`], the pooled text, and
+//! [`TIME_IDS`], numbers such as the sizes of the picture. Output: `sample`. Parameters bear the names of diffusers'
+//! state dict.
 
 use alloc::format;
 use alloc::string::String;
@@ -22,12 +24,35 @@ use crate::model::take_class;
 pub(in crate::model) const CLASS: &str = "UNet2DConditionModel";
 /// The name of the input for the tokens of a text.
 pub const TEXT: &str = "encoder_hidden_states";
+/// The name of the input for a text as one vector, `[D]`.
+pub const TEXT_EMBEDS: &str = "text_embeds";
+/// The name of the input for what is known of the picture, `[N]`: of Stable Diffusion XL its original height and width,
+/// the crop's top and left, the height and width aimed at.
+pub const TIME_IDS: &str = "time_ids";
 /// Of the norm before a transformer, fixed in diffusers.
 const TRANSFORMER_EPS: f32 = 1e-6;
 /// Of its layer norms.
 const LAYER_EPS: f32 = 1e-5;
 
-/// The configuration, under diffusers' names and with its defaults, and `text_length`, the tokens of a text (77).
+/// The values of Stable Diffusion XL's pooled text, and its numbers: its refiner's and of all others.
+const POOLED: usize = 1280;
+const REFINER_IDS: usize = 5;
+const IDS: usize = 6;
+
+/// What `addition_embed_type` `text_time` embeds beside the timestep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TextTime {
+    /// Values of the text's vector.
+    pub text: usize,
+    /// How many numbers.
+    pub ids: usize,
+    /// Values of each number's embedding (`addition_time_embed_dim`).
+    pub dim: usize,
+}
+
+/// The configuration, under diffusers' names and with its defaults, and two keys of this library's: `text_length`, the
+/// tokens of a text (77), and `time_ids`, how many numbers an `addition_embed_type` of `text_time` has (6; 5 where that
+/// leaves 1280 values for the text, as in the refiner).
 #[derive(Clone, Debug, PartialEq)]
 pub struct UNet2DConditionConfig {
     /// What it has in common with a `UNet2DModel`.
@@ -47,13 +72,14 @@ pub struct UNet2DConditionConfig {
     pub use_linear_projection: bool,
     /// Tokens of a text.
     pub text_length: usize,
+    /// What else is embedded, if anything.
+    pub text_time: Option<TextTime>,
 }
 
 /// What is refused unless it has this value, its default.
-const FIXED: [(&str, &str); 13] = [
+const FIXED: [(&str, &str); 12] = [
     ("only_cross_attention", "false"),
     ("dual_cross_attention", "false"),
-    ("addition_embed_type", "null"),
     ("encoder_hid_dim", "null"),
     ("encoder_hid_dim_type", "null"),
     ("resnet_skip_time_act", "false"),
@@ -74,8 +100,8 @@ impl UNet2DConditionConfig {
         for (key, only) in FIXED {
             f.with(key, (), only, |v| (v.brief() == only).then_some(()))?;
         }
-        skip(&mut f, &["upcast_attention", "addition_time_embed_dim", "addition_embed_type_num_heads"]);
-        skip(&mut f, &["mid_block_only_cross_attention", "projection_class_embeddings_input_dim"]);
+        skip(&mut f, &["upcast_attention", "addition_embed_type_num_heads", "mid_block_only_cross_attention"]);
+        let text_time = text_time(&mut f)?;
         f.word("mid_block_type", (), &[("UNetMidBlock2DCrossAttn", ())])?;
         let cross = |f: &mut Fields, key: &str, default: [bool; 4], words: [(&str, bool); 2]| {
             f.list(key, default.into(), MAX_LEVELS, one_of(&words), |v| word(v.as_str()?, &words))
@@ -163,7 +189,55 @@ impl UNet2DConditionConfig {
             transformer_layers_per_block,
             use_linear_projection,
             text_length,
+            text_time,
         })
+    }
+}
+
+/// Takes `addition_embed_type` and the keys of `text_time`.
+fn text_time(f: &mut Fields) -> Result<Option<TextTime>> {
+    let added = f.with("addition_embed_type", false, "\"text_time\" or null", |v| match v.as_str() {
+        Some(text) => (text == "text_time").then_some(true),
+        None => v.is_null().then_some(false),
+    })?;
+    if !added {
+        // They mean nothing without it.
+        skip(f, &["addition_time_embed_dim", "projection_class_embeddings_input_dim", "time_ids"]);
+        return Ok(None);
+    }
+    let mut needed = |key: &str| {
+        let n = f.integer_or_null(key, None, 2..=MAX_CHANNELS)?;
+        n.ok_or_else(|| {
+            err!(Config, "{key} is missing from the model config, and addition_embed_type is \"text_time\"")
+        })
+    };
+    let (dim, all) = (needed("addition_time_embed_dim")?, needed("projection_class_embeddings_input_dim")?);
+    let refiner = all.checked_sub(REFINER_IDS * dim) == Some(POOLED);
+    let ids = f.integer("time_ids", if refiner { REFINER_IDS } else { IDS }, 1..=64)?;
+    let text = all.checked_sub(ids * dim).filter(|n| *n > 0);
+    let text = text.ok_or_else(|| {
+        err!(
+            Config,
+            "projection_class_embeddings_input_dim is {all} in the model config, expected more than {ids} numbers of {dim} values"
+        )
+    })?;
+    Ok(Some(TextTime { text, ids, dim }))
+}
+
+impl TextTime {
+    /// What is added to the embedding of the timestep.
+    fn embed(self, g: &mut GraphBuilder, c: &UNet2DConfig) -> Result<ValueId> {
+        let text = g.input_as(Role::Vector, TEXT_EMBEDS, &[self.text])?;
+        let ids = g.input_as(Role::Vector, TIME_IDS, &[self.ids])?;
+        let mut parts = vec![text];
+        for i in 0..self.ids {
+            let id = g.slice_channels(ids, i, 1)?;
+            let (dim, flip_sin_to_cos, freq_shift) = (self.dim, c.flip_sin_to_cos, c.freq_shift);
+            let waves = Op::SinusoidalEmbedding { dim, flip_sin_to_cos, freq_shift, max_period: 10_000.0 };
+            parts.push(g.push(waves, &[id])?);
+        }
+        let all = g.concat(&parts)?;
+        embeddings::mlp(g, "add_embedding", all, c.time_embed_dim())
     }
 }
 
@@ -184,7 +258,11 @@ impl Architecture for UNet2DConditionConfig {
         let groups = c.norm_num_groups.unwrap_or(32);
         let mut g = GraphBuilder::new();
         let sample = g.input_as(Role::Sample, SAMPLE, &[c.in_channels, height, width])?;
-        let (_, embedding) = embeddings::embed(&mut g, c)?;
+        let (_, mut embedding) = embeddings::embed(&mut g, c)?;
+        if let Some(added) = self.text_time {
+            let added = added.embed(&mut g, c)?;
+            embedding = g.add(embedding, added)?;
+        }
         let text = g.input_as(Role::Tokens, TEXT, &[self.cross_attention_dim, self.text_length])?;
         let raw = embedding;
         let activated = g.activation(raw, Activation::Silu)?;

@@ -57,7 +57,7 @@ fn project(g: &mut GraphBuilder, c: &UNet2DConfig, x: ValueId) -> Result<ValueId
 }
 
 /// Two linear maps with SiLU between them, whatever `act_fn` says.
-fn mlp(g: &mut GraphBuilder, name: &str, x: ValueId, dim: usize) -> Result<ValueId> {
+pub(super) fn mlp(g: &mut GraphBuilder, name: &str, x: ValueId, dim: usize) -> Result<ValueId> {
     let h = g.linear(&alloc::format!("{name}.linear_1"), x, dim, true)?;
     let h = g.activation(h, Activation::Silu)?;
     g.linear(&alloc::format!("{name}.linear_2"), h, dim, true)

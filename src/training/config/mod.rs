@@ -271,6 +271,11 @@ fn init(mut k: Keys) -> Result<(InitOptions, Option<PathBuf>)> {
     let d = InitOptions::default();
     if k.has("weights") {
         let path = k.text("weights")?;
+        ensure!(
+            !path.is_empty(),
+            Config,
+            "init.weights is \"\" in the training config, expected the path of a packed file"
+        );
         k.finish().map_err(|e| e.context("beside init.weights nothing is drawn"))?;
         return Ok((d, Some(path.into())));
     }

@@ -54,6 +54,7 @@ mod save;
 mod start;
 
 use betas::LearnedBetas;
+use start::First;
 
 /// What a step did.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -124,6 +125,25 @@ impl Trainer {
     /// Errors: kind `Config` for parts that do not go together; what readers of data, models and schedules refuse;
     /// `OutOfMemory`.
     pub fn new(config: TrainConfig, beside: &Path, threads: Arc<dyn Threads>) -> Result<Self> {
+        Self::begin(First::Own, config, beside, threads)
+    }
+
+    /// [`Trainer::new`] and [`Trainer::restore_from`] a checkpoint, without the file of `init.weights`, of which the
+    /// checkpoint has nothing left.
+    ///
+    /// Errors: those of both.
+    pub fn resume(
+        config: TrainConfig,
+        beside: &Path,
+        threads: Arc<dyn Threads>,
+        checkpoint: impl AsRef<Path>,
+    ) -> Result<Self> {
+        let mut trainer = Self::begin(First::Replaced, config, beside, threads)?;
+        trainer.restore_from(checkpoint)?;
+        Ok(trainer)
+    }
+
+    fn begin(first: First, config: TrainConfig, beside: &Path, threads: Arc<dyn Threads>) -> Result<Self> {
         let model = ModelConfig::from_json(&config.model)?;
         ensure!(
             !matches!(model, ModelConfig::Family(Family::KarrasUnet(_))),
@@ -169,7 +189,7 @@ impl Trainer {
         let options = EngineOptions { lanes: config.lanes, chunk: config.chunk };
         let engine = Engine::new(&graph, by_inputs, Arc::clone(&threads), options)?;
         let readouts = readouts(&model, &graph, engine.params(), config.readout_rate);
-        let params = start::weights(&config, beside, &model, &graph)?;
+        let params = start::weights(&first, &config, beside, &model, &graph)?;
         let n = params.len();
         let optimizer: Box<dyn Optimizer> = match config.optimizer {
             OptimizerConfig::Adam(options) => Box::new(Adam::new(options, n)?.on(Arc::clone(&threads))),

@@ -12,9 +12,23 @@ use crate::training::init::initial;
 use crate::weights::packed::PackedConfigs;
 use crate::weights::{DiffusersNames, SafeTensorsFile, check_params, read_param};
 
+/// Where the first weights come from.
+pub(super) enum First {
+    /// What the configuration says.
+    Own,
+    /// A checkpoint, which replaces them: no file is read for them.
+    Replaced,
+}
+
 /// Those of a packed file where the configuration names one, else drawn; in the order of the graph's parameters.
-pub(super) fn weights(config: &TrainConfig, beside: &Path, model: &ModelConfig, graph: &Graph) -> Result<Vec<f32>> {
-    match &config.weights {
+pub(super) fn weights(
+    first: &First,
+    config: &TrainConfig,
+    beside: &Path,
+    model: &ModelConfig,
+    graph: &Graph,
+) -> Result<Vec<f32>> {
+    match config.weights.as_ref().filter(|_| matches!(first, First::Own)) {
         None => Ok(initial(model, graph, &config.init, config.seed)?.concat()),
         Some(path) => {
             let path = beside.join(path);

@@ -60,7 +60,8 @@ impl WgpuNetwork {
                         }
                     }
                     Origin::Host(value) => {
-                        let x = call.sample(value.of.input, s, 1)?.first().copied().unwrap_or(f32::NAN);
+                        let of = &value.of;
+                        let x = call.sample(of.input, s, of.len)?.get(of.index).copied().unwrap_or(f32::NAN);
                         value.each(x, &mut |v| put(&mut bytes, v, view.dtype))?;
                         for _ in view.channels..view.stride {
                             put(&mut bytes, 0.0, view.dtype);

@@ -222,7 +222,7 @@ impl Input {
             };
         };
         let most = |data: &[f32]| data.iter().fold(0.0f32, |m, v| if v.abs() > m.abs() { *v } else { m });
-        let raw = most(data);
+        let raw = output::number(most(data));
         match values {
             // In the arithmetic of pictures, so that the same grey levels are the same bits.
             Values::Bytes => data.iter_mut().for_each(|v| *v = *v / 127.5 - 1.0),
