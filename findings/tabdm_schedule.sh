@@ -14,7 +14,7 @@ set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -r "$dir"' EXIT
 python3 -m venv "$dir/venv"
-"$dir/venv/bin/pip" install -q torch==2.15.0 numpy==2.4.6 pandas==3.0.5
+"$dir/venv/bin/pip" install -q torch==2.15.0 numpy==2.4.6 pandas==3.1.1
 "$dir/venv/bin/pip" install -q --no-deps tabdm==0.1.0
 cat > "$dir/run.py" <<'PY'
 from importlib.metadata import version
