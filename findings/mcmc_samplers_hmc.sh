@@ -3,9 +3,9 @@
 # for 1.
 #
 # A path is accepted by the change of the whole energy. Here the new momentum's energy is added to that of the old
-# position, and the old momentum's to that of the new one. Along a path that keeps the energy the two changes, of
-# position and of momentum, cancel; so they add up, and the chain is that of the density to the power of 3. It rejects a
-# third to a half of the paths where HMC hardly rejects any.
+# position, and the old momentum's to that of the new one. Along a path that keeps the energy the changes of the two are
+# opposite and cancel; swapped they add up, and the chain is that of the density to the power of 3. It rejects a third
+# to a half of the paths where HMC hardly rejects any.
 #
 # N(0, 1), whose cube has the variance 1 / 3, by short steps; and MetropolisHastings of the library.
 #
