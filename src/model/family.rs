@@ -56,6 +56,7 @@ macro_rules! families {
         /// The configuration of a network of another code base than diffusers' `UNet2DModel`.
         #[derive(Clone, Debug, PartialEq)]
         #[non_exhaustive]
+        #[allow(clippy::large_enum_variant)] // There is one for a model, and it is not moved about.
         pub enum Family {
             $($(#[$doc])* $name($config),)*
         }

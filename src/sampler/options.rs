@@ -285,7 +285,8 @@ impl SchedulerConfig {
             (config.has("use_karras_sigmas") && config.has("beta_start"), config.has("sigma_schedule"));
         let over_sigmas = (discrete && !config.grid.use_flow_sigmas) || kind == SamplerKind::EulerAncestral;
         let goes = match options.sigmas {
-            Sigmas::Configured | Sigmas::Usual | Sigmas::Range { .. } => true,
+            Sigmas::Configured | Sigmas::Usual => true,
+            Sigmas::Range { .. } => config.has("use_karras_sigmas") || edm || kind == SamplerKind::EulerAncestral,
             Sigmas::AlignYourSteps(_) | Sigmas::Polyexponential { .. } => over_sigmas || edm,
             Sigmas::Simple => over_sigmas,
         };

@@ -228,19 +228,19 @@ fn every_method_that_a_refusal_names_works() {
     let s = scratch();
     let dir = s.path();
     s.write("x.npy", floats(&[SIDE, SIDE], &picture(0)));
-    for words in [
-        "denoise x.npy --sigma 0 --method calibrated",
-        "restore x.npy --simulate --operator sr2 --sigma 0.1 --method repaint",
-        "restore x.npy --simulate --operator sr2 --sigma 0 --method repaint",
-        "restore x.npy --simulate --operator blur --sigma 0.1 --method clamp",
-        "restore x.npy --simulate --operator sr2 --sigma 0.1 --method ddnm",
-        "inpaint x.npy --operator half --sigma 0.1 --method mcg",
-        "inpaint x.npy --operator half --sigma 0 --method white",
-        "inpaint x.npy --operator half --sigma 0 --method ddnm+",
+    for (words, method) in [
+        ("denoise x.npy --sigma 0", "calibrated"),
+        ("restore x.npy --simulate --operator sr2 --sigma 0.1", "repaint"),
+        ("restore x.npy --simulate --operator sr2 --sigma 0", "repaint"),
+        ("restore x.npy --simulate --operator blur --sigma 0.1", "clamp"),
+        ("restore x.npy --simulate --operator sr2 --sigma 0.1", "ddnm"),
+        ("inpaint x.npy --operator half --sigma 0.1", "mcg"),
+        ("inpaint x.npy --operator half --sigma 0", "white"),
+        ("inpaint x.npy --operator half --sigma 0", "ddnm+"),
     ] {
         // What goes may depend on the number of steps.
         let words = format!("{words} --model model --output out.npy --steps 3");
-        let methods = named_methods(dir, &words);
+        let methods = named_methods(dir, &format!("{words} --method {method}"));
         assert!(methods.len() >= 3, "{words}: {methods:?}");
         for method in methods {
             ok(dir, &format!("{words} --method {method}").split_whitespace().collect::<Vec<_>>());

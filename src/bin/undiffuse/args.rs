@@ -58,8 +58,9 @@ const RENAMED: [(&str, &str, &str); 4] = [
     ("evaluate", "steps", "table"),
 ];
 
-/// Options that are given once for each of several names, as NAME=VALUE.
-const REPEATED: [&str; 5] = ["condition", "negative", "role", "input", "check-input"];
+/// Options that are given once for each of several names, as NAME=VALUE, and those of one command.
+const REPEATED: [&str; 3] = ["condition", "negative", "role"];
+const REPEATED_BY: [(&str, &str); 2] = [("import", "input"), ("import", "check-input")];
 
 /// The options of all commands.
 const EVERYWHERE: &str = "
@@ -115,6 +116,10 @@ impl Args {
         Self { parser, command, last: String::new(), seen: Vec::new() }
     }
 
+    fn is_repeated(&self, name: &str) -> bool {
+        REPEATED.contains(&name) || REPEATED_BY.contains(&(self.command.name, name))
+    }
+
     /// The next argument that is the command's own: `--help`, `--quiet` and `--json` are all commands'.
     pub fn next(&mut self) -> Outcome<Option<Token>> {
         loop {
@@ -127,7 +132,7 @@ impl Args {
                     "quiet" | "q" => output::set_quiet(),
                     "json" => output::set_json(),
                     // The last would be taken in silence.
-                    _ if self.seen.contains(&name) && !REPEATED.contains(&name.as_str()) => {
+                    _ if self.seen.contains(&name) && !self.is_repeated(&name) => {
                         return usage!("{} is given twice, expected once; {}", self.last, self.see_help());
                     }
                     _ => {
@@ -225,7 +230,8 @@ impl Args {
         // Options that stand in the texts of others, as those of methods do, are words of them.
         let words = entries.flat_map(|e| e.term.split_whitespace().chain(e.text.split_whitespace()));
         let known = words.filter_map(|w| w.strip_prefix("--"));
-        let known = known.map(|w| w.trim_end_matches(|c: char| !c.is_alphanumeric()));
+        // A text may also name another command's.
+        let known = known.map(|w| w.trim_end_matches(|c: char| !c.is_alphanumeric())).filter(|w| *w != option);
         if option.len() == 1 {
             let mut begun: Vec<String> = known.filter(|w| w.starts_with(option)).map(|w| format!("--{w}")).collect();
             begun.dedup();

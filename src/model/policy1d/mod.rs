@@ -141,6 +141,11 @@ impl Architecture for ConditionalUnet1dConfig {
             x = l.res(&format!("{name}.1"), x, out)?;
             x = l.g.conv_transpose1d(&format!("{name}.2{resample}"), x, out, 4, 2, 1)?;
         }
+        ensure!(
+            finest.is_multiple_of(LAST_GROUPS),
+            Config,
+            "down_dims begins with {finest} in the model config, expected a multiple of {LAST_GROUPS}, the groups of the last norm"
+        );
         x = l.block("final_conv.0", x, finest, LAST_GROUPS)?;
         let y = l.g.conv1d("final_conv.1", x, self.input_dim, 1, 1, 0)?;
         l.g.output(SAMPLE, y)?;

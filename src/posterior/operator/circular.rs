@@ -130,9 +130,9 @@ impl CircularBlur {
                     *v = lanes(parts, half, first, count);
                 }
                 for (k, v) in self.rows.run(from, to).iter().enumerate() {
-                    for lane in 0..count {
+                    for (lane, (a, b)) in v[0].iter().zip(v[1]).enumerate().take(count) {
                         let l = first + lane;
-                        let (mut a, mut b) = (v[0][lane] * scale, v[1][lane] * scale);
+                        let (mut a, mut b) = (a * scale, b * scale);
                         if turned {
                             let [c, s] = self.phase[k * half + l];
                             (a, b) = (c * a + s * b, c * b - s * a);

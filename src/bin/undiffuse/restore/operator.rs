@@ -156,7 +156,11 @@ impl OperatorArgs {
             ("--matrix", self.matrix.is_some(), self.spec == Spec::Dense),
         ] {
             if given && !needed {
-                let with = if self.alpha { "alpha-mask".into() } else { format!("operator {}", self.text) };
+                let with = if self.alpha && option != "--alpha-mask" {
+                    "alpha-mask".into()
+                } else {
+                    format!("operator {}", self.text)
+                };
                 return usage!("{option} has no use with --{with}");
             }
             if needed && !given {
