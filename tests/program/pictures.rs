@@ -8,6 +8,7 @@ use std::path::Path;
 use image::{DynamicImage, GrayImage, ImageFormat, Luma, Rgb, RgbImage, Rgba};
 
 use crate::program::{files, ok, refused};
+use crate::restore::picture;
 use crate::scratch::Scratch;
 use crate::tiny::SIDE;
 use crate::tiny_scratch::{scratch, scratch_with};
@@ -457,4 +458,25 @@ fn a_turned_photograph_is_turned_back() {
     assert_ne!(plain, turned);
     turned.reverse();
     assert_eq!(plain, turned);
+}
+
+/// A kernel that adds up to 1 keeps pictures in their range, so that grey levels are not taken for numbers around 0.
+#[test]
+fn grey_levels_behind_a_kernel_are_not_taken_as_they_are() {
+    let s = scratch();
+    let bytes: Vec<f32> = picture(0).iter().map(|v| 127.5 * (v + 1.0)).collect();
+    s.write("bytes.npy", floats(&[SIDE, SIDE], &bytes));
+    for (name, tap) in [("mean.npy", 0.5), ("loud.npy", 50.0)] {
+        s.write(name, floats(&[1, 2], &[tap; 2]));
+    }
+    let restore = |kernel: &str| {
+        let words = "restore bytes.npy --operator kernel --steps 3 --model model --output out.npy --kernel";
+        words.split(' ').chain(kernel.split(' ')).map(String::from).collect::<Vec<_>>()
+    };
+    let run = |args: Vec<String>| program::run(s.path(), &args.iter().map(String::as_str).collect::<Vec<_>>());
+    let said = run(restore("mean.npy"));
+    assert!(String::from_utf8_lossy(&said.stderr).contains("give --values 0..255") && !said.status.success());
+    for kernel in ["mean.npy --values 0..255", "loud.npy"] {
+        assert!(run(restore(kernel)).status.success(), "{kernel}");
+    }
 }

@@ -79,9 +79,11 @@ impl Trainer {
         ensure!(
             *fingerprint == [self.fingerprint()],
             Weights,
-            "the checkpoint is of another training: model, scheduler, data, loss, optimizer, init, batch, seed or lanes differ"
+            "the checkpoint is of another training: model, scheduler, data, loss, times, optimizer, init, ema, batch, seed, lanes, chunk or learned_betas differ"
         );
         let step = saved.u64("step", 1)?;
+        let (done, all) = (step.iter().copied().max().unwrap_or(0), self.config.steps);
+        ensure!(done <= all, Weights, "the checkpoint is of step {done}, and the configuration has {all} steps");
         let seconds = saved.f64("seconds", Some(1))?;
         let params = saved.f32("params", self.params.len())?;
         saved.finish()?;
@@ -95,7 +97,7 @@ impl Trainer {
             Objective::Fixed(_) => ensure!(part(BETAS, &state).is_empty(), Weights, "the checkpoint has learned betas"),
         }
         self.params.copy_from_slice(params);
-        self.step = step.iter().sum();
+        self.step = done;
         self.seconds = seconds.iter().sum();
         Ok(())
     }

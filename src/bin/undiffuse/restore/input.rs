@@ -359,9 +359,12 @@ impl Input {
         let wrong = |text: String| Err(invalid(ErrorKind::InvalidArgument, &self.name, text));
         let Some(threshold) = threshold else {
             if let Some(v) = values.iter().find(|&&v| v != 0.0 && v != white) {
+                let advice = match values.iter().all(|v| (0.0..=white).contains(v)) {
+                    true => ": --mask-threshold 0.5 takes what is half white or more as known",
+                    false => "",
+                };
                 return wrong(format!(
-                    "the mask holds {v}, expected 0 for unknown and {white} for known and nothing else: \
-                     --mask-threshold 0.5 takes what is half white or more as known"
+                    "the mask holds {v}, expected 0 for unknown and {white} for known and nothing else{advice}"
                 ));
             }
             return Ok(values.iter().map(|&v| v == white).collect());

@@ -227,8 +227,16 @@ impl OperatorArgs {
     }
 
     /// Whether values of a measurement lie where those of pictures do, but for noise.
-    pub fn keeps_range(&self) -> bool {
-        !matches!(self.spec, Spec::Kernel | Spec::Hadamard(_) | Spec::Dense | Spec::Phase(_))
+    pub fn keeps_range(&self) -> Result<bool> {
+        Ok(match (&self.spec, &self.kernel) {
+            (Spec::Hadamard(_) | Spec::Dense | Spec::Phase(_), _) => false,
+            // Taps that add up to no more than 1.
+            (Spec::Kernel, Some(path)) => {
+                let taps = Input::read(path)?;
+                taps.numbers()?.data.iter().map(|tap| f64::from(tap.abs())).sum::<f64>() < 1.001
+            }
+            _ => true,
+        })
     }
 
     /// The channels of a measurement of pictures of so many; `None` where it is no picture.

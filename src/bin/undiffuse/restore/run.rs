@@ -232,7 +232,7 @@ pub fn data(job: &Job, input: Input, operator: &dyn ForwardOperator) -> Result<(
         let text = format!("{}: --values and --axes are for arrays: what a picture's are is known", input.name());
         return Err(Error::new(ErrorKind::InvalidArgument, text));
     }
-    let noise = job.operator.keeps_range().then_some(job.sigma);
+    let noise = job.operator.keeps_range()?.then_some(job.sigma);
     if !job.operator.is_alpha() {
         input.check_opaque()?;
     }
